@@ -4,7 +4,7 @@
 #   NO_MLIR_PCH   the folder includes no MLIR (or only a little): skip the
 #                 precompiled header
 #   LINK          what the library's headers and sources need (the edges of
-#                 docs/architecture.md, section 4, checked by a test)
+#                 docs/architecture.md; utils/check-includes.py checks them)
 function(dlc_library name)
   cmake_parse_arguments(ARG "NO_MLIR_PCH" "" "LINK;DEPENDS;SOURCES" ${ARGN})
   if(ARG_SOURCES)

@@ -41,6 +41,14 @@ install_requirements() { # <file>: only when it changed since the last time
   cp "$1" "$stamp"
 }
 install_requirements utils/requirements.txt
+# Without ptxas everything still builds and PTX is still made; only the tests
+# that need it are reported as unsupported.
+if install_requirements utils/requirements-cuda.txt; then
+  ptxas=$(echo .venv/lib/python3*/site-packages/nvidia/cu*/bin/ptxas)
+  [ ! -x "$ptxas" ] || ln -sf "$PWD/$ptxas" .venv/bin/ptxas
+else
+  echo "install: no ptxas (optional)" >&2
+fi
 if [ "${1:-}" = --bench ]; then
   install_requirements utils/bench/requirements.txt
 fi

@@ -1,0 +1,18 @@
+# dlc_unittest(<name> LINK <libraries>): the GoogleTest program build/test/unit/<name>
+# from every .cpp of the folder; ctest runs each of its tests.
+function(dlc_unittest name)
+  cmake_parse_arguments(ARG "NO_MLIR_PCH" "" "LINK" ${ARGN})
+  file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.cpp)
+  add_executable(${name} ${sources})
+  set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/test/unit)
+  target_link_libraries(${name} PRIVATE ${ARG_LINK} GTest::gtest_main)
+  target_compile_options(${name} PRIVATE ${DLC_WARNINGS})
+  add_dependencies(${name} dlc-tablegen-all)
+  if(NOT ARG_NO_MLIR_PCH)
+    target_precompile_headers(${name} REUSE_FROM dlc_pch)
+    target_link_libraries(${name} PRIVATE dlc_llvm)
+  endif()
+  # Found when ctest starts, not after each link: a broken test program is then
+  # a failed test and not a failed build.
+  gtest_discover_tests(${name} TEST_PREFIX ${name}. DISCOVERY_MODE PRE_TEST PROPERTIES TIMEOUT 300)
+endfunction()
