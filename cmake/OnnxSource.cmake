@@ -38,3 +38,10 @@ set_target_properties(onnx_src PROPERTIES
 target_include_directories(onnx_src SYSTEM PUBLIC ${DLC_ONNX_SOURCE} ${onnx_generated})
 target_compile_definitions(onnx_src PUBLIC ONNX_ML=1 ONNX_NAMESPACE=onnx)
 target_link_libraries(onnx_src PUBLIC protobuf::libprotobuf)
+if(DLC_CCACHE)
+  # Paths relative to the checkout: other clones of dlc find these objects in
+  # the cache too. (Not for dlc's own files: their precompiled header holds
+  # absolute paths.)
+  set_target_properties(onnx_src PROPERTIES CXX_COMPILER_LAUNCHER
+    "${CMAKE_COMMAND};-E;env;CCACHE_BASEDIR=${PROJECT_SOURCE_DIR};CCACHE_NOHASHDIR=1;${DLC_CCACHE}")
+endif()

@@ -15,7 +15,7 @@ packages=(
   protobuf-compiler libprotobuf-dev nlohmann-json3-dev libgtest-dev zlib1g-dev libzstd-dev
   # ARM: a C library to link against and an emulator to run the result
   qemu-user libc6-dev-arm64-cross libgcc-12-dev-arm64-cross
-  python3 python3-dev python3-venv git)
+  python3 python3-dev python3-venv python3-psutil git)
 
 missing=()
 for package in "${packages[@]}"; do
