@@ -1,0 +1,250 @@
+// Scheduling of a block's threads, block barriers and deadlock reports.
+#include "Block.h"
+
+#include "llvm/ADT/STLExtras.h"
+#include "llvm/ADT/StringExtras.h"
+#include "llvm/Support/FormatVariadic.h"
+
+#include <algorithm>
+#include <cassert>
+#include <map>
+#include <utility>
+
+namespace dlc::emu {
+
+// The kernel's code calls plain C functions, which find their block here. It is
+// set only while Block::run is on this OS thread's stack.
+static thread_local Block *currentBlock = nullptr;
+
+Block &Block::current() {
+  assert(currentBlock && "kernel code outside of a launch");
+  return *currentBlock;
+}
+
+static std::string text(const Dim3 &d) {
+  return llvm::formatv("({0},{1},{2})", d.x, d.y, d.z);
+}
+
+Block::Block(const LaunchState &launch, FiberStacks &stacks, Dim3 index)
+    : launch(launch), index(index), threads(launch.shape.block.product()),
+      pending((threads.size() + kWarpSize - 1) / kWarpSize),
+      random(launch.options.scheduleSeed) {
+  const Dim3 &extent = launch.shape.block;
+  for (auto [i, thread] : llvm::enumerate(threads)) {
+    thread.block = this;
+    thread.index = {uint32_t(i) % extent.x,
+                    uint32_t(i) / extent.x % extent.y,
+                    uint32_t(i) / extent.x / extent.y};
+    thread.fiber.start(stacks.bottom(i), stacks.bytes(), &threadMain, &thread);
+    ready.push_back(i);
+  }
+}
+
+Block::~Block() = default;
+
+void Block::threadMain(void *argument) {
+  auto *thread = static_cast<Thread *>(argument);
+  const LaunchState &launch = thread->block->launch;
+  launch.entry(launch.arguments);
+  thread->block->exitThread();
+}
+
+void Block::exitThread() {
+  Thread &thread = threads[running];
+  thread.status = ThreadStatus::Done;
+  ++numDone;
+  Fiber::switchTo(thread.fiber, scheduler, /*last=*/true);
+  llvm_unreachable("a finished thread was resumed");
+}
+
+void Block::fail(std::string message) {
+  error = llvm::formatv("kernel '{0}', block {1}, thread {2}: ",
+                        launch.kernelName, text(index),
+                        text(threads[running].index));
+  error += message;
+  // This stack is never unwound: what it owns must be freed by hand.
+  std::string().swap(message);
+  Fiber::switchTo(threads[running].fiber, scheduler, /*last=*/true);
+  llvm_unreachable("a failed thread was resumed");
+}
+
+unsigned Block::pickReady() {
+  if (launch.options.scheduleSeed)
+    std::swap(ready.front(), ready[random() % ready.size()]);
+  unsigned thread = ready.front();
+  ready.pop_front();
+  return thread;
+}
+
+std::string Block::run() {
+  Block *outer = std::exchange(currentBlock, this);
+  while (!ready.empty() && error.empty()) {
+    running = pickReady();
+    Fiber::switchTo(scheduler, threads[running].fiber);
+  }
+  currentBlock = outer;
+  if (error.empty() && numDone != threads.size())
+    error = deadlockReport();
+  return error;
+}
+
+void Block::wait(ThreadStatus status, uint32_t id, uint32_t site) {
+  Thread &thread = threads[running];
+  thread.status = status;
+  thread.waitId = id;
+  thread.waitSite = site;
+  Fiber::switchTo(thread.fiber, scheduler);
+}
+
+void Block::makeReady(unsigned thread) {
+  threads[thread].status = ThreadStatus::Ready;
+  ready.push_back(thread);
+}
+
+//===----------------------------------------------------------------------===//
+// Barriers
+//===----------------------------------------------------------------------===//
+
+// The aligned forms require a warp's threads to meet at one instruction.
+void Block::checkAlignedBarrier(uint32_t id, uint32_t site) {
+  unsigned warp = running / kWarpSize;
+  for (unsigned other : barriers[id].waiting)
+    if (other / kWarpSize == warp && threads[other].waitSite != site)
+      fail(llvm::formatv("divergent barrier: thread {0} of the same warp waits "
+                         "at '{1}' while this one is at '{2}'",
+                         text(threads[other].index),
+                         siteText(threads[other].waitSite), siteText(site)));
+}
+
+Block::Barrier &Block::enterBarrier(uint32_t id, std::optional<uint32_t> count,
+                                    uint32_t site, BarrierReduction reduction,
+                                    bool predicate) {
+  if (id >= kNumBarriers)
+    fail(llvm::formatv("barrier {0} does not exist: a block has {1}", id,
+                       kNumBarriers));
+  if (count && (*count == 0 || *count % kWarpSize != 0))
+    fail(llvm::formatv("barrier {0} for {1} threads: the count must be a "
+                       "positive multiple of {2}",
+                       id, *count, kWarpSize));
+  Barrier &barrier = barriers[id];
+  uint32_t expected = count.value_or(threads.size());
+  if (barrier.arrived == 0) {
+    barrier.expected = expected;
+    barrier.reduction = reduction;
+    barrier.trueCount = 0;
+  } else if (barrier.expected != expected) {
+    fail(llvm::formatv("barrier {0} is awaited for {1} threads at '{2}' and for "
+                       "{3} by others",
+                       id, expected, siteText(site), barrier.expected));
+  } else if (barrier.reduction != reduction) {
+    fail(llvm::formatv("barrier {0} reduces differently at '{1}' than where "
+                       "others wait",
+                       id, siteText(site)));
+  }
+  ++barrier.arrived;
+  barrier.trueCount += predicate;
+  return barrier;
+}
+
+void Block::completeBarrier(Barrier &barrier) {
+  uint32_t result = barrier.trueCount;
+  if (barrier.reduction == BarrierReduction::And)
+    result = barrier.trueCount == barrier.expected;
+  else if (barrier.reduction == BarrierReduction::Or)
+    result = barrier.trueCount != 0;
+  for (unsigned thread : barrier.waiting) {
+    threads[thread].result.value = result;
+    makeReady(thread);
+  }
+  barrier.waiting.clear();
+  barrier.arrived = 0;
+}
+
+uint32_t Block::barrierSync(uint32_t id, std::optional<uint32_t> count,
+                            bool aligned, uint32_t site,
+                            BarrierReduction reduction, bool predicate) {
+  if (aligned && id < kNumBarriers)
+    checkAlignedBarrier(id, site);
+  Barrier &barrier = enterBarrier(id, count, site, reduction, predicate);
+  barrier.waiting.push_back(running);
+  if (barrier.arrived == barrier.expected) {
+    // The last thread goes to the end of the line like the others; it keeps
+    // running only when its turn comes.
+    completeBarrier(barrier);
+    Fiber::switchTo(threads[running].fiber, scheduler);
+  } else {
+    wait(ThreadStatus::AtBarrier, id, site);
+  }
+  return threads[running].result.value;
+}
+
+void Block::barrierArrive(uint32_t id, uint32_t count, uint32_t site) {
+  Barrier &barrier =
+      enterBarrier(id, count, site, BarrierReduction::None, false);
+  if (barrier.arrived == barrier.expected)
+    completeBarrier(barrier);
+}
+
+//===----------------------------------------------------------------------===//
+// Reports
+//===----------------------------------------------------------------------===//
+
+void Block::checkAccess(const void *address, uint64_t bytes, uint64_t alignment,
+                        bool isWrite, uint32_t site) {
+  if (threads[running].fiber.owns(address))
+    return;
+  auto value = reinterpret_cast<uintptr_t>(address);
+  std::string problem = launch.memory->check(value, bytes, isWrite);
+  if (problem.empty() && value % alignment != 0)
+    problem = llvm::formatv("misaligned {0} of {1} bytes: address {2:x} is not "
+                            "a multiple of {3}",
+                            isWrite ? "write" : "read", bytes, value,
+                            alignment);
+  if (!problem.empty())
+    fail(std::move(problem) + " at '" + siteText(site) + "'");
+}
+
+std::string Block::describeThread(unsigned thread) const {
+  const Thread &t = threads[thread];
+  switch (t.status) {
+  case ThreadStatus::Ready:
+    return "ready to run";
+  case ThreadStatus::Done:
+    return "finished";
+  case ThreadStatus::AtBarrier:
+    return llvm::formatv("waiting at barrier {0} ({1} of {2} threads arrived) "
+                         "at '{3}'",
+                         t.waitId, barriers[t.waitId].arrived,
+                         barriers[t.waitId].expected, siteText(t.waitSite));
+  case ThreadStatus::AtCollective:
+    return llvm::formatv("waiting for the other lanes of mask {0:x} at '{1}'",
+                         t.waitId, siteText(t.waitSite));
+  }
+  llvm_unreachable("covered switch");
+}
+
+std::string Block::deadlockReport() const {
+  // Threads in one state make one line, named by the first of them.
+  std::vector<std::pair<std::string, std::vector<unsigned>>> groups;
+  std::map<std::string, size_t> groupOf;
+  for (unsigned i = 0; i < threads.size(); ++i) {
+    std::string state = describeThread(i);
+    auto [it, isNew] = groupOf.try_emplace(state, groups.size());
+    if (isNew)
+      groups.push_back({state, {}});
+    groups[it->second].second.push_back(i);
+  }
+  std::string report =
+      llvm::formatv("kernel '{0}', block {1}: deadlock, {2} of {3} threads "
+                    "wait for ever",
+                    launch.kernelName, text(index), threads.size() - numDone,
+                    threads.size());
+  for (const auto &[state, members] : groups) {
+    report += llvm::formatv("\n  {0} thread{1} {2} (first: {3})",
+                            members.size(), members.size() == 1 ? "" : "s",
+                            state, text(threads[members.front()].index));
+  }
+  return report;
+}
+
+} // namespace dlc::emu

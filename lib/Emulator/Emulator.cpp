@@ -1,0 +1,287 @@
+// Compiles a rewritten module with ORC and launches its kernels block by block.
+#include "dlc/Emulator/Emulator.h"
+#include "Block.h"
+#include "HostOps.h"
+#include "Rewrite.h"
+
+#include "llvm/ADT/SmallString.h"
+#include "llvm/ADT/StringExtras.h"
+#include "llvm/Bitcode/BitcodeReader.h"
+#include "llvm/Bitcode/BitcodeWriter.h"
+#include "llvm/ExecutionEngine/Orc/ExecutionUtils.h"
+#include "llvm/ExecutionEngine/Orc/JITTargetMachineBuilder.h"
+#include "llvm/ExecutionEngine/Orc/LLJIT.h"
+#include "llvm/IR/LLVMContext.h"
+#include "llvm/Support/FormatVariadic.h"
+#include "llvm/Support/TargetSelect.h"
+
+#include <algorithm>
+#include <cstring>
+
+using namespace llvm;
+
+namespace dlc {
+
+using namespace emu;
+
+struct EmulatedModule::Impl {
+  EmulatorOptions options;
+  RewrittenModule module;
+  std::unique_ptr<orc::LLJIT> jit;
+  /// The module's own variables, known to every launch.
+  std::vector<MemoryRegion> globals;
+  std::unique_ptr<FiberStacks> stacks;
+
+  Error checkShape(StringRef kernel, const KernelInfo &info,
+                   const LaunchShape &shape) const;
+  size_t staticShared(const KernelInfo &info) const;
+  Error run(StringRef kernel, const KernelInfo &info, const LaunchShape &shape,
+            ArrayRef<const void *> arguments, ArrayRef<EmulatedBuffer> memory);
+};
+
+static Error failure(const Twine &text) {
+  return createStringError(inconvertibleErrorCode(), text);
+}
+
+EmulatedModule::EmulatedModule(std::unique_ptr<Impl> impl)
+    : impl(std::move(impl)) {}
+EmulatedModule::~EmulatedModule() = default;
+
+//===----------------------------------------------------------------------===//
+// Compilation
+//===----------------------------------------------------------------------===//
+
+static Error defineHostOps(orc::LLJIT &jit) {
+  orc::SymbolMap symbols;
+  for (const HostOp &op : hostOps())
+    symbols[jit.mangleAndIntern(op.name)] = {
+        orc::ExecutorAddr::fromPtr(op.address),
+        JITSymbolFlags::Exported | JITSymbolFlags::Callable};
+  if (Error error =
+          jit.getMainJITDylib().define(orc::absoluteSymbols(symbols)))
+    return error;
+  // Target-independent intrinsics (fma, exp2, memcpy, ...) may become calls of
+  // the C library.
+  auto process = orc::DynamicLibrarySearchGenerator::GetForCurrentProcess(
+      jit.getDataLayout().getGlobalPrefix());
+  if (!process)
+    return process.takeError();
+  jit.getMainJITDylib().addGenerator(std::move(*process));
+  return Error::success();
+}
+
+Expected<std::unique_ptr<EmulatedModule>>
+EmulatedModule::create(std::unique_ptr<Module> module,
+                       std::unique_ptr<LLVMContext> context,
+                       EmulatorOptions options) {
+  InitializeNativeTarget();
+  InitializeNativeTargetAsmPrinter();
+  auto impl = std::make_unique<Impl>();
+  impl->options = options;
+  auto rewritten = rewriteForHost(*module, options.check);
+  if (!rewritten)
+    return rewritten.takeError();
+  impl->module = std::move(*rewritten);
+
+  auto builder = orc::JITTargetMachineBuilder::detectHost();
+  if (!builder)
+    return builder.takeError();
+  auto jit =
+      orc::LLJITBuilder().setJITTargetMachineBuilder(std::move(*builder)).create();
+  if (!jit)
+    return jit.takeError();
+  impl->jit = std::move(*jit);
+  module->setTargetTriple(impl->jit->getTargetTriple());
+  module->setDataLayout(impl->jit->getDataLayout());
+  if (Error error = defineHostOps(*impl->jit))
+    return std::move(error);
+  if (Error error = impl->jit->addIRModule(
+          orc::ThreadSafeModule(std::move(module), std::move(context))))
+    return std::move(error);
+
+  for (const GlobalData &global : impl->module.globals) {
+    auto address = impl->jit->lookup(global.name);
+    if (!address)
+      return address.takeError();
+    impl->globals.push_back({static_cast<uintptr_t>(address->getValue()),
+                             global.bytes, global.name, global.writable});
+  }
+  return std::unique_ptr<EmulatedModule>(new EmulatedModule(std::move(impl)));
+}
+
+Expected<std::unique_ptr<EmulatedModule>>
+EmulatedModule::createFromCopy(const Module &module, EmulatorOptions options) {
+  // A copy in a context of its own goes through bitcode.
+  SmallString<0> bitcode;
+  raw_svector_ostream stream(bitcode);
+  WriteBitcodeToFile(module, stream);
+  auto context = std::make_unique<LLVMContext>();
+  auto copy =
+      parseBitcodeFile(MemoryBufferRef(bitcode, module.getName()), *context);
+  if (!copy)
+    return copy.takeError();
+  return create(std::move(*copy), std::move(context), options);
+}
+
+std::vector<std::string> EmulatedModule::kernelNames() const {
+  std::vector<std::string> names;
+  for (const auto &entry : impl->module.kernels)
+    names.push_back(entry.getKey().str());
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+//===----------------------------------------------------------------------===//
+// Launch
+//===----------------------------------------------------------------------===//
+
+size_t EmulatedModule::Impl::staticShared(const KernelInfo &info) const {
+  size_t bytes = 0;
+  for (unsigned index : info.sharedVariables)
+    bytes += module.shared[index].bytes;
+  return bytes;
+}
+
+// What a driver refuses, refused here too.
+Error EmulatedModule::Impl::checkShape(StringRef kernel, const KernelInfo &info,
+                                       const LaunchShape &shape) const {
+  auto refuse = [&](const Twine &why) {
+    return failure("cannot launch '" + kernel + "': " + why);
+  };
+  const Dim3 &grid = shape.grid, &block = shape.block;
+  if (grid.product() == 0 || grid.x > 0x7fffffffu || grid.y > 65535 ||
+      grid.z > 65535)
+    return refuse(formatv("a grid of {0} x {1} x {2} blocks is out of range "
+                          "(1 .. 2147483647 x 65535 x 65535)",
+                          grid.x, grid.y, grid.z)
+                      .str());
+  if (block.product() == 0 || block.product() > 1024 || block.x > 1024 ||
+      block.y > 1024 || block.z > 64)
+    return refuse(formatv("a block of {0} x {1} x {2} threads is out of range "
+                          "(1 .. 1024 threads, z <= 64)",
+                          block.x, block.y, block.z)
+                      .str());
+  if (info.maxThreads && block.product() > info.maxThreads)
+    return refuse(formatv("a block of {0} threads, but the kernel was compiled "
+                          "for at most {1}",
+                          block.product(), info.maxThreads)
+                      .str());
+  size_t shared = staticShared(info) + shape.sharedBytes;
+  if (shared > options.maxSharedBytes)
+    return refuse(formatv("{0} bytes of shared memory, but a block may use {1}",
+                          shared, options.maxSharedBytes)
+                      .str());
+  return Error::success();
+}
+
+Error EmulatedModule::Impl::run(StringRef kernel, const KernelInfo &info,
+                                const LaunchShape &shape,
+                                ArrayRef<const void *> arguments,
+                                ArrayRef<EmulatedBuffer> memory) {
+  auto entry = jit->lookup(info.entry);
+  if (!entry)
+    return entry.takeError();
+  size_t threads = shape.block.product();
+  if (!stacks || stacks->count() < threads)
+    stacks = std::make_unique<FiberStacks>(threads, options.stackBytes);
+  if (!stacks->valid())
+    return failure("no memory for the stacks of " + Twine(threads) +
+                   " threads");
+
+  // 1024-byte alignment is the strictest a kernel may ask of shared memory.
+  size_t windowBytes = alignTo(
+      module.dynamicSharedOffset + shape.sharedBytes + kSharedRedZone, 1024);
+  struct FreeDeleter {
+    void operator()(char *p) const { std::free(p); }
+  };
+  std::unique_ptr<char, FreeDeleter> window(
+      static_cast<char *>(std::aligned_alloc(1024, windowBytes)));
+  if (!window)
+    return failure("no memory for shared memory");
+
+  MemoryMap map;
+  for (const EmulatedBuffer &buffer : memory)
+    map.add({reinterpret_cast<uintptr_t>(buffer.data), buffer.bytes,
+             buffer.name, buffer.writable});
+  for (const MemoryRegion &global : globals)
+    map.add(global);
+  auto windowBase = reinterpret_cast<uintptr_t>(window.get());
+  for (unsigned index : info.sharedVariables) {
+    const SharedVariable &variable = module.shared[index];
+    if (variable.bytes)
+      map.add({windowBase + variable.offset, variable.bytes,
+               "shared " + variable.name, true});
+  }
+  map.add({windowBase + module.dynamicSharedOffset, shape.sharedBytes,
+           "dynamic shared memory", true});
+  map.finish();
+
+  std::vector<void *> slots;
+  for (const void *argument : arguments)
+    slots.push_back(const_cast<void *>(argument));
+  LaunchState state;
+  state.kernelName = kernel.str();
+  state.shape = shape;
+  state.options = options;
+  state.sites = &module.sites;
+  state.entry = entry->toPtr<void (*)(void **)>();
+  state.arguments = slots.data();
+  state.memory = &map;
+  state.sharedWindow = window.get();
+  state.sharedWindowBytes = windowBytes;
+  for (uint32_t z = 0; z < shape.grid.z; ++z)
+    for (uint32_t y = 0; y < shape.grid.y; ++y)
+      for (uint32_t x = 0; x < shape.grid.x; ++x) {
+        // All ones is a NaN in every float type: what a block did not write
+        // itself does not look like a result.
+        std::memset(window.get(), 0xff, windowBytes);
+        Block block(state, *stacks, {x, y, z});
+        if (std::string error = block.run(); !error.empty())
+          return failure(error);
+      }
+  return Error::success();
+}
+
+Error EmulatedModule::launchRaw(StringRef kernel, const LaunchShape &shape,
+                                ArrayRef<const void *> arguments,
+                                ArrayRef<EmulatedBuffer> memory) {
+  auto it = impl->module.kernels.find(kernel);
+  if (it == impl->module.kernels.end())
+    return failure("no kernel '" + kernel + "'; the module has: " +
+                   join(kernelNames(), ", "));
+  const KernelInfo &info = it->second;
+  if (arguments.size() != info.parameters.size())
+    return failure(formatv("kernel '{0}' takes {1} arguments, {2} given",
+                           kernel, info.parameters.size(), arguments.size())
+                       .str());
+  if (Error error = impl->checkShape(kernel, info, shape))
+    return error;
+  return impl->run(kernel, info, shape, arguments, memory);
+}
+
+Error EmulatedModule::launch(StringRef kernel, const LaunchShape &shape,
+                             ArrayRef<EmulatedBuffer> buffers,
+                             ArrayRef<int64_t> symbols) {
+  auto it = impl->module.kernels.find(kernel);
+  if (it != impl->module.kernels.end()) {
+    size_t pointers = 0, integers = 0;
+    for (const KernelParameter &parameter : it->second.parameters) {
+      pointers += parameter.kind == KernelParameter::Pointer;
+      integers += parameter.kind == KernelParameter::Integer64;
+    }
+    if (pointers != buffers.size() || integers != symbols.size())
+      return failure(formatv("kernel '{0}' takes {1} buffers and {2} symbols, "
+                             "{3} and {4} given",
+                             kernel, pointers, integers, buffers.size(),
+                             symbols.size())
+                         .str());
+  }
+  std::vector<const void *> arguments;
+  for (const EmulatedBuffer &buffer : buffers)
+    arguments.push_back(&buffer.data);
+  for (const int64_t &symbol : symbols)
+    arguments.push_back(&symbol);
+  return launchRaw(kernel, shape, arguments, buffers);
+}
+
+} // namespace dlc

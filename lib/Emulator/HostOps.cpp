@@ -1,0 +1,150 @@
+// The C functions behind the rewritten intrinsics. They find the running block
+// through Block::current() and have no state of their own.
+#include "HostOps.h"
+#include "Block.h"
+
+#include <cmath>
+#include <cstring>
+
+using namespace dlc;
+using namespace dlc::emu;
+
+static uint32_t component(const Dim3 &d, uint32_t axis) {
+  return axis == 0 ? d.x : axis == 1 ? d.y : d.z;
+}
+
+static uint32_t special(uint32_t which) {
+  Block &block = Block::current();
+  const LaunchShape &shape = block.launchState().shape;
+  uint32_t lane = block.linearThread() % kWarpSize;
+  uint32_t below = (1u << lane) - 1;
+  switch (static_cast<SpecialRegister>(which)) {
+  case SpecialRegister::TidX:
+  case SpecialRegister::TidY:
+  case SpecialRegister::TidZ:
+    return component(block.threadIndex(), which % 3);
+  case SpecialRegister::NTidX:
+  case SpecialRegister::NTidY:
+  case SpecialRegister::NTidZ:
+    return component(shape.block, which % 3);
+  case SpecialRegister::CtaIdX:
+  case SpecialRegister::CtaIdY:
+  case SpecialRegister::CtaIdZ:
+    return component(block.blockIndex(), which % 3);
+  case SpecialRegister::NCtaIdX:
+  case SpecialRegister::NCtaIdY:
+  case SpecialRegister::NCtaIdZ:
+    return component(shape.grid, which % 3);
+  case SpecialRegister::WarpSize:
+    return kWarpSize;
+  case SpecialRegister::LaneId:
+    return lane;
+  case SpecialRegister::WarpId:
+    return block.linearThread() / kWarpSize;
+  case SpecialRegister::LaneMaskEq:
+    return 1u << lane;
+  case SpecialRegister::LaneMaskLe:
+    return below | 1u << lane;
+  case SpecialRegister::LaneMaskLt:
+    return below;
+  case SpecialRegister::LaneMaskGe:
+    return ~below;
+  case SpecialRegister::LaneMaskGt:
+    return ~(below | 1u << lane);
+  case SpecialRegister::DynamicSharedBytes:
+    return static_cast<uint32_t>(shape.sharedBytes);
+  case SpecialRegister::ActiveMask:
+    return block.activeLanes();
+  }
+  block.fail("internal error: unknown special register");
+}
+
+static void *sharedWindow() {
+  return Block::current().launchState().sharedWindow;
+}
+
+static uint32_t barrierSync(uint32_t id, uint32_t count, uint32_t hasCount,
+                            uint32_t aligned, uint32_t site, uint32_t reduction,
+                            uint32_t predicate) {
+  return Block::current().barrierSync(
+      id, hasCount ? std::optional<uint32_t>(count) : std::nullopt, aligned,
+      site, static_cast<BarrierReduction>(reduction), predicate);
+}
+
+static void barrierArrive(uint32_t id, uint32_t count, uint32_t site) {
+  Block::current().barrierArrive(id, count, site);
+}
+
+// The result's low half is the value, bit 32 the flag.
+static uint64_t collective(uint32_t kind, uint32_t mask, uint32_t site,
+                           uint64_t value, uint32_t lane, uint32_t clamp) {
+  LaneResult result = Block::current().collective(
+      static_cast<CollectiveKind>(kind), mask, site, {value, lane, clamp});
+  return (result.value & 0xffffffffu) | uint64_t(result.flag) << 32;
+}
+
+static void checkAccess(const void *address, uint64_t bytes, uint64_t alignment,
+                        uint32_t isWrite, uint32_t site) {
+  Block::current().checkAccess(address, bytes, alignment, isWrite, site);
+}
+
+static void exitThread() { Block::current().exitThread(); }
+static void trap() { Block::current().fail("the kernel executed a trap"); }
+
+// PTX's .ftz: subnormal numbers become zeros of their sign.
+static float flush(float value) {
+  return std::fpclassify(value) == FP_SUBNORMAL ? std::copysign(0.0f, value)
+                                                : value;
+}
+
+template <float (*fn)(float)> static float withFlush(float value) {
+  return flush(fn(flush(value)));
+}
+
+static float ex2(float x) { return std::exp2(x); }
+static float lg2(float x) { return std::log2(x); }
+static float rcp(float x) { return 1.0f / x; }
+static float rsqrt(float x) {
+  return static_cast<float>(1.0 / std::sqrt(static_cast<double>(x)));
+}
+static double rsqrtDouble(double x) { return 1.0 / std::sqrt(x); }
+static float squareRoot(float x) { return std::sqrt(x); }
+static float sine(float x) { return std::sin(x); }
+static float cosine(float x) { return std::cos(x); }
+static float hyperbolicTangent(float x) { return std::tanh(x); }
+static float saturate(float x) { return x > 0 ? (x < 1 ? x : 1.0f) : 0.0f; }
+
+template <typename Fn> static void *pointer(Fn *fn) {
+  return reinterpret_cast<void *>(fn);
+}
+
+llvm::ArrayRef<HostOp> dlc::emu::hostOps() {
+  static const HostOp ops[] = {
+      {"dlc_emu_special", pointer(special)},
+      {"dlc_emu_shared_window", pointer(sharedWindow)},
+      {"dlc_emu_barrier", pointer(barrierSync)},
+      {"dlc_emu_barrier_arrive", pointer(barrierArrive)},
+      {"dlc_emu_collective", pointer(collective)},
+      {"dlc_emu_check_access", pointer(checkAccess)},
+      {"dlc_emu_exit", pointer(exitThread)},
+      {"dlc_emu_trap", pointer(trap)},
+      {"dlc_emu_ex2", pointer(ex2)},
+      {"dlc_emu_ex2_ftz", pointer(withFlush<ex2>)},
+      {"dlc_emu_lg2", pointer(lg2)},
+      {"dlc_emu_lg2_ftz", pointer(withFlush<lg2>)},
+      {"dlc_emu_rcp", pointer(rcp)},
+      {"dlc_emu_rcp_ftz", pointer(withFlush<rcp>)},
+      {"dlc_emu_rsqrt", pointer(rsqrt)},
+      {"dlc_emu_rsqrt_ftz", pointer(withFlush<rsqrt>)},
+      {"dlc_emu_rsqrt_f64", pointer(rsqrtDouble)},
+      {"dlc_emu_sqrt", pointer(squareRoot)},
+      {"dlc_emu_sqrt_ftz", pointer(withFlush<squareRoot>)},
+      {"dlc_emu_sin", pointer(sine)},
+      {"dlc_emu_sin_ftz", pointer(withFlush<sine>)},
+      {"dlc_emu_cos", pointer(cosine)},
+      {"dlc_emu_cos_ftz", pointer(withFlush<cosine>)},
+      {"dlc_emu_tanh", pointer(hyperbolicTangent)},
+      {"dlc_emu_saturate", pointer(saturate)},
+  };
+  return ops;
+}

@@ -1,0 +1,325 @@
+// The table of emulated NVPTX intrinsics, by name.
+//
+// Names, not intrinsic numbers, because families such as
+// barrier.cta.{sync,red.and,...}[.aligned].{all,count} are read off their parts.
+#include "Intrinsics.h"
+#include "Block.h"
+#include "HostOps.h"
+
+#include "llvm/ADT/StringExtras.h"
+#include "llvm/ADT/StringSwitch.h"
+#include "llvm/IR/Intrinsics.h"
+#include "llvm/IR/Module.h"
+
+#include <optional>
+
+using namespace llvm;
+
+namespace dlc::emu {
+
+CallInst *callHost(IRBuilder<> &builder, StringRef name, Type *result,
+                   ArrayRef<Value *> arguments) {
+  SmallVector<Type *> types;
+  for (Value *argument : arguments)
+    types.push_back(argument->getType());
+  Module *module = builder.GetInsertBlock()->getModule();
+  return builder.CreateCall(
+      module->getOrInsertFunction(name,
+                                  FunctionType::get(result, types, false)),
+      arguments);
+}
+
+static std::optional<SpecialRegister> specialRegister(StringRef name) {
+  if (!name.consume_front("read.ptx.sreg."))
+    return name == "activemask" ? std::optional(SpecialRegister::ActiveMask)
+                                : std::nullopt;
+  using SR = SpecialRegister;
+  return StringSwitch<std::optional<SR>>(name)
+      .Case("tid.x", SR::TidX)
+      .Case("tid.y", SR::TidY)
+      .Case("tid.z", SR::TidZ)
+      .Case("ntid.x", SR::NTidX)
+      .Case("ntid.y", SR::NTidY)
+      .Case("ntid.z", SR::NTidZ)
+      .Case("ctaid.x", SR::CtaIdX)
+      .Case("ctaid.y", SR::CtaIdY)
+      .Case("ctaid.z", SR::CtaIdZ)
+      .Case("nctaid.x", SR::NCtaIdX)
+      .Case("nctaid.y", SR::NCtaIdY)
+      .Case("nctaid.z", SR::NCtaIdZ)
+      .Case("warpsize", SR::WarpSize)
+      .Case("laneid", SR::LaneId)
+      .Case("warpid", SR::WarpId)
+      .Case("lanemask.eq", SR::LaneMaskEq)
+      .Case("lanemask.le", SR::LaneMaskLe)
+      .Case("lanemask.lt", SR::LaneMaskLt)
+      .Case("lanemask.ge", SR::LaneMaskGe)
+      .Case("lanemask.gt", SR::LaneMaskGt)
+      .Case("dynamic_smem_size", SR::DynamicSharedBytes)
+      .Default(std::nullopt);
+}
+
+/// Host functions of one argument that keep its type.
+static StringRef unaryMath(StringRef name) {
+  return StringSwitch<StringRef>(name)
+      .Case("ex2.approx.f32", "dlc_emu_ex2")
+      .Case("ex2.approx.ftz.f32", "dlc_emu_ex2_ftz")
+      .Case("lg2.approx.f", "dlc_emu_lg2")
+      .Case("lg2.approx.ftz.f", "dlc_emu_lg2_ftz")
+      .Case("rcp.rn.f", "dlc_emu_rcp")
+      .Case("rcp.approx.ftz.f", "dlc_emu_rcp_ftz")
+      .Case("rsqrt.approx.f", "dlc_emu_rsqrt")
+      .Case("rsqrt.approx.ftz.f", "dlc_emu_rsqrt_ftz")
+      .Case("rsqrt.approx.d", "dlc_emu_rsqrt_f64")
+      .Cases({"sqrt.approx.f", "sqrt.rn.f", "sqrt.f"}, "dlc_emu_sqrt")
+      .Cases({"sqrt.approx.ftz.f", "sqrt.rn.ftz.f"}, "dlc_emu_sqrt_ftz")
+      .Case("sin.approx.f", "dlc_emu_sin")
+      .Case("sin.approx.ftz.f", "dlc_emu_sin_ftz")
+      .Case("cos.approx.f", "dlc_emu_cos")
+      .Case("cos.approx.ftz.f", "dlc_emu_cos_ftz")
+      .Case("tanh.approx.f32", "dlc_emu_tanh")
+      .Case("saturate.f", "dlc_emu_saturate")
+      .Default("");
+}
+
+/// Intrinsics that say the same as a target-independent one.
+static Intrinsic::ID genericIntrinsic(StringRef name) {
+  return StringSwitch<Intrinsic::ID>(name)
+      .Cases({"fmin.f", "fmin.d"}, Intrinsic::minimumnum)
+      .Cases({"fmax.f", "fmax.d"}, Intrinsic::maximumnum)
+      .Case("fmin.nan.f", Intrinsic::minimum)
+      .Case("fmax.nan.f", Intrinsic::maximum)
+      .Cases({"fma.rn.f", "fma.rn.d"}, Intrinsic::fma)
+      .Case("sqrt.rn.d", Intrinsic::sqrt)
+      .Default(Intrinsic::not_intrinsic);
+}
+
+static std::optional<Instruction::BinaryOps> roundedArithmetic(StringRef name) {
+  using Result = std::optional<Instruction::BinaryOps>;
+  return StringSwitch<Result>(name)
+      .Cases({"add.rn.f", "add.rn.d"}, Instruction::FAdd)
+      .Cases({"mul.rn.f", "mul.rn.d"}, Instruction::FMul)
+      .Cases({"div.rn.f", "div.rn.d", "div.approx.f", "div.full"},
+             Instruction::FDiv)
+      .Default(std::nullopt);
+}
+
+/// Ordering between threads and memory: threads of a block take turns on one OS
+/// thread, so that memory is always in order.
+static bool isOrderingOnly(StringRef name) {
+  return name.starts_with("membar.") || name == "fence.sc.cluster" ||
+         name.starts_with("fence.proxy.async") || name == "nanosleep" ||
+         name.starts_with("prefetch.");
+}
+
+static std::optional<CollectiveKind> shuffleKind(StringRef name) {
+  using CK = CollectiveKind;
+  return StringSwitch<std::optional<CK>>(name)
+      .StartsWith("shfl.sync.idx.", CK::ShuffleIdx)
+      .StartsWith("shfl.sync.up.", CK::ShuffleUp)
+      .StartsWith("shfl.sync.down.", CK::ShuffleDown)
+      .StartsWith("shfl.sync.bfly.", CK::ShuffleBfly)
+      .Default(std::nullopt);
+}
+
+static std::optional<CollectiveKind> voteKind(StringRef name) {
+  using CK = CollectiveKind;
+  return StringSwitch<std::optional<CK>>(name)
+      .Case("vote.all.sync", CK::VoteAll)
+      .Case("vote.any.sync", CK::VoteAny)
+      .Case("vote.uni.sync", CK::VoteUni)
+      .Case("vote.ballot.sync", CK::VoteBallot)
+      .Cases({"match.any.sync.i32", "match.any.sync.i64"}, CK::MatchAny)
+      .Default(std::nullopt);
+}
+
+static std::optional<CollectiveKind> reductionKind(StringRef name) {
+  if (!name.consume_front("redux.sync."))
+    return std::nullopt;
+  using CK = CollectiveKind;
+  return StringSwitch<std::optional<CK>>(name)
+      .Case("add", CK::ReduxAdd)
+      .Case("min", CK::ReduxMinSigned)
+      .Case("max", CK::ReduxMaxSigned)
+      .Case("umin", CK::ReduxMinUnsigned)
+      .Case("umax", CK::ReduxMaxUnsigned)
+      .Case("and", CK::ReduxAnd)
+      .Case("or", CK::ReduxOr)
+      .Case("xor", CK::ReduxXor)
+      .Default(std::nullopt);
+}
+
+namespace {
+
+/// Builds the replacement of one call; each method returns the new value.
+class Lowering {
+public:
+  Lowering(CallInst &call, SiteOf siteOf)
+      : call(call), builder(&call), siteOf(siteOf) {}
+
+  Value *special(SpecialRegister which) {
+    return callHost(builder, "dlc_emu_special", builder.getInt32Ty(),
+                    {int32(static_cast<uint32_t>(which))});
+  }
+
+  Value *shuffle(CollectiveKind kind, bool hasPredicate) {
+    Type *type = hasPredicate ? call.getType()->getStructElementType(0)
+                              : call.getType();
+    Value *bits =
+        builder.CreateBitCast(call.getArgOperand(1), builder.getInt32Ty());
+    Value *packed = collective(kind, call.getArgOperand(0), bits,
+                               call.getArgOperand(2), call.getArgOperand(3));
+    Value *value = builder.CreateBitCast(low(packed), type);
+    return hasPredicate ? pairWith(value, high(packed)) : value;
+  }
+
+  Value *vote(CollectiveKind kind) {
+    Value *packed = collective(kind, call.getArgOperand(0),
+                               call.getArgOperand(1), int32(0), int32(0));
+    return builder.CreateTrunc(low(packed), call.getType());
+  }
+
+  Value *reduction(CollectiveKind kind) {
+    return low(collective(kind, call.getArgOperand(1), call.getArgOperand(0),
+                          int32(0), int32(0)));
+  }
+
+  Value *warpBarrier() {
+    return collective(CollectiveKind::WarpBarrier, call.getArgOperand(0),
+                      int32(0), int32(0), int32(0));
+  }
+
+  /// PTX elects some lane of the mask; the hardware takes the lowest.
+  Value *elect() {
+    Value *mask = call.getArgOperand(0);
+    Value *leader = builder.CreateBinaryIntrinsic(Intrinsic::cttz, mask,
+                                                  builder.getFalse());
+    Value *isLeader =
+        builder.CreateICmpEQ(special(SpecialRegister::LaneId), leader);
+    return pairWith(leader, isLeader);
+  }
+
+  /// `name` is what follows "barrier.cta.".
+  Value *barrier(StringRef name) {
+    bool hasCount = name.consume_back(".count");
+    if (!hasCount)
+      name.consume_back(".all");
+    bool aligned = name.consume_back(".aligned");
+    Value *id = call.getArgOperand(0);
+    Value *count = hasCount ? call.getArgOperand(1) : int32(0);
+    if (name == "arrive")
+      return callHost(builder, "dlc_emu_barrier_arrive", builder.getVoidTy(),
+                      {id, count, site()});
+    auto reduction = StringSwitch<BarrierReduction>(name)
+                         .Case("red.and", BarrierReduction::And)
+                         .Case("red.or", BarrierReduction::Or)
+                         .Case("red.popc", BarrierReduction::Popc)
+                         .Default(BarrierReduction::None);
+    Value *predicate =
+        reduction == BarrierReduction::None
+            ? int32(0)
+            : builder.CreateZExt(call.getArgOperand(call.arg_size() - 1),
+                                 builder.getInt32Ty());
+    Value *result =
+        callHost(builder, "dlc_emu_barrier", builder.getInt32Ty(),
+                 {id, count, int32(hasCount), int32(aligned), site(),
+                  int32(static_cast<uint32_t>(reduction)), predicate});
+    return call.getType()->isVoidTy()
+               ? result
+               : builder.CreateTrunc(result, call.getType());
+  }
+
+  Value *math(StringRef function) {
+    return callHost(builder, function, call.getType(), {call.getArgOperand(0)});
+  }
+
+  Value *generic(Intrinsic::ID id) {
+    SmallVector<Value *> operands(call.args());
+    return builder.CreateIntrinsic(id, {call.getType()}, operands);
+  }
+
+  Value *arithmetic(Instruction::BinaryOps op) {
+    return builder.CreateBinOp(op, call.getArgOperand(0),
+                               call.getArgOperand(1));
+  }
+
+  Value *exit() {
+    return callHost(builder, "dlc_emu_exit", builder.getVoidTy(), {});
+  }
+
+private:
+  Value *int32(uint32_t value) { return builder.getInt32(value); }
+  Value *site() { return int32(siteOf(call)); }
+  Value *low(Value *packed) {
+    return builder.CreateTrunc(packed, builder.getInt32Ty());
+  }
+  Value *high(Value *packed) {
+    return builder.CreateTrunc(builder.CreateLShr(packed, 32),
+                               builder.getInt1Ty());
+  }
+  Value *pairWith(Value *value, Value *flag) {
+    Value *pair = PoisonValue::get(call.getType());
+    pair = builder.CreateInsertValue(pair, value, 0);
+    return builder.CreateInsertValue(pair, flag, 1);
+  }
+  Value *collective(CollectiveKind kind, Value *mask, Value *value, Value *lane,
+                    Value *clamp) {
+    return callHost(builder, "dlc_emu_collective", builder.getInt64Ty(),
+                    {int32(static_cast<uint32_t>(kind)), mask, site(),
+                     builder.CreateZExt(value, builder.getInt64Ty()), lane,
+                     clamp});
+  }
+
+  CallInst &call;
+  IRBuilder<> builder;
+  SiteOf siteOf;
+};
+
+} // namespace
+
+/// The replacement's value; null when the intrinsic is not known.
+static Value *lower(CallInst &call, StringRef name, SiteOf siteOf) {
+  Lowering lowering(call, siteOf);
+  if (auto which = specialRegister(name))
+    return lowering.special(*which);
+  if (auto kind = shuffleKind(name))
+    return lowering.shuffle(*kind, name.ends_with("p"));
+  if (auto kind = voteKind(name))
+    return lowering.vote(*kind);
+  if (auto kind = reductionKind(name))
+    return lowering.reduction(*kind);
+  if (StringRef rest = name; rest.consume_front("barrier.cta."))
+    return lowering.barrier(rest);
+  if (StringRef function = unaryMath(name); !function.empty())
+    return lowering.math(function);
+  if (Intrinsic::ID id = genericIntrinsic(name))
+    return lowering.generic(id);
+  if (auto op = roundedArithmetic(name))
+    return lowering.arithmetic(*op);
+  if (name == "bar.warp.sync")
+    return lowering.warpBarrier();
+  if (name == "elect.sync")
+    return lowering.elect();
+  if (name == "exit")
+    return lowering.exit();
+  return nullptr;
+}
+
+Error lowerIntrinsic(CallInst &call, SiteOf siteOf) {
+  StringRef name = call.getCalledFunction()->getName();
+  name.consume_front("llvm.nvvm.");
+  if (isOrderingOnly(name)) {
+    call.eraseFromParent();
+    return Error::success();
+  }
+  Value *replacement = lower(call, name, siteOf);
+  if (!replacement)
+    return createStringError("the emulator does not know the intrinsic '%s'",
+                             call.getCalledFunction()->getName().str().c_str());
+  if (!call.getType()->isVoidTy())
+    call.replaceAllUsesWith(replacement);
+  call.eraseFromParent();
+  return Error::success();
+}
+
+} // namespace dlc::emu

@@ -1,0 +1,390 @@
+// The walk over a module: kernels get host entry points, shared variables get
+// places in a window, intrinsics and memory accesses call the runtime.
+#include "Rewrite.h"
+#include "Intrinsics.h"
+
+#include "llvm/ADT/SetVector.h"
+#include "llvm/ADT/StringExtras.h"
+#include "llvm/IR/Constants.h"
+#include "llvm/IR/InlineAsm.h"
+#include "llvm/IR/InstIterator.h"
+#include "llvm/IR/IntrinsicInst.h"
+#include "llvm/IR/ModuleSlotTracker.h"
+#include "llvm/IR/ReplaceConstant.h"
+#include "llvm/IR/Verifier.h"
+#include "llvm/Support/raw_ostream.h"
+
+using namespace llvm;
+
+namespace dlc::emu {
+
+namespace {
+
+constexpr unsigned kSharedAddressSpace = 3;
+
+class Rewriter {
+public:
+  Rewriter(Module &module, EmulatorCheck check)
+      : module(module), check(check), slots(&module) {}
+
+  Expected<RewrittenModule> run();
+
+private:
+  void collectKernels();
+  void placeSharedVariables();
+  void useSharedWindow();
+  void collectGlobals();
+  Error rewriteCalls(Function &function);
+  void guardAccesses(Function &function);
+  void makeEntry(Function &kernel, KernelInfo &info);
+  void makeHostFunction(Function &function);
+  void usedShared(Function &function, SetVector<Function *> &seen,
+                  SetVector<unsigned> &used);
+  void collectSites(Function &function);
+  uint32_t siteOf(const Instruction &instruction) const {
+    return sites.lookup(&instruction);
+  }
+
+  Module &module;
+  EmulatorCheck check;
+  ModuleSlotTracker slots;
+  DenseMap<const Instruction *, uint32_t> sites;
+  RewrittenModule result;
+  SmallVector<Function *> kernels;
+  SmallVector<GlobalVariable *> sharedGlobals;
+  DenseMap<const GlobalVariable *, unsigned> sharedIndex;
+};
+
+} // namespace
+
+// Texts are taken before the function changes, while its values have numbers.
+void Rewriter::collectSites(Function &function) {
+  slots.incorporateFunction(function);
+  for (Instruction &instruction : instructions(function)) {
+    if (!instruction.mayReadOrWriteMemory() && !isa<CallBase>(instruction))
+      continue;
+    std::string text;
+    raw_string_ostream stream(text);
+    instruction.print(stream, slots);
+    // Metadata after the operands says nothing to the reader.
+    StringRef shown = StringRef(text).trim();
+    shown = shown.substr(0, shown.find(", !"));
+    shown = shown.substr(0, shown.find(" #"));
+    sites[&instruction] = result.sites.size();
+    if (const DebugLoc &location = instruction.getDebugLoc())
+      result.sites.push_back(
+          (shown + " (line " + Twine(location.getLine()) + ")").str());
+    else
+      result.sites.push_back(shown.str());
+  }
+}
+
+void Rewriter::collectKernels() {
+  for (Function &function : module)
+    if (!function.isDeclaration() &&
+        function.getCallingConv() == CallingConv::PTX_Kernel)
+      kernels.push_back(&function);
+}
+
+//===----------------------------------------------------------------------===//
+// Shared memory and other globals
+//===----------------------------------------------------------------------===//
+
+void Rewriter::placeSharedVariables() {
+  const DataLayout &layout = module.getDataLayout();
+  size_t offset = kSharedRedZone;
+  Align strictest(16);
+  for (GlobalVariable &global : module.globals()) {
+    if (global.getAddressSpace() != kSharedAddressSpace)
+      continue;
+    size_t bytes = layout.getTypeAllocSize(global.getValueType());
+    Align align = global.getAlign().value_or(
+        layout.getPreferredAlign(&global));
+    strictest = std::max(strictest, align);
+    sharedIndex[&global] = result.shared.size();
+    sharedGlobals.push_back(&global);
+    // An external declaration is dynamic shared memory: all of them start
+    // where the static variables end, known after this loop.
+    bool isDynamic = global.isDeclaration() || bytes == 0;
+    if (!isDynamic)
+      offset = alignTo(offset, align);
+    result.shared.push_back(
+        {global.getName().str(), isDynamic ? 0 : offset,
+         isDynamic ? 0 : bytes});
+    if (!isDynamic)
+      offset += bytes + kSharedRedZone;
+  }
+  result.dynamicSharedOffset = alignTo(offset, std::max(strictest, Align(128)));
+  for (SharedVariable &variable : result.shared)
+    if (variable.bytes == 0)
+      variable.offset = result.dynamicSharedOffset;
+}
+
+void Rewriter::usedShared(Function &function, SetVector<Function *> &seen,
+                          SetVector<unsigned> &used) {
+  if (!seen.insert(&function))
+    return;
+  for (Instruction &instruction : instructions(function))
+    for (Value *operand : instruction.operands()) {
+      if (auto *callee = dyn_cast<Function>(operand))
+        usedShared(*callee, seen, used);
+      if (auto *global = dyn_cast<GlobalVariable>(operand))
+        if (auto it = sharedIndex.find(global); it != sharedIndex.end())
+          used.insert(it->second);
+    }
+}
+
+void Rewriter::useSharedWindow() {
+  // Constant expressions over shared variables become instructions, whose
+  // operands can then be replaced one function at a time.
+  SmallVector<Constant *> constants(sharedGlobals.begin(), sharedGlobals.end());
+  convertUsersOfConstantsToInstructions(constants);
+  for (Function *kernel : kernels) {
+    SetVector<Function *> seen;
+    SetVector<unsigned> used;
+    usedShared(*kernel, seen, used);
+    result.kernels[kernel->getName()].sharedVariables.assign(used.begin(),
+                                                             used.end());
+  }
+  DenseMap<Function *, Value *> windows;
+  for (auto [index, global] : enumerate(sharedGlobals)) {
+    DenseMap<Function *, Value *> addresses;
+    for (Use &use : make_early_inc_range(global->uses())) {
+      auto *user = dyn_cast<Instruction>(use.getUser());
+      if (!user)
+        continue;
+      Function *function = user->getFunction();
+      Value *&address = addresses[function];
+      if (!address) {
+        Value *&window = windows[function];
+        if (!window) {
+          IRBuilder<> entry(&*function->getEntryBlock().begin());
+          window = callHost(entry, "dlc_emu_shared_window",
+                            PointerType::get(module.getContext(), 0), {});
+        }
+        IRBuilder<> builder(cast<Instruction>(window)->getNextNode());
+        Value *offset = builder.getInt64(result.shared[index].offset);
+        address = builder.CreateAddrSpaceCast(
+            builder.CreatePtrAdd(window, offset), global->getType());
+      }
+      use.set(address);
+    }
+  }
+  for (GlobalVariable *global : sharedGlobals)
+    if (global->use_empty())
+      global->eraseFromParent();
+}
+
+void Rewriter::collectGlobals() {
+  for (GlobalVariable &global : module.globals()) {
+    if (global.isDeclaration() || global.getName().starts_with("llvm.") ||
+        global.getAddressSpace() == kSharedAddressSpace)
+      continue;
+    // External, so that the JIT tells where it put the variable.
+    if (!global.hasName())
+      global.setName("global");
+    global.setLinkage(GlobalValue::ExternalLinkage);
+    global.setVisibility(GlobalValue::DefaultVisibility);
+    result.globals.push_back(
+        {global.getName().str(),
+         module.getDataLayout().getTypeAllocSize(global.getValueType()),
+         !global.isConstant()});
+  }
+}
+
+//===----------------------------------------------------------------------===//
+// Instructions
+//===----------------------------------------------------------------------===//
+
+Error Rewriter::rewriteCalls(Function &function) {
+  for (Instruction &instruction : make_early_inc_range(instructions(function))) {
+    auto *call = dyn_cast<CallInst>(&instruction);
+    if (!call)
+      continue;
+    if (auto *assembly = dyn_cast<InlineAsm>(call->getCalledOperand()))
+      return createStringError(
+          "the emulator does not know the inline assembly '" +
+          assembly->getAsmString() + "' in '" + function.getName() + "'");
+    Function *callee = call->getCalledFunction();
+    if (!callee)
+      return createStringError("the emulator does not follow the indirect call "
+                               "in '" +
+                               function.getName() + "'");
+    if (callee->getName().starts_with("llvm.nvvm.")) {
+      if (Error error = lowerIntrinsic(
+              *call, [&](const Instruction &i) { return siteOf(i); }))
+        return error;
+      continue;
+    }
+    switch (callee->getIntrinsicID()) {
+    case Intrinsic::trap:
+    case Intrinsic::debugtrap: {
+      IRBuilder<> builder(call);
+      callHost(builder, "dlc_emu_trap", builder.getVoidTy(), {});
+      call->eraseFromParent();
+      continue;
+    }
+    case Intrinsic::masked_load:
+    case Intrinsic::masked_store:
+    case Intrinsic::masked_gather:
+    case Intrinsic::masked_scatter:
+      return createStringError("the emulator does not know the intrinsic '" +
+                               callee->getName() + "'");
+    default:
+      break;
+    }
+    if (callee->isDeclaration() && !callee->isIntrinsic() &&
+        !callee->getName().starts_with("dlc_emu_"))
+      return createStringError("the emulator does not know the external "
+                               "function '" +
+                               callee->getName() + "'");
+  }
+  return Error::success();
+}
+
+// Calls the check before everything that reads or writes memory.
+void Rewriter::guardAccesses(Function &function) {
+  const DataLayout &layout = module.getDataLayout();
+  auto guard = [&](Instruction &instruction, Value *address, Value *bytes,
+                   uint64_t align, bool isWrite) {
+    IRBuilder<> builder(&instruction);
+    Value *generic = builder.CreateAddrSpaceCast(
+        address, PointerType::get(module.getContext(), 0));
+    callHost(builder, "dlc_emu_check_access", builder.getVoidTy(),
+             {generic, builder.CreateZExt(bytes, builder.getInt64Ty()),
+              builder.getInt64(align), builder.getInt32(isWrite),
+              builder.getInt32(siteOf(instruction))});
+  };
+  auto sizeOf = [&](Type *type) {
+    return ConstantInt::get(Type::getInt64Ty(module.getContext()),
+                            layout.getTypeStoreSize(type));
+  };
+  for (Instruction &instruction : make_early_inc_range(instructions(function))) {
+    if (auto *load = dyn_cast<LoadInst>(&instruction)) {
+      guard(*load, load->getPointerOperand(), sizeOf(load->getType()),
+            load->getAlign().value(), false);
+    } else if (auto *store = dyn_cast<StoreInst>(&instruction)) {
+      guard(*store, store->getPointerOperand(),
+            sizeOf(store->getValueOperand()->getType()),
+            store->getAlign().value(), true);
+    } else if (auto *rmw = dyn_cast<AtomicRMWInst>(&instruction)) {
+      guard(*rmw, rmw->getPointerOperand(), sizeOf(rmw->getType()),
+            rmw->getAlign().value(), true);
+    } else if (auto *exchange = dyn_cast<AtomicCmpXchgInst>(&instruction)) {
+      guard(*exchange, exchange->getPointerOperand(),
+            sizeOf(exchange->getNewValOperand()->getType()),
+            exchange->getAlign().value(), true);
+    } else if (auto *intrinsic = dyn_cast<MemIntrinsic>(&instruction)) {
+      if (auto *transfer = dyn_cast<MemTransferInst>(intrinsic))
+        guard(*intrinsic, transfer->getSource(), intrinsic->getLength(),
+              transfer->getSourceAlign().valueOrOne().value(), false);
+      guard(*intrinsic, intrinsic->getDest(), intrinsic->getLength(),
+            intrinsic->getDestAlign().valueOrOne().value(), true);
+    }
+  }
+}
+
+//===----------------------------------------------------------------------===//
+// Functions
+//===----------------------------------------------------------------------===//
+
+// Makes `void entry(void **arguments)`, which unpacks what a launch gives. A
+// by-value parameter is passed as the pointer to its copy, as PTX sees it.
+void Rewriter::makeEntry(Function &kernel, KernelInfo &info) {
+  LLVMContext &context = module.getContext();
+  auto *pointer = PointerType::get(context, 0);
+  info.entry = ("dlc_emu_entry." + kernel.getName()).str();
+  Function *entry = Function::Create(
+      FunctionType::get(Type::getVoidTy(context), {pointer}, false),
+      GlobalValue::ExternalLinkage, info.entry, module);
+  IRBuilder<> builder(BasicBlock::Create(context, "", entry));
+  SmallVector<Value *> arguments;
+  for (Argument &argument : kernel.args()) {
+    Value *slot = builder.CreateConstGEP1_64(pointer, entry->getArg(0),
+                                             argument.getArgNo());
+    Value *place = builder.CreateLoad(pointer, slot);
+    auto kind = KernelParameter::Other;
+    if (argument.hasByValAttr()) {
+      arguments.push_back(
+          builder.CreateAddrSpaceCast(place, argument.getType()));
+    } else {
+      arguments.push_back(
+          builder.CreateAlignedLoad(argument.getType(), place, Align(1)));
+      if (argument.getType()->isPointerTy())
+        kind = KernelParameter::Pointer;
+      else if (argument.getType()->isIntegerTy(64))
+        kind = KernelParameter::Integer64;
+    }
+    info.parameters.push_back({kind});
+  }
+  builder.CreateCall(&kernel, arguments);
+  builder.CreateRetVoid();
+}
+
+// Drops what speaks of the GPU: calling convention, CPU and feature names,
+// by-value copies (made by the launch).
+void Rewriter::makeHostFunction(Function &function) {
+  function.setCallingConv(CallingConv::C);
+  function.removeFnAttr("target-cpu");
+  function.removeFnAttr("target-features");
+  for (Argument &argument : function.args())
+    argument.removeAttr(Attribute::ByVal);
+  for (Instruction &instruction : instructions(function))
+    if (auto *call = dyn_cast<CallBase>(&instruction)) {
+      call->setCallingConv(CallingConv::C);
+      for (unsigned i = 0; i < call->arg_size(); ++i)
+        call->removeParamAttr(i, Attribute::ByVal);
+    }
+}
+
+static uint64_t maxThreads(const Function &kernel) {
+  Attribute attribute = kernel.getFnAttribute("nvvm.maxntid");
+  if (!attribute.isStringAttribute())
+    return 0;
+  uint64_t product = 1;
+  for (StringRef part : split(attribute.getValueAsString(), ',')) {
+    uint64_t extent = 0;
+    if (part.trim().getAsInteger(10, extent))
+      return 0;
+    product *= extent;
+  }
+  return product;
+}
+
+Expected<RewrittenModule> Rewriter::run() {
+  collectKernels();
+  if (kernels.empty())
+    return createStringError("the module holds no kernel (a function of "
+                             "calling convention ptx_kernel)");
+  placeSharedVariables();
+  useSharedWindow();
+  collectGlobals();
+  for (Function &function : module) {
+    if (function.isDeclaration())
+      continue;
+    collectSites(function);
+    if (Error error = rewriteCalls(function))
+      return std::move(error);
+    if (check >= EmulatorCheck::Memory)
+      guardAccesses(function);
+  }
+  for (Function *kernel : kernels) {
+    KernelInfo &info = result.kernels[kernel->getName()];
+    info.maxThreads = maxThreads(*kernel);
+    makeEntry(*kernel, info);
+  }
+  for (Function &function : module)
+    makeHostFunction(function);
+  std::string problem;
+  raw_string_ostream stream(problem);
+  if (verifyModule(module, &stream))
+    return createStringError("internal error: the rewritten module is broken: " +
+                             problem);
+  return std::move(result);
+}
+
+Expected<RewrittenModule> rewriteForHost(Module &module, EmulatorCheck check) {
+  return Rewriter(module, check).run();
+}
+
+} // namespace dlc::emu
