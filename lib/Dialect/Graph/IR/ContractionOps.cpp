@@ -118,11 +118,11 @@ LogicalResult ConvOp::verify() {
   for (ArrayRef<int64_t> list : {getStrides(), getDilations(), getPadsLow(), getPadsHigh()})
     if (static_cast<int64_t>(list.size()) != spatial)
       return emitOpError("strides, dilations and pads must have one entry a spatial axis");
-  if (getGroup() < 1)
+  if (static_cast<int64_t>(getGroup()) < 1)
     return emitOpError("group must be positive");
   SmallVector<AffineExpr> xd = graph::getDims(x), wd = graph::getDims(w);
   if (simplify(wd[1] * getGroup() - xd[1]) != 0)
-    return emitOpError("x has ") << xd[1] << " channels, w expects " << simplify(wd[1] * getGroup());
+    return emitOpError("x ") << x << " does not have the channels that w " << w << " and group " << getGroup() << " expect";
   if (auto m = constantValue(wd[0]); m && *m % getGroup() != 0)
     return emitOpError("output channels are not a multiple of group");
   return success();

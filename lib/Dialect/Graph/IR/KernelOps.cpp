@@ -1,5 +1,5 @@
 // Parsing, printing and verifying kernels, stages, loads and calls.
-#include "dlc/Dialect/Graph/IR/Graph.h"
+#include "dlc/Dialect/Graph/IR/KernelBuilder.h"
 
 #include "mlir/IR/Builders.h"
 #include "mlir/IR/IntegerSet.h"
@@ -30,8 +30,9 @@ void KernelOp::print(OpAsmPrinter &printer) {
                                            getArgAttrsAttrName(), getResAttrsAttrName());
 }
 
-SmallVector<StageOp> KernelOp::getStages() {
-  return llvm::to_vector(getBody().front().getOps<StageOp>());
+std::vector<StageOp> KernelOp::getStages() {
+  auto stages = getBody().front().getOps<StageOp>();
+  return {stages.begin(), stages.end()};
 }
 
 OperandRange KernelOp::getResultValues() {

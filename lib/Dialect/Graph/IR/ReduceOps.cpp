@@ -92,7 +92,7 @@ LogicalResult CumSumOp::inferReturnTypes(MLIRContext *, std::optional<Location>,
 }
 LogicalResult CumSumOp::verify() {
   int64_t rank = cast<RankedTensorType>(getX().getType()).getRank();
-  if (getAxis() < 0 || getAxis() >= rank)
+  if (static_cast<int64_t>(getAxis()) >= rank)
     return emitOpError("axis ") << getAxis() << " is outside rank " << rank;
   return success();
 }
@@ -218,9 +218,9 @@ LogicalResult PoolOp::buildKernel(KernelBuilder &kernel) {
       AffineExpr at = b.d(i) * getStrides()[i] + b.r(i) * getDilations()[i] - getPadsLow()[i];
       int64_t low = getCountIncludePad() ? getPadsLow()[i] : 0, high = getCountIncludePad() ? getPadsHigh()[i] : 0;
       Value zero = b.lit(0.0, i64);
-      Value ok = b.bitand_(b.apply(ScalarFn::ge, {b.coord(at + low), zero}),
+      Value ok = b.bitAnd(b.apply(ScalarFn::ge, {b.coord(at + low), zero}),
                            b.apply(ScalarFn::ge, {b.coord(dims[2 + i] - 1 + high - at), zero}));
-      inside = inside ? b.bitand_(inside, ok) : ok;
+      inside = inside ? b.bitAnd(inside, ok) : ok;
     }
     return b.select(inside, b.lit(1.0, accumulator), b.lit(0.0, accumulator));
   });

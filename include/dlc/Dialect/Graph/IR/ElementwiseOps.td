@@ -78,7 +78,7 @@ def Graph_AsinhOp : Graph_Unary<"asinh", Fn<"asinh">.body>;
 def Graph_AcoshOp : Graph_Unary<"acosh", Fn<"acosh">.body>;
 def Graph_AtanhOp : Graph_Unary<"atanh", Fn<"atanh">.body>;
 def Graph_ErfOp : Graph_Unary<"erf", Fn<"erf">.body>;
-def Graph_BitNotOp : Graph_Unary<"bitnot", Fn<"bitnot">.body>;
+def Graph_BitNotOp : Graph_Unary<"bit_not", Fn<"bit_not">.body>;
 def Graph_IsNaNOp : Graph_Predicate<"isnan", Fn<"isnan">.body>;
 
 def Graph_AddOp : Graph_Binary<"add", Fn<"add">.body>;
@@ -89,9 +89,9 @@ def Graph_ModOp : Graph_Binary<"mod", Fn<"mod">.body>;
 def Graph_RemOp : Graph_Binary<"rem", Fn<"rem">.body>;
 def Graph_MaxOp : Graph_Binary<"max", Fn<"max">.body>;
 def Graph_MinOp : Graph_Binary<"min", Fn<"min">.body>;
-def Graph_BitAndOp : Graph_Binary<"bitand", Fn<"bitand">.body>;
-def Graph_BitOrOp : Graph_Binary<"bitor", Fn<"bitor">.body>;
-def Graph_BitXorOp : Graph_Binary<"bitxor", Fn<"bitxor">.body>;
+def Graph_BitAndOp : Graph_Binary<"bit_and", Fn<"bit_and">.body>;
+def Graph_BitOrOp : Graph_Binary<"bit_or", Fn<"bit_or">.body>;
+def Graph_BitXorOp : Graph_Binary<"bit_xor", Fn<"bit_xor">.body>;
 def Graph_ShlOp : Graph_Binary<"shl", Fn<"shl">.body>;
 def Graph_ShrOp : Graph_Binary<"shr", Fn<"shr">.body>;
 def Graph_EqOp : Graph_Compare<"eq", Fn<"eq">.body>;
@@ -117,8 +117,8 @@ def Graph_ClipOp : Graph_Elementwise<"clip", [{
 def Graph_IsInfOp : Graph_Elementwise<"isinf", [{
     Value inf = b.apply(ScalarFn::isinf, {in[0]});
     Value zero = b.lit(0.0, in[0].getType());
-    if (!op.getDetectPositive()) inf = b.bitand_(inf, b.apply(ScalarFn::lt, {in[0], zero}));
-    if (!op.getDetectNegative()) inf = b.bitand_(inf, b.apply(ScalarFn::gt, {in[0], zero}));
+    if (!op.getDetectPositive()) inf = b.bitAnd(inf, b.apply(ScalarFn::lt, {in[0], zero}));
+    if (!op.getDetectNegative()) inf = b.bitAnd(inf, b.apply(ScalarFn::gt, {in[0], zero}));
     return inf;
   }], "i1", (ins AnyRankedTensor:$x, DefaultValuedAttr<BoolAttr, "true">:$detect_positive,
              DefaultValuedAttr<BoolAttr, "true">:$detect_negative)>;

@@ -62,13 +62,13 @@ def Graph_ScalarFn : Graph_Enum<"ScalarFn", "scalar function", [
   // unary, any number
   Case<"abs", 30>, Case<"neg", 31>, Case<"sign", 32>,
   // unary, integer or bool: bitwise complement (logical not on i1)
-  Case<"bitnot", 33>,
+  Case<"bit_not", 33>,
   // binary, numbers; integer division truncates; `mod` has the divisor's sign,
   // `rem` the dividend's; min and max propagate NaN
   Case<"add", 40>, Case<"sub", 41>, Case<"mul", 42>, Case<"div", 43>,
   Case<"mod", 44>, Case<"rem", 45>, Case<"pow", 46>, Case<"max", 47>, Case<"min", 48>,
   // binary, integer or bool
-  Case<"bitand", 49>, Case<"bitor", 50>, Case<"bitxor", 51>, Case<"shl", 52>, Case<"shr", 53>,
+  Case<"bit_and", 49>, Case<"bit_or", 50>, Case<"bit_xor", 51>, Case<"shl", 52>, Case<"shr", 53>,
   // comparisons: result i1
   Case<"eq", 60>, Case<"ne", 61>, Case<"lt", 62>, Case<"le", 63>, Case<"gt", 64>, Case<"ge", 65>,
   // select(c : i1, a, b)
@@ -82,7 +82,7 @@ def Graph_ScalarFnAttr : Graph_EnumAttr<Graph_ScalarFn, "fn"> {
 // coordinate of the winner; ties go to the first (or last) one, NaN wins.
 def Graph_FoldKind : Graph_Enum<"FoldKind", "fold over reduce axes", [
   Case<"none", 0>, Case<"add", 1>, Case<"mul", 2>, Case<"max", 3>, Case<"min", 4>,
-  Case<"bitand", 5>, Case<"bitor", 6>,
+  Case<"bit_and", 5>, Case<"bit_or", 6>,
   Case<"argmax", 7>, Case<"argmin", 8>, Case<"argmax_last", 9>, Case<"argmin_last", 10>
 ]>;
 def Graph_FoldKindAttr : Graph_EnumAttr<Graph_FoldKind, "fold"> {
@@ -112,7 +112,8 @@ def Graph_OpInterface : OpInterface<"GraphOp"> {
     operator's types. It fails for operators of class `opaque`.
   }];
   let methods = [
-    InterfaceMethod<"fusion class", "::dlc::graph::OpClass", "getOpClass">,
+    InterfaceMethod<"fusion class", "::dlc::graph::OpClass", "getOpClass", (ins), "",
+      [{ return ::dlc::graph::OpClass::opaque; }]>,
     InterfaceMethod<"adds the stages that define this operator",
       "::llvm::LogicalResult", "buildKernel", (ins "::dlc::graph::KernelBuilder &":$kernel)>
   ];

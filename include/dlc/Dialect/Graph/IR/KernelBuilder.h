@@ -38,7 +38,7 @@ public:
   mlir::Value max(mlir::Value x, mlir::Value y) { return apply(ScalarFn::max, {x, y}); }
   mlir::Value min(mlir::Value x, mlir::Value y) { return apply(ScalarFn::min, {x, y}); }
   mlir::Value neg(mlir::Value x) { return apply(ScalarFn::neg, {x}); }
-  mlir::Value bitand_(mlir::Value x, mlir::Value y) { return apply(ScalarFn::bitand, {x, y}); }
+  mlir::Value bitAnd(mlir::Value x, mlir::Value y) { return apply(ScalarFn::bit_and, {x, y}); }
   mlir::Value select(mlir::Value c, mlir::Value x, mlir::Value y) { return apply(ScalarFn::select, {c, x, y}); }
   /// No-op when the type is already `type`.
   mlir::Value cast(mlir::Value x, mlir::Type type, bool saturate = false);

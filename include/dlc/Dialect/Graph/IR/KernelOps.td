@@ -25,7 +25,7 @@ def Graph_KernelOp : Graph_Op<"kernel", [FunctionOpInterface, IsolatedFromAbove]
     ::mlir::Region *getCallableRegion() { return &getBody(); }
     unsigned getNumSymbols() { return getSymbols() ? getSymbols()->size() : 0; }
     /// The stages in order.
-    ::llvm::SmallVector<::dlc::graph::StageOp> getStages();
+    ::std::vector<::dlc::graph::StageOp> getStages();
     /// The stage results that are the kernel's results, in order.
     ::mlir::OperandRange getResultValues();
   }];
@@ -61,7 +61,7 @@ def Graph_StageOp : Graph_Op<"stage", [Pure, SingleBlock, HasParent<"KernelOp">]
   }];
 }
 
-def Graph_LoadOp : Graph_Op<"load", [Pure]> {
+def Graph_LoadOp : Graph_Op<"load", [Pure, AttrSizedOperandSegments]> {
   let summary = "reads a tensor at map(coords)";
   let description = [{
     The map's dims are `coords`, its symbols the kernel's. Where `guard` is

@@ -13,7 +13,7 @@ class Graph_OneResult<string mnemonic, string opClass, dag args, list<Trait> tra
 }
 // The result type follows from operands and attributes (`inferReturnTypes`).
 class Graph_Inferred<string mnemonic, string opClass, dag args, list<Trait> traits = []>
-    : Graph_OneResult<mnemonic, opClass, args, !listconcat([DeclareOpInterfaceMethods<InferTypeOpInterface>], traits)>;
+    : Graph_OneResult<mnemonic, opClass, args, !listconcat([InferTypeOpAdaptor], traits)>;
 
 //===----------------------------------------------------------------------===//
 // Constants and injective operators
