@@ -1,0 +1,37 @@
+//===- ImportError.cpp - why a model was refused --------------------------===//
+//
+// The one place that spells a problem, so that all of them read alike.
+//
+//===----------------------------------------------------------------------===//
+
+#include "dlc/Frontend/ONNX/ImportError.h"
+
+#include "llvm/Support/raw_ostream.h"
+
+using namespace dlc;
+
+char ImportError::ID = 0;
+
+std::string ModelProblem::text() const {
+  std::string out = where;
+  if (!op.empty()) {
+    out += " (" + op;
+    if (opset > 0)
+      out += ", opset " + std::to_string(opset);
+    out += ")";
+  }
+  if (!out.empty())
+    out += ": ";
+  out += reason;
+  if (!types.empty())
+    out += "; operands " + types;
+  return out;
+}
+
+void ImportError::log(llvm::raw_ostream &os) const {
+  llvm::interleave(problems, os, [&](const ModelProblem &problem) { os << file << ": " << problem.text(); }, "\n");
+}
+
+std::error_code ImportError::convertToErrorCode() const {
+  return std::make_error_code(kind == Kind::File ? std::errc::io_error : std::errc::invalid_argument);
+}

@@ -1,0 +1,54 @@
+//===- Prepare.h - from a parsed model to one worth importing ---*- C++ -*-===//
+//
+// The steps between parsing and import. Each appends what it finds wrong; the
+// next one may run only when nothing was found.
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef DLC_LIB_FRONTEND_ONNX_PREPARE_H
+#define DLC_LIB_FRONTEND_ONNX_PREPARE_H
+
+#include "dlc/Frontend/ONNX/Import.h"
+
+#include "onnx/onnx_pb.h"
+
+namespace onnx {
+class OpSchema;
+}
+
+namespace dlc {
+
+/// "node 'conv1'", or by its first output for a node without a name.
+std::string describeNode(const onnx::NodeProto &node);
+/// "Conv", "com.microsoft.FastGelu".
+std::string describeOp(const onnx::NodeProto &node);
+/// The version a model imports of a domain; 0 when it does not.
+int64_t getOpset(const onnx::ModelProto &model, llvm::StringRef domain);
+/// "" for both spellings of the default domain.
+inline llvm::StringRef canonicalDomain(llvm::StringRef domain) { return domain == "ai.onnx" ? "" : domain; }
+
+/// Structure that onnx's tools must not meet: versions, sizes, nesting, node
+/// counts after inlining, tensors that do not hold what they say.
+void checkLimits(const onnx::ModelProto &model, const ImportOptions &options, std::vector<ModelProblem> &problems);
+
+/// onnx's checker; bad nodes are all listed.
+void checkModel(const onnx::ModelProto &model, std::vector<ModelProblem> &problems);
+
+/// Replaces calls of the model's own functions by their bodies.
+void inlineFunctions(onnx::ModelProto &model, std::vector<ModelProblem> &problems);
+
+/// Nodes whose operator no linked schema knows.
+void checkOperatorsKnown(const onnx::ModelProto &model, std::vector<ModelProblem> &problems);
+
+/// Brings the default domain to onnxd::kOpset.
+void convertOpset(onnx::ModelProto &model, std::vector<ModelProblem> &problems);
+
+/// Sets the attributes a node leaves to their schema's defaults.
+void fillDefaultAttributes(onnx::ModelProto &model);
+
+/// onnx's type and shape inference, strict.
+void inferTypes(onnx::ModelProto &model, std::vector<ModelProblem> &problems);
+
+} // namespace dlc
+
+#endif // DLC_LIB_FRONTEND_ONNX_PREPARE_H
