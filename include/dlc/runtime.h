@@ -252,12 +252,34 @@ typedef struct dlc_model {
   /* 40: runs the model; returns a dlc_status, DLC_DATA_ERROR when exec->status became nonzero. */
   int32_t (*execute)(dlc_exec *exec);
   int64_t weights_size;      /* 48: bytes; 0 without weights */
-  uint64_t weights_checksum; /* 56: see lib/Runtime/Weights.c */
+  uint64_t weights_checksum; /* 56: dlc_weights_checksum */
   const void *weights;       /* 64: the embedded bytes, 64-byte aligned; NULL when in a file */
   const char *weights_file;  /* 72: the file's name without folder; NULL when embedded or none */
   const void *device_image;  /* 80: CUDA models; NULL on CPUs */
   const void *reserved;      /* 88: NULL */
 } dlc_model; /* 96 bytes */
+
+/* The weights file: this header, zeros up to data_offset, then the bytes that dlc_exec.weights
+ * points to. Little-endian. */
+typedef struct dlc_weights_header {
+  char magic[8];        /*  0: DLC_WEIGHTS_MAGIC */
+  uint64_t data_offset; /*  8: a multiple of 4096 */
+  uint64_t data_size;   /* 16 */
+  uint64_t checksum;    /* 24: dlc_weights_checksum of the data */
+  uint64_t reserved[4]; /* 32 */
+} dlc_weights_header; /* 64 bytes */
+
+#define DLC_WEIGHTS_MAGIC "DLCWGT\0\1"
+#define DLC_WEIGHTS_DATA_OFFSET 4096
+#define DLC_WEIGHTS_PIECE ((size_t)1 << 20)
+
+/* Checksum of weights: start with state 0 and feed the data in pieces of DLC_WEIGHTS_PIECE
+ * bytes, the last one shorter; the last result is the checksum. Longer pieces are split here.
+ * It finds mix-ups and damage; it is no defence against forgery. */
+uint64_t dlc_weights_checksum(uint64_t state, const void *data, size_t size);
+
+/* The symbol that a shared object exports for dlc_load: its dlc_model. */
+#define DLC_MODULE_SYMBOL "dlc_module"
 
 /* The functions behind <name>_create and so on; the generated ones only add the table.
  * They are hidden inside each artifact.

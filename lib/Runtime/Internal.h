@@ -1,0 +1,108 @@
+/* What the runtime's files share. The runtime is plain C over libc, libm and threads, because
+ * it is linked into every program that embeds a model. All names start with dlc_rt_, and all
+ * are hidden: an artifact exports its model's functions and nothing else. */
+#ifndef DLC_LIB_RUNTIME_INTERNAL_H
+#define DLC_LIB_RUNTIME_INTERNAL_H
+
+#include "dlc/runtime.h"
+
+#include <stdbool.h>
+
+#define DLC_RT_ALIGNMENT 64
+#define DLC_RT_MAX_WORKERS 1024
+
+/* Where an error's text goes; text may be NULL. */
+typedef struct dlc_rt_error {
+  char *text;
+  size_t size;
+} dlc_rt_error;
+
+/* Writes the text (cut to fit) and returns `status`, so that callers can `return` it. */
+dlc_status dlc_rt_fail(dlc_rt_error error, dlc_status status, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* An allocator; the functions are never NULL. */
+typedef struct dlc_rt_allocator {
+  dlc_alloc_fn alloc;
+  dlc_free_fn free;
+  void *ctx;
+} dlc_rt_allocator;
+
+/* The C library's; regions of 2 MiB and more are mapped and advised to be huge pages. */
+void *dlc_rt_default_alloc(void *ctx, size_t size, size_t alignment);
+void dlc_rt_default_free(void *ctx, void *pointer, size_t size);
+
+/* Weights of an instance and how to give them back. */
+typedef struct dlc_rt_weights {
+  const char *data;
+  void *mapping; /* NULL when borrowed */
+  size_t mapping_size;
+} dlc_rt_weights;
+
+dlc_status dlc_rt_open_weights(const dlc_model *model, const dlc_create_options *options, dlc_rt_error error,
+                               dlc_rt_weights *out);
+void dlc_rt_close_weights(dlc_rt_weights *weights);
+
+/* Checks that this machine has every instruction set named in the comma-separated list. */
+dlc_status dlc_rt_check_features(const char *features, const char *model, dlc_rt_error error);
+
+/* Whether this machine has the named instruction set (LLVM's name): 1 yes, 0 no, -1 name unknown. */
+int dlc_rt_has_feature(const char *name, size_t length);
+
+/* Threads to use when the program does not say: environment, affinity, cgroup quota; >= 1. */
+int64_t dlc_rt_default_num_threads(void);
+
+/* The pool all models of the process share. */
+dlc_parallel_for_fn dlc_rt_pool_function(void);
+void dlc_rt_pool_run(void *ctx, dlc_task_fn fn, const dlc_frame *frame, int64_t num_tasks, int64_t num_workers);
+
+/* A lock that needs no destruction and no pthread symbol versions. */
+typedef struct dlc_rt_lock {
+  _Atomic uint32_t word; /* 0 free, 1 held, 2 held and waited for */
+} dlc_rt_lock;
+
+void dlc_rt_lock_acquire(dlc_rt_lock *lock);
+void dlc_rt_lock_release(dlc_rt_lock *lock);
+void dlc_rt_futex_wait(_Atomic uint32_t *word, uint32_t expected);
+void dlc_rt_futex_wake(_Atomic uint32_t *word, uint32_t count);
+
+struct dlc_instance {
+  const dlc_model *model;
+  dlc_rt_allocator allocator;
+  dlc_rt_error error;
+  int64_t num_threads;
+  dlc_parallel_for_fn pf;
+  void *pf_ctx;
+  dlc_rt_weights weights;
+  int64_t num_input_dims; /* over all inputs */
+  int64_t num_output_dims;
+  size_t scratch_size; /* bytes of a run's bookkeeping: symbols, pointers, dims */
+  dlc_rt_lock arena_lock;
+  void *arena;
+  size_t arena_size;
+  void *library; /* handle of the shared object when made by dlc_load */
+};
+
+/* Bookkeeping of one run, laid out in `scratch_size` bytes of the caller's stack. */
+typedef struct dlc_rt_scratch {
+  int64_t *symbols;
+  void **inputs;
+  void **outputs;
+  int64_t *dims; /* max(num_input_dims, num_output_dims) */
+} dlc_rt_scratch;
+
+dlc_rt_scratch dlc_rt_make_scratch(const dlc_instance *instance, void *memory);
+
+/* Checks all inputs against the model, binds the symbols and fills scratch.inputs. */
+dlc_status dlc_rt_bind_inputs(const dlc_instance *instance, const DLTensor *const *inputs, dlc_rt_scratch scratch,
+                              dlc_rt_error error);
+/* The same for outputs, whose symbols are bound already; leaves output dims in scratch.dims. */
+dlc_status dlc_rt_check_outputs(const dlc_instance *instance, DLTensor *const *outputs, dlc_rt_scratch scratch,
+                                dlc_rt_error error);
+/* Dims of all outputs for bound symbols. */
+void dlc_rt_output_dims(const dlc_instance *instance, const int64_t *symbols, int64_t *dims);
+/* Bytes of a tensor, or -1 when they overflow. */
+int64_t dlc_rt_tensor_bytes(const dlc_tensor_info *info, const int64_t *dims);
+bool dlc_rt_has_data_dim(const dlc_tensor_info *info);
+
+#endif /* DLC_LIB_RUNTIME_INTERNAL_H */

@@ -1,0 +1,89 @@
+/* Asserts the offsets that include/dlc/runtime.h documents: generated code is built from the
+ * document, not from the header, so the two must agree on every target. */
+#include "dlc/runtime.h"
+
+#define AT(type, field, offset) _Static_assert(offsetof(type, field) == (offset), #type "." #field)
+#define SIZE(type, size) _Static_assert(sizeof(type) == (size), #type)
+
+AT(dlc_frame, status, 0);
+AT(dlc_frame, scratch, 8);
+AT(dlc_frame, scratch_stride, 16);
+AT(dlc_frame, buffers, 24);
+AT(dlc_frame, symbols, 32);
+SIZE(dlc_frame, 40);
+
+AT(dlc_dim, kind, 0);
+AT(dlc_dim, value, 8);
+AT(dlc_dim, text, 16);
+SIZE(dlc_dim, 24);
+
+AT(dlc_tensor_info, name, 0);
+AT(dlc_tensor_info, type_code, 8);
+AT(dlc_tensor_info, type_bits, 16);
+AT(dlc_tensor_info, rank, 24);
+AT(dlc_tensor_info, dims, 32);
+SIZE(dlc_tensor_info, 40);
+
+AT(dlc_symbol_info, name, 0);
+AT(dlc_symbol_info, min, 8);
+AT(dlc_symbol_info, max, 16);
+AT(dlc_symbol_info, typical, 24);
+SIZE(dlc_symbol_info, 32);
+
+AT(dlc_info, struct_size, 0);
+AT(dlc_info, abi_version, 8);
+AT(dlc_info, name, 16);
+AT(dlc_info, dlc_version, 24);
+AT(dlc_info, triple, 32);
+AT(dlc_info, cpu, 40);
+AT(dlc_info, features, 48);
+AT(dlc_info, flags, 56);
+AT(dlc_info, precision, 64);
+AT(dlc_info, fp_mode, 72);
+AT(dlc_info, laws, 80);
+AT(dlc_info, device_type, 88);
+AT(dlc_info, num_kernels, 96);
+AT(dlc_info, weights_bytes, 104);
+AT(dlc_info, num_inputs, 112);
+AT(dlc_info, num_outputs, 120);
+AT(dlc_info, num_symbols, 128);
+AT(dlc_info, inputs, 136);
+AT(dlc_info, outputs, 144);
+AT(dlc_info, symbols, 152);
+SIZE(dlc_info, 160);
+
+AT(dlc_exec, inputs, 0);
+AT(dlc_exec, outputs, 8);
+AT(dlc_exec, symbols, 16);
+AT(dlc_exec, workspace, 24);
+AT(dlc_exec, weights, 32);
+AT(dlc_exec, num_workers, 40);
+AT(dlc_exec, parallel_for, 48);
+AT(dlc_exec, pf_ctx, 56);
+AT(dlc_exec, status, 64);
+AT(dlc_exec, site, 72);
+AT(dlc_exec, alloc, 80);
+AT(dlc_exec, free, 88);
+AT(dlc_exec, alloc_ctx, 96);
+AT(dlc_exec, output_alloc, 104);
+AT(dlc_exec, stream, 112);
+AT(dlc_exec, device_state, 120);
+AT(dlc_exec, run, 128);
+SIZE(dlc_exec, 136);
+
+AT(dlc_model, abi_version, 0);
+AT(dlc_model, info, 8);
+AT(dlc_model, input_dims, 16);
+AT(dlc_model, output_dims, 24);
+AT(dlc_model, workspace_bytes, 32);
+AT(dlc_model, execute, 40);
+AT(dlc_model, weights_size, 48);
+AT(dlc_model, weights_checksum, 56);
+AT(dlc_model, weights, 64);
+AT(dlc_model, weights_file, 72);
+AT(dlc_model, device_image, 80);
+AT(dlc_model, reserved, 88);
+SIZE(dlc_model, 96);
+
+SIZE(dlc_weights_header, 64);
+SIZE(DLTensor, 48);
