@@ -74,11 +74,14 @@ Expected<std::unique_ptr<EmulatedModule>>
 EmulatedModule::create(std::unique_ptr<Module> module,
                        std::unique_ptr<LLVMContext> context,
                        EmulatorOptions options) {
+  // From here on the module dies before its context, whatever fails.
+  orc::ThreadSafeModule owner(std::move(module), std::move(context));
+  Module &kernels = *owner.getModuleUnlocked();
   InitializeNativeTarget();
   InitializeNativeTargetAsmPrinter();
   auto impl = std::make_unique<Impl>();
   impl->options = options;
-  auto rewritten = rewriteForHost(*module, options.check);
+  auto rewritten = rewriteForHost(kernels, options.check);
   if (!rewritten)
     return rewritten.takeError();
   impl->module = std::move(*rewritten);
@@ -91,12 +94,11 @@ EmulatedModule::create(std::unique_ptr<Module> module,
   if (!jit)
     return jit.takeError();
   impl->jit = std::move(*jit);
-  module->setTargetTriple(impl->jit->getTargetTriple());
-  module->setDataLayout(impl->jit->getDataLayout());
+  kernels.setTargetTriple(impl->jit->getTargetTriple());
+  kernels.setDataLayout(impl->jit->getDataLayout());
   if (Error error = defineHostOps(*impl->jit))
     return std::move(error);
-  if (Error error = impl->jit->addIRModule(
-          orc::ThreadSafeModule(std::move(module), std::move(context))))
+  if (Error error = impl->jit->addIRModule(std::move(owner)))
     return std::move(error);
 
   for (const GlobalData &global : impl->module.globals) {
