@@ -10,6 +10,9 @@ function(dlc_unittest name)
   add_dependencies(${name} dlc-tablegen-all)
   if(NOT ARG_NO_MLIR_PCH)
     target_precompile_headers(${name} REUSE_FROM dlc_pch)
+    # CMake compiles programs with -fPIE, the shared header is compiled with -fPIC.
+    set_target_properties(${name} PROPERTIES POSITION_INDEPENDENT_CODE OFF)
+    target_compile_options(${name} PRIVATE -fPIC)
     target_link_libraries(${name} PRIVATE dlc_llvm)
   endif()
   # Found when ctest starts, not after each link: a broken test program is then
