@@ -81,10 +81,10 @@ def draw(text):
 
 
 def read(scores, characters):
-    """The text of scores [1, columns, characters]: the best of each column, repetitions and blanks dropped (CTC)."""
+    """The text of scores [1, columns, characters]: the best of each column without repetitions and blanks (CTC), trimmed."""
     best = scores[0].argmax(-1)
     kept = [index for place, index in enumerate(best) if index and (place == 0 or index != best[place - 1])]
-    return "".join(characters[index] for index in kept)
+    return "".join(characters[index] for index in kept).strip()
 
 
 def show(picture):
