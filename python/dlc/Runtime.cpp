@@ -1,0 +1,189 @@
+// The Python face of the C runtime: load a compiled model, describe it, run it.
+//
+// Tensors cross as (address, shape): the .py side turns any array into
+// contiguous memory with a dtype the model names, so that bfloat16 and
+// sub-byte values, which DLPack exporters disagree about, need no special case here.
+#include "dlc/runtime.h"
+
+#include <nanobind/nanobind.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/tuple.h>
+#include <nanobind/stl/vector.h>
+
+#include <cstdlib>
+#include <cstring>
+
+namespace nb = nanobind;
+
+namespace {
+
+// A status with its text, raised as dlc.RuntimeError (class set by the package).
+struct StatusError : std::runtime_error {
+  dlc_status status;
+  StatusError(dlc_status status, const std::string &text) : std::runtime_error(text), status(status) {}
+};
+
+void check(dlc_status status, const char *text) {
+  if (status != DLC_OK)
+    throw StatusError(status, *text ? text : dlc_status_text(status));
+}
+
+using Buffer = std::tuple<uintptr_t, std::vector<int64_t>>; // address, shape
+
+class Model {
+public:
+  Model(const std::string &path, const std::string &weights, int threads) {
+    dlc_create_options options = {};
+    options.struct_size = sizeof(options);
+    options.weights_path = weights.empty() ? nullptr : weights.c_str();
+    options.num_threads = threads;
+    options.error = error;
+    options.error_len = sizeof(error);
+    check(dlc_load(path.c_str(), &options, &instance), error);
+  }
+  ~Model() { dlc_unload(instance); }
+  Model(const Model &) = delete;
+
+  nb::dict info() const {
+    const dlc_info *i = dlc_get_info(instance);
+    nb::dict d;
+    d["name"] = i->name;
+    d["dlc_version"] = i->dlc_version;
+    d["abi_version"] = i->abi_version;
+    d["triple"] = i->triple;
+    d["cpu"] = i->cpu;
+    d["features"] = i->features;
+    d["flags"] = i->flags;
+    d["precision"] = i->precision;
+    d["fp"] = i->fp_mode;
+    d["laws"] = i->laws;
+    d["kernels"] = i->num_kernels;
+    d["weights_bytes"] = i->weights_bytes;
+    d["inputs"] = describe(i->inputs, i->num_inputs);
+    d["outputs"] = describe(i->outputs, i->num_outputs);
+    nb::list symbols;
+    for (int64_t s = 0; s < i->num_symbols; ++s) {
+      nb::dict symbol;
+      symbol["name"] = i->symbols[s].name;
+      symbol["min"] = i->symbols[s].min;
+      symbol["max"] = i->symbols[s].max;
+      symbol["typical"] = i->symbols[s].typical;
+      symbols.append(symbol);
+    }
+    d["symbols"] = symbols;
+    return d;
+  }
+
+  // Dims of every output for these input shapes; -1 where the data decides.
+  std::vector<std::vector<int64_t>> outputShapes(const std::vector<Buffer> &inputs) {
+    Tensors in(dlc_get_info(instance)->inputs, dlc_get_info(instance)->num_inputs, inputs);
+    const dlc_info *i = dlc_get_info(instance);
+    size_t total = 0;
+    for (int64_t o = 0; o < i->num_outputs; ++o)
+      total += i->outputs[o].rank;
+    std::vector<int64_t> dims(total + 1);
+    check(dlc_output_shapes(instance, in.list(), dims.data()), error);
+    std::vector<std::vector<int64_t>> shapes;
+    auto next = dims.begin();
+    for (int64_t o = 0; o < i->num_outputs; ++o) {
+      shapes.emplace_back(next, next + i->outputs[o].rank);
+      next += i->outputs[o].rank;
+    }
+    return shapes;
+  }
+
+  // Runs into `outputs`; a zero address asks for memory, which comes back as bytes
+  // with its shape: [(shape, bytes or None)].
+  nb::list run(const std::vector<Buffer> &inputs, const std::vector<Buffer> &outputs) {
+    const dlc_info *i = dlc_get_info(instance);
+    Tensors in(i->inputs, i->num_inputs, inputs), out(i->outputs, i->num_outputs, outputs);
+    dlc_status status;
+    {
+      nb::gil_scoped_release release;
+      status = dlc_run(instance, in.list(), out.mutableList(), nullptr);
+    }
+    nb::list result;
+    for (int64_t o = 0; o < i->num_outputs; ++o) {
+      DLTensor &t = out.tensors[o];
+      std::vector<int64_t> shape(t.shape, t.shape + t.ndim);
+      if (std::get<0>(outputs[o]) != 0 || !t.data) {
+        result.append(nb::make_tuple(shape, nb::none()));
+        continue;
+      }
+      size_t bytes = (t.dtype.bits + 7) / 8;
+      for (int64_t n : shape)
+        bytes *= n;
+      if (status == DLC_OK)
+        result.append(nb::make_tuple(shape, nb::bytes(static_cast<const char *>(t.data), bytes)));
+      std::free(t.data);
+    }
+    check(status, error);
+    return result;
+  }
+
+private:
+  static nb::list describe(const dlc_tensor_info *tensors, int64_t n) {
+    nb::list list;
+    for (int64_t i = 0; i < n; ++i) {
+      nb::dict d;
+      d["name"] = tensors[i].name;
+      d["type_code"] = tensors[i].type_code;
+      d["type_bits"] = tensors[i].type_bits;
+      nb::list dims;
+      for (int64_t k = 0; k < tensors[i].rank; ++k) {
+        const dlc_dim &dim = tensors[i].dims[k];
+        if (dim.kind == DLC_DIM_CONST)
+          dims.append(dim.value);
+        else
+          dims.append(dim.kind == DLC_DIM_DATA ? nb::object(nb::none()) : nb::object(nb::str(dim.text)));
+      }
+      d["shape"] = dims;
+      list.append(d);
+    }
+    return list;
+  }
+
+  // DLTensors over the callers' memory, with the types the model expects.
+  struct Tensors {
+    std::vector<DLTensor> tensors;
+    std::vector<DLTensor *> pointers;
+    std::vector<std::vector<int64_t>> shapes;
+
+    Tensors(const dlc_tensor_info *infos, int64_t n, const std::vector<Buffer> &buffers) : tensors(buffers.size()) {
+      if (static_cast<int64_t>(buffers.size()) != n)
+        throw StatusError(DLC_INVALID_ARGUMENT, "expected " + std::to_string(n) + " tensors, got " +
+                                                    std::to_string(buffers.size()));
+      for (const Buffer &b : buffers)
+        shapes.push_back(std::get<1>(b));
+      for (int64_t i = 0; i < n; ++i) {
+        DLTensor &t = tensors[i];
+        t.data = reinterpret_cast<void *>(std::get<0>(buffers[i]));
+        t.device = {kDLCPU, 0};
+        t.ndim = static_cast<int32_t>(shapes[i].size());
+        t.dtype = {static_cast<uint8_t>(infos[i].type_code), static_cast<uint8_t>(infos[i].type_bits), 1};
+        t.shape = shapes[i].data();
+        t.strides = nullptr;
+        t.byte_offset = 0;
+        pointers.push_back(&t);
+      }
+    }
+    const DLTensor *const *list() const { return pointers.data(); }
+    DLTensor *const *mutableList() { return pointers.data(); }
+  };
+
+  dlc_instance *instance = nullptr;
+  char error[1024] = {};
+};
+
+} // namespace
+
+NB_MODULE(_runtime, m) {
+  m.doc() = "the C runtime of compiled models";
+  static nb::exception<StatusError> statusError(m, "StatusError", PyExc_RuntimeError);
+  nb::class_<Model>(m, "Model")
+      .def(nb::init<const std::string &, const std::string &, int>(), nb::arg("path"), nb::arg("weights") = "",
+           nb::arg("threads") = 0)
+      .def("info", &Model::info)
+      .def("output_shapes", &Model::outputShapes)
+      .def("run", &Model::run);
+}

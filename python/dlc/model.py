@@ -1,0 +1,196 @@
+"""Loaded models: numpy (or DLPack) arrays in, arrays out."""
+
+import os
+import shutil
+import subprocess
+import tempfile
+
+import numpy as np
+
+from . import _runtime, errors
+
+# DLPack type codes (dlpack.h) to numpy dtypes; bfloat16 and smaller need ml_dtypes.
+_CODES = {0: "int", 1: "uint", 2: "float", 5: "complex", 6: "bool"}
+_ML = {(4, 16): "bfloat16", (7, 8): "float8_e3m4", (8, 8): "float8_e4m3", (10, 8): "float8_e4m3fn",
+       (11, 8): "float8_e4m3fnuz", (12, 8): "float8_e5m2", (13, 8): "float8_e5m2fnuz", (14, 8): "float8_e8m0fnu",
+       (0, 4): "int4", (1, 4): "uint4", (0, 2): "int2", (1, 2): "uint2", (17, 4): "float4_e2m1fn"}
+
+
+def dtype_of(code, bits):
+    """The numpy dtype of a DLPack type."""
+    if (code, bits) in _ML:
+        import ml_dtypes
+
+        return np.dtype(getattr(ml_dtypes, _ML[code, bits]))
+    if code == 6:
+        return np.dtype(bool)
+    if code in _CODES:
+        return np.dtype(f"{_CODES[code]}{bits}")
+    raise errors.RunError(f"no numpy dtype for DLPack type code {code} with {bits} bits")
+
+
+def as_array(value):
+    """numpy view of an array-like, a DLPack exporter, or a Python scalar or list (no copy where possible)."""
+    if isinstance(value, np.ndarray) or not hasattr(value, "__dlpack__"):
+        return np.asarray(value)
+    if type(value).__module__.split(".")[0] == "torch":
+        value = value.detach()
+        if str(value.dtype) == "torch.bfloat16":  # numpy has no such DLPack type
+            import ml_dtypes
+            import torch
+
+            return value.contiguous().view(torch.int16).numpy().view(ml_dtypes.bfloat16)
+    return np.from_dlpack(value)
+
+
+class _Callable:
+    """The shared surface: run(list | dict) and calls with positional or named inputs."""
+
+    inputs = ()
+
+    def _feeds(self, feeds):
+        names = [i["name"] for i in self.inputs]
+        if isinstance(feeds, dict):
+            unknown = sorted(set(feeds) - set(names))
+            missing = [n for n in names if n not in feeds]
+            if unknown or missing:
+                raise errors.RunError(f"inputs are {names}" + (f"; unknown: {unknown}" if unknown else "")
+                                      + (f"; missing: {missing}" if missing else ""))
+            return [feeds[n] for n in names]
+        feeds = list(feeds) if isinstance(feeds, (list, tuple)) else [feeds]
+        if len(feeds) != len(names):
+            raise errors.RunError(f"the model has {len(names)} inputs {names}, got {len(feeds)}")
+        return feeds
+
+    def __call__(self, *args, **named):
+        if args and named:
+            raise errors.RunError("give inputs either in order or by name")
+        values = list(args) if args or not named else [named[n] for n in named]
+        results = self.run(list(args) if args or not named else named)
+        torch_inputs = [v for v in values if type(v).__module__.split(".")[0] == "torch"]
+        if torch_inputs:
+            import torch
+
+            results = [torch.from_numpy(r) if r.dtype.kind != "V" else torch.from_numpy(r.view(np.int16)).view(torch.bfloat16)
+                       for r in results]
+        return results[0] if len(results) == 1 else results
+
+
+class Model(_Callable):
+    """A compiled model in this process."""
+
+    def __init__(self, path, threads=0, holder=None):
+        self.path = os.path.abspath(path)
+        self._holder = holder  # the temporary folder the artifact lives in
+        try:
+            self._model = _runtime.Model(self.path, threads=threads)
+        except _runtime.StatusError as e:
+            raise errors.RunError(str(e)) from None
+        self.info = self._model.info()
+        for tensor in self.info["inputs"] + self.info["outputs"]:
+            tensor["dtype"] = dtype_of(tensor["type_code"], tensor["type_bits"])
+        self.inputs, self.outputs = self.info["inputs"], self.info["outputs"]
+
+    @property
+    def report(self):
+        """What the compiler reported, when the artifact has a .json beside it; else None."""
+        import json
+
+        path = os.path.splitext(self.path)[0] + ".json"
+        if not os.path.exists(path):
+            return None
+        with open(path) as f:
+            return json.load(f)
+
+    def run(self, feeds):
+        """feeds: arrays in graph-input order, or {name: array}. Returns numpy arrays in graph-output order."""
+        arrays = []
+        for value, want in zip(self._feeds(feeds), self.inputs):
+            array = as_array(value)
+            if array.dtype != want["dtype"]:
+                # bit patterns are accepted for types numpy does not have
+                if not (want["dtype"].kind == "V" and array.dtype.kind in "ui"
+                        and array.dtype.itemsize == want["dtype"].itemsize):
+                    raise errors.RunError(f"input '{want['name']}' has dtype {array.dtype}, the model expects {want['dtype']}")
+            arrays.append(np.ascontiguousarray(array).reshape(array.shape))
+        ins = [(a.ctypes.data, list(a.shape)) for a in arrays]
+        try:
+            shapes = self._model.output_shapes(ins)
+            results, outs = [], []
+            for shape, want in zip(shapes, self.outputs):
+                if -1 in shape:
+                    results.append(None)
+                    outs.append((0, [0] * len(shape)))
+                else:
+                    results.append(np.empty(shape, want["dtype"]))
+                    # an empty array still needs an address that is not NULL
+                    outs.append((results[-1].ctypes.data or 1, shape))
+            produced = self._model.run(ins, outs)
+        except _runtime.StatusError as e:
+            raise errors.RunError(str(e)) from None
+        for i, (shape, data) in enumerate(produced):
+            if results[i] is None:
+                results[i] = np.frombuffer(data or b"", self.outputs[i]["dtype"]).reshape(shape).copy()
+        return results
+
+    def save(self, path):
+        """Copies the artifact (and its header and weights, if any) to `path` and beside it."""
+        base, target = os.path.splitext(self.path)[0], os.path.splitext(os.fspath(path))[0]
+        shutil.copyfile(self.path, path)
+        for extension in (".h", ".json"):
+            if os.path.exists(base + extension):
+                shutil.copyfile(base + extension, target + extension)
+        weights = base + ".weights"  # found by the name the model was compiled with
+        if os.path.exists(weights):
+            shutil.copyfile(weights, os.path.join(os.path.dirname(os.path.abspath(path)), os.path.basename(weights)))
+
+
+class InterpretedModel(_Callable):
+    """A model run by the reference interpreter, in a process of its own at each run. Slow and exact."""
+
+    def __init__(self, path, program, holder, flags):
+        self.path, self._program, self._holder, self._flags = path, program, holder, flags
+        self.info = self._describe()
+        self.inputs, self.outputs = self.info["inputs"], self.info["outputs"]
+        self.report = None
+
+    def _call(self, *options):
+        command = [self._program, self.path, "-target=interp", "-diagnostics=json", *self._flags, *options]
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", stdin=subprocess.DEVNULL)
+        if done.returncode:
+            from .compiler import _error
+
+            raise _error(done.returncode, done.stderr)
+        return done.stdout
+
+    def _describe(self):
+        import json
+
+        info = json.loads(self._call("-info"))
+        for tensor in info["inputs"] + info["outputs"]:
+            tensor["dtype"] = dtype_of(tensor["type_code"], tensor["type_bits"])
+        return info
+
+    def run(self, feeds):
+        feeds = self._feeds(feeds)
+        with tempfile.TemporaryDirectory(prefix="dlc-run-") as folder:
+            files = []
+            for i, (value, want) in enumerate(zip(feeds, self.inputs)):
+                array = np.ascontiguousarray(as_array(value))
+                if array.dtype.kind == "V":  # .npy has no name for it: its bits
+                    array = array.view(f"uint{8 * array.dtype.itemsize}")
+                files.append(os.path.join(folder, f"in{i}.npy"))
+                np.save(files[-1], array)
+            out = os.path.join(folder, "out")
+            os.mkdir(out)
+            self._call(*(["-inputs=" + ",".join(files)] if files else []), "-outputs=" + out)
+            results = []
+            for i, want in enumerate(self.outputs):
+                array = np.load(os.path.join(out, f"output_{i}.npy"))
+                results.append(array.view(want["dtype"]) if want["dtype"].kind == "V" else array)
+            return results
+
+
+def load(path, threads=0):
+    """Loads a compiled model (a shared object). threads: 0 = DLC_NUM_THREADS, else the CPUs of the process."""
+    return Model(path, threads=threads)
