@@ -1,0 +1,58 @@
+// How a contraction is carried out: the register tile, where each factor is read
+// from, and how the work is cut into tasks. Plain numbers, so that a tuner can
+// search them; defaultSchedule gives good ones from the target description.
+#ifndef DLC_CODEGEN_CPU_CONTRACTIONSCHEDULE_H
+#define DLC_CODEGEN_CPU_CONTRACTIONSCHEDULE_H
+
+#include "dlc/Codegen/CPU/ContractionSpec.h"
+#include "dlc/Codegen/CPU/CpuKernel.h"
+#include "dlc/Target/Common/CpuTarget.h"
+
+namespace dlc {
+
+/// Where the micro-kernel reads a factor from.
+enum class FactorSource {
+  Memory, ///< the operand's own buffer, by strides
+  Filled, ///< panels that each task fills in its scratch
+  Packed, ///< a constant, packed when the model is compiled
+};
+
+struct ContractionSchedule {
+  unsigned lanes = 16;       ///< elements of the accumulator type in a vector
+  unsigned tileRows = 14;    ///< rows of the register tile (MR)
+  unsigned tileVectors = 2;  ///< vectors across the register tile
+  unsigned panelVectors = 2; ///< vectors across a packed panel of rhs: layout
+  unsigned kBlock = 16;      ///< consecutive k of one row in a packed lhs: layout
+  unsigned unroll = 4;       ///< steps of k in the inner loop's body
+  unsigned prefetch = 0;     ///< rhs steps of k fetched ahead; 0 is none
+  /// Rows packed lhs panels hold: 0 means all rows of the task (or constant).
+  unsigned panelRows = 0;
+  FactorSource lhs = FactorSource::Filled;
+  FactorSource rhs = FactorSource::Filled;
+  int64_t rowsPerTask = 0;    ///< 0: all rows
+  int64_t columnsPerTask = 0; ///< 0: all columns; else a multiple of a panel
+  bool fma = true;            ///< false: multiply, round, add
+
+  unsigned panelColumns() const { return panelVectors * lanes; }
+  /// Stable text, for reports and logs.
+  std::string str() const;
+};
+
+/// What does not depend on shapes: packed layouts are a function of the target
+/// and the element type only, so that tuning never repacks a model's weights.
+ContractionSchedule baseSchedule(const TargetDesc &desc,
+                                 mlir::Type accumulator);
+
+/// The rule: of the tiles that fit the registers, the one that wastes least in
+/// the row and column tails.
+ContractionSchedule defaultSchedule(const ContractionSpec &spec,
+                                    const CpuTarget &target,
+                                    const CpuCodegenOptions &options);
+
+/// Whether `schedule` can be emitted for `spec`; `reason` says why not.
+bool isLegal(const ContractionSchedule &schedule, const ContractionSpec &spec,
+             const CpuTarget &target, std::string &reason);
+
+} // namespace dlc
+
+#endif // DLC_CODEGEN_CPU_CONTRACTIONSCHEDULE_H

@@ -1,0 +1,103 @@
+// What a contraction kernel computes, freed of its operator: the classified form
+// of a stage `fold add { mul(f, g) }`.
+//
+//   C[outer, row, column] = epilogue(sum over inner of f * g)
+//
+// where the factor `lhs` depends on outer, row and inner axes, `rhs` on outer,
+// column and inner axes, and the columns are the last axes of the result. MatMul
+// with any transposes, Gemm, Einsum and (grouped, dilated, strided) Conv all
+// take this form; in Conv the weights are `lhs` and the pixels the columns.
+#ifndef DLC_CODEGEN_CPU_CONTRACTIONSPEC_H
+#define DLC_CODEGEN_CPU_CONTRACTIONSPEC_H
+
+#include "dlc/Dialect/Graph/IR/Graph.h"
+
+namespace dlc {
+
+/// The iteration space of a stage. Its axes are the stage's coordinates, except
+/// that a coordinate which only occurs divided (the channel of a grouped Conv)
+/// becomes two axes.
+struct IterationSpace {
+  /// Extents of the axes over the kernel's symbols: domain axes, then reduce.
+  llvm::SmallVector<mlir::AffineExpr> extents;
+  unsigned numDomain = 0;
+  /// Each block argument of the stage as an expression of axes d0, d1, ...
+  llvm::SmallVector<mlir::AffineExpr> arguments;
+
+  /// Rewrites coordinate splits: (outer * n + inner) floordiv n -> outer.
+  struct Split {
+    unsigned argument;
+    mlir::AffineExpr divisor, outer, inner;
+  };
+  llvm::SmallVector<Split> splits;
+
+  /// `expr` over the dims that `coords` (block arguments) name -> over axes.
+  /// Fails when a coordinate comes from data.
+  mlir::FailureOr<mlir::AffineExpr> toAxes(mlir::AffineExpr expr,
+                                           mlir::ValueRange coords) const;
+  /// True when the axis has more than one point, or may have.
+  bool isWide(unsigned axis) const;
+};
+
+/// The coefficient of axis `axis` in `expr`, free of dims; nothing when the
+/// expression is not linear in it.
+std::optional<mlir::AffineExpr> linearCoefficient(mlir::AffineExpr expr,
+                                                  unsigned axis);
+
+/// The stride of a group of axes walked as one, row-major, given the stride of
+/// each: the last one's, when every axis continues where the next one ends.
+/// Zero for an empty group; nothing when the group does not collapse.
+std::optional<mlir::AffineExpr>
+collapsedStride(llvm::ArrayRef<unsigned> group,
+                llvm::function_ref<std::optional<mlir::AffineExpr>(unsigned)>
+                    strideOf,
+                llvm::ArrayRef<mlir::AffineExpr> extents,
+                mlir::MLIRContext *context);
+
+/// One factor of the product.
+struct ContractionOperand {
+  /// The scalar in the stage's body, in the accumulator's type.
+  mlir::Value value;
+  /// A load, not guarded, of one kernel operand at an offset that is linear in
+  /// every axis, perhaps followed by conversions. The fields below are set.
+  bool plain = false;
+  unsigned operand = 0; ///< of the kernel
+  mlir::Type element;   ///< in memory; ui8 and the like keep their sign here
+  mlir::AffineExpr base;
+  llvm::SmallVector<mlir::AffineExpr> strides; ///< of each axis, in elements
+};
+
+struct ContractionSpec {
+  graph::KernelOp kernel;
+  graph::StageOp stage;
+  /// A stage without fold over the same domain that reads the sum; may be null.
+  graph::StageOp epilogue;
+  IterationSpace space;
+  /// The axes of each group, in domain (or reduce) order; axes of extent one
+  /// belong to none.
+  llvm::SmallVector<unsigned> outer, rows, columns, inner;
+  ContractionOperand lhs, rhs;
+  mlir::Type accumulator;
+  /// Offset of a result element: sum of axis * stride.
+  llvm::SmallVector<mlir::AffineExpr> resultStrides;
+
+  mlir::MLIRContext *context() const { return stage->getContext(); }
+  mlir::AffineExpr extentOf(llvm::ArrayRef<unsigned> group) const;
+  mlir::Type resultElement() const {
+    return epilogue ? const_cast<graph::StageOp &>(epilogue).getElementType()
+                    : const_cast<graph::StageOp &>(stage).getElementType();
+  }
+  /// Stride of a group in a plain operand, walked as one axis.
+  std::optional<mlir::AffineExpr>
+  strideOf(const ContractionOperand &operand,
+           llvm::ArrayRef<unsigned> group) const;
+};
+
+/// Classifies `kernel`. On failure `reason` says in words what does not fit
+/// (depthwise convolutions, folds other than add, data-dependent indices, ...).
+mlir::FailureOr<ContractionSpec> classifyContraction(graph::KernelOp kernel,
+                                                     std::string &reason);
+
+} // namespace dlc
+
+#endif // DLC_CODEGEN_CPU_CONTRACTIONSPEC_H

@@ -1,0 +1,75 @@
+// The micro-kernel: a register tile of the result, accumulated over all of k.
+// Each shape of tile becomes one private function, made when first called for.
+#ifndef DLC_CODEGEN_CPU_CONTRACTIONTILE_H
+#define DLC_CODEGEN_CPU_CONTRACTIONTILE_H
+
+#include "dlc/Codegen/CPU/ContractionSchedule.h"
+#include "dlc/Codegen/Common/IndexEmit.h"
+
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+
+#include <map>
+
+namespace dlc {
+
+/// What all tiles of one kernel share. The values live in the caller; constants
+/// among them become constants of the tile functions, others arguments.
+struct TileParams {
+  mlir::Type accumulator;
+  mlir::Type lhsType, rhsType; ///< memory element types, sign kept
+  /// k steps in all.
+  mlir::Value depth;
+  /// lhs element (row i, step k) stands at
+  ///   offset + i * lhsRow + (k / kBlock) * lhsBlock + k % kBlock.
+  /// With kBlock == 1 only lhsBlock counts.
+  unsigned kBlock = 1;
+  mlir::Value lhsRow, lhsBlock;
+  /// rhs vector v of step k stands at
+  ///   offset + k * rhsStep + (v / panelVectors) * rhsPanel
+  ///          + (v % panelVectors) * lanes.
+  unsigned panelVectors = 1;
+  mlir::Value rhsStep, rhsPanel;
+  bool maskRhs = false; ///< rhs has no padding: tails must not read past it
+  mlir::Value outRow;   ///< distance of result rows
+  unsigned lanes = 1, unroll = 1, prefetch = 0;
+  bool fma = true;
+};
+
+struct TileShape {
+  unsigned rows = 1, vectors = 1;
+  /// Valid lanes of the last vector; 0 means all.
+  unsigned tailLanes = 0;
+  /// The number of valid columns is an argument.
+  bool dynamicTail = false;
+
+  auto key() const {
+    return std::make_tuple(rows, vectors, tailLanes, dynamicTail);
+  }
+};
+
+class TileEmitter {
+public:
+  /// Functions are called `<prefix>.tile...` and put into `module`.
+  TileEmitter(mlir::ModuleOp module, std::string prefix, TileParams params)
+      : module(module), prefix(std::move(prefix)), params(params) {}
+
+  /// out[0..rows, 0..columns] = sum over k of lhs * rhs, as a call at `index`'s
+  /// insertion point. `columns` is read for dynamic tails only.
+  void call(IndexEmitter &index, TileShape shape, mlir::Value lhs,
+            mlir::Value lhsOffset, mlir::Value rhs, mlir::Value rhsOffset,
+            mlir::Value out, mlir::Value outOffset, mlir::Value columns);
+
+private:
+  mlir::func::FuncOp create(TileShape shape, mlir::Type lhs, mlir::Type rhs,
+                            mlir::Type out);
+
+  mlir::ModuleOp module;
+  std::string prefix;
+  TileParams params;
+  std::map<std::tuple<unsigned, unsigned, unsigned, bool>, mlir::func::FuncOp>
+      functions;
+};
+
+} // namespace dlc
+
+#endif // DLC_CODEGEN_CPU_CONTRACTIONTILE_H

@@ -1,0 +1,269 @@
+// Emission of register tiles. The inner loop is what reaches peak: `rows *
+// vectors` accumulators live in registers, each step of k loads `vectors`
+// vectors of rhs and broadcasts `rows` scalars of lhs at immediate offsets.
+#include "dlc/Codegen/CPU/ContractionTile.h"
+
+#include "dlc/Codegen/CPU/ContractionExpr.h"
+
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
+
+using namespace mlir;
+using namespace dlc;
+
+namespace {
+
+/// The body of one tile function.
+class TileBody {
+public:
+  TileBody(OpBuilder &b, Location loc, const TileParams &params,
+           TileShape shape)
+      : b(b), loc(loc), index(b, loc), p(params), shape(shape),
+        type(VectorType::get({params.lanes},
+                             getComputeType(params.accumulator))) {}
+
+  void emit(Value lhs, Value lhsOffset, Value rhs, Value rhsOffset, Value out,
+            Value outOffset, Value columns);
+
+private:
+  using Accumulators = SmallVector<Value>;
+
+  void makeMasks(Value columns);
+  /// `count` steps from k offsets (lhsAt, rhsAt); consecutive k of lhs stand
+  /// `lhsStep` apart.
+  Accumulators steps(Value count, Value lhsAt, Value rhsAt, Value lhsStep,
+                     Accumulators sums);
+  Accumulators step(Value lhsAt, Value rhsAt, Accumulators sums);
+  Accumulators loop(Value from, Value to, int64_t by, Accumulators init,
+                    function_ref<Accumulators(Value, Accumulators)> body);
+  Value maskOf(unsigned vector) {
+    return masks.empty() ? Value() : masks[vector];
+  }
+  Value vectorOffset(Value base, unsigned vector);
+  Value zeroVector(Type element) {
+    auto vectorType = VectorType::get({p.lanes}, element);
+    return arith::ConstantOp::create(b, loc, b.getZeroAttr(vectorType));
+  }
+
+  OpBuilder &b;
+  Location loc;
+  IndexEmitter index;
+  const TileParams &p;
+  TileShape shape;
+  VectorType type;
+  SmallVector<Value> masks; // of each vector; null: all lanes
+  SmallVector<Value> rowOffsets;
+  Value lhs, rhs;
+};
+
+} // namespace
+
+void TileBody::makeMasks(Value columns) {
+  auto maskType = VectorType::get({p.lanes}, b.getI1Type());
+  if (shape.dynamicTail) {
+    for (unsigned v = 0; v < shape.vectors; ++v)
+      masks.push_back(vector::CreateMaskOp::create(
+          b, loc, maskType,
+          index.sub(columns, index.constant(int64_t(v) * p.lanes))));
+  } else if (shape.tailLanes) {
+    masks.resize(shape.vectors);
+    SmallVector<bool> lanes;
+    for (unsigned i = 0; i < p.lanes; ++i)
+      lanes.push_back(i < shape.tailLanes);
+    masks.back() = arith::ConstantOp::create(
+        b, loc, DenseElementsAttr::get(maskType, ArrayRef<bool>(lanes)));
+  }
+}
+
+Value TileBody::vectorOffset(Value base, unsigned vector) {
+  unsigned panel = vector / p.panelVectors;
+  if (panel)
+    base = index.add(base, index.mul(p.rhsPanel, panel));
+  return index.add(base, int64_t(vector % p.panelVectors) * p.lanes);
+}
+
+TileBody::Accumulators
+TileBody::loop(Value from, Value to, int64_t by, Accumulators init,
+               function_ref<Accumulators(Value, Accumulators)> body) {
+  auto first = IndexEmitter::constantOf(from);
+  auto last = IndexEmitter::constantOf(to);
+  if (first && last && *first >= *last)
+    return init;
+  if (first && last && *first + by >= *last)
+    return body(from, init);
+  auto loop = scf::ForOp::create(b, loc, from, to, index.constant(by), init);
+  OpBuilder::InsertionGuard guard(b);
+  b.setInsertionPointToStart(loop.getBody());
+  Accumulators result =
+      body(loop.getInductionVar(), Accumulators(loop.getRegionIterArgs()));
+  scf::YieldOp::create(b, loc, result);
+  return Accumulators(loop.getResults());
+}
+
+TileBody::Accumulators TileBody::step(Value lhsAt, Value rhsAt,
+                                      Accumulators sums) {
+  bool isFloat = isa<FloatType>(type.getElementType());
+  SmallVector<Value> right;
+  for (unsigned v = 0; v < shape.vectors; ++v) {
+    Value at = vectorOffset(rhsAt, v);
+    Type element = cast<MemRefType>(rhs.getType()).getElementType();
+    auto loadType = VectorType::get({p.lanes}, element);
+    Value mask = p.maskRhs ? maskOf(v) : Value();
+    Value value;
+    if (mask)
+      value = vector::MaskedLoadOp::create(b, loc, loadType, rhs, at, mask,
+                                           zeroVector(element));
+    else
+      value = vector::LoadOp::create(b, loc, loadType, rhs, at);
+    right.push_back(
+        convertElement(b, loc, value, p.rhsType, p.accumulator));
+    if (p.prefetch)
+      memref::PrefetchOp::create(
+          b, loc, rhs,
+          index.add(at, index.mul(p.rhsStep, int64_t(p.prefetch))),
+          /*isWrite=*/false, /*localityHint=*/3, /*isDataCache=*/true);
+  }
+  for (unsigned r = 0; r < shape.rows; ++r) {
+    Value scalar = memref::LoadOp::create(b, loc, lhs,
+                                          index.add(lhsAt, rowOffsets[r]));
+    scalar = convertElement(b, loc, scalar, p.lhsType, p.accumulator);
+    Value left = vector::BroadcastOp::create(b, loc, type, scalar);
+    for (unsigned v = 0; v < shape.vectors; ++v) {
+      Value &sum = sums[r * shape.vectors + v];
+      if (isFloat && p.fma)
+        sum = vector::FMAOp::create(b, loc, left, right[v], sum);
+      else if (isFloat)
+        sum = arith::AddFOp::create(
+            b, loc, sum, arith::MulFOp::create(b, loc, left, right[v]));
+      else
+        sum = arith::AddIOp::create(
+            b, loc, sum, arith::MulIOp::create(b, loc, left, right[v]));
+    }
+  }
+  return sums;
+}
+
+TileBody::Accumulators TileBody::steps(Value count, Value lhsAt, Value rhsAt,
+                                       Value lhsStep, Accumulators sums) {
+  auto stepAt = [&](Value k, unsigned plus, Accumulators in) {
+    Value left = index.add(index.add(lhsAt, index.mul(k, lhsStep)),
+                           index.mul(lhsStep, int64_t(plus)));
+    Value right = index.add(index.add(rhsAt, index.mul(k, p.rhsStep)),
+                            index.mul(p.rhsStep, int64_t(plus)));
+    return step(left, right, std::move(in));
+  };
+  Value whole =
+      index.mul(index.div(count, index.constant(p.unroll)), p.unroll);
+  sums = loop(index.constant(0), whole, p.unroll, sums,
+              [&](Value k, Accumulators in) {
+                for (unsigned u = 0; u < p.unroll; ++u)
+                  in = stepAt(k, u, std::move(in));
+                return in;
+              });
+  auto begin = IndexEmitter::constantOf(whole),
+       end = IndexEmitter::constantOf(count);
+  if (begin && end) {
+    for (int64_t k = *begin; k < *end; ++k)
+      sums = stepAt(whole, k - *begin, std::move(sums));
+    return sums;
+  }
+  return loop(whole, count, 1, sums, [&](Value k, Accumulators in) {
+    return stepAt(k, 0, std::move(in));
+  });
+}
+
+void TileBody::emit(Value lhsMemory, Value lhsOffset, Value rhsMemory,
+                    Value rhsOffset, Value out, Value outOffset,
+                    Value columns) {
+  lhs = lhsMemory;
+  rhs = rhsMemory;
+  makeMasks(columns);
+  for (unsigned r = 0; r < shape.rows; ++r)
+    rowOffsets.push_back(index.mul(p.lhsRow, int64_t(r)));
+  Accumulators sums(shape.rows * shape.vectors,
+                    zeroVector(type.getElementType()));
+  Value one = index.constant(1);
+  if (p.kBlock == 1) {
+    sums = steps(p.depth, lhsOffset, rhsOffset, p.lhsBlock, sums);
+  } else {
+    Value block = index.constant(p.kBlock);
+    Value blocks = index.div(p.depth, block);
+    Value blockRhs = index.mul(p.rhsStep, block);
+    sums = loop(index.constant(0), blocks, 1, sums,
+                [&](Value q, Accumulators in) {
+                  return steps(
+                      block, index.add(lhsOffset, index.mul(q, p.lhsBlock)),
+                      index.add(rhsOffset, index.mul(q, blockRhs)), one, in);
+                });
+    sums = steps(index.sub(p.depth, index.mul(blocks, block)),
+                 index.add(lhsOffset, index.mul(blocks, p.lhsBlock)),
+                 index.add(rhsOffset, index.mul(blocks, blockRhs)), one, sums);
+  }
+  for (unsigned r = 0; r < shape.rows; ++r)
+    for (unsigned v = 0; v < shape.vectors; ++v) {
+      Value at = index.add(index.add(outOffset, index.mul(p.outRow, int64_t(r))),
+                           int64_t(v) * p.lanes);
+      Value sum = sums[r * shape.vectors + v];
+      if (Value mask = maskOf(v))
+        vector::MaskedStoreOp::create(b, loc, out, at, mask, sum);
+      else
+        vector::StoreOp::create(b, loc, sum, out, at);
+    }
+}
+
+func::FuncOp TileEmitter::create(TileShape shape, Type lhs, Type rhs,
+                                 Type out) {
+  OpBuilder b(module.getContext());
+  Location loc = module.getLoc();
+  std::string name = prefix + ".tile" + std::to_string(shape.rows) + "x" +
+                     std::to_string(shape.vectors);
+  if (shape.dynamicTail)
+    name += "d";
+  else if (shape.tailLanes)
+    name += "t" + std::to_string(shape.tailLanes);
+  Type i = b.getIndexType();
+  SmallVector<Type> inputs{lhs, i, rhs, i, out, i, i};
+  TileParams inside = params;
+  Value *values[] = {&inside.depth,   &inside.lhsRow,   &inside.lhsBlock,
+                     &inside.rhsStep, &inside.rhsPanel, &inside.outRow};
+  for (Value *value : values)
+    if (!IndexEmitter::constantOf(*value))
+      inputs.push_back(i);
+  b.setInsertionPointToEnd(module.getBody());
+  auto function =
+      func::FuncOp::create(b, loc, name, b.getFunctionType(inputs, {}));
+  function.setPrivate();
+  for (unsigned argument : {0, 2, 4})
+    function.setArgAttr(argument, "llvm.noalias", b.getUnitAttr());
+  b.setInsertionPointToStart(function.addEntryBlock());
+  unsigned next = 7;
+  IndexEmitter index(b, loc);
+  for (Value *value : values) {
+    auto constant = IndexEmitter::constantOf(*value);
+    *value = constant ? index.constant(*constant)
+                      : Value(function.getArgument(next++));
+  }
+  TileBody(b, loc, inside, shape)
+      .emit(function.getArgument(0), function.getArgument(1),
+            function.getArgument(2), function.getArgument(3),
+            function.getArgument(4), function.getArgument(5),
+            function.getArgument(6));
+  func::ReturnOp::create(b, loc);
+  return function;
+}
+
+void TileEmitter::call(IndexEmitter &index, TileShape shape, Value lhs,
+                       Value lhsOffset, Value rhs, Value rhsOffset, Value out,
+                       Value outOffset, Value columns) {
+  func::FuncOp &function = functions[shape.key()];
+  if (!function)
+    function = create(shape, lhs.getType(), rhs.getType(), out.getType());
+  SmallVector<Value> arguments{lhs, lhsOffset, rhs,    rhsOffset,
+                               out, outOffset, columns};
+  for (Value value : {params.depth, params.lhsRow, params.lhsBlock,
+                      params.rhsStep, params.rhsPanel, params.outRow})
+    if (!IndexEmitter::constantOf(value))
+      arguments.push_back(value);
+  func::CallOp::create(index.builder(), index.loc(), function, arguments);
+}
