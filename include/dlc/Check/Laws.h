@@ -1,0 +1,26 @@
+// Admission of schedules: may this kernel be computed under these laws?
+#ifndef DLC_CHECK_LAWS_H
+#define DLC_CHECK_LAWS_H
+
+#include "dlc/Dialect/Graph/IR/Laws.h"
+
+namespace dlc::check {
+
+/// The answer carries its reason when it is no.
+struct Admission {
+  bool admitted = true;
+  std::string reason;
+  explicit operator bool() const { return admitted; }
+};
+
+/// Checks that every law holds for some fold of `kernel` and is allowed in `mode`.
+///
+/// Exact in any order, so admitted always (C-SPLIT, C-REORDER, [A] of the theory):
+/// integer and boolean add, mul, and, or; min and max, which propagate NaN and
+/// order -0 below +0; the arg folds, whose ties go by index. Float add and mul
+/// are associative only in the reals: admitted in `reassoc`, refused in `strict`.
+Admission admitLaws(graph::KernelOp kernel, llvm::ArrayRef<graph::Law> laws, graph::NumericsMode mode);
+
+} // namespace dlc::check
+
+#endif // DLC_CHECK_LAWS_H

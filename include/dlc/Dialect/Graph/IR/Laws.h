@@ -1,0 +1,36 @@
+// Laws: the named algebraic licences a schedule may use.
+//
+// A schedule that computes something other than the kernel's left folds in
+// their written order says by which law; Check admits or refuses the triple
+// (kernel, laws, numerics mode). The text form is `name(argument)`, as stored
+// in tuning records: `split(add)`, `reorder(max)`.
+#ifndef DLC_DIALECT_GRAPH_IR_LAWS_H
+#define DLC_DIALECT_GRAPH_IR_LAWS_H
+
+#include "dlc/Dialect/Graph/IR/Graph.h"
+
+namespace dlc::graph {
+
+/// split: chunks of a fold are folded apart and combined in order (C-SPLIT).
+/// reorder: the combination is in any order too: lanes, threads (C-REORDER).
+enum class LawKind { split, reorder };
+
+struct Law {
+  LawKind kind;
+  FoldKind fold; // what is folded
+
+  std::string str() const;
+  /// Fails on text that names no law or no fold.
+  static llvm::FailureOr<Law> parse(llvm::StringRef text);
+  bool operator==(const Law &other) const { return kind == other.kind && fold == other.fold; }
+};
+
+/// strict: left folds of floats keep their order. reassoc (the default): the
+/// order inside a declared reduction is free.
+enum class NumericsMode { strict, reassoc };
+llvm::StringRef stringifyNumericsMode(NumericsMode mode);
+std::optional<NumericsMode> symbolizeNumericsMode(llvm::StringRef text);
+
+} // namespace dlc::graph
+
+#endif // DLC_DIALECT_GRAPH_IR_LAWS_H

@@ -1,0 +1,42 @@
+// Which laws a kernel's folds obey.
+#include "dlc/Check/Laws.h"
+
+using namespace mlir;
+using namespace dlc;
+using namespace dlc::graph;
+
+// The type values are combined in: the result's, except for arg folds, which compare what is yielded.
+static Type foldedType(StageOp stage) { return stage.getYielded().getType(); }
+
+static bool isExactMonoid(FoldKind fold, Type type) {
+  switch (fold) {
+  case FoldKind::add:
+  case FoldKind::mul:
+    return !isa<FloatType>(type);
+  case FoldKind::none:
+    return false;
+  default:
+    return true;
+  }
+}
+
+check::Admission check::admitLaws(KernelOp kernel, ArrayRef<Law> laws, NumericsMode mode) {
+  for (const Law &law : laws) {
+    bool applies = false;
+    for (StageOp stage : kernel.getStages()) {
+      if (stage.getFoldKind() != law.fold)
+        continue;
+      applies = true;
+      Type type = foldedType(stage);
+      if (!isExactMonoid(law.fold, type) && mode == NumericsMode::strict) {
+        std::string text;
+        llvm::raw_string_ostream(text) << law.str() << ": " << stringifyFoldKind(law.fold) << " of " << type
+                                       << " is not associative, and -fp=strict keeps the order of folds";
+        return {false, text};
+      }
+    }
+    if (!applies)
+      return {false, law.str() + ": kernel '" + kernel.getSymName().str() + "' has no such fold"};
+  }
+  return {};
+}
