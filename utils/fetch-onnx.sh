@@ -13,10 +13,13 @@ if [ -f "$folder/.complete" ]; then
   echo "$folder"
   exit 0
 fi
+# Debian's own Python has no pip; the project's environment does.
+python=$(dirname "$0")/../.venv/bin/python
+[ -x "$python" ] || python=python3
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 # One fixed wheel whatever Python runs here: the C++ files are the same in all.
-python3 -m pip download -q --no-deps --only-binary=:all: --implementation cp \
+"$python" -m pip download -q --no-deps --only-binary=:all: --implementation cp \
   --python-version 311 --platform manylinux_2_28_x86_64 -d "$work" "onnx==$version" >&2
 wheel=$(echo "$work"/onnx-"$version"-*.whl)
 if ! echo "$sha256  $wheel" | sha256sum --check --status; then
@@ -25,7 +28,7 @@ if ! echo "$sha256  $wheel" | sha256sum --check --status; then
 fi
 mkdir -p "$folder"
 # Only what the library is built from, and the licence; Python stays out.
-python3 - "$wheel" "$folder" <<'PY'
+"$python" - "$wheel" "$folder" <<'PY'
 import sys, zipfile
 wheel, folder = zipfile.ZipFile(sys.argv[1]), sys.argv[2]
 for name in wheel.namelist():
