@@ -100,7 +100,7 @@ Value ExprEmitter::ramp(Value base, Value step, const ExprPoint &point) {
     return vector::BroadcastOp::create(
         b, loc, type, arith::IndexCastOp::create(b, loc, i64, v));
   };
-  if (IndexEmitter::constantOf(step) != 1)
+  if (IndexBuilder::constantOf(step) != 1)
     iota = arith::MulIOp::create(b, loc, iota, widen(step));
   return arith::AddIOp::create(b, loc, iota, widen(base));
 }

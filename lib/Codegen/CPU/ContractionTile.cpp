@@ -48,7 +48,7 @@ private:
 
   OpBuilder &b;
   Location loc;
-  IndexEmitter index;
+  IndexBuilder index;
   const TileParams &p;
   TileShape shape;
   VectorType type;
@@ -86,8 +86,8 @@ Value TileBody::vectorOffset(Value base, unsigned vector) {
 TileBody::Accumulators
 TileBody::loop(Value from, Value to, int64_t by, Accumulators init,
                function_ref<Accumulators(Value, Accumulators)> body) {
-  auto first = IndexEmitter::constantOf(from);
-  auto last = IndexEmitter::constantOf(to);
+  auto first = IndexBuilder::constantOf(from);
+  auto last = IndexBuilder::constantOf(to);
   if (first && last && *first >= *last)
     return init;
   if (first && last && *first + by >= *last)
@@ -161,8 +161,8 @@ TileBody::Accumulators TileBody::steps(Value count, Value lhsAt, Value rhsAt,
                   in = stepAt(k, u, std::move(in));
                 return in;
               });
-  auto begin = IndexEmitter::constantOf(whole),
-       end = IndexEmitter::constantOf(count);
+  auto begin = IndexBuilder::constantOf(whole),
+       end = IndexBuilder::constantOf(count);
   if (begin && end) {
     for (int64_t k = *begin; k < *end; ++k)
       sums = stepAt(whole, k - *begin, std::move(sums));
@@ -228,7 +228,7 @@ func::FuncOp TileEmitter::create(TileShape shape, Type lhs, Type rhs,
   Value *values[] = {&inside.depth,   &inside.lhsRow,   &inside.lhsBlock,
                      &inside.rhsStep, &inside.rhsPanel, &inside.outRow};
   for (Value *value : values)
-    if (!IndexEmitter::constantOf(*value))
+    if (!IndexBuilder::constantOf(*value))
       inputs.push_back(i);
   b.setInsertionPointToEnd(module.getBody());
   auto function =
@@ -238,9 +238,9 @@ func::FuncOp TileEmitter::create(TileShape shape, Type lhs, Type rhs,
     function.setArgAttr(argument, "llvm.noalias", b.getUnitAttr());
   b.setInsertionPointToStart(function.addEntryBlock());
   unsigned next = 7;
-  IndexEmitter index(b, loc);
+  IndexBuilder index(b, loc);
   for (Value *value : values) {
-    auto constant = IndexEmitter::constantOf(*value);
+    auto constant = IndexBuilder::constantOf(*value);
     *value = constant ? index.constant(*constant)
                       : Value(function.getArgument(next++));
   }
@@ -253,7 +253,7 @@ func::FuncOp TileEmitter::create(TileShape shape, Type lhs, Type rhs,
   return function;
 }
 
-void TileEmitter::call(IndexEmitter &index, TileShape shape, Value lhs,
+void TileEmitter::call(IndexBuilder &index, TileShape shape, Value lhs,
                        Value lhsOffset, Value rhs, Value rhsOffset, Value out,
                        Value outOffset, Value columns) {
   func::FuncOp &function = functions[shape.key()];
@@ -263,7 +263,7 @@ void TileEmitter::call(IndexEmitter &index, TileShape shape, Value lhs,
                                out, outOffset, columns};
   for (Value value : {params.depth, params.lhsRow, params.lhsBlock,
                       params.rhsStep, params.rhsPanel, params.outRow})
-    if (!IndexEmitter::constantOf(value))
+    if (!IndexBuilder::constantOf(value))
       arguments.push_back(value);
   func::CallOp::create(index.builder(), index.loc(), function, arguments);
 }

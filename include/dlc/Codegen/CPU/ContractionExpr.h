@@ -6,7 +6,7 @@
 #define DLC_CODEGEN_CPU_CONTRACTIONEXPR_H
 
 #include "dlc/Codegen/CPU/ContractionSpec.h"
-#include "dlc/Codegen/Common/IndexEmit.h"
+#include "dlc/Codegen/Common/IndexBuilder.h"
 
 namespace dlc {
 
@@ -35,7 +35,7 @@ class ExprEmitter {
 public:
   /// `buffer` gives the flat memref of a kernel operand. `known` gives values
   /// for loads that are not memory accesses (the sum, in an epilogue).
-  ExprEmitter(IndexEmitter &index, const IterationSpace &space,
+  ExprEmitter(IndexBuilder &index, const IterationSpace &space,
               mlir::ValueRange symbols,
               std::function<mlir::Value(unsigned operand)> buffer)
       : index(index), b(index.builder()), loc(index.loc()), space(space),
@@ -63,7 +63,7 @@ private:
   /// `base + step * lane` as a vector of i64.
   mlir::Value ramp(mlir::Value base, mlir::Value step, const ExprPoint &point);
 
-  IndexEmitter &index;
+  IndexBuilder &index;
   mlir::OpBuilder &b;
   mlir::Location loc;
   const IterationSpace &space;

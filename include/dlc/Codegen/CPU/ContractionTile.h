@@ -4,7 +4,7 @@
 #define DLC_CODEGEN_CPU_CONTRACTIONTILE_H
 
 #include "dlc/Codegen/CPU/ContractionSchedule.h"
-#include "dlc/Codegen/Common/IndexEmit.h"
+#include "dlc/Codegen/Common/IndexBuilder.h"
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 
@@ -55,7 +55,7 @@ public:
 
   /// out[0..rows, 0..columns] = sum over k of lhs * rhs, as a call at `index`'s
   /// insertion point. `columns` is read for dynamic tails only.
-  void call(IndexEmitter &index, TileShape shape, mlir::Value lhs,
+  void call(IndexBuilder &index, TileShape shape, mlir::Value lhs,
             mlir::Value lhsOffset, mlir::Value rhs, mlir::Value rhsOffset,
             mlir::Value out, mlir::Value outOffset, mlir::Value columns);
 

@@ -1,8 +1,8 @@
 // Index arithmetic in generated code. Constants fold while they are emitted, so
 // one code path serves static and symbolic sizes, and a loop over a static
 // extent looks as if it had been written for it.
-#ifndef DLC_CODEGEN_COMMON_INDEXEMIT_H
-#define DLC_CODEGEN_COMMON_INDEXEMIT_H
+#ifndef DLC_CODEGEN_COMMON_INDEXBUILDER_H
+#define DLC_CODEGEN_COMMON_INDEXBUILDER_H
 
 #include "mlir/IR/AffineExpr.h"
 #include "mlir/IR/Builders.h"
@@ -12,9 +12,9 @@
 namespace dlc {
 
 /// Emits `index` arithmetic at the builder's insertion point.
-class IndexEmitter {
+class IndexBuilder {
 public:
-  IndexEmitter(mlir::OpBuilder &builder, mlir::Location loc)
+  IndexBuilder(mlir::OpBuilder &builder, mlir::Location loc)
       : b(builder), l(loc) {}
 
   mlir::Value constant(int64_t value);
@@ -55,4 +55,4 @@ private:
 
 } // namespace dlc
 
-#endif // DLC_CODEGEN_COMMON_INDEXEMIT_H
+#endif // DLC_CODEGEN_COMMON_INDEXBUILDER_H

@@ -1,5 +1,5 @@
 // Folding index arithmetic.
-#include "dlc/Codegen/Common/IndexEmit.h"
+#include "dlc/Codegen/Common/IndexBuilder.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/IR/Matchers.h"
@@ -7,18 +7,18 @@
 using namespace mlir;
 using namespace dlc;
 
-std::optional<int64_t> IndexEmitter::constantOf(Value value) {
+std::optional<int64_t> IndexBuilder::constantOf(Value value) {
   llvm::APInt result;
   if (value && matchPattern(value, m_ConstantInt(&result)))
     return result.getSExtValue();
   return std::nullopt;
 }
 
-Value IndexEmitter::constant(int64_t value) {
+Value IndexBuilder::constant(int64_t value) {
   return arith::ConstantIndexOp::create(b, l, value);
 }
 
-Value IndexEmitter::add(Value x, Value y) {
+Value IndexBuilder::add(Value x, Value y) {
   auto cx = constantOf(x), cy = constantOf(y);
   if (cx && cy)
     return constant(*cx + *cy);
@@ -29,11 +29,11 @@ Value IndexEmitter::add(Value x, Value y) {
   return arith::AddIOp::create(b, l, x, y);
 }
 
-Value IndexEmitter::add(Value x, int64_t y) {
+Value IndexBuilder::add(Value x, int64_t y) {
   return y == 0 ? x : add(x, constant(y));
 }
 
-Value IndexEmitter::sub(Value x, Value y) {
+Value IndexBuilder::sub(Value x, Value y) {
   auto cx = constantOf(x), cy = constantOf(y);
   if (cx && cy)
     return constant(*cx - *cy);
@@ -44,7 +44,7 @@ Value IndexEmitter::sub(Value x, Value y) {
   return arith::SubIOp::create(b, l, x, y);
 }
 
-Value IndexEmitter::mul(Value x, Value y) {
+Value IndexBuilder::mul(Value x, Value y) {
   auto cx = constantOf(x), cy = constantOf(y);
   if (cx && cy)
     return constant(*cx * *cy);
@@ -55,11 +55,11 @@ Value IndexEmitter::mul(Value x, Value y) {
   return arith::MulIOp::create(b, l, x, y);
 }
 
-Value IndexEmitter::mul(Value x, int64_t y) {
+Value IndexBuilder::mul(Value x, int64_t y) {
   return y == 1 ? x : mul(x, constant(y));
 }
 
-Value IndexEmitter::div(Value x, Value y) {
+Value IndexBuilder::div(Value x, Value y) {
   auto cx = constantOf(x), cy = constantOf(y);
   if (cx && cy && *cy)
     return constant(*cx / *cy);
@@ -68,7 +68,7 @@ Value IndexEmitter::div(Value x, Value y) {
   return arith::DivUIOp::create(b, l, x, y);
 }
 
-Value IndexEmitter::rem(Value x, Value y) {
+Value IndexBuilder::rem(Value x, Value y) {
   auto cx = constantOf(x), cy = constantOf(y);
   if (cx && cy && *cy)
     return constant(*cx % *cy);
@@ -77,18 +77,18 @@ Value IndexEmitter::rem(Value x, Value y) {
   return arith::RemUIOp::create(b, l, x, y);
 }
 
-Value IndexEmitter::ceilDiv(Value x, Value y) {
+Value IndexBuilder::ceilDiv(Value x, Value y) {
   return div(add(x, sub(y, constant(1))), y);
 }
 
-Value IndexEmitter::min(Value x, Value y) {
+Value IndexBuilder::min(Value x, Value y) {
   auto cx = constantOf(x), cy = constantOf(y);
   if (cx && cy)
     return constant(std::min(*cx, *cy));
   return arith::MinSIOp::create(b, l, x, y);
 }
 
-Value IndexEmitter::max(Value x, Value y) {
+Value IndexBuilder::max(Value x, Value y) {
   auto cx = constantOf(x), cy = constantOf(y);
   if (cx && cy)
     return constant(std::max(*cx, *cy));
@@ -100,11 +100,11 @@ static Value compare(OpBuilder &b, Location l, arith::CmpIPredicate predicate,
   return b.createOrFold<arith::CmpIOp>(l, predicate, x, y);
 }
 
-Value IndexEmitter::less(Value x, Value y) {
+Value IndexBuilder::less(Value x, Value y) {
   return compare(b, l, arith::CmpIPredicate::slt, x, y);
 }
 
-Value IndexEmitter::atLeast(Value x, Value y) {
+Value IndexBuilder::atLeast(Value x, Value y) {
   return compare(b, l, arith::CmpIPredicate::sge, x, y);
 }
 
@@ -122,7 +122,7 @@ static bool isNonNegative(AffineExpr expr) {
   }
 }
 
-Value IndexEmitter::expr(AffineExpr e, ValueRange dims, ValueRange symbols) {
+Value IndexBuilder::expr(AffineExpr e, ValueRange dims, ValueRange symbols) {
   if (auto c = dyn_cast<AffineConstantExpr>(e))
     return constant(c.getValue());
   if (auto d = dyn_cast<AffineDimExpr>(e))
@@ -156,7 +156,7 @@ Value IndexEmitter::expr(AffineExpr e, ValueRange dims, ValueRange symbols) {
   }
 }
 
-SmallVector<Value> IndexEmitter::delinearize(Value linear,
+SmallVector<Value> IndexBuilder::delinearize(Value linear,
                                              ArrayRef<Value> extents) {
   SmallVector<Value> coords(extents.size());
   for (size_t i = extents.size(); i-- > 0;) {

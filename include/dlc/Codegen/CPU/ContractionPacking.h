@@ -1,0 +1,56 @@
+// Packed forms of constant factors, and the host code that packs them when a
+// model is compiled.
+#ifndef DLC_CODEGEN_CPU_CONTRACTIONPACKING_H
+#define DLC_CODEGEN_CPU_CONTRACTIONPACKING_H
+
+#include "dlc/Codegen/CPU/ContractionSchedule.h"
+
+namespace dlc {
+
+/// Where the elements of a packed constant come from and where they go. Offsets
+/// are in elements; the source is the row-major model constant.
+///
+/// A left factor: [batch][major / panel][inner / block][panel][block].
+/// A right factor is the same with block == 1: [batch][column panel][k][column].
+/// Ends of panels and blocks are padded with zeros.
+struct PackedLayout {
+  int64_t panel = 1; ///< rows (or columns) of a panel
+  int64_t block = 1; ///< consecutive k
+  int64_t elementBytes = 4;
+  llvm::SmallVector<int64_t> batch; ///< source offset of each batch
+  std::vector<int64_t> major;       ///< source offset of each row or column
+  std::vector<int64_t> inner;       ///< source offset of each k
+
+  int64_t panels() const { return (int64_t(major.size()) + panel - 1) / panel; }
+  /// k, padded to whole blocks.
+  int64_t depth() const {
+    return (int64_t(inner.size()) + block - 1) / block * block;
+  }
+  int64_t batchElements() const { return panels() * panel * depth(); }
+  int64_t bytes() const {
+    return batchElements() * int64_t(batch.size()) * elementBytes;
+  }
+  /// The element of the packed form that holds (batch b, row or column i, k).
+  int64_t offsetOf(int64_t b, int64_t i, int64_t k) const {
+    return b * batchElements() + i / panel * panel * depth() +
+           k / block * panel * block + i % panel * block + k % block;
+  }
+  void pack(llvm::ArrayRef<char> constant,
+            llvm::MutableArrayRef<char> packed) const;
+  std::string str() const;
+};
+
+/// The layout of factor `operand` whose rows (or columns) are the axes `major`.
+/// Fails when a size or a stride is not a compile-time constant.
+mlir::FailureOr<PackedLayout> makePackedLayout(const ContractionSpec &spec,
+                                               const ContractionOperand &operand,
+                                               llvm::ArrayRef<unsigned> major,
+                                               int64_t panel, int64_t block);
+
+/// The outer axes that `operand` varies along: the axes of the packed batch.
+llvm::SmallVector<unsigned> packedBatchAxes(const ContractionSpec &spec,
+                                            const ContractionOperand &operand);
+
+} // namespace dlc
+
+#endif // DLC_CODEGEN_CPU_CONTRACTIONPACKING_H

@@ -1,0 +1,103 @@
+// Packing of constants: tables of source offsets, then one pass in the order of
+// the destination.
+#include "dlc/Codegen/CPU/ContractionPacking.h"
+
+#include <cstring>
+
+using namespace mlir;
+using namespace dlc;
+
+template <typename Element>
+static void packElements(const PackedLayout &layout, const char *source,
+                         char *destination) {
+  const Element *from = reinterpret_cast<const Element *>(source);
+  Element *to = reinterpret_cast<Element *>(destination);
+  int64_t majors = layout.major.size(), depth = layout.inner.size();
+  for (int64_t base : layout.batch)
+    for (int64_t p = 0; p < layout.panels(); ++p)
+      for (int64_t q = 0; q < layout.depth(); q += layout.block)
+        for (int64_t i = 0; i < layout.panel; ++i)
+          for (int64_t k = q; k < q + layout.block; ++k, ++to) {
+            int64_t major = p * layout.panel + i;
+            *to = major < majors && k < depth
+                      ? from[base + layout.major[major] + layout.inner[k]]
+                      : Element(0);
+          }
+}
+
+void PackedLayout::pack(llvm::ArrayRef<char> constant,
+                        llvm::MutableArrayRef<char> packed) const {
+  assert(int64_t(packed.size()) == bytes() && "packed buffer of another size");
+  switch (elementBytes) {
+  case 1:
+    return packElements<uint8_t>(*this, constant.data(), packed.data());
+  case 2:
+    return packElements<uint16_t>(*this, constant.data(), packed.data());
+  case 4:
+    return packElements<uint32_t>(*this, constant.data(), packed.data());
+  default:
+    return packElements<uint64_t>(*this, constant.data(), packed.data());
+  }
+}
+
+std::string PackedLayout::str() const {
+  // Strides belong to the name: a transposed constant packs differently.
+  auto step = [](const std::vector<int64_t> &offsets) {
+    return offsets.size() > 1 ? offsets[1] - offsets[0] : 0;
+  };
+  return llvm::formatv("panel{0} block{1} bytes{2} [{3}x{4}x{5}] step {6},{7}",
+                       panel, block, elementBytes, batch.size(), major.size(),
+                       inner.size(), step(major), step(inner))
+      .str();
+}
+
+SmallVector<unsigned> dlc::packedBatchAxes(const ContractionSpec &spec,
+                                           const ContractionOperand &operand) {
+  SmallVector<unsigned> axes;
+  for (unsigned axis : spec.outer)
+    if (operand.strides[axis] != 0)
+      axes.push_back(axis);
+  return axes;
+}
+
+/// The source offsets of all points of a group of axes, row-major.
+static FailureOr<std::vector<int64_t>>
+offsetsOf(const ContractionSpec &spec, const ContractionOperand &operand,
+          ArrayRef<unsigned> group, int64_t base) {
+  std::vector<int64_t> offsets{base};
+  for (unsigned axis : group) {
+    auto extent = graph::constantValue(spec.space.extents[axis]);
+    auto stride = graph::constantValue(operand.strides[axis]);
+    if (!extent || !stride)
+      return failure();
+    std::vector<int64_t> longer;
+    longer.reserve(offsets.size() * *extent);
+    for (int64_t offset : offsets)
+      for (int64_t i = 0; i < *extent; ++i)
+        longer.push_back(offset + i * *stride);
+    offsets = std::move(longer);
+  }
+  return offsets;
+}
+
+FailureOr<PackedLayout>
+dlc::makePackedLayout(const ContractionSpec &spec,
+                      const ContractionOperand &operand,
+                      ArrayRef<unsigned> major, int64_t panel, int64_t block) {
+  auto base = graph::constantValue(operand.base);
+  if (!operand.plain || !base)
+    return failure();
+  auto batch = offsetsOf(spec, operand, packedBatchAxes(spec, operand), *base);
+  auto majors = offsetsOf(spec, operand, major, 0);
+  auto inner = offsetsOf(spec, operand, spec.inner, 0);
+  if (failed(batch) || failed(majors) || failed(inner))
+    return failure();
+  PackedLayout layout;
+  layout.panel = panel;
+  layout.block = block;
+  layout.elementBytes = graph::elementBytes(operand.element);
+  layout.batch.assign(batch->begin(), batch->end());
+  layout.major = std::move(*majors);
+  layout.inner = std::move(*inner);
+  return layout;
+}

@@ -1,0 +1,256 @@
+// The default schedule. The numbers behind the rules were measured: see
+// docs/codegen-cpu.md.
+#include "dlc/Codegen/CPU/ContractionSchedule.h"
+
+#include "dlc/Codegen/CPU/ContractionPacking.h"
+
+using namespace mlir;
+using namespace dlc;
+
+std::string ContractionSchedule::str() const {
+  auto name = [](FactorSource source) {
+    return source == FactorSource::Memory   ? "memory"
+           : source == FactorSource::Filled ? "filled"
+                                            : "packed";
+  };
+  return llvm::formatv(
+             "{0}x{1}v{2} lhs={3} rhs={4} block={5} unroll={6} prefetch={7} "
+             "rows={8} columns={9}{10}",
+             tileRows, tileVectors, lanes, name(lhs), name(rhs), kBlock, unroll,
+             prefetch, rowsPerTask, columnsPerTask, fma ? "" : " strict")
+      .str();
+}
+
+static unsigned bytesOf(Type type) {
+  return std::max(1u, type.getIntOrFloatBitWidth() / 8);
+}
+
+ContractionSchedule dlc::baseSchedule(const TargetDesc &desc,
+                                      Type accumulator) {
+  ContractionSchedule schedule;
+  schedule.lanes = desc.lanes(bytesOf(accumulator));
+  if (desc.arch == "arm") {
+    // Lane-indexed multiply-adds want the rows of one k side by side.
+    schedule.panelVectors = schedule.tileVectors = 3;
+    schedule.tileRows = 8;
+    schedule.kBlock = 1;
+  } else {
+    schedule.panelVectors = schedule.tileVectors = 2;
+    schedule.tileRows = desc.vectorRegisters >= 32 ? 14 : 6;
+    // One cache line of a row, or one vector when that is shorter.
+    schedule.kBlock = schedule.lanes;
+  }
+  schedule.panelRows = schedule.tileRows;
+  return schedule;
+}
+
+/// Registers a tile needs: accumulators, one k of rhs, one broadcast (AVX-512
+/// folds it into the multiply-add).
+static unsigned registersOf(unsigned rows, unsigned vectors) {
+  return rows * vectors + vectors + 1;
+}
+
+/// Cycles per k of a tile, in units of one multiply-add a cycle: a tile with
+/// few accumulators waits for the latency of eight of them.
+static int64_t tileCost(unsigned rows, unsigned vectors) {
+  return std::max(rows * vectors, 8u) * 16 + 4 * vectors + 2 * rows;
+}
+
+/// The cost of covering `rows` x `vectors` with tiles of one shape.
+static int64_t coverCost(int64_t rows, int64_t vectors, unsigned tileRows,
+                         unsigned tileVectors) {
+  int64_t cost = 0;
+  auto column = [&](unsigned wide) {
+    int64_t sum = rows / tileRows * tileCost(tileRows, wide);
+    if (rows % tileRows)
+      sum += tileCost(rows % tileRows, wide);
+    return sum;
+  };
+  cost += vectors / tileVectors * column(tileVectors);
+  if (vectors % tileVectors)
+    cost += column(vectors % tileVectors);
+  return cost;
+}
+
+namespace {
+
+/// Sizes that decide; a symbolic one counts as a typical value.
+struct Sizes {
+  std::optional<int64_t> rows, columns, depth, outer;
+  int64_t typicalRows, typicalColumns, typicalDepth, typicalOuter;
+
+  explicit Sizes(const ContractionSpec &spec) {
+    auto get = [&](ArrayRef<unsigned> group, std::optional<int64_t> &exact,
+                   int64_t &typical, int64_t otherwise) {
+      exact = graph::constantValue(spec.extentOf(group));
+      typical = exact ? std::max<int64_t>(*exact, 1) : otherwise;
+    };
+    get(spec.rows, rows, typicalRows, 128);
+    get(spec.columns, columns, typicalColumns, 512);
+    get(spec.inner, depth, typicalDepth, 512);
+    get(spec.outer, outer, typicalOuter, 8);
+  }
+};
+
+} // namespace
+
+static bool isConstantFactor(const ContractionSpec &spec,
+                             const ContractionOperand &operand,
+                             ArrayRef<unsigned> major,
+                             const CpuCodegenOptions &options) {
+  return operand.plain && options.isConstant(operand.operand) &&
+         succeeded(makePackedLayout(spec, operand, major, 1, 1));
+}
+
+/// Whether `operand` can be read where it lies.
+static bool isStrided(const ContractionSpec &spec,
+                      const ContractionOperand &operand,
+                      ArrayRef<unsigned> major) {
+  return operand.plain && spec.strideOf(operand, major) &&
+         spec.strideOf(operand, spec.inner);
+}
+
+static void chooseTile(ContractionSchedule &s, const Sizes &sizes,
+                       const TargetDesc &desc) {
+  // A packed constant lhs fixes the rows of a tile: they are its layout.
+  bool fixedRows = s.lhs == FactorSource::Packed;
+  int64_t vectors = (sizes.typicalColumns + s.lanes - 1) / s.lanes;
+  int64_t best = INT64_MAX;
+  unsigned budget = desc.vectorRegisters - (desc.arch == "arm" ? 2 : 0);
+  unsigned rows = s.tileRows, wide = s.tileVectors;
+  for (unsigned v : {s.panelVectors, 2 * s.panelVectors})
+    for (unsigned r = desc.vectorRegisters; r-- > 1;) {
+      if (registersOf(r, v) > budget || (fixedRows && r != s.panelRows))
+        continue;
+      int64_t cost = coverCost(sizes.typicalRows, vectors, r, v);
+      if (cost < best) {
+        best = cost;
+        rows = r;
+        wide = v;
+      }
+    }
+  s.tileRows = rows;
+  s.tileVectors = wide;
+}
+
+ContractionSchedule
+dlc::defaultSchedule(const ContractionSpec &spec, const CpuTarget &target,
+                     const CpuCodegenOptions &options) {
+  const TargetDesc &desc = target.desc();
+  ContractionSchedule s = baseSchedule(desc, spec.accumulator);
+  Sizes sizes(spec);
+  s.fma = !options.strict;
+  bool masks = desc.arch == "x86" && desc.vectorBytes == 64;
+  int64_t bytes = bytesOf(spec.accumulator);
+  int64_t panel = s.panelColumns();
+
+  // Where the factors are read from.
+  if (isConstantFactor(spec, spec.rhs, spec.columns, options)) {
+    s.rhs = FactorSource::Packed;
+  } else {
+    auto step = isStrided(spec, spec.rhs, spec.columns)
+                    ? spec.strideOf(spec.rhs, spec.columns)
+                    : std::nullopt;
+    bool contiguous = step && *step == 1;
+    bool tails = !sizes.columns || *sizes.columns % s.lanes;
+    // Copying into panels pays when each element is used by several tiles.
+    bool copies = sizes.typicalRows > 3 * s.tileRows &&
+                  sizes.typicalColumns > 2 * panel;
+    s.rhs = contiguous && !copies && (masks || !tails) ? FactorSource::Memory
+                                                       : FactorSource::Filled;
+  }
+  if (isConstantFactor(spec, spec.lhs, spec.rows, options) &&
+      sizes.typicalRows >= 4) {
+    s.lhs = FactorSource::Packed;
+  } else {
+    bool strided = isStrided(spec, spec.lhs, spec.rows);
+    bool staticStride =
+        strided && graph::constantValue(*spec.strideOf(spec.lhs, spec.rows));
+    bool copies = sizes.typicalColumns > 4 * panel ||
+                  (!staticStride && sizes.typicalColumns > panel);
+    s.lhs = strided && (sizes.typicalRows <= 4 || !copies)
+                ? FactorSource::Memory
+                : FactorSource::Filled;
+  }
+  chooseTile(s, sizes, desc);
+  if (s.lhs != FactorSource::Packed)
+    s.panelRows = s.tileRows;
+  // A transposed lhs is copied along its rows.
+  if (s.lhs == FactorSource::Filled && spec.lhs.plain) {
+    auto row = spec.strideOf(spec.lhs, spec.rows);
+    auto inner = spec.strideOf(spec.lhs, spec.inner);
+    if (row && *row == 1 && !(inner && *inner == 1))
+      s.kBlock = 1;
+  }
+  // Few rows: the weights' bandwidth decides, fetch them far ahead.
+  if (sizes.typicalRows <= 2 && s.rhs == FactorSource::Packed)
+    s.prefetch = 16;
+
+  // Tasks. Right panels that a task fills should stay in its second-level cache
+  // while the rows pass; left ones are streamed and may be larger.
+  unsigned threads = target.threads() ? target.threads() : desc.cores;
+  int64_t step = std::max<int64_t>(panel, int64_t(s.tileVectors) * s.lanes);
+  int64_t maxColumns = INT64_MAX;
+  if (s.rhs == FactorSource::Filled)
+    maxColumns = std::max<int64_t>(
+        1, desc.l2Bytes * 6 / 10 / (sizes.typicalDepth * bytes) / step);
+  int64_t maxRows = INT64_MAX;
+  if (s.lhs == FactorSource::Filled)
+    maxRows = std::max<int64_t>(1, (8 << 20) / (sizes.typicalDepth * bytes) /
+                                       s.tileRows);
+  int64_t columnSteps = (sizes.typicalColumns + step - 1) / step;
+  int64_t rowSteps = (sizes.typicalRows + s.tileRows - 1) / s.tileRows;
+  double work = 2.0 * sizes.typicalRows * sizes.typicalColumns *
+                sizes.typicalDepth * sizes.typicalOuter;
+  int64_t wanted =
+      threads <= 1 ? 1
+                   : std::clamp<int64_t>(int64_t(work / 2e6), 1, 4 * threads);
+  wanted = std::max<int64_t>(1, wanted / sizes.typicalOuter);
+  int64_t columnTasks = std::clamp<int64_t>(wanted, 1, columnSteps);
+  int64_t columnsOfTask =
+      std::min((columnSteps + columnTasks - 1) / columnTasks, maxColumns);
+  columnTasks = (columnSteps + columnsOfTask - 1) / columnsOfTask;
+  int64_t rowTasks =
+      std::clamp<int64_t>(wanted / columnTasks, 1, (rowSteps + 3) / 4);
+  int64_t rowsOfTask =
+      std::min((rowSteps + rowTasks - 1) / rowTasks, maxRows);
+  s.columnsPerTask =
+      sizes.columns && columnsOfTask >= columnSteps ? 0 : columnsOfTask * step;
+  s.rowsPerTask =
+      sizes.rows && rowsOfTask >= rowSteps ? 0 : rowsOfTask * s.tileRows;
+  return s;
+}
+
+bool dlc::isLegal(const ContractionSchedule &s, const ContractionSpec &spec,
+                  const CpuTarget &target, std::string &reason) {
+  auto refuse = [&](const char *why) {
+    reason = why;
+    return false;
+  };
+  if (!s.lanes || !s.tileRows || !s.tileVectors || !s.panelVectors ||
+      !s.kBlock || !s.unroll)
+    return refuse("a size of the tile is zero");
+  if (registersOf(s.tileRows, s.tileVectors) >
+      target.desc().vectorRegisters + 1)
+    return refuse("the tile does not fit the vector registers");
+  if (s.tileVectors % s.panelVectors && s.panelVectors % s.tileVectors)
+    return refuse("tile and panel widths do not divide each other");
+  if (s.lhs != FactorSource::Memory && s.panelRows != s.tileRows)
+    return refuse("lhs panels must have the tile's rows");
+  int64_t step = std::max(s.tileVectors, s.panelVectors) * s.lanes;
+  if (s.columnsPerTask % step)
+    return refuse("a task's columns are not whole tiles and panels");
+  if (s.rowsPerTask % s.tileRows)
+    return refuse("a task's rows are not whole tiles");
+  auto strided = [&](const ContractionOperand &operand,
+                     ArrayRef<unsigned> major) {
+    return isStrided(spec, operand, major);
+  };
+  if (s.lhs == FactorSource::Memory && !strided(spec.lhs, spec.rows))
+    return refuse("lhs has no strides to be read by");
+  if (s.rhs == FactorSource::Memory &&
+      (!strided(spec.rhs, spec.columns) ||
+       *spec.strideOf(spec.rhs, spec.columns) != 1))
+    return refuse("rhs is not contiguous along the columns");
+  return true;
+}
