@@ -174,7 +174,7 @@ typedef struct dlc_info {
   const char *dlc_version;        /*  24 */
   const char *triple;             /*  32: "x86_64-unknown-linux-gnu" */
   const char *cpu;                /*  40: the CPU schedules were chosen for */
-  const char *features;           /*  48: instruction sets needed, LLVM's names: "avx2,fma" */
+  const char *features;           /*  48: instruction sets executed, names of dlc/X86Features.def or ARMFeatures.def: "avx2,fma" */
   const char *flags;              /*  56: command-line flags that shaped the artifact */
   const char *precision;          /*  64: "f32", "bf16", ... */
   const char *fp_mode;            /*  72: "strict", "reassoc", "fast-conv" */
@@ -292,7 +292,8 @@ uint64_t dlc_weights_checksum(uint64_t state, const void *data, size_t size);
  * dlc_model_run: inputs and outputs in info order, compact row-major; an output may not
  *   overlap another tensor. Allocates nothing, except: the instance's own arena when it must
  *   grow, and data-dependent outputs. Such an output's `shape` holds the room when `data` is
- *   not NULL; with NULL data the allocator provides it (the caller frees it). Either way
+ *   not NULL; with NULL data the allocator provides it (the caller frees it;
+ *   by free() where no allocator was given). Either way
  *   `shape` holds the dims afterwards. */
 dlc_status dlc_model_create(const dlc_model *model, const dlc_create_options *options, dlc_instance **out);
 dlc_status dlc_model_output_shapes(dlc_instance *instance, const DLTensor *const *inputs, int64_t *dims);

@@ -4,6 +4,7 @@
 #include "Internal.h"
 
 #include <alloca.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* A model with thousands of tensors would need more stack than a small thread has. */
@@ -57,7 +58,12 @@ static void *allocate_output(dlc_exec *exec, int64_t index, const int64_t *dims)
       return NULL;
     }
   } else {
-    output->data = run->allocator.alloc(run->allocator.ctx, bytes ? (size_t)bytes : 1, DLC_RT_ALIGNMENT);
+    size_t size = bytes ? (size_t)bytes : 1;
+    /* The caller frees it: without an allocator of its own, with free(). */
+    if (run->allocator.alloc != dlc_rt_default_alloc)
+      output->data = run->allocator.alloc(run->allocator.ctx, size, DLC_RT_ALIGNMENT);
+    else if (posix_memalign(&output->data, DLC_RT_ALIGNMENT, size) != 0)
+      output->data = NULL;
     output->byte_offset = 0;
     if (!output->data)
       return NULL;

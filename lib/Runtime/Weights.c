@@ -35,7 +35,8 @@ static uint64_t checksum_piece(uint64_t state, const unsigned char *data, size_t
     }
   }
   unsigned char tail[32] = {0};
-  memcpy(tail, data + i, size - i);
+  if (i < size)
+    memcpy(tail, data + i, size - i);
   for (int lane = 0; lane < 4; ++lane) {
     uint64_t word;
     memcpy(&word, tail + 8 * lane, 8);

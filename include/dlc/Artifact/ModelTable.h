@@ -1,0 +1,125 @@
+// The C++ face of the tables in dlc/runtime.h. ModelInfo is what dlc_info says,
+// and the functions here put it, the dlc_model table and the public entry points
+// of a model into an LLVM module, so that no other part of the compiler knows
+// the layout of those structs.
+#ifndef DLC_ARTIFACT_MODELTABLE_H
+#define DLC_ARTIFACT_MODELTABLE_H
+
+#include "dlc/runtime.h"
+
+#include "llvm/ADT/StringRef.h"
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace llvm {
+class Constant;
+class Function;
+class GlobalVariable;
+class MCSubtargetInfo;
+class Module;
+} // namespace llvm
+
+namespace dlc {
+
+/// One dim as dlc_dim says it. `text` is what users read: "64", "batch",
+/// "2 * seq"; a constant's text is filled in from the value when empty.
+struct DimInfo {
+  dlc_dim_kind kind = DLC_DIM_CONST;
+  int64_t value = 0;
+  std::string text;
+
+  static DimInfo constant(int64_t extent) { return {DLC_DIM_CONST, extent, {}}; }
+  static DimInfo symbol(int64_t index, std::string name) {
+    return {DLC_DIM_SYMBOL, index, std::move(name)};
+  }
+  static DimInfo expr(std::string text) {
+    return {DLC_DIM_EXPR, 0, std::move(text)};
+  }
+  static DimInfo data() { return {DLC_DIM_DATA, 0, "?"}; }
+};
+
+struct TensorInfo {
+  std::string name; ///< as in the ONNX graph
+  int64_t typeCode = kDLFloat;
+  int64_t typeBits = 32;
+  std::vector<DimInfo> dims;
+};
+
+struct SymbolInfo {
+  std::string name;
+  int64_t min = 0;
+  int64_t max = INT64_MAX;
+  int64_t typical = 1;
+};
+
+struct WeightsInfo {
+  int64_t size = 0;
+  uint64_t checksum = 0;
+  /// External weights: the file's name without folder.
+  std::string file;
+  /// Embedded weights: the symbol of the bytes (hidden, 64-byte aligned),
+  /// defined in this module or in another object of the artifact.
+  std::string symbol;
+};
+
+/// Everything a model says of itself. `name` is a C identifier; features uses
+/// the names requiredFeatures returns.
+struct ModelInfo {
+  std::string name;
+  std::string dlcVersion;
+  std::string triple;
+  std::string cpu;
+  std::string features;
+  std::string flags;
+  std::string precision = "f32";
+  std::string fpMode = "reassoc";
+  std::string laws;
+  int64_t deviceType = kDLCPU;
+  int64_t numKernels = 0;
+  std::vector<TensorInfo> inputs;
+  std::vector<TensorInfo> outputs;
+  std::vector<SymbolInfo> symbols;
+  WeightsInfo weights;
+};
+
+/// The generated functions that dlc_model points to; null where runtime.h
+/// allows NULL.
+struct ModelFunctions {
+  llvm::Function *inputDims = nullptr;
+  llvm::Function *outputDims = nullptr;
+  llvm::Function *workspaceBytes = nullptr;
+  llvm::Function *execute = nullptr;
+};
+
+/// Defines the hidden constant `<name>_model_table`. Asserts that
+/// `functions.execute` is set.
+llvm::GlobalVariable *emitModelTable(llvm::Module &module,
+                                     const ModelInfo &info,
+                                     const ModelFunctions &functions);
+
+/// Defines the public functions of generated `<name>.h` over the table
+/// `<name>_model_table`, which may be in this module or another object:
+///   ptr  <name>_get_info()
+///   i32  <name>_create(ptr options, ptr out)
+///   i32  <name>_output_shapes(ptr, ptr inputs, ptr dims)
+///   i64  <name>_workspace(ptr, ptr inputs)
+///   i32  <name>_run(ptr, ptr inputs, ptr outputs, ptr options)
+///   void <name>_destroy(ptr)
+void addModelEntryPoints(llvm::Module &module, llvm::StringRef name);
+
+/// The enabled instruction sets that generated code may execute and the
+/// runtime can check, comma-separated, for ModelInfo::features.
+std::string requiredFeatures(const llvm::MCSubtargetInfo &subtarget);
+
+/// Makes a C identifier of a file's or model's name: other characters become
+/// '_', a leading digit gets one in front, a word of C one behind.
+std::string toIdentifier(llvm::StringRef name);
+
+/// The text of `<name>.h`.
+std::string makeHeader(const ModelInfo &info);
+
+} // namespace dlc
+
+#endif // DLC_ARTIFACT_MODELTABLE_H

@@ -1,0 +1,172 @@
+// The thread pool: every task once, distinct workers, nesting, callers from
+// several threads, forked children, and the counting of threads.
+#include "dlc/runtime.h"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <cstdlib>
+#include <sys/wait.h>
+#include <thread>
+#include <unistd.h>
+#include <vector>
+
+// Internals of the runtime; its own header is C only.
+extern "C" {
+dlc_parallel_for_fn dlc_rt_pool_function(void);
+int64_t dlc_rt_default_num_threads(void);
+}
+
+namespace {
+/// Counts how often each task ran and whether a worker number was used twice
+/// at a time.
+struct Record {
+  explicit Record(int64_t tasks, int64_t workers)
+      : runs(tasks), inUse(workers), maxWorkers(workers) {
+    buffers[0] = this;
+    frame.buffers = buffers;
+  }
+  static void task(const dlc_frame *frame, int64_t task, int64_t worker) {
+    auto *self = static_cast<Record *>(frame->buffers[0]);
+    if (worker < 0 || worker >= self->maxWorkers || self->inUse[worker]++) {
+      ++self->clashes;
+      return;
+    }
+    ++self->runs[task];
+    --self->inUse[worker];
+  }
+  bool onceEach() const {
+    for (const auto &n : runs)
+      if (n != 1)
+        return false;
+    return clashes == 0;
+  }
+  std::vector<std::atomic<int>> runs, inUse;
+  int64_t maxWorkers;
+  std::atomic<int> clashes{0};
+  void *buffers[1];
+  dlc_frame frame = {};
+};
+
+void parallelFor(dlc_task_fn fn, const dlc_frame *frame, int64_t tasks, int64_t workers) {
+  dlc_rt_pool_function()(nullptr, fn, frame, tasks, workers);
+}
+} // namespace
+
+TEST(Pool, EveryTaskOnce) {
+  for (int64_t workers : {1, 2, 3, 8})
+    for (int64_t tasks : {0, 1, 2, 5, 100, 1000})
+      for (int repeat = 0; repeat < 20; ++repeat) {
+        Record record(tasks, workers);
+        parallelFor(Record::task, &record.frame, tasks, workers);
+        ASSERT_TRUE(record.onceEach()) << workers << ' ' << tasks;
+      }
+}
+
+TEST(Pool, SeveralThreadsWork) {
+  // Two tasks that wait for each other finish only when both run at a time.
+  struct Meet {
+    std::atomic<int> here{0};
+    static void task(const dlc_frame *frame, int64_t, int64_t) {
+      auto *self = static_cast<Meet *>(frame->buffers[0]);
+      ++self->here;
+      while (self->here < 2)
+        std::this_thread::yield();
+    }
+  } meet;
+  void *buffers[1] = {&meet};
+  dlc_frame frame = {};
+  frame.buffers = buffers;
+  parallelFor(Meet::task, &frame, 2, 2);
+  EXPECT_EQ(meet.here, 2);
+}
+
+TEST(Pool, WorkersSleepAndWake) {
+  for (int i = 0; i < 5; ++i) {
+    usleep(20000); // longer than the workers spin
+    Record record(50, 4);
+    parallelFor(Record::task, &record.frame, 50, 4);
+    ASSERT_TRUE(record.onceEach());
+  }
+}
+
+TEST(Pool, Nested) {
+  struct Outer {
+    std::atomic<int> good{0};
+    static void task(const dlc_frame *frame, int64_t, int64_t) {
+      Record inner(10, 4);
+      parallelFor(Record::task, &inner.frame, 10, 4);
+      static_cast<Outer *>(frame->buffers[0])->good += inner.onceEach();
+    }
+  } outer;
+  void *buffers[1] = {&outer};
+  dlc_frame frame = {};
+  frame.buffers = buffers;
+  parallelFor(Outer::task, &frame, 20, 4);
+  EXPECT_EQ(outer.good, 20);
+}
+
+TEST(Pool, SeveralCallers) {
+  std::vector<std::thread> threads;
+  std::atomic<int> good{0};
+  for (int t = 0; t < 6; ++t)
+    threads.emplace_back([&] {
+      for (int i = 0; i < 200; ++i) {
+        Record record(17, 3);
+        parallelFor(Record::task, &record.frame, 17, 3);
+        good += record.onceEach();
+      }
+    });
+  for (std::thread &thread : threads)
+    thread.join();
+  EXPECT_EQ(good, 6 * 200);
+}
+
+TEST(Pool, ForkedChild) {
+  Record before(50, 4);
+  parallelFor(Record::task, &before.frame, 50, 4);
+  pid_t child = fork();
+  ASSERT_GE(child, 0);
+  if (child == 0) {
+    alarm(20); // a hang must not outlive the test
+    // The child's pool has no threads yet; two tasks that wait for each other
+    // show that it starts its own.
+    std::atomic<int> here{0};
+    void *buffers[1] = {&here};
+    dlc_frame frame = {};
+    frame.buffers = buffers;
+    parallelFor(
+        [](const dlc_frame *f, int64_t, int64_t) {
+          auto *count = static_cast<std::atomic<int> *>(f->buffers[0]);
+          ++*count;
+          while (*count < 2)
+            std::this_thread::yield();
+        },
+        &frame, 2, 2);
+    Record record(100, 4);
+    parallelFor(Record::task, &record.frame, 100, 4);
+    _exit(record.onceEach() ? 7 : 1);
+  }
+  int status = 0;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  EXPECT_TRUE(WIFEXITED(status));
+  EXPECT_EQ(WEXITSTATUS(status), 7);
+  Record after(50, 4);
+  parallelFor(Record::task, &after.frame, 50, 4);
+  EXPECT_TRUE(after.onceEach());
+}
+
+TEST(ThreadCount, Environment) {
+  setenv("OMP_NUM_THREADS", "5,2", 1);
+  EXPECT_EQ(dlc_rt_default_num_threads(), 5);
+  setenv("DLC_NUM_THREADS", "3", 1);
+  EXPECT_EQ(dlc_rt_default_num_threads(), 3);
+  setenv("DLC_NUM_THREADS", "many", 1);
+  EXPECT_EQ(dlc_rt_default_num_threads(), 5);
+  setenv("OMP_NUM_THREADS", "0", 1);
+  setenv("DLC_NUM_THREADS", "99999999999999999999", 1);
+  EXPECT_EQ(dlc_rt_default_num_threads(), 1024);
+  unsetenv("OMP_NUM_THREADS");
+  unsetenv("DLC_NUM_THREADS");
+  EXPECT_GE(dlc_rt_default_num_threads(), 1);
+}
