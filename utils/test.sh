@@ -43,8 +43,10 @@ if [ $install = yes ]; then
   utils/install.sh || give_up utils/install.sh
 fi
 step build
-utils/build.sh >"$build-log.txt" 2>&1 || { grep -E -A12 'error:|FAILED' "$build-log.txt" | head -200 >&2; give_up build; }
-tail -n 1 "$build-log.txt"
+mkdir -p "$build"
+log=$build/build.log
+utils/build.sh >"$log" 2>&1 || { grep -E -A12 'error:|FAILED' "$log" | head -200 >&2; give_up "build ($log)"; }
+tail -n 1 "$log"
 
 if [ $full = yes ]; then
   exec .venv/bin/python utils/run-full.py --slice="$slice"
