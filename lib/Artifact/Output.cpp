@@ -41,14 +41,14 @@ Expected<std::string> OutputSet::stage(StringRef path, bool executable) {
   return std::string(temporary);
 }
 
-Error OutputSet::write(StringRef path, ArrayRef<char> bytes) {
+Error OutputSet::write(StringRef path, StringRef bytes) {
   Expected<std::string> temporary = stage(path);
   if (!temporary)
     return temporary.takeError();
   std::error_code code;
   raw_fd_ostream stream(*temporary, code);
   if (!code) {
-    stream.write(bytes.data(), bytes.size());
+    stream << bytes;
     stream.close();
     code = stream.error();
     stream.clear_error();

@@ -32,8 +32,9 @@ static int64_t from_environment(const char *name) {
     return 0;
   int64_t value = 0;
   const char *p = text;
-  for (; *p >= '0' && *p <= '9' && value <= DLC_RT_MAX_WORKERS; ++p)
-    value = value * 10 + (*p - '0');
+  for (; *p >= '0' && *p <= '9'; ++p)
+    if (value <= DLC_RT_MAX_WORKERS)
+      value = value * 10 + (*p - '0');
   return p != text && (*p == 0 || *p == ',') ? value : 0;
 }
 

@@ -153,7 +153,7 @@ static dlc_status open_file(const dlc_model *model, const char *explicit_path, b
                          model->info->name);
     return map_file(model, explicit_path, fd, verify, error, out);
   }
-  folder_of(model, path, sizeof path);
+  folder_of((const void *)(uintptr_t)model->execute, path, sizeof path);
   size_t length = strlen(path);
   snprintf(path + length, sizeof path - length, "%s", model->weights_file);
   int fd = open(path, O_RDONLY | O_CLOEXEC);

@@ -29,9 +29,9 @@ public:
                                     bool executable = false);
 
   /// Stages `path` with these bytes.
-  llvm::Error write(llvm::StringRef path, llvm::ArrayRef<char> bytes);
-  llvm::Error write(llvm::StringRef path, llvm::StringRef text) {
-    return write(path, llvm::ArrayRef<char>(text.data(), text.size()));
+  llvm::Error write(llvm::StringRef path, llvm::StringRef bytes);
+  llvm::Error writeBytes(llvm::StringRef path, llvm::ArrayRef<char> bytes) {
+    return write(path, llvm::StringRef(bytes.data(), bytes.size()));
   }
 
   /// Moves every staged file to its place. On an error all files, moved ones

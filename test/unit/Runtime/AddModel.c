@@ -16,23 +16,7 @@
 #define NAME(suffix) PASTE(MODEL, suffix)
 #define HIDDEN __attribute__((visibility("hidden")))
 
-#ifdef EXTERNAL_WEIGHTS
-#define EMBEDDED NULL
-#define WEIGHTS_FILE TEXT(MODEL) ".weights"
-#else
 static const float weights[4] __attribute__((aligned(64))) = {10, 20, 30, 40};
-#define EMBEDDED weights
-#define WEIGHTS_FILE NULL
-#endif
-#ifndef WEIGHTS_CHECKSUM
-#define WEIGHTS_CHECKSUM 0
-#endif
-#ifndef FEATURES
-#define FEATURES ""
-#endif
-#ifndef TEST_ABI
-#define TEST_ABI DLC_ABI_VERSION
-#endif
 
 static const dlc_dim matrix[2] = {{DLC_DIM_SYMBOL, 0, "batch"}, {DLC_DIM_CONST, 4, "4"}};
 static const dlc_dim twice[1] = {{DLC_DIM_EXPR, 0, "2 * batch"}};
@@ -42,7 +26,7 @@ static const dlc_tensor_info inputs[3] = {{"x", kDLFloat, 32, 2, matrix},
                                           {"pad", kDLFloat, 32, 1, twice}};
 static const dlc_tensor_info outputs[2] = {{"z", kDLFloat, 32, 2, matrix}, {"rows", kDLInt, 64, 1, unknown}};
 static const dlc_symbol_info symbols[1] = {{"batch", 1, 64, 8}};
-static const dlc_info info = {sizeof(dlc_info), DLC_ABI_VERSION, TEXT(MODEL), "0.0-test", "test", "generic", FEATURES, "",
+static const dlc_info info = {sizeof(dlc_info), DLC_ABI_VERSION, TEXT(MODEL), "0.0-test", "test", "generic", "", "",
                               "f32", "strict", "", kDLCPU, 2, 16, 3, 2, 1, inputs, outputs, symbols};
 
 static void input_dims(const int64_t *s, int64_t *dims) {
@@ -109,8 +93,8 @@ static int32_t execute(dlc_exec *exec) {
 }
 
 HIDDEN extern const dlc_model NAME(_model_table);
-const dlc_model NAME(_model_table) = {TEST_ABI, &info, input_dims, output_dims, workspace_bytes, execute,
-                                      16, WEIGHTS_CHECKSUM, EMBEDDED, WEIGHTS_FILE, NULL, NULL};
+const dlc_model NAME(_model_table) = {DLC_ABI_VERSION, &info, input_dims, output_dims, workspace_bytes, execute,
+                                      16, 0, weights, NULL, NULL, NULL};
 
 /* What addModelEntryPoints generates. */
 const dlc_info *NAME(_get_info)(void) { return NAME(_model_table).info; }

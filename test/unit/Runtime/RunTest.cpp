@@ -87,7 +87,7 @@ TEST(Run, DataDependentOutputIntoCallersRoom) {
   EXPECT_LT(a.rowsShape[0], 8);
   a.rowsShape[0] = 1;
   EXPECT_EQ(model.run(a), DLC_SHAPE_MISMATCH);
-  EXPECT_STREQ(model.error, "output 'rows': needs 32 bytes, the tensor has room for 8");
+  EXPECT_STREQ(model.error, "output 'rows': needs 24 bytes, the tensor has room for 8");
 }
 
 TEST(Run, DataErrorNamesTheNode) {
