@@ -1,7 +1,10 @@
 // dlc-opt: runs dlc's passes over MLIR text, one at a time, as the lit tests
 // do. It knows the dialects of all stages and nothing of ONNX files or targets.
 #include "dlc/Dialect/Graph/IR/Graph.h"
+#include "dlc/Dialect/Graph/Transforms/Passes.h"
 #include "dlc/Dialect/ONNX/IR/ONNXDialect.h"
+#include "dlc/Dialect/Program/IR/Program.h"
+#include "dlc/Program/Passes.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
@@ -11,9 +14,11 @@
 int main(int argc, char **argv) {
   mlir::DialectRegistry registry;
   registry.insert<mlir::arith::ArithDialect, mlir::func::FuncDialect, dlc::graph::GraphDialect,
-                  dlc::onnxd::ONNXDialect>();
+                  dlc::onnxd::ONNXDialect, dlc::program::ProgramDialect>();
   mlir::registerCanonicalizerPass();
   mlir::registerCSEPass();
   mlir::registerSymbolDCEPass();
+  dlc::graph::registerGraphPasses();
+  dlc::program::registerProgramPasses();
   return mlir::asMainReturnCode(mlir::MlirOptMain(argc, argv, "dlc's optimizer driver\n", registry));
 }

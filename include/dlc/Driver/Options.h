@@ -1,0 +1,87 @@
+// What one run of the compiler is asked to do, and its command-line form.
+#ifndef DLC_DRIVER_OPTIONS_H
+#define DLC_DRIVER_OPTIONS_H
+
+#include "dlc/Driver/Diagnostics.h"
+
+#include "llvm/ADT/ArrayRef.h"
+#include "llvm/ADT/SmallVector.h"
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace dlc {
+
+/// What a compilation produces.
+enum class EmitKind { Graph, Kernels, Program, LLVM, Asm, Obj, Static, Shared, Header, Report };
+
+llvm::StringRef toString(EmitKind kind);
+std::optional<EmitKind> parseEmitKind(llvm::StringRef text);
+/// ".so", ".mlir", ...
+llvm::StringRef getExtension(EmitKind kind);
+/// True for kinds that may go to standard output.
+bool isText(EmitKind kind);
+
+/// A dim symbol's values; a single one binds it.
+struct DimRange {
+  int64_t min = 0;
+  int64_t max = INT64_MAX;
+  int64_t typical = 1;
+};
+
+struct CompileOptions {
+  enum class Weights { Auto, Embed, External };
+  enum class Color { Auto, Always, Never };
+
+  std::string input;              ///< path, or "-" for an ONNX model on standard input
+  std::string target = "host";    ///< see parseCpuTarget; or "interp"
+  std::string output;             ///< empty: from the input's name; "-": standard output
+  std::vector<EmitKind> emit;     ///< empty: shared and header
+  std::string name;               ///< C identifier; empty: from the input's name
+  std::map<std::string, DimRange> dims;
+  std::map<std::string, llvm::SmallVector<int64_t>> shapes;
+  bool strict = false; ///< -fp=strict
+  Weights weights = Weights::Auto;
+  unsigned jobs = 0; ///< 0: the CPUs this process may use
+  bool verify = false;
+
+  bool verbose = false;
+  bool quiet = false;
+  bool timePasses = false;
+  std::string printAfter; ///< a pass, "all", or empty
+  std::string dumpDir;
+  Color color = Color::Auto;
+  bool jsonDiagnostics = false;
+
+  /// The flags that shape the artifact, as text; recorded in it.
+  std::string shapingFlags;
+
+  /// True if `kind` was asked for.
+  bool wants(EmitKind kind) const;
+};
+
+/// What the command line asks for.
+struct CommandLine {
+  enum class Action { Compile, Help, Version, ListTargets, ListOps };
+  Action action = Action::Compile;
+  CompileOptions options;
+};
+
+/// Parses the arguments after the program's name. Errors have code Usage, and
+/// name the nearest flag for a misspelt one.
+llvm::Expected<CommandLine> parseCommandLine(llvm::ArrayRef<const char *> arguments);
+
+/// Prints the text of -help.
+void printHelp(llvm::raw_ostream &os);
+
+/// Parses "batch=1" or "batch=1..64@8".
+llvm::Error parseDim(llvm::StringRef text, std::map<std::string, DimRange> &dims);
+/// Parses "x:1x3x224x224".
+llvm::Error parseShape(llvm::StringRef text, std::map<std::string, llvm::SmallVector<int64_t>> &shapes);
+
+} // namespace dlc
+
+#endif // DLC_DRIVER_OPTIONS_H

@@ -1,0 +1,169 @@
+// Code for each kernel, several at a time. An MLIRContext belongs to one thread
+// here: a kernel travels to a worker as bytecode, and what comes back are bytes
+// and affine expressions, which are rebuilt in the main context.
+#include "Compilation.h"
+
+#include "dlc/Codegen/CPU/Nests.h"
+#include "dlc/Codegen/Common/CpuLowering.h"
+#include "mlir/Bytecode/BytecodeReader.h"
+#include "mlir/Bytecode/BytecodeWriter.h"
+#include "llvm/Bitcode/BitcodeWriter.h"
+#include "llvm/Support/MemoryBuffer.h"
+#include "llvm/Support/Threading.h"
+
+#include <atomic>
+#include <thread>
+
+using namespace mlir;
+using namespace dlc;
+using llvm::Error;
+
+namespace {
+// What a worker needs to know of a kernel, and what it makes of it.
+struct Job {
+  graph::KernelOp kernel; // in the main context; read by its own thread only
+  std::string bytecode;
+  CpuCodegenOptions options;
+  // results
+  CompiledKernel compiled;
+  std::optional<CpuKernel> code; // in the worker's context
+  std::vector<dlc::Diagnostic> errors;
+};
+} // namespace
+
+// The same expression in another context.
+static AffineExpr rebuild(AffineExpr expr, MLIRContext *context) {
+  if (!expr)
+    return {};
+  if (auto constant = dyn_cast<AffineConstantExpr>(expr))
+    return getAffineConstantExpr(constant.getValue(), context);
+  if (auto dim = dyn_cast<AffineDimExpr>(expr))
+    return getAffineDimExpr(dim.getPosition(), context);
+  if (auto symbol = dyn_cast<AffineSymbolExpr>(expr))
+    return getAffineSymbolExpr(symbol.getPosition(), context);
+  auto binary = cast<AffineBinaryOpExpr>(expr);
+  return getAffineBinaryOpExpr(expr.getKind(), rebuild(binary.getLHS(), context), rebuild(binary.getRHS(), context));
+}
+
+static void reportFailure(Job &job, Error error) {
+  CompileError problems = toCompileError(std::move(error), ExitCode::Internal);
+  for (dlc::Diagnostic diagnostic : problems.getDiagnostics()) {
+    diagnostic.reason = "kernel '" + job.compiled.name + "': " + diagnostic.reason;
+    job.errors.push_back(std::move(diagnostic));
+  }
+}
+
+// Generates, lowers and compiles one kernel in its context.
+static void compileKernel(Job &job, graph::KernelOp kernel, Compilation &c) {
+  auto start = std::chrono::steady_clock::now();
+  DiagnosticCollector diagnostics(kernel.getContext(), c.options.input);
+  FailureOr<CpuKernel> code = emitCpuKernel(kernel, *c.target, job.options);
+  if (failed(code))
+    return reportFailure(job, diagnostics.take(ExitCode::Internal, "code generation failed without saying why"));
+  if (failed(lowerToLLVM(*code->module)))
+    return reportFailure(job, diagnostics.take(ExitCode::Internal, "lowering failed without saying why"));
+  llvm::LLVMContext llvmContext;
+  std::unique_ptr<llvm::Module> module = translateToLLVM(*code->module, llvmContext);
+  if (!module)
+    return reportFailure(job, diagnostics.take(ExitCode::Internal, "translation to LLVM failed without saying why"));
+  if (c.wantsOneModule()) {
+    llvm::raw_svector_ostream os(job.compiled.bitcode);
+    llvm::WriteBitcodeToFile(*module, os);
+  }
+  if (c.wantsObjects()) {
+    auto object = c.target->emitObject(*module);
+    if (!object)
+      return reportFailure(job, object.takeError());
+    job.compiled.object = std::move(*object);
+  }
+  code->module = {};
+  job.compiled.nest = code->nest;
+  job.code = std::move(*code);
+  job.compiled.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+// Reads the job's kernel into `context` and compiles it.
+static void compileFromBytecode(Job &job, MLIRContext &context, Compilation &c) {
+  Block block;
+  ParserConfig config(&context);
+  if (failed(readBytecodeFile(llvm::MemoryBufferRef(job.bytecode, job.compiled.name), &block, config)))
+    return reportFailure(job, makeError(ExitCode::Internal, "cannot be read back"));
+  compileKernel(job, cast<graph::KernelOp>(block.front()), c);
+}
+
+static std::vector<Job> collectJobs(Compilation &c) {
+  std::vector<Job> jobs;
+  llvm::StringMap<unsigned> numbers;
+  for (auto kernel : c.getModule().getOps<graph::KernelOp>()) {
+    numbers[kernel.getSymName()] = jobs.size();
+    Job &job = jobs.emplace_back();
+    job.kernel = kernel;
+    job.compiled.name = kernel.getSymName().str();
+    job.options.symbol = c.name + "_" + job.compiled.name;
+    job.options.strict = c.options.strict;
+  }
+  c.getModule().walk([&](graph::CallOp call) {
+    Job &job = jobs[numbers.lookup(call.getCallee())];
+    ++job.compiled.calls;
+    job.options.constantOperands.clear();
+    for (Value arg : call.getArgs()) {
+      while (auto reshape = arg.getDefiningOp<graph::ReshapeOp>())
+        arg = reshape.getX();
+      job.options.constantOperands.push_back(arg.getDefiningOp<graph::ConstantOp>() != nullptr);
+    }
+  });
+  return jobs;
+}
+
+static void runJobs(std::vector<Job> &jobs, unsigned workers, Compilation &c) {
+  DialectRegistry registry;
+  registerDialects(registry);
+  registerCpuDialects(registry);
+  std::atomic<unsigned> next = 0;
+  auto work = [&](MLIRContext &context) {
+    context.loadDialect<graph::GraphDialect>();
+    loadCpuDialects(context);
+    for (unsigned i = next++; i < jobs.size(); i = next++)
+      compileFromBytecode(jobs[i], context, c);
+  };
+  for (unsigned i = 0; i < workers; ++i)
+    c.contexts.push_back(std::make_unique<MLIRContext>(registry, MLIRContext::Threading::DISABLED));
+  std::vector<std::thread> threads;
+  for (unsigned i = 1; i < workers; ++i)
+    threads.emplace_back([&, i] { work(*c.contexts[i]); });
+  work(*c.contexts[0]);
+  for (std::thread &thread : threads)
+    thread.join();
+}
+
+Error dlc::compileKernels(Compilation &c) {
+  initializeCpuBackends();
+  std::vector<Job> jobs = collectJobs(c);
+  unsigned workers = c.options.jobs ? c.options.jobs : llvm::hardware_concurrency().compute_thread_count();
+  workers = std::max<size_t>(1, std::min<size_t>(workers, jobs.size()));
+  for (Job &job : jobs) {
+    llvm::raw_string_ostream os(job.bytecode);
+    if (failed(writeBytecodeToFile(job.kernel, os)))
+      return makeError(ExitCode::Internal, "kernel '" + job.compiled.name + "' has no bytecode form");
+  }
+  if (!jobs.empty())
+    runJobs(jobs, workers, c);
+
+  std::vector<dlc::Diagnostic> errors;
+  MLIRContext *context = c.source.context.get();
+  for (Job &job : jobs) {
+    llvm::append_range(errors, job.errors);
+    if (!job.code)
+      continue;
+    KernelCode &code = c.code[job.compiled.name];
+    code.nest = job.code->nest;
+    for (CpuPhase &phase : job.code->phases)
+      code.phases.push_back({phase.symbol, rebuild(phase.numTasks, context)});
+    code.scratchBytes = rebuild(job.code->scratchBytes, context);
+    code.packings = std::move(job.code->packings);
+    c.kernels.push_back(std::move(job.compiled));
+  }
+  if (!errors.empty())
+    return llvm::make_error<CompileError>(ExitCode::Internal, std::move(errors));
+  return Error::success();
+}

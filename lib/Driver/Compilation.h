@@ -1,0 +1,98 @@
+// The state that the stages of one compilation share, and the stages.
+#ifndef DLC_LIB_DRIVER_COMPILATION_H
+#define DLC_LIB_DRIVER_COMPILATION_H
+
+#include "dlc/Artifact/Link.h"
+#include "dlc/Artifact/ModelTable.h"
+#include "dlc/Driver/Compiler.h"
+#include "dlc/Driver/ModelSource.h"
+#include "dlc/Driver/Progress.h"
+#include "dlc/Program/Weights.h"
+#include "dlc/Target/Targets.h"
+
+#include "llvm/IR/LLVMContext.h"
+#include "llvm/IR/Module.h"
+
+namespace dlc {
+
+/// One kernel after code generation.
+struct CompiledKernel {
+  std::string name; ///< of the graph.kernel
+  std::string nest;
+  unsigned calls = 0;
+  double seconds = 0;
+  llvm::SmallVector<char, 0> object;  ///< ELF, when an object is wanted
+  llvm::SmallVector<char, 0> bitcode; ///< LLVM's, when one module is wanted
+};
+
+struct Compilation {
+  explicit Compilation(const CompileOptions &options, Progress &progress) : options(options), progress(progress) {}
+
+  const CompileOptions &options;
+  Progress &progress;
+  std::optional<CpuTarget> target; ///< none: interp
+  std::string name;                ///< C identifier
+  std::vector<std::pair<EmitKind, std::string>> products;
+  OutputSet outputs;
+  OutputSet scratch; ///< temporary files, never committed
+
+  ModelSource source;
+  unsigned numOps = 0;
+
+  /// Of code generation's workers; packing functions may still refer to them.
+  std::vector<std::unique_ptr<mlir::MLIRContext>> contexts;
+  std::vector<CompiledKernel> kernels; ///< in the module's order
+  KernelCodeMap code;
+  std::string graphText, kernelText; ///< -emit=graph, -emit=kernels
+
+  /// The host program; the graph module became it.
+  program::ModelOp program;
+  std::vector<WeightsPiece> weights;
+  int64_t arenaBytes = -1; ///< -1: depends on symbols
+  ModelInfo info;
+  llvm::LLVMContext llvmContext;
+  std::unique_ptr<llvm::Module> hostModule;
+  llvm::SmallVector<char, 0> hostObject;
+  std::string weightsPath;
+
+  mlir::ModuleOp getModule() { return *source.module; }
+  bool wantsObjects() const { return options.wants(EmitKind::Shared) || options.wants(EmitKind::Static); }
+  bool wantsOneModule() const {
+    return options.wants(EmitKind::LLVM) || options.wants(EmitKind::Asm) || options.wants(EmitKind::Obj);
+  }
+  /// True when the kernels must be compiled.
+  bool wantsCode() const {
+    return wantsObjects() || wantsOneModule() || options.wants(EmitKind::Program) ||
+           options.wants(EmitKind::Report) || options.wants(EmitKind::Header);
+  }
+};
+
+/// Canonical graph operators to kernels and calls; kernels that are called
+/// with a constant operand and without are told apart.
+llvm::Error formKernels(Compilation &c);
+
+/// Code for each kernel, several at a time.
+llvm::Error compileKernels(Compilation &c);
+
+/// The host program: buffers, memory plan, weights' places, `execute`.
+llvm::Error buildProgram(Compilation &c);
+
+/// Writes the products.
+llvm::Error writeProducts(Compilation &c);
+
+/// The JSON text of the report.
+std::string makeReport(Compilation &c);
+
+/// Runs one pass over the module with the debugging flags of `options`. Errors
+/// carry the diagnostics the pass emitted.
+llvm::Error runPasses(Compilation &c, llvm::function_ref<void(mlir::PassManager &)> addPasses);
+
+/// Text of an operation, with or without the places of the model.
+std::string printOp(mlir::Operation *op);
+
+/// -dump-dir: writes `text` as the next numbered file. No-op without the flag.
+llvm::Error dumpText(Compilation &c, llvm::StringRef stem, llvm::StringRef text);
+
+} // namespace dlc
+
+#endif // DLC_LIB_DRIVER_COMPILATION_H

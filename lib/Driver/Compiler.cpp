@@ -1,0 +1,226 @@
+// The stages of a compilation, in order, and where its products go.
+#include "dlc/Driver/Compiler.h"
+
+#include "Compilation.h"
+#include "dlc/Dialect/Graph/IR/Graph.h"
+#include "mlir/Pass/PassManager.h"
+#include "mlir/Transforms/Passes.h"
+#include "llvm/Support/Format.h"
+#include "llvm/Support/Path.h"
+#include "llvm/Support/Process.h"
+
+using namespace mlir;
+using namespace dlc;
+using llvm::Error;
+using llvm::Expected;
+
+StringRef dlc::getVersion() { return "0.1.0"; }
+
+//===----------------------------------------------------------------------===//
+// Names
+//===----------------------------------------------------------------------===//
+
+static Error chooseName(Compilation &c) {
+  if (c.options.name.empty()) {
+    StringRef stem = c.options.input == "-" ? "model" : llvm::sys::path::stem(c.options.input);
+    c.name = toIdentifier(stem);
+    return Error::success();
+  }
+  c.name = c.options.name;
+  if (toIdentifier(c.name) != c.name)
+    return makeError(ExitCode::Usage, "-name=" + c.name + ": is not a C identifier; '" + toIdentifier(c.name) + "' is");
+  return Error::success();
+}
+
+// The product whose kind has -o's extension gets that path, the others lie beside it.
+static Error choosePaths(Compilation &c) {
+  const CompileOptions &o = c.options;
+  if (o.output == "-") {
+    if (o.emit.size() != 1 || !isText(o.emit.front()))
+      return makeError(ExitCode::Usage, "-o -: choose one kind of text with -emit=");
+    c.products.push_back({o.emit.front(), "-"});
+    return Error::success();
+  }
+  SmallString<128> base(o.output);
+  if (base.empty())
+    base = o.input == "-" ? StringRef("model") : llvm::sys::path::stem(o.input);
+  StringRef extension = llvm::sys::path::extension(o.output);
+  bool isTaken = false; // -o's own path is given away
+  for (EmitKind kind : o.emit) {
+    std::string path;
+    if (!o.output.empty() && !isTaken && (extension == getExtension(kind) || o.emit.size() == 1)) {
+      path = o.output;
+      isTaken = true;
+    } else {
+      SmallString<128> sibling(base);
+      llvm::sys::path::replace_extension(sibling, getExtension(kind));
+      auto isUsed = [&](auto &product) { return product.second == sibling.str(); };
+      if (llvm::any_of(c.products, isUsed) || sibling == o.output)
+        llvm::sys::path::replace_extension(sibling, toString(kind) + getExtension(kind));
+      path = sibling.str().str();
+    }
+    c.products.push_back({kind, path});
+  }
+  return Error::success();
+}
+
+static Error resolveTarget(Compilation &c) {
+  if (c.options.target == "interp") {
+    if (c.wantsCode())
+      return makeError(ExitCode::Usage,
+                       "-target=interp has no artifact; run the model with dlc-run -target=interp, or print its "
+                       "graph with -emit=graph");
+    return Error::success();
+  }
+  Expected<CpuTarget> target = parseCpuTarget(c.options.target);
+  if (!target)
+    return llvm::make_error<CompileError>(toCompileError(target.takeError(), ExitCode::Usage));
+  c.target = std::move(*target);
+  return Error::success();
+}
+
+Expected<std::string> dlc::describeTargets() {
+  Expected<std::vector<TargetDesc>> descriptions = cpuDescriptions();
+  if (!descriptions)
+    return descriptions.takeError();
+  std::string text;
+  llvm::raw_string_ostream os(text);
+  for (const TargetDesc &desc : *descriptions)
+    os << desc.arch << ":cpu=" << llvm::left_justify(desc.name, 18) << desc.vectorBytes * 8 << "-bit vectors, "
+       << desc.triple << "\n";
+  os << "host                    this machine\ninterp                  the reference interpreter (dlc-run)\n";
+  return text;
+}
+
+//===----------------------------------------------------------------------===//
+// Stages
+//===----------------------------------------------------------------------===//
+
+static std::string countText(size_t count, StringRef noun) {
+  return std::to_string(count) + " " + noun.str() + (count == 1 ? "" : "s");
+}
+
+static std::string bytesText(int64_t bytes) {
+  std::string text;
+  llvm::raw_string_ostream os(text);
+  if (bytes < 10000)
+    os << bytes << " bytes";
+  else
+    os << llvm::format("%.1f MB", bytes / 1e6);
+  return text;
+}
+
+static Error importStage(Compilation &c) {
+  c.progress.begin("import");
+  Expected<ModelSource> source = loadModel(c.options);
+  if (!source)
+    return source.takeError();
+  c.source = std::move(*source);
+  c.source.getMain().walk([&](graph::GraphOp) { ++c.numOps; });
+  c.progress.end(countText(c.numOps, "operator"));
+  return dumpText(c, "00-import.mlir", printOp(c.getModule()));
+}
+
+static Error simplifyStage(Compilation &c) {
+  c.progress.begin("simplify");
+  if (Error error = runPasses(c, [](PassManager &manager) {
+        manager.addPass(createCanonicalizerPass());
+        manager.addPass(createCSEPass());
+      }))
+    return error;
+  unsigned before = std::exchange(c.numOps, 0);
+  c.source.getMain().walk([&](graph::GraphOp) { ++c.numOps; });
+  if (c.options.wants(EmitKind::Graph))
+    c.graphText = printOp(c.getModule());
+  c.progress.end(std::to_string(before) + " -> " + countText(c.numOps, "operator"));
+  return dumpText(c, "01-graph.mlir", printOp(c.getModule()));
+}
+
+static Error codeStages(Compilation &c) {
+  c.progress.begin("kernels");
+  if (Error error = formKernels(c))
+    return error;
+  auto kernels = c.getModule().getOps<graph::KernelOp>();
+  c.progress.end(countText(c.numOps, "operator") + " -> " +
+                 countText(std::distance(kernels.begin(), kernels.end()), "kernel"));
+  if (!c.wantsCode())
+    return Error::success();
+  c.progress.begin("codegen");
+  if (Error error = compileKernels(c))
+    return error;
+  c.progress.begin("program");
+  if (Error error = buildProgram(c))
+    return error;
+  c.progress.end(c.arenaBytes >= 0 ? "arena " + bytesText(c.arenaBytes) : "arena of symbolic size");
+  return Error::success();
+}
+
+static Error runStages(Compilation &c) {
+  if (Error error = chooseName(c))
+    return error;
+  if (Error error = choosePaths(c))
+    return error;
+  if (Error error = resolveTarget(c))
+    return error;
+  if (Error error = importStage(c))
+    return error;
+  if (Error error = simplifyStage(c))
+    return error;
+  if (c.wantsCode() || c.options.wants(EmitKind::Kernels))
+    if (Error error = codeStages(c))
+      return error;
+  c.progress.begin("artifact");
+  if (Error error = writeProducts(c))
+    return error;
+  c.progress.end();
+  return Error::success();
+}
+
+// The report is written last: it holds the time of all stages.
+static Error finish(Compilation &c, CompileResult &result) {
+  if (c.wantsCode()) {
+    result.report = makeReport(c);
+    if (Error error = dumpText(c, "report.json", result.report))
+      return error;
+  }
+  for (auto &[kind, path] : c.products) {
+    if (kind == EmitKind::Report) {
+      if (path == "-")
+        llvm::outs() << result.report;
+      else if (Error error = c.outputs.write(path, result.report))
+        return error;
+    }
+    result.products.push_back({kind, path});
+  }
+  result.weightsPath = c.weightsPath;
+  return c.outputs.commit();
+}
+
+static std::string makeSummary(Compilation &c) {
+  std::string text;
+  llvm::raw_string_ostream os(text);
+  os << "dlc: " << c.products.front().second;
+  if (!c.weightsPath.empty())
+    os << " + " << c.weightsPath;
+  if (c.target && c.wantsCode())
+    os << ": " << countText(c.kernels.size(), "kernel") << " native, 0 interpreted, "
+       << bytesText(c.weights.empty() ? 0 : c.weights.back().offset + c.weights.back().bytes) << " weights, "
+       << c.target->desc().cpu;
+  os << llvm::format(", %.2f s", c.progress.getSeconds());
+  return text;
+}
+
+Expected<CompileResult> dlc::compileModel(const CompileOptions &options) {
+  Progress progress(options.quiet, llvm::sys::Process::StandardErrIsDisplayed() &&
+                                       options.color != CompileOptions::Color::Never,
+                    /*numStages=*/6);
+  Compilation c(options, progress);
+  CompileResult result;
+  if (Error error = runStages(c))
+    return llvm::make_error<CompileError>(toCompileError(std::move(error), ExitCode::Internal));
+  if (Error error = finish(c, result))
+    return llvm::make_error<CompileError>(toCompileError(std::move(error), ExitCode::Io));
+  if (options.output != "-")
+    progress.summary(makeSummary(c));
+  return result;
+}

@@ -1,0 +1,138 @@
+// Graph operators to kernels and calls, ready for code generation.
+#include "Compilation.h"
+
+#include "dlc/Dialect/Graph/IR/Graph.h"
+#include "dlc/Dialect/Graph/Transforms/Passes.h"
+#include "mlir/Pass/PassManager.h"
+#include "mlir/Transforms/Passes.h"
+#include "llvm/ADT/MapVector.h"
+#include "llvm/Support/FileSystem.h"
+#include "llvm/Support/Path.h"
+
+using namespace mlir;
+using namespace dlc;
+using llvm::Error;
+
+std::string dlc::printOp(Operation *op) {
+  std::string text;
+  llvm::raw_string_ostream os(text);
+  op->print(os, OpPrintingFlags().elideLargeElementsAttrs(16).elideLargeResourceString(16));
+  os << "\n";
+  return text;
+}
+
+Error dlc::dumpText(Compilation &c, StringRef stem, StringRef text) {
+  if (c.options.dumpDir.empty())
+    return Error::success();
+  if (std::error_code code = llvm::sys::fs::create_directories(c.options.dumpDir))
+    return makeError(ExitCode::Io, code.message(), c.options.dumpDir);
+  SmallString<128> path(c.options.dumpDir);
+  llvm::sys::path::append(path, stem);
+  std::error_code code;
+  llvm::raw_fd_ostream os(path, code);
+  os << text;
+  os.close();
+  if (code || os.error())
+    return makeError(ExitCode::Io, (code ? code : os.error()).message(), path);
+  return Error::success();
+}
+
+Error dlc::runPasses(Compilation &c, llvm::function_ref<void(PassManager &)> addPasses) {
+  PassManager manager(c.source.context.get());
+  addPasses(manager);
+  if (c.options.timePasses)
+    manager.enableTiming();
+  if (!c.options.printAfter.empty()) {
+    StringRef wanted = c.options.printAfter;
+    manager.enableIRPrinting([](Pass *, Operation *) { return false; },
+                             [wanted](Pass *pass, Operation *) {
+                               return wanted == "all" || pass->getArgument() == wanted;
+                             },
+                             /*printModuleScope=*/true, /*printAfterOnlyOnChange=*/false,
+                             /*printAfterOnlyOnFailure=*/false, llvm::errs(),
+                             OpPrintingFlags().elideLargeElementsAttrs(16).elideLargeResourceString(16));
+  }
+  DiagnosticCollector diagnostics(c.source.context.get(), c.options.input);
+  if (failed(manager.run(c.getModule())))
+    return diagnostics.take(ExitCode::Rejected, "a pass failed without saying why");
+  return Error::success();
+}
+
+//===----------------------------------------------------------------------===//
+// Constant operands
+//===----------------------------------------------------------------------===//
+
+static bool isConstant(Value value) {
+  while (auto reshape = value.getDefiningOp<graph::ReshapeOp>())
+    value = reshape.getX();
+  return value.getDefiningOp<graph::ConstantOp>() != nullptr;
+}
+
+// Which operands of a call are constants, a character each.
+static std::string getConstantMask(graph::CallOp call) {
+  std::string mask;
+  for (Value arg : call.getArgs())
+    mask += isConstant(arg) ? 'c' : '-';
+  return mask;
+}
+
+// Code generation may ask for constants in another layout, so a kernel's calls
+// must agree on which operands are constant: other combinations get a copy.
+static void splitByConstantOperands(ModuleOp module) {
+  SymbolTable symbols(module);
+  llvm::MapVector<StringAttr, std::map<std::string, StringAttr>> variants; // kernel -> mask -> name
+  module.walk([&](graph::CallOp call) {
+    auto &byMask = variants[call.getCalleeAttr().getAttr()];
+    std::string mask = getConstantMask(call);
+    auto kernel = symbols.lookup<graph::KernelOp>(call.getCallee());
+    auto [it, isNew] = byMask.try_emplace(mask, kernel.getSymNameAttr());
+    if (isNew && byMask.size() > 1) {
+      auto copy = cast<graph::KernelOp>(kernel->clone());
+      copy.setSymName((kernel.getSymName() + "_" + std::to_string(byMask.size())).str());
+      it->second = symbols.insert(copy, std::next(kernel->getIterator()));
+    }
+    call.setCallee(it->second);
+  });
+}
+
+// -emit=kernels: an entry for each call, in program order.
+static std::string printKernels(ModuleOp module) {
+  std::string text;
+  llvm::raw_string_ostream os(text);
+  SymbolTable symbols(module);
+  module.walk([&](graph::CallOp call) {
+    os << "// " << call.getCallee();
+    if (auto origin = call->getAttrOfType<ArrayAttr>("origin"))
+      llvm::interleaveComma(origin.getAsRange<StringAttr>(), os << " of ", [&](StringAttr s) { os << s.getValue(); });
+    os << "\n" << printOp(symbols.lookup(call.getCallee()));
+  });
+  return text;
+}
+
+// Every operator that no kernel can express, at once.
+static Error rejectOpaque(Compilation &c) {
+  std::vector<dlc::Diagnostic> problems;
+  c.source.getMain().walk([&](graph::GraphOp op) {
+    if (op.getOpClass() != graph::OpClass::opaque)
+      return;
+    DiagnosticCollector collector(c.source.context.get(), c.options.input);
+    op->emitError("operator '") << op->getName().stripDialect() << "' has no native kernel yet";
+    llvm::handleAllErrors(collector.take(ExitCode::Rejected, ""), [&](const CompileError &e) {
+      llvm::append_range(problems, e.getDiagnostics());
+    });
+  });
+  if (problems.empty())
+    return Error::success();
+  return llvm::make_error<CompileError>(ExitCode::Rejected, std::move(problems));
+}
+
+Error dlc::formKernels(Compilation &c) {
+  if (Error error = rejectOpaque(c))
+    return error;
+  if (Error error = runPasses(c, [](PassManager &manager) { manager.addPass(graph::createFormKernels()); }))
+    return error;
+  splitByConstantOperands(c.getModule());
+  if (c.options.wants(EmitKind::Kernels))
+    c.kernelText = printKernels(c.getModule());
+  return c.options.dumpDir.empty() ? Error::success() : dumpText(c, "02-kernels.mlir", printOp(c.getModule()));
+}

@@ -1,0 +1,265 @@
+// The command line: LLVM's option library over the table in Options.td. (Not
+// llvm::cl: its options are global, so LLVM's own would be accepted too.)
+#include "dlc/Driver/Options.h"
+
+#include "llvm/ADT/STLExtras.h"
+#include "llvm/ADT/StringExtras.h"
+#include "llvm/Option/ArgList.h"
+#include "llvm/Option/OptTable.h"
+#include "llvm/Option/Option.h"
+#include "llvm/Support/Path.h"
+#include "llvm/Support/raw_ostream.h"
+
+using namespace dlc;
+using namespace llvm::opt;
+using llvm::StringRef;
+using llvm::Twine;
+
+#define OPTTABLE_STR_TABLE_CODE
+#include "dlc/Driver/Options.inc"
+#undef OPTTABLE_STR_TABLE_CODE
+#define OPTTABLE_PREFIXES_TABLE_CODE
+#include "dlc/Driver/Options.inc"
+#undef OPTTABLE_PREFIXES_TABLE_CODE
+
+namespace {
+enum OptionID {
+  OPT_INVALID = 0,
+#define OPTION(...) LLVM_MAKE_OPT_ID(__VA_ARGS__),
+#include "dlc/Driver/Options.inc"
+#undef OPTION
+};
+
+constexpr OptTable::Info kInfos[] = {
+#define OPTION(...) LLVM_CONSTRUCT_OPT_INFO(__VA_ARGS__),
+#include "dlc/Driver/Options.inc"
+#undef OPTION
+};
+
+struct Table : GenericOptTable {
+  Table() : GenericOptTable(OptionStrTable, OptionPrefixesTable, kInfos) {}
+};
+
+constexpr std::pair<EmitKind, std::pair<StringRef, StringRef>> kEmitKinds[] = {
+    {EmitKind::Graph, {"graph", ".mlir"}},      {EmitKind::Kernels, {"kernels", ".mlir"}},
+    {EmitKind::Program, {"program", ".mlir"}},  {EmitKind::LLVM, {"llvm", ".ll"}},
+    {EmitKind::Asm, {"asm", ".s"}},             {EmitKind::Obj, {"obj", ".o"}},
+    {EmitKind::Static, {"static", ".a"}},       {EmitKind::Shared, {"shared", ".so"}},
+    {EmitKind::Header, {"header", ".h"}},       {EmitKind::Report, {"report", ".json"}}};
+} // namespace
+
+StringRef dlc::toString(EmitKind kind) {
+  return llvm::find_if(kEmitKinds, [&](auto &entry) { return entry.first == kind; })->second.first;
+}
+StringRef dlc::getExtension(EmitKind kind) {
+  return llvm::find_if(kEmitKinds, [&](auto &entry) { return entry.first == kind; })->second.second;
+}
+std::optional<EmitKind> dlc::parseEmitKind(StringRef text) {
+  for (auto &[kind, names] : kEmitKinds)
+    if (names.first == text)
+      return kind;
+  return std::nullopt;
+}
+bool dlc::isText(EmitKind kind) {
+  return kind != EmitKind::Obj && kind != EmitKind::Static && kind != EmitKind::Shared;
+}
+bool CompileOptions::wants(EmitKind kind) const { return llvm::is_contained(emit, kind); }
+
+static llvm::Error usage(const Twine &text) { return makeError(ExitCode::Usage, text); }
+
+//===----------------------------------------------------------------------===//
+// Values
+//===----------------------------------------------------------------------===//
+
+// A size from 0 to 2^62, so that sums of a few cannot overflow.
+static bool parseSize(StringRef text, int64_t &size) {
+  return !text.getAsInteger(10, size) && size >= 0 && size <= int64_t(1) << 62;
+}
+
+llvm::Error dlc::parseDim(StringRef text, std::map<std::string, DimRange> &dims) {
+  auto [name, value] = text.split('=');
+  auto malformed = [&] {
+    return usage("-dim=" + text + ": expected <name>=<size> or <name>=<lowest>..<highest>@<typical>");
+  };
+  if (name.empty() || value.empty())
+    return malformed();
+  DimRange range;
+  size_t dots = value.find("..");
+  if (dots == StringRef::npos) {
+    if (!parseSize(value, range.min))
+      return malformed();
+    range.max = range.typical = range.min;
+  } else {
+    auto [highest, typical] = value.drop_front(dots + 2).split('@');
+    if (!parseSize(value.take_front(dots), range.min) || !parseSize(highest, range.max))
+      return malformed();
+    range.typical = range.max;
+    if (!typical.empty() && !parseSize(typical, range.typical))
+      return malformed();
+    if (range.min > range.typical || range.typical > range.max)
+      return usage("-dim=" + text + ": expected lowest <= typical <= highest");
+  }
+  if (!dims.emplace(name.str(), range).second)
+    return usage("-dim=" + text + ": '" + name + "' is given twice");
+  return llvm::Error::success();
+}
+
+llvm::Error dlc::parseShape(StringRef text, std::map<std::string, llvm::SmallVector<int64_t>> &shapes) {
+  auto [name, value] = text.rsplit(':'); // ONNX names may contain colons
+  llvm::SmallVector<int64_t> sizes;
+  llvm::SmallVector<StringRef> parts;
+  if (!value.empty())
+    value.split(parts, 'x');
+  for (StringRef part : parts)
+    if (!parseSize(part, sizes.emplace_back()))
+      return usage("-shape=" + text + ": expected <input>:<size>x<size>...");
+  if (name.empty() || !text.contains(':'))
+    return usage("-shape=" + text + ": expected <input>:<size>x<size>...");
+  if (!shapes.emplace(name.str(), sizes).second)
+    return usage("-shape=" + text + ": '" + name + "' is given twice");
+  return llvm::Error::success();
+}
+
+static llvm::Error parseEmitList(StringRef list, std::vector<EmitKind> &kinds) {
+  llvm::SmallVector<StringRef> parts;
+  list.split(parts, ',');
+  for (StringRef part : parts) {
+    std::optional<EmitKind> kind = parseEmitKind(part);
+    if (!kind) {
+      std::string valid = llvm::join(llvm::map_range(kEmitKinds, [](auto &e) { return e.second.first; }), ", ");
+      return usage("-emit=" + part + ": unknown kind; expected one of " + valid);
+    }
+    if (!llvm::is_contained(kinds, *kind))
+      kinds.push_back(*kind);
+  }
+  return llvm::Error::success();
+}
+
+// -o model.a without -emit asks for an archive.
+static llvm::Error inferEmit(CompileOptions &options) {
+  if (!options.emit.empty())
+    return llvm::Error::success();
+  StringRef extension = llvm::sys::path::extension(options.output);
+  if (extension.empty() || extension == ".so")
+    options.emit = {EmitKind::Shared, EmitKind::Header};
+  else if (extension == ".a")
+    options.emit = {EmitKind::Static, EmitKind::Header};
+  else if (extension == ".o")
+    options.emit = {EmitKind::Obj, EmitKind::Header};
+  else if (extension == ".mlir")
+    options.emit = {EmitKind::Graph};
+  else
+    for (auto &[kind, names] : kEmitKinds)
+      if (names.second == extension)
+        options.emit = {kind};
+  if (options.emit.empty())
+    return usage("-o " + options.output + ": no kind of output has the extension '" + extension +
+                 "'; choose one with -emit=");
+  return llvm::Error::success();
+}
+
+// One of a few words.
+template <typename T>
+static llvm::Error parseWord(const InputArgList &args, OptionID id,
+                             std::initializer_list<std::pair<StringRef, T>> words, T &value) {
+  const Arg *arg = args.getLastArg(id);
+  if (!arg)
+    return llvm::Error::success();
+  for (auto &[word, meaning] : words)
+    if (word == arg->getValue()) {
+      value = meaning;
+      return llvm::Error::success();
+    }
+  std::string valid = llvm::join(llvm::map_range(words, [](auto &w) { return w.first; }), ", ");
+  return usage(arg->getSpelling() + arg->getValue() + ": expected one of " + valid);
+}
+
+//===----------------------------------------------------------------------===//
+// The command line
+//===----------------------------------------------------------------------===//
+
+static llvm::Error checkSpelling(const Table &table, const InputArgList &args) {
+  for (const Arg *arg : args.filtered(OPT_UNKNOWN)) {
+    std::string nearest, spelling = arg->getAsString(args);
+    if (table.findNearest(spelling, nearest) <= 2)
+      return usage("unknown flag '" + spelling + "'; did you mean '" + nearest + "'?");
+    return usage("unknown flag '" + spelling + "'; -help lists the flags");
+  }
+  return llvm::Error::success();
+}
+
+static llvm::Error readOptions(const InputArgList &args, CompileOptions &o) {
+  o.target = args.getLastArgValue(OPT_target, "host").str();
+  o.output = args.getLastArgValue(OPT_output).str();
+  o.name = args.getLastArgValue(OPT_name).str();
+  o.verify = args.hasArg(OPT_verify);
+  o.verbose = args.hasArg(OPT_verbose);
+  o.quiet = args.hasArg(OPT_quiet);
+  o.timePasses = args.hasArg(OPT_time_passes);
+  o.printAfter = args.getLastArgValue(OPT_print_ir_after).str();
+  o.dumpDir = args.getLastArgValue(OPT_dump_dir).str();
+  for (const std::string &list : args.getAllArgValues(OPT_emit))
+    if (llvm::Error error = parseEmitList(list, o.emit))
+      return error;
+  for (const std::string &text : args.getAllArgValues(OPT_dim))
+    if (llvm::Error error = parseDim(text, o.dims))
+      return error;
+  for (const std::string &text : args.getAllArgValues(OPT_shape))
+    if (llvm::Error error = parseShape(text, o.shapes))
+      return error;
+  using Weights = CompileOptions::Weights;
+  using Color = CompileOptions::Color;
+  if (llvm::Error error = parseWord<Weights>(
+          args, OPT_weights, {{"embed", Weights::Embed}, {"external", Weights::External}}, o.weights))
+    return error;
+  if (llvm::Error error = parseWord<bool>(args, OPT_fp, {{"strict", true}, {"reassoc", false}}, o.strict))
+    return error;
+  if (llvm::Error error = parseWord<Color>(
+          args, OPT_color, {{"auto", Color::Auto}, {"always", Color::Always}, {"never", Color::Never}}, o.color))
+    return error;
+  if (const Arg *jobs = args.getLastArg(OPT_jobs))
+    if (StringRef(jobs->getValue()).getAsInteger(10, o.jobs) || o.jobs == 0)
+      return usage(Twine("-j") + jobs->getValue() + ": expected a number of threads");
+
+  llvm::SmallVector<std::string> shaping;
+  for (const Arg *arg : args.filtered(OPT_target, OPT_dim, OPT_shape, OPT_fp))
+    shaping.push_back(arg->getAsString(args));
+  o.shapingFlags = llvm::join(shaping, " ");
+  return inferEmit(o);
+}
+
+llvm::Expected<CommandLine> dlc::parseCommandLine(llvm::ArrayRef<const char *> arguments) {
+  Table table;
+  unsigned missingIndex = 0, missingCount = 0;
+  InputArgList args = table.ParseArgs(arguments, missingIndex, missingCount);
+  CommandLine line;
+  // Asked first, so that -diagnostics=json holds for the other usage errors too.
+  if (llvm::Error error = parseWord<bool>(args, OPT_diagnostics, {{"text", false}, {"json", true}},
+                                          line.options.jsonDiagnostics))
+    return error;
+  if (missingCount)
+    return usage(Twine("'") + args.getArgString(missingIndex) + "' needs a value");
+  if (llvm::Error error = checkSpelling(table, args))
+    return error;
+  for (auto [id, action] : {std::pair(OPT_help, CommandLine::Action::Help),
+                            std::pair(OPT_version, CommandLine::Action::Version),
+                            std::pair(OPT_list_targets, CommandLine::Action::ListTargets),
+                            std::pair(OPT_list_ops, CommandLine::Action::ListOps)})
+    if (args.hasArg(id)) {
+      line.action = action;
+      return line;
+    }
+  if (llvm::Error error = readOptions(args, line.options))
+    return error;
+  std::vector<std::string> inputs = args.getAllArgValues(OPT_INPUT);
+  if (inputs.empty())
+    return usage("no model; usage: dlc <model.onnx> [-target=<t>] [-o <path>] (-help lists the flags)");
+  if (inputs.size() > 1)
+    return usage("one model at a time, got '" + inputs[0] + "' and '" + inputs[1] + "'");
+  line.options.input = inputs.front();
+  return line;
+}
+
+void dlc::printHelp(llvm::raw_ostream &os) {
+  Table().printHelp(os, "dlc <model.onnx|graph.mlir|-> [options]", "dlc: a deep learning compiler");
+}

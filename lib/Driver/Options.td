@@ -1,0 +1,41 @@
+// The command line of dlc, in one place: the parser, -help and the suggestion
+// for a misspelt flag are made from this table.
+include "llvm/Option/OptParser.td"
+
+def grp_main : OptionGroup<"main">, HelpText<"GENERAL OPTIONS">;
+def grp_shape : OptionGroup<"shape">, HelpText<"SHAPES AND NUMERICS">;
+def grp_debug : OptionGroup<"debug">, HelpText<"DEBUGGING">;
+
+class F<string name, string help> : Flag<["-", "--"], name>, HelpText<help>;
+class J<string name, string metaVar, string help> : Joined<["-", "--"], name # "=">, MetaVarName<metaVar>, HelpText<help>;
+
+let Group = grp_main in {
+def target : J<"target", "<t>", "x86, arm, host or interp, with keys: x86:cpu=znver4:features=avx2:threads=4 (default: host)">;
+def output : JoinedOrSeparate<["-"], "o">, MetaVarName<"<path>">, HelpText<"Output; its extension chooses the kind (.so .a .o .h .mlir .ll .s .json); - is standard output">;
+def emit : J<"emit", "<kinds>", "Comma-separated: graph, kernels, program, llvm, asm, obj, static, shared, header, report (default: shared,header)">;
+def name : J<"name", "<identifier>", "C name of the model's functions (default: from the file's name)">;
+def weights : J<"weights", "<where>", "embed or external (default: embed up to 1 MiB)">;
+def jobs : JoinedOrSeparate<["-"], "j">, MetaVarName<"<n>">, HelpText<"Kernels compiled at a time (default: the CPUs this process may use)">;
+def verify : F<"verify", "Run the result beside the interpreter on random inputs; exit 4 when they differ">;
+def list_targets : F<"list-targets", "Print the known CPUs">;
+def list_ops : F<"list-ops", "Print the ONNX operators with a lowering of their own">;
+def help : F<"help", "Print this text">;
+def h : Flag<["-"], "h">, Alias<help>;
+def version : F<"version", "Print the version">;
+}
+
+let Group = grp_shape in {
+def dim : J<"dim", "<name>=<n>", "Give a symbolic dim a size; <name>=<lo>..<hi>@<typical> gives bounds">;
+def shape : J<"shape", "<input>:<AxBxC>", "Give an input its shape">;
+def fp : J<"fp", "<mode>", "strict: the order of every sum is kept; reassoc: it is free (default)">;
+}
+
+let Group = grp_debug in {
+def verbose : Flag<["-"], "v">, HelpText<"Say more on standard error">;
+def quiet : Flag<["-"], "q">, HelpText<"Only errors on standard error">;
+def time_passes : F<"time-passes", "Print the time of every pass">;
+def print_ir_after : J<"print-ir-after", "<pass>", "Print the IR after a pass, by its name in dlc-opt, or after every one: all">;
+def dump_dir : J<"dump-dir", "<folder>", "Write the IR after each stage, the code and the report to this folder">;
+def color : J<"color", "<when>", "auto, always or never">;
+def diagnostics : J<"diagnostics", "<form>", "text, or json: errors as one JSON object on standard error">;
+}

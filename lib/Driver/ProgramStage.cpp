@@ -1,0 +1,125 @@
+// The host program: from calls of kernels to buffers, places and code.
+#include "Compilation.h"
+
+#include "dlc/Dialect/Graph/IR/Graph.h"
+#include "dlc/Program/HostCode.h"
+#include "dlc/Program/Passes.h"
+#include "mlir/Pass/PassManager.h"
+#include "llvm/MC/MCSubtargetInfo.h"
+#include "llvm/Target/TargetMachine.h"
+
+using namespace mlir;
+using namespace dlc;
+using llvm::Error;
+
+//===----------------------------------------------------------------------===//
+// What the artifact says of itself
+//===----------------------------------------------------------------------===//
+
+// DLPack's code and width of an element type.
+static std::pair<DLDataTypeCode, int64_t> getDLPackType(Type type) {
+  int64_t bits = type.getIntOrFloatBitWidth();
+  if (type.isBF16())
+    return {kDLBfloat, 16};
+  if (isa<FloatType>(type))
+    return {kDLFloat, bits};
+  if (type.isInteger(1))
+    return {kDLBool, 8};
+  return {graph::isUnsigned(type) ? kDLUInt : kDLInt, bits};
+}
+
+// "2 * seq + 1": a size in the model's names.
+static std::string spell(AffineExpr expr, ArrayRef<StringRef> names) {
+  if (auto constant = dyn_cast<AffineConstantExpr>(expr))
+    return std::to_string(constant.getValue());
+  if (auto symbol = dyn_cast<AffineSymbolExpr>(expr))
+    return names[symbol.getPosition()].str();
+  auto binary = cast<AffineBinaryOpExpr>(expr);
+  auto side = [&](AffineExpr e) {
+    bool isSimple = isa<AffineConstantExpr, AffineSymbolExpr>(e) || e.getKind() == AffineExprKind::Mul;
+    std::string text = spell(e, names);
+    return isSimple || expr.getKind() == AffineExprKind::Add ? text : "(" + text + ")";
+  };
+  StringRef sign;
+  switch (expr.getKind()) {
+  case AffineExprKind::Add:
+    sign = " + ";
+    break;
+  case AffineExprKind::Mul:
+    sign = " * ";
+    break;
+  case AffineExprKind::FloorDiv:
+    sign = " floordiv ";
+    break;
+  case AffineExprKind::CeilDiv:
+    sign = " ceildiv ";
+    break;
+  default:
+    sign = " mod ";
+  }
+  return side(binary.getLHS()) + sign.str() + side(binary.getRHS());
+}
+
+static TensorInfo describe(StringRef name, RankedTensorType type, ArrayRef<StringRef> symbols) {
+  TensorInfo info;
+  info.name = name.str();
+  std::tie(info.typeCode, info.typeBits) = getDLPackType(type.getElementType());
+  for (AffineExpr dim : graph::getDims(type)) {
+    if (auto constant = dyn_cast<AffineConstantExpr>(dim))
+      info.dims.push_back(DimInfo::constant(constant.getValue()));
+    else if (auto symbol = dyn_cast<AffineSymbolExpr>(dim))
+      info.dims.push_back(DimInfo::symbol(symbol.getPosition(), symbols[symbol.getPosition()].str()));
+    else
+      info.dims.push_back(DimInfo::expr(spell(dim, symbols)));
+  }
+  return info;
+}
+
+static Error describeModel(Compilation &c) {
+  ModelInfo &info = c.info;
+  const TargetDesc &desc = c.target->desc();
+  auto machine = c.target->createMachine();
+  if (!machine)
+    return machine.takeError();
+  info.name = c.name;
+  info.dlcVersion = getVersion().str();
+  info.triple = desc.triple;
+  info.cpu = desc.cpu;
+  info.features = requiredFeatures(*(*machine)->getMCSubtargetInfo());
+  info.flags = c.options.shapingFlags;
+  info.fpMode = c.options.strict ? "strict" : "reassoc";
+  info.numKernels = c.kernels.size();
+  SmallVector<StringRef> names;
+  for (auto [i, name] : llvm::enumerate(c.program.getSymbols().getAsRange<StringAttr>())) {
+    names.push_back(name.getValue());
+    auto [min, max, typical] = c.program.getRange(i);
+    info.symbols.push_back({name.str(), min, max, typical});
+  }
+  for (auto input : c.program.getAll<program::InputOp>())
+    info.inputs.push_back(describe(input.getName(), cast<RankedTensorType>(input.getType()), names));
+  for (auto output : c.program.getAll<program::OutputOp>())
+    info.outputs.push_back(describe(output.getName(), cast<RankedTensorType>(output.getType()), names));
+  return Error::success();
+}
+
+//===----------------------------------------------------------------------===//
+// The stage
+//===----------------------------------------------------------------------===//
+
+Error dlc::buildProgram(Compilation &c) {
+  program::ConvertGraphToProgramOptions convert;
+  convert.name = c.name;
+  if (Error error = runPasses(c, [&](PassManager &manager) {
+        manager.addPass(program::createConvertGraphToProgram(convert));
+        manager.addNestedPass<program::ModelOp>(program::createPlanMemory());
+      }))
+    return error;
+  c.program = *c.getModule().getOps<program::ModelOp>().begin();
+  attachKernelCode(c.getModule(), c.code);
+  c.weights = layOutWeights(c.program, c.code);
+  if (auto arena = c.program.getArenaBytes())
+    c.arenaBytes = *graph::constantValue(program::getSize(*arena));
+  if (Error error = dumpText(c, "03-program.mlir", printOp(c.getModule())))
+    return error;
+  return describeModel(c);
+}

@@ -1,0 +1,56 @@
+// Progress lines.
+#include "dlc/Driver/Progress.h"
+
+#include "llvm/Support/Format.h"
+#include "llvm/Support/raw_ostream.h"
+
+using namespace dlc;
+using llvm::StringRef;
+
+Progress::~Progress() { clearLine(); }
+
+void Progress::clearLine() {
+  if (isDrawn)
+    llvm::errs() << "\r\x1b[K";
+  isDrawn = false;
+}
+
+double Progress::getSeconds() const { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
+void Progress::begin(StringRef name) {
+  if (isOpen)
+    end();
+  isOpen = true;
+  stageStart = Clock::now();
+  stages.push_back({name.str(), 0});
+  if (quiet || !redraw)
+    return;
+  clearLine();
+  llvm::errs() << "[" << stages.size() << "/" << numStages << "] " << name << " ...";
+  isDrawn = true;
+}
+
+void Progress::end(StringRef note) {
+  if (!isOpen)
+    return;
+  isOpen = false;
+  Stage &stage = stages.back();
+  stage.seconds = std::chrono::duration<double>(Clock::now() - stageStart).count();
+  if (quiet)
+    return;
+  clearLine();
+  llvm::errs() << "[" << stages.size() << "/" << numStages << "] " << stage.name
+               << llvm::format(" %.2fs", stage.seconds) << (note.empty() ? "" : " ") << note;
+  if (redraw)
+    isDrawn = true;
+  else
+    llvm::errs() << "\n";
+}
+
+void Progress::summary(StringRef text) {
+  if (isOpen)
+    end();
+  clearLine();
+  if (!quiet)
+    llvm::errs() << text << "\n";
+}

@@ -1,0 +1,69 @@
+// -emit=report: what was compiled and what it cost, as JSON.
+#include "Compilation.h"
+
+#include "llvm/Support/JSON.h"
+
+#include <sys/resource.h>
+
+using namespace dlc;
+
+// The most memory this process had, in bytes.
+static int64_t getPeakMemory() {
+  struct rusage usage;
+  return getrusage(RUSAGE_SELF, &usage) == 0 ? int64_t(usage.ru_maxrss) * 1024 : 0;
+}
+
+static void writeKernel(llvm::json::OStream &out, const CompiledKernel &kernel, const KernelCode &code) {
+  out.object([&] {
+    out.attribute("name", kernel.name);
+    out.attribute("nest", kernel.nest);
+    out.attribute("calls", kernel.calls);
+    out.attribute("phases", static_cast<int64_t>(code.phases.size()));
+    out.attribute("seconds", kernel.seconds);
+    out.attribute("object_bytes", static_cast<int64_t>(kernel.object.size()));
+    out.attributeArray("layouts", [&] {
+      for (const OperandPacking &packing : code.packings)
+        out.object([&] {
+          out.attribute("operand", packing.operand);
+          out.attribute("layout", packing.layout);
+          out.attribute("bytes", packing.bytes);
+        });
+    });
+  });
+}
+
+std::string dlc::makeReport(Compilation &c) {
+  std::string text;
+  llvm::raw_string_ostream os(text);
+  llvm::json::OStream out(os, /*IndentSize=*/2);
+  int64_t numKernels = c.kernels.size();
+  out.object([&] {
+    out.attribute("schema_version", 1);
+    out.attribute("dlc", getVersion());
+    out.attribute("model", c.options.input);
+    out.attribute("name", c.name);
+    out.attribute("target", c.target->desc().name);
+    out.attribute("triple", c.target->desc().triple);
+    out.attribute("cpu", c.target->desc().cpu);
+    out.attribute("flags", c.options.shapingFlags);
+    out.attribute("coverage", std::to_string(numKernels) + " kernels native, 0 interpreted");
+    out.attribute("operators", c.numOps);
+    out.attribute("kernels_native", numKernels);
+    out.attribute("kernels_interpreted", 0);
+    if (c.arenaBytes >= 0)
+      out.attribute("arena_bytes", c.arenaBytes);
+    out.attribute("weights_bytes", c.weights.empty() ? 0 : c.weights.back().offset + c.weights.back().bytes);
+    out.attribute("compile_seconds", c.progress.getSeconds());
+    out.attribute("compile_peak_bytes", getPeakMemory());
+    out.attributeObject("stages", [&] {
+      for (const Progress::Stage &stage : c.progress.getStages())
+        out.attribute(stage.name, stage.seconds);
+    });
+    out.attributeArray("kernels", [&] {
+      for (const CompiledKernel &kernel : c.kernels)
+        writeKernel(out, kernel, c.code[kernel.name]);
+    });
+  });
+  os << "\n";
+  return text;
+}
