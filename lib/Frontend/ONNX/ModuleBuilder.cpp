@@ -155,7 +155,7 @@ void ModuleBuilder::buildNode(const onnx::NodeProto &node) {
   std::string name = node.name();
   for (int i = 0; name.empty() && i < node.output_size(); ++i)
     name = node.output(i);
-  currentLocation = NameLoc::get(builder.getStringAttr(name));
+  currentLocation = bodyLocation ? *bodyLocation : Location(NameLoc::get(builder.getStringAttr(name)));
 
   SmallVector<Value> operands;
   for (const std::string &input : node.input()) {
@@ -240,10 +240,10 @@ SmallVector<Value> ModuleBuilder::buildNodes(const google::protobuf::RepeatedPtr
   builder.setInsertionPointToEnd(block);
   scopes.push_back(inputs);
   types.emplace_back();
-  for (const auto &node : nodes) {
-    currentLocation = location;
+  bodyLocation = location;
+  for (const auto &node : nodes)
     buildNode(node);
-  }
+  bodyLocation.reset();
   SmallVector<Value> results;
   for (const std::string &output : outputs)
     results.push_back(output.empty() ? Value() : lookup(output));

@@ -55,6 +55,8 @@ private:
   std::vector<Scope> scopes;
   std::vector<llvm::StringMap<mlir::Type>> types;
   mlir::Location currentLocation = builder.getUnknownLoc();
+  /// Set while a function body is built: its nodes are at the caller's place.
+  std::optional<mlir::Location> bodyLocation;
 };
 
 } // namespace dlc

@@ -135,26 +135,39 @@ void dlc::convertOpset(onnx::ModelProto &model, std::vector<ModelProblem> &probl
   }
 }
 
+void dlc::fillDefaultAttributes(onnx::NodeProto &node, const onnx::OpSchema &schema) {
+  llvm::StringSet<> present;
+  for (const auto &attribute : node.attribute())
+    present.insert(attribute.name());
+  // The schema's map is unordered; sorted, the module prints the same always.
+  std::map<std::string, const onnx::AttributeProto *> missing;
+  for (const auto &[name, attribute] : schema.attributes())
+    if (attribute.default_value.has_type() && !present.contains(name))
+      missing[name] = &attribute.default_value;
+  for (const auto &[name, value] : missing) {
+    *node.add_attribute() = *value;
+    node.mutable_attribute(node.attribute_size() - 1)->set_name(name);
+  }
+}
+
 void dlc::fillDefaultAttributes(onnx::ModelProto &model) {
   walkNodes(*model.mutable_graph(), [&](onnx::NodeProto &node) {
     std::string domain = canonicalDomain(node.domain()).str();
-    const onnx::OpSchema *schema =
-        onnx::OpSchemaRegistry::Schema(node.op_type(), static_cast<int>(getOpset(model, domain)), domain);
-    if (!schema)
-      return;
-    llvm::StringSet<> present;
-    for (const auto &attribute : node.attribute())
-      present.insert(attribute.name());
-    // The schema's map is unordered; sorted, the module prints the same always.
-    std::map<std::string, const onnx::AttributeProto *> missing;
-    for (const auto &[name, attribute] : schema->attributes())
-      if (attribute.default_value.has_type() && !present.contains(name))
-        missing[name] = &attribute.default_value;
-    for (const auto &[name, value] : missing) {
-      *node.add_attribute() = *value;
-      node.mutable_attribute(node.attribute_size() - 1)->set_name(name);
-    }
+    if (const auto *schema =
+            onnx::OpSchemaRegistry::Schema(node.op_type(), static_cast<int>(getOpset(model, domain)), domain))
+      fillDefaultAttributes(node, *schema);
   });
+}
+
+void dlc::fillDefaultAttributesInside(onnx::NodeProto &node) {
+  std::string domain = canonicalDomain(node.domain()).str();
+  int version = domain.empty() ? static_cast<int>(onnxd::kOpset) : 1;
+  if (const auto *schema = onnx::OpSchemaRegistry::Schema(node.op_type(), version, domain))
+    fillDefaultAttributes(node, *schema);
+  for (auto &attribute : *node.mutable_attribute())
+    if (attribute.has_g())
+      for (auto &inner : *attribute.mutable_g()->mutable_node())
+        fillDefaultAttributesInside(inner);
 }
 
 /// Splits "(op_type:X, node name: Y): reason" as inference writes it.

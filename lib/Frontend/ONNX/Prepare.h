@@ -45,6 +45,9 @@ void convertOpset(onnx::ModelProto &model, std::vector<ModelProblem> &problems);
 
 /// Sets the attributes a node leaves to their schema's defaults.
 void fillDefaultAttributes(onnx::ModelProto &model);
+void fillDefaultAttributes(onnx::NodeProto &node, const onnx::OpSchema &schema);
+/// The same for a node of a function body at onnxd::kOpset, and all inside it.
+void fillDefaultAttributesInside(onnx::NodeProto &node);
 
 /// onnx's type and shape inference, strict.
 void inferTypes(onnx::ModelProto &model, std::vector<ModelProblem> &problems);

@@ -1,0 +1,329 @@
+//===- ConvertShape.cpp - same elements, other places ---------------------===//
+//
+// Reshape and its relatives, Transpose, Concat, Split, Slice, Expand, Tile, Pad,
+// and the pixel shuffles. Parameters may be expressions of dim symbols where
+// the graph dialect has symbolic sizes; elsewhere they must be constant.
+//
+//===----------------------------------------------------------------------===//
+
+#include "Converter.h"
+
+#include <climits>
+
+using namespace dlc;
+using namespace mlir;
+
+static void convertConstant(NodeContext &node) {
+  if (auto value = node.op->getAttrOfType<ElementsAttr>("value"))
+    return node.result(node.b.constant(value));
+  Type i64 = node.b.builder.getI64Type(), f32 = node.b.builder.getF32Type();
+  if (node.hasAttr("value_int"))
+    return node.result(node.b.splatInt(node.i("value_int", 0), i64));
+  if (node.hasAttr("value_float"))
+    return node.result(node.b.splat(node.f("value_float", 0), f32));
+  if (node.hasAttr("value_ints")) {
+    SmallVector<int64_t> values = node.is("value_ints");
+    return node.result(node.b.constantInts(values, {static_cast<int64_t>(values.size())}, i64));
+  }
+  if (node.hasAttr("value_floats")) {
+    SmallVector<double> values = node.fs("value_floats");
+    return node.result(node.b.constantFloats(values, {static_cast<int64_t>(values.size())}, f32));
+  }
+  refuse("constants of strings or sparse values");
+}
+
+static void convertShapeOp(NodeContext &) { refuse("the shape of a sequence"); }
+
+static void convertReshape(NodeContext &node) {
+  Value x = node.in(0);
+  Dims wanted = node.symbolic(1, "shape"), from = node.b.dims(x);
+  bool allowZero = node.i("allowzero", 0);
+  AffineExpr known = node.b.c(1);
+  int64_t inferred = -1;
+  for (auto [i, size] : llvm::enumerate(wanted)) {
+    std::optional<int64_t> value = graph::constantValue(size);
+    if (value == 0 && !allowZero) {
+      if (i >= from.size())
+        refuseMalformed("'shape' copies dim " + std::to_string(i) + " of " + describeType(x.getType()));
+      size = from[i];
+    } else if (value && *value < 0) {
+      if (*value != -1 || inferred >= 0)
+        refuseMalformed("'shape' may hold one -1 and no other negative number");
+      inferred = i;
+      continue;
+    }
+    known = known * size;
+  }
+  if (inferred >= 0) {
+    AffineExpr total = graph::product(node.b.context(), from);
+    known = graph::simplify(known);
+    // Equal factors cancel by name; what remains is divided as it stands.
+    SmallVector<AffineExpr> rest(from), divisors;
+    for (auto [i, size] : llvm::enumerate(wanted)) {
+      if (static_cast<int64_t>(i) == inferred)
+        continue;
+      auto same = llvm::find(rest, size);
+      if (same != rest.end())
+        rest.erase(same);
+      else
+        divisors.push_back(size);
+    }
+    AffineExpr dividend = graph::product(node.b.context(), rest), divisor = graph::product(node.b.context(), divisors);
+    std::optional<int64_t> n = graph::constantValue(dividend), d = graph::constantValue(divisor);
+    if (d == 0)
+      refuseMalformed("-1 in 'shape' is ambiguous: the other dims hold no element");
+    if (n && d && *n % *d)
+      refuseMalformed("'shape' does not divide the elements of " + describeType(x.getType()));
+    wanted[inferred] = graph::simplify(d == 1 ? dividend : dividend.floorDiv(divisor));
+    (void)total;
+  }
+  node.result(node.b.reshape(x, wanted));
+}
+
+static void convertFlatten(NodeContext &node) {
+  Value x = node.in(0);
+  Dims from = node.b.dims(x);
+  int64_t axis = node.i("axis", 1), rank = from.size();
+  if (axis < -rank || axis > rank)
+    refuseMalformed("axis " + std::to_string(axis) + " is outside rank " + std::to_string(rank));
+  axis += axis < 0 ? rank : 0;
+  node.result(node.b.reshape(x, {graph::product(node.b.context(), ArrayRef(from).take_front(axis)),
+                                 graph::product(node.b.context(), ArrayRef(from).drop_front(axis))}));
+}
+
+static void convertSqueeze(NodeContext &node) {
+  Value x = node.in(0);
+  SmallVector<int64_t> axes;
+  if (node.has(1))
+    axes = normalizeAxes(node.ints(1, "axes"), node.b.rank(x));
+  else
+    for (auto [i, size] : llvm::enumerate(node.b.dims(x)))
+      if (graph::constantValue(size) == 1)
+        axes.push_back(i);
+  node.result(node.b.squeeze(x, axes));
+}
+
+static void convertUnsqueeze(NodeContext &node) {
+  Value x = node.in(0);
+  SmallVector<int64_t> axes = node.ints(1, "axes");
+  node.result(node.b.unsqueeze(x, normalizeAxes(axes, node.b.rank(x) + axes.size())));
+}
+
+static void convertTranspose(NodeContext &node) {
+  Value x = node.in(0);
+  SmallVector<int64_t> perm = node.is("perm");
+  if (!node.hasAttr("perm"))
+    for (int64_t i = node.b.rank(x); i-- > 0;)
+      perm.push_back(i);
+  node.result(node.b.transpose(x, perm));
+}
+
+static void convertConcat(NodeContext &node) {
+  SmallVector<Value> values = node.inputs();
+  node.result(node.b.concat(values, normalizeAxis(node.i("axis", 0), node.b.rank(values[0]))));
+}
+
+static void convertSplit(NodeContext &node) {
+  Value x = node.in(0);
+  int64_t axis = normalizeAxis(node.i("axis", 0), node.b.rank(x)), parts = node.op->getNumResults();
+  Dims sizes;
+  if (node.has(1)) {
+    sizes = node.symbolic(1, "split");
+    if (static_cast<int64_t>(sizes.size()) != parts)
+      refuseMalformed("'split' has " + std::to_string(sizes.size()) + " entries for " + std::to_string(parts) + " results");
+    AffineExpr total = node.b.c(0);
+    for (AffineExpr size : sizes)
+      total = total + size;
+    if (std::optional<int64_t> rest = graph::constantValue(graph::simplify(total - node.b.dim(x, axis))); rest && *rest)
+      refuseMalformed("'split' does not add up to the dim");
+  } else {
+    // Equal parts, the last one smaller if they do not divide.
+    std::optional<int64_t> size = graph::constantValue(node.b.dim(x, axis));
+    if (!size)
+      refuse("splitting a symbolic dim needs 'split'");
+    if (node.hasAttr("num_outputs") && node.i("num_outputs", 0) != parts)
+      refuseMalformed("num_outputs is " + std::to_string(node.i("num_outputs", 0)) + " for " + std::to_string(parts) + " results");
+    int64_t each = llvm::divideCeil(*size, parts);
+    for (int64_t i = 0; i < parts; ++i)
+      sizes.push_back(node.b.c(std::max<int64_t>(0, std::min(each, *size - i * each))));
+  }
+  AffineExpr start = node.b.c(0);
+  for (auto [i, size] : llvm::enumerate(sizes)) {
+    if (std::optional<int64_t> n = graph::constantValue(size); n && *n < 0)
+      refuseMalformed("'split' has a negative entry");
+    node.result(i, node.b.sliceAxis(x, axis, start, size));
+    start = graph::simplify(start + size);
+  }
+}
+
+/// One axis of Slice: where it starts and how many it takes.
+static void sliceAxis(NodeContext &node, AffineExpr size, AffineExpr from, AffineExpr to, int64_t step,
+                      AffineExpr &start, AffineExpr &count) {
+  GraphBuilder &b = node.b;
+  std::optional<int64_t> n = graph::constantValue(size), f = graph::constantValue(from), t = graph::constantValue(to);
+  if (n && f && t) {
+    auto wrap = [&](int64_t at) { return at < 0 ? at + *n : at; };
+    int64_t first = wrap(*f), last = *t < -*n ? -1 : wrap(*t);
+    first = step > 0 ? std::clamp<int64_t>(first, 0, *n) : std::clamp<int64_t>(first, 0, std::max<int64_t>(*n - 1, 0));
+    last = step > 0 ? std::clamp<int64_t>(last, 0, *n) : std::clamp<int64_t>(last, -1, *n - 1);
+    int64_t span = step > 0 ? last - first : first - last;
+    int64_t magnitude = step > 0 ? step : -step;
+    int64_t taken = span > 0 ? (span + magnitude - 1) / magnitude : 0;
+    // An empty slice reads nothing: start anywhere inside.
+    start = b.c(taken ? first : 0);
+    count = b.c(taken);
+    return;
+  }
+  if (step < 0 && f == -1 && t && *t <= -INT_MAX) { // all, backwards
+    start = graph::simplify(size - 1);
+    count = step == -1 ? size : AffineExpr();
+  } else if (step == 1) {
+    // Symbolic: negative constants count from the end, huge ones mean the end.
+    auto place = [&](AffineExpr at, std::optional<int64_t> value) {
+      if (value && *value < 0)
+        return size + *value;
+      return value && *value >= INT_MAX ? size : at;
+    };
+    start = graph::simplify(place(from, f));
+    AffineExpr end = place(to, t);
+    // A constant end may pass a symbolic dim; only its own symbol is safe.
+    bool endInside = t ? *t < 0 || *t >= INT_MAX : true;
+    bool startInside = f && *f <= 0 ? true : !f || n;
+    if (endInside && (startInside || f))
+      count = graph::simplify(end - start);
+  }
+  if (!count)
+    refuse("a slice of a symbolic dim with these bounds");
+}
+
+static void convertSlice(NodeContext &node) {
+  Value x = node.in(0);
+  Dims sizes = node.b.dims(x), starts(sizes.size(), node.b.c(0));
+  int64_t rank = sizes.size();
+  Dims from = node.symbolic(1, "starts"), to = node.symbolic(2, "ends");
+  SmallVector<int64_t> axes, amounts(from.size(), 1), steps(rank, 1);
+  if (node.has(3))
+    axes = node.ints(3, "axes");
+  else
+    for (size_t i = 0; i < from.size(); ++i)
+      axes.push_back(i);
+  if (node.has(4))
+    amounts = node.ints(4, "steps");
+  if (to.size() != from.size() || axes.size() != from.size() || amounts.size() != from.size())
+    refuseMalformed("starts, ends, axes and steps differ in length");
+  for (size_t i = 0; i < from.size(); ++i) {
+    int64_t axis = normalizeAxis(axes[i], rank);
+    if (amounts[i] == 0)
+      refuseMalformed("a step is 0");
+    steps[axis] = std::max<int64_t>(amounts[i], -INT_MAX);
+    AffineExpr start, count;
+    sliceAxis(node, node.b.dim(x, axis), from[i], to[i], steps[axis], start, count);
+    starts[axis] = start;
+    sizes[axis] = count;
+  }
+  node.result(node.b.slice(x, starts, sizes, steps));
+}
+
+static void convertExpand(NodeContext &node) {
+  Value x = node.in(0);
+  auto joined = graph::broadcastDims(node.symbolic(1, "shape"), node.b.dims(x));
+  if (failed(joined))
+    refuseMalformed("'shape' does not broadcast with " + describeType(x.getType()));
+  node.result(node.b.broadcast(x, *joined));
+}
+
+/// Repeats an axis: a new axis before it, broadcast, and both merged.
+static void convertTile(NodeContext &node) {
+  Value x = node.in(0);
+  Dims repeats = node.symbolic(1, "repeats"), sizes = node.b.dims(x), split, wide, merged;
+  if (repeats.size() != sizes.size())
+    refuseMalformed("'repeats' must have one entry a dim");
+  for (auto [size, times] : llvm::zip(sizes, repeats)) {
+    if (std::optional<int64_t> n = graph::constantValue(times); n && *n < 0)
+      refuseMalformed("a repeat is negative");
+    merged.push_back(graph::simplify(size * times));
+    if (graph::constantValue(times) != 1) {
+      split.push_back(node.b.c(1));
+      wide.push_back(times);
+    }
+    split.push_back(size);
+    wide.push_back(size);
+  }
+  node.result(node.b.reshape(node.b.broadcast(node.b.reshape(x, split), wide), merged));
+}
+
+static void convertPad(NodeContext &node) {
+  Value x = node.in(0);
+  int64_t rank = node.b.rank(x);
+  SmallVector<int64_t> pads = node.ints(1, "pads"), axes, low(rank, 0), high(rank, 0);
+  if (node.has(3)) {
+    for (int64_t axis : node.ints(3, "axes"))
+      axes.push_back(normalizeAxis(axis, rank));
+  } else {
+    for (int64_t i = 0; i < rank; ++i)
+      axes.push_back(i);
+  }
+  if (pads.size() != 2 * axes.size())
+    refuseMalformed("'pads' must have two entries an axis");
+  for (auto [i, axis] : llvm::enumerate(axes)) {
+    low[axis] = pads[i];
+    high[axis] = pads[i + axes.size()];
+    if (std::abs(low[axis]) > int64_t(1) << 40 || std::abs(high[axis]) > int64_t(1) << 40)
+      refuseMalformed("'pads' are too large");
+  }
+  auto mode = llvm::StringSwitch<std::optional<graph::PadMode>>(node.s("mode", "constant"))
+                  .Case("constant", graph::PadMode::constant)
+                  .Case("reflect", graph::PadMode::reflect)
+                  .Case("edge", graph::PadMode::edge)
+                  .Case("wrap", graph::PadMode::wrap)
+                  .Default(std::nullopt);
+  if (!mode)
+    refuseMalformed("unknown mode '" + node.s("mode", "").str() + "'");
+  node.result(node.b.pad(x, *mode == graph::PadMode::constant ? node.maybe(2) : Value(), low, high, *mode));
+}
+
+static void convertDepthToSpace(NodeContext &node) {
+  Value x = node.in(0);
+  Dims d = node.b.dims(x);
+  int64_t block = node.i("blocksize", 1);
+  if (d.size() != 4 || block < 1)
+    refuseMalformed("wants a tensor of rank 4 and a positive blocksize");
+  AffineExpr k = node.b.c(block), channels = d[1].floorDiv(block * block);
+  bool columnFirst = node.s("mode", "DCR") == "CRD";
+  Value split = columnFirst ? node.b.reshape(x, {d[0], channels, k, k, d[2], d[3]})
+                            : node.b.reshape(x, {d[0], k, k, channels, d[2], d[3]});
+  Value moved = columnFirst ? node.b.transpose(split, {0, 1, 4, 2, 5, 3}) : node.b.transpose(split, {0, 3, 4, 1, 5, 2});
+  node.result(node.b.reshape(moved, {d[0], channels, d[2] * block, d[3] * block}));
+}
+
+static void convertSpaceToDepth(NodeContext &node) {
+  Value x = node.in(0);
+  Dims d = node.b.dims(x);
+  int64_t block = node.i("blocksize", 1);
+  if (d.size() != 4 || block < 1)
+    refuseMalformed("wants a tensor of rank 4 and a positive blocksize");
+  AffineExpr k = node.b.c(block), h = d[2].floorDiv(block), w = d[3].floorDiv(block);
+  bool columnFirst = node.s("mode", "DCR") == "CRD";
+  Value split = node.b.reshape(x, {d[0], d[1], h, k, w, k});
+  Value moved = columnFirst ? node.b.transpose(split, {0, 1, 3, 5, 2, 4}) : node.b.transpose(split, {0, 3, 5, 1, 2, 4});
+  node.result(node.b.reshape(moved, {d[0], d[1] * (block * block), h, w}));
+}
+
+void dlc::addShapes(ConverterTable &table) {
+  table["Constant"] = convertConstant;
+  table["Shape"] = convertShapeOp;
+  table["Size"] = convertShapeOp;
+  table["Reshape"] = convertReshape;
+  table["Flatten"] = convertFlatten;
+  table["Squeeze"] = convertSqueeze;
+  table["Unsqueeze"] = convertUnsqueeze;
+  table["Transpose"] = convertTranspose;
+  table["Concat"] = convertConcat;
+  table["Split"] = convertSplit;
+  table["Slice"] = convertSlice;
+  table["Expand"] = convertExpand;
+  table["Tile"] = convertTile;
+  table["Pad"] = convertPad;
+  table["DepthToSpace"] = convertDepthToSpace;
+  table["SpaceToDepth"] = convertSpaceToDepth;
+}

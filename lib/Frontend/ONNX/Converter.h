@@ -1,0 +1,171 @@
+//===- Converter.h - the conversion's state and its converters --*- C++ -*-===//
+//
+// Each operator has one converter function, in the file of its subject; it reads
+// its node through a NodeContext and leaves its results there. Values are
+// tensors, integer tensors known as expressions of dim symbols, or lists.
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef DLC_LIB_FRONTEND_ONNX_CONVERTER_H
+#define DLC_LIB_FRONTEND_ONNX_CONVERTER_H
+
+#include "GraphBuilder.h"
+
+#include "llvm/ADT/StringMap.h"
+#include "llvm/ADT/StringSet.h"
+
+namespace dlc {
+
+/// A small integer tensor whose elements are known, perhaps symbolically.
+struct ShapeValue {
+  llvm::SmallVector<int64_t> dims;
+  mlir::Type element;
+  Dims values; ///< row-major
+
+  bool isConstant() const;
+};
+
+/// What the conversion knows of one onnx value.
+struct Entry {
+  enum Kind { None, Tensor, List, Poisoned } kind = None;
+  mlir::Value value;               ///< null until needed when `shape` is there
+  std::optional<ShapeValue> shape; ///< for Tensor
+  std::vector<Entry> list;         ///< for List: a sequence
+
+  static Entry tensor(mlir::Value value) { return {Tensor, value, std::nullopt, {}}; }
+  static Entry known(ShapeValue shape) { return {Tensor, {}, std::move(shape), {}}; }
+};
+
+class Converter;
+
+/// One node while it is converted. Accessors refuse what they cannot give.
+class NodeContext {
+public:
+  NodeContext(Converter &converter, mlir::Operation *op);
+
+  mlir::Operation *op;
+  Converter &converter;
+  GraphBuilder &b;
+
+  // Operands
+  unsigned numInputs() const { return op->getNumOperands(); }
+  bool has(unsigned i);
+  Entry &entry(unsigned i);
+  /// The tensor; refuses an omitted operand or a list.
+  mlir::Value in(unsigned i);
+  /// The tensor or null.
+  mlir::Value maybe(unsigned i) { return has(i) ? in(i) : mlir::Value(); }
+  /// All operands from `first` on.
+  llvm::SmallVector<mlir::Value> inputs(unsigned first = 0);
+  /// Elements of an integer operand as expressions; refuses run-time values.
+  Dims symbolic(unsigned i, llvm::StringRef what);
+  /// Elements of an integer operand; refuses what is not constant.
+  llvm::SmallVector<int64_t> ints(unsigned i, llvm::StringRef what);
+  llvm::SmallVector<double> floats(unsigned i, llvm::StringRef what);
+  /// The known integer value of an operand, if any.
+  std::optional<ShapeValue> shapeValue(unsigned i);
+
+  // Attributes
+  bool hasAttr(llvm::StringRef name) { return op->hasAttr(name); }
+  int64_t i(llvm::StringRef name, int64_t otherwise);
+  double f(llvm::StringRef name, double otherwise);
+  llvm::StringRef s(llvm::StringRef name, llvm::StringRef otherwise);
+  llvm::SmallVector<int64_t> is(llvm::StringRef name, llvm::ArrayRef<int64_t> otherwise = {});
+  llvm::SmallVector<double> fs(llvm::StringRef name);
+
+  // Results
+  bool wants(unsigned i);
+  void result(unsigned i, mlir::Value value);
+  void result(mlir::Value value) { result(0, value); }
+  void resultEntry(unsigned i, Entry entry);
+};
+
+using NodeConverter = void (*)(NodeContext &);
+/// Operator name as makeOpName gives it without the dialect ("Conv").
+using ConverterTable = llvm::StringMap<NodeConverter>;
+
+void addElementwise(ConverterTable &table);
+void addCasts(ConverterTable &table);
+void addShapes(ConverterTable &table);
+void addIndexing(ConverterTable &table);
+void addReductions(ConverterTable &table);
+void addContractions(ConverterTable &table);
+void addConvolutions(ConverterTable &table);
+void addPooling(ConverterTable &table);
+void addNormalization(ConverterTable &table);
+void addResize(ConverterTable &table);
+void addQuantization(ConverterTable &table);
+void addControlFlow(ConverterTable &table);
+void addSequences(ConverterTable &table);
+void addGenerators(ConverterTable &table);
+void addRecurrent(ConverterTable &table);
+
+const ConverterTable &getConverterTable();
+
+/// The node's integer result when its operands are known; see ShapeArithmetic.cpp.
+std::optional<ShapeValue> evaluateShape(NodeContext &node);
+
+/// The element type a Cast node asks for; null for an unknown number.
+mlir::Type getCastTarget(NodeContext &node);
+
+/// numpy.matmul: batch dims broadcast, vectors are rows or columns.
+mlir::Value makeMatMul(GraphBuilder &b, mlir::Value x, mlir::Value y, mlir::Type element = {});
+
+/// graph.conv of a Conv-like node's attributes; zero points may be null.
+mlir::Value makeConv(NodeContext &node, mlir::Value x, mlir::Value w, mlir::Value xZero, mlir::Value wZero,
+                     mlir::Type element);
+
+/// The number of elements over axes of x, as a tensor of one element.
+mlir::Value makeCount(GraphBuilder &b, mlir::Value x, llvm::ArrayRef<int64_t> axes, mlir::Type element);
+/// The mean over axes, which stay as 1.
+mlir::Value makeMean(GraphBuilder &b, mlir::Value x, llvm::ArrayRef<int64_t> axes);
+
+class Converter {
+public:
+  Converter(mlir::ModuleOp model, llvm::StringRef file, const ConvertOptions &options);
+
+  llvm::Expected<mlir::OwningOpRef<mlir::ModuleOp>> run();
+
+  GraphBuilder builder;
+  const ConvertOptions &options;
+
+  /// The entry of an onnx value; throws for a value that could not be made.
+  Entry &lookup(mlir::Value value);
+  void define(mlir::Value value, Entry entry) { entries[value] = std::make_unique<Entry>(std::move(entry)); }
+  /// The tensor of an entry, made if it is only known.
+  mlir::Value materialize(Entry &entry);
+  /// Converts a region's block with these arguments; gives what it returns.
+  std::vector<Entry> convertRegion(mlir::Region &region, llvm::ArrayRef<Entry> arguments);
+  mlir::AffineExpr getSymbol(llvm::StringRef name);
+
+private:
+  struct PoisonedValue {};
+
+  void convertFunction();
+  void convertBlock(mlir::Block &block);
+  void convertNode(mlir::Operation *op);
+  void lower(mlir::Operation *op);
+  bool expandFunctionBody(mlir::Operation *op);
+  void eraseFrom(mlir::Operation *last);
+  void report(mlir::Operation *op, const Refusal &refusal);
+  mlir::Type convertInputType(mlir::BlockArgument argument, llvm::StringRef name);
+  void eraseUnused();
+
+  mlir::ModuleOp model;
+  std::string file;
+  mlir::OwningOpRef<mlir::ModuleOp> result;
+  /// Entries do not move: converters keep references to them.
+  llvm::DenseMap<mlir::Value, std::unique_ptr<Entry>> entries;
+  std::vector<std::string> symbols;
+  llvm::StringMap<unsigned> symbolIndex;
+  std::vector<ModelProblem> problems;
+  bool anyMalformed = false;
+  /// Bodies of expanded functions: their values are keys of `entries`.
+  std::vector<std::unique_ptr<mlir::Block>> bodies;
+  unsigned bodyDepth = 0;
+  unsigned regionDepth = 0;
+};
+
+} // namespace dlc
+
+#endif // DLC_LIB_FRONTEND_ONNX_CONVERTER_H
