@@ -1,0 +1,69 @@
+// The scalar expression of a stage as code: what one thread computes at one
+// point. Where tensors lie is the nest's business, given as TensorPlace.
+#ifndef DLC_LIB_CODEGEN_CUDA_STAGEEMITTER_H
+#define DLC_LIB_CODEGEN_CUDA_STAGEEMITTER_H
+
+#include "CudaScalars.h"
+#include "LaunchBuilder.h"
+
+#include "dlc/Dialect/Graph/IR/Graph.h"
+
+#include "llvm/ADT/DenseMap.h"
+
+namespace dlc {
+
+/// Where the elements of a tensor are while a launch runs.
+struct TensorPlace {
+  /// A memref that holds them row-major from axis `firstAxis` on; null: the
+  /// tensor has one element a row, `scalar`.
+  mlir::Value memory;
+  Scalar scalar;
+  /// Leading axes that are the running row's and hence not in `memory`.
+  unsigned firstAxis = 0;
+};
+
+class StageEmitter {
+public:
+  StageEmitter(LaunchBuilder &launch, bool strict)
+      : launch(launch), scalars(launch.builder(), launch.loc(), strict) {}
+
+  void place(mlir::Value tensor, TensorPlace where) { places[tensor] = where; }
+
+  /// The value of the stage's body at these coordinates (domain, then reduce).
+  /// Fails with a diagnostic on what is not supported.
+  llvm::FailureOr<Scalar> body(graph::StageOp stage,
+                                    mlir::ValueRange coordinates);
+
+  /// The stage's element at a domain point: its body, or a serial fold of it in
+  /// the order of the reduce axes.
+  llvm::FailureOr<Scalar> element(graph::StageOp stage,
+                                       mlir::ValueRange point);
+
+  /// Like element(), with the reduce points dealt out to the threads of the
+  /// block; every thread gets the result. Not for argmin and argmax.
+  llvm::FailureOr<Scalar> elementByBlock(graph::StageOp stage,
+                                              mlir::ValueRange point);
+
+  /// Stores an element at row-major position `position` of `memory`.
+  void store(Scalar element, mlir::Value memory, mlir::Value position);
+
+  /// Row-major position of a point in a tensor of these sizes.
+  mlir::Value linear(mlir::ValueRange point,
+                     llvm::ArrayRef<mlir::AffineExpr> sizes);
+
+private:
+  Scalar load(graph::LoadOp op, mlir::ValueRange coordinates, Scalar other);
+  mlir::Value guardHolds(mlir::IntegerSet set, mlir::ValueRange coordinates);
+  mlir::Value checkedIndex(graph::ToIndexOp op, mlir::Value value);
+  Scalar initial(graph::StageOp stage);
+  llvm::FailureOr<Scalar> argFold(graph::StageOp stage,
+                                       mlir::ValueRange point);
+
+  LaunchBuilder &launch;
+  CudaScalars scalars;
+  llvm::DenseMap<mlir::Value, TensorPlace> places;
+};
+
+} // namespace dlc
+
+#endif // DLC_LIB_CODEGEN_CUDA_STAGEEMITTER_H

@@ -1,0 +1,95 @@
+// See the header.
+#include "CudaTestUtils.h"
+
+#include "mlir/IR/Diagnostics.h"
+#include "mlir/Parser/Parser.h"
+
+#include "llvm/IR/LLVMContext.h"
+#include "llvm/IR/Module.h"
+#include "llvm/Transforms/Utils/Cloning.h"
+
+#include <random>
+
+using namespace dlc;
+using namespace dlc::test;
+
+CompiledKernel::CompiledKernel(const std::string &text, llvm::StringRef target,
+                               bool strict)
+    : context(mlir::MLIRContext::Threading::DISABLED) {
+  context.loadDialect<graph::GraphDialect>();
+  loadCudaDialects(context);
+  mlir::ScopedDiagnosticHandler handler(&context, [&](mlir::Diagnostic &d) {
+    error += d.str();
+    return mlir::success();
+  });
+  auto source = mlir::parseSourceString<mlir::ModuleOp>(text, &context);
+  if (!source)
+    return;
+  auto cuda = llvm::cantFail(parseCudaTarget(target));
+  CudaCodegenOptions options;
+  options.symbol = "k";
+  options.strict = strict;
+  auto emitted =
+      emitCudaKernel(*source->getOps<graph::KernelOp>().begin(), cuda, options);
+  if (failed(emitted))
+    return;
+  kernel = std::move(*emitted);
+  nest = kernel.nest;
+  numLaunches = kernel.launches.size();
+  auto built = buildCudaModule(kernel, cuda, llvmContext);
+  if (!built) {
+    error += llvm::toString(built.takeError());
+    return;
+  }
+  module = std::move(*built);
+  // Printing changes the module: the emulator gets its copy from what was there.
+  auto copy = llvm::CloneModule(*module);
+  auto printed = cuda.emitPtx(*copy);
+  if (printed)
+    ptx = *printed;
+  else
+    error += llvm::toString(printed.takeError());
+}
+
+std::string CompiledKernel::run(std::vector<EmulatedBuffer> buffers,
+                                std::vector<int64_t> symbols, int32_t *status,
+                                uint64_t seed) {
+  if (!error.empty())
+    return error;
+  EmulatorOptions options;
+  options.scheduleSeed = seed;
+  auto emulated = EmulatedModule::createFromCopy(*module, options);
+  if (!emulated)
+    return llvm::toString(emulated.takeError());
+  CudaKernelInstance instance = instantiate(kernel, symbols);
+  std::vector<std::vector<char>> scratch;
+  for (auto [i, bytes] : llvm::enumerate(instance.scratchBytes)) {
+    scratch.emplace_back(bytes, char(0xff));
+    buffers.push_back(
+        {scratch[i].data(), bytes, "scratch" + std::to_string(i), true});
+  }
+  int32_t code = 0;
+  buffers.push_back({&code, sizeof(code), "status", true});
+  for (const auto &launch : instance.launches) {
+    if (launch.gridBlocks == 0)
+      continue;
+    LaunchShape shape;
+    shape.grid.x = launch.gridBlocks;
+    shape.block.x = launch.blockThreads;
+    if (llvm::Error failure =
+            (*emulated)->launch(launch.symbol, shape, buffers, symbols))
+      return llvm::toString(std::move(failure));
+  }
+  if (status)
+    *status = code;
+  return {};
+}
+
+std::vector<float> test::randomFloats(size_t count, unsigned seed) {
+  std::mt19937 random(seed);
+  std::uniform_real_distribution<float> distribution(-1, 1);
+  std::vector<float> values(count);
+  for (float &value : values)
+    value = distribution(random);
+  return values;
+}

@@ -1,0 +1,57 @@
+// Compiles a graph kernel given as text and runs it on the emulator.
+#ifndef DLC_TEST_UNIT_CODEGENCUDA_CUDATESTUTILS_H
+#define DLC_TEST_UNIT_CODEGENCUDA_CUDATESTUTILS_H
+
+#include "dlc/Codegen/CUDA/CudaKernel.h"
+#include "dlc/Emulator/Emulator.h"
+
+#include "mlir/IR/MLIRContext.h"
+
+#include "gtest/gtest.h"
+
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace dlc::test {
+
+/// One kernel, compiled; `error` says why when it is not.
+class CompiledKernel {
+public:
+  explicit CompiledKernel(const std::string &text,
+                          llvm::StringRef target = "cuda",
+                          bool strict = false);
+
+  std::string error;
+  std::string nest;
+  std::string ptx;
+  size_t numLaunches = 0;
+
+  /// Runs all launches with every check of the emulator. Returns the error's
+  /// text, empty for success; `status` receives the kernel's data error code.
+  std::string run(std::vector<EmulatedBuffer> buffers,
+                  std::vector<int64_t> symbols = {}, int32_t *status = nullptr,
+                  uint64_t seed = 0);
+
+private:
+  mlir::MLIRContext context;
+  CudaKernel kernel;
+  llvm::LLVMContext llvmContext;
+  std::unique_ptr<llvm::Module> module;
+};
+
+template <typename T>
+EmulatedBuffer in(std::vector<T> &data, std::string name) {
+  return {data.data(), data.size() * sizeof(T), std::move(name), false};
+}
+template <typename T>
+EmulatedBuffer out(std::vector<T> &data, std::string name) {
+  return {data.data(), data.size() * sizeof(T), std::move(name), true};
+}
+
+/// Numbers between -1 and 1, the same for the same seed.
+std::vector<float> randomFloats(size_t count, unsigned seed);
+
+} // namespace dlc::test
+
+#endif // DLC_TEST_UNIT_CODEGENCUDA_CUDATESTUTILS_H
