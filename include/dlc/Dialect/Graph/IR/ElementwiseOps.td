@@ -126,7 +126,7 @@ def Graph_IsInfOp : Graph_Elementwise<"isinf", [{
 // Converts the element type; see graph.scalar_cast.
 def Graph_ConvertOp : Graph_Elementwise<"convert", [{
     return b.cast(in[0], t, op.getSaturate());
-  }], "::llvm::cast<::mlir::TypeAttr>(attributes.get(\"to\")).getValue()",
+  }], "Adaptor(operands, attributes, properties, regions).getTo()",
   (ins AnyRankedTensor:$x, TypeAttr:$to, UnitAttr:$saturate)>;
 
 // Activations with their own row, because models use them whole.
