@@ -1,28 +1,34 @@
-/* Runs a compiled model from plain C. Compile a model with static shapes to an archive and
- * a header, and build this file with nothing else than the C library:
+/* Runs a compiled model from plain C. Compile a model with static shapes to an
+ * archive and a header, and build this file with nothing else than the C
+ * library:
  *
  *   dlc model.onnx -target=host -emit=static,header -name=model -o model.a
  *   cc -I<dlc>/include main.c model.a -lm -lpthread
  *   ./a.out
  *
- * It fills every input with ones, runs the model and prints the first values of each output. */
+ * It fills every input with ones, runs the model and prints the first values of
+ * each output. */
 #include "model.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
-/* A zeroed tensor for input or output `info`; a symbolic dim gets its typical value. */
-static DLTensor make_tensor(const dlc_info *model, const dlc_tensor_info *info, const int64_t *dims) {
+/* A zeroed tensor for input or output `info`; a symbolic dim gets its typical
+ * value. */
+static DLTensor make_tensor(const dlc_info *model, const dlc_tensor_info *info,
+                            const int64_t *dims) {
   DLTensor tensor = {0};
   size_t bytes = (size_t)info->type_bits / 8;
   tensor.device.device_type = kDLCPU;
   tensor.ndim = (int32_t)info->rank;
-  tensor.dtype = (DLDataType){(uint8_t)info->type_code, (uint8_t)info->type_bits, 1};
+  tensor.dtype =
+      (DLDataType){(uint8_t)info->type_code, (uint8_t)info->type_bits, 1};
   tensor.shape = calloc((size_t)info->rank + 1, sizeof(int64_t));
   for (int64_t d = 0; d < info->rank; ++d) {
-    tensor.shape[d] = dims                                    ? dims[d]
-                      : info->dims[d].kind == DLC_DIM_SYMBOL ? model->symbols[info->dims[d].value].typical
-                                                              : info->dims[d].value;
+    tensor.shape[d] = dims ? dims[d]
+                      : info->dims[d].kind == DLC_DIM_SYMBOL
+                          ? model->symbols[info->dims[d].value].typical
+                          : info->dims[d].value;
     bytes *= (size_t)tensor.shape[d];
   }
   tensor.data = calloc(bytes + 1, 1);

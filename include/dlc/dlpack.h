@@ -1,6 +1,7 @@
-/* The DLPack ABI, version 1.0: the structs by which array libraries lend each other memory.
- * Written afresh from the published layout so that a model needs no other package; the
- * include guard is DLPack's own, so a program may include the original header instead. */
+/* The DLPack ABI, version 1.0: the structs by which array libraries lend each
+ * other memory. Written afresh from the published layout so that a model needs
+ * no other package; the include guard is DLPack's own, so a program may include
+ * the original header instead. */
 #ifndef DLPACK_DLPACK_H_
 #define DLPACK_DLPACK_H_
 
@@ -69,8 +70,8 @@ typedef struct {
   uint16_t lanes;
 } DLDataType;
 
-/* A borrowed view. The first element lies at (char *)data + byte_offset. `strides` count
- * elements and may be NULL for a compact row-major tensor. */
+/* A borrowed view. The first element lies at (char *)data + byte_offset.
+ * `strides` count elements and may be NULL for a compact row-major tensor. */
 typedef struct {
   void *data;
   DLDevice device;

@@ -1,14 +1,14 @@
 /* The C interface of compiled models, in two parts.
  *
- *   Part 1 is for programs that run a model: status codes, options, the self-description
- *   of a model, and the loader of shared objects.
- *   Part 2 is the contract between generated code and the runtime: the static table that
- *   a generated object defines and the struct its `execute` function receives. Programs
- *   do not need it.
+ *   Part 1 is for programs that run a model: status codes, options, the
+ * self-description of a model, and the loader of shared objects. Part 2 is the
+ * contract between generated code and the runtime: the static table that a
+ * generated object defines and the struct its `execute` function receives.
+ * Programs do not need it.
  *
- * C99, also valid C++; needs nothing but DLPack's structs. Every struct of part 2, and
- * dlc_info, is made of 8-byte fields so that its layout can be written down as offsets;
- * lib/Runtime/Layout.c asserts each of them. */
+ * C99, also valid C++; needs nothing but DLPack's structs. Every struct of part
+ * 2, and dlc_info, is made of 8-byte fields so that its layout can be written
+ * down as offsets; lib/Runtime/Layout.c asserts each of them. */
 #ifndef DLC_RUNTIME_H
 #define DLC_RUNTIME_H
 
@@ -23,45 +23,67 @@
 extern "C" {
 #endif
 
-/* Raised whenever a struct below changes in a way that old objects would misread. */
+/* Raised whenever a struct below changes in a way that old objects would
+ * misread. */
 #define DLC_ABI_VERSION 1
 
-/*===-- Part 1: running a model -------------------------------------------------------===*/
+/*===-- Part 1: running a model -------------------------------------------===*/
 
 typedef enum dlc_status {
   DLC_OK = 0,
-  DLC_INVALID_ARGUMENT = 1,    /* a NULL pointer, a bad option, a tensor that is not compact */
-  DLC_SHAPE_MISMATCH = 2,      /* rank or dims of a tensor do not fit the model */
-  DLC_DTYPE_MISMATCH = 3,      /* element type of a tensor does not fit the model */
-  DLC_DEVICE_MISMATCH = 4,     /* a tensor lies on another device than the model runs on */
+  DLC_INVALID_ARGUMENT =
+      1, /* a NULL pointer, a bad option, a tensor that is not compact */
+  DLC_SHAPE_MISMATCH = 2, /* rank or dims of a tensor do not fit the model */
+  DLC_DTYPE_MISMATCH = 3, /* element type of a tensor does not fit the model */
+  DLC_DEVICE_MISMATCH =
+      4, /* a tensor lies on another device than the model runs on */
   DLC_OUT_OF_MEMORY = 5,
-  DLC_WORKSPACE_TOO_SMALL = 6, /* the caller's workspace is smaller than <name>_workspace says */
-  DLC_UNSUPPORTED_CPU = 7,     /* the machine lacks an instruction set the model was built for */
-  DLC_UNSUPPORTED_DEVICE = 8,  /* no device, driver or architecture of the kind needed */
-  DLC_ABI_MISMATCH = 9,        /* model and runtime were built for different interfaces */
-  DLC_BAD_WEIGHTS = 10,        /* the weights are missing or belong to another model */
-  DLC_BAD_LIBRARY = 11,        /* a shared object cannot be opened or holds no model */
-  DLC_DATA_ERROR = 12,         /* a value in the data is not valid, an index out of range say */
+  DLC_WORKSPACE_TOO_SMALL =
+      6, /* the caller's workspace is smaller than <name>_workspace says */
+  DLC_UNSUPPORTED_CPU =
+      7, /* the machine lacks an instruction set the model was built for */
+  DLC_UNSUPPORTED_DEVICE =
+      8, /* no device, driver or architecture of the kind needed */
+  DLC_ABI_MISMATCH =
+      9, /* model and runtime were built for different interfaces */
+  DLC_BAD_WEIGHTS = 10, /* the weights are missing or belong to another model */
+  DLC_BAD_LIBRARY = 11, /* a shared object cannot be opened or holds no model */
+  DLC_DATA_ERROR =
+      12, /* a value in the data is not valid, an index out of range say */
   DLC_INTERNAL_ERROR = 13
 } dlc_status;
 
 /* A short English name of a status, for messages; never NULL. */
 static inline const char *dlc_status_text(dlc_status status) {
   switch (status) {
-  case DLC_OK: return "ok";
-  case DLC_INVALID_ARGUMENT: return "invalid argument";
-  case DLC_SHAPE_MISMATCH: return "shape mismatch";
-  case DLC_DTYPE_MISMATCH: return "element type mismatch";
-  case DLC_DEVICE_MISMATCH: return "device mismatch";
-  case DLC_OUT_OF_MEMORY: return "out of memory";
-  case DLC_WORKSPACE_TOO_SMALL: return "workspace too small";
-  case DLC_UNSUPPORTED_CPU: return "unsupported CPU";
-  case DLC_UNSUPPORTED_DEVICE: return "unsupported device";
-  case DLC_ABI_MISMATCH: return "ABI mismatch";
-  case DLC_BAD_WEIGHTS: return "bad weights";
-  case DLC_BAD_LIBRARY: return "bad library";
-  case DLC_DATA_ERROR: return "data error";
-  case DLC_INTERNAL_ERROR: return "internal error";
+  case DLC_OK:
+    return "ok";
+  case DLC_INVALID_ARGUMENT:
+    return "invalid argument";
+  case DLC_SHAPE_MISMATCH:
+    return "shape mismatch";
+  case DLC_DTYPE_MISMATCH:
+    return "element type mismatch";
+  case DLC_DEVICE_MISMATCH:
+    return "device mismatch";
+  case DLC_OUT_OF_MEMORY:
+    return "out of memory";
+  case DLC_WORKSPACE_TOO_SMALL:
+    return "workspace too small";
+  case DLC_UNSUPPORTED_CPU:
+    return "unsupported CPU";
+  case DLC_UNSUPPORTED_DEVICE:
+    return "unsupported device";
+  case DLC_ABI_MISMATCH:
+    return "ABI mismatch";
+  case DLC_BAD_WEIGHTS:
+    return "bad weights";
+  case DLC_BAD_LIBRARY:
+    return "bad library";
+  case DLC_DATA_ERROR:
+    return "data error";
+  case DLC_INTERNAL_ERROR:
+    return "internal error";
   }
   return "unknown status";
 }
@@ -83,48 +105,55 @@ typedef enum dlc_data_error {
   DLC_DATA_BAD_SHAPE_VALUE = 3
 } dlc_data_error;
 
-/* One phase of a kernel: called for each task 0..n-1, in any order, on any thread, with a
- * worker number that no other running task of the phase has. */
-typedef void (*dlc_task_fn)(const dlc_frame *frame, int64_t task, int64_t worker);
+/* One phase of a kernel: called for each task 0..n-1, in any order, on any
+ * thread, with a worker number that no other running task of the phase has. */
+typedef void (*dlc_task_fn)(const dlc_frame *frame, int64_t task,
+                            int64_t worker);
 
-/* Runs fn(frame, t, w) for every t in [0, num_tasks) with w in [0, num_workers) and returns
- * when all are done. Two tasks that run at the same time must have different w. */
-typedef void (*dlc_parallel_for_fn)(void *pf_ctx, dlc_task_fn fn, const dlc_frame *frame,
-                                    int64_t num_tasks, int64_t num_workers);
+/* Runs fn(frame, t, w) for every t in [0, num_tasks) with w in [0, num_workers)
+ * and returns when all are done. Two tasks that run at the same time must have
+ * different w. */
+typedef void (*dlc_parallel_for_fn)(void *pf_ctx, dlc_task_fn fn,
+                                    const dlc_frame *frame, int64_t num_tasks,
+                                    int64_t num_workers);
 
-/* Memory for instances, arenas and data-dependent outputs; alignment is a power of two.
- * alloc returns NULL on failure; free gets the size that alloc got. */
+/* Memory for instances, arenas and data-dependent outputs; alignment is a power
+ * of two. alloc returns NULL on failure; free gets the size that alloc got. */
 typedef void *(*dlc_alloc_fn)(void *alloc_ctx, size_t size, size_t alignment);
 typedef void (*dlc_free_fn)(void *alloc_ctx, void *pointer, size_t size);
 
 /* dlc_create_options.flags */
-#define DLC_CREATE_VERIFY_WEIGHTS 1u /* read all weights and check their checksum */
-#define DLC_CREATE_COPY_WEIGHTS 2u   /* copy the weights to huge pages instead of mapping the file */
+#define DLC_CREATE_VERIFY_WEIGHTS 1u /* read all and check the checksum */
+#define DLC_CREATE_COPY_WEIGHTS 2u   /* copy to huge pages, do not map */
 
 /* Zero it, set struct_size = sizeof(dlc_create_options), set what you need. */
 typedef struct dlc_create_options {
   size_t struct_size;
   uint64_t flags;           /* DLC_CREATE_* */
-  const char *weights_path; /* external weights; NULL: <model>.weights beside the binary, then in the working folder */
-  const void *weights;      /* or the bytes of that file, 64-byte aligned, outliving the instance */
+  const char *weights_path; /* external weights; NULL: <model>.weights beside
+                               the binary, then in the working folder */
+  const void *weights; /* or the bytes of that file, 64-byte aligned, outliving
+                          the instance */
   size_t weights_size;
-  int32_t device_id;        /* CUDA models: the device */
-  int32_t num_threads;      /* 0: DLC_NUM_THREADS, OMP_NUM_THREADS, else the CPUs this process may use */
-  dlc_parallel_for_fn pf;   /* NULL: the pool that all models of the process share */
+  int32_t device_id;      /* CUDA models: the device */
+  int32_t num_threads;    /* 0: DLC_NUM_THREADS, OMP_NUM_THREADS, else the CPUs
+                             this process may use */
+  dlc_parallel_for_fn pf; /* NULL: the pool that all models share */
   void *pf_ctx;
-  dlc_alloc_fn alloc;       /* both or neither; NULL: the C library */
+  dlc_alloc_fn alloc; /* both or neither; NULL: the C library */
   dlc_free_fn free;
   void *alloc_ctx;
-  char *error;              /* text of errors, always terminated; must outlive the instance */
+  char *error; /* text of errors, terminated; must outlive the instance */
   size_t error_len;
 } dlc_create_options;
 
 /* Options of one run; a zero field means what the instance was created with. */
 typedef struct dlc_run_options {
   size_t struct_size;
-  void *workspace; /* 64-byte aligned, >= <name>_workspace bytes; NULL: the instance's own arena (runs then take turns) */
+  void *workspace; /* 64-byte aligned, >= <name>_workspace bytes; NULL: the
+                      instance's own arena (runs then take turns) */
   size_t workspace_size;
-  void *stream;    /* CUDA models: a CUstream */
+  void *stream; /* CUDA models: a CUstream */
   int32_t num_threads;
   int32_t reserved;
   dlc_parallel_for_fn pf;
@@ -136,12 +165,12 @@ typedef struct dlc_run_options {
   size_t error_len;
 } dlc_run_options;
 
-/*===-- Self-description --------------------------------------------------------------===*/
+/*===-- Self-description --------------------------------------------------===*/
 
 typedef enum dlc_dim_kind {
   DLC_DIM_CONST = 0,  /* value = the extent */
   DLC_DIM_SYMBOL = 1, /* value = index into dlc_info.symbols */
-  DLC_DIM_EXPR = 2,   /* a function of the symbols, `text` says which; value is 0 */
+  DLC_DIM_EXPR = 2,   /* a function of the symbols: `text`; value is 0 */
   DLC_DIM_DATA = 3    /* depends on the data (outputs only); value is 0 */
 } dlc_dim_kind;
 
@@ -149,7 +178,7 @@ typedef struct dlc_dim {
   int64_t kind;     /*  0: dlc_dim_kind */
   int64_t value;    /*  8 */
   const char *text; /* 16: "64", "batch", "2 * seq + 1"; never NULL */
-} dlc_dim; /* 24 bytes */
+} dlc_dim;          /* 24 bytes */
 
 typedef struct dlc_tensor_info {
   const char *name;    /*  0 */
@@ -157,149 +186,187 @@ typedef struct dlc_tensor_info {
   int64_t type_bits;   /* 16 */
   int64_t rank;        /* 24 */
   const dlc_dim *dims; /* 32: rank entries, NULL for rank 0 */
-} dlc_tensor_info; /* 40 bytes */
+} dlc_tensor_info;     /* 40 bytes */
 
 typedef struct dlc_symbol_info {
   const char *name; /*  0 */
   int64_t min;      /*  8: smallest value allowed, >= 0 */
   int64_t max;      /* 16: largest value allowed, INT64_MAX when unbounded */
   int64_t typical;  /* 24: the value schedules were chosen for */
-} dlc_symbol_info; /* 32 bytes */
+} dlc_symbol_info;  /* 32 bytes */
 
-/* All strings are terminated and never NULL (empty when there is nothing to say). */
+/* All strings are terminated and never NULL (empty when there is nothing to
+ * say). */
 typedef struct dlc_info {
-  int64_t struct_size;            /*   0: sizeof(dlc_info) of the writer */
-  int64_t abi_version;            /*   8: DLC_ABI_VERSION */
-  const char *name;               /*  16: the C identifier of the model */
-  const char *dlc_version;        /*  24 */
-  const char *triple;             /*  32: "x86_64-unknown-linux-gnu" */
-  const char *cpu;                /*  40: the CPU schedules were chosen for */
-  const char *features;           /*  48: instruction sets executed, names of dlc/X86Features.def or ARMFeatures.def: "avx2,fma" */
-  const char *flags;              /*  56: command-line flags that shaped the artifact */
-  const char *precision;          /*  64: "f32", "bf16", ... */
-  const char *fp_mode;            /*  72: "strict", "reassoc", "fast-conv" */
-  const char *laws;               /*  80: algebraic laws used, comma-separated */
-  int64_t device_type;            /*  88: DLDeviceType the tensors must be on */
-  int64_t num_kernels;            /*  96 */
-  int64_t weights_bytes;          /* 104 */
-  int64_t num_inputs;             /* 112 */
-  int64_t num_outputs;            /* 120 */
-  int64_t num_symbols;            /* 128 */
+  int64_t struct_size;     /*   0: sizeof(dlc_info) of the writer */
+  int64_t abi_version;     /*   8: DLC_ABI_VERSION */
+  const char *name;        /*  16: the C identifier of the model */
+  const char *dlc_version; /*  24 */
+  const char *triple;      /*  32: "x86_64-unknown-linux-gnu" */
+  const char *cpu;         /*  40: the CPU schedules were chosen for */
+  const char *features;    /*  48: instruction sets executed, names of
+                              dlc/X86Features.def or ARMFeatures.def: "avx2,fma" */
+  const char *flags;     /*  56: command-line flags that shaped the artifact */
+  const char *precision; /*  64: "f32", "bf16", ... */
+  const char *fp_mode;   /*  72: "strict", "reassoc", "fast-conv" */
+  const char *laws;      /*  80: algebraic laws used, comma-separated */
+  int64_t device_type;   /*  88: DLDeviceType the tensors must be on */
+  int64_t num_kernels;   /*  96 */
+  int64_t weights_bytes; /* 104 */
+  int64_t num_inputs;    /* 112 */
+  int64_t num_outputs;   /* 120 */
+  int64_t num_symbols;   /* 128 */
   const dlc_tensor_info *inputs;  /* 136 */
   const dlc_tensor_info *outputs; /* 144 */
   const dlc_symbol_info *symbols; /* 152 */
-} dlc_info; /* 160 bytes */
+} dlc_info;                       /* 160 bytes */
 
 /* An instance of a model; <name>_t is another name of it. */
 typedef struct dlc_instance dlc_instance;
 
-/*===-- Shared objects (libdlc_runtime.so) --------------------------------------------===*/
+/*===-- Shared objects (libdlc_runtime.so) --------------------------------===*/
 
 #ifndef DLC_API
 #define DLC_API
 #endif
 
-/* Opens the model in shared object `path` and makes an instance. options may be NULL. */
-DLC_API dlc_status dlc_load(const char *path, const dlc_create_options *options, dlc_instance **out);
-/* Destroys an instance made by dlc_load and closes its shared object. NULL is ignored. */
+/* Opens the model in shared object `path` and makes an instance. options may be
+ * NULL. */
+DLC_API dlc_status dlc_load(const char *path, const dlc_create_options *options,
+                            dlc_instance **out);
+/* Destroys an instance made by dlc_load and closes its shared object. NULL is
+ * ignored. */
 DLC_API void dlc_unload(dlc_instance *instance);
 DLC_API const dlc_info *dlc_get_info(const dlc_instance *instance);
 /* See dlc_model_run, dlc_model_output_shapes and dlc_model_workspace. */
-DLC_API dlc_status dlc_run(dlc_instance *instance, const DLTensor *const *inputs,
-                           DLTensor *const *outputs, const dlc_run_options *options);
-DLC_API dlc_status dlc_output_shapes(dlc_instance *instance, const DLTensor *const *inputs, int64_t *dims);
-DLC_API size_t dlc_workspace(dlc_instance *instance, const DLTensor *const *inputs);
+DLC_API dlc_status dlc_run(dlc_instance *instance,
+                           const DLTensor *const *inputs,
+                           DLTensor *const *outputs,
+                           const dlc_run_options *options);
+DLC_API dlc_status dlc_output_shapes(dlc_instance *instance,
+                                     const DLTensor *const *inputs,
+                                     int64_t *dims);
+DLC_API size_t dlc_workspace(dlc_instance *instance,
+                             const DLTensor *const *inputs);
 
-/*===-- Part 2: generated code and runtime ---------------------------------------------===*/
+/*===-- Part 2: generated code and runtime --------------------------------===*/
 
 /* What a model's `execute` receives. The runtime fills it for each run. */
 typedef struct dlc_exec {
-  void *const *inputs;    /*   0: first elements, in info order; aligned to the element only */
-  void *const *outputs;   /*   8: the same; NULL for an output with a DLC_DIM_DATA dim */
-  int64_t *symbols;       /*  16: values; `execute` may store those that no input binds */
-  char *workspace;        /*  24: >= workspace_bytes(...), 64-byte aligned */
-  const char *weights;    /*  32: 64-byte aligned; NULL without weights */
-  int64_t num_workers;    /*  40: workers of parallel_for, >= 1 */
-  dlc_parallel_for_fn parallel_for; /* 48: never NULL */
-  void *pf_ctx;           /*  56 */
-  int32_t status;         /*  64: frames' status points here; 0 at entry */
-  int32_t reserved;       /*  68 */
-  const char *site;       /*  72: `execute` stores the ONNX node's name here when it stops early; NULL at entry */
-  dlc_alloc_fn alloc;     /*  80: for intermediate buffers of data-dependent size; never NULL */
-  dlc_free_fn free;       /*  88 */
-  void *alloc_ctx;        /*  96 */
-  /* 104: memory for output `index`, which has a DLC_DIM_DATA dim, once its dims are known
-   * (all of them are passed); NULL: return DLC_OUT_OF_MEMORY. */
-  void *(*output_alloc)(struct dlc_exec *exec, int64_t index, const int64_t *dims);
-  void *stream;           /* 112: CUDA models */
-  void *device_state;     /* 120: CUDA models: modules and functions of the instance */
-  void *run;              /* 128: the runtime's own */
+  /* 0: first elements, in info order; aligned to the element only */
+  void *const *inputs;
+  /* 8: the same; NULL for an output with a DLC_DIM_DATA dim */
+  void *const *outputs;
+  /* 16: values; `execute` may store those that no input binds */
+  int64_t *symbols;
+  /* 24: >= workspace_bytes(...), 64-byte aligned */
+  char *workspace;
+  /* 32: 64-byte aligned; NULL without weights */
+  const char *weights;
+  /* 40: workers of parallel_for, >= 1 */
+  int64_t num_workers;
+  /* 48, 56: never NULL; its first argument */
+  dlc_parallel_for_fn parallel_for;
+  void *pf_ctx;
+  /* 64, 68: frames' status points here, 0 at entry; unused */
+  int32_t status;
+  int32_t reserved;
+  /* 72: `execute` stores the ONNX node's name here when it stops early */
+  const char *site;
+  /* 80, 88, 96: for intermediate buffers of data-dependent size; never NULL */
+  dlc_alloc_fn alloc;
+  dlc_free_fn free;
+  void *alloc_ctx;
+  /* 104: memory for output `index`, which has a DLC_DIM_DATA dim, once its dims
+   * are known (all of them are passed); NULL: return DLC_OUT_OF_MEMORY. */
+  void *(*output_alloc)(struct dlc_exec *exec, int64_t index,
+                        const int64_t *dims);
+  /* 112, 120: CUDA models: the stream; modules and functions of the instance */
+  void *stream;
+  void *device_state;
+  /* 128: the runtime's own */
+  void *run;
 } dlc_exec; /* 136 bytes */
 
-/* The table `<name>_model_table`, a constant with hidden visibility in the generated object.
- * Symbols get their values from inputs' DLC_DIM_SYMBOL dims (the first binds, the others must
- * agree); those no input binds are -1 until `execute` stores them. Functions must not keep
- * pointers, may run on any thread, and see symbols that were checked against [min, max]. */
+/* The table `<name>_model_table`, a constant with hidden visibility in the
+ * generated object. Symbols get their values from inputs' DLC_DIM_SYMBOL dims
+ * (the first binds, the others must agree); those no input binds are -1 until
+ * `execute` stores them. Functions must not keep pointers, may run on any
+ * thread, and see symbols that were checked against [min, max]. */
 typedef struct dlc_model {
-  int64_t abi_version;    /*  0: DLC_ABI_VERSION */
-  const dlc_info *info;   /*  8 */
-  /* 16: all inputs' dims, one after the other; NULL when no input has a DLC_DIM_EXPR dim. */
+  int64_t abi_version;  /*  0: DLC_ABI_VERSION */
+  const dlc_info *info; /*  8 */
+  /* 16: all inputs' dims, one after the other; NULL when no input has a
+   * DLC_DIM_EXPR dim. */
   void (*input_dims)(const int64_t *symbols, int64_t *dims);
-  /* 24: all outputs' dims, one after the other, -1 for DLC_DIM_DATA; NULL when all are constant. */
+  /* 24: all outputs' dims, one after the other, -1 for DLC_DIM_DATA; NULL when
+   * all are constant. */
   void (*output_dims)(const int64_t *symbols, int64_t *dims);
-  /* 32: bytes of the arena that `execute` uses with so many workers; NULL: none. */
+  /* 32: bytes of the arena that `execute` uses with so many workers; NULL:
+   * none. */
   int64_t (*workspace_bytes)(const int64_t *symbols, int64_t num_workers);
-  /* 40: runs the model; returns a dlc_status, DLC_DATA_ERROR when exec->status became nonzero. */
+  /* 40: runs the model; returns a dlc_status, DLC_DATA_ERROR when exec->status
+   * became nonzero. */
   int32_t (*execute)(dlc_exec *exec);
   int64_t weights_size;      /* 48: bytes; 0 without weights */
   uint64_t weights_checksum; /* 56: dlc_weights_checksum */
-  const void *weights;       /* 64: the embedded bytes, 64-byte aligned; NULL when in a file */
-  const char *weights_file;  /* 72: the file's name without folder; NULL when embedded or none */
-  const void *device_image;  /* 80: CUDA models; NULL on CPUs */
-  const void *reserved;      /* 88: NULL */
-} dlc_model; /* 96 bytes */
+  /* 64: the embedded bytes, 64-byte aligned; NULL when in a file */
+  const void *weights;
+  /* 72: the file's name without folder; NULL when embedded or none */
+  const char *weights_file;
+  const void *device_image; /* 80: CUDA models; NULL on CPUs */
+  const void *reserved;     /* 88: NULL */
+} dlc_model;                /* 96 bytes */
 
-/* The weights file: this header, zeros up to data_offset, then the bytes that dlc_exec.weights
- * points to. Little-endian. */
+/* The weights file: this header, zeros up to data_offset, then the bytes that
+ * dlc_exec.weights points to. Little-endian. */
 typedef struct dlc_weights_header {
   char magic[8];        /*  0: DLC_WEIGHTS_MAGIC */
   uint64_t data_offset; /*  8: a multiple of 4096 */
   uint64_t data_size;   /* 16 */
   uint64_t checksum;    /* 24: dlc_weights_checksum of the data */
   uint64_t reserved[4]; /* 32 */
-} dlc_weights_header; /* 64 bytes */
+} dlc_weights_header;   /* 64 bytes */
 
 #define DLC_WEIGHTS_MAGIC "DLCWGT\0\1"
 #define DLC_WEIGHTS_DATA_OFFSET 4096
 #define DLC_WEIGHTS_PIECE ((size_t)1 << 20)
 
-/* Checksum of weights: start with state 0 and feed the data in pieces of DLC_WEIGHTS_PIECE
- * bytes, the last one shorter; the last result is the checksum. Longer pieces are split here.
- * It finds mix-ups and damage; it is no defence against forgery. */
+/* Checksum of weights: start with state 0 and feed the data in pieces of
+ * DLC_WEIGHTS_PIECE bytes, the last one shorter; the last result is the
+ * checksum. Longer pieces are split here. It finds mix-ups and damage; it is no
+ * defence against forgery. */
 uint64_t dlc_weights_checksum(uint64_t state, const void *data, size_t size);
 
 /* The symbol that a shared object exports for dlc_load: its dlc_model. */
 #define DLC_MODULE_SYMBOL "dlc_module"
 
-/* The functions behind <name>_create and so on; the generated ones only add the table.
- * They are hidden inside each artifact.
+/* The functions behind <name>_create and so on; the generated ones only add the
+ * table. They are hidden inside each artifact.
  *
  * dlc_model_create: checks ABI and CPU, finds the weights. options may be NULL.
  *   On failure *out is NULL and the text is in options->error.
- * dlc_model_output_shapes: dims of all outputs, one after the other; -1 where data-dependent.
- * dlc_model_workspace: bytes that dlc_run_options.workspace needs for these inputs, or
- *   SIZE_MAX when they do not fit the model (the text is in the error buffer of create).
- * dlc_model_run: inputs and outputs in info order, compact row-major; an output may not
- *   overlap another tensor. Allocates nothing, except: the instance's own arena when it must
- *   grow, and data-dependent outputs. Such an output's `shape` holds the room when `data` is
- *   not NULL; with NULL data the allocator provides it (the caller frees it;
+ * dlc_model_output_shapes: dims of all outputs, one after the other; -1 where
+ * data-dependent. dlc_model_workspace: bytes that dlc_run_options.workspace
+ * needs for these inputs, or SIZE_MAX when they do not fit the model (the text
+ * is in the error buffer of create). dlc_model_run: inputs and outputs in info
+ * order, compact row-major; an output may not overlap another tensor. Allocates
+ * nothing, except: the instance's own arena when it must grow, and
+ * data-dependent outputs. Such an output's `shape` holds the room when `data`
+ * is not NULL; with NULL data the allocator provides it (the caller frees it;
  *   by free() where no allocator was given). Either way
  *   `shape` holds the dims afterwards. */
-dlc_status dlc_model_create(const dlc_model *model, const dlc_create_options *options, dlc_instance **out);
-dlc_status dlc_model_output_shapes(dlc_instance *instance, const DLTensor *const *inputs, int64_t *dims);
-size_t dlc_model_workspace(dlc_instance *instance, const DLTensor *const *inputs);
+dlc_status dlc_model_create(const dlc_model *model,
+                            const dlc_create_options *options,
+                            dlc_instance **out);
+dlc_status dlc_model_output_shapes(dlc_instance *instance,
+                                   const DLTensor *const *inputs,
+                                   int64_t *dims);
+size_t dlc_model_workspace(dlc_instance *instance,
+                           const DLTensor *const *inputs);
 dlc_status dlc_model_run(dlc_instance *instance, const DLTensor *const *inputs,
-                         DLTensor *const *outputs, const dlc_run_options *options);
+                         DLTensor *const *outputs,
+                         const dlc_run_options *options);
 void dlc_model_destroy(dlc_instance *instance);
 
 #ifdef __cplusplus

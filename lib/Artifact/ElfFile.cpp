@@ -52,7 +52,8 @@ ELF::Elf64_Ehdr dlc::makeElfHeader(const Triple &triple, uint16_t type,
   return header;
 }
 
-template <typename T> static void put(std::string &out, const T &value) {
+template <typename T>
+static void put(std::string &out, const T &value) {
   out.append(reinterpret_cast<const char *>(&value), sizeof value);
 }
 

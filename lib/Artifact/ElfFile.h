@@ -1,6 +1,6 @@
 // The two kinds of small ELF files that the artifact writer makes itself: an
-// object that holds weights, and an empty shared object that stands for a system
-// library at link time. Private to lib/Artifact.
+// object that holds weights, and an empty shared object that stands for a
+// system library at link time. Private to lib/Artifact.
 #ifndef DLC_LIB_ARTIFACT_ELFFILE_H
 #define DLC_LIB_ARTIFACT_ELFFILE_H
 

@@ -11,12 +11,12 @@ using namespace dlc;
 
 std::string dlc::toIdentifier(StringRef name) {
   static const StringSet<> reserved = {
-      "auto",   "break",  "case",     "char",   "const",    "continue",
-      "default", "do",    "double",   "else",   "enum",     "extern",
-      "float",  "for",    "goto",     "if",     "inline",   "int",
-      "long",   "register", "restrict", "return", "short",  "signed",
-      "sizeof", "static", "struct",   "switch", "typedef",  "union",
-      "unsigned", "void", "volatile", "while",  "dlc"};
+      "auto",     "break",    "case",     "char",   "const",   "continue",
+      "default",  "do",       "double",   "else",   "enum",    "extern",
+      "float",    "for",      "goto",     "if",     "inline",  "int",
+      "long",     "register", "restrict", "return", "short",   "signed",
+      "sizeof",   "static",   "struct",   "switch", "typedef", "union",
+      "unsigned", "void",     "volatile", "while",  "dlc"};
   std::string text;
   for (char c : name)
     text += isAlnum(c) || c == '_' ? c : '_';
@@ -79,26 +79,29 @@ std::string dlc::makeHeader(const ModelInfo &info) {
   const std::string &n = info.name;
   std::string guard = StringRef(n).upper() + "_MODEL_H";
 
-  os << "/* Model '" << n << "', compiled by dlc " << commentSafe(info.dlcVersion)
-     << " for " << commentSafe(info.triple) << ".\n";
+  os << "/* Model '" << n << "', compiled by dlc "
+     << commentSafe(info.dlcVersion) << " for " << commentSafe(info.triple)
+     << ".\n";
   describe(os, "input ", info.inputs);
   describe(os, "output", info.outputs);
   for (const SymbolInfo &symbol : info.symbols) {
-    os << " *   dim '" << commentSafe(symbol.name) << "': " << symbol.min << "..";
+    os << " *   dim '" << commentSafe(symbol.name) << "': " << symbol.min
+       << "..";
     if (symbol.max != INT64_MAX)
       os << symbol.max;
     os << ", typically " << symbol.typical << '\n';
   }
   if (!info.weights.file.empty())
-    os << " * Weights: " << commentSafe(info.weights.file) << " (" << info.weights.size
+    os << " * Weights: " << commentSafe(info.weights.file) << " ("
+       << info.weights.size
        << " bytes), beside the binary or named in the options.\n";
   os << " * Link with libm and pthread. Made by a tool: do not edit. */\n"
      << "#ifndef " << guard << "\n#define " << guard << "\n\n"
      << "#include \"dlc/runtime.h\"\n\n"
      << "#ifdef __cplusplus\nextern \"C\" {\n#endif\n\n"
-     << "#define " << StringRef(n).upper() << "_NUM_INPUTS " << info.inputs.size()
-     << "\n#define " << StringRef(n).upper() << "_NUM_OUTPUTS "
-     << info.outputs.size() << "\n\n"
+     << "#define " << StringRef(n).upper() << "_NUM_INPUTS "
+     << info.inputs.size() << "\n#define " << StringRef(n).upper()
+     << "_NUM_OUTPUTS " << info.outputs.size() << "\n\n"
      << "typedef dlc_instance " << n << "_t;\n\n"
      << "/* Names, types and dims of inputs and outputs; static. */\n"
      << "const dlc_info *" << n << "_get_info(void);\n\n"
@@ -112,7 +115,8 @@ std::string dlc::makeHeader(const ModelInfo &info) {
         "they do not fit. */\n"
      << "size_t " << n << "_workspace(" << n
      << "_t *model, const DLTensor *const *inputs);\n\n"
-     << "/* Runs the model on compact row-major tensors. options may be NULL. */\n"
+     << "/* Runs the model on compact row-major tensors. options may be NULL. "
+        "*/\n"
      << "dlc_status " << n << "_run(" << n
      << "_t *model, const DLTensor *const *inputs, DLTensor *const *outputs,\n"
      << "    const dlc_run_options *options);\n\n"

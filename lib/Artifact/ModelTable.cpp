@@ -49,11 +49,10 @@ public:
   Constant *array(ArrayRef<Constant *> records, StringRef name) {
     if (records.empty())
       return null();
-    return define(
-        ConstantArray::get(
-            ArrayType::get(records.front()->getType(), records.size()),
-            records),
-        name);
+    return define(ConstantArray::get(ArrayType::get(records.front()->getType(),
+                                                    records.size()),
+                                     records),
+                  name);
   }
 
   GlobalVariable *define(Constant *value, StringRef name) {
@@ -87,7 +86,8 @@ Constant *TableBuilder::tensors(const std::vector<TensorInfo> &list,
       std::string text = dim.text;
       if (text.empty() && dim.kind == DLC_DIM_CONST)
         text = std::to_string(dim.value);
-      dims.push_back(record({integer(dim.kind), integer(dim.value), string(text)}));
+      dims.push_back(
+          record({integer(dim.kind), integer(dim.value), string(text)}));
     }
     records.push_back(record({string(tensor.name), integer(tensor.typeCode),
                               integer(tensor.typeBits),
@@ -140,8 +140,7 @@ GlobalVariable *dlc::emitModelTable(Module &module, const ModelInfo &info,
   TableBuilder builder(module);
   Constant *weights = builder.null();
   if (!info.weights.symbol.empty()) {
-    GlobalVariable *global =
-        module.getNamedGlobal(info.weights.symbol);
+    GlobalVariable *global = module.getNamedGlobal(info.weights.symbol);
     if (!global) {
       global = new GlobalVariable(
           module,
@@ -171,8 +170,9 @@ GlobalVariable *dlc::emitModelTable(Module &module, const ModelInfo &info,
   std::string name = info.name + "_model_table";
   // Entry points may have declared the table before.
   GlobalVariable *declared = module.getNamedGlobal(name);
-  auto *table = new GlobalVariable(module, value->getType(), /*isConstant=*/true,
-                                   GlobalValue::ExternalLinkage, value);
+  auto *table =
+      new GlobalVariable(module, value->getType(), /*isConstant=*/true,
+                         GlobalValue::ExternalLinkage, value);
   if (declared) {
     declared->replaceAllUsesWith(table);
     declared->eraseFromParent();
@@ -223,9 +223,9 @@ void dlc::addModelEntryPoints(Module &module, StringRef name) {
   std::string tableName = (name + "_model_table").str();
   GlobalVariable *table = module.getNamedGlobal(tableName);
   if (!table) {
-    table = new GlobalVariable(module, ArrayType::get(size, 12),
-                               /*isConstant=*/true,
-                               GlobalValue::ExternalLinkage, nullptr, tableName);
+    table = new GlobalVariable(
+        module, ArrayType::get(size, 12),
+        /*isConstant=*/true, GlobalValue::ExternalLinkage, nullptr, tableName);
     table->setVisibility(GlobalValue::HiddenVisibility);
   }
 
@@ -266,12 +266,12 @@ std::string dlc::requiredFeatures(const MCSubtargetInfo &subtarget) {
   std::string text;
   for (const char *name : known) {
     // A name this LLVM does not have (an older or newer one) is not enabled.
-    bool enabled = llvm::any_of(
-        subtarget.getAllProcessorFeatures(),
-        [&](const SubtargetFeatureKV &feature) {
-          return StringRef(feature.Key) == name &&
-                 subtarget.getFeatureBits().test(feature.Value);
-        });
+    bool enabled =
+        llvm::any_of(subtarget.getAllProcessorFeatures(),
+                     [&](const SubtargetFeatureKV &feature) {
+                       return StringRef(feature.Key) == name &&
+                              subtarget.getFeatureBits().test(feature.Value);
+                     });
     if (enabled)
       text += (text.empty() ? "" : ",") + std::string(name);
   }

@@ -29,8 +29,9 @@ void OutputSet::discard() {
 
 Expected<std::string> OutputSet::stage(StringRef path, bool executable) {
   SmallString<256> temporary;
-  auto mode = executable ? sys::fs::all_all
-                         : sys::fs::perms(sys::fs::all_read | sys::fs::all_write);
+  auto mode = executable
+                  ? sys::fs::all_all
+                  : sys::fs::perms(sys::fs::all_read | sys::fs::all_write);
   int fd = -1;
   if (std::error_code code = sys::fs::createUniqueFile(
           path + ".tmp-%%%%%%%%", fd, temporary, sys::fs::OF_None, mode))

@@ -76,8 +76,8 @@ static Expected<StringRef> emulationOf(const Triple &triple) {
 /// pool's state, which the dynamic linker must see to merge it.
 static std::string versionScript(StringRef name) {
   std::string text = "{\n  global:\n";
-  for (StringRef suffix : {"get_info", "create", "output_shapes", "workspace",
-                           "run", "destroy"})
+  for (StringRef suffix :
+       {"get_info", "create", "output_shapes", "workspace", "run", "destroy"})
     text += ("    " + name + "_" + suffix + ";\n").str();
   text += "    " DLC_MODULE_SYMBOL ";\n    dlc_pool_abi1;\n  local: *;\n};\n";
   return text;
@@ -92,8 +92,8 @@ static Error runLinker(ArrayRef<std::string> arguments) {
     argv.push_back(argument.c_str());
   std::string out, err;
   raw_string_ostream outStream(out), errStream(err);
-  lld::Result result = lld::lldMain(argv, outStream, errStream,
-                                    {{lld::Gnu, &lld::elf::link}});
+  lld::Result result =
+      lld::lldMain(argv, outStream, errStream, {{lld::Gnu, &lld::elf::link}});
   if (result.retCode == 0)
     return Error::success();
   return createStringError(inconvertibleErrorCode(),
@@ -109,13 +109,27 @@ Error dlc::writeSharedLibrary(OutputSet &outputs, const LinkInputs &inputs,
   if (Error error = folder.create())
     return error;
 
-  std::vector<std::string> arguments = {
-      "ld.lld", "-m", emulation->str(), "-shared",
-      "-soname", sys::path::filename(path).str(),
-      "--gc-sections", "--hash-style=gnu", "--build-id=fast", "--eh-frame-hdr",
-      "-z", "defs", "-z", "now", "-z", "relro", "-z", "noexecstack",
-      "--as-needed",
-      "--defsym=" DLC_MODULE_SYMBOL "=" + inputs.name + "_model_table"};
+  std::vector<std::string> arguments = {"ld.lld",
+                                        "-m",
+                                        emulation->str(),
+                                        "-shared",
+                                        "-soname",
+                                        sys::path::filename(path).str(),
+                                        "--gc-sections",
+                                        "--hash-style=gnu",
+                                        "--build-id=fast",
+                                        "--eh-frame-hdr",
+                                        "-z",
+                                        "defs",
+                                        "-z",
+                                        "now",
+                                        "-z",
+                                        "relro",
+                                        "-z",
+                                        "noexecstack",
+                                        "--as-needed",
+                                        "--defsym=" DLC_MODULE_SYMBOL "=" +
+                                            inputs.name + "_model_table"};
   auto addFile = [&](const Twine &name, StringRef bytes) -> Error {
     Expected<std::string> file = folder.add(name.str(), bytes);
     if (!file)
@@ -124,16 +138,15 @@ Error dlc::writeSharedLibrary(OutputSet &outputs, const LinkInputs &inputs,
     return Error::success();
   };
   for (auto [index, object] : enumerate(inputs.objects))
-    if (Error error =
-            addFile(Twine(index) + ".o", object.getBuffer()))
+    if (Error error = addFile(Twine(index) + ".o", object.getBuffer()))
       return error;
   arguments.insert(arguments.end(), inputs.objectFiles.begin(),
                    inputs.objectFiles.end());
   arguments.push_back(inputs.runtimeArchive);
   for (const SystemLibrary &library : systemLibraries())
-    if (Error error = addFile(library.soname,
-                              makeStubLibrary(inputs.triple, library.soname,
-                                              library.functions)))
+    if (Error error = addFile(
+            library.soname,
+            makeStubLibrary(inputs.triple, library.soname, library.functions)))
       return error;
   Expected<std::string> script =
       folder.add("exports", versionScript(inputs.name));

@@ -94,13 +94,15 @@ Error dlc::writeStaticArchive(OutputSet &outputs, const LinkInputs &inputs,
         file, /*IsText=*/false, /*RequiresNullTerminator=*/false);
     if (!buffer)
       return fileError(file, "cannot read", buffer.getError());
-    if (Error error = addObject(**buffer, ".weights" + std::to_string(index) + ".o"))
+    if (Error error =
+            addObject(**buffer, ".weights" + std::to_string(index) + ".o"))
       return error;
     buffers.push_back(std::move(*buffer));
   }
 
-  ErrorOr<std::unique_ptr<MemoryBuffer>> runtime = MemoryBuffer::getFile(
-      inputs.runtimeArchive, /*IsText=*/false, /*RequiresNullTerminator=*/false);
+  ErrorOr<std::unique_ptr<MemoryBuffer>> runtime =
+      MemoryBuffer::getFile(inputs.runtimeArchive, /*IsText=*/false,
+                            /*RequiresNullTerminator=*/false);
   if (!runtime)
     return fileError(inputs.runtimeArchive, "cannot read", runtime.getError());
   Expected<std::unique_ptr<Archive>> archive = Archive::create(**runtime);
@@ -120,12 +122,12 @@ Error dlc::writeStaticArchive(OutputSet &outputs, const LinkInputs &inputs,
   Expected<std::string> temporary = outputs.stage(path);
   if (!temporary)
     return temporary.takeError();
-  if (Error error = writeArchive(*temporary, members,
-                                 SymtabWritingMode::NormalSymtab,
-                                 Archive::K_GNU, /*Deterministic=*/true,
-                                 /*Thin=*/false))
-    return createStringError(inconvertibleErrorCode(),
-                             path + ": cannot write: " +
-                                 toString(std::move(error)));
+  if (Error error =
+          writeArchive(*temporary, members, SymtabWritingMode::NormalSymtab,
+                       Archive::K_GNU, /*Deterministic=*/true,
+                       /*Thin=*/false))
+    return createStringError(
+        inconvertibleErrorCode(),
+        path + ": cannot write: " + toString(std::move(error)));
   return Error::success();
 }

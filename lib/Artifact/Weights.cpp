@@ -5,8 +5,8 @@
 #include "ElfFile.h"
 #include "dlc/runtime.h"
 
-#include "llvm/Support/FileSystem.h"
 #include "llvm/Support/Alignment.h"
+#include "llvm/Support/FileSystem.h"
 
 #include <cstring>
 

@@ -1,7 +1,8 @@
-/* Conversions between 16-bit and wider floats that compilers call where the CPU has no
- * instruction for them. libgcc or compiler-rt would provide them, but an artifact is linked
- * without either, and old ones lack some. Hidden and weak: a program's own win. All round to
- * nearest even and turn NaN into a quiet NaN. */
+/* Conversions between 16-bit and wider floats that compilers call where the CPU
+ * has no instruction for them. libgcc or compiler-rt would provide them, but an
+ * artifact is linked without either, and old ones lack some. Hidden and weak: a
+ * program's own win. All round to nearest even and turn NaN into a quiet NaN.
+ */
 #include <stdint.h>
 #include <string.h>
 
@@ -13,8 +14,9 @@ static uint64_t bits_of(double x) {
   return bits;
 }
 
-/* Rounds a double to a 16-bit float with so many exponent and mantissa bits. Any float is a
- * double exactly, so one function serves both sources and rounds once. */
+/* Rounds a double to a 16-bit float with so many exponent and mantissa bits.
+ * Any float is a double exactly, so one function serves both sources and rounds
+ * once. */
 static uint16_t narrow(double x, int exponent_bits, int mantissa_bits) {
   uint64_t bits = bits_of(x);
   uint16_t sign = (uint16_t)(bits >> 63 << 15);
@@ -24,8 +26,11 @@ static uint16_t narrow(double x, int exponent_bits, int mantissa_bits) {
   uint64_t mantissa = bits & ((UINT64_C(1) << 52) - 1);
   if (exponent == 0x7ff)
     return sign | infinity |
-           (mantissa ? (uint16_t)(mantissa >> (52 - mantissa_bits)) | (uint16_t)(1 << (mantissa_bits - 1)) : 0);
-  if (exponent == 0) /* a subnormal double is far below half of any subnormal here */
+           (mantissa ? (uint16_t)(mantissa >> (52 - mantissa_bits)) |
+                           (uint16_t)(1 << (mantissa_bits - 1))
+                     : 0);
+  if (exponent ==
+      0) /* a subnormal double is far below half of any subnormal here */
     return sign;
   mantissa |= UINT64_C(1) << 52;
   int target = exponent - 1023 + bias;
@@ -41,7 +46,8 @@ static uint16_t narrow(double x, int exponent_bits, int mantissa_bits) {
   uint64_t half = UINT64_C(1) << (shift - 1);
   if (rest > half || (rest == half && (kept & 1)))
     ++kept; /* a carry moves into the exponent, which is right */
-  uint64_t magnitude = target <= 0 ? kept : kept + ((uint64_t)(target - 1) << mantissa_bits);
+  uint64_t magnitude =
+      target <= 0 ? kept : kept + ((uint64_t)(target - 1) << mantissa_bits);
   return sign | (uint16_t)(magnitude < infinity ? magnitude : infinity);
 }
 
@@ -55,8 +61,10 @@ static float widen_half(uint16_t half) {
   } else if (exponent) {
     bits = sign | (exponent + 112) << 23 | mantissa << 13;
   } else if (mantissa) {
-    int shift = __builtin_clz(mantissa) - 21; /* brings the leading bit to position 10 */
-    bits = sign | (uint32_t)(113 - shift) << 23 | (mantissa << shift & 0x3ff) << 13;
+    int shift = __builtin_clz(mantissa) -
+                21; /* brings the leading bit to position 10 */
+    bits = sign | (uint32_t)(113 - shift) << 23 |
+           (mantissa << shift & 0x3ff) << 13;
   } else {
     bits = sign;
   }
@@ -88,4 +96,6 @@ HELPER _Float16 __truncdfhf2(double x) { return half_from(narrow(x, 5, 10)); }
 HELPER __bf16 __truncsfbf2(float x) { return bfloat_from(narrow(x, 8, 7)); }
 HELPER __bf16 __truncdfbf2(double x) { return bfloat_from(narrow(x, 8, 7)); }
 HELPER float __extendhfsf2(_Float16 x) { return widen_half(half_bits(x)); }
-HELPER double __extendhfdf2(_Float16 x) { return (double)widen_half(half_bits(x)); }
+HELPER double __extendhfdf2(_Float16 x) {
+  return (double)widen_half(half_bits(x));
+}

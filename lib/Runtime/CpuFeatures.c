@@ -1,6 +1,7 @@
-/* Whether this machine has the instruction sets that a model was compiled for, by LLVM's
- * names. Asked of the CPU itself (x86: CPUID and XGETBV) or of the kernel (ARM: the auxiliary
- * vector), and not of compiler builtins: those need libgcc, which artifacts do without. */
+/* Whether this machine has the instruction sets that a model was compiled for,
+ * by LLVM's names. Asked of the CPU itself (x86: CPUID and XGETBV) or of the
+ * kernel (ARM: the auxiliary vector), and not of compiler builtins: those need
+ * libgcc, which artifacts do without. */
 #include "Internal.h"
 
 #include <string.h>
@@ -16,11 +17,13 @@ typedef struct feature {
   uint32_t leaf, subleaf;
   cpuid_register reg;
   uint32_t bit;
-  saved_state state; /* registers that the system must save for programs to use it */
+  saved_state
+      state; /* registers that the system must save for programs to use it */
 } feature;
 
 static const feature features[] = {
-#define DLC_X86_FEATURE(name, leaf, subleaf, reg, bit, state) {name, leaf, subleaf, reg, bit, state},
+#define DLC_X86_FEATURE(name, leaf, subleaf, reg, bit, state)                  \
+  {name, leaf, subleaf, reg, bit, state},
 #include "dlc/X86Features.def"
 };
 
@@ -44,15 +47,18 @@ int dlc_rt_has_feature(const char *name, size_t length) {
     if (strlen(f->name) != length || memcmp(f->name, name, length) != 0)
       continue;
     uint32_t regs[4] = {0};
-    if (!__get_cpuid_count(f->leaf, f->subleaf, &regs[EAX], &regs[EBX], &regs[ECX], &regs[EDX]))
+    if (!__get_cpuid_count(f->leaf, f->subleaf, &regs[EAX], &regs[EBX],
+                           &regs[ECX], &regs[EDX]))
       return 0;
-    if (f->subleaf == 1 && f->leaf == 7) { /* leaf 7 says how many subleaves it has */
+    if (f->subleaf == 1 &&
+        f->leaf == 7) { /* leaf 7 says how many subleaves it has */
       uint32_t a, b, c, d;
       __cpuid_count(7, 0, a, b, c, d);
       if (a < 1)
         return 0;
     }
-    return (regs[f->reg] >> f->bit & 1) && (f->state == NONE || is_saved(f->state));
+    return (regs[f->reg] >> f->bit & 1) &&
+           (f->state == NONE || is_saved(f->state));
   }
   return -1;
 }
@@ -73,8 +79,10 @@ static const feature features[] = {
 
 int dlc_rt_has_feature(const char *name, size_t length) {
   for (size_t i = 0; i < sizeof features / sizeof *features; ++i)
-    if (strlen(features[i].name) == length && memcmp(features[i].name, name, length) == 0)
-      return (getauxval(features[i].type) & features[i].mask) == features[i].mask;
+    if (strlen(features[i].name) == length &&
+        memcmp(features[i].name, name, length) == 0)
+      return (getauxval(features[i].type) & features[i].mask) ==
+             features[i].mask;
   return -1;
 }
 
@@ -86,7 +94,8 @@ int dlc_rt_has_feature(const char *name, size_t length) {
 }
 #endif
 
-dlc_status dlc_rt_check_features(const char *list, const char *model, dlc_rt_error error) {
+dlc_status dlc_rt_check_features(const char *list, const char *model,
+                                 dlc_rt_error error) {
   char missing[512] = "";
   size_t used = 0;
   for (const char *p = list; *p;) {
@@ -103,8 +112,9 @@ dlc_status dlc_rt_check_features(const char *list, const char *model, dlc_rt_err
     int has = dlc_rt_has_feature(name, name_length);
     if (has < 0)
       return dlc_rt_fail(error, DLC_UNSUPPORTED_CPU,
-                         "model '%s' needs CPU feature '%.*s', which this runtime cannot check; use a newer one", model,
-                         (int)name_length, name);
+                         "model '%s' needs CPU feature '%.*s', which this "
+                         "runtime cannot check; use a newer one",
+                         model, (int)name_length, name);
     if (has == 0 && used + name_length + 3 < sizeof missing) {
       if (used)
         missing[used++] = ',', missing[used++] = ' ';
@@ -115,7 +125,8 @@ dlc_status dlc_rt_check_features(const char *list, const char *model, dlc_rt_err
   }
   if (used)
     return dlc_rt_fail(error, DLC_UNSUPPORTED_CPU,
-                       "model '%s' needs CPU features that this machine lacks: %s; compile it for this machine", model,
-                       missing);
+                       "model '%s' needs CPU features that this machine lacks: "
+                       "%s; compile it for this machine",
+                       model, missing);
   return DLC_OK;
 }

@@ -1,6 +1,7 @@
-/* What the runtime's files share. The runtime is plain C over libc, libm and threads, because
- * it is linked into every program that embeds a model. All names start with dlc_rt_, and all
- * are hidden: an artifact exports its model's functions and nothing else. */
+/* What the runtime's files share. The runtime is plain C over libc, libm and
+ * threads, because it is linked into every program that embeds a model. All
+ * names start with dlc_rt_, and all are hidden: an artifact exports its model's
+ * functions and nothing else. */
 #ifndef DLC_LIB_RUNTIME_INTERNAL_H
 #define DLC_LIB_RUNTIME_INTERNAL_H
 
@@ -17,8 +18,10 @@ typedef struct dlc_rt_error {
   size_t size;
 } dlc_rt_error;
 
-/* Writes the text (cut to fit) and returns `status`, so that callers can `return` it. */
-dlc_status dlc_rt_fail(dlc_rt_error error, dlc_status status, const char *format, ...)
+/* Writes the text (cut to fit) and returns `status`, so that callers can
+ * `return` it. */
+dlc_status dlc_rt_fail(dlc_rt_error error, dlc_status status,
+                       const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
 /* An allocator; the functions are never NULL. */
@@ -28,7 +31,8 @@ typedef struct dlc_rt_allocator {
   void *ctx;
 } dlc_rt_allocator;
 
-/* The C library's; regions of 2 MiB and more are mapped and advised to be huge pages. */
+/* The C library's; regions of 2 MiB and more are mapped and advised to be huge
+ * pages. */
 void *dlc_rt_default_alloc(void *ctx, size_t size, size_t alignment);
 void dlc_rt_default_free(void *ctx, void *pointer, size_t size);
 
@@ -39,22 +43,28 @@ typedef struct dlc_rt_weights {
   size_t mapping_size;
 } dlc_rt_weights;
 
-dlc_status dlc_rt_open_weights(const dlc_model *model, const dlc_create_options *options, dlc_rt_error error,
-                               dlc_rt_weights *out);
+dlc_status dlc_rt_open_weights(const dlc_model *model,
+                               const dlc_create_options *options,
+                               dlc_rt_error error, dlc_rt_weights *out);
 void dlc_rt_close_weights(dlc_rt_weights *weights);
 
-/* Checks that this machine has every instruction set named in the comma-separated list. */
-dlc_status dlc_rt_check_features(const char *features, const char *model, dlc_rt_error error);
+/* Checks that this machine has every instruction set named in the
+ * comma-separated list. */
+dlc_status dlc_rt_check_features(const char *features, const char *model,
+                                 dlc_rt_error error);
 
-/* Whether this machine has the named instruction set (LLVM's name): 1 yes, 0 no, -1 name unknown. */
+/* Whether this machine has the named instruction set (LLVM's name): 1 yes, 0
+ * no, -1 name unknown. */
 int dlc_rt_has_feature(const char *name, size_t length);
 
-/* Threads to use when the program does not say: environment, affinity, cgroup quota; >= 1. */
+/* Threads to use when the program does not say: environment, affinity, cgroup
+ * quota; >= 1. */
 int64_t dlc_rt_default_num_threads(void);
 
 /* The pool all models of the process share. */
 dlc_parallel_for_fn dlc_rt_pool_function(void);
-void dlc_rt_pool_run(void *ctx, dlc_task_fn fn, const dlc_frame *frame, int64_t num_tasks, int64_t num_workers);
+void dlc_rt_pool_run(void *ctx, dlc_task_fn fn, const dlc_frame *frame,
+                     int64_t num_tasks, int64_t num_workers);
 
 /* A lock that needs no destruction and no pthread symbol versions. */
 typedef struct dlc_rt_lock {
@@ -76,14 +86,16 @@ struct dlc_instance {
   dlc_rt_weights weights;
   int64_t num_input_dims; /* over all inputs */
   int64_t num_output_dims;
-  size_t scratch_size; /* bytes of a run's bookkeeping: symbols, pointers, dims */
+  size_t
+      scratch_size; /* bytes of a run's bookkeeping: symbols, pointers, dims */
   dlc_rt_lock arena_lock;
   void *arena;
   size_t arena_size;
   void *library; /* handle of the shared object when made by dlc_load */
 };
 
-/* Bookkeeping of one run, laid out in `scratch_size` bytes of the caller's stack. */
+/* Bookkeeping of one run, laid out in `scratch_size` bytes of the caller's
+ * stack. */
 typedef struct dlc_rt_scratch {
   int64_t *symbols;
   void **inputs;
@@ -93,14 +105,19 @@ typedef struct dlc_rt_scratch {
 
 dlc_rt_scratch dlc_rt_make_scratch(const dlc_instance *instance, void *memory);
 
-/* Checks all inputs against the model, binds the symbols and fills scratch.inputs. */
-dlc_status dlc_rt_bind_inputs(const dlc_instance *instance, const DLTensor *const *inputs, dlc_rt_scratch scratch,
-                              dlc_rt_error error);
-/* The same for outputs, whose symbols are bound already; leaves output dims in scratch.dims. */
-dlc_status dlc_rt_check_outputs(const dlc_instance *instance, DLTensor *const *outputs, dlc_rt_scratch scratch,
-                                dlc_rt_error error);
+/* Checks all inputs against the model, binds the symbols and fills
+ * scratch.inputs. */
+dlc_status dlc_rt_bind_inputs(const dlc_instance *instance,
+                              const DLTensor *const *inputs,
+                              dlc_rt_scratch scratch, dlc_rt_error error);
+/* The same for outputs, whose symbols are bound already; leaves output dims in
+ * scratch.dims. */
+dlc_status dlc_rt_check_outputs(const dlc_instance *instance,
+                                DLTensor *const *outputs,
+                                dlc_rt_scratch scratch, dlc_rt_error error);
 /* Dims of all outputs for bound symbols. */
-void dlc_rt_output_dims(const dlc_instance *instance, const int64_t *symbols, int64_t *dims);
+void dlc_rt_output_dims(const dlc_instance *instance, const int64_t *symbols,
+                        int64_t *dims);
 /* Bytes of a tensor, or -1 when they overflow. */
 int64_t dlc_rt_tensor_bytes(const dlc_tensor_info *info, const int64_t *dims);
 bool dlc_rt_has_data_dim(const dlc_tensor_info *info);

@@ -1,8 +1,10 @@
-/* Asserts the offsets that include/dlc/runtime.h documents: generated code is built from the
- * document, not from the header, so the two must agree on every target. */
+/* Asserts the offsets that include/dlc/runtime.h documents: generated code is
+ * built from the document, not from the header, so the two must agree on every
+ * target. */
 #include "dlc/runtime.h"
 
-#define AT(type, field, offset) _Static_assert(offsetof(type, field) == (offset), #type "." #field)
+#define AT(type, field, offset)                                                \
+  _Static_assert(offsetof(type, field) == (offset), #type "." #field)
 #define SIZE(type, size) _Static_assert(sizeof(type) == (size), #type)
 
 AT(dlc_frame, status, 0);

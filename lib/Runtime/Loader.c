@@ -1,5 +1,5 @@
-/* Models in shared objects. Only libdlc_runtime.so and programs that load models contain this
- * file; artifacts do not, so they need no dlopen. */
+/* Models in shared objects. Only libdlc_runtime.so and programs that load
+ * models contain this file; artifacts do not, so they need no dlopen. */
 #include "Internal.h"
 
 #include <dlfcn.h>
@@ -14,10 +14,12 @@ static dlc_rt_error error_of(const dlc_create_options *options) {
   return error;
 }
 
-dlc_status dlc_load(const char *path, const dlc_create_options *options, dlc_instance **out) {
+dlc_status dlc_load(const char *path, const dlc_create_options *options,
+                    dlc_instance **out) {
   dlc_rt_error error = error_of(options);
   if (!out || !path)
-    return dlc_rt_fail(error, DLC_INVALID_ARGUMENT, "load: %s is NULL", out ? "'path'" : "'out'");
+    return dlc_rt_fail(error, DLC_INVALID_ARGUMENT, "load: %s is NULL",
+                       out ? "'path'" : "'out'");
   *out = NULL;
   /* dlopen would search the system's folders for a name without a slash. */
   char local[4096];
@@ -27,11 +29,13 @@ dlc_status dlc_load(const char *path, const dlc_create_options *options, dlc_ins
   }
   void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
   if (!library)
-    return dlc_rt_fail(error, DLC_BAD_LIBRARY, "cannot load model: %s", dlerror());
+    return dlc_rt_fail(error, DLC_BAD_LIBRARY, "cannot load model: %s",
+                       dlerror());
   const dlc_model *model = dlsym(library, DLC_MODULE_SYMBOL);
   dlc_status status;
   if (!model)
-    status = dlc_rt_fail(error, DLC_BAD_LIBRARY, "%s: holds no model of dlc", path);
+    status =
+        dlc_rt_fail(error, DLC_BAD_LIBRARY, "%s: holds no model of dlc", path);
   else
     status = dlc_model_create(model, options, out);
   if (status != DLC_OK)
@@ -50,14 +54,17 @@ void dlc_unload(dlc_instance *instance) {
     dlclose(library);
 }
 
-const dlc_info *dlc_get_info(const dlc_instance *instance) { return instance ? instance->model->info : NULL; }
+const dlc_info *dlc_get_info(const dlc_instance *instance) {
+  return instance ? instance->model->info : NULL;
+}
 
-dlc_status dlc_run(dlc_instance *instance, const DLTensor *const *inputs, DLTensor *const *outputs,
-                   const dlc_run_options *options) {
+dlc_status dlc_run(dlc_instance *instance, const DLTensor *const *inputs,
+                   DLTensor *const *outputs, const dlc_run_options *options) {
   return dlc_model_run(instance, inputs, outputs, options);
 }
 
-dlc_status dlc_output_shapes(dlc_instance *instance, const DLTensor *const *inputs, int64_t *dims) {
+dlc_status dlc_output_shapes(dlc_instance *instance,
+                             const DLTensor *const *inputs, int64_t *dims) {
   return dlc_model_output_shapes(instance, inputs, dims);
 }
 

@@ -1,5 +1,5 @@
-/* Life of an instance: the checks that make a model safe to run on this machine, its weights,
- * its options; then its end. */
+/* Life of an instance: the checks that make a model safe to run on this
+ * machine, its weights, its options; then its end. */
 #include "Internal.h"
 
 #include <string.h>
@@ -9,21 +9,29 @@ static dlc_create_options read_options(const dlc_create_options *options) {
   dlc_create_options known;
   memset(&known, 0, sizeof known);
   if (options)
-    memcpy(&known, options, options->struct_size < sizeof known ? options->struct_size : sizeof known);
+    memcpy(&known, options,
+           options->struct_size < sizeof known ? options->struct_size
+                                               : sizeof known);
   return known;
 }
 
 static dlc_status check_model(const dlc_model *model, dlc_rt_error error) {
   if (!model || model->abi_version != DLC_ABI_VERSION)
-    return dlc_rt_fail(error, DLC_ABI_MISMATCH, "the model has ABI version %lld, this runtime %d",
-                       model ? (long long)model->abi_version : 0LL, DLC_ABI_VERSION);
+    return dlc_rt_fail(error, DLC_ABI_MISMATCH,
+                       "the model has ABI version %lld, this runtime %d",
+                       model ? (long long)model->abi_version : 0LL,
+                       DLC_ABI_VERSION);
   const dlc_info *info = model->info;
   if (info->struct_size < (int64_t)sizeof(dlc_info))
-    return dlc_rt_fail(error, DLC_ABI_MISMATCH, "the model's description has %lld bytes, this runtime needs %d",
-                       (long long)info->struct_size, (int)sizeof(dlc_info));
+    return dlc_rt_fail(
+        error, DLC_ABI_MISMATCH,
+        "the model's description has %lld bytes, this runtime needs %d",
+        (long long)info->struct_size, (int)sizeof(dlc_info));
   if (info->device_type != kDLCPU)
-    return dlc_rt_fail(error, DLC_UNSUPPORTED_DEVICE, "model '%s' runs on device type %lld, this runtime on CPUs only",
-                       info->name, (long long)info->device_type);
+    return dlc_rt_fail(
+        error, DLC_UNSUPPORTED_DEVICE,
+        "model '%s' runs on device type %lld, this runtime on CPUs only",
+        info->name, (long long)info->device_type);
   return dlc_rt_check_features(info->features, info->name, error);
 }
 
@@ -34,7 +42,9 @@ static int64_t count_dims(const dlc_tensor_info *tensors, int64_t n) {
   return dims;
 }
 
-dlc_status dlc_model_create(const dlc_model *model, const dlc_create_options *options, dlc_instance **out) {
+dlc_status dlc_model_create(const dlc_model *model,
+                            const dlc_create_options *options,
+                            dlc_instance **out) {
   dlc_create_options known = read_options(options);
   dlc_rt_error error = {known.error, known.error_len};
   if (!out)
@@ -42,27 +52,37 @@ dlc_status dlc_model_create(const dlc_model *model, const dlc_create_options *op
   *out = NULL;
   if (error.text && error.size)
     error.text[0] = 0;
-  if (options && options->struct_size < offsetof(dlc_create_options, weights_path))
-    return dlc_rt_fail(error, DLC_INVALID_ARGUMENT, "create: options.struct_size is not set");
+  if (options &&
+      options->struct_size < offsetof(dlc_create_options, weights_path))
+    return dlc_rt_fail(error, DLC_INVALID_ARGUMENT,
+                       "create: options.struct_size is not set");
   if (!known.alloc != !known.free)
-    return dlc_rt_fail(error, DLC_INVALID_ARGUMENT, "create: options need both of 'alloc' and 'free', or neither");
+    return dlc_rt_fail(
+        error, DLC_INVALID_ARGUMENT,
+        "create: options need both of 'alloc' and 'free', or neither");
   if (known.num_threads < 0)
-    return dlc_rt_fail(error, DLC_INVALID_ARGUMENT, "create: num_threads is %d", known.num_threads);
+    return dlc_rt_fail(error, DLC_INVALID_ARGUMENT, "create: num_threads is %d",
+                       known.num_threads);
   dlc_status status = check_model(model, error);
   if (status != DLC_OK)
     return status;
 
-  dlc_rt_allocator allocator = {dlc_rt_default_alloc, dlc_rt_default_free, NULL};
+  dlc_rt_allocator allocator = {dlc_rt_default_alloc, dlc_rt_default_free,
+                                NULL};
   if (known.alloc)
     allocator = (dlc_rt_allocator){known.alloc, known.free, known.alloc_ctx};
-  dlc_instance *instance = allocator.alloc(allocator.ctx, sizeof *instance, DLC_RT_ALIGNMENT);
+  dlc_instance *instance =
+      allocator.alloc(allocator.ctx, sizeof *instance, DLC_RT_ALIGNMENT);
   if (!instance)
-    return dlc_rt_fail(error, DLC_OUT_OF_MEMORY, "create: no memory for an instance of model '%s'", model->info->name);
+    return dlc_rt_fail(error, DLC_OUT_OF_MEMORY,
+                       "create: no memory for an instance of model '%s'",
+                       model->info->name);
   memset(instance, 0, sizeof *instance);
   instance->model = model;
   instance->allocator = allocator;
   instance->error = error;
-  instance->num_threads = known.num_threads ? known.num_threads : dlc_rt_default_num_threads();
+  instance->num_threads =
+      known.num_threads ? known.num_threads : dlc_rt_default_num_threads();
   if (instance->num_threads > DLC_RT_MAX_WORKERS)
     instance->num_threads = DLC_RT_MAX_WORKERS;
   instance->pf = known.pf ? known.pf : dlc_rt_pool_function();
@@ -71,9 +91,12 @@ dlc_status dlc_model_create(const dlc_model *model, const dlc_create_options *op
   const dlc_info *info = model->info;
   instance->num_input_dims = count_dims(info->inputs, info->num_inputs);
   instance->num_output_dims = count_dims(info->outputs, info->num_outputs);
-  int64_t dims = instance->num_input_dims > instance->num_output_dims ? instance->num_input_dims
-                                                                      : instance->num_output_dims;
-  instance->scratch_size = (size_t)(info->num_symbols + info->num_inputs + info->num_outputs + dims) * 8;
+  int64_t dims = instance->num_input_dims > instance->num_output_dims
+                     ? instance->num_input_dims
+                     : instance->num_output_dims;
+  instance->scratch_size = (size_t)(info->num_symbols + info->num_inputs +
+                                    info->num_outputs + dims) *
+                           8;
 
   status = dlc_rt_open_weights(model, &known, error, &instance->weights);
   if (status != DLC_OK) {

@@ -1,15 +1,18 @@
-/* The thread pool, one a process. Every artifact carries this code, so the pool's state is a
- * GNU unique symbol: the dynamic linker merges it over all shared objects, even those opened
- * with RTLD_LOCAL, and never unloads the one that provides it. The state begins with a pointer
- * to that object's own code; the others call through it, so worker threads never run code of
- * an object that may be closed. The symbol's name carries the layout's version.
+/* The thread pool, one a process. Every artifact carries this code, so the
+ * pool's state is a GNU unique symbol: the dynamic linker merges it over all
+ * shared objects, even those opened with RTLD_LOCAL, and never unloads the one
+ * that provides it. The state begins with a pointer to that object's own code;
+ * the others call through it, so worker threads never run code of an object
+ * that may be closed. The symbol's name carries the layout's version.
  *
- * One job runs at a time. A second caller, or a task that starts a loop of its own, finds the
- * pool busy and runs its tasks itself: right at any nesting, and no slower once all CPUs work.
+ * One job runs at a time. A second caller, or a task that starts a loop of its
+ * own, finds the pool busy and runs its tasks itself: right at any nesting, and
+ * no slower once all CPUs work.
  *
- * A job is open while `state` says so. Workers enter by adding themselves to `state` with a
- * compare-and-swap, so that a worker that wakes late either joins in full or sees the job
- * closed; the caller closes it when no task is left and waits for those inside. */
+ * A job is open while `state` says so. Workers enter by adding themselves to
+ * `state` with a compare-and-swap, so that a worker that wakes late either
+ * joins in full or sees the job closed; the caller closes it when no task is
+ * left and waits for those inside. */
 #include "Internal.h"
 
 #include <pthread.h>
@@ -48,16 +51,19 @@ typedef struct pool_state {
   _Atomic uint32_t sleepers;
   char pad4[56];
   _Atomic uint32_t busy;
-  uint32_t num_threads; /* guarded by busy */
+  uint32_t num_threads;  /* guarded by busy */
   _Atomic int32_t owner; /* process that started the threads */
   char pad5[4];
-  _Atomic(_Atomic uint32_t *) fork_word; /* zeroed by the kernel in a forked child; NULL if unsupported */
+  _Atomic(_Atomic uint32_t *) fork_word; /* zeroed by the kernel in a forked
+                                            child; NULL if unsupported */
   char pad6[40];
 } pool_state;
 
-_Static_assert(sizeof(pool_state) == 384, "the assembly below reserves this size");
+_Static_assert(sizeof(pool_state) == 384,
+               "the assembly below reserves this size");
 
-/* Defined in assembly because compilers give C objects the plain global binding. */
+/* Defined in assembly because compilers give C objects the plain global
+ * binding. */
 extern pool_state dlc_pool_abi1 __attribute__((visibility("default")));
 __asm__(".pushsection .data.dlc_pool_abi1,\"aw\",%progbits\n"
         ".globl dlc_pool_abi1\n"
@@ -82,7 +88,8 @@ static void run_tasks(pool_state *pool, int64_t worker) {
   const dlc_frame *frame = pool->frame;
   int64_t n = pool->num_tasks;
   for (;;) {
-    int64_t task = atomic_fetch_add_explicit(&pool->next_task, 1, memory_order_relaxed);
+    int64_t task =
+        atomic_fetch_add_explicit(&pool->next_task, 1, memory_order_relaxed);
     if (task >= n)
       return;
     fn(frame, task, worker);
@@ -101,12 +108,14 @@ static bool try_work(pool_state *pool, uint32_t *seen) {
       *seen = generation;
       return false;
     }
-    if (!atomic_compare_exchange_weak_explicit(&pool->state, &state, state + ENTERED_ONE + 1, memory_order_acq_rel,
-                                               memory_order_acquire))
+    if (!atomic_compare_exchange_weak_explicit(
+            &pool->state, &state, state + ENTERED_ONE + 1, memory_order_acq_rel,
+            memory_order_acquire))
       continue;
     *seen = generation;
     run_tasks(pool, (int64_t)entered + 1);
-    uint64_t before = atomic_fetch_sub_explicit(&pool->state, 1, memory_order_seq_cst);
+    uint64_t before =
+        atomic_fetch_sub_explicit(&pool->state, 1, memory_order_seq_cst);
     if (!(before & OPEN) && (before & ACTIVE_MASK) == 1 &&
         atomic_exchange_explicit(&pool->waiting, 0, memory_order_seq_cst))
       dlc_rt_futex_wake(&pool->waiting, 1);
@@ -126,8 +135,8 @@ static void *worker_main(void *argument) {
         ++spins;
       relax();
     }
-    /* Announce the sleep before the last look, so that a job published in between either is
-     * seen here or changes `wake` under the wait. */
+    /* Announce the sleep before the last look, so that a job published in
+     * between either is seen here or changes `wake` under the wait. */
     uint32_t wake = atomic_load_explicit(&pool->wake, memory_order_seq_cst);
     atomic_fetch_add_explicit(&pool->sleepers, 1, memory_order_seq_cst);
     if (!try_work(pool, &seen))
@@ -142,26 +151,33 @@ static bool is_forked(pool_state *pool) {
   int32_t owner = atomic_load_explicit(&pool->owner, memory_order_acquire);
   if (!owner)
     return false;
-  _Atomic uint32_t *word = atomic_load_explicit(&pool->fork_word, memory_order_relaxed);
+  _Atomic uint32_t *word =
+      atomic_load_explicit(&pool->fork_word, memory_order_relaxed);
   if (word)
     return atomic_load_explicit(word, memory_order_acquire) == 0;
   return owner != (int32_t)getpid();
 }
 
-/* Makes the child's copy usable. Returns false while another thread of the child does it. */
+/* Makes the child's copy usable. Returns false while another thread of the
+ * child does it. */
 static bool reset_after_fork(pool_state *pool) {
-  _Atomic uint32_t *word = atomic_load_explicit(&pool->fork_word, memory_order_relaxed);
+  _Atomic uint32_t *word =
+      atomic_load_explicit(&pool->fork_word, memory_order_relaxed);
   int32_t owner = atomic_load_explicit(&pool->owner, memory_order_relaxed);
   if (owner == -1 ||
-      !atomic_compare_exchange_strong_explicit(&pool->owner, &owner, -1, memory_order_acquire, memory_order_relaxed))
+      !atomic_compare_exchange_strong_explicit(
+          &pool->owner, &owner, -1, memory_order_acquire, memory_order_relaxed))
     return false;
-  bool stale = word ? atomic_load_explicit(word, memory_order_acquire) == 0 : owner != (int32_t)getpid();
+  bool stale = word ? atomic_load_explicit(word, memory_order_acquire) == 0
+                    : owner != (int32_t)getpid();
   if (!stale) { /* another thread of the child has just finished the reset */
     atomic_store_explicit(&pool->owner, owner, memory_order_release);
     return true;
   }
   pool->num_threads = 0;
-  atomic_store_explicit(&pool->state, atomic_load(&pool->state) & ~(OPEN | (OPEN - 1)), memory_order_relaxed);
+  atomic_store_explicit(&pool->state,
+                        atomic_load(&pool->state) & ~(OPEN | (OPEN - 1)),
+                        memory_order_relaxed);
   atomic_store_explicit(&pool->sleepers, 0, memory_order_relaxed);
   atomic_store_explicit(&pool->waiting, 0, memory_order_relaxed);
   atomic_store_explicit(&pool->busy, 0, memory_order_relaxed);
@@ -175,7 +191,8 @@ static bool reset_after_fork(pool_state *pool) {
 static void claim(pool_state *pool) {
   if (atomic_load_explicit(&pool->owner, memory_order_relaxed))
     return;
-  void *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  void *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE,
+                    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (page != MAP_FAILED) {
     if (madvise(page, 4096, MADV_WIPEONFORK) == 0) {
       _Atomic uint32_t *word = page;
@@ -188,11 +205,13 @@ static void claim(pool_state *pool) {
   atomic_store_explicit(&pool->owner, (int32_t)getpid(), memory_order_release);
 }
 
-/* Starts threads until there are `wanted`, or as many as the system grants. Needs `busy`. */
+/* Starts threads until there are `wanted`, or as many as the system grants.
+ * Needs `busy`. */
 static void grow(pool_state *pool, uint32_t wanted) {
   sigset_t all, old;
   sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &old); /* the program's signals are not for workers */
+  pthread_sigmask(SIG_SETMASK, &all,
+                  &old); /* the program's signals are not for workers */
   while (pool->num_threads < wanted) {
     pthread_t thread;
     if (pthread_create(&thread, NULL, worker_main, pool) != 0)
@@ -203,20 +222,23 @@ static void grow(pool_state *pool, uint32_t wanted) {
   pthread_sigmask(SIG_SETMASK, &old, NULL);
 }
 
-static void run_alone(dlc_task_fn fn, const dlc_frame *frame, int64_t num_tasks) {
+static void run_alone(dlc_task_fn fn, const dlc_frame *frame,
+                      int64_t num_tasks) {
   for (int64_t task = 0; task < num_tasks; ++task)
     fn(frame, task, 0);
 }
 
 static void wait_for_workers(pool_state *pool) {
   for (int spins = 0; spins < SPINS; ++spins) {
-    if (!(atomic_load_explicit(&pool->state, memory_order_acquire) & ACTIVE_MASK))
+    if (!(atomic_load_explicit(&pool->state, memory_order_acquire) &
+          ACTIVE_MASK))
       return;
     relax();
   }
   for (;;) {
     atomic_store_explicit(&pool->waiting, 1, memory_order_seq_cst);
-    if (!(atomic_load_explicit(&pool->state, memory_order_seq_cst) & ACTIVE_MASK))
+    if (!(atomic_load_explicit(&pool->state, memory_order_seq_cst) &
+          ACTIVE_MASK))
       break;
     dlc_rt_futex_wait(&pool->waiting, 1);
   }
@@ -224,7 +246,9 @@ static void wait_for_workers(pool_state *pool) {
 }
 
 /* A dlc_parallel_for_fn over `ctx`, the shared state. */
-__attribute__((used)) void dlc_rt_pool_run(void *ctx, dlc_task_fn fn, const dlc_frame *frame, int64_t num_tasks,
+__attribute__((used)) void dlc_rt_pool_run(void *ctx, dlc_task_fn fn,
+                                           const dlc_frame *frame,
+                                           int64_t num_tasks,
                                            int64_t num_workers) {
   pool_state *pool = ctx ? ctx : &dlc_pool_abi1;
   int64_t workers = num_workers < num_tasks ? num_workers : num_tasks;
@@ -235,7 +259,8 @@ __attribute__((used)) void dlc_rt_pool_run(void *ctx, dlc_task_fn fn, const dlc_
     return;
   }
   uint32_t idle = 0;
-  if (!atomic_compare_exchange_strong_explicit(&pool->busy, &idle, 1, memory_order_acquire, memory_order_relaxed)) {
+  if (!atomic_compare_exchange_strong_explicit(
+          &pool->busy, &idle, 1, memory_order_acquire, memory_order_relaxed)) {
     run_alone(fn, frame, num_tasks);
     return;
   }
@@ -249,10 +274,12 @@ __attribute__((used)) void dlc_rt_pool_run(void *ctx, dlc_task_fn fn, const dlc_
   pool->num_tasks = num_tasks;
   atomic_store_explicit(&pool->limit, wanted, memory_order_relaxed);
   atomic_store_explicit(&pool->next_task, 0, memory_order_relaxed);
-  uint64_t generation = (atomic_load_explicit(&pool->state, memory_order_relaxed) >> 32) + 1;
+  uint64_t generation =
+      (atomic_load_explicit(&pool->state, memory_order_relaxed) >> 32) + 1;
   if ((uint32_t)generation == 0)
     generation = 1; /* 0 is what a new worker has seen */
-  atomic_store_explicit(&pool->state, generation << 32 | OPEN, memory_order_seq_cst);
+  atomic_store_explicit(&pool->state, generation << 32 | OPEN,
+                        memory_order_seq_cst);
   atomic_fetch_add_explicit(&pool->wake, 1, memory_order_seq_cst);
   if (atomic_load_explicit(&pool->sleepers, memory_order_seq_cst))
     dlc_rt_futex_wake(&pool->wake, wanted);

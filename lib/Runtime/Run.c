@@ -1,13 +1,15 @@
-/* One run: options, checks, workspace, the model's code. Nothing is allocated on the way but
- * the instance's own arena when the caller brings no workspace, and outputs whose size only
- * the data tells. Bookkeeping lives on the stack, so runs of one instance do not share any. */
+/* One run: options, checks, workspace, the model's code. Nothing is allocated
+ * on the way but the instance's own arena when the caller brings no workspace,
+ * and outputs whose size only the data tells. Bookkeeping lives on the stack,
+ * so runs of one instance do not share any. */
 #include "Internal.h"
 
 #include <alloca.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* A model with thousands of tensors would need more stack than a small thread has. */
+/* A model with thousands of tensors would need more stack than a small thread
+ * has. */
 #define MAX_STACK_SCRATCH ((size_t)64 << 10)
 
 typedef struct run_context {
@@ -22,27 +24,36 @@ static dlc_run_options read_options(const dlc_run_options *options) {
   dlc_run_options known;
   memset(&known, 0, sizeof known);
   if (options)
-    memcpy(&known, options, options->struct_size < sizeof known ? options->struct_size : sizeof known);
+    memcpy(&known, options,
+           options->struct_size < sizeof known ? options->struct_size
+                                               : sizeof known);
   return known;
 }
 
 /* Memory for dlc_rt_scratch: of the caller's stack where it fits. */
-#define SCRATCH_BEGIN(instance)                                                                                        \
-  ((instance)->scratch_size <= MAX_STACK_SCRATCH                                                                       \
-       ? alloca((instance)->scratch_size + 8)                                                                          \
-       : (instance)->allocator.alloc((instance)->allocator.ctx, (instance)->scratch_size, DLC_RT_ALIGNMENT))
+#define SCRATCH_BEGIN(instance)                                                \
+  ((instance)->scratch_size <= MAX_STACK_SCRATCH                               \
+       ? alloca((instance)->scratch_size + 8)                                  \
+       : (instance)->allocator.alloc((instance)->allocator.ctx,                \
+                                     (instance)->scratch_size,                 \
+                                     DLC_RT_ALIGNMENT))
 
 static void scratch_end(const dlc_instance *instance, void *memory) {
   if (memory && instance->scratch_size > MAX_STACK_SCRATCH)
-    instance->allocator.free(instance->allocator.ctx, memory, instance->scratch_size);
+    instance->allocator.free(instance->allocator.ctx, memory,
+                             instance->scratch_size);
 }
 
-static int64_t workspace_bytes(const dlc_instance *instance, const int64_t *symbols, int64_t num_workers) {
-  return instance->model->workspace_bytes ? instance->model->workspace_bytes(symbols, num_workers) : 0;
+static int64_t workspace_bytes(const dlc_instance *instance,
+                               const int64_t *symbols, int64_t num_workers) {
+  return instance->model->workspace_bytes
+             ? instance->model->workspace_bytes(symbols, num_workers)
+             : 0;
 }
 
 /* dlc_exec.output_alloc */
-static void *allocate_output(dlc_exec *exec, int64_t index, const int64_t *dims) {
+static void *allocate_output(dlc_exec *exec, int64_t index,
+                             const int64_t *dims) {
   run_context *run = exec->run;
   const dlc_tensor_info *info = &run->instance->model->info->outputs[index];
   DLTensor *output = run->outputs[index];
@@ -52,7 +63,8 @@ static void *allocate_output(dlc_exec *exec, int64_t index, const int64_t *dims)
   if (output->data) {
     int64_t room = dlc_rt_tensor_bytes(info, output->shape);
     if (bytes > room) {
-      dlc_rt_fail(run->error, DLC_SHAPE_MISMATCH, "output '%s': needs %lld bytes, the tensor has room for %lld",
+      dlc_rt_fail(run->error, DLC_SHAPE_MISMATCH,
+                  "output '%s': needs %lld bytes, the tensor has room for %lld",
                   info->name, (long long)bytes, (long long)room);
       run->reported = true;
       return NULL;
@@ -61,7 +73,8 @@ static void *allocate_output(dlc_exec *exec, int64_t index, const int64_t *dims)
     size_t size = bytes ? (size_t)bytes : 1;
     /* The caller frees it: without an allocator of its own, with free(). */
     if (run->allocator.alloc != dlc_rt_default_alloc)
-      output->data = run->allocator.alloc(run->allocator.ctx, size, DLC_RT_ALIGNMENT);
+      output->data =
+          run->allocator.alloc(run->allocator.ctx, size, DLC_RT_ALIGNMENT);
     else if (posix_memalign(&output->data, DLC_RT_ALIGNMENT, size) != 0)
       output->data = NULL;
     output->byte_offset = 0;
@@ -74,29 +87,38 @@ static void *allocate_output(dlc_exec *exec, int64_t index, const int64_t *dims)
 
 static const char *data_error_text(int32_t code) {
   switch (code) {
-  case DLC_DATA_INDEX_OUT_OF_RANGE: return "an index is out of range";
-  case DLC_DATA_DIVISION_BY_ZERO: return "an integer is divided by zero";
-  case DLC_DATA_BAD_SHAPE_VALUE: return "a shape computed from the data is not valid";
-  default: return "a value in the data is not valid";
+  case DLC_DATA_INDEX_OUT_OF_RANGE:
+    return "an index is out of range";
+  case DLC_DATA_DIVISION_BY_ZERO:
+    return "an integer is divided by zero";
+  case DLC_DATA_BAD_SHAPE_VALUE:
+    return "a shape computed from the data is not valid";
+  default:
+    return "a value in the data is not valid";
   }
 }
 
-static dlc_status report(const run_context *run, const dlc_exec *exec, int32_t result) {
+static dlc_status report(const run_context *run, const dlc_exec *exec,
+                         int32_t result) {
   const char *name = run->instance->model->info->name;
   if (exec->status != 0 || result == DLC_DATA_ERROR)
-    return dlc_rt_fail(run->error, DLC_DATA_ERROR, "model '%s': %s%s%s%s", name, data_error_text(exec->status),
-                       exec->site ? " (node '" : "", exec->site ? exec->site : "", exec->site ? "')" : "");
+    return dlc_rt_fail(run->error, DLC_DATA_ERROR, "model '%s': %s%s%s%s", name,
+                       data_error_text(exec->status),
+                       exec->site ? " (node '" : "",
+                       exec->site ? exec->site : "", exec->site ? "')" : "");
   if (result == DLC_OK)
     return DLC_OK;
   if (run->reported)
     return DLC_SHAPE_MISMATCH;
-  return dlc_rt_fail(run->error, (dlc_status)result, "model '%s': %s%s%s%s", name,
-                     dlc_status_text((dlc_status)result), exec->site ? " (node '" : "", exec->site ? exec->site : "",
+  return dlc_rt_fail(run->error, (dlc_status)result, "model '%s': %s%s%s%s",
+                     name, dlc_status_text((dlc_status)result),
+                     exec->site ? " (node '" : "", exec->site ? exec->site : "",
                      exec->site ? "')" : "");
 }
 
 /* Makes the instance's arena at least `bytes` large. Needs its lock. */
-static dlc_status grow_arena(dlc_instance *instance, size_t bytes, dlc_rt_error error) {
+static dlc_status grow_arena(dlc_instance *instance, size_t bytes,
+                             dlc_rt_error error) {
   if (instance->arena_size >= bytes)
     return DLC_OK;
   dlc_rt_allocator *allocator = &instance->allocator;
@@ -105,21 +127,26 @@ static dlc_status grow_arena(dlc_instance *instance, size_t bytes, dlc_rt_error 
   instance->arena_size = 0;
   instance->arena = allocator->alloc(allocator->ctx, bytes, DLC_RT_ALIGNMENT);
   if (!instance->arena)
-    return dlc_rt_fail(error, DLC_OUT_OF_MEMORY, "model '%s': no memory for a workspace of %llu bytes",
+    return dlc_rt_fail(error, DLC_OUT_OF_MEMORY,
+                       "model '%s': no memory for a workspace of %llu bytes",
                        instance->model->info->name, (unsigned long long)bytes);
   instance->arena_size = bytes;
   return DLC_OK;
 }
 
-static dlc_status execute(dlc_instance *instance, const dlc_run_options *options, dlc_rt_scratch scratch,
-                          run_context *run) {
-  int64_t workers = options->num_threads ? options->num_threads : instance->num_threads;
+static dlc_status execute(dlc_instance *instance,
+                          const dlc_run_options *options,
+                          dlc_rt_scratch scratch, run_context *run) {
+  int64_t workers =
+      options->num_threads ? options->num_threads : instance->num_threads;
   if (workers > DLC_RT_MAX_WORKERS)
     workers = DLC_RT_MAX_WORKERS;
   int64_t bytes = workspace_bytes(instance, scratch.symbols, workers);
   if (bytes < 0)
-    return dlc_rt_fail(run->error, DLC_SHAPE_MISMATCH, "model '%s': these dims need more memory than an address can tell",
-                       instance->model->info->name);
+    return dlc_rt_fail(
+        run->error, DLC_SHAPE_MISMATCH,
+        "model '%s': these dims need more memory than an address can tell",
+        instance->model->info->name);
   dlc_exec exec;
   memset(&exec, 0, sizeof exec);
   exec.inputs = scratch.inputs;
@@ -137,10 +164,15 @@ static dlc_status execute(dlc_instance *instance, const dlc_run_options *options
   exec.run = run;
   if (options->workspace) {
     if ((uintptr_t)options->workspace % DLC_RT_ALIGNMENT)
-      return dlc_rt_fail(run->error, DLC_INVALID_ARGUMENT, "run: workspace is not %d-byte aligned", DLC_RT_ALIGNMENT);
+      return dlc_rt_fail(run->error, DLC_INVALID_ARGUMENT,
+                         "run: workspace is not %d-byte aligned",
+                         DLC_RT_ALIGNMENT);
     if (options->workspace_size < (size_t)bytes)
-      return dlc_rt_fail(run->error, DLC_WORKSPACE_TOO_SMALL, "run: workspace has %llu bytes, these inputs need %llu",
-                         (unsigned long long)options->workspace_size, (unsigned long long)bytes);
+      return dlc_rt_fail(
+          run->error, DLC_WORKSPACE_TOO_SMALL,
+          "run: workspace has %llu bytes, these inputs need %llu",
+          (unsigned long long)options->workspace_size,
+          (unsigned long long)bytes);
     exec.workspace = options->workspace;
     return report(run, &exec, instance->model->execute(&exec));
   }
@@ -156,26 +188,34 @@ static dlc_status execute(dlc_instance *instance, const dlc_run_options *options
   return status;
 }
 
-dlc_status dlc_model_run(dlc_instance *instance, const DLTensor *const *inputs, DLTensor *const *outputs,
+dlc_status dlc_model_run(dlc_instance *instance, const DLTensor *const *inputs,
+                         DLTensor *const *outputs,
                          const dlc_run_options *options) {
   if (!instance)
     return DLC_INVALID_ARGUMENT;
   dlc_run_options known = read_options(options);
-  run_context run = {instance, outputs, instance->allocator, instance->error, false};
+  run_context run = {instance, outputs, instance->allocator, instance->error,
+                     false};
   if (known.error)
     run.error = (dlc_rt_error){known.error, known.error_len};
   if (options && options->struct_size < offsetof(dlc_run_options, stream))
-    return dlc_rt_fail(run.error, DLC_INVALID_ARGUMENT, "run: options.struct_size is not set");
+    return dlc_rt_fail(run.error, DLC_INVALID_ARGUMENT,
+                       "run: options.struct_size is not set");
   if (!known.alloc != !known.free)
-    return dlc_rt_fail(run.error, DLC_INVALID_ARGUMENT, "run: options need both of 'alloc' and 'free', or neither");
+    return dlc_rt_fail(
+        run.error, DLC_INVALID_ARGUMENT,
+        "run: options need both of 'alloc' and 'free', or neither");
   if (known.num_threads < 0)
-    return dlc_rt_fail(run.error, DLC_INVALID_ARGUMENT, "run: num_threads is %d", known.num_threads);
+    return dlc_rt_fail(run.error, DLC_INVALID_ARGUMENT,
+                       "run: num_threads is %d", known.num_threads);
   if (known.alloc)
-    run.allocator = (dlc_rt_allocator){known.alloc, known.free, known.alloc_ctx};
+    run.allocator =
+        (dlc_rt_allocator){known.alloc, known.free, known.alloc_ctx};
 
   void *memory = SCRATCH_BEGIN(instance);
   if (!memory)
-    return dlc_rt_fail(run.error, DLC_OUT_OF_MEMORY, "run: no memory for bookkeeping");
+    return dlc_rt_fail(run.error, DLC_OUT_OF_MEMORY,
+                       "run: no memory for bookkeeping");
   dlc_rt_scratch scratch = dlc_rt_make_scratch(instance, memory);
   dlc_status status = dlc_rt_bind_inputs(instance, inputs, scratch, run.error);
   if (status == DLC_OK)
@@ -186,31 +226,40 @@ dlc_status dlc_model_run(dlc_instance *instance, const DLTensor *const *inputs, 
   return status;
 }
 
-dlc_status dlc_model_output_shapes(dlc_instance *instance, const DLTensor *const *inputs, int64_t *dims) {
+dlc_status dlc_model_output_shapes(dlc_instance *instance,
+                                   const DLTensor *const *inputs,
+                                   int64_t *dims) {
   if (!instance)
     return DLC_INVALID_ARGUMENT;
   if (!dims && instance->num_output_dims)
-    return dlc_rt_fail(instance->error, DLC_INVALID_ARGUMENT, "output_shapes: 'dims' is NULL");
+    return dlc_rt_fail(instance->error, DLC_INVALID_ARGUMENT,
+                       "output_shapes: 'dims' is NULL");
   void *memory = SCRATCH_BEGIN(instance);
   if (!memory)
-    return dlc_rt_fail(instance->error, DLC_OUT_OF_MEMORY, "output_shapes: no memory for bookkeeping");
+    return dlc_rt_fail(instance->error, DLC_OUT_OF_MEMORY,
+                       "output_shapes: no memory for bookkeeping");
   dlc_rt_scratch scratch = dlc_rt_make_scratch(instance, memory);
-  dlc_status status = dlc_rt_bind_inputs(instance, inputs, scratch, instance->error);
+  dlc_status status =
+      dlc_rt_bind_inputs(instance, inputs, scratch, instance->error);
   if (status == DLC_OK)
     dlc_rt_output_dims(instance, scratch.symbols, dims);
   scratch_end(instance, memory);
   return status;
 }
 
-size_t dlc_model_workspace(dlc_instance *instance, const DLTensor *const *inputs) {
+size_t dlc_model_workspace(dlc_instance *instance,
+                           const DLTensor *const *inputs) {
   if (!instance)
     return SIZE_MAX;
   void *memory = SCRATCH_BEGIN(instance);
   if (!memory)
     return SIZE_MAX;
   dlc_rt_scratch scratch = dlc_rt_make_scratch(instance, memory);
-  dlc_status status = dlc_rt_bind_inputs(instance, inputs, scratch, instance->error);
-  int64_t bytes = status == DLC_OK ? workspace_bytes(instance, scratch.symbols, instance->num_threads) : -1;
+  dlc_status status =
+      dlc_rt_bind_inputs(instance, inputs, scratch, instance->error);
+  int64_t bytes = status == DLC_OK ? workspace_bytes(instance, scratch.symbols,
+                                                     instance->num_threads)
+                                   : -1;
   scratch_end(instance, memory);
   return bytes < 0 ? SIZE_MAX : (size_t)bytes;
 }

@@ -1,6 +1,7 @@
-/* How many threads to use when nobody says: DLC_NUM_THREADS, else OMP_NUM_THREADS, else the
- * CPUs in the affinity mask, cut to the CPU quota of the control group. Counting the machine's
- * CPUs instead would start dozens of threads in a container that may use two. */
+/* How many threads to use when nobody says: DLC_NUM_THREADS, else
+ * OMP_NUM_THREADS, else the CPUs in the affinity mask, cut to the CPU quota of
+ * the control group. Counting the machine's CPUs instead would start dozens of
+ * threads in a container that may use two. */
 #include "Internal.h"
 
 #include <fcntl.h>
@@ -25,7 +26,8 @@ static bool read_file(const char *path, char *text, size_t size) {
   return true;
 }
 
-/* The variable's value when it starts with a positive number ("4" or OpenMP's "4,2"), else 0. */
+/* The variable's value when it starts with a positive number ("4" or OpenMP's
+ * "4,2"), else 0. */
 static int64_t from_environment(const char *name) {
   const char *text = getenv(name);
   if (!text)
@@ -39,7 +41,8 @@ static int64_t from_environment(const char *name) {
 }
 
 static int64_t from_affinity(void) {
-  /* The system call itself: glibc has an old sched_getaffinity with other parameters. */
+  /* The system call itself: glibc has an old sched_getaffinity with other
+   * parameters. */
   unsigned long mask[16384 / (8 * sizeof(long))];
   long bytes = syscall(SYS_sched_getaffinity, 0, sizeof mask, mask);
   int64_t count = 0;
@@ -70,7 +73,8 @@ static int64_t from_cgroup2(int64_t limit) {
   char groups[4096], path[PATH_SIZE], name[PATH_SIZE + 64], text[64];
   path[0] = 0;
   if (read_file("/proc/self/cgroup", groups, sizeof groups)) {
-    const char *line = strncmp(groups, "0::", 3) == 0 ? groups : strstr(groups, "\n0::");
+    const char *line =
+        strncmp(groups, "0::", 3) == 0 ? groups : strstr(groups, "\n0::");
     if (line) {
       line = strchr(line, '/');
       size_t length = line ? strcspn(line, "\n") : 0;

@@ -1,7 +1,8 @@
-/* Finds the weights of a model: embedded in the object, lent by the caller, or mapped from
- * the .weights file. A mapped file costs no memory of its own and is shared by processes.
- * The file's header repeats size and checksum of the model's table, so that weights of
- * another model are refused at once; reading everything to verify it is the caller's choice. */
+/* Finds the weights of a model: embedded in the object, lent by the caller, or
+ * mapped from the .weights file. A mapped file costs no memory of its own and
+ * is shared by processes. The file's header repeats size and checksum of the
+ * model's table, so that weights of another model are refused at once; reading
+ * everything to verify it is the caller's choice. */
 #include "Internal.h"
 
 #include <errno.h>
@@ -22,9 +23,11 @@ static uint64_t mix(uint64_t x) {
   return x ^ (x >> 32);
 }
 
-static uint64_t checksum_piece(uint64_t state, const unsigned char *data, size_t size) {
+static uint64_t checksum_piece(uint64_t state, const unsigned char *data,
+                               size_t size) {
   /* Four independent lanes keep the multiplier busy: about memory speed. */
-  uint64_t lanes[4] = {state ^ size, rotate(state, 17) + 1, rotate(state, 31) + 2, rotate(state, 47) + 3};
+  uint64_t lanes[4] = {state ^ size, rotate(state, 17) + 1,
+                       rotate(state, 31) + 2, rotate(state, 47) + 3};
   const uint64_t odd = UINT64_C(0x9e3779b97f4a7c15);
   size_t i = 0;
   for (; i + 32 <= size; i += 32) {
@@ -42,7 +45,8 @@ static uint64_t checksum_piece(uint64_t state, const unsigned char *data, size_t
     memcpy(&word, tail + 8 * lane, 8);
     lanes[lane] = mix(lanes[lane] ^ word);
   }
-  return mix(lanes[0] + rotate(lanes[1], 13) + rotate(lanes[2], 26) + rotate(lanes[3], 39));
+  return mix(lanes[0] + rotate(lanes[1], 13) + rotate(lanes[2], 26) +
+             rotate(lanes[3], 39));
 }
 
 uint64_t dlc_weights_checksum(uint64_t state, const void *data, size_t size) {
@@ -56,7 +60,7 @@ uint64_t dlc_weights_checksum(uint64_t state, const void *data, size_t size) {
   return state;
 }
 
-/*===-- Where the file is --------------------------------------------------------------===*/
+/*===-- Where the file is -------------------------------------------------===*/
 
 typedef struct object_query {
   uintptr_t address;
@@ -71,7 +75,8 @@ static int find_object(struct dl_phdr_info *info, size_t size, void *argument) {
     if (info->dlpi_phdr[i].p_type != PT_LOAD)
       continue;
     uintptr_t start = info->dlpi_addr + info->dlpi_phdr[i].p_vaddr;
-    if (query->address < start || query->address - start >= info->dlpi_phdr[i].p_memsz)
+    if (query->address < start ||
+        query->address - start >= info->dlpi_phdr[i].p_memsz)
       continue;
     const char *name = info->dlpi_name;
     if (name && *name) {
@@ -85,7 +90,8 @@ static int find_object(struct dl_phdr_info *info, size_t size, void *argument) {
   return 0;
 }
 
-/* Folder of the shared object or program that contains `address`, with the final slash. */
+/* Folder of the shared object or program that contains `address`, with the
+ * final slash. */
 static void folder_of(const void *address, char *path, size_t size) {
   object_query query = {(uintptr_t)address, path, size};
   path[0] = 0;
@@ -97,45 +103,60 @@ static void folder_of(const void *address, char *path, size_t size) {
     path[0] = 0;
 }
 
-/*===-- Opening -------------------------------------------------------------------------===*/
+/*===-- Opening -----------------------------------------------------------===*/
 
-static dlc_status check_header(const dlc_model *model, const char *source, const void *bytes, size_t size,
-                               bool verify, dlc_rt_error error, dlc_rt_weights *out) {
+static dlc_status check_header(const dlc_model *model, const char *source,
+                               const void *bytes, size_t size, bool verify,
+                               dlc_rt_error error, dlc_rt_weights *out) {
   const dlc_weights_header *header = bytes;
   const char *name = model->info->name;
-  if (size < sizeof *header || memcmp(header->magic, DLC_WEIGHTS_MAGIC, sizeof header->magic) != 0)
-    return dlc_rt_fail(error, DLC_BAD_WEIGHTS, "%s: not a weights file of dlc", source);
-  if (header->data_size != (uint64_t)model->weights_size || header->checksum != model->weights_checksum)
+  if (size < sizeof *header ||
+      memcmp(header->magic, DLC_WEIGHTS_MAGIC, sizeof header->magic) != 0)
+    return dlc_rt_fail(error, DLC_BAD_WEIGHTS, "%s: not a weights file of dlc",
+                       source);
+  if (header->data_size != (uint64_t)model->weights_size ||
+      header->checksum != model->weights_checksum)
     return dlc_rt_fail(error, DLC_BAD_WEIGHTS,
-                       "%s: weights of another model: %llu bytes with checksum %016llx, model '%s' needs %lld bytes with "
+                       "%s: weights of another model: %llu bytes with checksum "
+                       "%016llx, model '%s' needs %lld bytes with "
                        "checksum %016llx",
-                       source, (unsigned long long)header->data_size, (unsigned long long)header->checksum, name,
-                       (long long)model->weights_size, (unsigned long long)model->weights_checksum);
+                       source, (unsigned long long)header->data_size,
+                       (unsigned long long)header->checksum, name,
+                       (long long)model->weights_size,
+                       (unsigned long long)model->weights_checksum);
   if (header->data_offset % DLC_RT_ALIGNMENT || header->data_offset > size ||
       size - header->data_offset < header->data_size)
-    return dlc_rt_fail(error, DLC_BAD_WEIGHTS, "%s: cut short: %llu bytes, needs %llu", source, (unsigned long long)size,
-                       (unsigned long long)(header->data_offset + header->data_size));
+    return dlc_rt_fail(
+        error, DLC_BAD_WEIGHTS, "%s: cut short: %llu bytes, needs %llu", source,
+        (unsigned long long)size,
+        (unsigned long long)(header->data_offset + header->data_size));
   out->data = (const char *)bytes + header->data_offset;
   if (verify) {
     uint64_t checksum = dlc_weights_checksum(0, out->data, header->data_size);
     if (checksum != model->weights_checksum)
-      return dlc_rt_fail(error, DLC_BAD_WEIGHTS, "%s: damaged: checksum is %016llx, should be %016llx", source,
-                         (unsigned long long)checksum, (unsigned long long)model->weights_checksum);
+      return dlc_rt_fail(error, DLC_BAD_WEIGHTS,
+                         "%s: damaged: checksum is %016llx, should be %016llx",
+                         source, (unsigned long long)checksum,
+                         (unsigned long long)model->weights_checksum);
   }
   return DLC_OK;
 }
 
-static dlc_status map_file(const dlc_model *model, const char *path, int fd, bool verify, dlc_rt_error error,
+static dlc_status map_file(const dlc_model *model, const char *path, int fd,
+                           bool verify, dlc_rt_error error,
                            dlc_rt_weights *out) {
   off_t size = lseek(fd, 0, SEEK_END);
-  void *bytes = size > 0 ? mmap(NULL, (size_t)size, PROT_READ, MAP_SHARED, fd, 0) : MAP_FAILED;
+  void *bytes = size > 0
+                    ? mmap(NULL, (size_t)size, PROT_READ, MAP_SHARED, fd, 0)
+                    : MAP_FAILED;
   const char *why = size > 0 ? strerror(errno) : "the file is empty";
   close(fd);
   if (bytes == MAP_FAILED)
     return dlc_rt_fail(error, DLC_BAD_WEIGHTS, "%s: cannot map: %s", path, why);
   out->mapping = bytes;
   out->mapping_size = (size_t)size;
-  dlc_status status = check_header(model, path, bytes, (size_t)size, verify, error, out);
+  dlc_status status =
+      check_header(model, path, bytes, (size_t)size, verify, error, out);
   if (status != DLC_OK)
     dlc_rt_close_weights(out);
   else
@@ -143,13 +164,15 @@ static dlc_status map_file(const dlc_model *model, const char *path, int fd, boo
   return status;
 }
 
-static dlc_status open_file(const dlc_model *model, const char *explicit_path, bool verify, dlc_rt_error error,
+static dlc_status open_file(const dlc_model *model, const char *explicit_path,
+                            bool verify, dlc_rt_error error,
                             dlc_rt_weights *out) {
   char path[PATH_SIZE];
   if (explicit_path) {
     int fd = open(explicit_path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
-      return dlc_rt_fail(error, DLC_BAD_WEIGHTS, "%s: cannot open weights of model '%s'", explicit_path,
+      return dlc_rt_fail(error, DLC_BAD_WEIGHTS,
+                         "%s: cannot open weights of model '%s'", explicit_path,
                          model->info->name);
     return map_file(model, explicit_path, fd, verify, error, out);
   }
@@ -163,18 +186,22 @@ static dlc_status open_file(const dlc_model *model, const char *explicit_path, b
   if (fd >= 0)
     return map_file(model, model->weights_file, fd, verify, error, out);
   return dlc_rt_fail(error, DLC_BAD_WEIGHTS,
-                     "model '%s': no weights: neither '%s' nor '%s' in the working folder can be opened; set weights_path",
+                     "model '%s': no weights: neither '%s' nor '%s' in the "
+                     "working folder can be opened; set weights_path",
                      model->info->name, path, model->weights_file);
 }
 
 /* Replaces mapped or embedded weights by a copy in huge pages. */
-static dlc_status copy_to_huge_pages(const dlc_model *model, dlc_rt_error error, dlc_rt_weights *weights) {
+static dlc_status copy_to_huge_pages(const dlc_model *model, dlc_rt_error error,
+                                     dlc_rt_weights *weights) {
   size_t size = (size_t)model->weights_size;
   size_t room = (size + ((size_t)2 << 20) - 1) & ~(((size_t)2 << 20) - 1);
   void *copy = dlc_rt_default_alloc(NULL, room, DLC_RT_ALIGNMENT);
   if (!copy)
-    return dlc_rt_fail(error, DLC_OUT_OF_MEMORY, "model '%s': no memory for a copy of %llu bytes of weights",
-                       model->info->name, (unsigned long long)size);
+    return dlc_rt_fail(
+        error, DLC_OUT_OF_MEMORY,
+        "model '%s': no memory for a copy of %llu bytes of weights",
+        model->info->name, (unsigned long long)size);
   memcpy(copy, weights->data, size);
   dlc_rt_close_weights(weights);
   weights->data = copy;
@@ -183,8 +210,9 @@ static dlc_status copy_to_huge_pages(const dlc_model *model, dlc_rt_error error,
   return DLC_OK;
 }
 
-dlc_status dlc_rt_open_weights(const dlc_model *model, const dlc_create_options *options, dlc_rt_error error,
-                               dlc_rt_weights *out) {
+dlc_status dlc_rt_open_weights(const dlc_model *model,
+                               const dlc_create_options *options,
+                               dlc_rt_error error, dlc_rt_weights *out) {
   memset(out, 0, sizeof *out);
   if (model->weights_size == 0)
     return DLC_OK;
@@ -192,8 +220,11 @@ dlc_status dlc_rt_open_weights(const dlc_model *model, const dlc_create_options 
   dlc_status status = DLC_OK;
   if (options->weights) {
     if ((uintptr_t)options->weights % DLC_RT_ALIGNMENT)
-      return dlc_rt_fail(error, DLC_INVALID_ARGUMENT, "weights: address is not %d-byte aligned", DLC_RT_ALIGNMENT);
-    status = check_header(model, "weights given by pointer", options->weights, options->weights_size, verify, error, out);
+      return dlc_rt_fail(error, DLC_INVALID_ARGUMENT,
+                         "weights: address is not %d-byte aligned",
+                         DLC_RT_ALIGNMENT);
+    status = check_header(model, "weights given by pointer", options->weights,
+                          options->weights_size, verify, error, out);
   } else if (model->weights && !options->weights_path) {
     out->data = model->weights;
   } else {

@@ -1,6 +1,7 @@
-/* Runs a compiled model in a shared object: reads inputs from .npy files, writes outputs to
- * .npy files, measures. Plain C over the runtime alone, so that it can be built for every CPU
- * artifacts are made for and run under an emulator; dlc-run starts it for foreign artifacts. */
+/* Runs a compiled model in a shared object: reads inputs from .npy files,
+ * writes outputs to .npy files, measures. Plain C over the runtime alone, so
+ * that it can be built for every CPU artifacts are made for and run under an
+ * emulator; dlc-run starts it for foreign artifacts. */
 #include "Npy.h"
 #include "dlc/runtime.h"
 
@@ -13,12 +14,16 @@ static const char usage[] =
     "usage: dlc-exec <model.so> [options]\n"
     "  -inputs=<a.npy,b.npy>   inputs in the model's order\n"
     "  -outputs=<folder>       writes <folder>/output_<i>.npy\n"
-    "  -info                   prints the model's description as JSON and stops\n"
-    "  -bench=<n>              runs n more times, prints 'min_ns median_ns' on stdout\n"
-    "  -threads=<n>            threads to use (default: DLC_NUM_THREADS, OMP_NUM_THREADS, all)\n"
+    "  -info                   prints the model's description as JSON and "
+    "stops\n"
+    "  -bench=<n>              runs n more times, prints 'min_ns median_ns' on "
+    "stdout\n"
+    "  -threads=<n>            threads to use (default: DLC_NUM_THREADS, "
+    "OMP_NUM_THREADS, all)\n"
     "  -weights=<file>         external weights (default: beside the model)\n"
     "  -verify-weights         checks the weights' checksum\n"
-    "exit: 0 ok, 1 the model refused or failed, 2 bad usage, 3 a file cannot be read or written\n";
+    "exit: 0 ok, 1 the model refused or failed, 2 bad usage, 3 a file cannot "
+    "be read or written\n";
 
 typedef struct settings {
   const char *model;
@@ -62,7 +67,7 @@ static int parse(int argc, char **argv, settings *s) {
   return s->model != NULL && s->bench >= 0 && s->threads >= 0;
 }
 
-/*===-- Description ---------------------------------------------------------------------===*/
+/*===-- Description -------------------------------------------------------===*/
 
 static void print_string(const char *text) {
   putchar('"');
@@ -85,16 +90,23 @@ static void print_field(const char *key, const char *text) {
 
 static const char *type_stem(int64_t code) {
   switch (code) {
-  case kDLInt: return "i";
-  case kDLUInt: return "u";
-  case kDLFloat: return "f";
-  case kDLBfloat: return "bf";
-  case kDLBool: return "bool";
-  default: return "type";
+  case kDLInt:
+    return "i";
+  case kDLUInt:
+    return "u";
+  case kDLFloat:
+    return "f";
+  case kDLBfloat:
+    return "bf";
+  case kDLBool:
+    return "bool";
+  default:
+    return "type";
   }
 }
 
-static void print_tensors(const char *key, const dlc_tensor_info *tensors, int64_t n) {
+static void print_tensors(const char *key, const dlc_tensor_info *tensors,
+                          int64_t n) {
   printf("  \"%s\": [", key);
   for (int64_t i = 0; i < n; ++i) {
     printf("%s\n    {\"name\": ", i ? "," : "");
@@ -141,11 +153,11 @@ static void print_info(const dlc_info *info) {
       printf("%lld", (long long)symbol->max);
     printf(", \"typical\": %lld}", (long long)symbol->typical);
   }
-  printf("],\n  \"kernels\": %lld,\n  \"weights_bytes\": %lld\n}\n", (long long)info->num_kernels,
-         (long long)info->weights_bytes);
+  printf("],\n  \"kernels\": %lld,\n  \"weights_bytes\": %lld\n}\n",
+         (long long)info->num_kernels, (long long)info->weights_bytes);
 }
 
-/*===-- Running --------------------------------------------------------------------------===*/
+/*===-- Running -----------------------------------------------------------===*/
 
 static int64_t now_ns(void) {
   struct timespec time;
@@ -182,7 +194,9 @@ static int read_inputs(session *s, const char *list) {
   while (code == 0 && *rest) {
     char *path = strsep(&rest, ",");
     if (count == s->info->num_inputs) {
-      snprintf(s->error, sizeof s->error, "the model has %lld inputs, more were given", (long long)s->info->num_inputs);
+      snprintf(s->error, sizeof s->error,
+               "the model has %lld inputs, more were given",
+               (long long)s->info->num_inputs);
       code = complain(s->error, 2);
     } else if (!npy_read(path, &s->inputs[count], s->error, sizeof s->error)) {
       code = complain(s->error, 3);
@@ -195,8 +209,9 @@ static int read_inputs(session *s, const char *list) {
   }
   free(text);
   if (code == 0 && count != s->info->num_inputs) {
-    snprintf(s->error, sizeof s->error, "the model has %lld inputs, %lld were given", (long long)s->info->num_inputs,
-             (long long)count);
+    snprintf(s->error, sizeof s->error,
+             "the model has %lld inputs, %lld were given",
+             (long long)s->info->num_inputs, (long long)count);
     code = complain(s->error, 2);
   }
   return code;
@@ -217,12 +232,14 @@ static int make_outputs(session *s) {
   int ok = 1;
   for (int64_t i = 0; i < s->info->num_outputs && ok; ++i) {
     const dlc_tensor_info *output = &s->info->outputs[i];
-    DLDataType type = {(uint8_t)output->type_code, (uint8_t)output->type_bits, 1};
+    DLDataType type = {(uint8_t)output->type_code, (uint8_t)output->type_bits,
+                       1};
     int late = 0;
     for (int64_t k = 0; k < output->rank; ++k)
       late |= d[k] < 0;
     int64_t none[NPY_MAX_RANK] = {0};
-    ok = npy_allocate(&s->outputs[i], type, (int32_t)output->rank, late ? none : d);
+    ok = npy_allocate(&s->outputs[i], type, (int32_t)output->rank,
+                      late ? none : d);
     if (late)
       s->outputs[i].tensor.data = NULL;
     s->output_tensors[i] = &s->outputs[i].tensor;
@@ -236,7 +253,8 @@ static int bench(session *s, const dlc_run_options *options, int n) {
   int64_t *times = calloc((size_t)n, sizeof *times);
   for (int i = 0; i < n; ++i) {
     int64_t start = now_ns();
-    if (dlc_run(s->model, s->input_tensors, s->output_tensors, options) != DLC_OK) {
+    if (dlc_run(s->model, s->input_tensors, s->output_tensors, options) !=
+        DLC_OK) {
       free(times);
       return complain(s->error, 1);
     }
@@ -254,18 +272,22 @@ static int run(session *s, const settings *settings) {
     code = make_outputs(s);
   if (code)
     return code;
-  dlc_run_options options = {.struct_size = sizeof options, .error = s->error, .error_len = sizeof s->error};
+  dlc_run_options options = {.struct_size = sizeof options,
+                             .error = s->error,
+                             .error_len = sizeof s->error};
   options.workspace_size = dlc_workspace(s->model, s->input_tensors);
   if (options.workspace_size == SIZE_MAX)
     return complain(s->error, 1);
   if (posix_memalign(&s->workspace, 64, options.workspace_size + 64) != 0)
     return complain("not enough memory for the workspace", 1);
   options.workspace = s->workspace;
-  if (dlc_run(s->model, s->input_tensors, s->output_tensors, &options) != DLC_OK)
+  if (dlc_run(s->model, s->input_tensors, s->output_tensors, &options) !=
+      DLC_OK)
     return complain(s->error, 1);
   for (int64_t i = 0; i < s->info->num_outputs && settings->outputs; ++i) {
     char path[4096];
-    snprintf(path, sizeof path, "%s/output_%lld.npy", settings->outputs, (long long)i);
+    snprintf(path, sizeof path, "%s/output_%lld.npy", settings->outputs,
+             (long long)i);
     if (!npy_write(path, &s->outputs[i], s->error, sizeof s->error))
       return complain(s->error, 3);
   }
@@ -280,12 +302,13 @@ int main(int argc, char **argv) {
   }
   session s;
   memset(&s, 0, sizeof s);
-  dlc_create_options options = {.struct_size = sizeof options,
-                                .weights_path = settings.weights,
-                                .num_threads = settings.threads,
-                                .flags = settings.verify ? DLC_CREATE_VERIFY_WEIGHTS : 0,
-                                .error = s.error,
-                                .error_len = sizeof s.error};
+  dlc_create_options options = {
+      .struct_size = sizeof options,
+      .weights_path = settings.weights,
+      .num_threads = settings.threads,
+      .flags = settings.verify ? DLC_CREATE_VERIFY_WEIGHTS : 0,
+      .error = s.error,
+      .error_len = sizeof s.error};
   if (dlc_load(settings.model, &options, &s.model) != DLC_OK)
     return complain(s.error, 1);
   s.info = dlc_get_info(s.model);
@@ -295,8 +318,10 @@ int main(int argc, char **argv) {
   } else {
     s.inputs = calloc((size_t)s.info->num_inputs + 1, sizeof *s.inputs);
     s.outputs = calloc((size_t)s.info->num_outputs + 1, sizeof *s.outputs);
-    s.input_tensors = calloc((size_t)s.info->num_inputs + 1, sizeof *s.input_tensors);
-    s.output_tensors = calloc((size_t)s.info->num_outputs + 1, sizeof *s.output_tensors);
+    s.input_tensors =
+        calloc((size_t)s.info->num_inputs + 1, sizeof *s.input_tensors);
+    s.output_tensors =
+        calloc((size_t)s.info->num_outputs + 1, sizeof *s.output_tensors);
     code = run(&s, &settings);
     for (int64_t i = 0; i < s.info->num_inputs; ++i)
       npy_free(&s.inputs[i]);

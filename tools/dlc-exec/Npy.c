@@ -1,5 +1,6 @@
-/* The .npy format, versions 1 to 3: magic, a Python dict with descr, fortran_order and shape,
- * then the elements. Only what numpy itself writes is read. */
+/* The .npy format, versions 1 to 3: magic, a Python dict with descr,
+ * fortran_order and shape, then the elements. Only what numpy itself writes is
+ * read. */
 #include "Npy.h"
 
 #include <stdio.h>
@@ -11,7 +12,8 @@ static int fail(char *error, size_t size, const char *path, const char *what) {
   return 0;
 }
 
-int npy_allocate(npy_array *array, DLDataType type, int32_t rank, const int64_t *shape) {
+int npy_allocate(npy_array *array, DLDataType type, int32_t rank,
+                 const int64_t *shape) {
   memset(array, 0, sizeof *array);
   if (rank > NPY_MAX_RANK)
     return 0;
@@ -36,7 +38,8 @@ int npy_allocate(npy_array *array, DLDataType type, int32_t rank, const int64_t 
 
 void npy_free(npy_array *array) {
   if (array->tensor.data != array->memory)
-    free(array->tensor.data); /* memory that the runtime made for a data-dependent output */
+    free(array->tensor.data); /* memory that the runtime made for a
+                                 data-dependent output */
   free(array->memory);
   memset(array, 0, sizeof *array);
 }
@@ -48,7 +51,11 @@ static int parse_type(const char *descr, DLDataType *type) {
   static const struct {
     char kind;
     uint8_t code;
-  } kinds[] = {{'f', kDLFloat}, {'i', kDLInt}, {'u', kDLUInt}, {'b', kDLBool}, {'V', kDLBfloat}};
+  } kinds[] = {{'f', kDLFloat},
+               {'i', kDLInt},
+               {'u', kDLUInt},
+               {'b', kDLBool},
+               {'V', kDLBfloat}};
   for (size_t i = 0; i < sizeof kinds / sizeof *kinds; ++i) {
     if (kinds[i].kind != descr[1])
       continue;
@@ -71,7 +78,8 @@ static const char *value_of(const char *header, const char *key) {
   return p;
 }
 
-int npy_read(const char *path, npy_array *array, char *error, size_t error_size) {
+int npy_read(const char *path, npy_array *array, char *error,
+             size_t error_size) {
   memset(array, 0, sizeof *array);
   FILE *file = fopen(path, "rb");
   if (!file)
@@ -88,7 +96,8 @@ int npy_read(const char *path, npy_array *array, char *error, size_t error_size)
       goto done;
     length |= (size_t)head[10] << 16 | (size_t)head[11] << 24;
   }
-  if (length > 65536 || !(header = calloc(length + 1, 1)) || fread(header, 1, length, file) != length)
+  if (length > 65536 || !(header = calloc(length + 1, 1)) ||
+      fread(header, 1, length, file) != length)
     goto done;
   const char *descr = value_of(header, "'descr'");
   const char *order = value_of(header, "'fortran_order'");
@@ -132,22 +141,35 @@ done:
 static const char *type_text(DLDataType type, char *text, size_t size) {
   char kind = 'V';
   switch (type.code) {
-  case kDLFloat: kind = 'f'; break;
-  case kDLInt: kind = 'i'; break;
-  case kDLUInt: kind = 'u'; break;
-  case kDLBool: kind = 'b'; break;
-  default: break;
+  case kDLFloat:
+    kind = 'f';
+    break;
+  case kDLInt:
+    kind = 'i';
+    break;
+  case kDLUInt:
+    kind = 'u';
+    break;
+  case kDLBool:
+    kind = 'b';
+    break;
+  default:
+    break;
   }
-  snprintf(text, size, "%c%c%d", type.bits == 8 ? '|' : '<', kind, type.bits / 8);
+  snprintf(text, size, "%c%c%d", type.bits == 8 ? '|' : '<', kind,
+           type.bits / 8);
   return text;
 }
 
-int npy_write(const char *path, const npy_array *array, char *error, size_t error_size) {
+int npy_write(const char *path, const npy_array *array, char *error,
+              size_t error_size) {
   char text[8], header[1024];
-  int used = snprintf(header, sizeof header, "{'descr': '%s', 'fortran_order': False, 'shape': (",
+  int used = snprintf(header, sizeof header,
+                      "{'descr': '%s', 'fortran_order': False, 'shape': (",
                       type_text(array->tensor.dtype, text, sizeof text));
   for (int32_t d = 0; d < array->tensor.ndim; ++d)
-    used += snprintf(header + used, sizeof header - (size_t)used, "%lld,%s", (long long)array->tensor.shape[d],
+    used += snprintf(header + used, sizeof header - (size_t)used, "%lld,%s",
+                     (long long)array->tensor.shape[d],
                      d + 1 < array->tensor.ndim ? " " : "");
   used += snprintf(header + used, sizeof header - (size_t)used, "), }");
   /* The data starts at a multiple of 64. */
@@ -155,15 +177,26 @@ int npy_write(const char *path, const npy_array *array, char *error, size_t erro
   while (used < total - 11)
     header[used++] = ' ';
   header[used++] = '\n';
-  unsigned char head[10] = {0x93, 'N', 'U', 'M', 'P', 'Y', 1, 0, (unsigned char)(used & 0xff), (unsigned char)(used >> 8)};
+  unsigned char head[10] = {0x93,
+                            'N',
+                            'U',
+                            'M',
+                            'P',
+                            'Y',
+                            1,
+                            0,
+                            (unsigned char)(used & 0xff),
+                            (unsigned char)(used >> 8)};
   FILE *file = fopen(path, "wb");
   if (!file)
     return fail(error, error_size, path, "cannot create");
   size_t bytes = (size_t)array->tensor.dtype.bits / 8;
   for (int32_t d = 0; d < array->tensor.ndim; ++d)
     bytes *= (size_t)array->tensor.shape[d];
-  const char *data = (const char *)array->tensor.data + array->tensor.byte_offset;
-  int ok = fwrite(head, 1, sizeof head, file) == sizeof head && fwrite(header, 1, (size_t)used, file) == (size_t)used &&
+  const char *data =
+      (const char *)array->tensor.data + array->tensor.byte_offset;
+  int ok = fwrite(head, 1, sizeof head, file) == sizeof head &&
+           fwrite(header, 1, (size_t)used, file) == (size_t)used &&
            fwrite(data, 1, bytes, file) == bytes;
   ok = fclose(file) == 0 && ok;
   return ok ? 1 : fail(error, error_size, path, "cannot write");

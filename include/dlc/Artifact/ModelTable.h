@@ -1,7 +1,7 @@
 // The C++ face of the tables in dlc/runtime.h. ModelInfo is what dlc_info says,
-// and the functions here put it, the dlc_model table and the public entry points
-// of a model into an LLVM module, so that no other part of the compiler knows
-// the layout of those structs.
+// and the functions here put it, the dlc_model table and the public entry
+// points of a model into an LLVM module, so that no other part of the compiler
+// knows the layout of those structs.
 #ifndef DLC_ARTIFACT_MODELTABLE_H
 #define DLC_ARTIFACT_MODELTABLE_H
 
@@ -30,7 +30,9 @@ struct DimInfo {
   int64_t value = 0;
   std::string text;
 
-  static DimInfo constant(int64_t extent) { return {DLC_DIM_CONST, extent, {}}; }
+  static DimInfo constant(int64_t extent) {
+    return {DLC_DIM_CONST, extent, {}};
+  }
   static DimInfo symbol(int64_t index, std::string name) {
     return {DLC_DIM_SYMBOL, index, std::move(name)};
   }

@@ -41,9 +41,12 @@ struct Opened {
       ADD_FAILURE() << dlerror();
       return;
     }
-    create = reinterpret_cast<decltype(create)>(dlsym(library, (name + "_create").c_str()));
-    run = reinterpret_cast<decltype(run)>(dlsym(library, (name + "_run").c_str()));
-    destroy = reinterpret_cast<decltype(destroy)>(dlsym(library, (name + "_destroy").c_str()));
+    create = reinterpret_cast<decltype(create)>(
+        dlsym(library, (name + "_create").c_str()));
+    run = reinterpret_cast<decltype(run)>(
+        dlsym(library, (name + "_run").c_str()));
+    destroy = reinterpret_cast<decltype(destroy)>(
+        dlsym(library, (name + "_destroy").c_str()));
     pool = dlsym(library, "dlc_pool_abi1");
   }
   int64_t wrongAfterRun(int threads) {
@@ -54,7 +57,8 @@ struct Opened {
     if (create(&options, &instance) != DLC_OK)
       return -1;
     AddArguments a(32);
-    int64_t wrong = run(instance, a.inputs, a.outputs, nullptr) == DLC_OK ? a.wrong() : -2;
+    int64_t wrong =
+        run(instance, a.inputs, a.outputs, nullptr) == DLC_OK ? a.wrong() : -2;
     destroy(instance);
     return wrong;
   }
@@ -77,13 +81,16 @@ TEST_F(Link, ExportsAndNeeds) {
       GTEST_SKIP() << "no C headers for " << arch.str();
     std::string path = linkAdd("add", arch);
     std::vector<std::string> expected = {
-        "add_create", "add_destroy",       "add_get_info", "add_output_shapes",
-        "add_run",    "add_workspace",     "dlc_module",   "dlc_pool_abi1"};
+        "add_create", "add_destroy",   "add_get_info", "add_output_shapes",
+        "add_run",    "add_workspace", "dlc_module",   "dlc_pool_abi1"};
     EXPECT_EQ(dynamicSymbols(path, true), expected);
     for (const std::string &name : dynamicSymbols(path, false))
       EXPECT_EQ(name.find("llvm"), std::string::npos) << name;
-    EXPECT_EQ(shell("readelf -d " + path + " | grep NEEDED | grep -v "
-                    "'libc.so.6\\|libpthread.so.0\\|libm.so.6'").second, "");
+    EXPECT_EQ(shell("readelf -d " + path +
+                    " | grep NEEDED | grep -v "
+                    "'libc.so.6\\|libpthread.so.0\\|libm.so.6'")
+                  .second,
+              "");
     EXPECT_TRUE(sys::fs::can_execute(path));
   }
 }
@@ -95,7 +102,8 @@ TEST_F(Link, RunsThroughTheLoader) {
   options.error = error;
   options.error_len = sizeof error;
   dlc_instance *model = nullptr;
-  ASSERT_EQ(dlc_load(linkAdd("add").c_str(), &options, &model), DLC_OK) << error;
+  ASSERT_EQ(dlc_load(linkAdd("add").c_str(), &options, &model), DLC_OK)
+      << error;
   EXPECT_STREQ(dlc_get_info(model)->name, "add");
   AddArguments a(9);
   EXPECT_EQ(dlc_run(model, a.inputs, a.outputs, nullptr), DLC_OK) << error;
@@ -141,8 +149,10 @@ TEST_F(Link, FailuresLeaveNothing) {
   inputs.name = "other";
   {
     OutputSet outputs;
-    std::string message = text(writeSharedLibrary(outputs, inputs, in("other.so")));
-    EXPECT_NE(message.find("other.so: linking failed"), std::string::npos) << message;
+    std::string message =
+        text(writeSharedLibrary(outputs, inputs, in("other.so")));
+    EXPECT_NE(message.find("other.so: linking failed"), std::string::npos)
+        << message;
     EXPECT_NE(message.find("other_create"), std::string::npos) << message;
   }
   EXPECT_TRUE(files().empty());
@@ -152,7 +162,9 @@ TEST_F(Link, ArchiveLinksByCc) {
   // Two models in one program, each from its own archive.
   for (StringRef name : {"add", "add2"}) {
     OutputSet outputs;
-    ASSERT_EQ(text(writeStaticArchive(outputs, addInputs(name), in((name + ".a").str()))), "");
+    ASSERT_EQ(text(writeStaticArchive(outputs, addInputs(name),
+                                      in((name + ".a").str()))),
+              "");
     ASSERT_EQ(text(outputs.commit()), "");
   }
   std::ofstream(in("main.c")) << R"c(
@@ -168,9 +180,10 @@ int main(void) {
   add_destroy(a); add_destroy(b);
   printf("%s %s\n", add_get_info()->name, add2_get_info()->name);
 })c";
-  auto [status, output] = shell("cc -Wall -Werror -I" DLC_TEST_SOURCE "/include " +
-                                in("main.c") + " " + in("add.a") + " " + in("add2.a") +
-                                " -lm -lpthread -o " + in("a.out") + " && " + in("a.out"));
+  auto [status, output] =
+      shell("cc -Wall -Werror -I" DLC_TEST_SOURCE "/include " + in("main.c") +
+            " " + in("add.a") + " " + in("add2.a") + " -lm -lpthread -o " +
+            in("a.out") + " && " + in("a.out"));
   EXPECT_EQ(status, 0);
   EXPECT_EQ(output, "add add2\n");
 }
@@ -180,29 +193,35 @@ TEST_F(Link, ArchiveRefusesForeignNames) {
   inputs.name = "add2";
   OutputSet outputs;
   std::string message = text(writeStaticArchive(outputs, inputs, in("x.a")));
-  EXPECT_NE(message.find("without the prefix 'add2_'"), std::string::npos) << message;
+  EXPECT_NE(message.find("without the prefix 'add2_'"), std::string::npos)
+      << message;
 }
 
 TEST_F(Link, RunsUnderQemu) {
-  if (!*DLC_TEST_QEMU || !sys::fs::exists(DLC_TEST_BUILD "/lib/dlc/aarch64/dlc-exec"))
+  if (!*DLC_TEST_QEMU ||
+      !sys::fs::exists(DLC_TEST_BUILD "/lib/dlc/aarch64/dlc-exec"))
     GTEST_SKIP() << "no qemu-aarch64 or no C library for it";
   std::string path = linkAdd("add", "aarch64");
   AddArguments a(3);
-  auto write = [&](const char *name, const std::vector<float> &values, const std::string &shape) {
-    std::string header = "{'descr': '<f4', 'fortran_order': False, 'shape': " + shape + ", }";
+  auto write = [&](const char *name, const std::vector<float> &values,
+                   const std::string &shape) {
+    std::string header =
+        "{'descr': '<f4', 'fortran_order': False, 'shape': " + shape + ", }";
     header.resize(117, ' ');
     header += '\n';
     std::ofstream file(in(name), std::ios::binary);
     file.write("\x93NUMPY\x01\x00\x76\x00", 10) << header;
-    file.write(reinterpret_cast<const char *>(values.data()), 4 * values.size());
+    file.write(reinterpret_cast<const char *>(values.data()),
+               4 * values.size());
   };
   write("x.npy", a.x, "(3, 4)");
   write("y.npy", a.y, "(3, 4)");
   write("pad.npy", a.pad, "(6,)");
-  auto [status, output] =
-      shell(DLC_TEST_QEMU " -L /usr/aarch64-linux-gnu " DLC_TEST_BUILD "/lib/dlc/aarch64/dlc-exec " +
-            path + " -threads=2 -inputs=" + in("x.npy") + "," + in("y.npy") + "," + in("pad.npy") +
-            " -outputs=" + folder.str().str() + " -bench=3");
+  auto [status, output] = shell(
+      DLC_TEST_QEMU " -L /usr/aarch64-linux-gnu " DLC_TEST_BUILD
+                    "/lib/dlc/aarch64/dlc-exec " +
+      path + " -threads=2 -inputs=" + in("x.npy") + "," + in("y.npy") + "," +
+      in("pad.npy") + " -outputs=" + folder.str().str() + " -bench=3");
   ASSERT_EQ(status, 0) << output;
   auto result = MemoryBuffer::getFile(in("output_0.npy"));
   ASSERT_TRUE(result);
@@ -212,7 +231,9 @@ TEST_F(Link, RunsUnderQemu) {
 }
 
 TEST(FindRuntime, UnknownArchitecture) {
-  Expected<std::string> archive = findRuntimeArchive(Triple("sparcv9-unknown-linux-gnu"));
+  Expected<std::string> archive =
+      findRuntimeArchive(Triple("sparcv9-unknown-linux-gnu"));
   ASSERT_FALSE(archive);
-  EXPECT_NE(text(archive.takeError()).find("without its runtime for 'sparcv9'"), std::string::npos);
+  EXPECT_NE(text(archive.takeError()).find("without its runtime for 'sparcv9'"),
+            std::string::npos);
 }

@@ -109,7 +109,8 @@ protected:
     std::string error;
     const llvm::Target *target = TargetRegistry::lookupTarget(triple, error);
     ASSERT_TRUE(target) << error;
-    machine.reset(target->createTargetMachine(triple, "generic", "", TargetOptions(), Reloc::PIC_));
+    machine.reset(target->createTargetMachine(triple, "generic", "",
+                                              TargetOptions(), Reloc::PIC_));
 
     info.name = "model";
     info.dlcVersion = "0.1.0";
@@ -118,17 +119,20 @@ protected:
     info.features = requiredFeatures(*machine->getMCSubtargetInfo());
     info.numKernels = 1;
     info.symbols = {{"batch", 1, 16, 2}};
-    std::vector<DimInfo> dims = {DimInfo::symbol(0, "batch"), DimInfo::constant(4)};
+    std::vector<DimInfo> dims = {DimInfo::symbol(0, "batch"),
+                                 DimInfo::constant(4)};
     info.inputs = {{"x*/", kDLFloat, 32, dims}};
     info.outputs = {{"y", kDLFloat, 32, dims}};
   }
 
   /// The object of the model; entry points first when asked, to show that the
   /// order does not matter.
-  SmallVector<char, 0> compile(bool entryPointsFirst, const std::string &source = addWeights) {
+  SmallVector<char, 0> compile(bool entryPointsFirst,
+                               const std::string &source = addWeights) {
     LLVMContext context;
     SMDiagnostic diagnostic;
-    std::unique_ptr<Module> module = parseAssemblyString(source, diagnostic, context);
+    std::unique_ptr<Module> module =
+        parseAssemblyString(source, diagnostic, context);
     EXPECT_TRUE(module) << diagnostic.getMessage().str();
     module->setTargetTriple(machine->getTargetTriple());
     module->setDataLayout(machine->createDataLayout());
@@ -144,7 +148,8 @@ protected:
     SmallVector<char, 0> bytes;
     raw_svector_ostream stream(bytes);
     legacy::PassManager passes;
-    machine->addPassesToEmitFile(passes, stream, nullptr, CodeGenFileType::ObjectFile);
+    machine->addPassesToEmitFile(passes, stream, nullptr,
+                                 CodeGenFileType::ObjectFile);
     passes.run(*module);
     return bytes;
   }
@@ -153,7 +158,8 @@ protected:
     LinkInputs inputs;
     inputs.triple = machine->getTargetTriple();
     inputs.name = "model";
-    inputs.objects = {MemoryBufferRef(StringRef(object.data(), object.size()), "model")};
+    inputs.objects = {
+        MemoryBufferRef(StringRef(object.data(), object.size()), "model")};
     inputs.runtimeArchive = cantFail(findRuntimeArchive(inputs.triple));
     return inputs;
   }
@@ -168,12 +174,15 @@ protected:
 TEST_F(Table, ExternalWeightsThroughTheLoader) {
   for (bool first : {false, true}) {
     OutputSet outputs;
-    auto writer = cantFail(WeightsWriter::createFile(outputs, in("model.weights")));
+    auto writer =
+        cantFail(WeightsWriter::createFile(outputs, in("model.weights")));
     writer->append(weightBytes);
     auto summary = cantFail(writer->finish());
     info.weights = {summary.size, summary.checksum, "model.weights", ""};
     SmallVector<char, 0> object = compile(first);
-    ASSERT_EQ(text(writeSharedLibrary(outputs, linkInputs(object), in("model.so"))), "");
+    ASSERT_EQ(
+        text(writeSharedLibrary(outputs, linkInputs(object), in("model.so"))),
+        "");
     ASSERT_EQ(text(outputs.commit()), "");
 
     char error[256] = "";
@@ -183,7 +192,8 @@ TEST_F(Table, ExternalWeightsThroughTheLoader) {
     options.error = error;
     options.error_len = sizeof error;
     dlc_instance *model = nullptr;
-    ASSERT_EQ(dlc_load(in("model.so").c_str(), &options, &model), DLC_OK) << error;
+    ASSERT_EQ(dlc_load(in("model.so").c_str(), &options, &model), DLC_OK)
+        << error;
     const dlc_info *read = dlc_get_info(model);
     EXPECT_STREQ(read->inputs[0].name, "x*/");
     EXPECT_STREQ(read->inputs[0].dims[0].text, "batch");
@@ -193,7 +203,8 @@ TEST_F(Table, ExternalWeightsThroughTheLoader) {
     EXPECT_STREQ(read->cpu, "generic");
     std::vector<float> x(12, 0.5f), y(12);
     int64_t shape[2] = {3, 4};
-    DLTensor in = {x.data(), {kDLCPU, 0}, 2, {kDLFloat, 32, 1}, shape, nullptr, 0};
+    DLTensor in = {x.data(), {kDLCPU, 0}, 2, {kDLFloat, 32, 1},
+                   shape,    nullptr,     0};
     DLTensor out = in;
     out.data = y.data();
     const DLTensor *ins[] = {&in};
@@ -210,7 +221,8 @@ TEST_F(Table, ExternalWeightsThroughTheLoader) {
 }
 
 TEST_F(Table, ExampleProgramWithEmbeddedWeights) {
-  auto writer = cantFail(WeightsWriter::createObject(machine->getTargetTriple(), in("w.o"), "model_weights"));
+  auto writer = cantFail(WeightsWriter::createObject(
+      machine->getTargetTriple(), in("w.o"), "model_weights"));
   writer->append(weightBytes);
   auto summary = cantFail(writer->finish());
   info.weights = {summary.size, summary.checksum, "", "model_weights"};
@@ -222,31 +234,38 @@ TEST_F(Table, ExampleProgramWithEmbeddedWeights) {
   ASSERT_EQ(text(outputs.write(in("model.h"), makeHeader(info))), "");
   ASSERT_EQ(text(outputs.commit()), "");
   auto [status, output] = shell(
-      "cc -std=c99 -Wall -Wextra -Werror -I" DLC_TEST_SOURCE "/include -I" + folder.str().str() +
-      " " DLC_TEST_SOURCE "/examples/c/main.c " + in("model.a") + " -lm -lpthread -o " + in("a.out") +
-      " && " + in("a.out"));
+      "cc -std=c99 -Wall -Wextra -Werror -I" DLC_TEST_SOURCE "/include -I" +
+      folder.str().str() + " " DLC_TEST_SOURCE "/examples/c/main.c " +
+      in("model.a") + " -lm -lpthread -o " + in("a.out") + " && " +
+      in("a.out"));
   EXPECT_EQ(status, 0);
   EXPECT_EQ(output, "y: 2 3 4 5 2 3 4 5 (8 elements)\n");
-  EXPECT_EQ(shell("nm " + in("a.out") + " | grep -i -c 'llvm\\|mlir'").second, "0\n");
+  EXPECT_EQ(shell("nm " + in("a.out") + " | grep -i -c 'llvm\\|mlir'").second,
+            "0\n");
 }
 
 // Whatever is not the system's must be in the artifact.
 TEST_F(Table, ForeignFunctionFails) {
   std::string source = addWeights;
   source.insert(source.find("  call void %pf"), "  call void @mystery()\n");
-  SmallVector<char, 0> object = compile(false, source + "declare void @mystery()\n");
+  SmallVector<char, 0> object =
+      compile(false, source + "declare void @mystery()\n");
   OutputSet outputs;
-  std::string message = text(writeSharedLibrary(outputs, linkInputs(object), in("model.so")));
-  EXPECT_NE(message.find("undefined symbol: mystery"), std::string::npos) << message;
+  std::string message =
+      text(writeSharedLibrary(outputs, linkInputs(object), in("model.so")));
+  EXPECT_NE(message.find("undefined symbol: mystery"), std::string::npos)
+      << message;
 }
 
 TEST_F(Table, Header) {
   info.weights = {16, 1, "model.weights", ""};
   std::string header = makeHeader(info);
   for (const char *part :
-       {"input  0  x*?: f32 [batch, 4]", "output 0  y: f32 [batch, 4]", "dim 'batch': 1..16, typically 2",
-        "#define MODEL_NUM_INPUTS 1", "typedef dlc_instance model_t;",
-        "dlc_status model_create(const dlc_create_options *options, model_t **out);",
+       {"input  0  x*?: f32 [batch, 4]", "output 0  y: f32 [batch, 4]",
+        "dim 'batch': 1..16, typically 2", "#define MODEL_NUM_INPUTS 1",
+        "typedef dlc_instance model_t;",
+        "dlc_status model_create(const dlc_create_options *options, model_t "
+        "**out);",
         "Weights: model.weights (16 bytes)"})
     EXPECT_NE(header.find(part), std::string::npos) << part << "\n" << header;
 }
@@ -262,7 +281,8 @@ TEST(Identifier, Forms) {
 TEST(Features, AgreeWithLLVM) {
   unsigned checked = 0;
   for (const auto &feature : sys::getHostCPUFeatures()) {
-    int has = dlc_rt_has_feature(feature.getKey().data(), feature.getKey().size());
+    int has =
+        dlc_rt_has_feature(feature.getKey().data(), feature.getKey().size());
     if (has < 0)
       continue;
     ++checked;

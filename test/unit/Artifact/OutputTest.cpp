@@ -47,14 +47,17 @@ TEST_F(Output, FailedCommitRemovesAll) {
   ASSERT_EQ(text(outputs.write(in("a"), "one")), "");
   ASSERT_EQ(text(outputs.write(in("b"), "two")), "");
   std::string message = text(outputs.commit());
-  EXPECT_NE(message.find("b: cannot rename into place"), std::string::npos) << message;
+  EXPECT_NE(message.find("b: cannot rename into place"), std::string::npos)
+      << message;
   EXPECT_EQ(files(), std::vector<std::string>{"b"});
 }
 
 TEST_F(Output, MissingFolder) {
   OutputSet outputs;
   std::string message = text(outputs.write(in("none/a"), "one"));
-  EXPECT_NE(message.find("none/a: cannot create: No such file"), std::string::npos) << message;
+  EXPECT_NE(message.find("none/a: cannot create: No such file"),
+            std::string::npos)
+      << message;
 }
 
 TEST_F(Output, WeightsFile) {
@@ -75,15 +78,16 @@ TEST_F(Output, WeightsFile) {
   EXPECT_EQ(std::memcmp(header.magic, DLC_WEIGHTS_MAGIC, 8), 0);
   EXPECT_EQ(header.data_size, static_cast<uint64_t>(summary.size));
   EXPECT_EQ(header.checksum, summary.checksum);
-  EXPECT_EQ(summary.checksum, dlc_weights_checksum(0, file.data() + 4096, file.size() - 4096));
+  EXPECT_EQ(summary.checksum,
+            dlc_weights_checksum(0, file.data() + 4096, file.size() - 4096));
   EXPECT_EQ(StringRef(file).substr(4096, 6), StringRef("\7\7\7\7\7\0", 6));
 }
 
 TEST_F(Output, WeightsObject) {
   for (StringRef arch : {"x86_64", "aarch64", "riscv64"}) {
     std::string path = in((arch + ".o").str());
-    auto writer = cantFail(
-        WeightsWriter::createObject(Triple(arch + "-unknown-linux-gnu"), path, "m_weights"));
+    auto writer = cantFail(WeightsWriter::createObject(
+        Triple(arch + "-unknown-linux-gnu"), path, "m_weights"));
     writer->append({'a', 'b', 'c'});
     auto summary = cantFail(writer->finish());
     EXPECT_EQ(summary.checksum, dlc_weights_checksum(0, "abc", 3));

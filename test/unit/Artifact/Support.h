@@ -30,15 +30,13 @@ protected:
   }
   void TearDown() override { llvm::sys::fs::remove_directories(folder); }
 
-  std::string in(llvm::StringRef name) {
-    return (folder + "/" + name).str();
-  }
+  std::string in(llvm::StringRef name) { return (folder + "/" + name).str(); }
   /// Names of all files in the folder.
   std::vector<std::string> files() {
     std::vector<std::string> names;
     std::error_code code;
-    for (llvm::sys::fs::directory_iterator it(folder, code), end; it != end && !code;
-         it.increment(code))
+    for (llvm::sys::fs::directory_iterator it(folder, code), end;
+         it != end && !code; it.increment(code))
       names.push_back(llvm::sys::path::filename(it->path()).str());
     llvm::sort(names);
     return names;
@@ -54,11 +52,13 @@ protected:
       ADD_FAILURE() << text(std::move(error));
     return path;
   }
-  dlc::LinkInputs addInputs(llvm::StringRef name, llvm::StringRef arch = "x86_64") {
+  dlc::LinkInputs addInputs(llvm::StringRef name,
+                            llvm::StringRef arch = "x86_64") {
     dlc::LinkInputs inputs;
     inputs.triple = llvm::Triple(arch + "-unknown-linux-gnu");
     inputs.name = name.str();
-    std::string path = (llvm::Twine(DLC_TEST_OBJECTS "/") + arch + "/" + name + ".o").str();
+    std::string path =
+        (llvm::Twine(DLC_TEST_OBJECTS "/") + arch + "/" + name + ".o").str();
     auto buffer = llvm::MemoryBuffer::getFile(path);
     if (!buffer) {
       ADD_FAILURE() << path << ": " << buffer.getError().message();
@@ -66,7 +66,8 @@ protected:
     }
     inputs.objects.push_back((*buffer)->getMemBufferRef());
     buffers.push_back(std::move(*buffer));
-    llvm::Expected<std::string> archive = dlc::findRuntimeArchive(inputs.triple);
+    llvm::Expected<std::string> archive =
+        dlc::findRuntimeArchive(inputs.triple);
     if (archive)
       inputs.runtimeArchive = *archive;
     else

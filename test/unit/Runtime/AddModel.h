@@ -1,4 +1,5 @@
-// Arguments for the hand-written model of AddModel.c, which most tests here run.
+// Arguments for the hand-written model of AddModel.c, which most tests here
+// run.
 #ifndef DLC_TEST_UNIT_RUNTIME_ADDMODEL_H
 #define DLC_TEST_UNIT_RUNTIME_ADDMODEL_H
 

@@ -26,8 +26,9 @@ TEST(Create, Features) {
   info.features = "no-such-feature";
   AddInstance unknown(&model);
   EXPECT_EQ(unknown.status, DLC_UNSUPPORTED_CPU);
-  EXPECT_STREQ(unknown.error, "model 'add' needs CPU feature 'no-such-feature', "
-                              "which this runtime cannot check; use a newer one");
+  EXPECT_STREQ(unknown.error,
+               "model 'add' needs CPU feature 'no-such-feature', "
+               "which this runtime cannot check; use a newer one");
 #if defined(__x86_64__)
   info.features = "+sse2,fma4,xop";
   AddInstance missing(&model);
@@ -72,7 +73,8 @@ TEST(Create, DeviceModels) {
   EXPECT_EQ(instance.status, DLC_UNSUPPORTED_DEVICE);
 }
 
-//===-- Weights ------------------------------------------------------------===//
+//===-- Weights
+//------------------------------------------------------------===//
 
 namespace {
 class Weights : public testing::Test {
@@ -115,7 +117,8 @@ protected:
 
 TEST_F(Weights, MappedCopiedAndVerified) {
   write(bytes());
-  for (uint64_t flags : {0u, DLC_CREATE_VERIFY_WEIGHTS, DLC_CREATE_COPY_WEIGHTS}) {
+  for (uint64_t flags :
+       {0u, DLC_CREATE_VERIFY_WEIGHTS, DLC_CREATE_COPY_WEIGHTS}) {
     auto instance = create(flags);
     ASSERT_EQ(instance->status, DLC_OK) << instance->error;
     AddArguments a(4);
@@ -147,8 +150,9 @@ TEST_F(Weights, Missing) {
   EXPECT_EQ(given->error, path + ": cannot open weights of model 'add'");
   AddInstance found(&model);
   EXPECT_EQ(found.status, DLC_BAD_WEIGHTS);
-  EXPECT_NE(std::strstr(found.error, "/add-test.weights' nor 'add-test.weights' "
-                                     "in the working folder can be opened"),
+  EXPECT_NE(std::strstr(found.error,
+                        "/add-test.weights' nor 'add-test.weights' "
+                        "in the working folder can be opened"),
             nullptr)
       << found.error;
 }
@@ -188,7 +192,8 @@ TEST(Checksum, EveryByteAndPieceCounts) {
     state = dlc_weights_checksum(state, data.data() + at,
                                  std::min(DLC_WEIGHTS_PIECE, data.size() - at));
   EXPECT_EQ(state, whole);
-  for (size_t at : {size_t(0), size_t(31), size_t(32), size_t(1 << 20), data.size() - 1}) {
+  for (size_t at :
+       {size_t(0), size_t(31), size_t(32), size_t(1 << 20), data.size() - 1}) {
     data[at] ^= 1;
     EXPECT_NE(dlc_weights_checksum(0, data.data(), data.size()), whole) << at;
     data[at] ^= 1;

@@ -48,7 +48,8 @@ struct Record {
   dlc_frame frame = {};
 };
 
-void parallelFor(dlc_task_fn fn, const dlc_frame *frame, int64_t tasks, int64_t workers) {
+void parallelFor(dlc_task_fn fn, const dlc_frame *frame, int64_t tasks,
+                 int64_t workers) {
   dlc_rt_pool_function()(nullptr, fn, frame, tasks, workers);
 }
 } // namespace

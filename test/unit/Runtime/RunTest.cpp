@@ -38,7 +38,8 @@ TEST(Run, OutputShapesAndWorkspace) {
   EXPECT_EQ(dlc_model_workspace(model.instance, a.inputs), 5u * 64);
   a.padShape[0] = 9;
   EXPECT_EQ(dlc_model_workspace(model.instance, a.inputs), SIZE_MAX);
-  EXPECT_STREQ(model.error, "input 'pad': dim 0 is 9, expects '2 * batch' = 10");
+  EXPECT_STREQ(model.error,
+               "input 'pad': dim 0 is 9, expects '2 * batch' = 10");
 }
 
 TEST(Run, CallersWorkspace) {
@@ -53,7 +54,8 @@ TEST(Run, CallersWorkspace) {
   EXPECT_EQ(a.wrong(), 0);
   options.workspace_size = 3 * 64 - 1;
   EXPECT_EQ(model.run(a, &options), DLC_WORKSPACE_TOO_SMALL);
-  EXPECT_STREQ(model.error, "run: workspace has 191 bytes, these inputs need 192");
+  EXPECT_STREQ(model.error,
+               "run: workspace has 191 bytes, these inputs need 192");
   options.workspace = memory + 4;
   EXPECT_EQ(model.run(a, &options), DLC_INVALID_ARGUMENT);
   EXPECT_STREQ(model.error, "run: workspace is not 64-byte aligned");
@@ -87,7 +89,8 @@ TEST(Run, DataDependentOutputIntoCallersRoom) {
   EXPECT_LT(a.rowsShape[0], 8);
   a.rowsShape[0] = 1;
   EXPECT_EQ(model.run(a), DLC_SHAPE_MISMATCH);
-  EXPECT_STREQ(model.error, "output 'rows': needs 24 bytes, the tensor has room for 8");
+  EXPECT_STREQ(model.error,
+               "output 'rows': needs 24 bytes, the tensor has room for 8");
 }
 
 TEST(Run, DataErrorNamesTheNode) {
@@ -95,7 +98,8 @@ TEST(Run, DataErrorNamesTheNode) {
   AddArguments a(8);
   a.x[12] = std::numeric_limits<float>::quiet_NaN();
   EXPECT_EQ(model.run(a), DLC_DATA_ERROR);
-  EXPECT_STREQ(model.error, "model 'add': an index is out of range (node 'Add_0')");
+  EXPECT_STREQ(model.error,
+               "model 'add': an index is out of range (node 'Add_0')");
 }
 
 TEST(Run, OwnThreads) {
@@ -127,7 +131,8 @@ TEST(Run, OwnAllocatorIsBalanced) {
       auto *self = static_cast<Counter *>(ctx);
       self->live += static_cast<int64_t>(size);
       ++self->calls;
-      return std::aligned_alloc(alignment, (size + alignment - 1) / alignment * alignment);
+      return std::aligned_alloc(alignment,
+                                (size + alignment - 1) / alignment * alignment);
     }
     static void free(void *ctx, void *pointer, size_t size) {
       static_cast<Counter *>(ctx)->live -= static_cast<int64_t>(size);
@@ -187,7 +192,8 @@ TEST(Run, ConcurrentRunsOfOneInstance) {
     EXPECT_EQ(w, 0);
 }
 
-//===-- Refusals -----------------------------------------------------------===//
+//===-- Refusals
+//-----------------------------------------------------------===//
 
 namespace {
 struct Refusal {
@@ -238,7 +244,8 @@ const Refusal refusals[] = {
      "output 'z': dim 0 ('batch') is 5, expects 6"},
     {"OutputType", [](AddArguments &a) { a.out[1].dtype.bits = 32; },
      DLC_DTYPE_MISMATCH, "output 'rows': expects i64, got i32"},
-    {"OutputStrides", [](AddArguments &a) { a.out[1].strides = goodStrides + 1; },
+    {"OutputStrides",
+     [](AddArguments &a) { a.out[1].strides = goodStrides + 1; },
      DLC_INVALID_ARGUMENT,
      "output 'rows': its dims depend on the data, so strides must be NULL"},
 };
