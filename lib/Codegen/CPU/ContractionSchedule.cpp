@@ -15,9 +15,10 @@ std::string ContractionSchedule::str() const {
   };
   return llvm::formatv(
              "{0}x{1}v{2} lhs={3} rhs={4} block={5} unroll={6} prefetch={7} "
-             "rows={8} columns={9}{10}",
+             "rows={8} columns={9} fill={10}{11}",
              tileRows, tileVectors, lanes, name(lhs), name(rhs), kBlock, unroll,
-             prefetch, rowsPerTask, columnsPerTask, fma ? "" : " strict")
+             prefetch, rowsPerTask, columnsPerTask, columnsPerFill,
+             fma ? "" : " strict")
       .str();
 }
 
@@ -186,14 +187,16 @@ dlc::defaultSchedule(const ContractionSpec &spec, const CpuTarget &target,
   if (sizes.typicalRows <= 2 && s.rhs == FactorSource::Packed)
     s.prefetch = 16;
 
-  // Tasks. Right panels that a task fills should stay in its second-level cache
-  // while the rows pass; left ones are streamed and may be larger.
+  // Right panels that a task fills should stay in its second-level cache while
+  // the rows pass; left ones are streamed and may be larger.
   unsigned threads = target.threads() ? target.threads() : desc.cores;
   int64_t step = std::max<int64_t>(panel, int64_t(s.tileVectors) * s.lanes);
-  int64_t maxColumns = INT64_MAX;
-  if (s.rhs == FactorSource::Filled)
-    maxColumns = std::max<int64_t>(
+  if (s.rhs == FactorSource::Filled) {
+    int64_t steps = std::max<int64_t>(
         1, desc.l2Bytes * 6 / 10 / (sizes.typicalDepth * bytes) / step);
+    if (!sizes.columns || steps * step < *sizes.columns)
+      s.columnsPerFill = steps * step;
+  }
   int64_t maxRows = INT64_MAX;
   if (s.lhs == FactorSource::Filled)
     maxRows = std::max<int64_t>(1, (8 << 20) / (sizes.typicalDepth * bytes) /
@@ -207,8 +210,7 @@ dlc::defaultSchedule(const ContractionSpec &spec, const CpuTarget &target,
                    : std::clamp<int64_t>(int64_t(work / 2e6), 1, 4 * threads);
   wanted = std::max<int64_t>(1, wanted / sizes.typicalOuter);
   int64_t columnTasks = std::clamp<int64_t>(wanted, 1, columnSteps);
-  int64_t columnsOfTask =
-      std::min((columnSteps + columnTasks - 1) / columnTasks, maxColumns);
+  int64_t columnsOfTask = (columnSteps + columnTasks - 1) / columnTasks;
   columnTasks = (columnSteps + columnsOfTask - 1) / columnsOfTask;
   int64_t rowTasks =
       std::clamp<int64_t>(wanted / columnTasks, 1, (rowSteps + 3) / 4);
@@ -218,6 +220,8 @@ dlc::defaultSchedule(const ContractionSpec &spec, const CpuTarget &target,
       sizes.columns && columnsOfTask >= columnSteps ? 0 : columnsOfTask * step;
   s.rowsPerTask =
       sizes.rows && rowsOfTask >= rowSteps ? 0 : rowsOfTask * s.tileRows;
+  if (s.columnsPerTask && s.columnsPerTask <= s.columnsPerFill)
+    s.columnsPerFill = 0;
   return s;
 }
 
@@ -238,8 +242,8 @@ bool dlc::isLegal(const ContractionSchedule &s, const ContractionSpec &spec,
   if (s.lhs != FactorSource::Memory && s.panelRows != s.tileRows)
     return refuse("lhs panels must have the tile's rows");
   int64_t step = std::max(s.tileVectors, s.panelVectors) * s.lanes;
-  if (s.columnsPerTask % step)
-    return refuse("a task's columns are not whole tiles and panels");
+  if (s.columnsPerTask % step || s.columnsPerFill % step)
+    return refuse("a task's or a fill's columns are not whole tiles and panels");
   if (s.rowsPerTask % s.tileRows)
     return refuse("a task's rows are not whole tiles");
   auto strided = [&](const ContractionOperand &operand,

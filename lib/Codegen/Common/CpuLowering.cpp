@@ -65,6 +65,9 @@ static LogicalResult legalize(ModuleOp module) {
   vector::populateVectorTransferLoweringPatterns(patterns,
                                                  /*maxTransferRank=*/1);
   vector::populateVectorMaskLoweringPatternsForSideEffectingOps(patterns);
+  // Lane numbers fit 32 bits: half the registers of a mask's comparison.
+  vector::populateVectorMaskMaterializationPatterns(
+      patterns, /*force32BitVectorIndices=*/true);
   vector::populateVectorTransposeLoweringPatterns(
       patterns, vector::VectorTransposeLowering::Shuffle1D);
   // bfloat16 conversions as integer arithmetic: LLVM would call library

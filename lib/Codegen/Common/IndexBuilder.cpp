@@ -2,6 +2,7 @@
 #include "dlc/Codegen/Common/IndexBuilder.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/IR/Matchers.h"
 
 using namespace mlir;
@@ -168,4 +169,17 @@ SmallVector<Value> IndexBuilder::delinearize(Value linear,
     linear = div(linear, extents[i]);
   }
   return coords;
+}
+
+void IndexBuilder::forEach(Value from, Value to, int64_t by,
+                           function_ref<void(Value)> body) {
+  auto first = constantOf(from), last = constantOf(to);
+  if (first && last && *first >= *last)
+    return;
+  if (first && last && *first + by >= *last)
+    return body(from);
+  auto loop = scf::ForOp::create(b, l, from, to, constant(by));
+  OpBuilder::InsertionGuard guard(b);
+  b.setInsertionPointToStart(loop.getBody());
+  body(loop.getInductionVar());
 }

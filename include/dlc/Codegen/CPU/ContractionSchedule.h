@@ -31,6 +31,8 @@ struct ContractionSchedule {
   FactorSource rhs = FactorSource::Filled;
   int64_t rowsPerTask = 0;    ///< 0: all rows
   int64_t columnsPerTask = 0; ///< 0: all columns; else a multiple of a panel
+  /// Columns of rhs that are filled at a time; 0: all of the task.
+  int64_t columnsPerFill = 0;
   bool fma = true;            ///< false: multiply, round, add
 
   unsigned panelColumns() const { return panelVectors * lanes; }

@@ -7,6 +7,8 @@
 #include "mlir/IR/AffineExpr.h"
 #include "mlir/IR/Builders.h"
 
+#include "llvm/ADT/STLFunctionalExtras.h"
+
 #include <optional>
 
 namespace dlc {
@@ -41,6 +43,11 @@ public:
   /// first coordinate is not reduced.
   llvm::SmallVector<mlir::Value>
   delinearize(mlir::Value linear, llvm::ArrayRef<mlir::Value> extents);
+
+  /// A loop over [from, to) by `by`; `body` is emitted inside. No loop when at
+  /// most one step is known to run.
+  void forEach(mlir::Value from, mlir::Value to, int64_t by,
+               llvm::function_ref<void(mlir::Value)> body);
 
   /// The compile-time value of `value`, if it has one.
   static std::optional<int64_t> constantOf(mlir::Value value);

@@ -1,0 +1,144 @@
+// Evaluates a LoopExpr at points of its loops: on one point, or on several at
+// once, as lanes of a vector along one axis and as groups of registers along one
+// axis. The loops around are LoopNest's.
+#ifndef DLC_CODEGEN_CPU_LOOPEMITTER_H
+#define DLC_CODEGEN_CPU_LOOPEMITTER_H
+
+#include "dlc/Codegen/CPU/LoopExpr.h"
+#include "dlc/Codegen/Common/ScalarEmitter.h"
+
+namespace dlc {
+
+/// Vector lanes along an axis: lane l stands at the axis' value + l.
+struct LoopLanes {
+  int dim = -1; ///< none when negative
+  unsigned width = 0;
+  mlir::Value mask; ///< vector of i1: the lanes that exist; null: all
+};
+
+/// Register groups along an axis: group g stands at the axis' value + g * step.
+struct LoopGroups {
+  int dim = -1;
+  unsigned count = 1;
+  int64_t step = 0;
+};
+
+struct LoopEmitterOptions {
+  ScalarOptions scalar;
+  unsigned width = 1;         ///< lanes of a vector
+  bool maskedMemory = false;  ///< loads and stores of some lanes are cheap
+  unsigned rowGroups = 4;     ///< accumulators of a fold along its lanes
+  unsigned unrollLimit = 16;  ///< steps of a fold written out
+};
+
+class LoopEmitter {
+public:
+  using Values = llvm::SmallVector<Scalar, 4>;
+
+  LoopEmitter(mlir::OpBuilder &builder, mlir::Location loc,
+              const LoopExpr &expr, llvm::ArrayRef<mlir::Value> buffers,
+              llvm::ArrayRef<mlir::Value> symbols, mlir::Value status,
+              const LoopEmitterOptions &options)
+      : b(builder), loc(loc), expr(expr), buffers(buffers), options(options),
+        index(builder, loc, symbols), scalar(builder, loc, options.scalar),
+        status(status), dims(expr.extents.size()) {
+    memo.emplace_back();
+  }
+
+  /// Where the evaluation stands. A dim without value is not in a loop yet.
+  void setDim(unsigned dim, mlir::Value value) { dims[dim] = value; }
+  llvm::ArrayRef<mlir::Value> getDims() const { return dims; }
+  LoopLanes lanes;
+  LoopGroups groups;
+  /// The fold whose last axis this is runs its lanes along it.
+  int rowAxis = -1;
+  /// Whether the guards of a load hold at all points emitted now; no entry when
+  /// they must be tested.
+  llvm::DenseMap<unsigned, bool> facts;
+  IndexEmitter &indices() { return index; }
+
+  /// Values found since are forgotten at the end: they live in an inner block
+  /// or belong to other coordinates.
+  class Scope {
+  public:
+    explicit Scope(LoopEmitter &emitter) : emitter(emitter) {
+      emitter.memo.emplace_back();
+    }
+    ~Scope() { emitter.memo.pop_back(); }
+
+  private:
+    LoopEmitter &emitter;
+  };
+
+  /// The value of a node here: one element when all lanes and groups agree on
+  /// a scalar or a vector, else one a group.
+  Values evaluate(unsigned node);
+  /// Evaluates now what does not change in the loops still to be entered.
+  void hoist(unsigned node);
+  /// Evaluates the root and stores it.
+  void storeRoot();
+
+  /// scf.for over [begin, end) that carries `values`; returns the last ones.
+  llvm::SmallVector<mlir::Value> loop(
+      mlir::Value begin, mlir::Value end, int64_t step, mlir::ValueRange values,
+      llvm::function_ref<llvm::SmallVector<mlir::Value>(mlir::Value,
+                                                        mlir::ValueRange)>
+          body);
+
+private:
+  bool isBound(const LoopNode &node) const;
+  bool alongLanes(const LoopNode &node) const {
+    return lanes.dim >= 0 && node.needs.test(lanes.dim);
+  }
+  bool alongGroups(const LoopNode &node) const {
+    return groups.dim >= 0 && node.needs.test(groups.dim);
+  }
+  /// Whether a data coordinate that the node uses differs between lanes.
+  bool hasLaneData(const LoopNode &node) const;
+  /// Runs `body` with the dims of one group (and one lane, if not negative).
+  template <typename Body>
+  auto at(const LoopNode &node, unsigned group, int lane, Body body);
+
+  Values evaluateNew(const LoopNode &node, unsigned id);
+  Values evaluateLoad(const LoopNode &node, unsigned id);
+  Scalar loadOne(const LoopNode &node, unsigned group, mlir::Value mask,
+                 std::optional<Scalar> other);
+  Scalar loadLanes(const LoopNode &node, unsigned group, mlir::Value mask,
+                   std::optional<Scalar> other);
+  /// Where the guards hold: i1 or, with lanes, a vector of it.
+  mlir::Value guardValue(const LoopNode &node, unsigned group);
+  Values evaluateCoord(const LoopNode &node);
+  Values evaluateToIndex(const LoopNode &node);
+  mlir::Value laneNumbers(mlir::Type element, int64_t factor);
+  mlir::Value andMask(mlir::Value x, mlir::Value y);
+
+  // LoopFold.cpp
+  Values evaluateFold(const LoopNode &node);
+  Values foldLoops(const LoopNode &node, unsigned level, Values state);
+  Values foldStep(const LoopNode &node, Values state);
+  Values foldRow(const LoopNode &node);
+  Values foldRowLoops(const LoopNode &node, unsigned level, Values state);
+  Values foldRowInner(const LoopNode &node, Values state);
+  Scalar initial(const LoopNode &node);
+  void argStep(const LoopNode &node, Scalar &best, Scalar &position, Scalar x,
+               Scalar at, bool comparePositions);
+  void reduceLanes(const LoopNode &node, Scalar &value, Scalar *position);
+  Values carry(const LoopNode &node, mlir::Value begin, mlir::Value end,
+               int64_t step, const Values &state,
+               llvm::function_ref<Values(mlir::Value, Values)> body);
+
+  mlir::OpBuilder &b;
+  mlir::Location loc;
+  const LoopExpr &expr;
+  llvm::ArrayRef<mlir::Value> buffers;
+  LoopEmitterOptions options;
+  IndexEmitter index;
+  ScalarEmitter scalar;
+  mlir::Value status;
+  llvm::SmallVector<mlir::Value> dims;
+  std::vector<llvm::DenseMap<unsigned, Values>> memo;
+};
+
+} // namespace dlc
+
+#endif // DLC_CODEGEN_CPU_LOOPEMITTER_H

@@ -1,0 +1,325 @@
+// Run-time packing loops.
+#include "ContractionPanels.h"
+
+#include "dlc/Codegen/Common/KernelFunction.h"
+
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
+
+using namespace mlir;
+using namespace dlc;
+
+namespace {
+
+/// Loops over all points of a group of axes, row-major; the body gets the
+/// number of the point and finds its coordinates in `axes`.
+void forEachPoint(IndexBuilder &index, PanelContext &c,
+                  ArrayRef<unsigned> group, Value number,
+                  function_ref<void(Value)> body) {
+  if (group.empty())
+    return body(number);
+  unsigned axis = group.front();
+  Value extent = index.expr(c.spec.space.extents[axis], {}, c.symbols);
+  index.forEach(index.constant(0), extent, 1, [&](Value i) {
+    c.axes[axis] = i;
+    forEachPoint(index, c, group.drop_front(),
+                 index.add(index.mul(number, extent), i), body);
+    c.axes[axis] = index.constant(0);
+  });
+}
+
+/// Sets the axes of `group` to the coordinates of point `linear`.
+void setCoordinates(IndexBuilder &index, PanelContext &c,
+                    SmallVectorImpl<Value> &axes, ArrayRef<unsigned> group,
+                    Value linear) {
+  SmallVector<Value> extents;
+  for (unsigned axis : group)
+    extents.push_back(index.expr(c.spec.space.extents[axis], {}, c.symbols));
+  for (auto [axis, value] :
+       llvm::zip_equal(group, index.delinearize(linear, extents)))
+    axes[axis] = value;
+}
+
+class LhsFiller {
+public:
+  LhsFiller(PanelContext &c, Value panels, Value first, Value count)
+      : c(c), index(c.index), b(index.builder()), loc(index.loc()),
+        panels(panels), first(first), count(count),
+        rows(c.schedule.panelRows), block(c.schedule.kBlock) {}
+
+  LogicalResult fill(std::string &reason);
+
+private:
+  void copyAlongDepth();
+  void copyAlongRows();
+  LogicalResult copyElements(std::string &reason);
+  /// Start of row `row`'s part of the panels.
+  Value rowOffset(Value row) {
+    Value panel = index.div(row, index.constant(rows));
+    Value inside = index.rem(row, index.constant(rows));
+    return index.add(index.mul(index.mul(panel, c.paddedDepth), rows),
+                     index.mul(inside, block));
+  }
+  /// Offset of step k from the start of a row.
+  Value depthOffset(Value k) {
+    Value whole = index.div(k, index.constant(block));
+    return index.add(index.mul(whole, rows * block),
+                     index.rem(k, index.constant(block)));
+  }
+  Value convert(Value value) {
+    return convertElement(b, loc, value, c.spec.lhs.element,
+                          c.spec.accumulator);
+  }
+  Value source() {
+    return index.expr(c.spec.lhs.base, {}, c.symbols);
+  }
+
+  PanelContext &c;
+  IndexBuilder &index;
+  OpBuilder &b;
+  Location loc;
+  Value panels, first, count;
+  int64_t rows, block;
+};
+
+} // namespace
+
+/// The offset of a plain operand's element at the task's outer coordinates.
+static Value baseOffset(PanelContext &c, const ContractionOperand &operand) {
+  AffineExpr offset = operand.base;
+  for (unsigned axis : c.spec.outer)
+    offset = offset + getAffineDimExpr(axis, c.spec.context()) *
+                          operand.strides[axis];
+  return c.index.expr(offset, c.axes, c.symbols);
+}
+
+void LhsFiller::copyAlongDepth() {
+  Value memory = c.buffer(c.spec.lhs.operand);
+  Type storage = cast<MemRefType>(memory.getType()).getElementType();
+  Value stride = index.expr(*c.spec.strideOf(c.spec.lhs, c.spec.rows), {},
+                            c.symbols);
+  Value base = baseOffset(c, c.spec.lhs);
+  auto type = VectorType::get({block}, storage);
+  Value blocks = index.div(c.depth, index.constant(block));
+  Value whole = index.mul(blocks, block);
+  index.forEach(index.constant(0), count, 1, [&](Value row) {
+    Value from = index.add(base, index.mul(index.add(first, row), stride));
+    Value to = rowOffset(row);
+    index.forEach(index.constant(0), blocks, 1, [&](Value q) {
+      Value value = vector::LoadOp::create(
+          b, loc, type, memory, index.add(from, index.mul(q, block)));
+      vector::StoreOp::create(b, loc, convert(value), panels,
+                              index.add(to, index.mul(q, rows * block)));
+    });
+    index.forEach(whole, c.depth, 1, [&](Value k) {
+      Value value = memref::LoadOp::create(b, loc, memory, index.add(from, k));
+      memref::StoreOp::create(b, loc, convert(value), panels,
+                              index.add(to, depthOffset(k)));
+    });
+  });
+}
+
+void LhsFiller::copyAlongRows() {
+  Value memory = c.buffer(c.spec.lhs.operand);
+  Type storage = cast<MemRefType>(memory.getType()).getElementType();
+  Value stride = index.expr(*c.spec.strideOf(c.spec.lhs, c.spec.inner), {},
+                            c.symbols);
+  Value base = index.add(baseOffset(c, c.spec.lhs), first);
+  int64_t lanes = c.schedule.lanes;
+  auto type = VectorType::get({lanes}, storage);
+  auto maskType = VectorType::get({lanes}, b.getI1Type());
+  Value zeros = arith::ConstantOp::create(b, loc, b.getZeroAttr(type));
+  // A panel's row of one k is `rows` elements: whole vectors and a masked rest.
+  auto copy = [&](Value row, Value k, Value valid) {
+    Value from = index.add(index.add(base, row), index.mul(k, stride));
+    Value to = index.add(index.mul(row, c.paddedDepth), index.mul(k, rows));
+    for (int64_t at = 0; at < rows; at += lanes) {
+      Value mask;
+      if (valid || at + lanes > rows) {
+        Value left = index.constant(rows - at);
+        if (valid)
+          left = index.sub(valid, index.constant(at));
+        mask = vector::CreateMaskOp::create(b, loc, maskType, left);
+      }
+      Value source = index.add(from, at), target = index.add(to, at);
+      if (mask)
+        vector::MaskedStoreOp::create(
+            b, loc, panels, target, mask,
+            convert(vector::MaskedLoadOp::create(b, loc, type, memory, source,
+                                                 mask, zeros)));
+      else
+        vector::StoreOp::create(
+            b, loc,
+            convert(vector::LoadOp::create(b, loc, type, memory, source)),
+            panels, target);
+    }
+  };
+  Value whole = index.mul(index.div(count, index.constant(rows)), rows);
+  index.forEach(index.constant(0), whole, rows, [&](Value row) {
+    index.forEach(index.constant(0), c.depth, 1,
+            [&](Value k) { copy(row, k, Value()); });
+  });
+  index.forEach(whole, count, rows, [&](Value row) {
+    index.forEach(index.constant(0), c.depth, 1,
+            [&](Value k) { copy(row, k, index.sub(count, row)); });
+  });
+}
+
+LogicalResult LhsFiller::copyElements(std::string &reason) {
+  LogicalResult result = success();
+  index.forEach(index.constant(0), count, 1, [&](Value row) {
+    setCoordinates(index, c, c.axes, c.spec.rows, index.add(first, row));
+    Value to = rowOffset(row);
+    forEachPoint(index, c, c.spec.inner, index.constant(0), [&](Value k) {
+      ExprPoint point;
+      point.axes = c.axes;
+      auto value = c.expressions.emit(c.spec.lhs.value, point, reason);
+      if (failed(value)) {
+        result = failure();
+        return;
+      }
+      memref::StoreOp::create(b, loc, *value, panels,
+                              index.add(to, depthOffset(k)));
+    });
+  });
+  for (unsigned axis : c.spec.rows)
+    c.axes[axis] = index.constant(0);
+  return result;
+}
+
+LogicalResult LhsFiller::fill(std::string &reason) {
+  const ContractionOperand &lhs = c.spec.lhs;
+  bool direct = lhs.plain && convertElement(b, loc,
+                                            arith::ConstantOp::create(
+                                                b, loc,
+                                                b.getZeroAttr(getComputeType(
+                                                    lhs.element))),
+                                            lhs.element, c.spec.accumulator);
+  if (direct && !lhs.element.isInteger(1)) {
+    auto row = c.spec.strideOf(lhs, c.spec.rows);
+    auto inner = c.spec.strideOf(lhs, c.spec.inner);
+    if (row && inner && *inner == 1 && block > 1) {
+      copyAlongDepth();
+      return success();
+    }
+    if (row && inner && *row == 1 && block == 1) {
+      copyAlongRows();
+      return success();
+    }
+  }
+  return copyElements(reason);
+}
+
+LogicalResult dlc::fillLhs(PanelContext &context, Value panels, Value first,
+                           Value count, std::string &reason) {
+  return LhsFiller(context, panels, first, count).fill(reason);
+}
+
+bool dlc::hasColumnPanels(const ContractionSpec &spec) {
+  return spec.columns.size() <= 1 ||
+         (spec.rhs.plain && spec.strideOf(spec.rhs, spec.columns));
+}
+
+/// [panel][k][column]: the k of one panel before the next panel, so that a
+/// transposed operand's cache lines are used up while they are near.
+static LogicalResult fillColumnPanels(PanelContext &c, Value panels,
+                                      Value first, Value count,
+                                      std::string &reason) {
+  IndexBuilder &index = c.index;
+  OpBuilder &b = index.builder();
+  Location loc = index.loc();
+  int64_t lanes = c.schedule.lanes, width = c.schedule.panelColumns();
+  auto maskType = VectorType::get({lanes}, b.getI1Type());
+  LogicalResult result = success();
+  auto fillPanel = [&](Value column, Value valid) {
+    Value base = index.mul(column, c.depth);
+    forEachPoint(index, c, c.spec.inner, index.constant(0), [&](Value k) {
+      for (int64_t at = 0; at < width; at += lanes) {
+        ExprPoint point;
+        point.axes = c.axes;
+        point.lanes = lanes;
+        point.laneAxes = c.spec.columns;
+        setCoordinates(index, c, point.axes, c.spec.columns,
+                       index.add(index.add(first, column), at));
+        if (valid)
+          point.mask = vector::CreateMaskOp::create(
+              b, loc, maskType, index.sub(valid, index.constant(at)));
+        auto value = c.expressions.emit(c.spec.rhs.value, point, reason);
+        if (failed(value)) {
+          result = failure();
+          return;
+        }
+        vector::StoreOp::create(
+            b, loc, *value, panels,
+            index.add(index.add(base, index.mul(k, width)), at));
+      }
+    });
+  };
+  Value whole = index.mul(index.div(count, index.constant(width)), width);
+  index.forEach(index.constant(0), whole, width,
+          [&](Value column) { fillPanel(column, Value()); });
+  index.forEach(whole, count, width, [&](Value column) {
+    fillPanel(column, index.sub(count, column));
+  });
+  return result;
+}
+
+/// [k][column]: for each k, the runs of columns that lie within one row of the
+/// last column axis. Vectors run over a row's end into the next row's place;
+/// rows are written in order, so the next row repairs it.
+static LogicalResult fillColumnRows(PanelContext &c, Value panels, Value pitch,
+                                    Value first, Value count,
+                                    std::string &reason) {
+  IndexBuilder &index = c.index;
+  OpBuilder &b = index.builder();
+  Location loc = index.loc();
+  int64_t lanes = c.schedule.lanes;
+  unsigned lastAxis = c.spec.columns.back();
+  ArrayRef<unsigned> rowAxes = ArrayRef(c.spec.columns).drop_back();
+  Value width = index.expr(c.spec.space.extents[lastAxis], {}, c.symbols);
+  Value end = index.add(first, count);
+  Value firstRow = index.div(first, width);
+  Value lastRow = index.ceilDiv(end, width);
+  auto maskType = VectorType::get({lanes}, b.getI1Type());
+  LogicalResult result = success();
+
+  forEachPoint(index, c, c.spec.inner, index.constant(0), [&](Value k) {
+    Value target = index.mul(k, pitch);
+    index.forEach(firstRow, lastRow, 1, [&](Value row) {
+      Value rowStart = index.mul(row, width);
+      setCoordinates(index, c, c.axes, rowAxes, row);
+      Value from = index.max(index.sub(first, rowStart), index.constant(0));
+      Value to = index.min(index.sub(end, rowStart), width);
+      Value origin = index.add(target, index.sub(rowStart, first));
+      auto loop = scf::ForOp::create(b, loc, from, to, index.constant(lanes));
+      OpBuilder::InsertionGuard guard(b);
+      b.setInsertionPointToStart(loop.getBody());
+      Value column = loop.getInductionVar();
+      ExprPoint point;
+      point.axes = c.axes;
+      point.axes[lastAxis] = column;
+      point.lanes = lanes;
+      point.laneAxes = {lastAxis};
+      point.mask = vector::CreateMaskOp::create(b, loc, maskType,
+                                                index.sub(to, column));
+      auto value = c.expressions.emit(c.spec.rhs.value, point, reason);
+      if (failed(value)) {
+        result = failure();
+        return;
+      }
+      vector::StoreOp::create(b, loc, *value, panels,
+                              index.add(origin, column));
+    });
+  });
+  for (unsigned axis : c.spec.columns)
+    c.axes[axis] = index.constant(0);
+  return result;
+}
+
+LogicalResult dlc::fillRhs(PanelContext &context, Value panels, Value pitch,
+                           Value first, Value count, std::string &reason) {
+  if (hasColumnPanels(context.spec))
+    return fillColumnPanels(context, panels, first, count, reason);
+  return fillColumnRows(context, panels, pitch, first, count, reason);
+}

@@ -1,0 +1,45 @@
+// Filling of panels at run time: each task copies its part of a factor from
+// memory into its scratch, converting, transposing and padding on the way. With
+// this one step, transposed operands, im2col and narrow element types all look
+// alike to the micro-kernel.
+#ifndef DLC_LIB_CODEGEN_CPU_CONTRACTIONPANELS_H
+#define DLC_LIB_CODEGEN_CPU_CONTRACTIONPANELS_H
+
+#include "dlc/Codegen/CPU/ContractionExpr.h"
+#include "dlc/Codegen/CPU/ContractionSchedule.h"
+
+namespace dlc {
+
+/// What filling needs of the task it runs in.
+struct PanelContext {
+  const ContractionSpec &spec;
+  const ContractionSchedule &schedule;
+  IndexBuilder &index;
+  ExprEmitter &expressions;
+  std::function<mlir::Value(unsigned operand)> buffer;
+  mlir::ValueRange symbols;
+  /// Values of all axes: the outer ones of this task, the others zero.
+  llvm::SmallVector<mlir::Value> axes;
+  mlir::Value depth;       ///< extent of inner
+  mlir::Value paddedDepth; ///< whole blocks
+};
+
+/// Fills `panels` with rows first .. first+count of lhs:
+/// [row / panelRows][k / kBlock][panelRows][kBlock].
+mlir::LogicalResult fillLhs(PanelContext &context, mlir::Value panels,
+                            mlir::Value first, mlir::Value count,
+                            std::string &reason);
+
+/// True when columns of rhs are filled as [panel][k][column of panel]; else the
+/// task's columns form rows of one array, [k][column], of `pitch` columns. The
+/// latter suits convolution, whose pixels are contiguous within image rows only.
+bool hasColumnPanels(const ContractionSpec &spec);
+
+/// Fills `panels` with columns first .. first+count of rhs.
+mlir::LogicalResult fillRhs(PanelContext &context, mlir::Value panels,
+                            mlir::Value pitch, mlir::Value first,
+                            mlir::Value count, std::string &reason);
+
+} // namespace dlc
+
+#endif // DLC_LIB_CODEGEN_CPU_CONTRACTIONPANELS_H
