@@ -15,6 +15,9 @@ using namespace dlc;
 
 namespace {
 
+/// x86 code reaches 2 GiB around itself; weights from here on lie elsewhere.
+constexpr uint64_t kFar = uint64_t(1) << 30;
+
 class WeightsFile final : public WeightsWriter {
 public:
   WeightsFile(std::string path, int fd) : WeightsWriter(std::move(path), fd) {
@@ -66,7 +69,11 @@ private:
       s.sh_size = bytes;
       s.sh_addralign = alignment;
     };
-    fill(1, ".rodata.dlc_weights", ELF::SHT_PROGBITS, ELF::SHF_ALLOC,
+    // Beside code, gigabytes would push it out of reach of its own data.
+    bool far = triple.getArch() == Triple::x86_64 && size >= kFar;
+    fill(1, far ? ".lrodata.dlc_weights" : ".rodata.dlc_weights",
+         ELF::SHT_PROGBITS,
+         ELF::SHF_ALLOC | (far ? uint64_t(ELF::SHF_X86_64_LARGE) : 0),
          DLC_WEIGHTS_DATA_OFFSET, size, DLC_WEIGHTS_DATA_OFFSET);
     uint64_t at = alignAfterData();
     fill(2, ".symtab", ELF::SHT_SYMTAB, 0, at, sizeof symbols, 8);
