@@ -110,7 +110,7 @@ static void convertLoop(NodeContext &node) {
       if (!scans.empty() || !node.has(0))
         refuse("an iteration count that only the data tells");
       Value now = b.reshape(node.converter.materialize(condition), ArrayRef<int64_t>{});
-      active = active ? b.emit("graph.bitand", {active, now}) : now;
+      active = active ? b.emit("graph.bit_and", {active, now}) : now;
     }
     std::vector<Entry> arguments{knownInt(b, i, b.builder.getI64Type()), condition};
     arguments.insert(arguments.end(), state.begin(), state.end());

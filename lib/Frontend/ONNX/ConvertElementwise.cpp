@@ -21,16 +21,16 @@ static const SameRow unaryRows[] = {
     {"Round", "round"},       {"Sqrt", "sqrt"},         {"Exp", "exp"},     {"Log", "log"},     {"Sin", "sin"},
     {"Cos", "cos"},           {"Tan", "tan"},           {"Asin", "asin"},   {"Acos", "acos"},   {"Atan", "atan"},
     {"Sinh", "sinh"},         {"Cosh", "cosh"},         {"Tanh", "tanh"},   {"Asinh", "asinh"}, {"Acosh", "acosh"},
-    {"Atanh", "atanh"},       {"Erf", "erf"},           {"Not", "bitnot"},  {"IsNaN", "isnan"}, {"Relu", "relu"},
+    {"Atanh", "atanh"},       {"Erf", "erf"},           {"Not", "bit_not"},  {"IsNaN", "isnan"}, {"Relu", "relu"},
     {"Sigmoid", "sigmoid"},   {"Softplus", "softplus"}, {"Mish", "mish"},   {"Softsign", "softsign"},
-    {"Reciprocal", "reciprocal"}, {"HardSwish", "hard_swish"}, {"BitwiseNot", "bitnot"},
+    {"Reciprocal", "reciprocal"}, {"HardSwish", "hard_swish"}, {"BitwiseNot", "bit_not"},
 };
 
 static const SameRow binaryRows[] = {
-    {"Add", "add"},   {"Sub", "sub"},   {"Mul", "mul"},      {"Div", "div"},       {"And", "bitand"},
-    {"Or", "bitor"},  {"Xor", "bitxor"}, {"BitwiseAnd", "bitand"}, {"BitwiseOr", "bitor"}, {"BitwiseXor", "bitxor"},
+    {"Add", "add"},   {"Sub", "sub"},   {"Mul", "mul"},      {"Div", "div"},       {"And", "bit_and"},
+    {"Or", "bit_or"},  {"Xor", "bit_xor"}, {"BitwiseAnd", "bit_and"}, {"BitwiseOr", "bit_or"}, {"BitwiseXor", "bit_xor"},
     {"Equal", "eq"},  {"Less", "lt"},   {"LessOrEqual", "le"}, {"Greater", "gt"},  {"GreaterOrEqual", "ge"},
-    {"Pow", "pow"},   {"PRelu", "prelu"},
+    {"Pow", "pow"},
 };
 
 /// The graph name of this node's operator in a table.
@@ -56,7 +56,31 @@ static void convertBitShift(NodeContext &node) {
   StringRef direction = node.s("direction", "");
   if (direction != "LEFT" && direction != "RIGHT")
     refuseMalformed("direction '" + direction.str() + "' is neither LEFT nor RIGHT");
-  node.result(node.b.emit(direction == "LEFT" ? "graph.shl" : "graph.shr", {node.in(0), node.in(1)}));
+  GraphBuilder &b = node.b;
+  Value x = node.in(0), amount = node.in(1);
+  Type element = b.element(x);
+  int64_t width = element.getIntOrFloatBitWidth();
+  // Amounts outside [0, width) shift everything out, which machines do not do.
+  Value inside = b.emit("graph.lt", {amount, b.splatInt(width, element)});
+  if (!element.isUnsignedInteger())
+    inside = b.emit("graph.bit_and", {inside, b.emit("graph.ge", {amount, b.splatInt(0, element)})});
+  if (direction == "RIGHT" && !element.isUnsignedInteger())
+    return node.result(b.emit("graph.shr", {x, b.select(inside, amount, b.splatInt(width - 1, element))}));
+  Value zero = b.splatInt(0, element);
+  Value shifted = b.emit(direction == "LEFT" ? "graph.shl" : "graph.shr", {x, b.select(inside, amount, zero)});
+  node.result(b.select(inside, shifted, zero));
+}
+
+/// The slope broadcasts to x; before opset 7 a vector was one slope a channel.
+static void convertPRelu(NodeContext &node) {
+  GraphBuilder &b = node.b;
+  Value x = node.in(0), slope = node.in(1);
+  if (node.converter.sourceOpset < 7 && b.rank(slope) == 1 && b.rank(x) > 1) {
+    Dims dims(b.rank(x), b.c(1));
+    dims[1] = b.dim(slope, 0);
+    slope = b.reshape(slope, dims);
+  }
+  node.result(b.emit("graph.prelu", {x, slope}));
 }
 
 /// Left fold of all operands with one binary operator.
@@ -154,6 +178,7 @@ void dlc::addElementwise(ConverterTable &table) {
   for (const SameRow &row : binaryRows)
     table[row.onnx] = convertBinary;
   table["Mod"] = convertMod;
+  table["PRelu"] = convertPRelu;
   table["BitShift"] = convertBitShift;
   table["Max"] = convertMax;
   table["Min"] = convertMin;

@@ -50,7 +50,10 @@ std::vector<std::string> dlc::listOwnLowerings() {
 }
 
 Converter::Converter(ModuleOp model, StringRef file, const ConvertOptions &options)
-    : builder(model.getContext(), options), options(options), model(model), file(file.str()) {}
+    : builder(model.getContext(), options), options(options), model(model), file(file.str()) {
+  if (auto opset = model->getAttrOfType<IntegerAttr>(onnxd::kSourceOpsetAttr))
+    sourceOpset = opset.getInt();
+}
 
 Entry &Converter::lookup(Value value) {
   auto found = entries.find(value);
@@ -122,8 +125,7 @@ void Converter::report(Operation *op, const Refusal &refusal) {
   problem.where = ("node '" + onnxd::getNodeName(op) + "'").str();
   auto [domain, type] = onnxd::getOpName(op);
   problem.op = domain.empty() ? type.str() : (domain + "." + type).str();
-  if (auto opset = model->getAttrOfType<IntegerAttr>(onnxd::kSourceOpsetAttr); opset && domain.empty())
-    problem.opset = opset.getInt();
+  problem.opset = domain.empty() ? sourceOpset : 0;
   SmallVector<Entry *> operands;
   for (Value operand : op->getOperands())
     if (auto found = entries.find(operand); found != entries.end())

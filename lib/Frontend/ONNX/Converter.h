@@ -128,6 +128,8 @@ public:
 
   GraphBuilder builder;
   const ConvertOptions &options;
+  /// The file's opset; the few changes of meaning that onnx's converter misses.
+  int64_t sourceOpset = 0;
 
   /// The entry of an onnx value; throws for a value that could not be made.
   Entry &lookup(mlir::Value value);

@@ -75,7 +75,8 @@ void dlc::checkElementSupported(Type type) {
 
 Value GraphBuilder::emit(StringRef name, ValueRange operands, ArrayRef<NamedAttribute> attributes, Type result) {
   std::optional<RegisteredOperationName> info = RegisteredOperationName::lookup(name, context());
-  assert(info && "unknown graph operation");
+  if (!info)
+    refuse(("the graph dialect has no operation '" + name + "'").str());
   DictionaryAttr dictionary = builder.getDictionaryAttr(attributes);
   lastDiagnostic.clear();
   auto failed = [&](StringRef what) {
@@ -86,7 +87,8 @@ Value GraphBuilder::emit(StringRef name, ValueRange operands, ArrayRef<NamedAttr
   };
   if (!result) {
     auto *inference = info->getInterface<InferTypeOpInterface>();
-    assert(inference && "the result type of this operation must be given");
+    if (!inference)
+      refuse(("the result type of '" + name + "' is not given").str());
     // The properties live here for the time of the question.
     SmallVector<char> storage(info->getOpPropertyByteSize() + alignof(std::max_align_t));
     void *aligned = reinterpret_cast<void *>(llvm::alignAddr(storage.data(), llvm::Align(alignof(std::max_align_t))));
