@@ -392,5 +392,9 @@ FailureOr<ContractionSpec> dlc::classifyContraction(graph::KernelOp kernel,
   for (unsigned axis = space.numDomain; axis < space.extents.size(); ++axis)
     if (space.isWide(axis))
       spec.inner.push_back(axis);
+  // Gathering pixels that one row of weights then uses costs more than it saves.
+  if (spec.rows.empty() && !spec.rhs.plain)
+    return decline(
+        "no axis over which a filled factor is used again (depthwise)");
   return spec;
 }

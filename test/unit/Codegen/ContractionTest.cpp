@@ -279,9 +279,283 @@ TEST_F(Contraction, MatMulEdges) {
     for (int64_t n : {1, 15, 16, 17, 31, 33, 64, 70})
       for (int64_t k : {1, 16, 37})
         if (m * n > 1)
-          check(einsum("mk,kn->mn", mnk(m, n, k)), constants(false, n % 2 == 0),
-              std::to_string(m) + "x" + std::to_string(n) + "x" +
-                  std::to_string(k));
+          check(einsum("mk,kn->mn", mnk(m, n, k)),
+                constants(m % 2 == 0, n % 2 == 0),
+                std::to_string(m) + "x" + std::to_string(n) + "x" +
+                    std::to_string(k));
+}
+
+TEST_F(Contraction, EverySourceOfFactors) {
+  auto set = [](FactorSource lhs, FactorSource rhs) {
+    Options options = constants(lhs == FactorSource::Packed,
+                                rhs == FactorSource::Packed);
+    options.adjust = [=](ContractionSchedule &s) {
+      s.lhs = lhs;
+      s.rhs = rhs;
+      s.tileRows = s.panelRows = 6;
+      s.tileVectors = 4;
+      s.columnsPerTask = s.columnsPerFill = s.rowsPerTask = 0;
+    };
+    return options;
+  };
+  FactorSource sources[] = {FactorSource::Memory, FactorSource::Filled,
+                            FactorSource::Packed};
+  for (FactorSource lhs : sources)
+    for (FactorSource rhs : sources)
+      for (auto [m, n, k] : {std::array<int64_t, 3>{19, 75, 35},
+                             {12, 64, 32},
+                             {3, 130, 17}})
+        check(einsum("mk,kn->mn", mnk(m, n, k)), set(lhs, rhs),
+              std::to_string(int(lhs)) + std::to_string(int(rhs)));
+}
+
+TEST_F(Contraction, TasksAndFills) {
+  for (int64_t rows : {0, 14, 28})
+    for (int64_t columns : {0, 32, 96})
+      for (int64_t fill : {0, 32})
+        for (bool constant : {false, true}) {
+          Options options = constants(false, constant);
+          options.adjust = [=](ContractionSchedule &s) {
+            s.tileRows = s.panelRows = 14;
+            s.tileVectors = 2;
+            s.rowsPerTask = rows;
+            s.columnsPerTask = columns;
+            s.columnsPerFill = constant ? 0 : fill;
+            s.lhs = FactorSource::Filled;
+            s.rhs = constant ? FactorSource::Packed : FactorSource::Filled;
+          };
+          check(einsum("mk,kn->mn", mnk(45, 101, 33)), options, "static");
+          options.symbols = {45, 101, 33};
+          options.constants = {};
+          if (!constant)
+            check(einsum("mk,kn->mn", {{'m', "s0"}, {'n', "s1"}, {'k', "s2"}}),
+                  options, "symbolic");
+        }
+}
+
+TEST_F(Contraction, Transposes) {
+  for (const char *equation :
+       {"km,kn->mn", "mk,nk->mn", "km,nk->mn", "mk,kn->nm", "mk,nk->nm"})
+    for (auto [m, n, k] : {std::array<int64_t, 3>{20, 37, 18},
+                           {64, 96, 33},
+                           {1, 50, 40},
+                           {15, 150, 5}})
+      for (bool constant : {false, true}) {
+        check(einsum(equation, mnk(m, n, k)), constants(constant, false),
+              equation);
+        check(einsum(equation, mnk(m, n, k)), constants(false, constant),
+              equation);
+      }
+}
+
+TEST_F(Contraction, BatchesAndBroadcasts) {
+  std::map<char, std::string> sizes{{'b', "3"}, {'h', "2"},  {'m', "17"},
+                                    {'n', "35"}, {'k', "21"}, {'x', "1"}};
+  for (const char *equation :
+       {"bmk,bkn->bmn", "bmk,kn->bmn", "mk,bkn->bmn", "bhmk,bhnk->bhmn",
+        "bmhk,bnhk->bhmn", "bhmn,bnhk->bmhk", "bxk,bkn->bxn", "bhk,kn->bhn",
+        "bk,nk->bn", "bmk,k->bm", "hmk,bhkn->bhmn"})
+    for (int constant : {0, 1, 2})
+      check(einsum(equation, sizes), constants(constant == 1, constant == 2),
+            equation);
+}
+
+TEST_F(Contraction, SymbolicSizes) {
+  for (auto [m, n, k] : {std::array<int64_t, 3>{1, 1, 1},
+                         {7, 33, 16},
+                         {28, 64, 40},
+                         {131, 17, 5},
+                         {0, 8, 4},
+                         {5, 8, 0}}) {
+    Options options;
+    options.symbols = {m, n, k};
+    std::string what = std::to_string(m) + " " + std::to_string(n) + " " +
+                       std::to_string(k);
+    check(einsum("mk,kn->mn", {{'m', "s0"}, {'n', "s1"}, {'k', "s2"}}), options,
+          what);
+    check(einsum("bmk,bnk->bmn",
+                 {{'b', "2"}, {'m', "s0"}, {'n', "s1"}, {'k', "s2"}}),
+          options, what);
+    options.symbols = {m};
+    options.constants = {false, true};
+    check(einsum("mk,kn->mn", {{'m', "s0"}, {'n', "45"}, {'k', "20"}}), options,
+          what);
+  }
+}
+
+TEST_F(Contraction, ElementTypes) {
+  for (const char *element : {"f64", "i32", "i64", "f16", "bf16"})
+    for (auto [m, n, k] : {std::array<int64_t, 3>{19, 70, 33},
+                           {1, 40, 64},
+                           {33, 7, 20}})
+      for (int constant : {0, 1, 2, 3})
+        check(einsum("mk,kn->mn", mnk(m, n, k), element),
+              constants(constant & 1, constant & 2), element);
+}
+
+TEST_F(Contraction, StrictIsTheLeftFold) {
+  Options options;
+  options.strict = true;
+  int64_t m = 15, n = 40, k = 300;
+  Outcome outcome = run(einsum("mk,kn->mn", mnk(m, n, k)), options);
+  ASSERT_EQ(outcome.values.size(), size_t(m * n));
+  EXPECT_LE(outcome.gate, 1.0);
+  // The same sums rounded after every product and every addition, from the
+  // very inputs the harness draws.
+  std::vector<float> inputs;
+  uint32_t seed = 12345;
+  for (int64_t i = 0; i < m * k + k * n; ++i) {
+    seed = seed * 1664525u + 1013904223u;
+    inputs.push_back(float(double(seed >> 8) / (1 << 24) - 0.5));
+  }
+  int64_t different = 0;
+  for (int64_t i = 0; i < m; ++i)
+    for (int64_t j = 0; j < n; ++j) {
+      volatile float sum = 0;
+      for (int64_t x = 0; x < k; ++x) {
+        volatile float product = inputs[i * k + x] * inputs[m * k + x * n + j];
+        sum = sum + product;
+      }
+      different += sum != float(outcome.values[i * n + j]);
+    }
+  EXPECT_EQ(different, 0);
+}
+
+/// A convolution op; `sizes` are n, c, spatial..., filters, kernel....
+std::string conv(std::vector<int64_t> x, std::vector<int64_t> w,
+                 std::vector<int64_t> strides, std::vector<int64_t> dilations,
+                 std::vector<int64_t> low, std::vector<int64_t> high,
+                 int64_t group = 1) {
+  auto list = [](const std::vector<int64_t> &values) {
+    std::string text;
+    for (int64_t value : values)
+      text += (text.empty() ? "" : ", ") + std::to_string(value);
+    return "array<i64: " + text + ">";
+  };
+  auto type = [](const std::vector<int64_t> &sizes) {
+    std::vector<std::string> words;
+    for (int64_t size : sizes)
+      words.push_back(std::to_string(size));
+    return tensorType(words, "f32");
+  };
+  std::vector<int64_t> y{x[0], w[0]};
+  for (size_t i = 0; i < strides.size(); ++i)
+    y.push_back((x[i + 2] + low[i] + high[i] - dilations[i] * (w[i + 2] - 1) -
+                 1) / strides[i] + 1);
+  return "func.func @main(%x: " + type(x) + ", %w: " + type(w) + ") -> " +
+         type(y) + " {\n%0 = \"graph.conv\"(%x, %w) <{strides = " +
+         list(strides) + ", dilations = " + list(dilations) +
+         ", pads_low = " + list(low) + ", pads_high = " + list(high) +
+         ", group = " + std::to_string(group) +
+         " : i64, operandSegmentSizes = array<i32: 1, 1, 0, 0>}> : (" +
+         type(x) + ", " + type(w) + ") -> " + type(y) + "\nreturn %0 : " +
+         type(y) + "\n}";
+}
+
+TEST_F(Contraction, Convolutions) {
+  for (bool constant : {false, true}) {
+    Options options = constants(false, constant);
+    check(conv({1, 5, 9, 11}, {17, 5, 3, 3}, {1, 1}, {1, 1}, {1, 1}, {1, 1}),
+          options, "3x3 pad 1");
+    check(conv({2, 3, 20, 20}, {16, 3, 7, 7}, {2, 2}, {1, 1}, {3, 3}, {3, 3}),
+          options, "7x7 stride 2");
+    check(conv({1, 8, 13, 40}, {30, 8, 1, 1}, {1, 1}, {1, 1}, {0, 0}, {0, 0}),
+          options, "1x1");
+    check(conv({1, 8, 14, 14}, {12, 8, 1, 1}, {2, 2}, {1, 1}, {0, 0}, {0, 0}),
+          options, "1x1 stride 2");
+    check(conv({1, 4, 12, 35}, {6, 4, 3, 2}, {1, 2}, {2, 3}, {0, 1}, {2, 4}),
+          options, "dilated, asymmetric");
+    check(conv({1, 12, 10, 10}, {18, 4, 3, 3}, {1, 1}, {1, 1}, {1, 1}, {1, 1},
+               3),
+          options, "grouped");
+    check(conv({2, 6, 100}, {10, 6, 5}, {1}, {1}, {2}, {2}), options, "1-d");
+    check(conv({1, 3, 6, 7, 8}, {5, 3, 3, 2, 3}, {1, 1, 2}, {1, 1, 1},
+               {1, 0, 1}, {1, 0, 1}),
+          options, "3-d");
+    check(conv({1, 2, 3, 3}, {4, 2, 3, 3}, {1, 1}, {1, 1}, {0, 0}, {0, 0}),
+          options, "one pixel");
+  }
+}
+
+TEST_F(Contraction, OtherMachines) {
+  // Vectors of 128 and 256 bits with 16 registers run on this machine too.
+  for (const char *target : {"x86:cpu=x86-64-v3:threads=1",
+                             "x86:cpu=x86-64-v2:threads=1",
+                             "x86:cpu=x86-64-v3:threads=4"}) {
+    Options options;
+    options.target = target;
+    for (int constant : {0, 1, 2}) {
+      options.constants = {constant == 1, constant == 2};
+      check(einsum("mk,kn->mn", mnk(23, 75, 19)), options, target);
+      check(einsum("mk,nk->mn", mnk(70, 33, 40)), options, target);
+      check(einsum("km,kn->mn", mnk(20, 40, 9), "f64"), options, target);
+    }
+    check(conv({1, 5, 9, 11}, {17, 5, 3, 3}, {1, 1}, {1, 1}, {1, 1}, {1, 1}),
+          options, target);
+  }
+}
+
+/// The reason why a kernel is declined; empty when it is not.
+class ContractionDeclined : public Contraction {
+protected:
+  std::string reasonFor(const std::string &text) {
+    OwningOpRef<ModuleOp> module;
+    graph::KernelOp kernel = kernelOf(context, module, text);
+    EXPECT_TRUE(kernel) << text;
+    auto target = parseCpuTarget("host:threads=1");
+    CpuCodegenOptions options;
+    options.symbol = "kernel";
+    std::string reason;
+    if (succeeded(emitContraction(kernel, *target, options, reason)))
+      return "";
+    return reason;
+  }
+};
+
+TEST_F(ContractionDeclined, SaysWhy) {
+  EXPECT_EQ(reasonFor(conv({1, 8, 10, 10}, {8, 1, 3, 3}, {1, 1}, {1, 1}, {1, 1},
+                           {1, 1}, 8)),
+            "no axis over which a filled factor is used again (depthwise)");
+  EXPECT_EQ(reasonFor(einsum("k,k->", {{'k', "9"}})),
+            "the result has one element");
+  EXPECT_EQ(reasonFor(einsum("bk,bk->b", {{'k', "9"}, {'b', "4"}})),
+            "the factors do not differ in the result's last axis");
+}
+
+// The gate must see what it is there for.
+TEST_F(Contraction, GateRejectsWrongResults) {
+  int64_t m = 16, n = 48, k = 64;
+  Outcome outcome = run(einsum("mk,kn->mn", mnk(m, n, k)), {});
+  ASSERT_LE(outcome.gate, 1.0);
+  auto gateOf = [&](llvm::function_ref<double(size_t)> value) {
+    double gate = 0;
+    for (size_t i = 0; i < outcome.expected.size(); ++i)
+      gate = std::max(gate, std::abs(value(i) - outcome.expected[i]) /
+                                (8 * 0x1p-24 * 8 * outcome.magnitudes[i]));
+    return gate;
+  };
+  EXPECT_LE(gateOf([&](size_t i) { return outcome.values[i]; }), 1.0);
+  // Neighbouring columns swapped, the last summand dropped in size, and results
+  // rounded to bfloat16.
+  EXPECT_GT(gateOf([&](size_t i) { return outcome.values[i ^ 1]; }), 1.0);
+  EXPECT_GT(gateOf([&](size_t i) {
+              return outcome.values[i] - outcome.magnitudes[i] / 64;
+            }),
+            1.0);
+  EXPECT_GT(gateOf([&](size_t i) {
+              char bytes[2];
+              Type bf16 = BFloat16Type::get(&context);
+              encode(outcome.values[i], bf16, bytes);
+              return decode(bytes, bf16);
+            }),
+            1.0);
+}
+
+TEST_F(Contraction, GuardsSeeAWriteBehindTheBuffer) {
+  GuardedBuffer buffer(100);
+  EXPECT_TRUE(buffer.intact());
+  buffer.data()[100] = 1;
+  EXPECT_FALSE(buffer.intact());
 }
 
 } // namespace
