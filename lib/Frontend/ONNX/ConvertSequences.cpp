@@ -50,7 +50,14 @@ static void convertLength(NodeContext &node) {
 
 static void convertInsert(NodeContext &node) {
   std::vector<Entry> list = getList(node, 0);
-  int64_t at = node.has(2) ? readPosition(node, 2, list.size() + 1) : list.size();
+  int64_t size = list.size(), at = size;
+  if (node.has(2)) {
+    SmallVector<int64_t> position = node.ints(2, "position");
+    if (position.size() != 1 || position[0] < -size || position[0] > size)
+      refuseMalformed("'position' must be one number within the sequence");
+    // As list.insert: -1 is before the last element.
+    at = position[0] < 0 ? position[0] + size : position[0];
+  }
   list.insert(list.begin() + at, node.entry(1));
   node.resultEntry(0, makeList(std::move(list)));
 }

@@ -135,7 +135,8 @@ bool dlc::buildFunctionBody(Operation *op, ArrayRef<Type> operandTypes, Block *b
     fillDefaultAttributesInside(inner);
 
   std::vector<ModelProblem> problems;
-  OpBuilder noneBuilder = OpBuilder::atBlockEnd(block);
+  OpBuilder noneBuilder(op->getContext()); // the block is in no region yet
+  noneBuilder.setInsertionPointToEnd(block);
   llvm::StringMap<Value> inputs;
   for (int i = 0; i < function.input_size(); ++i) {
     if (i < static_cast<int>(op->getNumOperands())) {

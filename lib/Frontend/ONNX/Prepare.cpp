@@ -122,13 +122,30 @@ void dlc::checkOperatorsKnown(const onnx::ModelProto &model, std::vector<ModelPr
   });
 }
 
+/// Ranks of values, by name.
+template <typename Values> static std::map<std::string, int> getRanks(const Values &values) {
+  std::map<std::string, int> ranks;
+  for (const auto &value : values)
+    if (value.type().tensor_type().has_shape())
+      ranks[value.name()] = value.type().tensor_type().shape().dim_size();
+  return ranks;
+}
+
 void dlc::convertOpset(onnx::ModelProto &model, std::vector<ModelProblem> &problems) {
   int64_t opset = getOpset(model, "");
   if (opset == 0 || opset == onnxd::kOpset)
     return;
   try {
     // A copy of a model whose weights are detached is small.
-    model = onnx::version_conversion::ConvertVersion(model, static_cast<int>(onnxd::kOpset));
+    onnx::ModelProto converted = onnx::version_conversion::ConvertVersion(model, static_cast<int>(onnxd::kOpset));
+    // Scan of opset 8 has a batch dim, which the converter drops from the
+    // model's own inputs: that would be another model.
+    if (getRanks(converted.graph().input()) != getRanks(model.graph().input())) {
+      problems.push_back({"", "", 0, "", "unsupported: converting opset " + std::to_string(opset) + " to " +
+                                             std::to_string(onnxd::kOpset) + " changes the model's inputs"});
+      return;
+    }
+    model = std::move(converted);
   } catch (const std::exception &error) {
     problems.push_back({"", "", 0, "", "opset " + std::to_string(opset) + " cannot be converted to " +
                                            std::to_string(onnxd::kOpset) + ": " + tidyMessage(error.what())});
