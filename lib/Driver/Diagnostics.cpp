@@ -98,6 +98,9 @@ CompileError dlc::toCompileError(llvm::Error error, ExitCode fallback) {
           diagnostic.op = problem.op;
           diagnostic.opset = problem.opset;
           diagnostic.reason = problem.reason;
+          diagnostic.kind = e.getKind() == ImportError::Kind::Unsupported ? "unsupported"
+                            : e.getKind() == ImportError::Kind::Malformed ? "malformed"
+                                                                          : "";
           splitTypes(problem.types, diagnostic);
           diagnostics.push_back(std::move(diagnostic));
         }
@@ -125,6 +128,8 @@ int dlc::printError(llvm::raw_ostream &os, const CompileError &error, bool json,
     writer.attributeArray("diagnostics", [&] {
       for (const Diagnostic &d : error.getDiagnostics())
         writer.object([&] {
+          writer.attribute("message", llvm::json::fixUTF8(d.text()));
+          writer.attribute("kind", d.kind);
           writer.attribute("file", d.file);
           writer.attribute("node", d.node);
           writer.attribute("op", d.op);

@@ -119,6 +119,7 @@ static Error rejectOpaque(Compilation &c) {
     op->emitError("operator '") << op->getName().stripDialect() << "' has no native kernel yet";
     llvm::handleAllErrors(collector.take(ExitCode::Rejected, ""), [&](const CompileError &e) {
       llvm::append_range(problems, e.getDiagnostics());
+      problems.back().kind = "unsupported";
     });
   });
   if (problems.empty())

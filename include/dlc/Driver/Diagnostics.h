@@ -36,6 +36,8 @@ struct Diagnostic {
   std::vector<std::string> dtypes; ///< of the operands
   std::vector<std::string> shapes; ///< of the operands, "1x3x8x8"
   std::string reason;
+  /// "unsupported": valid, but dlc has no lowering; "malformed": not a valid model; else empty.
+  std::string kind;
 
   std::string text() const;
 };

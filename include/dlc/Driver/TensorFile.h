@@ -1,0 +1,34 @@
+// Tensors in files: numpy's .npy, and ONNX's TensorProto (.pb) for reading.
+#ifndef DLC_DRIVER_TENSORFILE_H
+#define DLC_DRIVER_TENSORFILE_H
+
+#include "dlc/Driver/Diagnostics.h"
+#include "dlc/Interpreter/Tensor.h"
+
+namespace dlc {
+
+/// Reads a tensor by the file's extension. Errors have code Io.
+llvm::Expected<interp::Tensor> readTensor(llvm::StringRef path, mlir::MLIRContext *context);
+
+/// Writes `tensor` as .npy; bf16 has dtype '<V2'. Errors have code Io.
+llvm::Error writeTensor(llvm::StringRef path, const interp::Tensor &tensor);
+
+/// A tensor of random values: floats uniform in [-1, 1), integers in [0, 8),
+/// bools 0 or 1. Equal seeds give equal values.
+interp::Tensor makeRandomTensor(mlir::Type elementType, llvm::ArrayRef<int64_t> shape, uint64_t seed);
+
+/// How far `actual` is from `expected`.
+struct Difference {
+  double maxAbsolute = 0; ///< max |a - b|; infinite where only one is a number
+  double maxExpected = 0; ///< max |b| over finite values
+  /// max|a-b| / max|b|, the measure of the tools. Where b is 0: 0 if a is too.
+  double getRelative() const;
+};
+
+/// Compares element by element; NaN equals NaN and inf the same inf. Errors
+/// when the shapes or element types differ.
+llvm::Expected<Difference> compareTensors(const interp::Tensor &actual, const interp::Tensor &expected);
+
+} // namespace dlc
+
+#endif // DLC_DRIVER_TENSORFILE_H

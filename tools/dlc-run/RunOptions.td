@@ -1,0 +1,20 @@
+// The command line of dlc-run.
+include "llvm/Option/OptParser.td"
+
+class F<string name, string help> : Flag<["-", "--"], name>, HelpText<help>;
+class J<string name, string metaVar, string help> : Joined<["-", "--"], name # "=">, MetaVarName<metaVar>, HelpText<help>;
+
+def inputs : J<"inputs", "<files>", "Comma-separated .npy or .pb files, in the model's order">;
+def random : J<"random", "<seed>", "Random inputs instead; free dims get their typical value">;
+def outputs : J<"outputs", "<folder>", "Write output_<i>.npy to this folder">;
+def compare : J<"compare", "<model|folder>", "Compare with the interpreter's run of a model, or with output_<i>.npy or .pb of a folder; prints max|a-b|/max|b|">;
+def tolerance : J<"tolerance", "<t>", "Exit 4 when the comparison is above (default: 1e-4)">;
+def bench : F<"bench", "Measure: prints the fastest and the median time">;
+def threads : J<"threads", "<n>", "Threads to run on (default: DLC_NUM_THREADS, OMP_NUM_THREADS, all)">;
+def target : J<"target", "interp", "Run an ONNX model in the interpreter">;
+def dim : J<"dim", "<name>=<n>", "For ONNX models: give a symbolic dim a size">;
+def shape : J<"shape", "<input>:<AxB>", "For ONNX models: give an input its shape">;
+def info : F<"info", "Print the model's description as JSON and stop">;
+def diagnostics : J<"diagnostics", "<form>", "text, or json: errors as one JSON object on standard error">;
+def help : F<"help", "Print this text">;
+def h : Flag<["-"], "h">, Alias<help>;
