@@ -1,10 +1,12 @@
-// exp by the hardware's 2^x, and the rare functions as math ops, which the
-// lowering expands to polynomials of arithmetic.
+// exp by the hardware's 2^x, and what to do where the CPU would call libm.
 #include "CudaScalars.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/Math/IR/Math.h"
+
+#include "llvm/ADT/StringSwitch.h"
 
 #include <numbers>
 
@@ -59,58 +61,60 @@ Value CudaScalars::exp(Value x) {
   return power;
 }
 
-/// The math op of a function that Common leaves to libm; null: another function.
-static Value expandedFn(OpBuilder &b, Location loc, ScalarFn fn, Value x) {
-  switch (fn) {
-  case ScalarFn::tan:
-    return math::TanOp::create(b, loc, x);
-  case ScalarFn::asin:
-    return math::AsinOp::create(b, loc, x);
-  case ScalarFn::acos:
-    return math::AcosOp::create(b, loc, x);
-  case ScalarFn::atan:
-    return math::AtanOp::create(b, loc, x);
-  case ScalarFn::sinh:
-    return math::SinhOp::create(b, loc, x);
-  case ScalarFn::cosh:
-    return math::CoshOp::create(b, loc, x);
-  case ScalarFn::asinh:
-    return math::AsinhOp::create(b, loc, x);
-  case ScalarFn::acosh:
-    return math::AcoshOp::create(b, loc, x);
-  case ScalarFn::atanh:
-    return math::AtanhOp::create(b, loc, x);
-  default:
-    return {};
-  }
-}
-
-static bool leftToLibm(ScalarFn fn) {
-  switch (fn) {
-  case ScalarFn::tan:
-  case ScalarFn::asin:
-  case ScalarFn::acos:
-  case ScalarFn::atan:
-  case ScalarFn::sinh:
-  case ScalarFn::cosh:
-  case ScalarFn::asinh:
-  case ScalarFn::acosh:
-  case ScalarFn::atanh:
-    return true;
-  default:
-    return false;
-  }
-}
-
 Scalar CudaScalars::apply(ScalarFn fn, llvm::ArrayRef<Scalar> args) {
   Scalar x = args.front();
-  if (leftToLibm(fn)) {
-    if (!x.value.getType().isF32())
-      return {};
-    Scalar wide{expandedFn(b, loc, fn, x.value), b.getF32Type()};
-    return cast(wide, x.type);
-  }
   if (fn == ScalarFn::exp && x.value.getType().isF32() && !strict)
     return cast({exp(x.value), b.getF32Type()}, x.type);
   return ScalarEmitter::apply(fn, args);
+}
+
+//===----------------------------------------------------------------------===//
+// Calls of libm
+//===----------------------------------------------------------------------===//
+
+/// The op that stands for libm's `name` on f32 (or, for the remainder, any
+/// float); empty: there is none.
+static StringRef expansionOf(StringRef name) {
+  return llvm::StringSwitch<StringRef>(name)
+      .Case("sinf", "math.sin")
+      .Case("cosf", "math.cos")
+      .Case("tanf", "math.tan")
+      .Case("asinf", "math.asin")
+      .Case("acosf", "math.acos")
+      .Case("atanf", "math.atan")
+      .Case("sinhf", "math.sinh")
+      .Case("coshf", "math.cosh")
+      .Case("asinhf", "math.asinh")
+      .Case("acoshf", "math.acosh")
+      .Case("atanhf", "math.atanh")
+      .Cases({"fmodf", "fmod"}, "arith.remf")
+      .Default("");
+}
+
+LogicalResult dlc::replaceMathCalls(ModuleOp module) {
+  WalkResult walk = module.walk([&](func::CallOp call) {
+    auto callee = module.lookupSymbol<func::FuncOp>(call.getCallee());
+    if (!callee || !callee.isExternal())
+      return WalkResult::advance();
+    StringRef op = expansionOf(call.getCallee());
+    if (op.empty()) {
+      call.emitError() << "function '" << call.getCallee()
+                       << "' of the C math library is not supported on CUDA";
+      return WalkResult::interrupt();
+    }
+    OpBuilder builder(call);
+    OperationState state(call.getLoc(), op);
+    state.addOperands(call.getOperands());
+    state.addTypes(call.getResultTypes());
+    call.replaceAllUsesWith(builder.create(state)->getResults());
+    call.erase();
+    return WalkResult::advance();
+  });
+  if (walk.wasInterrupted())
+    return failure();
+  for (auto function :
+       llvm::make_early_inc_range(module.getOps<func::FuncOp>()))
+    if (function.isExternal())
+      function.erase();
+  return success();
 }

@@ -1,10 +1,11 @@
 // Scalar functions on one CUDA thread: the shared ones of Codegen/Common, except
-// where the GPU has an instruction for it or where Common would call libm, which
-// a GPU does not have.
+// where the GPU has an instruction for it.
 #ifndef DLC_LIB_CODEGEN_CUDA_CUDASCALARS_H
 #define DLC_LIB_CODEGEN_CUDA_CUDASCALARS_H
 
 #include "dlc/Codegen/Common/ScalarEmitter.h"
+
+#include "mlir/IR/BuiltinOps.h"
 
 namespace dlc {
 
@@ -14,7 +15,6 @@ public:
       : ScalarEmitter(builder, loc, options(strict)), b(builder), loc(loc),
         strict(strict) {}
 
-  /// fn(args); a null value: there is no such function on this type.
   Scalar apply(graph::ScalarFn fn, llvm::ArrayRef<Scalar> args);
 
 private:
@@ -25,6 +25,11 @@ private:
   mlir::Location loc;
   bool strict;
 };
+
+/// Codegen/Common calls libm for what it has no polynomial for; a GPU has no
+/// libm. Replaces the calls by ops that the lowering expands. Emits a diagnostic
+/// and fails on a function that there is no expansion of.
+llvm::LogicalResult replaceMathCalls(mlir::ModuleOp module);
 
 } // namespace dlc
 

@@ -409,5 +409,8 @@ FailureOr<CudaKernel> KernelEmitter::emit() {
 FailureOr<CudaKernel> dlc::emitCudaKernel(KernelOp kernel,
                                           const CudaTarget &target,
                                           const CudaCodegenOptions &options) {
-  return KernelEmitter(kernel, options).emit();
+  FailureOr<CudaKernel> result = KernelEmitter(kernel, options).emit();
+  if (failed(result) || failed(replaceMathCalls(*result->module)))
+    return failure();
+  return result;
 }

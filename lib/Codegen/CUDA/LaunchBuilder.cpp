@@ -56,26 +56,26 @@ SmallVector<Value> LaunchBuilder::sizes(ArrayRef<AffineExpr> exprs) {
   return llvm::map_to_vector(exprs, [&](AffineExpr expr) { return size(expr); });
 }
 
+// Loops stand in the module before their bodies are built, because bodies look
+// up and add functions there.
 void LaunchBuilder::loop(Value from, Value to, Value step,
                          llvm::function_ref<void(Value)> body) {
-  scf::ForOp::create(b, l, from, to, step, ValueRange(),
-                     [&](OpBuilder &inner, Location, Value i, ValueRange) {
-                       OpBuilder::InsertionGuard guard(b);
-                       b.restoreInsertionPoint(inner.saveInsertionPoint());
-                       body(i);
-                       scf::YieldOp::create(b, l);
-                     });
+  loop(from, to, step, {}, [&](Value i, ValueRange) {
+    body(i);
+    return SmallVector<Value>();
+  });
 }
 
 SmallVector<Value> LaunchBuilder::loop(Value from, Value to, Value step,
                                        ValueRange initial, CarryBody body) {
-  auto op = scf::ForOp::create(
-      b, l, from, to, step, initial,
-      [&](OpBuilder &inner, Location, Value i, ValueRange carried) {
-        OpBuilder::InsertionGuard guard(b);
-        b.restoreInsertionPoint(inner.saveInsertionPoint());
-        scf::YieldOp::create(b, l, body(i, carried));
-      });
+  auto op = scf::ForOp::create(b, l, from, to, step, initial);
+  OpBuilder::InsertionGuard guard(b);
+  if (initial.empty()) // such a loop is born with its yield
+    op.getBody()->getTerminator()->erase();
+  b.setInsertionPointToEnd(op.getBody());
+  SmallVector<Value> next =
+      body(op.getInductionVar(), op.getRegionIterArgs());
+  scf::YieldOp::create(b, l, next);
   return SmallVector<Value>(op.getResults());
 }
 

@@ -127,13 +127,7 @@ FailureOr<Scalar> StageEmitter::body(StageOp stage, ValueRange coordinates) {
     } else if (auto op = dyn_cast<ApplyOp>(operation)) {
       auto arguments = llvm::map_to_vector(
           op.getArgs(), [&](Value v) { return values.lookup(v); });
-      Scalar value = scalars.apply(op.getFn(), arguments);
-      if (!value.value)
-        return op.emitOpError("scalar function '")
-               << stringifyScalarFn(op.getFn()) << "' on "
-               << op.getArgs().front().getType()
-               << " is not supported on CUDA";
-      values[result] = value;
+      values[result] = scalars.apply(op.getFn(), arguments);
     } else if (auto op = dyn_cast<CastOp>(operation)) {
       values[result] = scalars.cast(values.lookup(op.getValue()), op.getType(),
                                     op.getSaturate());
