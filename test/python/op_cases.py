@@ -79,7 +79,8 @@ RANGES = {"Sqrt": (0.01, 9), "Log": (0.05, 9), "Asin": (-0.95, 0.95), "Acos": (-
 @generator("Abs", "Neg", "Sign", "Ceil", "Floor", "Round", "Sqrt", "Exp", "Log", "Sin", "Cos", "Tan", "Asin", "Acos", "Atan", "Sinh", "Cosh",
            "Tanh", "Asinh", "Acosh", "Atanh", "Erf", "Relu", "Sigmoid", "Softplus", "Mish", "Softsign", "Reciprocal", "HardSwish")
 def unary(rng, op):
-    dtype = pick(rng, FLOATS)
+    # The specification of HardSwish has 1/6 as a float32, whatever the type.
+    dtype = pick(rng, FLOATS if op != "HardSwish" else ("float32", "float16"))
     if op in ("Abs", "Neg", "Sign", "Relu") and rng.random() < 0.3:
         dtype = pick(rng, ("int32", "int64", "int8"))
     rank = 1 if op == "Softsign" else 0  # the reference has no Softsign of a scalar
