@@ -176,7 +176,7 @@ class InterpretedModel(_Callable):
         with tempfile.TemporaryDirectory(prefix="dlc-run-") as folder:
             files = []
             for i, (value, want) in enumerate(zip(feeds, self.inputs)):
-                array = np.ascontiguousarray(as_array(value))
+                array = np.asarray(as_array(value), order="C")  # ascontiguousarray makes a scalar 1-d
                 if array.dtype.kind == "V":  # .npy has no name for it: its bits
                     array = array.view(f"uint{8 * array.dtype.itemsize}")
                 files.append(os.path.join(folder, f"in{i}.npy"))
