@@ -13,8 +13,10 @@ namespace {
 class Reader {
 public:
   Reader(LoopExpr &expr,
-         llvm::function_ref<std::optional<unsigned>(Value)> bufferOf)
-      : expr(expr), bufferOf(bufferOf) {}
+         llvm::function_ref<std::optional<unsigned>(Value)> bufferOf,
+         unsigned firstRowBuffer, unsigned rowRank)
+      : expr(expr), bufferOf(bufferOf), firstRowBuffer(firstRowBuffer),
+        rowRank(rowRank) {}
 
   unsigned readStage(StageOp stage, ArrayRef<AffineExpr> domain);
 
@@ -39,6 +41,8 @@ private:
 
   LoopExpr &expr;
   llvm::function_ref<std::optional<unsigned>(Value)> bufferOf;
+  unsigned firstRowBuffer;
+  unsigned rowRank;
 };
 } // namespace
 
@@ -59,9 +63,10 @@ SmallVector<AffineExpr> Reader::coordsOf(ValueRange values, Scope &scope,
 
 /// Row-major address of `index` in a tensor of `type`.
 static IndexPoly flatten(ArrayRef<AffineExpr> index, Type type,
-                         ArrayRef<AffineExpr> extents) {
+                         ArrayRef<AffineExpr> extents, unsigned rowRank) {
   IndexPoly address;
-  for (auto [i, size] : llvm::zip(index, graph::getDims(type)))
+  SmallVector<AffineExpr> sizes = graph::getDims(type);
+  for (auto [i, size] : llvm::drop_begin(llvm::zip(index, sizes), rowRank))
     address = address * IndexPoly::get(size) + IndexPoly::get(i, extents);
   // Digits of a reshape meet their place values only in the whole sum.
   return IndexPoly::get(address.toExpr(type.getContext()), extents);
@@ -80,7 +85,8 @@ unsigned Reader::readLoad(graph::LoadOp load, Scope &scope) {
   node.kind = LoopNode::Load;
   node.type = load.getType();
   node.buffer = *buffer;
-  node.index = flatten(index, load.getTensor().getType(), expr.extents);
+  node.index = flatten(index, load.getTensor().getType(), expr.extents,
+                       *buffer >= firstRowBuffer ? rowRank : 0);
   if (auto guard = load.getGuard()) {
     for (auto [constraint, isEquality] :
          llvm::zip(guard->getConstraints(), guard->getEqFlags()))
@@ -197,7 +203,8 @@ static void computeNeeds(LoopExpr &expr) {
 
 LoopExpr LoopExpr::build(
     StageOp stage, unsigned resultBuffer,
-    llvm::function_ref<std::optional<unsigned>(Value)> bufferOf) {
+    llvm::function_ref<std::optional<unsigned>(Value)> bufferOf,
+    unsigned firstRowBuffer, unsigned rowRank) {
   LoopExpr expr;
   expr.context = stage.getContext();
   expr.resultBuffer = resultBuffer;
@@ -210,8 +217,10 @@ LoopExpr LoopExpr::build(
     if (graph::constantValue(expr.extents[i]) != 1)
       expr.domain.push_back(i);
   }
-  expr.store = flatten(domain, stage.getResult().getType(), expr.extents);
-  expr.root = Reader(expr, bufferOf).readStage(stage, domain);
+  expr.store = flatten(domain, stage.getResult().getType(), expr.extents,
+                       resultBuffer >= firstRowBuffer ? rowRank : 0);
+  expr.root = Reader(expr, bufferOf, firstRowBuffer, rowRank)
+                  .readStage(stage, domain);
   // A reduce axis of one element is no loop (its coordinate is 0 everywhere).
   for (LoopNode &node : expr.nodes)
     llvm::erase_if(node.axes, [&](unsigned axis) {
@@ -254,18 +263,19 @@ static bool mergePair(LoopExpr &expr, unsigned outer, unsigned inner) {
   return true;
 }
 
-static void mergeList(LoopExpr &expr, SmallVectorImpl<unsigned> &axes) {
+static void mergeList(LoopExpr &expr, SmallVectorImpl<unsigned> &axes,
+                      unsigned keep) {
   for (size_t i = axes.size(); i-- > 1;)
-    if (mergePair(expr, axes[i - 1], axes[i]))
+    if (axes[i - 1] >= keep && mergePair(expr, axes[i - 1], axes[i]))
       axes.erase(axes.begin() + (i - 1));
 }
 
-void LoopExpr::mergeAxes() {
-  mergeList(*this, domain);
+void LoopExpr::mergeAxes(unsigned keep) {
+  mergeList(*this, domain, keep);
   for (LoopNode &node : nodes)
     // The position of an arg fold is the coordinate on its single axis.
     if (node.kind == LoopNode::Fold && node.fold < graph::FoldKind::argmax)
-      mergeList(*this, node.axes);
+      mergeList(*this, node.axes, 0);
   computeNeeds(*this);
 }
 

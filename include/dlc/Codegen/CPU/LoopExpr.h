@@ -53,14 +53,18 @@ struct LoopExpr {
   IndexPoly store;       ///< address of the result
 
   /// Builds the expression of `stage`. `bufferOf` tells the buffer of a kernel
-  /// operand or of a stage that lies in memory; other stages are inlined.
+  /// operand or of a stage that lies in memory; other stages are inlined. The
+  /// first `rowRank` dims of the stage and of buffers from `firstRowBuffer` on
+  /// say which row: those buffers hold one row at a time.
   static LoopExpr
   build(graph::StageOp stage, unsigned resultBuffer,
-        llvm::function_ref<std::optional<unsigned>(mlir::Value)> bufferOf);
+        llvm::function_ref<std::optional<unsigned>(mlir::Value)> bufferOf,
+        unsigned firstRowBuffer, unsigned rowRank);
 
   /// Joins neighbouring axes that every address walks as one, so that an
-  /// elementwise stage on contiguous tensors is a single loop.
-  void mergeAxes();
+  /// elementwise stage on contiguous tensors is a single loop. The first `keep`
+  /// dims stay as they are.
+  void mergeAxes(unsigned keep);
 
   /// Nodes that the value of `node` needs, operands before users, once each.
   std::vector<unsigned> reachable(unsigned node) const;

@@ -1,0 +1,28 @@
+// How one stage is run: along which axis the vector lanes lie, how many vectors
+// are computed at a time, and what an element costs.
+#ifndef DLC_CODEGEN_CPU_LOOPPLAN_H
+#define DLC_CODEGEN_CPU_LOOPPLAN_H
+
+#include "dlc/Codegen/CPU/LoopExpr.h"
+#include "dlc/Codegen/CPU/LoopNest.h"
+
+namespace dlc {
+
+struct LoopPlan {
+  /// The innermost loop: the last domain axis; -1 when there is none, or when
+  /// lanes lie along a fold (then it is a loop like the others).
+  int laneDim = -1;
+  int rowAxis = -1;    ///< the fold axis with the lanes
+  unsigned width = 1;  ///< lanes
+  unsigned groups = 1; ///< vectors at a time along laneDim
+  unsigned rowGroups = 1;
+  /// Scalar operations for one element of the result, over the kernel's symbols.
+  mlir::AffineExpr elementCost;
+
+  static LoopPlan get(const LoopExpr &expr, const CpuTarget &target,
+                      bool strict, const LoopSchedule &schedule);
+};
+
+} // namespace dlc
+
+#endif // DLC_CODEGEN_CPU_LOOPPLAN_H

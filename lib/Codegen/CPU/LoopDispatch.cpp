@@ -1,0 +1,25 @@
+// Which nest a kernel gets. A contraction nest may decline any kernel; the loop
+// nests take all.
+#include "dlc/Codegen/CPU/ContractionNest.h"
+#include "dlc/Codegen/CPU/LoopNest.h"
+#include "dlc/Codegen/CPU/Nests.h"
+
+using namespace mlir;
+using namespace dlc;
+
+FailureOr<CpuKernel> dlc::emitCpuKernel(graph::KernelOp kernel,
+                                        const CpuTarget &target,
+                                        const CpuCodegenOptions &options) {
+  LoopSchedule schedule = LoopSchedule::get(kernel);
+  bool wantsContraction = schedule.nest == "contraction";
+  if (schedule.nest.empty() || wantsContraction) {
+    std::string reason;
+    auto result = emitContraction(kernel, target, options, reason);
+    if (succeeded(result))
+      return result;
+    if (wantsContraction)
+      return kernel.emitError("the contraction nest declines this kernel: ")
+             << reason;
+  }
+  return emitLoopNest(kernel, target, options, schedule);
+}

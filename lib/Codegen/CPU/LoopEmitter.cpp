@@ -1,0 +1,504 @@
+// Evaluation of loads, coordinates and functions. A load is emitted according to
+// how its address moves from lane to lane: not at all, by one element, or
+// otherwise; where a guard does not hold, memory is never touched.
+#include "dlc/Codegen/CPU/LoopEmitter.h"
+
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
+
+using namespace mlir;
+using namespace dlc;
+using CmpI = arith::CmpIPredicate;
+
+// DLC_DATA_INDEX_OUT_OF_RANGE of runtime.h.
+static constexpr int32_t indexOutOfRange = 1;
+
+//===----------------------------------------------------------------------===//
+// Points
+//===----------------------------------------------------------------------===//
+
+bool LoopEmitter::isBound(const LoopNode &node) const {
+  for (unsigned d : node.needs.set_bits())
+    if (!dims[d])
+      return false;
+  return true;
+}
+
+bool LoopEmitter::hasLaneData(const LoopNode &node) const {
+  return llvm::any_of(node.data, [&](unsigned data) {
+    return alongLanes(expr.nodes[data]);
+  });
+}
+
+template <typename Body>
+auto LoopEmitter::at(const LoopNode &node, unsigned group, int lane,
+                     Body body) {
+  SmallVector<std::pair<unsigned, Value>, 4> saved;
+  auto set = [&](unsigned dim, Value value) {
+    saved.push_back({dim, dims[dim]});
+    dims[dim] = value;
+  };
+  for (unsigned data : node.data) {
+    Values values = evaluate(data);
+    Value v = values[values.size() == 1 ? 0 : group].value;
+    if (isa<VectorType>(v.getType()))
+      v = vector::ExtractOp::create(b, loc, v, int64_t(std::max(lane, 0)));
+    set(expr.nodes[data].dim,
+        arith::IndexCastOp::create(b, loc, b.getIndexType(), v));
+  }
+  if (groups.dim >= 0 && group)
+    set(groups.dim,
+        index.add(dims[groups.dim], index.constant(group * groups.step)));
+  if (lanes.dim >= 0 && lane > 0)
+    set(lanes.dim, index.add(dims[lanes.dim], index.constant(lane)));
+  auto result = body();
+  for (auto [dim, value] : llvm::reverse(saved))
+    dims[dim] = value;
+  return result;
+}
+
+Value LoopEmitter::laneNumbers(Type element, int64_t factor) {
+  SmallVector<Attribute> values;
+  for (unsigned l = 0; l < lanes.width; ++l)
+    values.push_back(b.getIntegerAttr(element, l * factor));
+  auto type = VectorType::get({int64_t(lanes.width)}, element);
+  return arith::ConstantOp::create(b, loc,
+                                   DenseElementsAttr::get(type, values));
+}
+
+Value LoopEmitter::andMask(Value x, Value y) {
+  if (!x || !y)
+    return x ? x : y;
+  return arith::AndIOp::create(b, loc, x, y);
+}
+
+SmallVector<Value> LoopEmitter::loop(
+    Value begin, Value end, int64_t step, ValueRange values,
+    llvm::function_ref<SmallVector<Value>(Value, ValueRange)> body) {
+  auto b0 = constantIndex(begin), e0 = constantIndex(end);
+  if (b0 && e0 && *b0 >= *e0)
+    return SmallVector<Value>(values);
+  if (b0 && e0 && *e0 - *b0 <= step) // one round
+    return body(begin, values);
+  auto loop = scf::ForOp::create(b, loc, begin, end, index.constant(step), values);
+  {
+    OpBuilder::InsertionGuard guard(b);
+    // Without carried values the builder has made the terminator.
+    Block *block = loop.getBody();
+    if (block->mightHaveTerminator())
+      b.setInsertionPoint(block->getTerminator());
+    else
+      b.setInsertionPointToEnd(block);
+    SmallVector<Value> next =
+        body(loop.getInductionVar(), loop.getRegionIterArgs());
+    if (!values.empty())
+      scf::YieldOp::create(b, loc, next);
+  }
+  return SmallVector<Value>(loop.getResults());
+}
+
+//===----------------------------------------------------------------------===//
+// Evaluation
+//===----------------------------------------------------------------------===//
+
+LoopEmitter::Values LoopEmitter::evaluate(unsigned id) {
+  for (auto &scope : llvm::reverse(memo))
+    if (auto it = scope.find(id); it != scope.end())
+      return it->second;
+  Values result = evaluateNew(expr.nodes[id], id);
+  memo.back()[id] = result;
+  return result;
+}
+
+LoopEmitter::Values LoopEmitter::evaluateNew(const LoopNode &node,
+                                             unsigned id) {
+  switch (node.kind) {
+  case LoopNode::Load:
+    return evaluateLoad(node, id);
+  case LoopNode::Coord:
+    return evaluateCoord(node);
+  case LoopNode::ToIndex:
+    return evaluateToIndex(node);
+  case LoopNode::Fold:
+    return evaluateFold(node);
+  case LoopNode::Literal:
+    return {scalar.literal(node.attr)};
+  case LoopNode::Apply:
+  case LoopNode::Cast:
+    break;
+  }
+  SmallVector<Values, 3> args;
+  size_t count = 1;
+  for (unsigned arg : node.args) {
+    args.push_back(evaluate(arg));
+    count = std::max(count, args.back().size());
+  }
+  Values result;
+  for (size_t g = 0; g < count; ++g) {
+    SmallVector<Scalar, 3> operands;
+    for (const Values &arg : args)
+      operands.push_back(arg[arg.size() == 1 ? 0 : g]);
+    result.push_back(node.kind == LoopNode::Cast
+                         ? scalar.cast(operands[0], node.type, node.saturate)
+                         : scalar.apply(node.fn, operands));
+  }
+  return result;
+}
+
+void LoopEmitter::hoist(unsigned id) {
+  const LoopNode &node = expr.nodes[id];
+  if (node.kind == LoopNode::Literal)
+    return;
+  if (isBound(node)) {
+    evaluate(id);
+    return;
+  }
+  auto fact = facts.find(id);
+  bool isDead = fact != facts.end() && !fact->second;  // only `other` is used
+  bool isSure = fact != facts.end() && fact->second; // `other` is not used
+  if (!isDead)
+    for (unsigned data : node.data)
+      hoist(data);
+  if (!isSure)
+    for (unsigned arg : node.args)
+      hoist(arg);
+}
+
+LoopEmitter::Values LoopEmitter::evaluateCoord(const LoopNode &node) {
+  Values result;
+  bool vary = alongLanes(node);
+  Type i64 = b.getI64Type();
+  for (unsigned g = 0, n = alongGroups(node) ? groups.count : 1; g < n; ++g) {
+    auto valueAt = [&](int lane) {
+      return at(node, g, lane, [&]() -> Value {
+        return arith::IndexCastOp::create(b, loc, i64,
+                                          index.emit(node.index, dims));
+      });
+    };
+    if (!vary) {
+      result.push_back({valueAt(-1), node.type});
+      continue;
+    }
+    auto coefficient = node.index.coefficient(lanes.dim);
+    auto step = coefficient ? coefficient->constant() : std::nullopt;
+    if (step && !hasLaneData(node)) {
+      Scalar base = scalar.broadcast({valueAt(-1), node.type}, lanes.width);
+      result.push_back({arith::AddIOp::create(b, loc, base.value,
+                                              laneNumbers(i64, *step)),
+                        node.type});
+      continue;
+    }
+    SmallVector<Value> elements;
+    for (unsigned l = 0; l < lanes.width; ++l)
+      elements.push_back(valueAt(l));
+    auto type = VectorType::get({int64_t(lanes.width)}, i64);
+    result.push_back(
+        {vector::FromElementsOp::create(b, loc, type, elements), node.type});
+  }
+  return result;
+}
+
+// Negative values count from the end; what is out of range is reported and
+// clamped.
+LoopEmitter::Values LoopEmitter::evaluateToIndex(const LoopNode &node) {
+  Values result;
+  Type i64 = b.getI64Type();
+  Value sizeIndex = index.emit(node.index, dims);
+  for (const Scalar &x : evaluate(node.args[0])) {
+    unsigned width = x.isVector() ? lanes.width : 0;
+    auto splat = [&](Value v) {
+      return scalar.broadcast({v, i64}, width).value;
+    };
+    auto number = [&](int64_t c) {
+      return splat(arith::ConstantIntOp::create(b, loc, c, 64));
+    };
+    auto compare = [&](CmpI predicate, Value l, Value r) -> Value {
+      return arith::CmpIOp::create(b, loc, predicate, l, r);
+    };
+    auto choose = [&](Value c, Value yes, Value no) -> Value {
+      return arith::SelectOp::create(b, loc, c, yes, no);
+    };
+    Value size = splat(arith::IndexCastOp::create(b, loc, i64, sizeIndex));
+    Value v = x.value, zero = number(0);
+    v = choose(compare(CmpI::slt, v, zero),
+               arith::AddIOp::create(b, loc, v, size), v);
+    Value isBad = compare(CmpI::uge, v, size);
+    if (width && lanes.mask)
+      isBad = andMask(isBad, lanes.mask);
+    Value any = isBad;
+    if (width)
+      any = vector::ReductionOp::create(b, loc, vector::CombiningKind::OR,
+                                        isBad);
+    scf::IfOp::create(b, loc, any, [&](OpBuilder &nested, Location) {
+      Value code = arith::ConstantIntOp::create(nested, loc, indexOutOfRange, 32);
+      Value zeroIndex = arith::ConstantIndexOp::create(nested, loc, 0);
+      memref::StoreOp::create(nested, loc, code, status, zeroIndex);
+      scf::YieldOp::create(nested, loc);
+    });
+    Value last = arith::SubIOp::create(b, loc, size, number(1));
+    v = choose(compare(CmpI::sgt, v, last), last, v);
+    v = choose(compare(CmpI::slt, v, zero), zero, v);
+    result.push_back({v, node.type});
+  }
+  return result;
+}
+
+//===----------------------------------------------------------------------===//
+// Guards
+//===----------------------------------------------------------------------===//
+
+Value LoopEmitter::guardValue(const LoopNode &node, unsigned group) {
+  // A guard that is the same in all lanes stays a scalar as long as possible.
+  Value uniform, perLane;
+  for (const LoopGuard &guard : node.guards) {
+    CmpI predicate = guard.isEquality ? CmpI::eq : CmpI::sge;
+    auto test = [&](int lane) {
+      return at(node, group, lane, [&]() -> Value {
+        return arith::CmpIOp::create(b, loc, predicate,
+                                     index.emit(guard.expr, dims),
+                                     index.constant(0));
+      });
+    };
+    bool laneData = llvm::any_of(node.data, [&](unsigned data) {
+      return alongLanes(expr.nodes[data]) &&
+             guard.expr.dependsOnDim(expr.nodes[data].dim);
+    });
+    bool vary = lanes.dim >= 0 && guard.expr.dependsOnDim(lanes.dim);
+    if (!vary && !laneData) {
+      uniform = andMask(uniform, test(-1));
+      continue;
+    }
+    auto coefficient = guard.expr.coefficient(lanes.dim);
+    auto step = coefficient ? coefficient->constant() : std::nullopt;
+    if (step && !laneData && std::abs(*step) < (1 << 20)) {
+      // 32 bits are enough once the value of lane 0 is clamped.
+      Value base = at(node, group, -1,
+                      [&] { return index.emit(guard.expr, dims); });
+      base = index.max(index.min(base, index.constant(1 << 30)),
+                       index.constant(-(1 << 30)));
+      Value narrow =
+          arith::IndexCastOp::create(b, loc, b.getI32Type(), base);
+      Value splat =
+          scalar.broadcast({narrow, b.getI32Type()}, lanes.width).value;
+      // base + step * lane >= 0
+      Value negated = laneNumbers(b.getI32Type(), -*step);
+      perLane = andMask(perLane, arith::CmpIOp::create(b, loc, predicate,
+                                                       splat, negated));
+      continue;
+    }
+    SmallVector<Value> elements;
+    for (unsigned l = 0; l < lanes.width; ++l)
+      elements.push_back(test(l));
+    auto type = VectorType::get({int64_t(lanes.width)}, b.getI1Type());
+    perLane = andMask(perLane,
+                      vector::FromElementsOp::create(b, loc, type, elements));
+  }
+  if (!perLane)
+    return uniform;
+  if (uniform)
+    perLane = andMask(
+        perLane,
+        scalar.broadcast({uniform, b.getI1Type()}, lanes.width).value);
+  return perLane;
+}
+
+//===----------------------------------------------------------------------===//
+// Loads
+//===----------------------------------------------------------------------===//
+
+LoopEmitter::Values LoopEmitter::evaluateLoad(const LoopNode &node,
+                                              unsigned id) {
+  std::optional<bool> fact;
+  if (auto it = facts.find(id); it != facts.end())
+    fact = it->second;
+  if (fact == false)
+    return evaluate(node.args[0]);
+  bool isGuarded = !node.guards.empty() && !fact;
+  Values others;
+  if (isGuarded)
+    others = evaluate(node.args[0]);
+  Values result;
+  for (unsigned g = 0, n = alongGroups(node) ? groups.count : 1; g < n; ++g) {
+    if (!isGuarded) {
+      result.push_back(loadOne(node, g, Value(), std::nullopt));
+      continue;
+    }
+    Scalar other = others[others.size() == 1 ? 0 : g];
+    Value guard = guardValue(node, g);
+    if (isa<VectorType>(guard.getType())) {
+      result.push_back(loadOne(node, g, guard, other));
+      continue;
+    }
+    bool isVector = alongLanes(node);
+    other = scalar.broadcast(other, isVector ? lanes.width : 0);
+    if (!isVector && other.isVector()) {
+      // The lanes agree on the load but not on what stands in for it.
+      Scalar neutral = scalar.identity(graph::FoldKind::add, node.type);
+      auto choice = scf::IfOp::create(
+          b, loc, TypeRange{neutral.value.getType()}, guard, true);
+      {
+        OpBuilder::InsertionGuard inside(b);
+        b.setInsertionPointToEnd(choice.thenBlock());
+        scf::YieldOp::create(b, loc, loadOne(node, g, Value(), std::nullopt).value);
+        b.setInsertionPointToEnd(choice.elseBlock());
+        scf::YieldOp::create(b, loc, neutral.value);
+      }
+      result.push_back(scalar.select(guard, {choice.getResult(0), node.type}, other));
+      continue;
+    }
+    auto choice = scf::IfOp::create(
+        b, loc, TypeRange{other.value.getType()}, guard, true);
+    {
+      OpBuilder::InsertionGuard inside(b);
+      b.setInsertionPointToEnd(choice.thenBlock());
+      scf::YieldOp::create(b, loc,
+                           loadOne(node, g, Value(), std::nullopt).value);
+      b.setInsertionPointToEnd(choice.elseBlock());
+      scf::YieldOp::create(b, loc, other.value);
+    }
+    result.push_back({choice.getResult(0), node.type});
+  }
+  return result;
+}
+
+Scalar LoopEmitter::loadOne(const LoopNode &node, unsigned group, Value mask,
+                            std::optional<Scalar> other) {
+  if (mask || alongLanes(node))
+    return loadLanes(node, group, mask, other);
+  Value address =
+      at(node, group, -1, [&] { return index.emit(node.index, dims); });
+  Value stored =
+      memref::LoadOp::create(b, loc, buffers[node.buffer], address);
+  return scalar.fromStorage(stored, node.type);
+}
+
+Scalar LoopEmitter::loadLanes(const LoopNode &node, unsigned group, Value mask,
+                              std::optional<Scalar> other) {
+  Value buffer = buffers[node.buffer];
+  Type element = cast<MemRefType>(buffer.getType()).getElementType();
+  auto type = VectorType::get({int64_t(lanes.width)}, element);
+  Value exists = andMask(lanes.mask, mask);
+  auto finish = [&](Value stored) {
+    Scalar result = scalar.fromStorage(stored, node.type);
+    return mask ? scalar.select(mask, result, *other) : result;
+  };
+  auto coefficient = node.index.coefficient(lanes.dim);
+  bool isLinear = coefficient && !hasLaneData(node);
+  auto step = isLinear ? coefficient->constant() : std::nullopt;
+  auto addressAt = [&](int lane) {
+    return at(node, group, lane, [&] { return index.emit(node.index, dims); });
+  };
+  bool useMask = exists && options.maskedMemory;
+  if (step == 1 && (!exists || useMask)) {
+    Value base = addressAt(-1);
+    if (!exists)
+      return finish(vector::LoadOp::create(b, loc, type, buffer, base));
+    Value zeros =
+        arith::ConstantOp::create(b, loc, b.getZeroAttr(type));
+    return finish(vector::MaskedLoadOp::create(b, loc, type, buffer, base,
+                                               exists, zeros));
+  }
+  if (step == -1 && !exists) {
+    Value base = index.sub(addressAt(-1), index.constant(lanes.width - 1));
+    Value loaded = vector::LoadOp::create(b, loc, type, buffer, base);
+    SmallVector<int64_t> order;
+    for (unsigned l = lanes.width; l-- > 0;)
+      order.push_back(l);
+    return finish(
+        vector::ShuffleOp::create(b, loc, type, loaded, loaded, order));
+  }
+  if (step == 2 && !exists) {
+    // Two loads, of which every second element is kept. The second ends with
+    // the last element that is wanted, so that nothing beyond it is touched.
+    Value base = addressAt(-1);
+    int64_t width = lanes.width;
+    Value low = vector::LoadOp::create(b, loc, type, buffer, base);
+    Value high = vector::LoadOp::create(
+        b, loc, type, buffer, index.add(base, index.constant(width - 1)));
+    SmallVector<int64_t> order;
+    for (int64_t l = 0; l < width; ++l)
+      order.push_back(2 * l < width ? 2 * l : 2 * l + 1);
+    return finish(vector::ShuffleOp::create(b, loc, type, low, high, order));
+  }
+  auto laneAddress = [&](unsigned l) -> Value {
+    if (!isLinear || l == 0)
+      return addressAt(isLinear ? -1 : int(l));
+    Value stride = at(node, group, -1,
+                      [&] { return index.emit(*coefficient, dims); });
+    return index.add(addressAt(-1), index.mul(stride, index.constant(l)));
+  };
+  if (useMask) {
+    // A masked gather from the address of lane 0.
+    Value base = isLinear ? addressAt(-1) : index.constant(0);
+    Value offsets;
+    if (step && std::abs(*step) < (1 << 24)) {
+      offsets = laneNumbers(b.getI32Type(), *step);
+    } else {
+      SmallVector<Value> elements;
+      for (unsigned l = 0; l < lanes.width; ++l)
+        elements.push_back(arith::IndexCastOp::create(
+            b, loc, b.getI64Type(),
+            isLinear ? index.sub(laneAddress(l), base) : laneAddress(l)));
+      offsets = vector::FromElementsOp::create(
+          b, loc, VectorType::get({int64_t(lanes.width)}, b.getI64Type()),
+          elements);
+    }
+    Value zeros = arith::ConstantOp::create(b, loc, b.getZeroAttr(type));
+    return finish(vector::GatherOp::create(b, loc, type, buffer,
+                                           ValueRange{base}, offsets, exists,
+                                           zeros));
+  }
+  SmallVector<Value> elements;
+  for (unsigned l = 0; l < lanes.width; ++l) {
+    auto load = [&]() -> Value {
+      return memref::LoadOp::create(b, loc, buffer, laneAddress(l));
+    };
+    if (!exists) {
+      elements.push_back(load());
+      continue;
+    }
+    Value isThere = vector::ExtractOp::create(b, loc, exists, int64_t(l));
+    auto choice = scf::IfOp::create(b, loc, TypeRange{element}, isThere, true);
+    OpBuilder::InsertionGuard inside(b);
+    b.setInsertionPointToEnd(choice.thenBlock());
+    scf::YieldOp::create(b, loc, load());
+    b.setInsertionPointToEnd(choice.elseBlock());
+    scf::YieldOp::create(
+        b, loc,
+        Value(arith::ConstantOp::create(b, loc, b.getZeroAttr(element))));
+    elements.push_back(choice.getResult(0));
+  }
+  return finish(vector::FromElementsOp::create(b, loc, type, elements));
+}
+
+//===----------------------------------------------------------------------===//
+// The result
+//===----------------------------------------------------------------------===//
+
+void LoopEmitter::storeRoot() {
+  Values values = evaluate(expr.root);
+  Value buffer = buffers[expr.resultBuffer];
+  LoopNode point; // only for `at`
+  unsigned count = groups.dim >= 0 ? groups.count : 1;
+  for (unsigned g = 0; g < count; ++g) {
+    Scalar x = values[values.size() == 1 ? 0 : g];
+    bool isVector = lanes.dim >= 0;
+    x = scalar.broadcast(x, isVector ? lanes.width : 0);
+    Value stored = scalar.toStorage(x);
+    auto addressAt = [&](int lane) {
+      return at(point, g, lane, [&] { return index.emit(expr.store, dims); });
+    };
+    if (!isVector) {
+      memref::StoreOp::create(b, loc, stored, buffer, addressAt(-1));
+      continue;
+    }
+    // LoopNest runs lanes along the innermost axis, where results are dense.
+    if (!lanes.mask) {
+      vector::StoreOp::create(b, loc, stored, buffer, addressAt(-1));
+      continue;
+    }
+    vector::MaskedStoreOp::create(b, loc, buffer, ValueRange{addressAt(-1)},
+                                  lanes.mask, stored);
+  }
+}

@@ -1,0 +1,174 @@
+// Choosing lanes. A load that stands still or moves by one element from lane to
+// lane costs one instruction; any other costs one a lane. The axis with the
+// cheaper loads gets the lanes.
+#include "dlc/Codegen/CPU/LoopPlan.h"
+
+#include "dlc/Codegen/Common/ScalarEmitter.h"
+
+using namespace mlir;
+using namespace dlc;
+using graph::FoldKind;
+using graph::ScalarFn;
+
+/// What the loads cost with lanes along `dim`, in loads of a vector.
+static int64_t loadCost(const LoopExpr &expr, unsigned dim) {
+  int64_t cost = 0;
+  for (unsigned id : expr.reachable(expr.root)) {
+    const LoopNode &node = expr.nodes[id];
+    if (node.kind != LoopNode::Load)
+      continue;
+    if (!node.needs.test(dim)) {
+      cost += 1;
+      continue;
+    }
+    auto coefficient = node.index.coefficient(dim);
+    auto step = coefficient ? coefficient->constant() : std::nullopt;
+    bool laneData = llvm::any_of(node.data, [&](unsigned data) {
+      return expr.nodes[data].needs.test(dim);
+    });
+    if (laneData || !step)
+      cost += 12;
+    else
+      cost += std::abs(*step) <= 1 ? 1 : std::abs(*step) == 2 ? 2 : 8;
+  }
+  return cost;
+}
+
+/// Bytes of the widest number that lanes along `dim` are computed in.
+static unsigned widestBytes(const LoopExpr &expr, unsigned dim) {
+  unsigned bytes = 1;
+  for (unsigned id : expr.reachable(expr.root)) {
+    const LoopNode &node = expr.nodes[id];
+    if (!node.needs.test(dim) || node.type.isInteger(1) ||
+        node.type.isIndex())
+      continue;
+    Type type = ScalarEmitter::computeType(node.type);
+    bytes = std::max(bytes, type.getIntOrFloatBitWidth() / 8);
+  }
+  return bytes;
+}
+
+static int64_t weight(const LoopNode &node) {
+  if (node.kind != LoopNode::Apply)
+    return node.kind == LoopNode::Load ? 1 : 0;
+  switch (node.fn) {
+  case ScalarFn::exp:
+  case ScalarFn::log:
+  case ScalarFn::log1p:
+  case ScalarFn::expm1:
+  case ScalarFn::tanh:
+  case ScalarFn::erf:
+    return 8;
+  case ScalarFn::sin:
+  case ScalarFn::cos:
+  case ScalarFn::pow:
+    return 16;
+  case ScalarFn::div:
+  case ScalarFn::sqrt:
+  case ScalarFn::rsqrt:
+    return 3;
+  default: // names libm knows are called
+    return static_cast<uint32_t>(node.fn) < 24 &&
+                   static_cast<uint32_t>(node.fn) > 7
+               ? 64
+               : 1;
+  }
+}
+
+/// Product of the extents of a fold's axes.
+static AffineExpr foldSteps(const LoopExpr &expr, const LoopNode &fold) {
+  SmallVector<AffineExpr> extents;
+  for (unsigned axis : fold.axes)
+    extents.push_back(expr.extents[axis]);
+  return graph::product(expr.context, extents);
+}
+
+static AffineExpr costOf(const LoopExpr &expr) {
+  AffineExpr cost = getAffineConstantExpr(1, expr.context);
+  for (unsigned id : expr.reachable(expr.root)) {
+    const LoopNode &node = expr.nodes[id];
+    if (node.kind != LoopNode::Fold) {
+      cost = cost + weight(node);
+      continue;
+    }
+    int64_t body = 1;
+    for (unsigned inner : expr.reachable(node.args[0]))
+      body += weight(expr.nodes[inner]);
+    cost = cost + foldSteps(expr, node) * body;
+  }
+  return graph::simplify(cost);
+}
+
+/// The fold whose last axis can have the lanes, if there is one.
+static const LoopNode *rowFold(const LoopExpr &expr, bool strict) {
+  const LoopNode *best = nullptr;
+  for (unsigned id : expr.reachable(expr.root)) {
+    const LoopNode &node = expr.nodes[id];
+    if (node.kind != LoopNode::Fold || node.axes.empty())
+      continue;
+    bool isSum = node.fold == FoldKind::add || node.fold == FoldKind::mul;
+    if (strict && isSum && isa<FloatType>(node.type))
+      return nullptr; // the order of a float sum is its result
+    if (!best)
+      best = &node;
+  }
+  return best;
+}
+
+LoopPlan LoopPlan::get(const LoopExpr &expr, const CpuTarget &target,
+                       bool strict, const LoopSchedule &schedule) {
+  LoopPlan plan;
+  plan.elementCost = costOf(expr);
+  if (!expr.domain.empty())
+    plan.laneDim = expr.domain.back();
+  if (schedule.nest == "generic")
+    return plan;
+  unsigned vectorBytes = target.desc().vectorBytes;
+  auto widthFor = [&](unsigned dim) {
+    return schedule.width
+               ? schedule.width
+               : std::max(2u, vectorBytes / widestBytes(expr, dim));
+  };
+  if (const LoopNode *fold = rowFold(expr, strict)) {
+    unsigned axis = fold->axes.back();
+    unsigned width = widthFor(axis);
+    auto extent = graph::constantValue(expr.extents[axis]);
+    bool takes = plan.laneDim < 0;
+    if (!takes) {
+      auto across = graph::constantValue(expr.extents[plan.laneDim]);
+      bool isNarrow = across && *across * 2 <= width;
+      bool isShort = extent && *extent * 4 <= width;
+      int64_t rowCost = loadCost(expr, axis);
+      int64_t laneCost = loadCost(expr, plan.laneDim);
+      takes = isNarrow ? rowCost <= laneCost : rowCost < laneCost;
+      takes &= !isShort;
+    }
+    if (takes) {
+      plan.laneDim = -1;
+      plan.rowAxis = axis;
+      plan.width = width;
+      plan.rowGroups =
+          !extent || *extent >= 4 * width ? 4 : *extent >= 2 * width ? 2 : 1;
+      if (fold->fold >= FoldKind::argmax)
+        plan.rowGroups = std::min(plan.rowGroups, 2u);
+      return plan;
+    }
+  }
+  if (plan.laneDim < 0)
+    return plan; // one element and nothing to fold
+  plan.width = widthFor(plan.laneDim);
+  // Several vectors at a time hide latency, as long as registers suffice.
+  int64_t work = 0;
+  bool hasFold = false;
+  for (unsigned id : expr.reachable(expr.root)) {
+    work += weight(expr.nodes[id]);
+    hasFold |= expr.nodes[id].kind == LoopNode::Fold;
+  }
+  plan.groups = work <= 6 || (hasFold && work <= 12) ? 4 : work <= 16 ? 2 : 1;
+  if (schedule.groups)
+    plan.groups = schedule.groups;
+  if (auto extent = graph::constantValue(expr.extents[plan.laneDim]))
+    while (plan.groups > 1 && *extent < plan.groups * plan.width)
+      plan.groups /= 2;
+  return plan;
+}

@@ -1,0 +1,664 @@
+// Scalar functions and folds. No operation emitted here is undefined for any
+// input: integers wrap, divisors are replaced before a division could trap, and
+// large shifts are selected away.
+#include "dlc/Codegen/Common/ScalarEmitter.h"
+
+#include "mlir/Dialect/Math/IR/Math.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
+
+using namespace mlir;
+using namespace dlc;
+using graph::FoldKind;
+using graph::ScalarFn;
+using CmpF = arith::CmpFPredicate;
+using CmpI = arith::CmpIPredicate;
+
+ScalarOptions ScalarOptions::get(const CpuTarget &target, bool strict) {
+  ScalarOptions options;
+  bool isArm = target.desc().arch == "arm";
+  options.fma = isArm || target.hasFeature("fma");
+  options.halfConvert = isArm || target.hasFeature("f16c");
+  options.nanMaximum = isArm;
+  options.strict = strict;
+  return options;
+}
+
+//===----------------------------------------------------------------------===//
+// Types and constants
+//===----------------------------------------------------------------------===//
+
+static bool isHalf(Type type) { return isa<Float16Type, BFloat16Type>(type); }
+static bool isUnsigned(Type type) {
+  return type.isUnsignedInteger() || type.isInteger(1);
+}
+
+Type ScalarEmitter::computeType(Type type, unsigned lanes) {
+  MLIRContext *context = type.getContext();
+  if (isHalf(type))
+    type = Float32Type::get(context);
+  else if (auto integer = dyn_cast<IntegerType>(type))
+    type = IntegerType::get(context, integer.getWidth());
+  return lanes ? VectorType::get({static_cast<int64_t>(lanes)}, type) : type;
+}
+
+Type ScalarEmitter::storageType(Type type) {
+  MLIRContext *context = type.getContext();
+  if (isHalf(type))
+    return IntegerType::get(context, 16);
+  return type.isInteger(1) ? IntegerType::get(context, 8) : computeType(type);
+}
+
+Type ScalarEmitter::withElement(Type like, Type element) {
+  if (auto vector = dyn_cast<VectorType>(like))
+    return VectorType::get(vector.getShape(), element);
+  return element;
+}
+
+Value ScalarEmitter::constant(Type type, Attribute value) {
+  if (auto vector = dyn_cast<VectorType>(type))
+    return arith::ConstantOp::create(b, loc,
+                                     DenseElementsAttr::get(vector, value));
+  return arith::ConstantOp::create(b, loc, llvm::cast<TypedAttr>(value));
+}
+
+Value ScalarEmitter::integer(Type type, int64_t value) {
+  auto element = llvm::cast<IntegerType>(getElementTypeOrSelf(type));
+  APInt bits(element.getWidth(), value, /*isSigned=*/true,
+             /*implicitTrunc=*/true);
+  return constant(type, IntegerAttr::get(element, bits));
+}
+
+Value ScalarEmitter::number(Type type, double value) {
+  return constant(type, b.getFloatAttr(getElementTypeOrSelf(type), value));
+}
+
+Scalar ScalarEmitter::literal(TypedAttr attr) {
+  Type type = attr.getType(), compute = computeType(type);
+  if (auto f = dyn_cast<FloatAttr>(attr)) {
+    APFloat value = f.getValue();
+    bool lost;
+    value.convert(llvm::cast<FloatType>(compute).getFloatSemantics(),
+                  APFloat::rmNearestTiesToEven, &lost);
+    return {constant(compute, FloatAttr::get(compute, value)), type};
+  }
+  APInt value = llvm::cast<IntegerAttr>(attr).getValue();
+  return {constant(compute, IntegerAttr::get(compute, value)), type};
+}
+
+Scalar ScalarEmitter::broadcast(Scalar x, unsigned lanes) {
+  if (x.isVector() || lanes == 0)
+    return x;
+  auto type = VectorType::get({static_cast<int64_t>(lanes)}, x.value.getType());
+  return {vector::BroadcastOp::create(b, loc, type, x.value), x.type};
+}
+
+static unsigned lanesOf(Scalar x) {
+  auto vector = dyn_cast<VectorType>(x.value.getType());
+  return vector ? vector.getNumElements() : 0;
+}
+
+//===----------------------------------------------------------------------===//
+// Sixteen-bit floats
+//===----------------------------------------------------------------------===//
+
+/// The 16 bits of an f32 value rounded to nearest even.
+Value ScalarEmitter::narrow(Value x, Type type) {
+  Type i16 = withElement(x.getType(), b.getI16Type());
+  Type i32 = withElement(x.getType(), b.getI32Type());
+  auto op = [&]<typename Op>(Value l, Value r) -> Value {
+    return Op::create(b, loc, l, r);
+  };
+  auto number32 = [&](int64_t v) { return integer(i32, v); };
+  if (type.isF16() && options.halfConvert) {
+    Value half =
+        arith::TruncFOp::create(b, loc, withElement(x.getType(), type), x);
+    return arith::BitcastOp::create(b, loc, i16, half);
+  }
+  Value bits = arith::BitcastOp::create(b, loc, i32, x);
+  Value isNaN = arith::CmpFOp::create(b, loc, CmpF::UNO, x, x);
+  if (type.isBF16()) {
+    // Adding just under half an ulp, or half when the kept part is odd.
+    Value odd = op.operator()<arith::AndIOp>(
+        op.operator()<arith::ShRUIOp>(bits, number32(16)), number32(1));
+    Value rounded = op.operator()<arith::AddIOp>(
+        bits, op.operator()<arith::AddIOp>(odd, number32(0x7fff)));
+    Value quiet =
+        op.operator()<arith::OrIOp>(bits, number32(0x400000));
+    Value chosen = arith::SelectOp::create(b, loc, isNaN, quiet, rounded);
+    return arith::TruncIOp::create(
+        b, loc, i16, op.operator()<arith::ShRUIOp>(chosen, number32(16)));
+  }
+  // f16 without instructions. Scaling by 2^112 and back makes overflow infinite;
+  // subnormal results come from adding 0.5, whose ulp is that of their last bit.
+  Value sign = op.operator()<arith::AndIOp>(bits, number32(0x80000000));
+  Value magnitude = op.operator()<arith::XOrIOp>(bits, sign);
+  Value odd = op.operator()<arith::AndIOp>(
+      op.operator()<arith::ShRUIOp>(magnitude, number32(13)), number32(1));
+  // Rebias the exponent from 127 to 15 while rounding at bit 13.
+  Value normal = op.operator()<arith::ShRUIOp>(
+      op.operator()<arith::AddIOp>(
+          op.operator()<arith::AddIOp>(magnitude,
+                                       number32(0xfff - (int64_t(112) << 23))),
+          odd),
+      number32(13));
+  Value asFloat = arith::BitcastOp::create(b, loc, x.getType(), magnitude);
+  Value shifted =
+      arith::AddFOp::create(b, loc, asFloat, number(x.getType(), 0.5));
+  Value small = op.operator()<arith::SubIOp>(
+      arith::BitcastOp::create(b, loc, i32, shifted), number32(0x3f000000));
+  auto less = [&](Value l, int64_t r) -> Value {
+    return arith::CmpIOp::create(b, loc, CmpI::ult, l, number32(r));
+  };
+  Value result = arith::SelectOp::create(b, loc, less(magnitude, 0x38800000),
+                                         small, normal);
+  result = arith::SelectOp::create(b, loc, less(magnitude, 0x477ff000), result,
+                                   number32(0x7c00));
+  result = arith::SelectOp::create(b, loc, isNaN, number32(0x7e00), result);
+  result = op.operator()<arith::OrIOp>(
+      result, op.operator()<arith::ShRUIOp>(sign, number32(16)));
+  return arith::TruncIOp::create(b, loc, i16, result);
+}
+
+/// The f32 value of 16 bits.
+Value ScalarEmitter::widen(Value bits, Type type) {
+  Type f32 = withElement(bits.getType(), b.getF32Type());
+  Type i32 = withElement(bits.getType(), b.getI32Type());
+  if (type.isF16() && options.halfConvert) {
+    Value half =
+        arith::BitcastOp::create(b, loc, withElement(f32, type), bits);
+    return arith::ExtFOp::create(b, loc, f32, half);
+  }
+  Value wide = arith::ExtUIOp::create(b, loc, i32, bits);
+  if (type.isBF16()) {
+    Value shifted =
+        arith::ShLIOp::create(b, loc, wide, integer(i32, 16));
+    return arith::BitcastOp::create(b, loc, f32, shifted);
+  }
+  // Exponent and mantissa in f32's place, times 2^112: exact, subnormals too.
+  Value sign = arith::ShLIOp::create(
+      b, loc,
+      arith::AndIOp::create(b, loc, wide, integer(i32, 0x8000)),
+      integer(i32, 16));
+  Value magnitude = arith::ShLIOp::create(
+      b, loc, arith::AndIOp::create(b, loc, wide, integer(i32, 0x7fff)),
+      integer(i32, 13));
+  Value isFinite = arith::CmpIOp::create(b, loc, CmpI::ult, magnitude,
+                                         integer(i32, 0x7c00 << 13));
+  Value scaled = arith::MulFOp::create(
+      b, loc, arith::BitcastOp::create(b, loc, f32, magnitude),
+      number(f32, 0x1p112));
+  Value special = arith::OrIOp::create(b, loc, magnitude,
+                                       integer(i32, 0x7f800000));
+  Value chosen = arith::SelectOp::create(
+      b, loc, isFinite, arith::BitcastOp::create(b, loc, i32, scaled), special);
+  return arith::BitcastOp::create(
+      b, loc, f32, arith::OrIOp::create(b, loc, chosen, sign));
+}
+
+Value ScalarEmitter::roundTo(Value x, Type type) {
+  return isHalf(type) ? widen(narrow(x, type), type) : x;
+}
+
+// A second rounding of the result cannot then round the wrong way.
+Value ScalarEmitter::roundToOdd(Value x) {
+  Type f32 = withElement(x.getType(), b.getF32Type());
+  Type i32 = withElement(x.getType(), b.getI32Type());
+  Value nearest = arith::TruncFOp::create(b, loc, f32, x);
+  Value back = arith::ExtFOp::create(b, loc, x.getType(), nearest);
+  Value isExact = arith::CmpFOp::create(b, loc, CmpF::UEQ, back, x);
+  Value isLarger = arith::CmpFOp::create(
+      b, loc, CmpF::OGT, math::AbsFOp::create(b, loc, back),
+      math::AbsFOp::create(b, loc, x));
+  Value bits = arith::BitcastOp::create(b, loc, i32, nearest);
+  Value towardsZero = arith::SelectOp::create(
+      b, loc, isLarger,
+      arith::SubIOp::create(b, loc, bits, integer(i32, 1)), bits);
+  Value odd =
+      arith::OrIOp::create(b, loc, towardsZero, integer(i32, 1));
+  Value chosen = arith::SelectOp::create(b, loc, isExact, bits, odd);
+  return arith::BitcastOp::create(b, loc, f32, chosen);
+}
+
+Scalar ScalarEmitter::fromStorage(Value stored, Type type) {
+  if (type.isInteger(1)) {
+    Value isSet = arith::CmpIOp::create(b, loc, CmpI::ne, stored,
+                                        integer(stored.getType(), 0));
+    return {isSet, type};
+  }
+  if (isHalf(type))
+    return {widen(stored, type), type};
+  return {stored, type};
+}
+
+Value ScalarEmitter::toStorage(Scalar x) {
+  if (x.type.isInteger(1))
+    return arith::ExtUIOp::create(
+        b, loc, withElement(x.value.getType(), b.getI8Type()), x.value);
+  if (isHalf(x.type))
+    return narrow(x.value, x.type);
+  return x.value;
+}
+
+//===----------------------------------------------------------------------===//
+// Functions
+//===----------------------------------------------------------------------===//
+
+Scalar ScalarEmitter::select(Value c, Scalar x, Scalar y) {
+  unsigned lanes = std::max(lanesOf(x), lanesOf(y));
+  if (auto vector = dyn_cast<VectorType>(c.getType()))
+    lanes = vector.getNumElements();
+  x = broadcast(x, lanes), y = broadcast(y, lanes);
+  return {arith::SelectOp::create(b, loc, c, x.value, y.value), x.type};
+}
+
+Scalar ScalarEmitter::apply(ScalarFn fn, ArrayRef<Scalar> args) {
+  unsigned lanes = 0;
+  for (Scalar x : args)
+    lanes = std::max(lanes, lanesOf(x));
+  if (fn == ScalarFn::select)
+    return select(args[0].value, args[1], args[2]);
+  SmallVector<Scalar, 3> in;
+  for (Scalar x : args)
+    in.push_back(broadcast(x, lanes));
+  bool isFloat = isa<FloatType>(in[0].type);
+  graph::ScalarFnInfo info = graph::getScalarFnInfo(fn);
+  if (fn == ScalarFn::pow)
+    return power(in[0], in[1]);
+  if (info.arity == 1) {
+    if (!isFloat)
+      return unaryInteger(fn, in[0]);
+    Scalar result = unaryFloat(fn, in[0]);
+    return {roundTo(result.value, result.type), result.type};
+  }
+  if (info.result == graph::ScalarFnInfo::Bool)
+    return compare(fn, in[0], in[1]);
+  if (!isFloat)
+    return binaryInteger(fn, in[0], in[1]);
+  Scalar result = binaryFloat(fn, in[0], in[1]);
+  if (fn != ScalarFn::max && fn != ScalarFn::min)
+    result.value = roundTo(result.value, result.type);
+  return result;
+}
+
+Scalar ScalarEmitter::unaryFloat(ScalarFn fn, Scalar x) {
+  Value v = x.value;
+  Type type = v.getType();
+  Type i1 = b.getI1Type();
+  auto is = [&](CmpF predicate, double y) -> Value {
+    return arith::CmpFOp::create(b, loc, predicate, v, number(type, y));
+  };
+  auto choose = [&](Value c, Value yes, Value no) -> Value {
+    return arith::SelectOp::create(b, loc, c, yes, no);
+  };
+  switch (fn) {
+  case ScalarFn::ceil:
+    return {math::CeilOp::create(b, loc, v), x.type};
+  case ScalarFn::floor:
+    return {math::FloorOp::create(b, loc, v), x.type};
+  case ScalarFn::round_even:
+    return {math::RoundEvenOp::create(b, loc, v), x.type};
+  case ScalarFn::trunc:
+    return {math::TruncOp::create(b, loc, v), x.type};
+  case ScalarFn::sqrt:
+    return {math::SqrtOp::create(b, loc, v), x.type};
+  case ScalarFn::rsqrt:
+    return {arith::DivFOp::create(b, loc, number(type, 1.0),
+                                  math::SqrtOp::create(b, loc, v)),
+            x.type};
+  case ScalarFn::exp:
+    return {math.exp(v), x.type};
+  case ScalarFn::log:
+    return {math.log(v), x.type};
+  case ScalarFn::sin:
+    return {math.sin(v), x.type};
+  case ScalarFn::cos:
+    return {math.cos(v), x.type};
+  case ScalarFn::tanh:
+    return {math.tanh(v), x.type};
+  case ScalarFn::erf:
+    return {math.erf(v), x.type};
+  case ScalarFn::log1p:
+    return {math.log1p(v), x.type};
+  case ScalarFn::expm1:
+    return {math.expm1(v), x.type};
+  case ScalarFn::isnan:
+    return {arith::CmpFOp::create(b, loc, CmpF::UNO, v, v), i1};
+  case ScalarFn::isinf: {
+    Value magnitude = math::AbsFOp::create(b, loc, v);
+    return {arith::CmpFOp::create(b, loc, CmpF::OEQ, magnitude,
+                                  number(type, INFINITY)),
+            i1};
+  }
+  case ScalarFn::abs:
+    return {math::AbsFOp::create(b, loc, v), x.type};
+  case ScalarFn::neg:
+    return {arith::NegFOp::create(b, loc, v), x.type};
+  case ScalarFn::sign: // keeps NaN and the sign of zero
+    return {choose(is(CmpF::OGT, 0.0), number(type, 1.0),
+                   choose(is(CmpF::OLT, 0.0), number(type, -1.0), v)),
+            x.type};
+  default: // tan, asin, ...: C's functions of the same name
+    return {math.libm(stringifyScalarFn(fn), v), x.type};
+  }
+}
+
+Scalar ScalarEmitter::unaryInteger(ScalarFn fn, Scalar x) {
+  Value v = x.value;
+  Value zero = integer(v.getType(), 0);
+  auto negated = [&]() -> Value { return arith::SubIOp::create(b, loc, zero, v); };
+  switch (fn) {
+  case ScalarFn::abs: {
+    if (isUnsigned(x.type))
+      return x;
+    Value isNegative = arith::CmpIOp::create(b, loc, CmpI::slt, v, zero);
+    return {arith::SelectOp::create(b, loc, isNegative, negated(), v), x.type};
+  }
+  case ScalarFn::neg:
+    return {negated(), x.type};
+  case ScalarFn::sign: {
+    Value one = integer(v.getType(), 1);
+    Value isZero = arith::CmpIOp::create(b, loc, CmpI::eq, v, zero);
+    Value result = arith::SelectOp::create(b, loc, isZero, zero, one);
+    if (isUnsigned(x.type))
+      return {result, x.type};
+    Value isNegative = arith::CmpIOp::create(b, loc, CmpI::slt, v, zero);
+    return {arith::SelectOp::create(b, loc, isNegative,
+                                    integer(v.getType(), -1), result),
+            x.type};
+  }
+  case ScalarFn::bit_not:
+    return {arith::XOrIOp::create(b, loc, v, integer(v.getType(), -1)), x.type};
+  default: // rounding an integer changes nothing
+    return x;
+  }
+}
+
+Value ScalarEmitter::maximum(Value x, Value y, bool isMax) {
+  if (options.strict || options.nanMaximum)
+    return isMax ? Value(arith::MaximumFOp::create(b, loc, x, y))
+                 : Value(arith::MinimumFOp::create(b, loc, x, y));
+  // One instruction where y is a number, and two more where it may be NaN: x86
+  // yields the second operand when either is NaN. Signs of zeros are not kept.
+  Value better = arith::CmpFOp::create(b, loc, isMax ? CmpF::OLT : CmpF::OGT,
+                                       x, y);
+  Value result = arith::SelectOp::create(b, loc, better, y, x);
+  Value source = y;
+  if (auto broadcast = y.getDefiningOp<vector::BroadcastOp>())
+    source = broadcast.getSource();
+  if (auto c = source.getDefiningOp<arith::ConstantOp>()) {
+    auto element = dyn_cast<FloatAttr>(c.getValue());
+    if (auto dense = dyn_cast<SplatElementsAttr>(c.getValue()))
+      element = dense.getSplatValue<FloatAttr>();
+    if (element && !element.getValue().isNaN())
+      return result;
+  }
+  Value isNaN = arith::CmpFOp::create(b, loc, CmpF::UNO, y, y);
+  return arith::SelectOp::create(b, loc, isNaN, y, result);
+}
+
+Scalar ScalarEmitter::binaryFloat(ScalarFn fn, Scalar x, Scalar y) {
+  Value l = x.value, r = y.value;
+  switch (fn) {
+  case ScalarFn::add:
+    return {arith::AddFOp::create(b, loc, l, r), x.type};
+  case ScalarFn::sub:
+    return {arith::SubFOp::create(b, loc, l, r), x.type};
+  case ScalarFn::mul:
+    return {arith::MulFOp::create(b, loc, l, r), x.type};
+  case ScalarFn::div:
+    return {arith::DivFOp::create(b, loc, l, r), x.type};
+  case ScalarFn::max:
+  case ScalarFn::min:
+    return {maximum(l, r, fn == ScalarFn::max), x.type};
+  case ScalarFn::rem:
+    return {math.libm("fmod", {l, r}), x.type};
+  case ScalarFn::mod: {
+    // fmod has the dividend's sign: move a nonzero one to the divisor's.
+    Value rem = math.libm("fmod", {l, r});
+    Value zero = number(l.getType(), 0.0);
+    auto negative = [&](Value v) -> Value {
+      return arith::CmpFOp::create(b, loc, CmpF::OLT, v, zero);
+    };
+    Value differ =
+        arith::XOrIOp::create(b, loc, negative(rem), negative(r));
+    Value moved = arith::SelectOp::create(
+        b, loc, differ, arith::AddFOp::create(b, loc, rem, r), rem);
+    Value isZero = arith::CmpFOp::create(b, loc, CmpF::OEQ, rem, zero);
+    Value signedZero = math::CopySignOp::create(b, loc, zero, r);
+    return {arith::SelectOp::create(b, loc, isZero, signedZero, moved), x.type};
+  }
+  default:
+    llvm_unreachable("not a function of floats");
+  }
+}
+
+Scalar ScalarEmitter::divideInteger(ScalarFn fn, Scalar x, Scalar y) {
+  Value l = x.value, r = y.value;
+  Type type = l.getType();
+  Value zero = integer(type, 0), one = integer(type, 1);
+  Value byZero = arith::CmpIOp::create(b, loc, CmpI::eq, r, zero);
+  auto choose = [&](Value c, Value yes, Value no) -> Value {
+    return arith::SelectOp::create(b, loc, c, yes, no);
+  };
+  Value divisor = choose(byZero, one, r);
+  if (isUnsigned(x.type)) {
+    Value result = fn == ScalarFn::div
+                       ? Value(arith::DivUIOp::create(b, loc, l, divisor))
+                       : Value(arith::RemUIOp::create(b, loc, l, divisor));
+    return {choose(byZero, zero, result), x.type};
+  }
+  // The smallest number divided by -1 overflows: negate instead.
+  Value byMinusOne =
+      arith::CmpIOp::create(b, loc, CmpI::eq, r, integer(type, -1));
+  divisor = choose(byMinusOne, one, divisor);
+  if (fn == ScalarFn::div) {
+    Value result = arith::DivSIOp::create(b, loc, l, divisor);
+    result = choose(byMinusOne, arith::SubIOp::create(b, loc, zero, l), result);
+    return {choose(byZero, zero, result), x.type};
+  }
+  // l % 1 = 0 is also the remainder by -1.
+  Value rem = arith::RemSIOp::create(b, loc, l, divisor);
+  rem = choose(byZero, zero, rem);
+  if (fn == ScalarFn::rem)
+    return {rem, x.type};
+  auto negative = [&](Value v) -> Value {
+    return arith::CmpIOp::create(b, loc, CmpI::slt, v, zero);
+  };
+  Value differ = arith::XOrIOp::create(b, loc, negative(rem), negative(r));
+  Value nonzero = arith::CmpIOp::create(b, loc, CmpI::ne, rem, zero);
+  Value moves = arith::AndIOp::create(b, loc, differ, nonzero);
+  return {choose(moves, arith::AddIOp::create(b, loc, rem, r), rem), x.type};
+}
+
+Scalar ScalarEmitter::binaryInteger(ScalarFn fn, Scalar x, Scalar y) {
+  Value l = x.value, r = y.value;
+  bool isU = isUnsigned(x.type);
+  switch (fn) {
+  case ScalarFn::add:
+    return {arith::AddIOp::create(b, loc, l, r), x.type};
+  case ScalarFn::sub:
+    return {arith::SubIOp::create(b, loc, l, r), x.type};
+  case ScalarFn::mul:
+    return {arith::MulIOp::create(b, loc, l, r), x.type};
+  case ScalarFn::div:
+  case ScalarFn::rem:
+  case ScalarFn::mod:
+    return divideInteger(fn, x, y);
+  case ScalarFn::max:
+    return {isU ? Value(arith::MaxUIOp::create(b, loc, l, r))
+                : Value(arith::MaxSIOp::create(b, loc, l, r)),
+            x.type};
+  case ScalarFn::min:
+    return {isU ? Value(arith::MinUIOp::create(b, loc, l, r))
+                : Value(arith::MinSIOp::create(b, loc, l, r)),
+            x.type};
+  case ScalarFn::bit_and:
+    return {arith::AndIOp::create(b, loc, l, r), x.type};
+  case ScalarFn::bit_or:
+    return {arith::OrIOp::create(b, loc, l, r), x.type};
+  case ScalarFn::bit_xor:
+    return {arith::XOrIOp::create(b, loc, l, r), x.type};
+  case ScalarFn::shl:
+  case ScalarFn::shr: {
+    unsigned width = getElementTypeOrSelf(l.getType()).getIntOrFloatBitWidth();
+    Value zero = integer(l.getType(), 0);
+    Value fits = arith::CmpIOp::create(b, loc, CmpI::ult, r,
+                                       integer(l.getType(), width));
+    Value amount = arith::SelectOp::create(b, loc, fits, r, zero);
+    Value shifted = fn == ScalarFn::shl
+                        ? Value(arith::ShLIOp::create(b, loc, l, amount))
+                    : isU ? Value(arith::ShRUIOp::create(b, loc, l, amount))
+                          : Value(arith::ShRSIOp::create(b, loc, l, amount));
+    return {arith::SelectOp::create(b, loc, fits, shifted, zero), x.type};
+  }
+  default:
+    llvm_unreachable("not a function of integers");
+  }
+}
+
+Scalar ScalarEmitter::compare(ScalarFn fn, Scalar x, Scalar y) {
+  Type i1 = b.getI1Type();
+  if (isa<FloatType>(x.type)) {
+    CmpF predicate = fn == ScalarFn::eq   ? CmpF::OEQ
+                     : fn == ScalarFn::ne ? CmpF::UNE
+                     : fn == ScalarFn::lt ? CmpF::OLT
+                     : fn == ScalarFn::le ? CmpF::OLE
+                     : fn == ScalarFn::gt ? CmpF::OGT
+                                          : CmpF::OGE;
+    return {arith::CmpFOp::create(b, loc, predicate, x.value, y.value), i1};
+  }
+  bool isU = isUnsigned(x.type);
+  CmpI predicate = fn == ScalarFn::eq   ? CmpI::eq
+                   : fn == ScalarFn::ne ? CmpI::ne
+                   : fn == ScalarFn::lt ? (isU ? CmpI::ult : CmpI::slt)
+                   : fn == ScalarFn::le ? (isU ? CmpI::ule : CmpI::sle)
+                   : fn == ScalarFn::gt ? (isU ? CmpI::ugt : CmpI::sgt)
+                                        : (isU ? CmpI::uge : CmpI::sge);
+  return {arith::CmpIOp::create(b, loc, predicate, x.value, y.value), i1};
+}
+
+//===----------------------------------------------------------------------===//
+// pow
+//===----------------------------------------------------------------------===//
+
+// Square and multiply over the exponent's bits; all lanes take every step.
+Value ScalarEmitter::integerPower(Scalar x, Scalar y) {
+  Type type = x.value.getType(), exponentType = y.value.getType();
+  unsigned bits = getElementTypeOrSelf(exponentType).getIntOrFloatBitWidth();
+  Value zero = arith::ConstantIndexOp::create(b, loc, 0);
+  Value one = arith::ConstantIndexOp::create(b, loc, 1);
+  Value count = arith::ConstantIndexOp::create(b, loc, bits);
+  Value initial = integer(type, 1);
+  auto loop = scf::ForOp::create(
+      b, loc, zero, count, one, ValueRange{initial, x.value, y.value},
+      [&](OpBuilder &, Location, Value, ValueRange carried) {
+        Value result = carried[0], base = carried[1], rest = carried[2];
+        Value low = arith::AndIOp::create(b, loc, rest,
+                                          integer(exponentType, 1));
+        Value isSet = arith::CmpIOp::create(b, loc, CmpI::ne, low,
+                                            integer(exponentType, 0));
+        Value product = arith::MulIOp::create(b, loc, result, base);
+        result = arith::SelectOp::create(b, loc, isSet, product, result);
+        base = arith::MulIOp::create(b, loc, base, base);
+        rest = arith::ShRUIOp::create(b, loc, rest, integer(exponentType, 1));
+        scf::YieldOp::create(b, loc, ValueRange{result, base, rest});
+      });
+  Value result = loop.getResult(0);
+  if (isUnsigned(y.type))
+    return result;
+  // A negative exponent gives the truncated reciprocal.
+  auto equals = [&](Value v, int64_t c) -> Value {
+    return arith::CmpIOp::create(b, loc, CmpI::eq, v, integer(v.getType(), c));
+  };
+  Value reciprocal = arith::SelectOp::create(
+      b, loc, equals(x.value, 1), integer(type, 1), integer(type, 0));
+  if (!isUnsigned(x.type)) {
+    Value low =
+        arith::AndIOp::create(b, loc, y.value, integer(exponentType, 1));
+    Value sign = arith::SelectOp::create(b, loc, equals(low, 1),
+                                         integer(type, -1), integer(type, 1));
+    reciprocal = arith::SelectOp::create(b, loc, equals(x.value, -1), sign,
+                                         reciprocal);
+  }
+  Value isNegative = arith::CmpIOp::create(b, loc, CmpI::slt, y.value,
+                                           integer(exponentType, 0));
+  return arith::SelectOp::create(b, loc, isNegative, reciprocal, result);
+}
+
+Scalar ScalarEmitter::power(Scalar x, Scalar y) {
+  bool floatX = isa<FloatType>(x.type), floatY = isa<FloatType>(y.type);
+  Type f32 = b.getF32Type(), f64 = b.getF64Type();
+  if (!floatX && !floatY)
+    return {integerPower(x, y), x.type};
+  auto isSingle = [](Type type) {
+    return isa<FloatType>(type) && !type.isF64();
+  };
+  if (isSingle(x.type) && isSingle(y.type))
+    return {roundTo(math.pow(x.value, y.value), x.type), x.type};
+  // Small integer exponents are exact in f32 too.
+  if (isSingle(x.type) && !floatY && !options.strict) {
+    Value exponent = cast(y, f32).value;
+    return {roundTo(math.pow(x.value, exponent), x.type), x.type};
+  }
+  Value result = math.pow(cast(x, f64).value, cast(y, f64).value);
+  return cast({result, f64}, x.type);
+}
+
+//===----------------------------------------------------------------------===//
+// Folds
+//===----------------------------------------------------------------------===//
+
+Scalar ScalarEmitter::identity(FoldKind kind, Type type) {
+  Type compute = computeType(type);
+  auto f = dyn_cast<FloatType>(compute);
+  unsigned width = compute.getIntOrFloatBitWidth();
+  auto extreme = [&](bool highest) -> Value {
+    if (f)
+      return number(compute, highest ? INFINITY : -INFINITY);
+    APInt value = isUnsigned(type)
+                      ? (highest ? APInt::getMaxValue(width)
+                                 : APInt::getMinValue(width))
+                      : (highest ? APInt::getSignedMaxValue(width)
+                                 : APInt::getSignedMinValue(width));
+    return constant(compute, IntegerAttr::get(compute, value));
+  };
+  auto plain = [&](int64_t value) {
+    return f ? number(compute, value) : integer(compute, value);
+  };
+  switch (kind) {
+  case FoldKind::mul:
+    return {plain(1), type};
+  case FoldKind::max:
+  case FoldKind::argmax:
+  case FoldKind::argmax_last:
+    return {extreme(false), type};
+  case FoldKind::min:
+  case FoldKind::argmin:
+  case FoldKind::argmin_last:
+    return {extreme(true), type};
+  case FoldKind::bit_and:
+    return {plain(-1), type};
+  default:
+    return {plain(0), type};
+  }
+}
+
+Scalar ScalarEmitter::combine(FoldKind kind, Scalar accumulator, Scalar x) {
+  switch (kind) {
+  case FoldKind::add:
+    return apply(ScalarFn::add, {accumulator, x});
+  case FoldKind::mul:
+    return apply(ScalarFn::mul, {accumulator, x});
+  case FoldKind::max:
+    return apply(ScalarFn::max, {accumulator, x});
+  case FoldKind::min:
+    return apply(ScalarFn::min, {accumulator, x});
+  case FoldKind::bit_and:
+    return apply(ScalarFn::bit_and, {accumulator, x});
+  case FoldKind::bit_or:
+    return apply(ScalarFn::bit_or, {accumulator, x});
+  default:
+    llvm_unreachable("not a fold of values");
+  }
+}
