@@ -9,6 +9,7 @@
 #include "llvm/IR/Constants.h"
 #include "llvm/Linker/Linker.h"
 #include "llvm/Support/Path.h"
+#include "llvm/Target/TargetMachine.h"
 #include "llvm/Transforms/Utils/Cloning.h"
 
 using namespace mlir;
@@ -103,11 +104,10 @@ static Error writeWeights(Compilation &c, std::string &objectFile) {
 // Code
 //===----------------------------------------------------------------------===//
 
-static Error emitHost(Compilation &c) {
+static void emitHost(Compilation &c) {
   HostFunctions host = emitHostCode(c.program, c.name, *c.hostModule);
   emitModelTable(*c.hostModule, c.info, {host.inputDims, host.outputDims, host.workspaceBytes, host.execute});
   addModelEntryPoints(*c.hostModule, c.name);
-  return Error::success();
 }
 
 // Host code and kernels in one module.
@@ -118,6 +118,7 @@ static Error linkModule(Compilation &c) {
     auto module = llvm::parseBitcodeFile(buffer, c.llvmContext);
     if (!module)
       return module.takeError();
+    (*module)->setDataLayout(c.hostModule->getDataLayout());
     if (linker.linkInModule(std::move(*module)))
       return makeError(ExitCode::Internal, "kernel '" + kernel.name + "' cannot be linked");
   }
@@ -140,7 +141,9 @@ static LinkInputs makeLinkInputs(Compilation &c, StringRef weightsObject) {
 }
 
 static Error writeLinked(Compilation &c, StringRef weightsObject) {
-  auto object = c.target->emitObject(*c.hostModule);
+  // Emission changes the module.
+  std::unique_ptr<llvm::Module> copy = c.wantsOneModule() ? llvm::CloneModule(*c.hostModule) : std::move(c.hostModule);
+  auto object = c.target->emitObject(*copy);
   if (!object)
     return object.takeError();
   c.hostObject = std::move(*object);
@@ -202,11 +205,14 @@ static Error writeOneModule(Compilation &c) {
 static Error writeCode(Compilation &c) {
   c.hostModule = std::make_unique<llvm::Module>(c.name, c.llvmContext);
   c.hostModule->setTargetTriple(llvm::Triple(c.info.triple));
+  auto machine = c.target->createMachine();
+  if (!machine)
+    return machine.takeError();
+  c.hostModule->setDataLayout((*machine)->createDataLayout());
   std::string weightsObject;
   if (Error error = writeWeights(c, weightsObject))
     return error;
-  if (Error error = emitHost(c))
-    return error;
+  emitHost(c);
   if (c.wantsObjects())
     if (Error error = writeLinked(c, weightsObject))
       return error;

@@ -171,7 +171,7 @@ static Error runStages(Compilation &c) {
       return error;
   c.progress.begin("artifact");
   if (Error error = writeProducts(c))
-    return error;
+    return llvm::make_error<CompileError>(toCompileError(std::move(error), ExitCode::Io));
   c.progress.end();
   return Error::success();
 }
