@@ -104,6 +104,9 @@ static void convertWhere(NodeContext &node) { node.result(node.b.select(node.in(
 
 static void convertClip(NodeContext &node) {
   Value x = node.in(0), low = node.maybe(1), high = node.maybe(2);
+  if (low && high)
+    return node.result(node.b.emit("graph.clip", {x, node.b.reshape(low, ArrayRef<int64_t>{}),
+                                                  node.b.reshape(high, ArrayRef<int64_t>{})}));
   if (low)
     x = node.b.max(x, node.b.reshape(low, ArrayRef<int64_t>{}));
   if (high)

@@ -174,7 +174,9 @@ static void sliceAxis(NodeContext &node, AffineExpr size, AffineExpr from, Affin
     count = b.c(taken);
     return;
   }
-  if (step < 0 && f == -1 && t && *t <= -INT_MAX) { // all, backwards
+  // Exporters write "to the end" as some number no dim reaches.
+  constexpr int64_t endless = 1000000000;
+  if (step < 0 && f == -1 && t && *t <= -endless) { // all, backwards
     start = graph::simplify(size - 1);
     count = step == -1 ? size : AffineExpr();
   } else if (step == 1) {
@@ -182,12 +184,12 @@ static void sliceAxis(NodeContext &node, AffineExpr size, AffineExpr from, Affin
     auto place = [&](AffineExpr at, std::optional<int64_t> value) {
       if (value && *value < 0)
         return size + *value;
-      return value && *value >= INT_MAX ? size : at;
+      return value && *value >= endless ? size : at;
     };
     start = graph::simplify(place(from, f));
     AffineExpr end = place(to, t);
     // A constant end may pass a symbolic dim; only its own symbol is safe.
-    bool endInside = t ? *t < 0 || *t >= INT_MAX : true;
+    bool endInside = t ? *t < 0 || *t >= endless : true;
     bool startInside = f && *f <= 0 ? true : !f || n;
     if (endInside && (startInside || f))
       count = graph::simplify(end - start);

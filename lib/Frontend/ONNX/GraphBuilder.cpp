@@ -83,6 +83,11 @@ Value GraphBuilder::emit(StringRef name, ValueRange operands, ArrayRef<NamedAttr
     std::string reason = lastDiagnostic.empty() ? (what + " of '" + name + "' failed").str() : lastDiagnostic;
     StringRef text = reason;
     text.consume_front(("'" + name + "' op ").str());
+    // With symbolic dims the operands may fit for the sizes the author had in
+    // mind; what cannot be shown for all sizes is not compiled.
+    bool isStatic = llvm::all_of(operands, [](Value v) { return type(v).hasStaticShape(); });
+    if (!isStatic)
+      refuse(text.str() + "; it is not known that the symbolic dims fit, give their sizes");
     refuseMalformed(text.str());
   };
   if (!result) {

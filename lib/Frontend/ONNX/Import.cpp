@@ -55,6 +55,7 @@ llvm::Expected<ImportedModel> dlc::importOnnxBytes(StringRef bytes, StringRef fo
   onnx::ModelProto &model = file->model();
   int64_t sourceOpset = getOpset(model, "");
 
+  clearUnknownDims(model);
   checkLimits(model, options, problems);
   if (problems.empty())
     file->detachWeights(options.maxInlineBytes, problems);

@@ -68,6 +68,19 @@ static ModelProblem makeProblem(const onnx::ModelProto &model, const onnx::NodeP
   return {describeNode(node), describeOp(node), getOpset(model, node.domain()), "", std::move(reason)};
 }
 
+void dlc::clearUnknownDims(onnx::ModelProto &model) {
+  auto clear = [](auto &values) {
+    for (auto &value : values)
+      if (value.type().tensor_type().has_shape())
+        for (auto &dim : *value.mutable_type()->mutable_tensor_type()->mutable_shape()->mutable_dim())
+          if ((dim.has_dim_value() && dim.dim_value() == -1) || dim.dim_param() == "?")
+            dim.clear_value();
+  };
+  clear(*model.mutable_graph()->mutable_input());
+  clear(*model.mutable_graph()->mutable_output());
+  clear(*model.mutable_graph()->mutable_value_info());
+}
+
 void dlc::checkModel(const onnx::ModelProto &model, std::vector<ModelProblem> &problems) {
   std::string whole;
   try {

@@ -27,6 +27,10 @@ int64_t getOpset(const onnx::ModelProto &model, llvm::StringRef domain);
 /// "" for both spellings of the default domain.
 inline llvm::StringRef canonicalDomain(llvm::StringRef domain) { return domain == "ai.onnx" ? "" : domain; }
 
+/// Makes dims written as -1 or "?", as exporters write unknown ones, unknown:
+/// two "?" are not one size.
+void clearUnknownDims(onnx::ModelProto &model);
+
 /// Structure that onnx's tools must not meet: versions, sizes, nesting, node
 /// counts after inlining, tensors that do not hold what they say.
 void checkLimits(const onnx::ModelProto &model, const ImportOptions &options, std::vector<ModelProblem> &problems);
