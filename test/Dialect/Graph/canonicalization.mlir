@@ -1,0 +1,60 @@
+// Folds of the graph dialect: each with the nearest case that must stay.
+// RUN: dlc-opt %s -canonicalize -mlir-print-local-scope | FileCheck %s
+
+// CHECK-LABEL: func.func @transpose_identity(
+// CHECK-NEXT: return %arg0
+func.func @transpose_identity(%x: tensor<2x3xf32>) -> tensor<2x3xf32> {
+  %0 = graph.transpose %x {perm = array<i64: 0, 1>} : (tensor<2x3xf32>) -> tensor<2x3xf32>
+  return %0 : tensor<2x3xf32>
+}
+
+// CHECK-LABEL: func.func @transpose_stays(
+// CHECK-NEXT: graph.transpose
+func.func @transpose_stays(%x: tensor<3x3xf32>) -> tensor<3x3xf32> {
+  %0 = graph.transpose %x {perm = array<i64: 1, 0>} : (tensor<3x3xf32>) -> tensor<3x3xf32>
+  return %0 : tensor<3x3xf32>
+}
+
+// CHECK-LABEL: func.func @reshape_identity(
+// CHECK-NEXT: return %arg0
+func.func @reshape_identity(%x: tensor<?x3xf32, #graph.dims<s0, 3>>) -> tensor<?x3xf32, #graph.dims<s0, 3>> {
+  %0 = graph.reshape %x : (tensor<?x3xf32, #graph.dims<s0, 3>>) -> tensor<?x3xf32, #graph.dims<s0, 3>>
+  return %0 : tensor<?x3xf32, #graph.dims<s0, 3>>
+}
+
+// CHECK-LABEL: func.func @reshape_stays(
+// CHECK-NEXT: graph.reshape
+func.func @reshape_stays(%x: tensor<2x3xf32>) -> tensor<3x2xf32> {
+  %0 = graph.reshape %x : (tensor<2x3xf32>) -> tensor<3x2xf32>
+  return %0 : tensor<3x2xf32>
+}
+
+// CHECK-LABEL: func.func @broadcast_identity(
+// CHECK-NEXT: return %arg0
+func.func @broadcast_identity(%x: tensor<2x3xf32>) -> tensor<2x3xf32> {
+  %0 = graph.broadcast %x : (tensor<2x3xf32>) -> tensor<2x3xf32>
+  return %0 : tensor<2x3xf32>
+}
+
+// CHECK-LABEL: func.func @slice_identity(
+// CHECK-NEXT: return %arg0
+func.func @slice_identity(%x: tensor<2x3xf32>) -> tensor<2x3xf32> {
+  %0 = graph.slice %x {starts = #graph.dims<0, 0>, steps = array<i64: 1, 1>} : (tensor<2x3xf32>) -> tensor<2x3xf32>
+  return %0 : tensor<2x3xf32>
+}
+
+// Same type, but reversed.
+// CHECK-LABEL: func.func @slice_stays(
+// CHECK-NEXT: graph.slice
+func.func @slice_stays(%x: tensor<2x3xf32>) -> tensor<2x3xf32> {
+  %0 = graph.slice %x {starts = #graph.dims<0, 2>, steps = array<i64: 1, -1>} : (tensor<2x3xf32>) -> tensor<2x3xf32>
+  return %0 : tensor<2x3xf32>
+}
+
+// CHECK-LABEL: func.func @dead(
+// CHECK-NEXT: return %arg0
+func.func @dead(%x: tensor<2x3xf32>) -> tensor<2x3xf32> {
+  %0 = graph.exp %x : (tensor<2x3xf32>) -> tensor<2x3xf32>
+  %1 = graph.constant dense<1.0> : tensor<2x3xf32>
+  return %x : tensor<2x3xf32>
+}
