@@ -290,9 +290,7 @@ def window_attributes(rng, rank, with_dilations):
 @generator("Conv", "ConvTranspose")
 def convolution(rng, op):
     rank = pick(rng, (1, 2, 2, 2))
-    attributes, kernel = window_attributes(rng, rank, op == "Conv")
-    if op == "ConvTranspose":  # the reference mixes up pads that differ
-        attributes["pads"] = attributes["pads"][:rank] * 2
+    attributes, kernel = window_attributes(rng, rank, True)
     group = pick(rng, (1, 1, 2, 3))
     per_input, per_output = (int(n) for n in rng.integers(1, 5, 2))
     if group > 1 and rng.random() < 0.5:
@@ -302,8 +300,7 @@ def convolution(rng, op):
     outputs = group * per_output
     weights = [outputs, per_input, *kernel] if op == "Conv" else [group * per_input, per_output, *kernel]
     inputs = [x, values(rng, weights, "float32", -1, 1)]
-    # The reference adds a bias wrongly to a transposed convolution with groups.
-    if rng.random() < 0.6 and (op == "Conv" or group == 1):
+    if rng.random() < 0.6:
         inputs.append(values(rng, [outputs], "float32"))
     return Case(op, inputs, attributes, constants=(1, 2)[: len(inputs) - 1] if rng.random() < 0.7 else ())
 
@@ -313,8 +310,6 @@ def pool(rng, op):
     rank = pick(rng, (1, 2, 2))
     attributes, _ = window_attributes(rng, rank, op == "MaxPool")
     attributes["ceil_mode"] = int(rng.random() < 0.3)
-    if attributes["ceil_mode"]:  # the reference shifts its windows when pads differ
-        attributes["pads"] = attributes["pads"][:rank] * 2
     if op == "AveragePool":
         attributes["count_include_pad"] = int(rng.integers(2))
         attributes["ceil_mode"] = 0  # the reference and the page differ on a last window outside
