@@ -233,6 +233,10 @@ Error dlc::writeProducts(Compilation &c) {
       error = writeText(c, path, printOp(c.getModule()));
     else if (kind == EmitKind::Header)
       error = writeText(c, path, makeHeader(c.info));
+    else if (kind == EmitKind::Ptx)
+      error = writeText(c, path, c.ptx);
+    else if (kind == EmitKind::Cubin)
+      error = writeText(c, path, c.cubin);
     if (error)
       return error;
   }

@@ -5,6 +5,7 @@
 #include "dlc/Artifact/Link.h"
 #include "dlc/Artifact/ModelTable.h"
 #include "dlc/Driver/Compiler.h"
+#include "dlc/Driver/CudaModel.h"
 #include "dlc/Driver/ModelSource.h"
 #include "dlc/Driver/Progress.h"
 #include "dlc/Program/Weights.h"
@@ -30,7 +31,8 @@ struct Compilation {
 
   const CompileOptions &options;
   Progress &progress;
-  std::optional<CpuTarget> target; ///< none: interp
+  std::optional<CpuTarget> target; ///< none: interp or cuda
+  std::optional<CudaTarget> cuda;
   std::string name;                ///< C identifier
   std::vector<std::pair<EmitKind, std::string>> products;
   OutputSet outputs;
@@ -44,6 +46,7 @@ struct Compilation {
   std::vector<CompiledKernel> kernels; ///< in the module's order
   KernelCodeMap code;
   std::string graphText, kernelText; ///< -emit=graph, -emit=kernels
+  std::string ptx, cubin;            ///< -target=cuda
 
   /// The host program; the graph module became it.
   program::ModelOp program;
@@ -60,7 +63,8 @@ struct Compilation {
   bool wantsOneModule() const {
     return options.wants(EmitKind::LLVM) || options.wants(EmitKind::Asm) || options.wants(EmitKind::Obj);
   }
-  /// True when the kernels must be compiled.
+  bool wantsCuda() const { return options.wants(EmitKind::Ptx) || options.wants(EmitKind::Cubin); }
+  /// True when the kernels must be compiled for a CPU.
   bool wantsCode() const {
     return wantsObjects() || wantsOneModule() || options.wants(EmitKind::Program) ||
            options.wants(EmitKind::Report) || options.wants(EmitKind::Header);
@@ -73,6 +77,9 @@ llvm::Error formKernels(Compilation &c);
 
 /// Code for each kernel, several at a time.
 llvm::Error compileKernels(Compilation &c);
+
+/// PTX, and the cubin when it is wanted, of all kernels.
+llvm::Error compileCudaKernels(Compilation &c);
 
 /// The host program: buffers, memory plan, weights' places, `execute`.
 llvm::Error buildProgram(Compilation &c);

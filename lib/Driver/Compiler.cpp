@@ -72,6 +72,18 @@ static Error resolveTarget(Compilation &c) {
                        "graph with -emit=graph");
     return Error::success();
   }
+  if (StringRef(c.options.target).starts_with("cuda")) {
+    Expected<CudaTarget> cuda = parseCudaTarget(c.options.target);
+    if (!cuda)
+      return llvm::make_error<CompileError>(toCompileError(cuda.takeError(), ExitCode::Usage));
+    if (c.wantsCode())
+      return makeError(ExitCode::Usage, "-target=cuda makes kernels only: ask for -emit=ptx or -emit=cubin, or run the "
+                                        "model on the emulator with dlc-run -target=cuda");
+    c.cuda = std::move(*cuda);
+    return Error::success();
+  }
+  if (c.wantsCuda())
+    return makeError(ExitCode::Usage, "-emit=ptx and -emit=cubin need -target=cuda");
   Expected<CpuTarget> target = parseCpuTarget(c.options.target);
   if (!target)
     return llvm::make_error<CompileError>(toCompileError(target.takeError(), ExitCode::Usage));
@@ -88,6 +100,12 @@ Expected<std::string> dlc::describeTargets() {
   for (const TargetDesc &desc : *descriptions)
     os << desc.arch << ":cpu=" << llvm::left_justify(desc.name, 18) << desc.vectorBytes * 8 << "-bit vectors, "
        << desc.triple << "\n";
+  Expected<std::vector<CudaDesc>> gpus = cudaDescriptions();
+  if (!gpus)
+    return gpus.takeError();
+  for (const CudaDesc &gpu : *gpus)
+    os << "cuda:device=" << llvm::left_justify(gpu.name, 12) << gpu.sm << ", " << gpu.multiprocessors
+       << " multiprocessors\n";
   os << "host                    this machine\ninterp                  the reference interpreter (dlc-run)\n";
   return text;
 }
@@ -143,6 +161,12 @@ static Error codeStages(Compilation &c) {
   auto kernels = c.getModule().getOps<graph::KernelOp>();
   c.progress.end(countText(c.numOps, "operator") + " -> " +
                  countText(std::distance(kernels.begin(), kernels.end()), "kernel"));
+  if (c.wantsCuda()) {
+    c.progress.begin("codegen");
+    if (Error error = compileCudaKernels(c))
+      return error;
+    c.progress.end();
+  }
   if (!c.wantsCode())
     return Error::success();
   c.progress.begin("codegen");
@@ -166,7 +190,7 @@ static Error runStages(Compilation &c) {
     return error;
   if (Error error = simplifyStage(c))
     return error;
-  if (c.wantsCode() || c.options.wants(EmitKind::Kernels))
+  if (c.wantsCode() || c.wantsCuda() || c.options.wants(EmitKind::Kernels))
     if (Error error = codeStages(c))
       return error;
   c.progress.begin("artifact");

@@ -45,7 +45,8 @@ constexpr std::pair<EmitKind, std::pair<StringRef, StringRef>> kEmitKinds[] = {
     {EmitKind::Program, {"program", ".mlir"}},  {EmitKind::LLVM, {"llvm", ".ll"}},
     {EmitKind::Asm, {"asm", ".s"}},             {EmitKind::Obj, {"obj", ".o"}},
     {EmitKind::Static, {"static", ".a"}},       {EmitKind::Shared, {"shared", ".so"}},
-    {EmitKind::Header, {"header", ".h"}},       {EmitKind::Report, {"report", ".json"}}};
+    {EmitKind::Header, {"header", ".h"}},       {EmitKind::Report, {"report", ".json"}},
+    {EmitKind::Ptx, {"ptx", ".ptx"}},           {EmitKind::Cubin, {"cubin", ".cubin"}}};
 } // namespace
 
 StringRef dlc::toString(EmitKind kind) {
@@ -61,7 +62,7 @@ std::optional<EmitKind> dlc::parseEmitKind(StringRef text) {
   return std::nullopt;
 }
 bool dlc::isText(EmitKind kind) {
-  return kind != EmitKind::Obj && kind != EmitKind::Static && kind != EmitKind::Shared;
+  return kind != EmitKind::Obj && kind != EmitKind::Static && kind != EmitKind::Shared && kind != EmitKind::Cubin;
 }
 bool CompileOptions::wants(EmitKind kind) const { return llvm::is_contained(emit, kind); }
 

@@ -10,9 +10,9 @@ class F<string name, string help> : Flag<["-", "--"], name>, HelpText<help>;
 class J<string name, string metaVar, string help> : Joined<["-", "--"], name # "=">, MetaVarName<metaVar>, HelpText<help>;
 
 let Group = grp_main in {
-def target : J<"target", "<t>", "x86, arm, host or interp, with keys: x86:cpu=znver4:features=avx2:threads=4 (default: host)">;
-def output : JoinedOrSeparate<["-"], "o">, MetaVarName<"<path>">, HelpText<"Output; its extension chooses the kind (.so .a .o .h .mlir .ll .s .json); - is standard output">;
-def emit : J<"emit", "<kinds>", "Comma-separated: graph, kernels, program, llvm, asm, obj, static, shared, header, report (default: shared,header)">;
+def target : J<"target", "<t>", "x86, arm, cuda, host or interp, with keys: x86:cpu=znver4:features=avx2:threads=4, cuda:sm=90a (default: host)">;
+def output : JoinedOrSeparate<["-"], "o">, MetaVarName<"<path>">, HelpText<"Output; its extension chooses the kind (.so .a .o .h .mlir .ll .s .json .ptx .cubin); - is standard output">;
+def emit : J<"emit", "<kinds>", "Comma-separated: graph, kernels, program, llvm, asm, obj, static, shared, header, report; for cuda: ptx, cubin (default: shared,header)">;
 def name : J<"name", "<identifier>", "C name of the model's functions (default: from the file's name)">;
 def weights : J<"weights", "<where>", "embed or external (default: embed up to 1 MiB)">;
 def jobs : JoinedOrSeparate<["-"], "j">, MetaVarName<"<n>">, HelpText<"Kernels compiled at a time (default: the CPUs this process may use)">;

@@ -32,8 +32,7 @@ Block::Block(const LaunchState &launch, FiberStacks &stacks, Dim3 index)
   const Dim3 &extent = launch.shape.block;
   for (auto [i, thread] : llvm::enumerate(threads)) {
     thread.block = this;
-    thread.index = {uint32_t(i) % extent.x,
-                    uint32_t(i) / extent.x % extent.y,
+    thread.index = {uint32_t(i) % extent.x, uint32_t(i) / extent.x % extent.y,
                     uint32_t(i) / extent.x / extent.y};
     thread.fiber.start(stacks.bottom(i), stacks.bytes(), &threadMain, &thread);
     ready.push_back(i);
@@ -58,9 +57,9 @@ void Block::exitThread() {
 }
 
 void Block::fail(std::string message) {
-  error = llvm::formatv("kernel '{0}', block {1}, thread {2}: ",
-                        launch.kernelName, text(index),
-                        text(threads[running].index));
+  error =
+      llvm::formatv("kernel '{0}', block {1}, thread {2}: ", launch.kernelName,
+                    text(index), text(threads[running].index));
   error += message;
   // This stack is never unwound: what it owns must be freed by hand.
   std::string().swap(message);
@@ -133,9 +132,10 @@ Block::Barrier &Block::enterBarrier(uint32_t id, std::optional<uint32_t> count,
     barrier.reduction = reduction;
     barrier.trueCount = 0;
   } else if (barrier.expected != expected) {
-    fail(llvm::formatv("barrier {0} is awaited for {1} threads at '{2}' and for "
-                       "{3} by others",
-                       id, expected, siteText(site), barrier.expected));
+    fail(
+        llvm::formatv("barrier {0} is awaited for {1} threads at '{2}' and for "
+                      "{3} by others",
+                      id, expected, siteText(site), barrier.expected));
   } else if (barrier.reduction != reduction) {
     fail(llvm::formatv("barrier {0} reduces differently at '{1}' than where "
                        "others wait",
@@ -196,10 +196,10 @@ void Block::checkAccess(const void *address, uint64_t bytes, uint64_t alignment,
   auto value = reinterpret_cast<uintptr_t>(address);
   std::string problem = launch.memory->check(value, bytes, isWrite);
   if (problem.empty() && value % alignment != 0)
-    problem = llvm::formatv("misaligned {0} of {1} bytes: address {2:x} is not "
-                            "a multiple of {3}",
-                            isWrite ? "write" : "read", bytes, value,
-                            alignment);
+    problem =
+        llvm::formatv("misaligned {0} of {1} bytes: address {2:x} is not "
+                      "a multiple of {3}",
+                      isWrite ? "write" : "read", bytes, value, alignment);
   if (!problem.empty())
     fail(std::move(problem) + " at '" + siteText(site) + "'");
 }
@@ -234,11 +234,10 @@ std::string Block::deadlockReport() const {
       groups.push_back({state, {}});
     groups[it->second].second.push_back(i);
   }
-  std::string report =
-      llvm::formatv("kernel '{0}', block {1}: deadlock, {2} of {3} threads "
-                    "wait for ever",
-                    launch.kernelName, text(index), threads.size() - numDone,
-                    threads.size());
+  std::string report = llvm::formatv(
+      "kernel '{0}', block {1}: deadlock, {2} of {3} threads "
+      "wait for ever",
+      launch.kernelName, text(index), threads.size() - numDone, threads.size());
   for (const auto &[state, members] : groups) {
     report += llvm::formatv("\n  {0} thread{1} {2} (first: {3})",
                             members.size(), members.size() == 1 ? "" : "s",

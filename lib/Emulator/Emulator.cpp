@@ -57,8 +57,7 @@ static Error defineHostOps(orc::LLJIT &jit) {
     symbols[jit.mangleAndIntern(op.name)] = {
         orc::ExecutorAddr::fromPtr(op.address),
         JITSymbolFlags::Exported | JITSymbolFlags::Callable};
-  if (Error error =
-          jit.getMainJITDylib().define(orc::absoluteSymbols(symbols)))
+  if (Error error = jit.getMainJITDylib().define(orc::absoluteSymbols(symbols)))
     return error;
   // Target-independent intrinsics (fma, exp2, memcpy, ...) may become calls of
   // the C library.
@@ -89,8 +88,9 @@ EmulatedModule::create(std::unique_ptr<Module> module,
   auto builder = orc::JITTargetMachineBuilder::detectHost();
   if (!builder)
     return builder.takeError();
-  auto jit =
-      orc::LLJITBuilder().setJITTargetMachineBuilder(std::move(*builder)).create();
+  auto jit = orc::LLJITBuilder()
+                 .setJITTargetMachineBuilder(std::move(*builder))
+                 .create();
   if (!jit)
     return jit.takeError();
   impl->jit = std::move(*jit);
@@ -249,8 +249,8 @@ Error EmulatedModule::launchRaw(StringRef kernel, const LaunchShape &shape,
                                 ArrayRef<EmulatedBuffer> memory) {
   auto it = impl->module.kernels.find(kernel);
   if (it == impl->module.kernels.end())
-    return failure("no kernel '" + kernel + "'; the module has: " +
-                   join(kernelNames(), ", "));
+    return failure("no kernel '" + kernel +
+                   "'; the module has: " + join(kernelNames(), ", "));
   const KernelInfo &info = it->second;
   if (arguments.size() != info.parameters.size())
     return failure(formatv("kernel '{0}' takes {1} arguments, {2} given",
@@ -284,6 +284,28 @@ Error EmulatedModule::launch(StringRef kernel, const LaunchShape &shape,
   for (const int64_t &symbol : symbols)
     arguments.push_back(&symbol);
   return launchRaw(kernel, shape, arguments, buffers);
+}
+
+Expected<int32_t> EmulatedModule::runKernel(const EmulatedKernel &kernel,
+                                            ArrayRef<EmulatedBuffer> buffers,
+                                            ArrayRef<int64_t> symbols) {
+  std::vector<EmulatedBuffer> all(buffers);
+  // All ones is a NaN: scratch memory that is read before it is written shows.
+  std::vector<std::vector<char>> scratch;
+  for (size_t bytes : kernel.scratchBytes) {
+    scratch.emplace_back(bytes, static_cast<char>(0xff));
+    all.push_back({scratch.back().data(), bytes,
+                   "scratch " + std::to_string(scratch.size() - 1), true});
+  }
+  int32_t status = 0;
+  all.push_back({&status, sizeof(status), "status", true});
+  for (const EmulatedKernel::Launch &step : kernel.launches) {
+    if (step.shape.grid.product() == 0)
+      continue;
+    if (Error error = launch(step.name, step.shape, all, symbols))
+      return std::move(error);
+  }
+  return status;
 }
 
 } // namespace dlc

@@ -21,9 +21,9 @@ namespace dlc::emu {
 FiberStacks::FiberStacks(size_t count, size_t bytesEach) : numStacks(count) {
   guardBytes = static_cast<size_t>(sysconf(_SC_PAGESIZE));
   stackBytes = (bytesEach + guardBytes - 1) / guardBytes * guardBytes;
-  void *memory = mmap(nullptr, (stackBytes + guardBytes) * count,
-                      PROT_READ | PROT_WRITE,
-                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  void *memory =
+      mmap(nullptr, (stackBytes + guardBytes) * count, PROT_READ | PROT_WRITE,
+           MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (memory == MAP_FAILED)
     return;
   base = static_cast<char *>(memory);
@@ -90,19 +90,18 @@ void Fiber::start(char *stackBottom, size_t stackBytes, Entry function,
   argument = functionArgument;
   fakeStack = nullptr;
   auto *top = reinterpret_cast<uintptr_t *>(
-      (reinterpret_cast<uintptr_t>(stackBottom) + stackBytes) &
-      ~uintptr_t(15));
+      (reinterpret_cast<uintptr_t>(stackBottom) + stackBytes) & ~uintptr_t(15));
   // After the six pops and the return the stack pointer must be 16-byte
   // aligned, as the ABI wants it before a call.
   *--top = 0;
   *--top = 0;
   *--top = reinterpret_cast<uintptr_t>(&dlc_emu_first_entry);
-  *--top = 0;                                              // rbp
-  *--top = 0;                                              // rbx
-  *--top = reinterpret_cast<uintptr_t>(this);              // r12
+  *--top = 0;                                               // rbp
+  *--top = 0;                                               // rbx
+  *--top = reinterpret_cast<uintptr_t>(this);               // r12
   *--top = reinterpret_cast<uintptr_t>(&Fiber::entryPoint); // r13
-  *--top = 0;                                              // r14
-  *--top = 0;                                              // r15
+  *--top = 0;                                               // r14
+  *--top = 0;                                               // r15
   stackPointer = top;
 }
 
@@ -131,8 +130,8 @@ void Fiber::start(char *stackBottom, size_t stackBytes, Entry function,
   context.uc_stack.ss_size = stackBytes;
   context.uc_link = nullptr;
   auto self = static_cast<uint64_t>(reinterpret_cast<uintptr_t>(this));
-  auto first = static_cast<uint64_t>(
-      reinterpret_cast<uintptr_t>(&Fiber::entryPoint));
+  auto first =
+      static_cast<uint64_t>(reinterpret_cast<uintptr_t>(&Fiber::entryPoint));
   makecontext(&context, reinterpret_cast<void (*)()>(splitEntry), 4,
               unsigned(self >> 32), unsigned(self), unsigned(first >> 32),
               unsigned(first));

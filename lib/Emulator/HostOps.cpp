@@ -97,7 +97,8 @@ static float flush(float value) {
                                                 : value;
 }
 
-template <float (*fn)(float)> static float withFlush(float value) {
+template <float (*fn)(float)>
+static float withFlush(float value) {
   return flush(fn(flush(value)));
 }
 
@@ -114,7 +115,8 @@ static float cosine(float x) { return std::cos(x); }
 static float hyperbolicTangent(float x) { return std::tanh(x); }
 static float saturate(float x) { return x > 0 ? (x < 1 ? x : 1.0f) : 0.0f; }
 
-template <typename Fn> static void *pointer(Fn *fn) {
+template <typename Fn>
+static void *pointer(Fn *fn) {
   return reinterpret_cast<void *>(fn);
 }
 

@@ -1,7 +1,8 @@
 // The table of emulated NVPTX intrinsics, by name.
 //
 // Names, not intrinsic numbers, because families such as
-// barrier.cta.{sync,red.and,...}[.aligned].{all,count} are read off their parts.
+// barrier.cta.{sync,red.and,...}[.aligned].{all,count} are read off their
+// parts.
 #include "Intrinsics.h"
 #include "Block.h"
 #include "HostOps.h"
@@ -23,10 +24,9 @@ CallInst *callHost(IRBuilder<> &builder, StringRef name, Type *result,
   for (Value *argument : arguments)
     types.push_back(argument->getType());
   Module *module = builder.GetInsertBlock()->getModule();
-  return builder.CreateCall(
-      module->getOrInsertFunction(name,
-                                  FunctionType::get(result, types, false)),
-      arguments);
+  return builder.CreateCall(module->getOrInsertFunction(
+                                name, FunctionType::get(result, types, false)),
+                            arguments);
 }
 
 static std::optional<SpecialRegister> specialRegister(StringRef name) {
@@ -163,8 +163,8 @@ public:
   }
 
   Value *shuffle(CollectiveKind kind, bool hasPredicate) {
-    Type *type = hasPredicate ? call.getType()->getStructElementType(0)
-                              : call.getType();
+    Type *type =
+        hasPredicate ? call.getType()->getStructElementType(0) : call.getType();
     Value *bits =
         builder.CreateBitCast(call.getArgOperand(1), builder.getInt32Ty());
     Value *packed = collective(kind, call.getArgOperand(0), bits,

@@ -34,10 +34,9 @@ std::string MemoryMap::check(uintptr_t address, size_t bytes, bool isWrite) {
   };
   if (lastHit < regions.size() && good(lastHit))
     return {};
-  auto after = std::upper_bound(regions.begin(), regions.end(), address,
-                                [](uintptr_t value, const MemoryRegion &r) {
-                                  return value < r.begin;
-                                });
+  auto after = std::upper_bound(
+      regions.begin(), regions.end(), address,
+      [](uintptr_t value, const MemoryRegion &r) { return value < r.begin; });
   for (size_t i = after - regions.begin(); i-- > 0;) {
     if (reach[i] <= address)
       break;

@@ -98,8 +98,7 @@ void Rewriter::placeSharedVariables() {
     if (global.getAddressSpace() != kSharedAddressSpace)
       continue;
     size_t bytes = layout.getTypeAllocSize(global.getValueType());
-    Align align = global.getAlign().value_or(
-        layout.getPreferredAlign(&global));
+    Align align = global.getAlign().value_or(layout.getPreferredAlign(&global));
     strictest = std::max(strictest, align);
     sharedIndex[&global] = result.shared.size();
     sharedGlobals.push_back(&global);
@@ -108,9 +107,8 @@ void Rewriter::placeSharedVariables() {
     bool isDynamic = global.isDeclaration() || bytes == 0;
     if (!isDynamic)
       offset = alignTo(offset, align);
-    result.shared.push_back(
-        {global.getName().str(), isDynamic ? 0 : offset,
-         isDynamic ? 0 : bytes});
+    result.shared.push_back({global.getName().str(), isDynamic ? 0 : offset,
+                             isDynamic ? 0 : bytes});
     if (!isDynamic)
       offset += bytes + kSharedRedZone;
   }
@@ -197,7 +195,8 @@ void Rewriter::collectGlobals() {
 //===----------------------------------------------------------------------===//
 
 Error Rewriter::rewriteCalls(Function &function) {
-  for (Instruction &instruction : make_early_inc_range(instructions(function))) {
+  for (Instruction &instruction :
+       make_early_inc_range(instructions(function))) {
     auto *call = dyn_cast<CallInst>(&instruction);
     if (!call)
       continue;
@@ -259,7 +258,8 @@ void Rewriter::guardAccesses(Function &function) {
     return ConstantInt::get(Type::getInt64Ty(module.getContext()),
                             layout.getTypeStoreSize(type));
   };
-  for (Instruction &instruction : make_early_inc_range(instructions(function))) {
+  for (Instruction &instruction :
+       make_early_inc_range(instructions(function))) {
     if (auto *load = dyn_cast<LoadInst>(&instruction)) {
       guard(*load, load->getPointerOperand(), sizeOf(load->getType()),
             load->getAlign().value(), false);
@@ -378,8 +378,8 @@ Expected<RewrittenModule> Rewriter::run() {
   std::string problem;
   raw_string_ostream stream(problem);
   if (verifyModule(module, &stream))
-    return createStringError("internal error: the rewritten module is broken: " +
-                             problem);
+    return createStringError(
+        "internal error: the rewritten module is broken: " + problem);
   return std::move(result);
 }
 

@@ -11,7 +11,8 @@ def compare : J<"compare", "<model|folder>", "Compare with the interpreter's run
 def tolerance : J<"tolerance", "<t>", "Exit 4 when the comparison is above (default: 1e-4)">;
 def bench : F<"bench", "Measure: prints the fastest and the median time">;
 def threads : J<"threads", "<n>", "Threads to run on (default: DLC_NUM_THREADS, OMP_NUM_THREADS, all)">;
-def target : J<"target", "interp", "Run an ONNX model in the interpreter">;
+def target : J<"target", "<t>", "Run an ONNX model in the interpreter (interp), or its CUDA kernels on the emulator (cuda, cuda:sm=90a)">;
+def emulate : J<"emulate", "<level>", "What the CUDA emulator checks: 0 numbers and deadlocks, 1 also every memory access (default: 0)">;
 def dim : J<"dim", "<name>=<n>", "For ONNX models: give a symbolic dim a size">;
 def shape : J<"shape", "<input>:<AxB>", "For ONNX models: give an input its shape">;
 def info : F<"info", "Print the model's description as JSON and stop">;

@@ -1,5 +1,6 @@
 // dlc-run: runs a compiled model, or an ONNX model in the interpreter, on files
 // or random inputs; compares the outputs and measures the time.
+#include "dlc/Driver/CudaModel.h"
 #include "dlc/Driver/RunModel.h"
 
 #include "llvm/Option/ArgList.h"
@@ -53,6 +54,8 @@ struct Settings {
   unsigned threads = 0;
   bool info = false;
   bool interprets = false; // the model is not compiled
+  std::optional<CudaTarget> cuda; // it runs on the emulator
+  EmulatorOptions emulator;
   CompileOptions source;   // -dim and -shape
 };
 
@@ -65,6 +68,7 @@ public:
 private:
   Error runArtifact();
   Error runInterpreter();
+  Expected<SmallVector<Tensor>> runEmulator();
   Error compare();
   Expected<SmallVector<Tensor>> readInputs();
   Expected<SmallVector<Tensor>> makeExpected();
@@ -128,8 +132,21 @@ static Expected<Settings> readSettings(const InputArgList &args) {
   s.info = args.hasArg(OPT_info);
   StringRef extension = llvm::sys::path::extension(s.model);
   s.interprets = extension == ".onnx" || extension == ".mlir";
-  if (StringRef target = args.getLastArgValue(OPT_target); !target.empty() && target != "interp")
-    return usage("-target=" + target + ": only interp runs a model that is not compiled; compile it with dlc");
+  if (StringRef target = args.getLastArgValue(OPT_target); target.starts_with("cuda")) {
+    Expected<CudaTarget> cuda = parseCudaTarget(target);
+    if (!cuda)
+      return usage(llvm::toString(cuda.takeError()));
+    s.cuda = std::move(*cuda);
+    s.emulator.maxSharedBytes = s.cuda->desc().maxSharedBytes;
+  } else if (!target.empty() && target != "interp") {
+    return usage("-target=" + target + ": only interp and cuda run a model that is not compiled; compile it with dlc");
+  }
+  unsigned level = 0;
+  if (Error error = number(OPT_emulate, level))
+    return error;
+  if (level > static_cast<unsigned>(EmulatorCheck::Memory))
+    return usage("-emulate=" + llvm::Twine(level) + ": the emulator has the levels 0 and 1");
+  s.emulator.check = static_cast<EmulatorCheck>(level);
   if (s.interprets && !args.hasArg(OPT_target))
     return usage(s.model + " is not compiled: compile it with dlc, or run it in the interpreter with -target=interp");
   if (s.interprets && s.bench)
@@ -224,11 +241,20 @@ Error Session::runInterpreter() {
       return read.takeError();
     inputs = *read;
   }
-  auto results = interpret(source, inputs, s.threads);
+  auto results = s.cuda ? runEmulator() : interpret(source, inputs, s.threads);
   if (!results)
     return results.takeError();
   outputs = *results;
   return Error::success();
+}
+
+Expected<SmallVector<Tensor>> Session::runEmulator() {
+  if (Error error = formCudaKernels(source))
+    return error;
+  Expected<CudaModel> model = compileCuda(source, *s.cuda, "model", /*strict=*/false);
+  if (!model)
+    return model.takeError();
+  return emulate(source, *model, inputs, s.emulator);
 }
 
 //===----------------------------------------------------------------------===//

@@ -16,7 +16,7 @@
 namespace dlc {
 
 /// What a compilation produces.
-enum class EmitKind { Graph, Kernels, Program, LLVM, Asm, Obj, Static, Shared, Header, Report };
+enum class EmitKind { Graph, Kernels, Program, LLVM, Asm, Obj, Static, Shared, Header, Report, Ptx, Cubin };
 
 llvm::StringRef toString(EmitKind kind);
 std::optional<EmitKind> parseEmitKind(llvm::StringRef text);
@@ -37,7 +37,7 @@ struct CompileOptions {
   enum class Color { Auto, Always, Never };
 
   std::string input;              ///< path, or "-" for an ONNX model on standard input
-  std::string target = "host";    ///< see parseCpuTarget; or "interp"
+  std::string target = "host";    ///< see parseCpuTarget, parseCudaTarget; or "interp"
   std::string output;             ///< empty: from the input's name; "-": standard output
   std::vector<EmitKind> emit;     ///< empty: shared and header
   std::string name;               ///< C identifier; empty: from the input's name

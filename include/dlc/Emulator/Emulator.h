@@ -65,6 +65,17 @@ struct LaunchShape {
   size_t sharedBytes = 0;
 };
 
+/// A kernel of dlc's CUDA code: launches that run one after the other and share
+/// their parameters: buffers, scratch buffers, a status word, symbols.
+struct EmulatedKernel {
+  struct Launch {
+    std::string name;
+    LaunchShape shape;
+  };
+  std::vector<Launch> launches;
+  std::vector<size_t> scratchBytes;
+};
+
 /// The kernels of one LLVM module, compiled for the host and ready to launch.
 ///
 /// Launches of one object must not overlap in time; different objects are
@@ -96,6 +107,13 @@ public:
   llvm::Error launchRaw(llvm::StringRef kernel, const LaunchShape &shape,
                         llvm::ArrayRef<const void *> arguments,
                         llvm::ArrayRef<EmulatedBuffer> memory);
+
+  /// Runs a kernel of several launches on `buffers`, with scratch memory of its
+  /// own. Launches of zero blocks are left out, as a driver would have to.
+  /// Returns the status word: nonzero after an error in the data.
+  llvm::Expected<int32_t> runKernel(const EmulatedKernel &kernel,
+                                    llvm::ArrayRef<EmulatedBuffer> buffers,
+                                    llvm::ArrayRef<int64_t> symbols = {});
 
   /// The names of the module's kernels, sorted.
   std::vector<std::string> kernelNames() const;

@@ -59,11 +59,11 @@ static LogicalResult lower(ModuleOp module) {
   arith::populateExpandBFloat16Patterns(expansions);
   // Expressed by other functions first (tan, sinh, pow, ...), then those as
   // polynomials.
-  math::populateExpansionPatterns(
-      expansions, {"tan", "sinh", "cosh", "asinh", "acosh", "atanh",
-                             "powf", "fpowi", "ipowi"});
-  populateMathPolynomialApproximationPatterns(
-      expansions, [](StringRef) { return true; });
+  math::populateExpansionPatterns(expansions,
+                                  {"tan", "sinh", "cosh", "asinh", "acosh",
+                                   "atanh", "powf", "fpowi", "ipowi"});
+  populateMathPolynomialApproximationPatterns(expansions,
+                                              [](StringRef) { return true; });
   if (failed(applyPatternsGreedily(module, std::move(expansions))))
     return failure();
 
@@ -105,9 +105,9 @@ dlc::buildCudaModule(llvm::MutableArrayRef<CudaKernel> kernels,
     kernel.module = nullptr;
   }
   if (failed(lower(*all)))
-    return fail("internal error: CUDA kernels do not lower to the llvm dialect");
-  std::unique_ptr<llvm::Module> module =
-      translateModuleToLLVMIR(*all, context);
+    return fail(
+        "internal error: CUDA kernels do not lower to the llvm dialect");
+  std::unique_ptr<llvm::Module> module = translateModuleToLLVMIR(*all, context);
   if (!module)
     return fail("internal error: CUDA kernels do not translate to LLVM IR");
   if (llvm::Error error = target.prepare(*module))

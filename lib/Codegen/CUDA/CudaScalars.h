@@ -1,5 +1,5 @@
-// Scalar functions on one CUDA thread: the shared ones of Codegen/Common, except
-// where the GPU has an instruction for it.
+// Scalar functions on one CUDA thread: the shared ones of Codegen/Common,
+// except where the GPU has an instruction for it.
 #ifndef DLC_LIB_CODEGEN_CUDA_CUDASCALARS_H
 #define DLC_LIB_CODEGEN_CUDA_CUDASCALARS_H
 
@@ -27,8 +27,8 @@ private:
 };
 
 /// Codegen/Common calls libm for what it has no polynomial for; a GPU has no
-/// libm. Replaces the calls by ops that the lowering expands. Emits a diagnostic
-/// and fails on a function that there is no expansion of.
+/// libm. Replaces the calls by ops that the lowering expands. Emits a
+/// diagnostic and fails on a function that there is no expansion of.
 llvm::LogicalResult replaceMathCalls(mlir::ModuleOp module);
 
 } // namespace dlc

@@ -82,8 +82,7 @@ static std::optional<unsigned> plainCoordinate(LoadOp load, unsigned i) {
   auto dim = dyn_cast<AffineDimExpr>(load.getMap().getResult(i));
   if (!dim)
     return std::nullopt;
-  auto argument =
-      dyn_cast<BlockArgument>(load.getCoords()[dim.getPosition()]);
+  auto argument = dyn_cast<BlockArgument>(load.getCoords()[dim.getPosition()]);
   return argument ? std::optional<unsigned>(argument.getArgNumber())
                   : std::nullopt;
 }
@@ -287,17 +286,17 @@ LogicalResult KernelEmitter::emitRowStage(LaunchBuilder &launch,
   unsigned rank = row.size();
   ArrayRef<AffineExpr> innerDims = stage.getDomainDims().drop_front(rank);
   auto elements = rowElements(stage, rank);
-  Value rowStart = index.mul(launch.block(),
-                             launch.size(product(context, innerDims)));
+  Value rowStart =
+      index.mul(launch.block(), launch.size(product(context, innerDims)));
   FoldKind kind = stage.getFoldKind();
   if (elements == 1) {
     // One element a row: every thread has it.
     SmallVector<Value> point(row);
     point.append(innerDims.size(), index.constant(0));
-    bool together = kind != FoldKind::none && kind < FoldKind::argmax &&
-                    !options.strict;
+    bool together =
+        kind != FoldKind::none && kind < FoldKind::argmax && !options.strict;
     FailureOr<Scalar> element = together ? emitter.elementByBlock(stage, point)
-                                        : emitter.element(stage, point);
+                                         : emitter.element(stage, point);
     if (failed(element))
       return failure();
     emitter.place(stage.getResult(), {Value(), *element, 0});

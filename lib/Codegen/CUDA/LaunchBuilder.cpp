@@ -24,8 +24,7 @@ LaunchBuilder::LaunchBuilder(ModuleOp module, StringRef symbol,
   inputs.push_back(getFlatMemRef(b.getI32Type()));
   inputs.append(numSymbols, b.getIndexType());
   b.setInsertionPointToEnd(module.getBody());
-  function =
-      func::FuncOp::create(b, l, symbol, b.getFunctionType(inputs, {}));
+  function = func::FuncOp::create(b, l, symbol, b.getFunctionType(inputs, {}));
   function->setAttr(NVVM::NVVMDialect::getKernelFuncAttrName(),
                     b.getUnitAttr());
   function->setAttr(NVVM::NVVMDialect::getMaxntidAttrName(),
@@ -53,7 +52,8 @@ Value LaunchBuilder::size(AffineExpr expr) {
 }
 
 SmallVector<Value> LaunchBuilder::sizes(ArrayRef<AffineExpr> exprs) {
-  return llvm::map_to_vector(exprs, [&](AffineExpr expr) { return size(expr); });
+  return llvm::map_to_vector(exprs,
+                             [&](AffineExpr expr) { return size(expr); });
 }
 
 // Loops stand in the module before their bodies are built, because bodies look
@@ -73,8 +73,7 @@ SmallVector<Value> LaunchBuilder::loop(Value from, Value to, Value step,
   if (initial.empty()) // such a loop is born with its yield
     op.getBody()->getTerminator()->erase();
   b.setInsertionPointToEnd(op.getBody());
-  SmallVector<Value> next =
-      body(op.getInductionVar(), op.getRegionIterArgs());
+  SmallVector<Value> next = body(op.getInductionVar(), op.getRegionIterArgs());
   scf::YieldOp::create(b, l, next);
   return SmallVector<Value>(op.getResults());
 }
@@ -163,8 +162,7 @@ Value LaunchBuilder::reduceBlock(Value value, Combine combine) {
   });
   barrier();
   auto load = [&](unsigned i) -> Value {
-    Value bits =
-        memref::LoadOp::create(b, l, partials, indices.constant(i));
+    Value bits = memref::LoadOp::create(b, l, partials, indices.constant(i));
     return type.isInteger(1)
                ? arith::TruncIOp::create(b, l, type, bits).getResult()
                : bits;

@@ -1,5 +1,5 @@
-// The frame of one CUDA launch: parameters, thread and block numbers, loops over
-// points, and what the threads of a block do together.
+// The frame of one CUDA launch: parameters, thread and block numbers, loops
+// over points, and what the threads of a block do together.
 #ifndef DLC_LIB_CODEGEN_CUDA_LAUNCHBUILDER_H
 #define DLC_LIB_CODEGEN_CUDA_LAUNCHBUILDER_H
 
@@ -58,8 +58,7 @@ public:
   mlir::Value shared(mlir::Type type, int64_t count);
   /// Folds one value per thread; all threads get the result. Contains barriers:
   /// call where all threads of the block come.
-  using Combine =
-      llvm::function_ref<mlir::Value(mlir::Value, mlir::Value)>;
+  using Combine = llvm::function_ref<mlir::Value(mlir::Value, mlir::Value)>;
   mlir::Value reduceBlock(mlir::Value value, Combine combine);
 
   /// Ends the function. Call once.

@@ -59,13 +59,11 @@ Scalar StageEmitter::load(LoadOp op, ValueRange coordinates, Scalar other) {
     if (!where.memory)
       return where.scalar;
     SmallVector<Value> point;
-    for (AffineExpr expr :
-         op.getMap().getResults().drop_front(where.firstAxis))
-      point.push_back(
-          launch.index().expr(expr, coordinates, launch.symbols()));
+    for (AffineExpr expr : op.getMap().getResults().drop_front(where.firstAxis))
+      point.push_back(launch.index().expr(expr, coordinates, launch.symbols()));
     SmallVector<AffineExpr> sizes = getDims(op.getTensor().getType());
-    Value position = linear(
-        point, ArrayRef<AffineExpr>(sizes).drop_front(where.firstAxis));
+    Value position =
+        linear(point, ArrayRef<AffineExpr>(sizes).drop_front(where.firstAxis));
     Value stored = memref::LoadOp::create(b, loc, where.memory, position);
     return scalars.fromStorage(stored, op.getType());
   };
@@ -94,8 +92,8 @@ Value StageEmitter::checkedIndex(ToIndexOp op, Value value) {
   Value isNegative = index.less(at, zero);
   at = arith::SelectOp::create(b, loc, isNegative, index.add(at, size), at);
   // As an unsigned number a negative index is larger than every size.
-  Value isOutside = arith::CmpIOp::create(
-      b, loc, arith::CmpIPredicate::uge, at, size);
+  Value isOutside =
+      arith::CmpIOp::create(b, loc, arith::CmpIPredicate::uge, at, size);
   launch.onlyIf(isOutside, [&] {
     Value code =
         arith::ConstantIntOp::create(b, loc, b.getI32Type(), kIndexOutOfRange);
@@ -134,9 +132,8 @@ FailureOr<Scalar> StageEmitter::body(StageOp stage, ValueRange coordinates) {
     } else if (auto op = dyn_cast<LiteralOp>(operation)) {
       values[result] = scalars.literal(op.getValue());
     } else if (auto op = dyn_cast<CoordOp>(operation)) {
-      Value value = launch.index().expr(op.getMap().getResult(0),
-                                        mapped(op.getCoords()),
-                                        launch.symbols());
+      Value value = launch.index().expr(
+          op.getMap().getResult(0), mapped(op.getCoords()), launch.symbols());
       values[result] = {
           arith::IndexCastOp::create(b, loc, b.getI64Type(), value),
           b.getI64Type()};
@@ -204,8 +201,7 @@ FailureOr<Scalar> StageEmitter::argFold(StageOp stage, ValueRange point) {
           // Against an earlier NaN only a later NaN can win, when asked for.
           Value beatsNaN = isNaN;
           if (!wantsLast)
-            beatsNaN =
-                arith::ConstantIntOp::create(b, loc, b.getI1Type(), 0);
+            beatsNaN = arith::ConstantIntOp::create(b, loc, b.getI1Type(), 0);
           Value beatsNumber = arith::OrIOp::create(b, loc, wins, isNaN);
           wins = arith::SelectOp::create(b, loc, wasNaN, beatsNaN, beatsNumber);
         }

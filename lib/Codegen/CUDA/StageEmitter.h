@@ -32,17 +32,16 @@ public:
   /// The value of the stage's body at these coordinates (domain, then reduce).
   /// Fails with a diagnostic on what is not supported.
   llvm::FailureOr<Scalar> body(graph::StageOp stage,
-                                    mlir::ValueRange coordinates);
+                               mlir::ValueRange coordinates);
 
   /// The stage's element at a domain point: its body, or a serial fold of it in
   /// the order of the reduce axes.
-  llvm::FailureOr<Scalar> element(graph::StageOp stage,
-                                       mlir::ValueRange point);
+  llvm::FailureOr<Scalar> element(graph::StageOp stage, mlir::ValueRange point);
 
   /// Like element(), with the reduce points dealt out to the threads of the
   /// block; every thread gets the result. Not for argmin and argmax.
   llvm::FailureOr<Scalar> elementByBlock(graph::StageOp stage,
-                                              mlir::ValueRange point);
+                                         mlir::ValueRange point);
 
   /// Stores an element at row-major position `position` of `memory`.
   void store(Scalar element, mlir::Value memory, mlir::Value position);
@@ -56,8 +55,7 @@ private:
   mlir::Value guardHolds(mlir::IntegerSet set, mlir::ValueRange coordinates);
   mlir::Value checkedIndex(graph::ToIndexOp op, mlir::Value value);
   Scalar initial(graph::StageOp stage);
-  llvm::FailureOr<Scalar> argFold(graph::StageOp stage,
-                                       mlir::ValueRange point);
+  llvm::FailureOr<Scalar> argFold(graph::StageOp stage, mlir::ValueRange point);
 
   LaunchBuilder &launch;
   CudaScalars scalars;

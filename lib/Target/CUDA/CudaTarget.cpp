@@ -30,8 +30,10 @@ llvm::Expected<CudaDesc> CudaDesc::parseJson(llvm::StringRef text) {
     desc.f32Tflops = peak.at("f32_tflops");
     desc.tensorTflops = peak.at("tensor_tflops");
     if (!llvm::StringRef(desc.sm).starts_with("sm_"))
-      return fail("CUDA description '" + desc.name + "': sm must begin with "
-                  "'sm_', got '" + desc.sm + "'");
+      return fail("CUDA description '" + desc.name +
+                  "': sm must begin with "
+                  "'sm_', got '" +
+                  desc.sm + "'");
     return desc;
   } catch (const nlohmann::json::exception &error) {
     return fail(llvm::Twine("bad CUDA description: ") + error.what());

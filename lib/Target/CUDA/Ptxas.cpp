@@ -36,8 +36,7 @@ llvm::Expected<std::string> dlc::findPtxas() {
   if (auto home = llvm::sys::Process::GetEnv("CUDA_HOME")) {
     SmallString<128> folder(*home);
     llvm::sys::path::append(folder, "bin");
-    if (auto program =
-            llvm::sys::findProgramByName("ptxas", {folder.str()}))
+    if (auto program = llvm::sys::findProgramByName("ptxas", {folder.str()}))
       return *program;
   }
   if (auto program = llvm::sys::findProgramByName("ptxas"))
@@ -118,9 +117,10 @@ llvm::Expected<PtxasResult> dlc::runPtxas(StringRef ptx, StringRef sm,
       return fail("cannot create a temporary file: " + code.message());
     return llvm::Error::success();
   };
-  for (auto [suffix, path] : {std::pair<StringRef, SmallString<128> *>("ptx", &source),
-                              {"cubin", &cubin},
-                              {"log", &log}})
+  for (auto [suffix, path] :
+       {std::pair<StringRef, SmallString<128> *>("ptx", &source),
+        {"cubin", &cubin},
+        {"log", &log}})
     if (llvm::Error error = make(suffix, *path))
       return std::move(error);
   {
@@ -145,8 +145,8 @@ llvm::Expected<PtxasResult> dlc::runPtxas(StringRef ptx, StringRef sm,
   if (!messages)
     return messages.takeError();
   if (status != 0)
-    return fail("ptxas refused the code for '" + sm + "': " +
-                (problem.empty() ? *messages : problem));
+    return fail("ptxas refused the code for '" + sm +
+                "': " + (problem.empty() ? *messages : problem));
   PtxasResult result;
   auto bytes = readFile(cubin);
   if (!bytes)

@@ -42,7 +42,8 @@ CompiledKernel::CompiledKernel(const std::string &text, llvm::StringRef target,
     return;
   }
   module = std::move(*built);
-  // Printing changes the module: the emulator gets its copy from what was there.
+  // Printing changes the module: the emulator gets its copy from what was
+  // there.
   auto copy = llvm::CloneModule(*module);
   auto printed = cuda.emitPtx(*copy);
   if (printed)
@@ -62,26 +63,18 @@ std::string CompiledKernel::run(std::vector<EmulatedBuffer> buffers,
   if (!emulated)
     return llvm::toString(emulated.takeError());
   CudaKernelInstance instance = instantiate(kernel, symbols);
-  std::vector<std::vector<char>> scratch;
-  for (auto [i, bytes] : llvm::enumerate(instance.scratchBytes)) {
-    scratch.emplace_back(bytes, char(0xff));
-    buffers.push_back(
-        {scratch[i].data(), bytes, "scratch" + std::to_string(i), true});
-  }
-  int32_t code = 0;
-  buffers.push_back({&code, sizeof(code), "status", true});
-  for (const auto &launch : instance.launches) {
-    if (launch.gridBlocks == 0)
-      continue;
-    LaunchShape shape;
-    shape.grid.x = launch.gridBlocks;
-    shape.block.x = launch.blockThreads;
-    if (llvm::Error failure =
-            (*emulated)->launch(launch.symbol, shape, buffers, symbols))
-      return llvm::toString(std::move(failure));
-  }
+  EmulatedKernel steps;
+  steps.scratchBytes.assign(instance.scratchBytes.begin(),
+                            instance.scratchBytes.end());
+  for (const auto &launch : instance.launches)
+    steps.launches.push_back(
+        {launch.symbol,
+         {{uint32_t(launch.gridBlocks)}, {launch.blockThreads}, 0}});
+  auto code = (*emulated)->runKernel(steps, buffers, symbols);
+  if (!code)
+    return llvm::toString(code.takeError());
   if (status)
-    *status = code;
+    *status = *code;
   return {};
 }
 

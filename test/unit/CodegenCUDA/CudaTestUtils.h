@@ -19,8 +19,7 @@ namespace dlc::test {
 class CompiledKernel {
 public:
   explicit CompiledKernel(const std::string &text,
-                          llvm::StringRef target = "cuda",
-                          bool strict = false);
+                          llvm::StringRef target = "cuda", bool strict = false);
 
   std::string error;
   std::string nest;

@@ -273,7 +273,7 @@ graph.kernel @k(%x: tensor<3x5xf32>) -> tensor<3xi64> {
   graph.return %s : tensor<3xi64>
 })";
   };
-  std::vector<float> x = {1, 5, 2, 5, 0,  4, NAN, 9, NAN, 1,  -1, -1, -3, -3, -2};
+  std::vector<float> x = {1, 5, 2, 5, 0, 4, NAN, 9, NAN, 1, -1, -1, -3, -3, -2};
   auto run = [&](const std::string &kind) {
     CompiledKernel kernel(text(kind));
     EXPECT_EQ(kernel.error, "");

@@ -104,10 +104,10 @@ TEST(FunctionControl, WrongFunctionIsFarOff) {
 TEST(Types, CastsSaturateAndWrap) {
   std::vector<float> x = {0, 1.9f, -1.9f, 300, -300, NAN, 3e9f, -5};
   auto run = [&](const std::string &type, bool saturate, auto zero) {
-    CompiledKernel kernel(pointwise(
-        x.size(), "f32", type,
-        std::string("%r = graph.scalar_cast %v ") +
-            (saturate ? "saturate " : "") + ": f32 -> " + type));
+    CompiledKernel kernel(pointwise(x.size(), "f32", type,
+                                    std::string("%r = graph.scalar_cast %v ") +
+                                        (saturate ? "saturate " : "") +
+                                        ": f32 -> " + type));
     EXPECT_EQ(kernel.error, "");
     std::vector<decltype(zero)> y(x.size());
     EXPECT_EQ(kernel.run({in(x, "x"), out(y, "y")}), "");
@@ -127,10 +127,11 @@ TEST(Types, CastsSaturateAndWrap) {
 
 TEST(Types, SixteenBitFloatsRoundToNearestEven) {
   // 1 + 2^-8 lies half way between two bf16 numbers and goes to the even one.
-  std::vector<float> x = {1.0f + 0.00390625f, 1.0f + 3 * 0.00390625f, -2.5f, NAN};
+  std::vector<float> x = {1.0f + 0.00390625f, 1.0f + 3 * 0.00390625f, -2.5f,
+                          NAN};
   std::vector<uint16_t> y(4);
-  CompiledKernel narrow(pointwise(4, "f32", "bf16",
-                                  "%r = graph.scalar_cast %v : f32 -> bf16"));
+  CompiledKernel narrow(
+      pointwise(4, "f32", "bf16", "%r = graph.scalar_cast %v : f32 -> bf16"));
   ASSERT_EQ(narrow.error, "");
   ASSERT_EQ(narrow.run({in(x, "x"), out(y, "y")}), "");
   EXPECT_EQ(y[0], 0x3f80);
@@ -138,10 +139,11 @@ TEST(Types, SixteenBitFloatsRoundToNearestEven) {
   EXPECT_EQ(y[2], 0xc020);
   EXPECT_GT(y[3] & 0x7fff, 0x7f80);
 
-  std::vector<uint16_t> half = {0x3c00, 0x4000, 0x7bff, 0x0001}; // 1 2 65504 2^-24
+  std::vector<uint16_t> half = {0x3c00, 0x4000, 0x7bff,
+                                0x0001}; // 1 2 65504 2^-24
   std::vector<uint16_t> doubled(4);
-  CompiledKernel add(pointwise(4, "f16", "f16",
-                               "%r = graph.apply add(%v, %v) : (f16, f16) -> f16"));
+  CompiledKernel add(pointwise(
+      4, "f16", "f16", "%r = graph.apply add(%v, %v) : (f16, f16) -> f16"));
   ASSERT_EQ(add.error, "");
   ASSERT_EQ(add.run({in(half, "x"), out(doubled, "y")}), "");
   EXPECT_EQ(doubled, (std::vector<uint16_t>{0x4000, 0x4400, 0x7c00, 0x0002}));
@@ -150,40 +152,41 @@ TEST(Types, SixteenBitFloatsRoundToNearestEven) {
 TEST(Types, IntegersAndBooleans) {
   std::vector<int64_t> x = {7, -7, 0, int64_t(1) << 40};
   std::vector<int64_t> y(4);
-  CompiledKernel kernel(pointwise(
-      4, "i64", "i64",
-      "%c = graph.literal 3 : i64 : i64\n"
-      "%m = graph.apply mod(%v, %c) : (i64, i64) -> i64\n"
-      "%d = graph.apply div(%v, %c) : (i64, i64) -> i64\n"
-      "%h = graph.literal 100 : i64 : i64\n"
-      "%e = graph.apply mul(%d, %h) : (i64, i64) -> i64\n"
-      "%r = graph.apply add(%e, %m) : (i64, i64) -> i64"));
+  CompiledKernel kernel(
+      pointwise(4, "i64", "i64",
+                "%c = graph.literal 3 : i64 : i64\n"
+                "%m = graph.apply mod(%v, %c) : (i64, i64) -> i64\n"
+                "%d = graph.apply div(%v, %c) : (i64, i64) -> i64\n"
+                "%h = graph.literal 100 : i64 : i64\n"
+                "%e = graph.apply mul(%d, %h) : (i64, i64) -> i64\n"
+                "%r = graph.apply add(%e, %m) : (i64, i64) -> i64"));
   ASSERT_EQ(kernel.error, "");
   ASSERT_EQ(kernel.run({in(x, "x"), out(y, "y")}), "");
-  EXPECT_EQ(y, (std::vector<int64_t>{201, -198, 0, (int64_t(1) << 40) / 3 * 100 +
-                                                       (int64_t(1) << 40) % 3}));
+  EXPECT_EQ(y, (std::vector<int64_t>{201, -198, 0,
+                                     (int64_t(1) << 40) / 3 * 100 +
+                                         (int64_t(1) << 40) % 3}));
 
   // Bytes of bool buffers are 0 or 1.
   std::vector<uint8_t> a = {0, 1, 1}, b(3);
-  CompiledKernel negate(pointwise(
-      3, "i1", "i1", "%r = graph.apply bit_not(%v) : (i1) -> i1"));
+  CompiledKernel negate(
+      pointwise(3, "i1", "i1", "%r = graph.apply bit_not(%v) : (i1) -> i1"));
   ASSERT_EQ(negate.error, "");
   ASSERT_EQ(negate.run({in(a, "x"), out(b, "y")}), "");
   EXPECT_EQ(b, (std::vector<uint8_t>{1, 0, 0}));
 
   std::vector<uint8_t> u = {200, 3, 255}, v(3);
-  CompiledKernel smaller(pointwise(
-      3, "ui8", "ui8",
-      "%c = graph.literal 100 : ui8 : ui8\n"
-      "%r = graph.apply max(%v, %c) : (ui8, ui8) -> ui8"));
+  CompiledKernel smaller(
+      pointwise(3, "ui8", "ui8",
+                "%c = graph.literal 100 : ui8 : ui8\n"
+                "%r = graph.apply max(%v, %c) : (ui8, ui8) -> ui8"));
   ASSERT_EQ(smaller.error, "");
   ASSERT_EQ(smaller.run({in(u, "x"), out(v, "y")}), "");
   EXPECT_EQ(v, (std::vector<uint8_t>{200, 100, 255}));
 }
 
 TEST(Types, UnsupportedFunctionIsSaidInWords) {
-  CompiledKernel kernel(pointwise(
-      4, "f64", "f64", "%r = graph.apply asinh(%v) : (f64) -> f64"));
+  CompiledKernel kernel(
+      pointwise(4, "f64", "f64", "%r = graph.apply asinh(%v) : (f64) -> f64"));
   EXPECT_EQ(kernel.error, "function 'asinh' of the C math library is not "
                           "supported on CUDA");
 }
@@ -200,10 +203,10 @@ TEST(Assembler, AcceptsEveryFunctionForBothArchitectures) {
   std::string all;
   std::string last = "%v";
   for (const char *fn :
-       {"exp", "log", "tanh", "erf", "sqrt", "rsqrt", "sin", "cos", "tan",
-        "asin", "acos", "atan", "sinh", "cosh", "asinh", "acosh", "atanh",
-        "log1p", "expm1", "ceil", "floor", "round_even", "trunc", "abs", "neg",
-        "sign"}) {
+       {"exp",        "log",   "tanh",  "erf",   "sqrt",  "rsqrt", "sin",
+        "cos",        "tan",   "asin",  "acos",  "atan",  "sinh",  "cosh",
+        "asinh",      "acosh", "atanh", "log1p", "expm1", "ceil",  "floor",
+        "round_even", "trunc", "abs",   "neg",   "sign"}) {
     std::string next = std::string("%") + fn;
     all += next + " = graph.apply " + fn + "(" + last + ") : (f32) -> f32\n";
     last = next;

@@ -18,8 +18,8 @@ static std::string reportOf(const std::string &body, unsigned threads = 64,
                             EmulatorOptions options = {}) {
   auto module = loadOrFail(kernel(body), options);
   std::vector<int> x(64, 1), y(64, 2);
-  return errorOf(
-      module->launch("k", {{2}, {threads}}, {buffer(x, "x", false), buffer(y, "y")}));
+  return errorOf(module->launch("k", {{2}, {threads}},
+                                {buffer(x, "x", false), buffer(y, "y")}));
 }
 
 //===----------------------------------------------------------------------===//
@@ -35,7 +35,8 @@ sync:
   br label %end
 end:
   ret void)");
-  EXPECT_TRUE(contains(report, "kernel 'k', block (0,0,0): deadlock, 32 of 64"));
+  EXPECT_TRUE(
+      contains(report, "kernel 'k', block (0,0,0): deadlock, 32 of 64"));
   EXPECT_TRUE(contains(report, "barrier 0 (32 of 64 threads arrived)"));
   EXPECT_TRUE(contains(report, "32 threads finished"));
 }
@@ -131,8 +132,9 @@ TEST(Memory, NotLookedAtOnTheFirstLevel) {
   std::vector<int> x(64), y(65);
   EmulatedBuffer shortened = buffer(y, "y");
   shortened.bytes -= sizeof(int);
-  EXPECT_EQ(errorOf(module->launch("k", {{1}, {64}}, {buffer(x, "x"), shortened})),
-            "");
+  EXPECT_EQ(
+      errorOf(module->launch("k", {{1}, {64}}, {buffer(x, "x"), shortened})),
+      "");
   EXPECT_EQ(y[64], 63);
 }
 
@@ -197,8 +199,9 @@ TEST(Launch, Limits) {
   EXPECT_TRUE(contains(report({{1}, {1025}}), "a block of 1025 x 1 x 1"));
   EXPECT_TRUE(contains(report({{0}, {32}}), "a grid of 0 x 1 x 1"));
   EXPECT_TRUE(contains(report({{1, 65536}, {32}}), "a grid of 1 x 65536"));
-  EXPECT_TRUE(contains(report({{1}, {32}, 4097}),
-                       "4097 bytes of shared memory, but a block may use 4096"));
+  EXPECT_TRUE(
+      contains(report({{1}, {32}, 4097}),
+               "4097 bytes of shared memory, but a block may use 4096"));
   EXPECT_TRUE(contains(errorOf(module->launch("k", {}, {})),
                        "takes 2 buffers and 0 symbols, 0 and 0 given"));
   EXPECT_TRUE(contains(errorOf(module->launch("q", {}, {})),
@@ -224,11 +227,10 @@ TEST(Module, UnknownCodeIsNamed) {
                   " ret void"))
           .error,
       "does not know the inline assembly 'mov.b32"));
-  EXPECT_TRUE(contains(
-      load("declare void @vprintf()\n" +
-           kernel("call void @vprintf()\n ret void"))
-          .error,
-      "does not know the external function 'vprintf'"));
-  EXPECT_TRUE(contains(load("define void @f() { ret void }").error,
-                       "holds no kernel"));
+  EXPECT_TRUE(contains(load("declare void @vprintf()\n" +
+                            kernel("call void @vprintf()\n ret void"))
+                           .error,
+                       "does not know the external function 'vprintf'"));
+  EXPECT_TRUE(
+      contains(load("define void @f() { ret void }").error, "holds no kernel"));
 }

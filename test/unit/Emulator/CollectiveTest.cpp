@@ -27,8 +27,8 @@ struct WarpRun {
 static WarpRun runWarp(const std::string &body, unsigned threads = 32) {
   auto module = loadOrFail(warpKernel(body));
   WarpRun run{std::vector<int>(threads, -1), ""};
-  run.error = errorOf(module->launch("k", {{1}, {threads}},
-                                     {buffer(run.y, "y")}));
+  run.error =
+      errorOf(module->launch("k", {{1}, {threads}}, {buffer(run.y, "y")}));
   return run;
 }
 

@@ -37,10 +37,10 @@ TEST(Kernel, GridOfBlocksWithTail) {
   EXPECT_EQ(module->kernelNames(), std::vector<std::string>{"scale"});
   std::vector<float> x(1000), y(1000, -1);
   std::iota(x.begin(), x.end(), 1.0f);
-  ASSERT_EQ(errorOf(module->launch("scale", {{8}, {128}},
-                                   {buffer(x, "x", false), buffer(y, "y")},
-                                   {1000})),
-            "");
+  ASSERT_EQ(
+      errorOf(module->launch("scale", {{8}, {128}},
+                             {buffer(x, "x", false), buffer(y, "y")}, {1000})),
+      "");
   for (int i = 0; i < 1000; ++i)
     ASSERT_EQ(y[i], 2.0f * (i + 1) + i) << i;
 }
@@ -100,8 +100,9 @@ done:
 static std::string withBarrier(const char *text, bool barrier) {
   std::string ir = text;
   ir.replace(ir.find("BARRIER"), 7,
-             barrier ? "call void @llvm.nvvm.barrier.cta.sync.aligned.all(i32 0)"
-                     : "");
+             barrier
+                 ? "call void @llvm.nvvm.barrier.cta.sync.aligned.all(i32 0)"
+                 : "");
   return ir;
 }
 
@@ -218,9 +219,9 @@ define ptx_kernel void @count(ptr %sum, i32 %scale, ptr byval({i32, i32}) %pair)
     int first = 5, second = 7;
   } pair;
   const void *arguments[] = {&pointer, &scale, &pair};
-  ASSERT_EQ(errorOf(module->launchRaw("count", {{2}, {8}}, arguments,
-                                      {buffer(sum, "sum"),
-                                       {&pair, sizeof(pair), "pair"}})),
+  ASSERT_EQ(errorOf(module->launchRaw(
+                "count", {{2}, {8}}, arguments,
+                {buffer(sum, "sum"), {&pair, sizeof(pair), "pair"}})),
             "");
   EXPECT_EQ(sum[0], 2 * 2 * (10 + 20 + 30 + 40) + 16 * 7);
 }

@@ -32,7 +32,8 @@ TEST(CudaTarget, ParsesTargets) {
   EXPECT_EQ(hopper.host, "arm");
   EXPECT_TRUE(hopper.emulate);
   EXPECT_EQ(llvm::cantFail(parseCudaTarget("cuda:sm=90")).desc().sm, "sm_90");
-  EXPECT_EQ(llvm::cantFail(parseCudaTarget("cuda:sm=sm_86")).desc().sm, "sm_86");
+  EXPECT_EQ(llvm::cantFail(parseCudaTarget("cuda:sm=sm_86")).desc().sm,
+            "sm_86");
   auto device = llvm::cantFail(parseCudaTarget("cuda:device=h200:sm=90"));
   EXPECT_EQ(device.desc().name, "h200");
   EXPECT_EQ(device.desc().sm, "sm_90");
@@ -42,8 +43,9 @@ TEST(CudaTarget, RejectsInWords) {
   EXPECT_EQ(rejects("x86"), "'x86' is not a CUDA target");
   EXPECT_EQ(rejects("cuda:sm=75"),
             "unknown CUDA architecture 'sm=75': known are 80, 86, 89, 90a");
-  EXPECT_EQ(rejects("cuda:cpu=zen"), "unknown key 'cpu' for target 'cuda': "
-                                     "valid keys are sm, device, host, emulate");
+  EXPECT_EQ(rejects("cuda:cpu=zen"),
+            "unknown key 'cpu' for target 'cuda': "
+            "valid keys are sm, device, host, emulate");
   EXPECT_EQ(rejects("cuda:device=tpu"),
             "unknown CUDA device 'tpu': known are a100, h100, h200, l40s, "
             "rtx3090, or a .json file");
@@ -136,7 +138,8 @@ TEST(Ptxas, ReadsResourcesAndRemarks) {
       "ptxas info    : Compiling entry function 'k1' for 'sm_90a'\n"
       "ptxas info    : Function properties for k1\n"
       "    16 bytes stack frame, 48 bytes spill stores, 52 bytes spill loads\n"
-      "ptxas info    : Used 168 registers, used 2 barriers, 16 bytes cumulative "
+      "ptxas info    : Used 168 registers, used 2 barriers, 16 bytes "
+      "cumulative "
       "stack size, 1024 bytes smem\n"
       "ptxas info    : Compile time = 5.7 ms\n"
       "ptxas info    : (C7512) Potential Performance Loss: serialized\n",

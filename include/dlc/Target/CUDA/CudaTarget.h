@@ -21,17 +21,17 @@ namespace dlc {
 
 /// One GPU, as code generation and cost estimates see it.
 struct CudaDesc {
-  std::string name; ///< the description's own name, such as "h200"
-  std::string sm;   ///< what ptxas calls `-arch`, such as "sm_90a"
+  std::string name;         ///< the description's own name, such as "h200"
+  std::string sm;           ///< what ptxas calls `-arch`, such as "sm_90a"
   unsigned ptxVersion = 80; ///< PTX language version times ten
   int64_t multiprocessors = 108;
   int64_t maxSharedBytes = 166912; ///< of one block
   int64_t registers = 65536;       ///< 32-bit registers of a multiprocessor
   int64_t maxThreads = 2048;       ///< resident on a multiprocessor
   int64_t l2Bytes = 40 << 20;
-  double memoryGBs = 1555;    ///< measured or stated bandwidth
-  double f32Tflops = 19.5;    ///< without tensor cores
-  double tensorTflops = 312;  ///< bf16 with f32 accumulation, dense
+  double memoryGBs = 1555;   ///< measured or stated bandwidth
+  double f32Tflops = 19.5;   ///< without tensor cores
+  double tensorTflops = 312; ///< bf16 with f32 accumulation, dense
 
   /// Reads one description. Errors name the missing or ill-typed field.
   static llvm::Expected<CudaDesc> parseJson(llvm::StringRef json);
