@@ -1,6 +1,5 @@
 // The interpreter must be fast enough to be the oracle of whole models. Prints
-// what it measures on one thread; the limits are far below, for slow machines
-// and sanitizers.
+// what it measures on one thread; the limits are far below, for slow machines.
 #include "RowTestUtils.h"
 
 #include "mlir/Parser/Parser.h"
@@ -15,6 +14,14 @@ using namespace dlc::interp;
 namespace {
 class Speed : public RowTest {
 protected:
+  void SetUp() override {
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+    GTEST_SKIP() << "times mean nothing under the sanitizers";
+#endif
+#endif
+  }
+
   /// Seconds of the second of two runs of a function of one operation.
   double measure(const std::string &text, ArrayRef<Tensor> inputs) {
     OwningOpRef<ModuleOp> module = parseSourceString<ModuleOp>(text, &context);
