@@ -1,0 +1,200 @@
+// The fixture; see the header.
+#include "NestTest.h"
+
+#include "mlir/AsmParser/AsmParser.h"
+
+#include "llvm/TargetParser/Host.h"
+
+using namespace mlir;
+using namespace dlc;
+using namespace dlc::test;
+using interp::Tensor;
+
+std::vector<std::string> test::runnableTargets() {
+  auto features = llvm::sys::getHostCPUFeatures();
+  std::vector<std::string> targets{"x86:cpu=x86-64"};
+  if (features.lookup("avx2") && features.lookup("fma"))
+    targets.push_back("x86:cpu=x86-64-v3");
+  if (features.lookup("avx512vl") && features.lookup("avx512bw"))
+    targets.push_back("x86:cpu=x86-64-v4");
+  return targets;
+}
+
+graph::KernelOp NestTest::build(const OpCase &c) {
+  std::string arguments, operands, signature;
+  for (auto [i, type] : llvm::enumerate(c.types)) {
+    std::string comma = i ? ", " : "";
+    arguments += comma + "%a" + std::to_string(i) + ": " + type;
+    operands += comma + "%a" + std::to_string(i);
+    signature += comma + type;
+  }
+  std::string properties =
+      c.attributes.empty() ? "" : " <{" + c.attributes + "}>";
+  std::string text = "func.func @main(" + arguments + ") -> " + c.result +
+                     " {\n  %r = \"graph." + c.op + "\"(" + operands + ")" +
+                     properties + " : (" + signature + ") -> " + c.result +
+                     "\n  return %r : " + c.result + "\n}\n";
+  graph::KernelOp kernel = kernelOf(context, module, text);
+  EXPECT_TRUE(kernel) << text;
+  return kernel;
+}
+
+Tensor NestTest::random(Type element, ArrayRef<int64_t> shape,
+                        const OpCase &c) {
+  Tensor tensor(element, shape);
+  int64_t count = tensor.getNumElements();
+  std::uniform_real_distribution<double> reals(-2, 2);
+  std::uniform_int_distribution<int64_t> integers(c.low, c.high);
+  std::uniform_int_distribution<int> dice(0, 9);
+  const double special[] = {NAN, INFINITY, -INFINITY, 0.0, -0.0};
+  char *bytes = tensor.getMutableBytes();
+  for (int64_t i = 0; i < count; ++i) {
+    if (auto f = dyn_cast<FloatType>(element)) {
+      double value = reals(generator);
+      if (c.specials && dice(generator) == 0)
+        value = special[dice(generator) % 5];
+      APFloat x(value);
+      bool lost;
+      x.convert(f.getFloatSemantics(), APFloat::rmNearestTiesToEven, &lost);
+      uint64_t bits = x.bitcastToAPInt().getZExtValue();
+      size_t size = f.getWidth() / 8;
+      std::memcpy(bytes + i * size, &bits, size);
+      continue;
+    }
+    int64_t value = integers(generator);
+    if (element.isInteger(1))
+      value &= 1;
+    size_t size = graph::elementBytes(element);
+    std::memcpy(bytes + i * size, &value, size);
+  }
+  return tensor;
+}
+
+static double readFloat(Type type, const char *at) {
+  uint64_t bits = 0;
+  auto f = cast<FloatType>(type);
+  std::memcpy(&bits, at, f.getWidth() / 8);
+  APFloat x(f.getFloatSemantics(), APInt(f.getWidth(), bits));
+  bool lost;
+  x.convert(APFloat::IEEEdouble(), APFloat::rmNearestTiesToEven, &lost);
+  return x.convertToDouble();
+}
+
+std::string NestTest::difference(const Tensor &expected, const char *actual,
+                                 double tolerance, bool bitExact) {
+  Type type = expected.getElementType();
+  size_t size = graph::elementBytes(type);
+  for (int64_t i = 0; i < expected.getNumElements(); ++i) {
+    const char *x = expected.getBytes() + i * size, *y = actual + i * size;
+    if (std::memcmp(x, y, size) == 0)
+      continue;
+    std::string where = "element " + std::to_string(i) + ": ";
+    if (!isa<FloatType>(type)) {
+      int64_t a = 0, b = 0;
+      std::memcpy(&a, x, size), std::memcpy(&b, y, size);
+      return where + "expected " + std::to_string(a) + ", got " +
+             std::to_string(b);
+    }
+    double a = readFloat(type, x), b = readFloat(type, y);
+    if (std::isnan(a) && std::isnan(b))
+      continue;
+    double unit = type.isF16() ? 1e-3 : type.isBF16() ? 8e-3 : tolerance;
+    bool isClose = std::abs(a - b) <= std::max(unit, tolerance) *
+                                          std::max(1.0, std::abs(a));
+    if (a == b ? bitExact : (bitExact || !isClose))
+      return where + "expected " + std::to_string(a) + ", got " +
+             std::to_string(b);
+  }
+  return "";
+}
+
+bool NestTest::checkVariant(graph::KernelOp kernel, const OpCase &c,
+                            ArrayRef<Tensor> inputs, ArrayRef<Tensor> expected,
+                            const NestVariant &variant) {
+  std::string name = c.op + " " + variant.target + " " +
+                     variant.schedule.nest + (variant.strict ? " strict" : "");
+  auto target = parseCpuTarget(variant.target);
+  if (!target) {
+    ADD_FAILURE() << llvm::toString(target.takeError());
+    return false;
+  }
+  CpuCodegenOptions options;
+  options.symbol = "k";
+  options.strict = variant.strict;
+  auto code = emitLoopNest(kernel, *target, options, variant.schedule);
+  if (failed(code)) {
+    ADD_FAILURE() << name;
+    return false;
+  }
+  std::string error, ir;
+  if (getenv("DLC_TEST_DUMP"))
+    code->module->dump();
+  auto loaded = LoadedKernel::load(*code, *target, error);
+  if (!loaded) {
+    ADD_FAILURE() << name << ": " << error;
+    return false;
+  }
+  std::vector<std::unique_ptr<GuardedBuffer>> buffers;
+  SmallVector<void *> pointers;
+  for (const Tensor &t : inputs) {
+    buffers.push_back(std::make_unique<GuardedBuffer>(t.getNumBytes()));
+    std::memcpy(buffers.back()->data(), t.getBytes(), t.getNumBytes());
+  }
+  for (const Tensor &t : expected)
+    buffers.push_back(std::make_unique<GuardedBuffer>(t.getNumBytes()));
+  for (auto &b : buffers)
+    pointers.push_back(b->data());
+  int status = loaded->run(pointers, c.symbols);
+  EXPECT_EQ(status, 0) << name;
+  bool ok = status == 0;
+  for (auto [i, t] : llvm::enumerate(inputs))
+    if (std::memcmp(buffers[i]->data(), t.getBytes(), t.getNumBytes()) != 0) {
+      ADD_FAILURE() << name << ": operand " << i << " was written to";
+      ok = false;
+    }
+  for (auto [i, b] : llvm::enumerate(buffers))
+    if (!b->intact()) {
+      ADD_FAILURE() << name << ": wrote outside of buffer " << i;
+      ok = false;
+    }
+  if (!loaded->scratchIntact()) {
+    ADD_FAILURE() << name << ": wrote outside of the scratch";
+    ok = false;
+  }
+  for (auto [i, t] : llvm::enumerate(expected)) {
+    std::string text =
+        difference(t, buffers[inputs.size() + i]->data(), c.tolerance,
+                   variant.strict && exactWhenStrict);
+    if (!text.empty()) {
+      ADD_FAILURE() << name << " result " << i << " " << interp::describe(t)
+                    << ": " << text;
+      ok = false;
+    }
+  }
+  return ok;
+}
+
+void NestTest::check(const OpCase &c) {
+  graph::KernelOp kernel = build(c);
+  if (!kernel)
+    return;
+  SmallVector<Tensor> inputs;
+  for (auto [type, shape] : llvm::zip(kernel.getArgumentTypes(), c.shapes))
+    inputs.push_back(
+        random(cast<RankedTensorType>(type).getElementType(), shape, c));
+  auto expected = interp::Interpreter().runKernel(kernel, inputs, c.symbols);
+  ASSERT_TRUE(succeeded(expected)) << c.op;
+  std::vector<NestVariant> all = variants;
+  if (all.empty()) {
+    for (const std::string &target : runnableTargets()) {
+      all.push_back({target, {}, false});
+      all.push_back({target, {}, true});
+    }
+    LoopSchedule generic;
+    generic.nest = "generic";
+    all.push_back({runnableTargets().back(), generic, false});
+  }
+  for (const NestVariant &variant : all)
+    if (!checkVariant(kernel, c, inputs, *expected, variant))
+      return;
+}

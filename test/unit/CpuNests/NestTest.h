@@ -1,0 +1,68 @@
+// Compiles a kernel with the loop nests, for several instruction sets of this
+// machine's family, runs it between guard bytes and compares with the
+// interpreter.
+#ifndef DLC_TEST_UNIT_CPUNESTS_NESTTEST_H
+#define DLC_TEST_UNIT_CPUNESTS_NESTTEST_H
+
+#include "../Codegen/KernelHarness.h"
+
+#include "dlc/Codegen/CPU/LoopNest.h"
+#include "dlc/Interpreter/Interpreter.h"
+
+#include "gtest/gtest.h"
+
+#include <random>
+
+namespace dlc::test {
+
+/// One operator: its text pieces and how its inputs are filled.
+struct OpCase {
+  std::string op;         ///< "add"
+  std::string attributes; ///< "axis = 1 : i64"
+  std::vector<std::string> types;
+  std::string result;
+  std::vector<std::vector<int64_t>> shapes; ///< of the operands, concrete
+  std::vector<int64_t> symbols;             ///< of the kernel
+  double tolerance = 2e-6;                  ///< relative, of floats
+  bool specials = false;                    ///< NaN, infinities, zeros too
+  int64_t low = -4, high = 4;               ///< of integers
+};
+
+struct NestVariant {
+  std::string target = "x86:cpu=host";
+  LoopSchedule schedule;
+  bool strict = false;
+};
+
+class NestTest : public ::testing::Test {
+protected:
+  NestTest() { setUp(context); }
+
+  /// Every variant of a case; the interpreter runs once.
+  void check(const OpCase &c);
+  /// One variant. Returns false, with failures recorded, on a difference.
+  bool checkVariant(graph::KernelOp kernel, const OpCase &c,
+                    llvm::ArrayRef<interp::Tensor> inputs,
+                    llvm::ArrayRef<interp::Tensor> expected,
+                    const NestVariant &variant);
+  graph::KernelOp build(const OpCase &c);
+  interp::Tensor random(mlir::Type element, llvm::ArrayRef<int64_t> shape,
+                        const OpCase &c);
+  /// Largest index at which `actual` is not `expected`, described; empty if none.
+  static std::string difference(const interp::Tensor &expected,
+                                const char *actual, double tolerance,
+                                bool bitExact);
+
+  mlir::MLIRContext context;
+  mlir::OwningOpRef<mlir::ModuleOp> module;
+  std::mt19937 generator{4711};
+  std::vector<NestVariant> variants; ///< empty: all
+  bool exactWhenStrict = true;
+};
+
+/// The instruction sets that this machine can run.
+std::vector<std::string> runnableTargets();
+
+} // namespace dlc::test
+
+#endif // DLC_TEST_UNIT_CPUNESTS_NESTTEST_H
