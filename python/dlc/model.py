@@ -178,7 +178,7 @@ class InterpretedModel(_Callable):
             for i, (value, want) in enumerate(zip(feeds, self.inputs)):
                 array = np.asarray(as_array(value), order="C")  # ascontiguousarray makes a scalar 1-d
                 if array.dtype.kind == "V":  # .npy has no name for it: its bits
-                    array = array.view(f"uint{8 * array.dtype.itemsize}")
+                    array = array.view(f"V{array.dtype.itemsize}")
                 files.append(os.path.join(folder, f"in{i}.npy"))
                 np.save(files[-1], array)
             out = os.path.join(folder, "out")
