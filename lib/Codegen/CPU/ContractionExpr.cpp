@@ -11,19 +11,6 @@
 using namespace mlir;
 using namespace dlc;
 
-Type dlc::getComputeType(Type type) {
-  if (auto integer = dyn_cast<IntegerType>(type))
-    return IntegerType::get(type.getContext(), integer.getWidth());
-  return type;
-}
-
-/// `type`, or a vector of it with the shape of `like`.
-static Type shapedLike(Type type, Type like) {
-  if (auto vector = dyn_cast<VectorType>(like))
-    return VectorType::get(vector.getShape(), type);
-  return type;
-}
-
 static Value constantLike(OpBuilder &b, Location loc, TypedAttr scalar,
                           Type like) {
   if (auto vector = dyn_cast<VectorType>(like)) {
@@ -34,50 +21,8 @@ static Value constantLike(OpBuilder &b, Location loc, TypedAttr scalar,
   return arith::ConstantOp::create(b, loc, scalar);
 }
 
-Value dlc::convertElement(OpBuilder &b, Location loc, Value value, Type from,
-                          Type to) {
-  if (from == to)
-    return value;
-  Type target = shapedLike(getComputeType(to), value.getType());
-  bool isUnsigned = graph::isUnsigned(from) || from.isInteger(1);
-  auto fromFloat = dyn_cast<FloatType>(from), toFloat = dyn_cast<FloatType>(to);
-  if (fromFloat && toFloat) {
-    if (fromFloat.getWidth() < toFloat.getWidth())
-      return arith::ExtFOp::create(b, loc, target, value);
-    if (fromFloat.getWidth() > toFloat.getWidth())
-      return arith::TruncFOp::create(b, loc, target, value);
-    return {}; // f16 <-> bf16
-  }
-  auto fromInt = dyn_cast<IntegerType>(from), toInt = dyn_cast<IntegerType>(to);
-  if (fromInt && toFloat) {
-    if (isUnsigned)
-      return arith::UIToFPOp::create(b, loc, target, value);
-    return arith::SIToFPOp::create(b, loc, target, value);
-  }
-  if (fromInt && toInt) {
-    if (toInt.getWidth() == 1)
-      return {};
-    if (fromInt.getWidth() == toInt.getWidth())
-      return value;
-    if (fromInt.getWidth() > toInt.getWidth())
-      return arith::TruncIOp::create(b, loc, target, value);
-    if (isUnsigned)
-      return arith::ExtUIOp::create(b, loc, target, value);
-    return arith::ExtSIOp::create(b, loc, target, value);
-  }
-  // Float to integer has clamping and NaN rules that contractions do not need.
-  return {};
-}
-
 Value ExprEmitter::at(AffineExpr expr, const ExprPoint &point) {
   return index.expr(expr, point.axes, symbols);
-}
-
-Value ExprEmitter::splat(Value scalar, const ExprPoint &point) {
-  if (!point.lanes || isa<VectorType>(scalar.getType()))
-    return scalar;
-  return vector::BroadcastOp::create(
-      b, loc, VectorType::get({point.lanes}, scalar.getType()), scalar);
 }
 
 std::optional<AffineExpr> ExprEmitter::laneStep(AffineExpr expr,
@@ -105,9 +50,9 @@ Value ExprEmitter::ramp(Value base, Value step, const ExprPoint &point) {
   return arith::AddIOp::create(b, loc, iota, widen(base));
 }
 
-FailureOr<Value> ExprEmitter::emitLoad(graph::LoadOp load,
-                                       const ExprPoint &point,
-                                       std::string &reason) {
+FailureOr<Scalar> ExprEmitter::emitLoad(graph::LoadOp load,
+                                        const ExprPoint &point,
+                                        std::string &reason) {
   auto argument = dyn_cast<BlockArgument>(load.getTensor());
   if (!argument)
     return stageValue;
@@ -171,28 +116,26 @@ FailureOr<Value> ExprEmitter::emitLoad(graph::LoadOp load,
     reason = "a load is not linear along the vector";
     return failure();
   }
+  // One element for all lanes, unless the guard tells them apart.
+  bool splats = !point.lanes || (*step == 0 && mask == point.mask);
   Value other;
   if (load.getGuard()) {
     auto value = emit(load.getOther(), point, reason);
     if (failed(value))
       return failure();
-    other = *value;
-    if (storage != getComputeType(element)) {
-      reason = "guarded load of bool";
-      return failure();
-    }
+    other = scalars.toStorage(
+        splats ? *value : scalars.broadcast(*value, point.lanes));
+    splats &= !isa<VectorType>(other.getType());
   }
   // Loads at the point; `read` may run only where `inside` holds.
-  auto read = [&](OpBuilder &, Location) -> Value {
-    if (!point.lanes)
+  auto read = [&]() -> Value {
+    if (splats)
       return memref::LoadOp::create(b, loc, memory, where);
     auto type = VectorType::get({point.lanes}, storage);
-    if (*step == 0 && !(mask && mask != point.mask)) {
-      // One element for all lanes. The caller's mask leaves lane 0 on.
-      return splat(memref::LoadOp::create(b, loc, memory, where), point);
-    }
-    Value pass = other ? other
-                       : constantLike(b, loc, cast<TypedAttr>(b.getZeroAttr(storage)), type);
+    Value pass =
+        other ? other
+              : constantLike(b, loc, cast<TypedAttr>(b.getZeroAttr(storage)),
+                             type);
     if (*step == 1) {
       if (mask)
         return vector::MaskedLoadOp::create(b, loc, type, memory, where, mask,
@@ -200,90 +143,32 @@ FailureOr<Value> ExprEmitter::emitLoad(graph::LoadOp load,
       return vector::LoadOp::create(b, loc, type, memory, where);
     }
     Value lanes = ramp(index.constant(0), at(*step, point), point);
-    Value all = mask ? mask
-                     : constantLike(b, loc, b.getBoolAttr(true), lanes.getType());
+    Value all =
+        mask ? mask
+             : constantLike(b, loc, b.getBoolAttr(true), lanes.getType());
     return vector::GatherOp::create(b, loc, type, memory, where, lanes, all,
                                     pass);
   };
   Value result;
   if (inside) {
-    Type type = point.lanes ? Type(VectorType::get({point.lanes}, storage))
-                            : storage;
+    Type type =
+        splats ? storage : Type(VectorType::get({point.lanes}, storage));
     auto branch = scf::IfOp::create(b, loc, TypeRange{type}, inside,
                                     /*withElseRegion=*/true);
     OpBuilder::InsertionGuard guard(b);
     b.setInsertionPointToStart(branch.thenBlock());
-    scf::YieldOp::create(b, loc, read(b, loc));
+    scf::YieldOp::create(b, loc, read());
     b.setInsertionPointToStart(branch.elseBlock());
     scf::YieldOp::create(b, loc, other);
     result = branch.getResult(0);
   } else {
-    result = read(b, loc);
+    result = read();
   }
-  if (element.isInteger(1))
-    result = arith::CmpIOp::create(
-        b, loc, arith::CmpIPredicate::ne, result,
-        constantLike(b, loc, b.getI8IntegerAttr(0), result.getType()));
-  return result;
+  return scalars.fromStorage(result, element);
 }
 
-FailureOr<Value> ExprEmitter::emitApply(graph::ApplyOp apply,
-                                        const ExprPoint &point,
-                                        std::string &reason) {
-  SmallVector<Value> args;
-  for (Value argument : apply.getArgs()) {
-    auto value = emit(argument, point, reason);
-    if (failed(value))
-      return failure();
-    args.push_back(*value);
-  }
-  Type element = apply.getArgs()[0].getType();
-  bool isFloat = isa<FloatType>(element);
-  bool isUnsigned = graph::isUnsigned(element);
-  auto binary = [&](auto floating, auto integer) -> Value {
-    using F = decltype(floating);
-    using I = decltype(integer);
-    if (isFloat)
-      return F::create(b, loc, args[0], args[1]);
-    return I::create(b, loc, args[0], args[1]);
-  };
-  switch (apply.getFn()) {
-  case graph::ScalarFn::add:
-    return binary(arith::AddFOp(), arith::AddIOp());
-  case graph::ScalarFn::sub:
-    return binary(arith::SubFOp(), arith::SubIOp());
-  case graph::ScalarFn::mul:
-    return binary(arith::MulFOp(), arith::MulIOp());
-  case graph::ScalarFn::max:
-    if (isUnsigned)
-      return Value(arith::MaxUIOp::create(b, loc, args[0], args[1]));
-    return binary(arith::MaximumFOp(), arith::MaxSIOp());
-  case graph::ScalarFn::min:
-    if (isUnsigned)
-      return Value(arith::MinUIOp::create(b, loc, args[0], args[1]));
-    return binary(arith::MinimumFOp(), arith::MinSIOp());
-  case graph::ScalarFn::div:
-    if (isFloat)
-      return Value(arith::DivFOp::create(b, loc, args[0], args[1]));
-    break;
-  case graph::ScalarFn::neg:
-    if (isFloat)
-      return Value(arith::NegFOp::create(b, loc, args[0]));
-    break;
-  case graph::ScalarFn::select:
-    return Value(
-        arith::SelectOp::create(b, loc, args[0], args[1], args[2]));
-  default:
-    break;
-  }
-  reason = ("no vector form of '" + graph::stringifyScalarFn(apply.getFn()) +
-            "' here")
-               .str();
-  return failure();
-}
-
-FailureOr<Value> ExprEmitter::emit(Value scalar, const ExprPoint &point,
-                                   std::string &reason) {
+FailureOr<Scalar> ExprEmitter::emit(Value scalar, const ExprPoint &point,
+                                    std::string &reason) {
   Operation *op = scalar.getDefiningOp();
   if (!op) {
     reason = "a coordinate is used as a value";
@@ -291,32 +176,31 @@ FailureOr<Value> ExprEmitter::emit(Value scalar, const ExprPoint &point,
   }
   if (auto load = dyn_cast<graph::LoadOp>(op))
     return emitLoad(load, point, reason);
-  if (auto apply = dyn_cast<graph::ApplyOp>(op))
-    return emitApply(apply, point, reason);
-  if (auto literal = dyn_cast<graph::LiteralOp>(op)) {
-    Type type = getComputeType(literal.getType());
-    TypedAttr value = literal.getValue();
-    if (auto integer = dyn_cast<IntegerAttr>(value))
-      value = IntegerAttr::get(type, integer.getValue());
-    return splat(arith::ConstantOp::create(b, loc, value), point);
+  if (auto apply = dyn_cast<graph::ApplyOp>(op)) {
+    SmallVector<Scalar> args;
+    for (Value argument : apply.getArgs()) {
+      auto value = emit(argument, point, reason);
+      if (failed(value))
+        return failure();
+      args.push_back(*value);
+    }
+    return scalars.apply(apply.getFn(), args);
   }
+  if (auto literal = dyn_cast<graph::LiteralOp>(op))
+    return scalars.literal(literal.getValue());
   if (auto conversion = dyn_cast<graph::CastOp>(op)) {
     auto value = emit(conversion.getValue(), point, reason);
     if (failed(value))
       return failure();
-    Type from = conversion.getValue().getType(), to = conversion.getType();
-    Value result = convertElement(b, loc, *value, from, to);
-    if (!result) {
-      reason = "no conversion here from one element type to another";
-      return failure();
-    }
-    return result;
+    return scalars.cast(*value, conversion.getType(),
+                        conversion.getSaturate());
   }
   if (auto coord = dyn_cast<graph::CoordOp>(op); coord && !point.lanes) {
     auto expr = space.toAxes(coord.getMap().getResult(0), coord.getCoords());
     if (succeeded(expr))
-      return Value(arith::IndexCastOp::create(b, loc, b.getI64Type(),
-                                              at(*expr, point)));
+      return Scalar{arith::IndexCastOp::create(b, loc, b.getI64Type(),
+                                               at(*expr, point)),
+                    b.getI64Type()};
   }
   reason = "an expression that only the generic nest emits";
   return failure();

@@ -21,8 +21,9 @@ namespace {
 class NestEmitter {
 public:
   NestEmitter(const ContractionSpec &spec, const ContractionSchedule &schedule,
-              const CpuCodegenOptions &options)
+              const CpuTarget &target, const CpuCodegenOptions &options)
       : spec(spec), s(schedule), options(options),
+        scalarOptions(ScalarOptions::get(target, options.strict)),
         kernel(const_cast<graph::KernelOp &>(spec.kernel)) {}
 
   FailureOr<CpuKernel> emit(std::string &reason);
@@ -59,7 +60,9 @@ private:
   AffineExpr constantExpr(int64_t value) {
     return getAffineConstantExpr(value, spec.context());
   }
-  Type accumulator() { return getComputeType(spec.accumulator); }
+  Type accumulator() {
+    return ScalarEmitter::computeType(spec.accumulator);
+  }
   unsigned resultBuffer() { return kernel.getArgumentTypes().size(); }
   /// The tile can be accumulated right in the result.
   bool storesDirectly() {
@@ -69,6 +72,7 @@ private:
   const ContractionSpec &spec;
   const ContractionSchedule &s;
   const CpuCodegenOptions &options;
+  ScalarOptions scalarOptions;
   graph::KernelOp kernel;
   OwningOpRef<ModuleOp> module;
   SmallVector<Type> bufferTypes;
@@ -283,7 +287,7 @@ LogicalResult NestEmitter::emitTask(std::string &reason) {
                            s.kBlock);
 
   auto buffer = [&](unsigned i) { return function->buffer(i); };
-  ExprEmitter expressions(*index, spec.space, symbols, buffer);
+  ExprEmitter expressions(*index, spec.space, symbols, scalarOptions, buffer);
   PanelContext context{spec,   s,    *index, expressions, buffer,
                        symbols, axes, depth,  paddedDepth};
   locateLhs();
@@ -342,6 +346,7 @@ void NestEmitter::emitTiles() {
   params.unroll = s.unroll;
   params.prefetch = s.prefetch;
   params.fma = s.fma;
+  params.scalar = scalarOptions;
   tiles.emplace(*module, options.symbol, params);
 
   int64_t step = int64_t(s.tileVectors) * s.lanes;
@@ -524,7 +529,6 @@ LogicalResult NestEmitter::emitEpilogue(std::string &reason) {
   point.laneAxes = spec.columns;
   auto type = VectorType::get({s.lanes}, accumulator());
   auto maskType = VectorType::get({s.lanes}, b.getI1Type());
-  Type storage = getStorageType(spec.resultElement());
   Value result = epilogue.getArgument(resultBuffer());
 
   LogicalResult outcome = success();
@@ -538,25 +542,23 @@ LogicalResult NestEmitter::emitEpilogue(std::string &reason) {
       sum = vector::MaskedLoadOp::create(b, loc, type, tile, from, mask, zeros);
     else
       sum = vector::LoadOp::create(b, loc, type, tile, from);
-    ExprEmitter expressions(at, spec.space, symbolValues, [&](unsigned k) {
-      return epilogue.getArgument(k);
-    });
-    expressions.setStageValue(sum);
+    ExprEmitter expressions(
+        at, spec.space, symbolValues, scalarOptions,
+        [&](unsigned k) { return epilogue.getArgument(k); });
+    expressions.setStageValue({sum, spec.accumulator});
     graph::StageOp stage = spec.epilogue;
     auto value = expressions.emit(stage.getYielded(), point, reason);
     if (failed(value)) {
       outcome = failure();
       return;
     }
-    if (isa<VectorType>(value->getType()) &&
-        cast<VectorType>(value->getType()).getElementType() != storage)
-      *value = arith::ExtUIOp::create(
-          b, loc, VectorType::get({s.lanes}, storage), *value); // i1 -> i8
+    Value stored = expressions.scalars.toStorage(
+        expressions.scalars.broadcast(*value, s.lanes));
     Value to = at.add(at.add(resultOffset, at.mul(row, rowStride)), column);
     if (mask)
-      vector::MaskedStoreOp::create(b, loc, result, to, mask, *value);
+      vector::MaskedStoreOp::create(b, loc, result, to, mask, stored);
     else
-      vector::StoreOp::create(b, loc, *value, result, to);
+      vector::StoreOp::create(b, loc, stored, result, to);
   };
   Value zero = at.constant(0);
   auto rowLoop = scf::ForOp::create(b, loc, zero, rows, at.constant(1));
@@ -612,7 +614,7 @@ dlc::emitContraction(const ContractionSpec &spec,
                      std::string &reason) {
   if (!isLegal(schedule, spec, target, reason))
     return failure();
-  return NestEmitter(spec, schedule, options).emit(reason);
+  return NestEmitter(spec, schedule, target, options).emit(reason);
 }
 
 FailureOr<CpuKernel> dlc::emitContraction(graph::KernelOp kernel,

@@ -68,11 +68,8 @@ private:
                      index.rem(k, index.constant(block)));
   }
   Value convert(Value value) {
-    return convertElement(b, loc, value, c.spec.lhs.element,
-                          c.spec.accumulator);
-  }
-  Value source() {
-    return index.expr(c.spec.lhs.base, {}, c.symbols);
+    return toAccumulator(c.expressions.scalars, value, c.spec.lhs.element,
+                         c.spec.accumulator);
   }
 
   PanelContext &c;
@@ -179,7 +176,7 @@ LogicalResult LhsFiller::copyElements(std::string &reason) {
         result = failure();
         return;
       }
-      memref::StoreOp::create(b, loc, *value, panels,
+      memref::StoreOp::create(b, loc, value->value, panels,
                               index.add(to, depthOffset(k)));
     });
   });
@@ -190,13 +187,7 @@ LogicalResult LhsFiller::copyElements(std::string &reason) {
 
 LogicalResult LhsFiller::fill(std::string &reason) {
   const ContractionOperand &lhs = c.spec.lhs;
-  bool direct = lhs.plain && convertElement(b, loc,
-                                            arith::ConstantOp::create(
-                                                b, loc,
-                                                b.getZeroAttr(getComputeType(
-                                                    lhs.element))),
-                                            lhs.element, c.spec.accumulator);
-  if (direct && !lhs.element.isInteger(1)) {
+  if (lhs.plain) {
     auto row = c.spec.strideOf(lhs, c.spec.rows);
     auto inner = c.spec.strideOf(lhs, c.spec.inner);
     if (row && inner && *inner == 1 && block > 1) {
@@ -251,8 +242,8 @@ static LogicalResult fillColumnPanels(PanelContext &c, Value panels,
           return;
         }
         vector::StoreOp::create(
-            b, loc, *value, panels,
-            index.add(index.add(base, index.mul(k, width)), at));
+            b, loc, c.expressions.scalars.broadcast(*value, lanes).value,
+            panels, index.add(index.add(base, index.mul(k, width)), at));
       }
     });
   };
@@ -308,8 +299,9 @@ static LogicalResult fillColumnRows(PanelContext &c, Value panels, Value pitch,
         result = failure();
         return;
       }
-      vector::StoreOp::create(b, loc, *value, panels,
-                              index.add(origin, column));
+      vector::StoreOp::create(
+          b, loc, c.expressions.scalars.broadcast(*value, lanes).value, panels,
+          index.add(origin, column));
     });
   });
   for (unsigned axis : c.spec.columns)

@@ -224,7 +224,8 @@ static LogicalResult collectAxes(Value value, const IterationSpace &space,
 /// Fills in the plain form of `operand` when it has one.
 static void describe(ContractionOperand &operand, const IterationSpace &space) {
   Value value = operand.value;
-  while (auto cast = value.getDefiningOp<graph::CastOp>())
+  // One conversion: a second one would mean a rounding in between.
+  if (auto cast = value.getDefiningOp<graph::CastOp>())
     value = cast.getValue();
   auto load = value.getDefiningOp<graph::LoadOp>();
   if (!load || load.getGuard())

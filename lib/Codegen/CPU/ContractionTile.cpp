@@ -19,9 +19,10 @@ class TileBody {
 public:
   TileBody(OpBuilder &b, Location loc, const TileParams &params,
            TileShape shape)
-      : b(b), loc(loc), index(b, loc), p(params), shape(shape),
-        type(VectorType::get({params.lanes},
-                             getComputeType(params.accumulator))) {}
+      : b(b), loc(loc), index(b, loc), scalars(b, loc, params.scalar),
+        p(params), shape(shape),
+        type(VectorType::get({params.lanes}, ScalarEmitter::computeType(
+                                                 params.accumulator))) {}
 
   void emit(Value lhs, Value lhsOffset, Value rhs, Value rhsOffset, Value out,
             Value outOffset, Value columns);
@@ -49,6 +50,7 @@ private:
   OpBuilder &b;
   Location loc;
   IndexBuilder index;
+  ScalarEmitter scalars;
   const TileParams &p;
   TileShape shape;
   VectorType type;
@@ -116,8 +118,7 @@ TileBody::Accumulators TileBody::step(Value lhsAt, Value rhsAt,
                                            zeroVector(element));
     else
       value = vector::LoadOp::create(b, loc, loadType, rhs, at);
-    right.push_back(
-        convertElement(b, loc, value, p.rhsType, p.accumulator));
+    right.push_back(toAccumulator(scalars, value, p.rhsType, p.accumulator));
     if (p.prefetch)
       memref::PrefetchOp::create(
           b, loc, rhs,
@@ -127,7 +128,7 @@ TileBody::Accumulators TileBody::step(Value lhsAt, Value rhsAt,
   for (unsigned r = 0; r < shape.rows; ++r) {
     Value scalar = memref::LoadOp::create(b, loc, lhs,
                                           index.add(lhsAt, rowOffsets[r]));
-    scalar = convertElement(b, loc, scalar, p.lhsType, p.accumulator);
+    scalar = toAccumulator(scalars, scalar, p.lhsType, p.accumulator);
     Value left = vector::BroadcastOp::create(b, loc, type, scalar);
     for (unsigned v = 0; v < shape.vectors; ++v) {
       Value &sum = sums[r * shape.vectors + v];

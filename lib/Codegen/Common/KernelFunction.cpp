@@ -17,6 +17,8 @@ Type dlc::getStorageType(Type elementType) {
   MLIRContext *context = elementType.getContext();
   if (elementType.isInteger(1))
     return IntegerType::get(context, 8);
+  if (elementType.isF16() || elementType.isBF16())
+    return IntegerType::get(context, 16);
   if (elementType.isIndex())
     return IntegerType::get(context, 64);
   if (auto integer = dyn_cast<IntegerType>(elementType))

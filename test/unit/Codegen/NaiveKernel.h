@@ -42,6 +42,30 @@ public:
     return last;
   }
 
+  /// One element of the first stage: its exact value, and in `magnitude` the
+  /// root of the sum of squares of its summands.
+  double at(std::vector<int64_t> point, double &magnitude) {
+    std::vector<int64_t> reduce, k;
+    graph::StageOp stage = kernel.getStages()[0];
+    for (mlir::AffineExpr dim : stage.getReduceDims())
+      reduce.push_back(graph::evaluate(dim, symbols));
+    k.assign(reduce.size(), 0);
+    double sum = 0, squares = 0;
+    do {
+      std::vector<int64_t> all = point;
+      all.insert(all.end(), k.begin(), k.end());
+      double value = evaluateScalar(stage.getYielded(), all);
+      sum += value;
+      squares += value * value;
+    } while (next(k, reduce));
+    magnitude = std::sqrt(squares);
+    return sum;
+  }
+  /// Sets what operand `i` holds, for at().
+  void setOperand(unsigned i, NaiveTensor tensor) {
+    tensors[kernel.getBody().getArgument(i)] = std::move(tensor);
+  }
+
 private:
   static bool next(std::vector<int64_t> &at, llvm::ArrayRef<int64_t> sizes) {
     for (size_t i = at.size(); i-- > 0;) {

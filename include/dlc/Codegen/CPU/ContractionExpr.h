@@ -7,17 +7,16 @@
 
 #include "dlc/Codegen/CPU/ContractionSpec.h"
 #include "dlc/Codegen/Common/IndexBuilder.h"
+#include "dlc/Codegen/Common/ScalarEmitter.h"
 
 namespace dlc {
 
-/// Converts a scalar or vector between numeric element types; the signedness
-/// comes from the types (`ui8`), values are signless. Integers from floats
-/// truncate. Returns null when the conversion is not supported.
-mlir::Value convertElement(mlir::OpBuilder &b, mlir::Location loc,
-                           mlir::Value value, mlir::Type from, mlir::Type to);
-
-/// The signless type with which values of graph type `type` are computed.
-mlir::Type getComputeType(mlir::Type type);
+/// A loaded element (or vector of them) of graph type `element` as a number of
+/// the accumulator's type.
+inline mlir::Value toAccumulator(ScalarEmitter &scalars, mlir::Value stored,
+                                 mlir::Type element, mlir::Type accumulator) {
+  return scalars.cast(scalars.fromStorage(stored, element), accumulator).value;
+}
 
 /// Where an expression is evaluated.
 struct ExprPoint {
@@ -36,30 +35,29 @@ public:
   /// `buffer` gives the flat memref of a kernel operand. `known` gives values
   /// for loads that are not memory accesses (the sum, in an epilogue).
   ExprEmitter(IndexBuilder &index, const IterationSpace &space,
-              mlir::ValueRange symbols,
+              mlir::ValueRange symbols, const ScalarOptions &options,
               std::function<mlir::Value(unsigned operand)> buffer)
-      : index(index), b(index.builder()), loc(index.loc()), space(space),
-        symbols(symbols), buffer(std::move(buffer)) {}
+      : scalars(index.builder(), index.loc(), options), index(index),
+        b(index.builder()), loc(index.loc()), space(space), symbols(symbols),
+        buffer(std::move(buffer)) {}
 
   /// Loads from stage results yield `value` instead.
-  void setStageValue(mlir::Value value) { stageValue = value; }
+  void setStageValue(Scalar value) { stageValue = value; }
 
-  /// Emits `scalar` at `point`; fails, in words, on what it does not support.
-  mlir::FailureOr<mlir::Value> emit(mlir::Value scalar, const ExprPoint &point,
+  /// Emits `scalar` at `point`: a scalar, or where it differs between lanes a
+  /// vector. Fails, in words, on what it does not support.
+  mlir::FailureOr<Scalar> emit(mlir::Value scalar, const ExprPoint &point,
                                     std::string &reason);
 
+  ScalarEmitter scalars;
+
 private:
-  mlir::FailureOr<mlir::Value> emitLoad(graph::LoadOp load,
-                                        const ExprPoint &point,
-                                        std::string &reason);
-  mlir::FailureOr<mlir::Value> emitApply(graph::ApplyOp apply,
-                                         const ExprPoint &point,
-                                         std::string &reason);
+  mlir::FailureOr<Scalar> emitLoad(graph::LoadOp load, const ExprPoint &point,
+                                   std::string &reason);
   /// The step of `expr` from one lane to the next; nothing if not linear.
   std::optional<mlir::AffineExpr> laneStep(mlir::AffineExpr expr,
                                            const ExprPoint &point);
   mlir::Value at(mlir::AffineExpr expr, const ExprPoint &point);
-  mlir::Value splat(mlir::Value scalar, const ExprPoint &point);
   /// `base + step * lane` as a vector of i64.
   mlir::Value ramp(mlir::Value base, mlir::Value step, const ExprPoint &point);
 
@@ -69,7 +67,7 @@ private:
   const IterationSpace &space;
   mlir::ValueRange symbols;
   std::function<mlir::Value(unsigned)> buffer;
-  mlir::Value stageValue;
+  Scalar stageValue;
 };
 
 } // namespace dlc

@@ -59,7 +59,7 @@ struct ContractionOperand {
   /// The scalar in the stage's body, in the accumulator's type.
   mlir::Value value;
   /// A load, not guarded, of one kernel operand at an offset that is linear in
-  /// every axis, perhaps followed by conversions. The fields below are set.
+  /// every axis, perhaps converted once. The fields below are set.
   bool plain = false;
   unsigned operand = 0; ///< of the kernel
   mlir::Type element;   ///< in memory; ui8 and the like keep their sign here

@@ -5,6 +5,7 @@
 
 #include "dlc/Codegen/CPU/ContractionSchedule.h"
 #include "dlc/Codegen/Common/IndexBuilder.h"
+#include "dlc/Codegen/Common/ScalarEmitter.h"
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 
@@ -33,6 +34,7 @@ struct TileParams {
   mlir::Value outRow;   ///< distance of result rows
   unsigned lanes = 1, unroll = 1, prefetch = 0;
   bool fma = true;
+  ScalarOptions scalar;
 };
 
 struct TileShape {

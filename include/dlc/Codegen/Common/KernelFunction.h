@@ -16,7 +16,8 @@
 namespace dlc {
 
 /// The type that a buffer of `elementType` elements is accessed with: bool is a
-/// byte (0 or 1), unsigned integers lose their sign, index is i64.
+/// byte (0 or 1), 16-bit floats are their bits, unsigned integers lose their
+/// sign, index is i64.
 mlir::Type getStorageType(mlir::Type elementType);
 
 /// A buffer of unknown size: one-dimensional, with an extent larger than any

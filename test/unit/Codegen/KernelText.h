@@ -1,0 +1,92 @@
+// The text of one-operator functions, for tests and the bench.
+#ifndef DLC_TEST_UNIT_CODEGEN_KERNELTEXT_H
+#define DLC_TEST_UNIT_CODEGEN_KERNELTEXT_H
+
+#include <map>
+#include <string>
+#include <vector>
+
+namespace dlc::test {
+
+/// A tensor type; a size such as "s0" is a dim symbol.
+inline std::string tensorType(std::vector<std::string> sizes, std::string element) {
+  std::string text = "tensor<", dims;
+  bool symbolic = false;
+  for (const std::string &size : sizes) {
+    bool symbol = size[0] == 's';
+    symbolic |= symbol;
+    text += (symbol ? "?" : size) + "x";
+    dims += (dims.empty() ? "" : ", ") + size;
+  }
+  return text + element + (symbolic ? ", #graph.dims<" + dims + ">" : "") + ">";
+}
+
+/// A contraction by letters, as einsum writes it: "mk,kn->mn".
+inline std::string einsum(std::string equation,
+                   std::map<char, std::string> sizes,
+                   std::string element = "f32", std::string result = "") {
+  if (result.empty())
+    result = element;
+  size_t comma = equation.find(','), arrow = equation.find("->");
+  std::string letters[3] = {equation.substr(0, comma),
+                            equation.substr(comma + 1, arrow - comma - 1),
+                            equation.substr(arrow + 2)};
+  std::string all;
+  for (const std::string &word : letters)
+    for (char letter : word)
+      if (all.find(letter) == std::string::npos)
+        all += letter;
+  std::string maps[3], types[3], iteration;
+  for (char letter : all)
+    iteration += (iteration.empty() ? "" : ", ") + std::string(1, letter);
+  for (int i = 0; i < 3; ++i) {
+    std::vector<std::string> dims;
+    std::string list;
+    for (char letter : letters[i]) {
+      dims.push_back(sizes[letter]);
+      list += (list.empty() ? "" : ", ") + std::string(1, letter);
+    }
+    maps[i] = "affine_map<(" + iteration + ") -> (" + list + ")>";
+    types[i] = tensorType(dims, i == 2 ? result : element);
+  }
+  return "func.func @main(%a: " + types[0] + ", %b: " + types[1] + ") -> " +
+         types[2] + " {\n%0 = graph.contract %a, %b {lhs_map = " + maps[0] +
+         ", rhs_map = " + maps[1] + ", result_map = " + maps[2] + "} : (" +
+         types[0] + ", " + types[1] + ") -> " + types[2] +
+         "\nreturn %0 : " + types[2] + "\n}";
+}
+
+/// A convolution; x is n, c, spatial..., w is filters, c / group, kernel....
+inline std::string conv(std::vector<int64_t> x, std::vector<int64_t> w,
+                 std::vector<int64_t> strides, std::vector<int64_t> dilations,
+                 std::vector<int64_t> low, std::vector<int64_t> high,
+                 int64_t group = 1) {
+  auto list = [](const std::vector<int64_t> &values) {
+    std::string text;
+    for (int64_t value : values)
+      text += (text.empty() ? "" : ", ") + std::to_string(value);
+    return "array<i64: " + text + ">";
+  };
+  auto type = [](const std::vector<int64_t> &sizes) {
+    std::vector<std::string> words;
+    for (int64_t size : sizes)
+      words.push_back(std::to_string(size));
+    return tensorType(words, "f32");
+  };
+  std::vector<int64_t> y{x[0], w[0]};
+  for (size_t i = 0; i < strides.size(); ++i)
+    y.push_back((x[i + 2] + low[i] + high[i] - dilations[i] * (w[i + 2] - 1) -
+                 1) / strides[i] + 1);
+  return "func.func @main(%x: " + type(x) + ", %w: " + type(w) + ") -> " +
+         type(y) + " {\n%0 = \"graph.conv\"(%x, %w) <{strides = " +
+         list(strides) + ", dilations = " + list(dilations) +
+         ", pads_low = " + list(low) + ", pads_high = " + list(high) +
+         ", group = " + std::to_string(group) +
+         " : i64, operandSegmentSizes = array<i32: 1, 1, 0, 0>}> : (" +
+         type(x) + ", " + type(w) + ") -> " + type(y) + "\nreturn %0 : " +
+         type(y) + "\n}";
+}
+
+} // namespace dlc::test
+
+#endif // DLC_TEST_UNIT_CODEGEN_KERNELTEXT_H
