@@ -20,8 +20,9 @@ char ToolUnavailableError::ID;
 
 void ToolUnavailableError::log(llvm::raw_ostream &os) const {
   os << "target tool unavailable: '" << tool
-     << "' of the CUDA toolkit is not installed (looked in $CUDA_HOME/bin, "
-        "PATH and /usr/local/cuda/bin)";
+     << "' of the CUDA toolkit is not installed (it is looked for in "
+        "$CUDA_HOME/bin or, without CUDA_HOME, in PATH and "
+        "/usr/local/cuda/bin)";
 }
 
 std::error_code ToolUnavailableError::convertToErrorCode() const {
@@ -38,6 +39,8 @@ llvm::Expected<std::string> dlc::findPtxas() {
     llvm::sys::path::append(folder, "bin");
     if (auto program = llvm::sys::findProgramByName("ptxas", {folder.str()}))
       return *program;
+    return llvm::make_error<ToolUnavailableError>(
+        (folder + "/ptxas").str());
   }
   if (auto program = llvm::sys::findProgramByName("ptxas"))
     return *program;

@@ -45,8 +45,8 @@ private:
   std::string tool;
 };
 
-/// Where ptxas is: `$CUDA_HOME/bin`, then PATH, then /usr/local/cuda/bin.
-/// ToolUnavailableError when nowhere.
+/// Where ptxas is: in `$CUDA_HOME/bin` and nowhere else when CUDA_HOME is set,
+/// else in PATH or /usr/local/cuda/bin. ToolUnavailableError when it is not.
 llvm::Expected<std::string> findPtxas();
 
 /// Assembles PTX for `sm` ("sm_90a"). Errors carry the assembler's messages;
