@@ -131,7 +131,13 @@ int dlc::printError(llvm::raw_ostream &os, const CompileError &error, bool json,
           writer.attribute("message", llvm::json::fixUTF8(d.text()));
           writer.attribute("kind", d.kind);
           writer.attribute("file", d.file);
-          writer.attribute("node", d.node);
+          StringRef name = d.node; // "node 'conv1'": programs want the name alone
+          if (name.consume_front("node '"))
+            name.consume_back("'");
+          else
+            name = "";
+          writer.attribute("where", llvm::json::fixUTF8(d.node));
+          writer.attribute("node", llvm::json::fixUTF8(name));
           writer.attribute("op", d.op);
           writer.attribute("opset", d.opset);
           writer.attributeArray("dtypes", [&] { llvm::for_each(d.dtypes, [&](const std::string &s) { writer.value(s); }); });
