@@ -182,10 +182,12 @@ Expected<SmallVector<Tensor>> Artifact::makeRandomInputs(MLIRContext *context, u
 // The interpreter
 //===----------------------------------------------------------------------===//
 
-Expected<SmallVector<Tensor>> dlc::interpret(ModelSource &source, ArrayRef<Tensor> inputs, unsigned threads) {
+Expected<SmallVector<Tensor>> dlc::interpret(ModelSource &source, ArrayRef<Tensor> inputs, unsigned threads,
+                                             interp::MathMode math) {
   DiagnosticCollector diagnostics(source.context.get(), "");
   interp::Options options;
   options.threads = threads;
+  options.math = math;
   FailureOr<SmallVector<Tensor>> outputs = interp::Interpreter(options).run(source.getMain(), inputs);
   if (failed(outputs))
     return diagnostics.take(ExitCode::Rejected, "the interpreter failed without saying why");

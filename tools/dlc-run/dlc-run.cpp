@@ -1,7 +1,9 @@
 // dlc-run: runs a compiled model, or an ONNX model in the interpreter, on files
 // or random inputs; compares the outputs and measures the time.
 #include "dlc/Driver/CudaModel.h"
+#include "dlc/Driver/DlcMath.h"
 #include "dlc/Driver/RunModel.h"
+#include "dlc/Target/Targets.h"
 
 #include "llvm/Option/ArgList.h"
 #include "llvm/Option/OptTable.h"
@@ -56,6 +58,7 @@ struct Settings {
   bool interprets = false; // the model is not compiled
   std::optional<CudaTarget> cuda; // it runs on the emulator
   EmulatorOptions emulator;
+  interp::MathMode math = interp::MathMode::libm;
   CompileOptions source;   // -dim and -shape
 };
 
@@ -157,6 +160,18 @@ static Expected<Settings> readSettings(const InputArgList &args) {
   for (const std::string &text : args.getAllArgValues(OPT_shape))
     if (Error error = parseShape(text, s.source.shapes))
       return error;
+  StringRef math = args.getLastArgValue(OPT_math, "libm");
+  if (StringRef name = math.take_until([](char c) { return c == ':'; }); name == "dlc") {
+    StringRef target = math.drop_front(name.size());
+    Expected<CpuTarget> cpu = parseCpuTarget(target.empty() ? "host" : target.drop_front());
+    if (!cpu)
+      return usage(llvm::toString(cpu.takeError()));
+    if (Error error = enableDlcMath(*cpu))
+      return std::move(error);
+    s.math = interp::MathMode::dlc;
+  } else if (math != "libm") {
+    return usage("-math=" + math + ": the modes are libm, dlc and dlc:<target>");
+  }
   s.source.input = s.model;
   return s;
 }
@@ -241,7 +256,7 @@ Error Session::runInterpreter() {
       return read.takeError();
     inputs = *read;
   }
-  auto results = s.cuda ? runEmulator() : interpret(source, inputs, s.threads);
+  auto results = s.cuda ? runEmulator() : interpret(source, inputs, s.threads, s.math);
   if (!results)
     return results.takeError();
   outputs = *results;
@@ -284,7 +299,7 @@ Expected<SmallVector<Tensor>> Session::makeExpected() {
   for (auto [input, type] : llvm::zip(inputs, model->getMain().getArgumentTypes()))
     moved.push_back(Tensor::borrow(llvm::cast<mlir::RankedTensorType>(type).getElementType(), input.getShape(),
                                    input.getBytes()));
-  auto results = interpret(*model, moved, s.threads);
+  auto results = interpret(*model, moved, s.threads, s.math);
   if (!results)
     return results.takeError();
   for (auto [i, result] : llvm::enumerate(*results)) {

@@ -5,6 +5,7 @@
 
 #include "dlc/Driver/ModelSource.h"
 #include "dlc/Driver/TensorFile.h"
+#include "dlc/Interpreter/Interpreter.h"
 
 #include "llvm/Support/JSON.h"
 
@@ -45,10 +46,12 @@ private:
   llvm::json::Object info;
 };
 
-/// Runs a model loaded by loadModel in the interpreter. Fails with its diagnostics.
+/// Runs a model loaded by loadModel in the interpreter. Fails with its
+/// diagnostics. MathMode::dlc needs enableDlcMath first.
 llvm::Expected<llvm::SmallVector<interp::Tensor>> interpret(ModelSource &source,
                                                             llvm::ArrayRef<interp::Tensor> inputs,
-                                                            unsigned threads = 0);
+                                                            unsigned threads = 0,
+                                                            interp::MathMode math = interp::MathMode::libm);
 
 /// Random tensors for the arguments of @main; free dims get their typical value.
 llvm::SmallVector<interp::Tensor> makeRandomInputs(mlir::func::FuncOp main, uint64_t seed);
