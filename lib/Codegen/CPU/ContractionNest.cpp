@@ -87,7 +87,7 @@ private:
   SmallVector<Value> symbols, axes;
   Value depth, paddedDepth, firstRow, rowCount, firstColumn, columnCount;
   std::optional<TileEmitter> tiles;
-  Value lhs, lhsBase, rhs, rhsBase, lhsRow, lhsBlock, rhsStep, rhsPanel;
+  Value lhs, lhsBase, rhs, rhsBase, lhsRow, lhsBlock, rhsStep, rhsPanel, rhsColumn;
   Value out, outBase, outRow, resultBase, resultRow;
   unsigned rhsPanelVectors = 1;
   func::FuncOp epilogue;
@@ -207,13 +207,15 @@ void NestEmitter::locateLhs() {
 /// Where it finds the columns' factor, and where the result goes.
 void NestEmitter::locateRhs() {
   rhsPanelVectors = s.panelVectors;
+  rhsColumn = index->constant(1);
   rhsStep = index->constant(s.panelColumns());
   rhsPanel = index->mul(depth, int64_t(s.panelColumns()));
   switch (s.rhs) {
   case FactorSource::Memory:
     rhs = function->buffer(spec.rhs.operand);
+    rhsColumn = symbolic(*spec.strideOf(spec.rhs, spec.columns));
     rhsBase = index->add(outerOffset(spec.rhs.base, spec.rhs.strides),
-                         firstColumn);
+                         index->mul(firstColumn, rhsColumn));
     rhsStep = symbolic(*spec.strideOf(spec.rhs, spec.inner));
     rhsPanelVectors = s.tileVectors;
     break;
@@ -340,6 +342,8 @@ void NestEmitter::emitTiles() {
   params.panelVectors = rhsPanelVectors;
   params.rhsStep = rhsStep;
   params.rhsPanel = rhsPanel;
+  params.dot = s.dot;
+  params.rhsColumn = rhsColumn;
   params.maskRhs = s.rhs == FactorSource::Memory;
   params.outRow = outRow;
   params.lanes = s.lanes;
@@ -442,7 +446,7 @@ void NestEmitter::emitTile(unsigned rows, Value panelRow, Value inPanel,
                    index->mul(inPanel, s.kBlock));
     break;
   }
-  Value rhsOffset = column;
+  Value rhsOffset = index->mul(column, rhsColumn);
   bool panels = s.rhs == FactorSource::Packed ||
                 (s.rhs == FactorSource::Filled && hasColumnPanels(spec));
   if (panels) {

@@ -212,6 +212,65 @@ bool dlc::hasColumnPanels(const ContractionSpec &spec) {
          (spec.rhs.plain && spec.strideOf(spec.rhs, spec.columns));
 }
 
+/// Transposes `rows` (as many as lanes, a power of two) in registers.
+static void transpose(OpBuilder &b, Location loc, MutableArrayRef<Value> rows) {
+  int64_t lanes = rows.size();
+  for (int64_t s = 1; s < lanes; s *= 2)
+    for (int64_t i = 0; i < lanes; ++i) {
+      if (i & s)
+        continue;
+      // Swaps the off-diagonal blocks of s lanes of rows i and i + s.
+      SmallVector<int64_t> low, high;
+      for (int64_t j = 0; j < lanes; ++j) {
+        low.push_back(j & s ? lanes + j - s : j);
+        high.push_back(j & s ? lanes + j : j + s);
+      }
+      Value x = rows[i], y = rows[i + s];
+      rows[i] = vector::ShuffleOp::create(b, loc, x, y, low);
+      rows[i + s] = vector::ShuffleOp::create(b, loc, x, y, high);
+    }
+}
+
+/// The k below `whole` (whole vectors of them) of a panel whose operand has
+/// contiguous k: square blocks are transposed in registers. Columns after the
+/// last one repeat it, so that nothing is read behind the operand.
+static void fillTransposed(PanelContext &c, Value panels, Value firstOfPanel,
+                           Value lastColumn, Value base, Value whole) {
+  IndexBuilder &index = c.index;
+  OpBuilder &b = index.builder();
+  Location loc = index.loc();
+  int64_t lanes = c.schedule.lanes, width = c.schedule.panelColumns();
+  const ContractionOperand &rhs = c.spec.rhs;
+  Value memory = c.buffer(rhs.operand);
+  auto type = VectorType::get(
+      {lanes}, cast<MemRefType>(memory.getType()).getElementType());
+  Value stride = index.expr(*c.spec.strideOf(rhs, c.spec.columns), {},
+                            c.symbols);
+  Value origin = baseOffset(c, rhs);
+  index.forEach(index.constant(0), whole, lanes, [&](Value k) {
+    index.forEach(index.constant(0), index.constant(width), lanes,
+                  [&](Value at) {
+      SmallVector<Value> rows;
+      for (int64_t i = 0; i < lanes; ++i) {
+        Value column = index.add(index.add(firstOfPanel, at), i);
+        if (lastColumn)
+          column = index.min(column, lastColumn);
+        Value value = vector::LoadOp::create(
+            b, loc, type, memory,
+            index.add(index.add(origin, index.mul(column, stride)), k));
+        rows.push_back(toAccumulator(c.expressions.scalars, value, rhs.element,
+                                     c.spec.accumulator));
+      }
+      transpose(b, loc, rows);
+      for (int64_t i = 0; i < lanes; ++i)
+        vector::StoreOp::create(
+            b, loc, rows[i], panels,
+            index.add(index.add(base, at),
+                      index.mul(index.add(k, i), width)));
+    });
+  });
+}
+
 /// [panel][k][column]: the k of one panel before the next panel, so that a
 /// transposed operand's cache lines are used up while they are near.
 static LogicalResult fillColumnPanels(PanelContext &c, Value panels,
@@ -223,9 +282,33 @@ static LogicalResult fillColumnPanels(PanelContext &c, Value panels,
   int64_t lanes = c.schedule.lanes, width = c.schedule.panelColumns();
   auto maskType = VectorType::get({lanes}, b.getI1Type());
   LogicalResult result = success();
+  const ContractionOperand &rhs = c.spec.rhs;
+  auto columnStep = rhs.plain ? c.spec.strideOf(rhs, c.spec.columns)
+                              : std::nullopt;
+  auto innerStep = rhs.plain ? c.spec.strideOf(rhs, c.spec.inner)
+                             : std::nullopt;
+  bool transposes = columnStep && innerStep && *innerStep == 1 &&
+                    *columnStep != 1 && !c.spec.columns.empty();
   auto fillPanel = [&](Value column, Value valid) {
     Value base = index.mul(column, c.depth);
-    forEachPoint(index, c, c.spec.inner, index.constant(0), [&](Value k) {
+    Value begin = index.constant(0);
+    if (transposes) {
+      begin = index.mul(index.div(c.depth, index.constant(lanes)), lanes);
+      Value last = index.add(first, index.sub(count, index.constant(1)));
+      fillTransposed(c, panels, index.add(first, column),
+                     valid ? last : Value(), base, begin);
+    }
+    auto steps = [&](llvm::function_ref<void(Value)> body) {
+      if (!transposes)
+        return forEachPoint(index, c, c.spec.inner, index.constant(0), body);
+      index.forEach(begin, c.depth, 1, [&](Value k) {
+        setCoordinates(index, c, c.axes, c.spec.inner, k);
+        body(k);
+      });
+      for (unsigned axis : c.spec.inner)
+        c.axes[axis] = index.constant(0);
+    };
+    steps([&](Value k) {
       for (int64_t at = 0; at < width; at += lanes) {
         ExprPoint point;
         point.axes = c.axes;

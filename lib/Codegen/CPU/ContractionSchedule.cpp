@@ -18,7 +18,7 @@ std::string ContractionSchedule::str() const {
              "rows={8} columns={9} fill={10}{11}",
              tileRows, tileVectors, lanes, name(lhs), name(rhs), kBlock, unroll,
              prefetch, rowsPerTask, columnsPerTask, columnsPerFill,
-             fma ? "" : " strict")
+             dot ? " dot" : fma ? "" : " strict")
       .str();
 }
 
@@ -111,6 +111,15 @@ static bool isStrided(const ContractionSpec &spec,
          spec.strideOf(operand, spec.inner);
 }
 
+/// Whether both factors can be read along k.
+static bool canDot(const ContractionSpec &spec) {
+  if (!isStrided(spec, spec.rhs, spec.columns) ||
+      !isStrided(spec, spec.lhs, spec.rows))
+    return false;
+  return *spec.strideOf(spec.rhs, spec.inner) == 1 &&
+         *spec.strideOf(spec.lhs, spec.inner) == 1;
+}
+
 static void chooseTile(ContractionSchedule &s, const Sizes &sizes,
                        const TargetDesc &desc) {
   // A packed constant lhs fixes the rows of a tile: they are its layout.
@@ -173,6 +182,11 @@ dlc::defaultSchedule(const ContractionSpec &spec, const CpuTarget &target,
                 ? FactorSource::Memory
                 : FactorSource::Filled;
   }
+  if (s.rhs == FactorSource::Filled && sizes.rows && *sizes.rows <= 4 &&
+      !options.strict && canDot(spec)) {
+    s.dot = true;
+    s.lhs = s.rhs = FactorSource::Memory;
+  }
   chooseTile(s, sizes, desc);
   if (s.lhs != FactorSource::Packed)
     s.panelRows = s.tileRows;
@@ -192,8 +206,11 @@ dlc::defaultSchedule(const ContractionSpec &spec, const CpuTarget &target,
   unsigned threads = target.threads() ? target.threads() : desc.cores;
   int64_t step = std::max<int64_t>(panel, int64_t(s.tileVectors) * s.lanes);
   if (s.rhs == FactorSource::Filled) {
-    int64_t steps = std::max<int64_t>(
-        1, desc.l2Bytes * 6 / 10 / (sizes.typicalDepth * bytes) / step);
+    int64_t steps = desc.l2Bytes * 6 / 10 / (sizes.typicalDepth * bytes) / step;
+    // Each fill streams all of lhs: a large one costs more than panels that
+    // spill into the last-level cache.
+    bool large = sizes.typicalRows * sizes.typicalDepth * bytes > desc.l2Bytes;
+    steps = std::max<int64_t>(steps, large ? (128 + step - 1) / step : 1);
     if (!sizes.columns || steps * step < *sizes.columns)
       s.columnsPerFill = steps * step;
   }
@@ -252,7 +269,10 @@ bool dlc::isLegal(const ContractionSchedule &s, const ContractionSpec &spec,
   };
   if (s.lhs == FactorSource::Memory && !strided(spec.lhs, spec.rows))
     return refuse("lhs has no strides to be read by");
-  if (s.rhs == FactorSource::Memory &&
+  if (s.dot && (s.lhs != FactorSource::Memory ||
+                s.rhs != FactorSource::Memory || !canDot(spec) || !s.fma))
+    return refuse("the factors cannot be summed along k");
+  if (s.rhs == FactorSource::Memory && !s.dot &&
       (!strided(spec.rhs, spec.columns) ||
        *spec.strideOf(spec.rhs, spec.columns) != 1))
     return refuse("rhs is not contiguous along the columns");

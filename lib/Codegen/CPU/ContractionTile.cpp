@@ -35,6 +35,12 @@ private:
   /// `lhsStep` apart.
   Accumulators steps(Value count, Value lhsAt, Value rhsAt, Value lhsStep,
                      Accumulators sums);
+  void emitDots(Value lhsOffset, Value rhsOffset, Value out, Value outOffset,
+                Value columns);
+  /// `width` columns from `column` on, all rows.
+  void dots(unsigned width, Value column, Value lhsOffset, Value rhsOffset,
+            Value out, Value outOffset);
+  Value multiplyAdd(Value left, Value right, Value sum);
   Accumulators step(Value lhsAt, Value rhsAt, Accumulators sums);
   Accumulators loop(Value from, Value to, int64_t by, Accumulators init,
                     function_ref<Accumulators(Value, Accumulators)> body);
@@ -103,9 +109,89 @@ TileBody::loop(Value from, Value to, int64_t by, Accumulators init,
   return Accumulators(loop.getResults());
 }
 
+Value TileBody::multiplyAdd(Value left, Value right, Value sum) {
+  bool isFloat = isa<FloatType>(type.getElementType());
+  if (isFloat && p.fma)
+    return vector::FMAOp::create(b, loc, left, right, sum);
+  if (isFloat)
+    return arith::AddFOp::create(b, loc, sum,
+                                 arith::MulFOp::create(b, loc, left, right));
+  return arith::AddIOp::create(b, loc, sum,
+                               arith::MulIOp::create(b, loc, left, right));
+}
+
+void TileBody::dots(unsigned width, Value column, Value lhsOffset,
+                    Value rhsOffset, Value out, Value outOffset) {
+  SmallVector<Value> columnAt;
+  for (unsigned c = 0; c < width; ++c)
+    columnAt.push_back(index.add(
+        rhsOffset, index.mul(index.add(column, c), p.rhsColumn)));
+  auto loadFrom = [&](Value memory, Value at, Type element, Value mask) {
+    Type stored = cast<MemRefType>(memory.getType()).getElementType();
+    auto loadType = VectorType::get({p.lanes}, stored);
+    Value value;
+    if (mask)
+      value = vector::MaskedLoadOp::create(b, loc, loadType, memory, at, mask,
+                                           zeroVector(stored));
+    else
+      value = vector::LoadOp::create(b, loc, loadType, memory, at);
+    return toAccumulator(scalars, value, element, p.accumulator);
+  };
+  auto stepAt = [&](Value k, Value mask, Accumulators sums) {
+    SmallVector<Value> right;
+    for (unsigned c = 0; c < width; ++c)
+      right.push_back(
+          loadFrom(rhs, index.add(columnAt[c], k), p.rhsType, mask));
+    for (unsigned r = 0; r < shape.rows; ++r) {
+      Value left =
+          loadFrom(lhs, index.add(index.add(lhsOffset, rowOffsets[r]), k),
+                   p.lhsType, mask);
+      for (unsigned c = 0; c < width; ++c) {
+        Value &sum = sums[r * width + c];
+        sum = multiplyAdd(left, right[c], sum);
+      }
+    }
+    return sums;
+  };
+  Accumulators sums(shape.rows * width, zeroVector(type.getElementType()));
+  Value whole = index.mul(index.div(p.depth, index.constant(p.lanes)), p.lanes);
+  sums = loop(index.constant(0), whole, p.lanes, sums,
+              [&](Value k, Accumulators in) {
+                return stepAt(k, Value(), std::move(in));
+              });
+  auto maskType = VectorType::get({p.lanes}, b.getI1Type());
+  sums = loop(whole, p.depth, p.lanes, sums, [&](Value k, Accumulators in) {
+    Value mask = vector::CreateMaskOp::create(b, loc, maskType,
+                                              index.sub(p.depth, k));
+    return stepAt(k, mask, std::move(in));
+  });
+  for (unsigned r = 0; r < shape.rows; ++r)
+    for (unsigned c = 0; c < width; ++c) {
+      Value sum = vector::ReductionOp::create(
+          b, loc, vector::CombiningKind::ADD, sums[r * width + c],
+          arith::FastMathFlags::reassoc);
+      Value at = index.add(index.add(outOffset, index.add(column, c)),
+                           index.mul(p.outRow, int64_t(r)));
+      memref::StoreOp::create(b, loc, sum, out, at);
+    }
+}
+
+void TileBody::emitDots(Value lhsOffset, Value rhsOffset, Value out,
+                        Value outOffset, Value columns) {
+  // Eight sums hide the latency of a multiply-add.
+  unsigned width = std::max(2u, 8 / shape.rows);
+  Value whole = index.mul(index.div(columns, index.constant(width)), width);
+  auto group = [&](unsigned wide) {
+    return [=, this](Value column) {
+      dots(wide, column, lhsOffset, rhsOffset, out, outOffset);
+    };
+  };
+  index.forEach(index.constant(0), whole, width, group(width));
+  index.forEach(whole, columns, 1, group(1));
+}
+
 TileBody::Accumulators TileBody::step(Value lhsAt, Value rhsAt,
                                       Accumulators sums) {
-  bool isFloat = isa<FloatType>(type.getElementType());
   SmallVector<Value> right;
   for (unsigned v = 0; v < shape.vectors; ++v) {
     Value at = vectorOffset(rhsAt, v);
@@ -132,14 +218,7 @@ TileBody::Accumulators TileBody::step(Value lhsAt, Value rhsAt,
     Value left = vector::BroadcastOp::create(b, loc, type, scalar);
     for (unsigned v = 0; v < shape.vectors; ++v) {
       Value &sum = sums[r * shape.vectors + v];
-      if (isFloat && p.fma)
-        sum = vector::FMAOp::create(b, loc, left, right[v], sum);
-      else if (isFloat)
-        sum = arith::AddFOp::create(
-            b, loc, sum, arith::MulFOp::create(b, loc, left, right[v]));
-      else
-        sum = arith::AddIOp::create(
-            b, loc, sum, arith::MulIOp::create(b, loc, left, right[v]));
+      sum = multiplyAdd(left, right[v], sum);
     }
   }
   return sums;
@@ -179,9 +258,11 @@ void TileBody::emit(Value lhsMemory, Value lhsOffset, Value rhsMemory,
                     Value columns) {
   lhs = lhsMemory;
   rhs = rhsMemory;
-  makeMasks(columns);
   for (unsigned r = 0; r < shape.rows; ++r)
     rowOffsets.push_back(index.mul(p.lhsRow, int64_t(r)));
+  if (p.dot)
+    return emitDots(lhsOffset, rhsOffset, out, outOffset, columns);
+  makeMasks(columns);
   Accumulators sums(shape.rows * shape.vectors,
                     zeroVector(type.getElementType()));
   Value one = index.constant(1);
@@ -226,8 +307,9 @@ func::FuncOp TileEmitter::create(TileShape shape, Type lhs, Type rhs,
   Type i = b.getIndexType();
   SmallVector<Type> inputs{lhs, i, rhs, i, out, i, i};
   TileParams inside = params;
-  Value *values[] = {&inside.depth,   &inside.lhsRow,   &inside.lhsBlock,
-                     &inside.rhsStep, &inside.rhsPanel, &inside.outRow};
+  Value *values[] = {&inside.depth,     &inside.lhsRow,   &inside.lhsBlock,
+                     &inside.rhsStep,   &inside.rhsPanel, &inside.outRow,
+                     &inside.rhsColumn};
   for (Value *value : values)
     if (!IndexBuilder::constantOf(*value))
       inputs.push_back(i);
@@ -263,7 +345,8 @@ void TileEmitter::call(IndexBuilder &index, TileShape shape, Value lhs,
   SmallVector<Value> arguments{lhs, lhsOffset, rhs,    rhsOffset,
                                out, outOffset, columns};
   for (Value value : {params.depth, params.lhsRow, params.lhsBlock,
-                      params.rhsStep, params.rhsPanel, params.outRow})
+                      params.rhsStep, params.rhsPanel, params.outRow,
+                      params.rhsColumn})
     if (!IndexBuilder::constantOf(value))
       arguments.push_back(value);
   func::CallOp::create(index.builder(), index.loc(), function, arguments);

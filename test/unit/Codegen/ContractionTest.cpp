@@ -302,6 +302,40 @@ TEST_F(Contraction, Transposes) {
       }
 }
 
+TEST_F(Contraction, FewRowsAgainstContiguousDepth) {
+  for (int64_t m : {1, 2, 3, 4})
+    for (int64_t n : {2, 7, 16, 70, 130})
+      for (int64_t k : {1, 15, 16, 50}) {
+        Options options;
+        options.adjust = [=](ContractionSchedule &s) {
+          EXPECT_EQ(s.dot, k > 1);
+        };
+        check(einsum("mk,nk->mn", mnk(m, n, k)), options, "dot");
+        options.target = "x86:cpu=x86-64-v3:threads=1";
+        check(einsum("mk,nk->mn", mnk(m, n, k)), options, "dot");
+      }
+  check(einsum("bmk,bnk->bmn",
+               {{'b', "3"}, {'m', "1"}, {'n', "s0"}, {'k', "24"}}),
+        [] {
+          Options options;
+          options.symbols = {37};
+          return options;
+        }(),
+        "dot, symbolic columns");
+  check(einsum("mk,nk->mn", mnk(2, 30, 20), "i32"), {}, "dot of integers");
+  check(einsum("mk,nk->mn", mnk(2, 30, 20), "bf16"), {}, "dot of bf16");
+}
+
+TEST_F(Contraction, NarrowIntegers) {
+  for (const char *element : {"i8", "ui8"})
+    for (int constant : {0, 1, 2}) {
+      check(einsum("mk,kn->mn", mnk(21, 50, 40), element, "i32"),
+            constants(constant == 1, constant == 2), element);
+      check(einsum("mk,nk->mn", mnk(21, 50, 40), element, "i32"),
+            constants(constant == 1, constant == 2), element);
+    }
+}
+
 TEST_F(Contraction, BatchesAndBroadcasts) {
   std::map<char, std::string> sizes{{'b', "3"}, {'h', "2"},  {'m', "17"},
                                     {'n', "35"}, {'k', "21"}, {'x', "1"}};

@@ -33,6 +33,9 @@ struct ContractionSchedule {
   int64_t columnsPerTask = 0; ///< 0: all columns; else a multiple of a panel
   /// Columns of rhs that are filled at a time; 0: all of the task.
   int64_t columnsPerFill = 0;
+  /// Sums along vectors of k instead of along columns, for few rows against an
+  /// rhs whose k are contiguous. Both factors are read from memory.
+  bool dot = false;
   bool fma = true;            ///< false: multiply, round, add
 
   unsigned panelColumns() const { return panelVectors * lanes; }

@@ -30,6 +30,10 @@ struct TileParams {
   ///          + (v % panelVectors) * lanes.
   unsigned panelVectors = 1;
   mlir::Value rhsStep, rhsPanel;
+  /// Dot form: k of both factors are contiguous, column j of rhs stands at
+  /// offset + j * rhsColumn.
+  bool dot = false;
+  mlir::Value rhsColumn;
   bool maskRhs = false; ///< rhs has no padding: tails must not read past it
   mlir::Value outRow;   ///< distance of result rows
   unsigned lanes = 1, unroll = 1, prefetch = 0;
@@ -56,7 +60,7 @@ public:
       : module(module), prefix(std::move(prefix)), params(params) {}
 
   /// out[0..rows, 0..columns] = sum over k of lhs * rhs, as a call at `index`'s
-  /// insertion point. `columns` is read for dynamic tails only.
+  /// insertion point. `columns` is read for dynamic tails and in dot form.
   void call(IndexBuilder &index, TileShape shape, mlir::Value lhs,
             mlir::Value lhsOffset, mlir::Value rhs, mlir::Value rhsOffset,
             mlir::Value out, mlir::Value outOffset, mlir::Value columns);
