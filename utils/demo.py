@@ -89,15 +89,16 @@ def show(picture):
         print("  " + "".join(" ▄▀█"[2 * t + b] for t, b in zip(top.astype(int), bottom.astype(int))).rstrip())
 
 
-def median_ms(call, runs=15):
-    """Median milliseconds of `call` over `runs` runs, after two that warm up."""
-    samples = []
+def median_ms(calls, runs=15):
+    """Median milliseconds of each call over `runs` rounds, after two that warm up; in turns, so that all see the same load."""
+    samples = [[] for _ in calls]
     for run in range(runs + 2):
-        start = time.perf_counter()
-        call()
-        if run >= 2:
-            samples.append((time.perf_counter() - start) * 1e3)
-    return statistics.median(samples)
+        for call, found in zip(calls, samples):
+            start = time.perf_counter()
+            call()
+            if run >= 2:
+                found.append((time.perf_counter() - start) * 1e3)
+    return [statistics.median(found) for found in samples]
 
 
 def main():
@@ -133,7 +134,7 @@ def main():
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     expected = session.run(None, {name: pixels})[0]
     error = float(np.abs(scores - expected).max() / np.abs(expected).max())
-    ours, theirs = median_ms(lambda: compiled.run({name: pixels})), median_ms(lambda: session.run(None, {name: pixels}))
+    ours, theirs = median_ms([lambda: compiled.run({name: pixels}), lambda: session.run(None, {name: pixels})])
     print(f"compare onnxruntime {onnxruntime.__version__} reads {read(expected, characters)!r}, max|a-b| / max|b| = {error:.1e}")
     print(f"time    dlc {ours:.2f} ms, onnxruntime {theirs:.2f} ms a picture ({arguments.threads} threads, median of 15)")
     print(f"        compiled in {seconds:.1f} s")
