@@ -47,9 +47,14 @@ auto LoopEmitter::at(const LoopNode &node, unsigned group, int lane,
     set(expr.nodes[data].dim,
         arith::IndexCastOp::create(b, loc, b.getIndexType(), v));
   }
-  if (groups.dim >= 0 && group)
-    set(groups.dim,
-        index.add(dims[groups.dim], index.constant(group * groups.step)));
+  if (groups.dim >= 0 && group) {
+    Value offset = index.constant(group * groups.step);
+    if (groups.limit)
+      offset = index.min(offset,
+                         index.mul(index.sub(groups.limit, index.constant(1)),
+                                   index.constant(groups.step)));
+    set(groups.dim, index.add(dims[groups.dim], offset));
+  }
   if (lanes.dim >= 0 && lane > 0)
     set(lanes.dim, index.add(dims[lanes.dim], index.constant(lane)));
   auto result = body();
@@ -315,6 +320,8 @@ LoopEmitter::Values LoopEmitter::evaluateLoad(const LoopNode &node,
   if (fact == false)
     return evaluate(node.args[0]);
   bool isGuarded = !node.guards.empty() && !fact;
+  if (!isGuarded && isTransposed(node))
+    return loadTransposed(node);
   Values others;
   if (isGuarded)
     others = evaluate(node.args[0]);
@@ -472,6 +479,66 @@ Scalar LoopEmitter::loadLanes(const LoopNode &node, unsigned group, Value mask,
   return finish(vector::FromElementsOp::create(b, loc, type, elements));
 }
 
+bool LoopEmitter::isTransposed(const LoopNode &node) const {
+  if (lanes.dim < 0 || groups.dim < 0 || groups.dim == lanes.dim ||
+      groups.count != lanes.width || groups.step != 1 || !node.data.empty() ||
+      !alongLanes(node) || !alongGroups(node))
+    return false;
+  auto alongLane = node.index.coefficient(lanes.dim);
+  auto alongGroup = node.index.coefficient(groups.dim);
+  if (!alongLane || !alongGroup || alongGroup->constant() != 1)
+    return false;
+  auto step = alongLane->constant();
+  return !step || std::abs(*step) > 1;
+}
+
+LoopEmitter::Values LoopEmitter::loadTransposed(const LoopNode &node) {
+  Value buffer = buffers[node.buffer];
+  Type element = cast<MemRefType>(buffer.getType()).getElementType();
+  int64_t width = lanes.width;
+  auto type = VectorType::get({width}, element);
+  Value mask, zeros;
+  if (groups.limit) {
+    mask = vector::CreateMaskOp::create(
+        b, loc, VectorType::get({width}, b.getI1Type()), groups.limit);
+    zeros = arith::ConstantOp::create(b, loc, b.getZeroAttr(type));
+  }
+  // Row l is what lane l has in all groups.
+  SmallVector<Value> rows;
+  Value first = dims[lanes.dim];
+  for (int64_t l = 0; l < width; ++l) {
+    Value offset = index.constant(l);
+    if (lanes.count) // lanes that do not exist repeat the last one
+      offset = index.min(offset, index.sub(lanes.count, index.constant(1)));
+    dims[lanes.dim] = index.add(first, offset);
+    Value address = index.emit(node.index, dims);
+    rows.push_back(mask ? Value(vector::MaskedLoadOp::create(
+                              b, loc, type, buffer, address, mask, zeros))
+                        : Value(vector::LoadOp::create(b, loc, type, buffer,
+                                                       address)));
+  }
+  dims[lanes.dim] = first;
+  // Exchange blocks of half the size between pairs of rows, until single
+  // elements are exchanged.
+  for (int64_t size = width / 2; size >= 1; size /= 2)
+    for (int64_t l = 0; l < width; ++l) {
+      if (l & size)
+        continue;
+      SmallVector<int64_t> low, high;
+      for (int64_t i = 0; i < width; ++i) {
+        low.push_back(i & size ? width + i - size : i);
+        high.push_back(i & size ? width + i : i + size);
+      }
+      Value x = rows[l], y = rows[l + size];
+      rows[l] = vector::ShuffleOp::create(b, loc, type, x, y, low);
+      rows[l + size] = vector::ShuffleOp::create(b, loc, type, x, y, high);
+    }
+  Values result;
+  for (Value row : rows)
+    result.push_back(scalar.fromStorage(row, node.type));
+  return result;
+}
+
 //===----------------------------------------------------------------------===//
 // The result
 //===----------------------------------------------------------------------===//
@@ -494,11 +561,19 @@ void LoopEmitter::storeRoot() {
       continue;
     }
     // LoopNest runs lanes along the innermost axis, where results are dense.
-    if (!lanes.mask) {
+    Value mask = lanes.mask;
+    if (groups.limit) {
+      Value exists = arith::CmpIOp::create(b, loc, CmpI::slt,
+                                           index.constant(g), groups.limit);
+      mask = andMask(
+          mask,
+          scalar.broadcast({exists, b.getI1Type()}, lanes.width).value);
+    }
+    if (!mask) {
       vector::StoreOp::create(b, loc, stored, buffer, addressAt(-1));
       continue;
     }
     vector::MaskedStoreOp::create(b, loc, buffer, ValueRange{addressAt(-1)},
-                                  lanes.mask, stored);
+                                  mask, stored);
   }
 }

@@ -308,8 +308,8 @@ LoopEmitter::Values LoopEmitter::foldRowInner(const LoopNode &node,
     });
     dims[axis] = Value();
   };
-  LoopLanes vectors{int(axis), unsigned(width), Value()};
-  LoopGroups several{int(axis), options.rowGroups, width};
+  LoopLanes vectors{int(axis), unsigned(width), Value(), Value()};
+  LoopGroups several{int(axis), options.rowGroups, width, Value()};
   if (options.rowGroups > 1 || !options.maskedMemory)
     run(index.constant(0), blocks, block, vectors, several, 0,
         options.rowGroups);

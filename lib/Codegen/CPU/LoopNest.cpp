@@ -47,6 +47,7 @@ private:
   void emitRange(Value begin, Value end);
   bool emitCut(unsigned id, Value begin, Value end);
   void emitLeaf(Value begin, Value end);
+  void emitTiles(Value begin, Value end);
   std::optional<unsigned> nextGuard();
   struct Cut {
     Value begin, end; ///< where the guards hold
@@ -88,7 +89,10 @@ void StageLoops::emit(ArrayRef<unsigned> axes, Value begin, Value end) {
     begin = index.constant(0);
     end = index.emit(expr.extents[plan.laneDim]);
   }
-  emitRange(begin, end);
+  if (plan.tileDim >= 0)
+    emitTiles(begin, end);
+  else
+    emitRange(begin, end);
 }
 
 /// The first load, from the root, whose guards are neither known nor given up.
@@ -255,14 +259,14 @@ void StageLoops::emitLeaf(Value begin, Value end) {
       LoopEmitter::Scope scope(emitter);
       emitter.setDim(dim, iv);
       if (width > 1)
-        emitter.lanes = {int(dim), width, Value()};
+        emitter.lanes = {int(dim), width, Value(), Value()};
       if (masked) {
         auto type = VectorType::get({int64_t(width)}, b.getI1Type());
         emitter.lanes.mask = vector::CreateMaskOp::create(
             b, loc, type, ValueRange{index.sub(to, iv)});
       }
       if (groups > 1)
-        emitter.groups = {int(dim), groups, int64_t(width)};
+        emitter.groups = {int(dim), groups, int64_t(width), Value()};
       emitter.storeRoot();
       emitter.lanes = LoopLanes(), emitter.groups = LoopGroups();
       return SmallVector<Value>();
@@ -294,6 +298,65 @@ void StageLoops::emitLeaf(Value begin, Value end) {
     from = to;
   }
   run(from, end, 1, 1, 1, false);
+}
+
+/// Square tiles of laneDim and tileDim. Whole ones are one copy of the code;
+/// those at the edges are another, masked or, without masks, point by point.
+void StageLoops::emitTiles(Value begin, Value end) {
+  unsigned lane = plan.laneDim, across = plan.tileDim;
+  int64_t width = plan.width;
+  Value extent = index.emit(expr.extents[across]), size = index.constant(width);
+  Value wholeLanes = index.add(
+      begin, index.mul(index.divUnsigned(index.sub(end, begin), size), size));
+  auto tile = [&](Value from, Value to, Value height, bool masked) {
+    emitter.loop(from, to, width, {}, [&](Value iv, ValueRange) {
+      LoopEmitter::Scope scope(emitter);
+      emitter.setDim(lane, iv);
+      emitter.lanes = {int(lane), unsigned(width), Value(), Value()};
+      emitter.groups = {int(across), unsigned(width), 1, Value()};
+      if (masked) {
+        emitter.lanes.count = index.min(index.sub(to, iv), size);
+        emitter.groups.limit = height;
+        auto type = VectorType::get({width}, b.getI1Type());
+        emitter.lanes.mask = vector::CreateMaskOp::create(
+            b, loc, type, ValueRange{emitter.lanes.count});
+      }
+      emitter.storeRoot();
+      emitter.lanes = LoopLanes(), emitter.groups = LoopGroups();
+      return SmallVector<Value>();
+    });
+    emitter.setDim(lane, Value());
+  };
+  emitter.loop(
+      index.constant(0), extent, width, {}, [&](Value row, ValueRange) {
+        LoopEmitter::Scope scope(emitter);
+        Value height = index.min(index.sub(extent, row), size);
+        Value isWhole = arith::CmpIOp::create(
+            b, loc, arith::CmpIPredicate::eq, height, size);
+        Value middle =
+            arith::SelectOp::create(b, loc, isWhole, wholeLanes, begin);
+        emitter.setDim(across, row);
+        tile(begin, middle, height, false);
+        if (maskedMemory) {
+          tile(middle, end, height, true);
+          emitter.setDim(across, Value());
+          return SmallVector<Value>();
+        }
+        Value rowEnd = index.add(row, height);
+        emitter.loop(row, rowEnd, 1, {}, [&](Value single, ValueRange) {
+          emitter.setDim(across, single);
+          emitter.loop(middle, end, 1, {}, [&](Value iv, ValueRange) {
+            LoopEmitter::Scope point(emitter);
+            emitter.setDim(lane, iv);
+            emitter.storeRoot();
+            return SmallVector<Value>();
+          });
+          return SmallVector<Value>();
+        });
+        emitter.setDim(lane, Value());
+        emitter.setDim(across, Value());
+        return SmallVector<Value>();
+      });
 }
 
 //===----------------------------------------------------------------------===//
@@ -512,7 +575,8 @@ void KernelEmitter::emitPhase(MutableArrayRef<PlannedStage> stages,
   // Which axes the tasks run over, and what one of their points costs.
   SmallVector<unsigned> outer;
   for (unsigned d : main.expr.domain)
-    if (isSingle ? int(d) != main.plan.laneDim : d < rows)
+    if (isSingle ? int(d) != main.plan.laneDim && int(d) != main.plan.tileDim
+                 : d < rows)
       outer.push_back(d);
   SmallVector<AffineExpr> outerExtents, laneExtent;
   for (unsigned d : outer)
@@ -532,9 +596,11 @@ void KernelEmitter::emitPhase(MutableArrayRef<PlannedStage> stages,
   AffineExpr pieceTasks = one, piece = one;
   bool hasPieces = isSingle && main.plan.laneDim >= 0;
   if (hasPieces) {
-    // A piece is a whole number of vectors wherever it begins.
-    AffineExpr elements = perTask(grain, main.plan.elementCost);
-    piece = graph::simplify(elements.ceilDiv(1024) * 1024);
+    // A piece is a whole number of vectors.
+    AffineExpr cost = main.plan.elementCost;
+    if (main.plan.tileDim >= 0)
+      cost = graph::simplify(cost * main.expr.extents[main.plan.tileDim]);
+    piece = graph::simplify(perTask(grain, cost).ceilDiv(256) * 256);
     pieceTasks =
         graph::simplify(main.expr.extents[main.plan.laneDim].ceilDiv(piece));
   }
@@ -606,7 +672,8 @@ void KernelEmitter::emitPhase(MutableArrayRef<PlannedStage> stages,
                           function.status(), emitterOptions);
       SmallVector<unsigned> inner;
       for (unsigned d : stage.expr.domain)
-        if (!llvm::is_contained(outer, d) && int(d) != stage.plan.laneDim)
+        if (!llvm::is_contained(outer, d) && int(d) != stage.plan.laneDim &&
+            int(d) != stage.plan.tileDim)
           inner.push_back(d);
       for (auto [d, value] : llvm::zip(outer, coords))
         emitter.setDim(d, value);

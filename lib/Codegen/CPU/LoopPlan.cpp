@@ -115,6 +115,39 @@ static const LoopNode *rowFold(const LoopExpr &expr, bool strict) {
   return best;
 }
 
+/// The axis along which all loads are dense that are not along `lane`; -1 when
+/// there is none or when tiles do not pay.
+static int findTileDim(const LoopExpr &expr, unsigned lane) {
+  int found = -1;
+  for (unsigned id : expr.reachable(expr.root)) {
+    const LoopNode &node = expr.nodes[id];
+    if (node.kind == LoopNode::Fold || !node.guards.empty() ||
+        !node.data.empty())
+      return -1;
+    if (node.kind != LoopNode::Load || !node.needs.test(lane))
+      continue;
+    auto coefficient = node.index.coefficient(lane);
+    if (!coefficient)
+      return -1;
+    auto step = coefficient->constant();
+    if (step && std::abs(*step) <= 1)
+      continue;
+    int dense = -1;
+    for (unsigned d : expr.domain)
+      if (auto c = node.index.coefficient(d); c && c->constant() == 1)
+        dense = d;
+    if (dense < 0 || (found >= 0 && dense != found))
+      return -1;
+    found = dense;
+  }
+  if (found < 0)
+    return -1;
+  for (unsigned d : {lane, unsigned(found)})
+    if (auto n = graph::constantValue(expr.extents[d]); n && *n < 4)
+      return -1;
+  return found;
+}
+
 LoopPlan LoopPlan::get(const LoopExpr &expr, const CpuTarget &target,
                        bool strict, const LoopSchedule &schedule) {
   LoopPlan plan;
@@ -157,6 +190,15 @@ LoopPlan LoopPlan::get(const LoopExpr &expr, const CpuTarget &target,
   if (plan.laneDim < 0)
     return plan; // one element and nothing to fold
   plan.width = widthFor(plan.laneDim);
+  if (int tile = findTileDim(expr, plan.laneDim); tile >= 0) {
+    plan.tileDim = tile;
+    plan.width = std::min(plan.width, 16u); // a tile must fit the registers
+    return plan;
+  }
+  // Lanes beyond the axis would be for nothing.
+  if (auto n = graph::constantValue(expr.extents[plan.laneDim]))
+    if (!schedule.width && *n < plan.width)
+      plan.width = std::max<uint64_t>(2, llvm::PowerOf2Ceil(*n));
   // Several vectors at a time hide latency, as long as registers suffice.
   int64_t work = 0;
   bool hasFold = false;

@@ -13,7 +13,8 @@ namespace dlc {
 struct LoopLanes {
   int dim = -1; ///< none when negative
   unsigned width = 0;
-  mlir::Value mask; ///< vector of i1: the lanes that exist; null: all
+  mlir::Value mask;  ///< vector of i1: the lanes that exist; null: all
+  mlir::Value count; ///< with a mask: how many exist, at least 1
 };
 
 /// Register groups along an axis: group g stands at the axis' value + g * step.
@@ -21,6 +22,9 @@ struct LoopGroups {
   int dim = -1;
   unsigned count = 1;
   int64_t step = 0;
+  /// How many groups exist (at least 1); null: all. Those beyond compute what
+  /// the last one does and store nothing.
+  mlir::Value limit;
 };
 
 struct LoopEmitterOptions {
@@ -105,6 +109,10 @@ private:
                  std::optional<Scalar> other);
   Scalar loadLanes(const LoopNode &node, unsigned group, mlir::Value mask,
                    std::optional<Scalar> other);
+  /// Lanes are apart in memory and groups are neighbours: a tile is loaded along
+  /// the groups and transposed in registers.
+  bool isTransposed(const LoopNode &node) const;
+  Values loadTransposed(const LoopNode &node);
   /// Where the guards hold: i1 or, with lanes, a vector of it.
   mlir::Value guardValue(const LoopNode &node, unsigned group);
   Values evaluateCoord(const LoopNode &node);

@@ -13,6 +13,9 @@ struct LoopPlan {
   /// lanes lie along a fold (then it is a loop like the others).
   int laneDim = -1;
   int rowAxis = -1;    ///< the fold axis with the lanes
+  /// The axis along which some operand is dense that is not along laneDim: the
+  /// two are run in square tiles.
+  int tileDim = -1;
   unsigned width = 1;  ///< lanes
   unsigned groups = 1; ///< vectors at a time along laneDim
   unsigned rowGroups = 1;
