@@ -1,6 +1,7 @@
 // The contraction nest against naive loops: shapes around every edge of tiles
 // and vectors, transposes, batches, convolutions, element types, symbolic sizes;
 // guard bytes behind every buffer; and controls that must fail.
+#include "CrossKernel.h"
 #include "KernelHarness.h"
 #include "KernelText.h"
 #include "NaiveKernel.h"
@@ -135,15 +136,19 @@ protected:
     if (failed(emitted))
       return outcome;
     EXPECT_TRUE(succeeded(verify(*emitted->module)));
-    auto loaded = LoadedKernel::load(*emitted, *target, reason);
-    EXPECT_TRUE(loaded) << reason;
-    if (!loaded)
-      return outcome;
+    bool isArm = target->desc().arch == "arm";
+    std::unique_ptr<LoadedKernel> loaded;
+    if (!isArm) {
+      loaded = LoadedKernel::load(*emitted, *target, reason);
+      EXPECT_TRUE(loaded) << reason;
+      if (!loaded)
+        return outcome;
+    }
 
     NaiveKernel naive(kernel, options.symbols);
     std::vector<NaiveTensor> tensors;
     std::vector<std::unique_ptr<GuardedBuffer>> memory;
-    SmallVector<void *> buffers;
+    SmallVector<GuardedBuffer *> buffers;
     uint32_t seed = 12345;
     for (Type type : kernel.getArgumentTypes()) {
       Type element = cast<RankedTensorType>(type).getElementType();
@@ -162,14 +167,14 @@ protected:
         tensor.values.push_back(decode(at, element));
       }
       tensors.push_back(std::move(tensor));
-      buffers.push_back(memory.back()->data());
+      buffers.push_back(memory.back().get());
     }
     for (OperandPacking &packing : emitted->packings) {
       GuardedBuffer &source = *memory[packing.operand];
       auto packed = std::make_unique<GuardedBuffer>(packing.bytes);
       packing.pack({source.data(), source.bytes()},
                    {packed->data(), packed->bytes()});
-      buffers[packing.operand] = packed->data();
+      buffers[packing.operand] = packed.get();
       memory.push_back(std::move(packed));
     }
     NaiveTensor expected = naive.run(tensors, &outcome.magnitudes);
@@ -178,12 +183,18 @@ protected:
     int64_t bytes = graph::elementBytes(element);
     memory.push_back(
         std::make_unique<GuardedBuffer>(expected.values.size() * bytes));
-    buffers.push_back(memory.back()->data());
-    EXPECT_EQ(loaded->run(buffers, options.symbols), 0);
+    buffers.push_back(memory.back().get());
+    if (isArm) {
+      EXPECT_EQ(runOnArm(*emitted, *target, buffers, options.symbols), "");
+    } else {
+      SmallVector<void *> pointers;
+      for (GuardedBuffer *buffer : buffers)
+        pointers.push_back(buffer->data());
+      EXPECT_EQ(loaded->run(pointers, options.symbols), 0);
+      outcome.guards &= loaded->scratchIntact();
+    }
     for (auto &buffer : memory)
       outcome.guards &= buffer->intact();
-    outcome.guards &= loaded->scratchIntact();
-
     double terms = 1;
     for (AffineExpr dim : kernel.getStages()[0].getReduceDims())
       terms *= graph::evaluate(dim, options.symbols);
@@ -450,6 +461,29 @@ TEST_F(Contraction, OtherMachines) {
     check(conv({1, 5, 9, 11}, {17, 5, 3, 3}, {1, 1}, {1, 1}, {1, 1}, {1, 1}),
           options, target);
   }
+}
+
+TEST_F(Contraction, Arm) {
+  if (!canRunArm())
+    GTEST_SKIP() << "needs aarch64-linux-gnu-gcc and qemu-aarch64";
+  Options options;
+  options.target = "arm:threads=1";
+  for (int constant : {0, 1, 2}) {
+    options.constants = {constant == 1, constant == 2};
+    check(einsum("mk,kn->mn", mnk(23, 75, 19)), options, "arm");
+    check(einsum("km,nk->mn", mnk(70, 33, 40)), options, "arm");
+  }
+  options.constants = {false, true};
+  check(einsum("mk,kn->mn", mnk(9, 30, 17), "bf16"), options, "arm");
+  check(einsum("mk,kn->mn", mnk(9, 30, 17), "i8", "i32"), options, "arm");
+  check(conv({1, 5, 9, 11}, {17, 5, 3, 3}, {1, 1}, {1, 1}, {1, 1}, {1, 1}),
+        options, "arm");
+  options.constants = {};
+  check(einsum("mk,nk->mn", mnk(1, 50, 40)), options, "arm dot");
+  options.symbols = {29, 31, 20};
+  options.target = "arm:cpu=neoverse-v1:threads=2";
+  check(einsum("mk,kn->mn", {{'m', "s0"}, {'n', "s1"}, {'k', "s2"}}), options,
+        "arm symbolic");
 }
 
 /// The reason why a kernel is declined; empty when it is not.

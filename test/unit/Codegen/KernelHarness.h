@@ -49,15 +49,18 @@ public:
   static constexpr unsigned char pattern = 0xa5;
 
   explicit GuardedBuffer(size_t bytes) : size(bytes) {
-    size_t all = (bytes + 3 * guard + 63) / 64 * 64;
-    memory = static_cast<char *>(std::aligned_alloc(4096, (all + 4095) / 4096 * 4096));
-    std::memset(memory, pattern, all);
+    memory = static_cast<char *>(
+        std::aligned_alloc(4096, (allBytes() + 4095) / 4096 * 4096));
+    std::memset(memory, pattern, allBytes());
   }
   ~GuardedBuffer() { std::free(memory); }
   GuardedBuffer(const GuardedBuffer &) = delete;
 
   char *data() { return memory + guard; }
   size_t bytes() const { return size; }
+  /// The memory with its guards.
+  char *allData() { return memory; }
+  size_t allBytes() const { return (size + 3 * guard + 63) / 64 * 64; }
   template <typename T> T *as() { return reinterpret_cast<T *>(data()); }
   /// False when anything outside the bytes was written.
   bool intact() const {
