@@ -85,8 +85,8 @@ FailureOr<Scalar> ExprEmitter::emitLoad(graph::LoadOp load,
         reason = "a guard's coordinate comes from data";
         return failure();
       }
-      auto predicate = guard->isEq(i) ? arith::CmpIPredicate::eq
-                                      : arith::CmpIPredicate::sge;
+      auto predicate =
+          guard->isEq(i) ? arith::CmpIPredicate::eq : arith::CmpIPredicate::sge;
       std::optional<AffineExpr> step = getAffineConstantExpr(0, context);
       if (point.lanes)
         step = laneStep(*expr, point);
@@ -96,8 +96,8 @@ FailureOr<Scalar> ExprEmitter::emitLoad(graph::LoadOp load,
       }
       Value value = at(*expr, point);
       if (*step == 0) {
-        require(arith::CmpIOp::create(b, loc, predicate, value,
-                                      index.constant(0)));
+        require(
+            arith::CmpIOp::create(b, loc, predicate, value, index.constant(0)));
         continue;
       }
       Value values = ramp(value, at(*step, point), point);
@@ -123,8 +123,8 @@ FailureOr<Scalar> ExprEmitter::emitLoad(graph::LoadOp load,
     auto value = emit(load.getOther(), point, reason);
     if (failed(value))
       return failure();
-    other = scalars.toStorage(
-        splats ? *value : scalars.broadcast(*value, point.lanes));
+    other = scalars.toStorage(splats ? *value
+                                     : scalars.broadcast(*value, point.lanes));
     splats &= !isa<VectorType>(other.getType());
   }
   // Loads at the point; `read` may run only where `inside` holds.
@@ -192,15 +192,14 @@ FailureOr<Scalar> ExprEmitter::emit(Value scalar, const ExprPoint &point,
     auto value = emit(conversion.getValue(), point, reason);
     if (failed(value))
       return failure();
-    return scalars.cast(*value, conversion.getType(),
-                        conversion.getSaturate());
+    return scalars.cast(*value, conversion.getType(), conversion.getSaturate());
   }
   if (auto coord = dyn_cast<graph::CoordOp>(op); coord && !point.lanes) {
     auto expr = space.toAxes(coord.getMap().getResult(0), coord.getCoords());
     if (succeeded(expr))
-      return Scalar{arith::IndexCastOp::create(b, loc, b.getI64Type(),
-                                               at(*expr, point)),
-                    b.getI64Type()};
+      return Scalar{
+          arith::IndexCastOp::create(b, loc, b.getI64Type(), at(*expr, point)),
+          b.getI64Type()};
   }
   reason = "an expression that only the generic nest emits";
   return failure();

@@ -41,15 +41,12 @@ private:
                 unsigned vectors, unsigned tailLanes, Value validColumns);
   LogicalResult emitEpilogue(std::string &reason);
 
-  Value symbolic(AffineExpr expr) {
-    return index->expr(expr, axes, symbols);
-  }
+  Value symbolic(AffineExpr expr) { return index->expr(expr, axes, symbols); }
   /// The offset of `operand` at the outer coordinates.
   Value outerOffset(AffineExpr base, ArrayRef<AffineExpr> strides) {
     AffineExpr offset = base;
     for (unsigned axis : spec.outer)
-      offset = offset +
-               getAffineDimExpr(axis, spec.context()) * strides[axis];
+      offset = offset + getAffineDimExpr(axis, spec.context()) * strides[axis];
     return symbolic(offset);
   }
   Value scratchAt(AffineExpr offset) {
@@ -60,9 +57,7 @@ private:
   AffineExpr constantExpr(int64_t value) {
     return getAffineConstantExpr(value, spec.context());
   }
-  Type accumulator() {
-    return ScalarEmitter::computeType(spec.accumulator);
-  }
+  Type accumulator() { return ScalarEmitter::computeType(spec.accumulator); }
   unsigned resultBuffer() { return kernel.getArgumentTypes().size(); }
   /// The tile can be accumulated right in the result.
   bool storesDirectly() {
@@ -87,7 +82,8 @@ private:
   SmallVector<Value> symbols, axes;
   Value depth, paddedDepth, firstRow, rowCount, firstColumn, columnCount;
   std::optional<TileEmitter> tiles;
-  Value lhs, lhsBase, rhs, rhsBase, lhsRow, lhsBlock, rhsStep, rhsPanel, rhsColumn;
+  Value lhs, lhsBase, rhs, rhsBase, lhsRow, lhsBlock, rhsStep, rhsPanel,
+      rhsColumn;
   Value out, outBase, outRow, resultBase, resultRow;
   unsigned rhsPanelVectors = 1;
   func::FuncOp epilogue;
@@ -106,8 +102,8 @@ void NestEmitter::layOutScratch(CpuKernel &result) {
   columnTasks =
       s.columnsPerTask ? columns.ceilDiv(s.columnsPerTask) : constantExpr(1);
   result.phases.push_back(
-      {options.symbol, graph::simplify(spec.extentOf(spec.outer) * rowTasks *
-                                       columnTasks)});
+      {options.symbol,
+       graph::simplify(spec.extentOf(spec.outer) * rowTasks * columnTasks)});
 
   int64_t bytes = accumulator().getIntOrFloatBitWidth() / 8;
   auto area = [&](AffineExpr elements) {
@@ -177,8 +173,8 @@ Value NestEmitter::packedBatch(const ContractionOperand &operand,
                                const PackedLayout &layout) {
   Value batch = index->constant(0);
   for (unsigned axis : packedBatchAxes(spec, operand))
-    batch = index->add(
-        index->mul(batch, symbolic(spec.space.extents[axis])), axes[axis]);
+    batch = index->add(index->mul(batch, symbolic(spec.space.extents[axis])),
+                       axes[axis]);
   return index->mul(batch, layout.batchElements());
 }
 
@@ -285,12 +281,12 @@ LogicalResult NestEmitter::emitTask(std::string &reason) {
   block(s.columnsPerTask, spec.extentOf(spec.columns), parts[2], firstColumn,
         columnCount);
   depth = symbolic(spec.extentOf(spec.inner));
-  paddedDepth = index->mul(index->ceilDiv(depth, index->constant(s.kBlock)),
-                           s.kBlock);
+  paddedDepth =
+      index->mul(index->ceilDiv(depth, index->constant(s.kBlock)), s.kBlock);
 
   auto buffer = [&](unsigned i) { return function->buffer(i); };
   ExprEmitter expressions(*index, spec.space, symbols, scalarOptions, buffer);
-  PanelContext context{spec,   s,    *index, expressions, buffer,
+  PanelContext context{spec,    s,    *index, expressions, buffer,
                        symbols, axes, depth,  paddedDepth};
   locateLhs();
   if (s.lhs == FactorSource::Filled &&
@@ -354,8 +350,8 @@ void NestEmitter::emitTiles() {
   tiles.emplace(*module, options.symbol, params);
 
   int64_t step = int64_t(s.tileVectors) * s.lanes;
-  Value whole = index->mul(index->div(columnCount, index->constant(step)),
-                           step);
+  Value whole =
+      index->mul(index->div(columnCount, index->constant(step)), step);
   if (IndexBuilder::constantOf(whole) != 0) {
     auto loop = scf::ForOp::create(b, function->loc(), index->constant(0),
                                    whole, index->constant(step));
@@ -371,8 +367,8 @@ void NestEmitter::emitTiles() {
   Value rest = index->sub(columnCount, whole);
   if (IndexBuilder::constantOf(rest) == 0)
     return;
-  auto branch = scf::IfOp::create(
-      b, function->loc(), index->less(index->constant(0), rest));
+  auto branch = scf::IfOp::create(b, function->loc(),
+                                  index->less(index->constant(0), rest));
   OpBuilder::InsertionGuard guard(b);
   b.setInsertionPointToStart(branch.thenBlock());
   if (extent) {
@@ -389,8 +385,8 @@ void NestEmitter::emitTiles() {
 void NestEmitter::emitRows(Value column, unsigned vectors, unsigned tailLanes,
                            Value validColumns) {
   OpBuilder &b = function->builder();
-  Value whole = index->mul(
-      index->div(rowCount, index->constant(s.tileRows)), s.tileRows);
+  Value whole =
+      index->mul(index->div(rowCount, index->constant(s.tileRows)), s.tileRows);
   Value zero = index->constant(0);
   if (IndexBuilder::constantOf(whole) != 0) {
     auto loop = scf::ForOp::create(b, function->loc(), zero, whole,
@@ -418,12 +414,11 @@ void NestEmitter::emitRows(Value column, unsigned vectors, unsigned tailLanes,
     size *= 2;
   Value done = zero;
   for (; size; size /= 2) {
-    Value fits =
-        index->atLeast(index->sub(rest, done), index->constant(size));
+    Value fits = index->atLeast(index->sub(rest, done), index->constant(size));
     tail(size, fits, done);
-    done = index->add(done,
-                      arith::SelectOp::create(b, function->loc(), fits,
-                                              index->constant(size), zero));
+    done =
+        index->add(done, arith::SelectOp::create(b, function->loc(), fits,
+                                                 index->constant(size), zero));
   }
 }
 
@@ -455,8 +450,8 @@ void NestEmitter::emitTile(unsigned rows, Value panelRow, Value inPanel,
       rhsOffset = index->mul(column, depth);
     } else {
       Value inside = index->rem(column, width);
-      rhsOffset = index->add(
-          index->mul(index->sub(column, inside), depth), inside);
+      rhsOffset =
+          index->add(index->mul(index->sub(column, inside), depth), inside);
     }
   }
   Value resultOffset =
@@ -519,8 +514,7 @@ LogicalResult NestEmitter::emitEpilogue(std::string &reason) {
   auto coordinates = [&](ArrayRef<unsigned> group, Value linear) {
     SmallVector<Value> extents;
     for (unsigned axis : group)
-      extents.push_back(
-          at.expr(spec.space.extents[axis], {}, symbolValues));
+      extents.push_back(at.expr(spec.space.extents[axis], {}, symbolValues));
     for (auto [axis, value] :
          llvm::zip_equal(group, at.delinearize(linear, extents)))
       point.axes[axis] = value;
@@ -572,8 +566,7 @@ LogicalResult NestEmitter::emitEpilogue(std::string &reason) {
     Value row = rowLoop.getInductionVar();
     coordinates(spec.rows, at.add(firstRow, row));
     Value whole = at.mul(at.div(columns, at.constant(s.lanes)), s.lanes);
-    auto loop =
-        scf::ForOp::create(b, loc, zero, whole, at.constant(s.lanes));
+    auto loop = scf::ForOp::create(b, loc, zero, whole, at.constant(s.lanes));
     {
       OpBuilder::InsertionGuard inner(b);
       b.setInsertionPointToStart(loop.getBody());
@@ -582,9 +575,9 @@ LogicalResult NestEmitter::emitEpilogue(std::string &reason) {
     auto branch = scf::IfOp::create(b, loc, at.less(whole, columns));
     OpBuilder::InsertionGuard inner(b);
     b.setInsertionPointToStart(branch.thenBlock());
-    emitVector(row, whole,
-               vector::CreateMaskOp::create(b, loc, maskType,
-                                            at.sub(columns, whole)));
+    emitVector(
+        row, whole,
+        vector::CreateMaskOp::create(b, loc, maskType, at.sub(columns, whole)));
   }
   func::ReturnOp::create(b, loc);
   return outcome;
@@ -611,11 +604,11 @@ FailureOr<CpuKernel> NestEmitter::emit(std::string &reason) {
   return result;
 }
 
-FailureOr<CpuKernel>
-dlc::emitContraction(const ContractionSpec &spec,
-                     const ContractionSchedule &schedule,
-                     const CpuTarget &target, const CpuCodegenOptions &options,
-                     std::string &reason) {
+FailureOr<CpuKernel> dlc::emitContraction(const ContractionSpec &spec,
+                                          const ContractionSchedule &schedule,
+                                          const CpuTarget &target,
+                                          const CpuCodegenOptions &options,
+                                          std::string &reason) {
   if (!isLegal(schedule, spec, target, reason))
     return failure();
   return NestEmitter(spec, schedule, target, options).emit(reason);

@@ -80,10 +80,10 @@ offsetsOf(const ContractionSpec &spec, const ContractionOperand &operand,
   return offsets;
 }
 
-FailureOr<PackedLayout>
-dlc::makePackedLayout(const ContractionSpec &spec,
-                      const ContractionOperand &operand,
-                      ArrayRef<unsigned> major, int64_t panel, int64_t block) {
+FailureOr<PackedLayout> dlc::makePackedLayout(const ContractionSpec &spec,
+                                              const ContractionOperand &operand,
+                                              ArrayRef<unsigned> major,
+                                              int64_t panel, int64_t block) {
   auto base = graph::constantValue(operand.base);
   if (!operand.plain || !base)
     return failure();

@@ -45,8 +45,8 @@ class LhsFiller {
 public:
   LhsFiller(PanelContext &c, Value panels, Value first, Value count)
       : c(c), index(c.index), b(index.builder()), loc(index.loc()),
-        panels(panels), first(first), count(count),
-        rows(c.schedule.panelRows), block(c.schedule.kBlock) {}
+        panels(panels), first(first), count(count), rows(c.schedule.panelRows),
+        block(c.schedule.kBlock) {}
 
   LogicalResult fill(std::string &reason);
 
@@ -86,16 +86,16 @@ private:
 static Value baseOffset(PanelContext &c, const ContractionOperand &operand) {
   AffineExpr offset = operand.base;
   for (unsigned axis : c.spec.outer)
-    offset = offset + getAffineDimExpr(axis, c.spec.context()) *
-                          operand.strides[axis];
+    offset = offset +
+             getAffineDimExpr(axis, c.spec.context()) * operand.strides[axis];
   return c.index.expr(offset, c.axes, c.symbols);
 }
 
 void LhsFiller::copyAlongDepth() {
   Value memory = c.buffer(c.spec.lhs.operand);
   Type storage = cast<MemRefType>(memory.getType()).getElementType();
-  Value stride = index.expr(*c.spec.strideOf(c.spec.lhs, c.spec.rows), {},
-                            c.symbols);
+  Value stride =
+      index.expr(*c.spec.strideOf(c.spec.lhs, c.spec.rows), {}, c.symbols);
   Value base = baseOffset(c, c.spec.lhs);
   auto type = VectorType::get({block}, storage);
   Value blocks = index.div(c.depth, index.constant(block));
@@ -120,8 +120,8 @@ void LhsFiller::copyAlongDepth() {
 void LhsFiller::copyAlongRows() {
   Value memory = c.buffer(c.spec.lhs.operand);
   Type storage = cast<MemRefType>(memory.getType()).getElementType();
-  Value stride = index.expr(*c.spec.strideOf(c.spec.lhs, c.spec.inner), {},
-                            c.symbols);
+  Value stride =
+      index.expr(*c.spec.strideOf(c.spec.lhs, c.spec.inner), {}, c.symbols);
   Value base = index.add(baseOffset(c, c.spec.lhs), first);
   int64_t lanes = c.schedule.lanes;
   auto type = VectorType::get({lanes}, storage);
@@ -155,11 +155,11 @@ void LhsFiller::copyAlongRows() {
   Value whole = index.mul(index.div(count, index.constant(rows)), rows);
   index.forEach(index.constant(0), whole, rows, [&](Value row) {
     index.forEach(index.constant(0), c.depth, 1,
-            [&](Value k) { copy(row, k, Value()); });
+                  [&](Value k) { copy(row, k, Value()); });
   });
   index.forEach(whole, count, rows, [&](Value row) {
     index.forEach(index.constant(0), c.depth, 1,
-            [&](Value k) { copy(row, k, index.sub(count, row)); });
+                  [&](Value k) { copy(row, k, index.sub(count, row)); });
   });
 }
 
@@ -244,30 +244,30 @@ static void fillTransposed(PanelContext &c, Value panels, Value firstOfPanel,
   Value memory = c.buffer(rhs.operand);
   auto type = VectorType::get(
       {lanes}, cast<MemRefType>(memory.getType()).getElementType());
-  Value stride = index.expr(*c.spec.strideOf(rhs, c.spec.columns), {},
-                            c.symbols);
+  Value stride =
+      index.expr(*c.spec.strideOf(rhs, c.spec.columns), {}, c.symbols);
   Value origin = baseOffset(c, rhs);
   index.forEach(index.constant(0), whole, lanes, [&](Value k) {
-    index.forEach(index.constant(0), index.constant(width), lanes,
-                  [&](Value at) {
-      SmallVector<Value> rows;
-      for (int64_t i = 0; i < lanes; ++i) {
-        Value column = index.add(index.add(firstOfPanel, at), i);
-        if (lastColumn)
-          column = index.min(column, lastColumn);
-        Value value = vector::LoadOp::create(
-            b, loc, type, memory,
-            index.add(index.add(origin, index.mul(column, stride)), k));
-        rows.push_back(toAccumulator(c.expressions.scalars, value, rhs.element,
-                                     c.spec.accumulator));
-      }
-      transpose(b, loc, rows);
-      for (int64_t i = 0; i < lanes; ++i)
-        vector::StoreOp::create(
-            b, loc, rows[i], panels,
-            index.add(index.add(base, at),
-                      index.mul(index.add(k, i), width)));
-    });
+    index.forEach(
+        index.constant(0), index.constant(width), lanes, [&](Value at) {
+          SmallVector<Value> rows;
+          for (int64_t i = 0; i < lanes; ++i) {
+            Value column = index.add(index.add(firstOfPanel, at), i);
+            if (lastColumn)
+              column = index.min(column, lastColumn);
+            Value value = vector::LoadOp::create(
+                b, loc, type, memory,
+                index.add(index.add(origin, index.mul(column, stride)), k));
+            rows.push_back(toAccumulator(c.expressions.scalars, value,
+                                         rhs.element, c.spec.accumulator));
+          }
+          transpose(b, loc, rows);
+          for (int64_t i = 0; i < lanes; ++i)
+            vector::StoreOp::create(
+                b, loc, rows[i], panels,
+                index.add(index.add(base, at),
+                          index.mul(index.add(k, i), width)));
+        });
   });
 }
 
@@ -283,10 +283,10 @@ static LogicalResult fillColumnPanels(PanelContext &c, Value panels,
   auto maskType = VectorType::get({lanes}, b.getI1Type());
   LogicalResult result = success();
   const ContractionOperand &rhs = c.spec.rhs;
-  auto columnStep = rhs.plain ? c.spec.strideOf(rhs, c.spec.columns)
-                              : std::nullopt;
-  auto innerStep = rhs.plain ? c.spec.strideOf(rhs, c.spec.inner)
-                             : std::nullopt;
+  auto columnStep =
+      rhs.plain ? c.spec.strideOf(rhs, c.spec.columns) : std::nullopt;
+  auto innerStep =
+      rhs.plain ? c.spec.strideOf(rhs, c.spec.inner) : std::nullopt;
   bool transposes = columnStep && innerStep && *innerStep == 1 &&
                     *columnStep != 1 && !c.spec.columns.empty();
   auto fillPanel = [&](Value column, Value valid) {
@@ -332,7 +332,7 @@ static LogicalResult fillColumnPanels(PanelContext &c, Value panels,
   };
   Value whole = index.mul(index.div(count, index.constant(width)), width);
   index.forEach(index.constant(0), whole, width,
-          [&](Value column) { fillPanel(column, Value()); });
+                [&](Value column) { fillPanel(column, Value()); });
   index.forEach(whole, count, width, [&](Value column) {
     fillPanel(column, index.sub(count, column));
   });
@@ -375,8 +375,8 @@ static LogicalResult fillColumnRows(PanelContext &c, Value panels, Value pitch,
       point.axes[lastAxis] = column;
       point.lanes = lanes;
       point.laneAxes = {lastAxis};
-      point.mask = vector::CreateMaskOp::create(b, loc, maskType,
-                                                index.sub(to, column));
+      point.mask =
+          vector::CreateMaskOp::create(b, loc, maskType, index.sub(to, column));
       auto value = c.expressions.emit(c.spec.rhs.value, point, reason);
       if (failed(value)) {
         result = failure();

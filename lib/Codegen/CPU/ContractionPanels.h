@@ -32,7 +32,8 @@ mlir::LogicalResult fillLhs(PanelContext &context, mlir::Value panels,
 
 /// True when columns of rhs are filled as [panel][k][column of panel]; else the
 /// task's columns form rows of one array, [k][column], of `pitch` columns. The
-/// latter suits convolution, whose pixels are contiguous within image rows only.
+/// latter suits convolution, whose pixels are contiguous within image rows
+/// only.
 bool hasColumnPanels(const ContractionSpec &spec);
 
 /// Fills `panels` with columns first .. first+count of rhs.

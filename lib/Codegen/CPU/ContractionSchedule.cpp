@@ -18,7 +18,9 @@ std::string ContractionSchedule::str() const {
              "rows={8} columns={9} fill={10}{11}",
              tileRows, tileVectors, lanes, name(lhs), name(rhs), kBlock, unroll,
              prefetch, rowsPerTask, columnsPerTask, columnsPerFill,
-             dot ? " dot" : fma ? "" : " strict")
+             dot   ? " dot"
+             : fma ? ""
+                   : " strict")
       .str();
 }
 
@@ -143,9 +145,9 @@ static void chooseTile(ContractionSchedule &s, const Sizes &sizes,
   s.tileVectors = wide;
 }
 
-ContractionSchedule
-dlc::defaultSchedule(const ContractionSpec &spec, const CpuTarget &target,
-                     const CpuCodegenOptions &options) {
+ContractionSchedule dlc::defaultSchedule(const ContractionSpec &spec,
+                                         const CpuTarget &target,
+                                         const CpuCodegenOptions &options) {
   const TargetDesc &desc = target.desc();
   ContractionSchedule s = baseSchedule(desc, spec.accumulator);
   Sizes sizes(spec);
@@ -164,8 +166,8 @@ dlc::defaultSchedule(const ContractionSpec &spec, const CpuTarget &target,
     bool contiguous = step && *step == 1;
     bool tails = !sizes.columns || *sizes.columns % s.lanes;
     // Copying into panels pays when each element is used by several tiles.
-    bool copies = sizes.typicalRows > 3 * s.tileRows &&
-                  sizes.typicalColumns > 2 * panel;
+    bool copies =
+        sizes.typicalRows > 3 * s.tileRows && sizes.typicalColumns > 2 * panel;
     s.rhs = contiguous && !copies && (masks || !tails) ? FactorSource::Memory
                                                        : FactorSource::Filled;
   }
@@ -231,8 +233,7 @@ dlc::defaultSchedule(const ContractionSpec &spec, const CpuTarget &target,
   columnTasks = (columnSteps + columnsOfTask - 1) / columnsOfTask;
   int64_t rowTasks =
       std::clamp<int64_t>(wanted / columnTasks, 1, (rowSteps + 3) / 4);
-  int64_t rowsOfTask =
-      std::min((rowSteps + rowTasks - 1) / rowTasks, maxRows);
+  int64_t rowsOfTask = std::min((rowSteps + rowTasks - 1) / rowTasks, maxRows);
   s.columnsPerTask =
       sizes.columns && columnsOfTask >= columnSteps ? 0 : columnsOfTask * step;
   s.rowsPerTask =
@@ -260,7 +261,8 @@ bool dlc::isLegal(const ContractionSchedule &s, const ContractionSpec &spec,
     return refuse("lhs panels must have the tile's rows");
   int64_t step = std::max(s.tileVectors, s.panelVectors) * s.lanes;
   if (s.columnsPerTask % step || s.columnsPerFill % step)
-    return refuse("a task's or a fill's columns are not whole tiles and panels");
+    return refuse(
+        "a task's or a fill's columns are not whole tiles and panels");
   if (s.rowsPerTask % s.tileRows)
     return refuse("a task's rows are not whole tiles");
   auto strided = [&](const ContractionOperand &operand,

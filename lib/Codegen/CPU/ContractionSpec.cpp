@@ -51,10 +51,10 @@ std::optional<AffineExpr> dlc::linearCoefficient(AffineExpr expr,
   return std::nullopt;
 }
 
-std::optional<AffineExpr> dlc::collapsedStride(
-    ArrayRef<unsigned> group,
-    function_ref<std::optional<AffineExpr>(unsigned)> strideOf,
-    ArrayRef<AffineExpr> extents, MLIRContext *context) {
+std::optional<AffineExpr>
+dlc::collapsedStride(ArrayRef<unsigned> group,
+                     function_ref<std::optional<AffineExpr>(unsigned)> strideOf,
+                     ArrayRef<AffineExpr> extents, MLIRContext *context) {
   if (group.empty())
     return zero(context);
   for (size_t i = 0; i < group.size(); ++i) {
@@ -134,9 +134,10 @@ static DenseMap<unsigned, AffineExpr> findSplits(graph::StageOp stage,
         AffineExpr size = sizes[argument.getArgNumber()],
                    divisor = binary.getRHS();
         auto n = graph::constantValue(size), d = graph::constantValue(divisor);
-        bool exact = n && d ? *d > 0 && *n % *d == 0
-                            : graph::simplify(size - size.floorDiv(divisor) *
-                                                         divisor) == 0;
+        bool exact =
+            n && d
+                ? *d > 0 && *n % *d == 0
+                : graph::simplify(size - size.floorDiv(divisor) * divisor) == 0;
         if (exact)
           divisors.try_emplace(argument.getArgNumber(), divisor);
       });
@@ -393,7 +394,8 @@ FailureOr<ContractionSpec> dlc::classifyContraction(graph::KernelOp kernel,
   for (unsigned axis = space.numDomain; axis < space.extents.size(); ++axis)
     if (space.isWide(axis))
       spec.inner.push_back(axis);
-  // Gathering pixels that one row of weights then uses costs more than it saves.
+  // Gathering pixels that one row of weights then uses costs more than it
+  // saves.
   if (spec.rows.empty() && !spec.rhs.plain)
     return decline(
         "no axis over which a filled factor is used again (depthwise)");

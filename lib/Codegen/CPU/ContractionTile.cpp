@@ -21,8 +21,8 @@ public:
            TileShape shape)
       : b(b), loc(loc), index(b, loc), scalars(b, loc, params.scalar),
         p(params), shape(shape),
-        type(VectorType::get({params.lanes}, ScalarEmitter::computeType(
-                                                 params.accumulator))) {}
+        type(VectorType::get({params.lanes},
+                             ScalarEmitter::computeType(params.accumulator))) {}
 
   void emit(Value lhs, Value lhsOffset, Value rhs, Value rhsOffset, Value out,
             Value outOffset, Value columns);
@@ -124,8 +124,8 @@ void TileBody::dots(unsigned width, Value column, Value lhsOffset,
                     Value rhsOffset, Value out, Value outOffset) {
   SmallVector<Value> columnAt;
   for (unsigned c = 0; c < width; ++c)
-    columnAt.push_back(index.add(
-        rhsOffset, index.mul(index.add(column, c), p.rhsColumn)));
+    columnAt.push_back(
+        index.add(rhsOffset, index.mul(index.add(column, c), p.rhsColumn)));
   auto loadFrom = [&](Value memory, Value at, Type element, Value mask) {
     Type stored = cast<MemRefType>(memory.getType()).getElementType();
     auto loadType = VectorType::get({p.lanes}, stored);
@@ -161,8 +161,8 @@ void TileBody::dots(unsigned width, Value column, Value lhsOffset,
               });
   auto maskType = VectorType::get({p.lanes}, b.getI1Type());
   sums = loop(whole, p.depth, p.lanes, sums, [&](Value k, Accumulators in) {
-    Value mask = vector::CreateMaskOp::create(b, loc, maskType,
-                                              index.sub(p.depth, k));
+    Value mask =
+        vector::CreateMaskOp::create(b, loc, maskType, index.sub(p.depth, k));
     return stepAt(k, mask, std::move(in));
   });
   for (unsigned r = 0; r < shape.rows; ++r)
@@ -207,13 +207,12 @@ TileBody::Accumulators TileBody::step(Value lhsAt, Value rhsAt,
     right.push_back(toAccumulator(scalars, value, p.rhsType, p.accumulator));
     if (p.prefetch)
       memref::PrefetchOp::create(
-          b, loc, rhs,
-          index.add(at, index.mul(p.rhsStep, int64_t(p.prefetch))),
+          b, loc, rhs, index.add(at, index.mul(p.rhsStep, int64_t(p.prefetch))),
           /*isWrite=*/false, /*localityHint=*/3, /*isDataCache=*/true);
   }
   for (unsigned r = 0; r < shape.rows; ++r) {
-    Value scalar = memref::LoadOp::create(b, loc, lhs,
-                                          index.add(lhsAt, rowOffsets[r]));
+    Value scalar =
+        memref::LoadOp::create(b, loc, lhs, index.add(lhsAt, rowOffsets[r]));
     scalar = toAccumulator(scalars, scalar, p.lhsType, p.accumulator);
     Value left = vector::BroadcastOp::create(b, loc, type, scalar);
     for (unsigned v = 0; v < shape.vectors; ++v) {
@@ -233,8 +232,7 @@ TileBody::Accumulators TileBody::steps(Value count, Value lhsAt, Value rhsAt,
                             index.mul(p.rhsStep, int64_t(plus)));
     return step(left, right, std::move(in));
   };
-  Value whole =
-      index.mul(index.div(count, index.constant(p.unroll)), p.unroll);
+  Value whole = index.mul(index.div(count, index.constant(p.unroll)), p.unroll);
   sums = loop(index.constant(0), whole, p.unroll, sums,
               [&](Value k, Accumulators in) {
                 for (unsigned u = 0; u < p.unroll; ++u)
@@ -272,20 +270,20 @@ void TileBody::emit(Value lhsMemory, Value lhsOffset, Value rhsMemory,
     Value block = index.constant(p.kBlock);
     Value blocks = index.div(p.depth, block);
     Value blockRhs = index.mul(p.rhsStep, block);
-    sums = loop(index.constant(0), blocks, 1, sums,
-                [&](Value q, Accumulators in) {
-                  return steps(
-                      block, index.add(lhsOffset, index.mul(q, p.lhsBlock)),
-                      index.add(rhsOffset, index.mul(q, blockRhs)), one, in);
-                });
+    sums =
+        loop(index.constant(0), blocks, 1, sums, [&](Value q, Accumulators in) {
+          return steps(block, index.add(lhsOffset, index.mul(q, p.lhsBlock)),
+                       index.add(rhsOffset, index.mul(q, blockRhs)), one, in);
+        });
     sums = steps(index.sub(p.depth, index.mul(blocks, block)),
                  index.add(lhsOffset, index.mul(blocks, p.lhsBlock)),
                  index.add(rhsOffset, index.mul(blocks, blockRhs)), one, sums);
   }
   for (unsigned r = 0; r < shape.rows; ++r)
     for (unsigned v = 0; v < shape.vectors; ++v) {
-      Value at = index.add(index.add(outOffset, index.mul(p.outRow, int64_t(r))),
-                           int64_t(v) * p.lanes);
+      Value at =
+          index.add(index.add(outOffset, index.mul(p.outRow, int64_t(r))),
+                    int64_t(v) * p.lanes);
       Value sum = sums[r * shape.vectors + v];
       if (Value mask = maskOf(v))
         vector::MaskedStoreOp::create(b, loc, out, at, mask, sum);
@@ -307,8 +305,8 @@ func::FuncOp TileEmitter::create(TileShape shape, Type lhs, Type rhs,
   Type i = b.getIndexType();
   SmallVector<Type> inputs{lhs, i, rhs, i, out, i, i};
   TileParams inside = params;
-  Value *values[] = {&inside.depth,     &inside.lhsRow,   &inside.lhsBlock,
-                     &inside.rhsStep,   &inside.rhsPanel, &inside.outRow,
+  Value *values[] = {&inside.depth,    &inside.lhsRow,   &inside.lhsBlock,
+                     &inside.rhsStep,  &inside.rhsPanel, &inside.outRow,
                      &inside.rhsColumn};
   for (Value *value : values)
     if (!IndexBuilder::constantOf(*value))
@@ -344,9 +342,9 @@ void TileEmitter::call(IndexBuilder &index, TileShape shape, Value lhs,
     function = create(shape, lhs.getType(), rhs.getType(), out.getType());
   SmallVector<Value> arguments{lhs, lhsOffset, rhs,    rhsOffset,
                                out, outOffset, columns};
-  for (Value value : {params.depth, params.lhsRow, params.lhsBlock,
-                      params.rhsStep, params.rhsPanel, params.outRow,
-                      params.rhsColumn})
+  for (Value value :
+       {params.depth, params.lhsRow, params.lhsBlock, params.rhsStep,
+        params.rhsPanel, params.outRow, params.rhsColumn})
     if (!IndexBuilder::constantOf(value))
       arguments.push_back(value);
   func::CallOp::create(index.builder(), index.loc(), function, arguments);

@@ -39,10 +39,10 @@ using namespace mlir;
 using namespace dlc;
 
 void dlc::registerCpuDialects(DialectRegistry &registry) {
-  registry.insert<arith::ArithDialect, cf::ControlFlowDialect,
-                  func::FuncDialect, LLVM::LLVMDialect, math::MathDialect,
-                  memref::MemRefDialect, scf::SCFDialect, ub::UBDialect,
-                  vector::VectorDialect>();
+  registry
+      .insert<arith::ArithDialect, cf::ControlFlowDialect, func::FuncDialect,
+              LLVM::LLVMDialect, math::MathDialect, memref::MemRefDialect,
+              scf::SCFDialect, ub::UBDialect, vector::VectorDialect>();
   registerBuiltinDialectTranslation(registry);
   registerLLVMDialectTranslation(registry);
 }
@@ -106,8 +106,8 @@ LogicalResult dlc::lowerToLLVM(ModuleOp module) {
   return success();
 }
 
-std::unique_ptr<llvm::Module>
-dlc::translateToLLVM(ModuleOp module, llvm::LLVMContext &context) {
+std::unique_ptr<llvm::Module> dlc::translateToLLVM(ModuleOp module,
+                                                   llvm::LLVMContext &context) {
   return translateModuleToLLVMIR(module, context);
 }
 

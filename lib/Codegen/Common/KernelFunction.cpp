@@ -42,12 +42,11 @@ KernelFunctionBuilder::KernelFunctionBuilder(ModuleOp module, StringRef symName,
   inputs.push_back(getFlatMemRef(b.getI8Type()));
   inputs.push_back(getFlatMemRef(b.getI32Type()));
   b.setInsertionPointToEnd(module.getBody());
-  function = func::FuncOp::create(b, module.getLoc(),
-                                  (symName + bodySuffix).str(),
-                                  b.getFunctionType(inputs, {}));
+  function =
+      func::FuncOp::create(b, module.getLoc(), (symName + bodySuffix).str(),
+                           b.getFunctionType(inputs, {}));
   function.setPrivate();
-  function->setAttr(taskAttr,
-                    b.getDenseI64ArrayAttr({numBuffers, numSymbols}));
+  function->setAttr(taskAttr, b.getDenseI64ArrayAttr({numBuffers, numSymbols}));
   if (noalias)
     for (auto [i, type] : llvm::enumerate(inputs))
       if (isa<MemRefType>(type))
@@ -63,9 +62,9 @@ SmallVector<Value> KernelFunctionBuilder::symbols() {
 }
 
 Value KernelFunctionBuilder::scratchView(Type elementType, Value byteOffset) {
-  return memref::ViewOp::create(
-      b, loc(), getFlatMemRef(getStorageType(elementType)), scratch(),
-      byteOffset, ValueRange{});
+  return memref::ViewOp::create(b, loc(),
+                                getFlatMemRef(getStorageType(elementType)),
+                                scratch(), byteOffset, ValueRange{});
 }
 
 void KernelFunctionBuilder::finish() { func::ReturnOp::create(b, loc()); }
@@ -112,9 +111,8 @@ static void emitEntry(LLVM::LLVMFuncOp body, int64_t numBuffers,
   }
   arguments.push_back(task);
   Value offset = LLVM::MulOp::create(b, loc, worker, stride);
-  arguments.push_back(LLVM::GEPOp::create(b, loc, pointer, b.getI8Type(),
-                                          scratch,
-                                          ArrayRef<LLVM::GEPArg>{offset}));
+  arguments.push_back(LLVM::GEPOp::create(
+      b, loc, pointer, b.getI8Type(), scratch, ArrayRef<LLVM::GEPArg>{offset}));
   arguments.push_back(status);
   LLVM::CallOp::create(b, loc, body, arguments);
   LLVM::ReturnOp::create(b, loc, ValueRange{});

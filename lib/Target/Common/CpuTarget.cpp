@@ -37,8 +37,7 @@ void dlc::initializeCpuBackends() {
   });
 }
 
-static llvm::Expected<const llvm::Target *>
-lookUp(const llvm::Triple &triple) {
+static llvm::Expected<const llvm::Target *> lookUp(const llvm::Triple &triple) {
   initializeCpuBackends();
   std::string message;
   const llvm::Target *target =
@@ -62,8 +61,7 @@ subtarget(const TargetDesc &desc) {
     return llvm::createStringError(llvm::inconvertibleErrorCode(),
                                    "unknown CPU '" + desc.cpu +
                                        "' for target '" + desc.arch + "'");
-  info.reset((*target)->createMCSubtargetInfo(triple, desc.cpu,
-                                              desc.features));
+  info.reset((*target)->createMCSubtargetInfo(triple, desc.cpu, desc.features));
   return info;
 }
 
@@ -107,8 +105,8 @@ CpuTarget::createMachine() const {
   options.AllowFPOpFusion = llvm::FPOpFusion::Standard;
   options.FunctionSections = true;
   std::unique_ptr<llvm::TargetMachine> machine((*target)->createTargetMachine(
-      triple, description.cpu, description.features, options,
-      llvm::Reloc::PIC_, std::nullopt, llvm::CodeGenOptLevel::Default));
+      triple, description.cpu, description.features, options, llvm::Reloc::PIC_,
+      std::nullopt, llvm::CodeGenOptLevel::Default));
   if (!machine)
     return llvm::createStringError(llvm::inconvertibleErrorCode(),
                                    "no machine for '" + description.triple +

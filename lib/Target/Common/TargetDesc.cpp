@@ -39,8 +39,7 @@ std::optional<llvm::StringRef> TargetSpec::get(llvm::StringRef key) const {
   return std::nullopt;
 }
 
-llvm::Error
-TargetSpec::checkKeys(llvm::ArrayRef<llvm::StringRef> valid) const {
+llvm::Error TargetSpec::checkKeys(llvm::ArrayRef<llvm::StringRef> valid) const {
   for (const auto &option : options)
     if (!llvm::is_contained(valid, option.first))
       return fail("unknown key '" + option.first + "' for target '" + arch +

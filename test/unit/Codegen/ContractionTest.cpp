@@ -1,6 +1,6 @@
 // The contraction nest against naive loops: shapes around every edge of tiles
-// and vectors, transposes, batches, convolutions, element types, symbolic sizes;
-// guard bytes behind every buffer; and controls that must fail.
+// and vectors, transposes, batches, convolutions, element types, symbolic
+// sizes; guard bytes behind every buffer; and controls that must fail.
 #include "CrossKernel.h"
 #include "KernelHarness.h"
 #include "KernelText.h"
@@ -252,8 +252,8 @@ TEST_F(Contraction, MatMulEdges) {
 
 TEST_F(Contraction, EverySourceOfFactors) {
   auto set = [](FactorSource lhs, FactorSource rhs) {
-    Options options = constants(lhs == FactorSource::Packed,
-                                rhs == FactorSource::Packed);
+    Options options =
+        constants(lhs == FactorSource::Packed, rhs == FactorSource::Packed);
     options.adjust = [=](ContractionSchedule &s) {
       s.lhs = lhs;
       s.rhs = rhs;
@@ -267,9 +267,8 @@ TEST_F(Contraction, EverySourceOfFactors) {
                             FactorSource::Packed};
   for (FactorSource lhs : sources)
     for (FactorSource rhs : sources)
-      for (auto [m, n, k] : {std::array<int64_t, 3>{19, 75, 35},
-                             {12, 64, 32},
-                             {3, 130, 17}})
+      for (auto [m, n, k] :
+           {std::array<int64_t, 3>{19, 75, 35}, {12, 64, 32}, {3, 130, 17}})
         check(einsum("mk,kn->mn", mnk(m, n, k)), set(lhs, rhs),
               std::to_string(int(lhs)) + std::to_string(int(rhs)));
 }
@@ -325,14 +324,15 @@ TEST_F(Contraction, FewRowsAgainstContiguousDepth) {
         options.target = "x86:cpu=x86-64-v3:threads=1";
         check(einsum("mk,nk->mn", mnk(m, n, k)), options, "dot");
       }
-  check(einsum("bmk,bnk->bmn",
-               {{'b', "3"}, {'m', "1"}, {'n', "s0"}, {'k', "24"}}),
-        [] {
-          Options options;
-          options.symbols = {37};
-          return options;
-        }(),
-        "dot, symbolic columns");
+  check(
+      einsum("bmk,bnk->bmn",
+             {{'b', "3"}, {'m', "1"}, {'n', "s0"}, {'k', "24"}}),
+      [] {
+        Options options;
+        options.symbols = {37};
+        return options;
+      }(),
+      "dot, symbolic columns");
   check(einsum("mk,nk->mn", mnk(2, 30, 20), "i32"), {}, "dot of integers");
   check(einsum("mk,nk->mn", mnk(2, 30, 20), "bf16"), {}, "dot of bf16");
 }
@@ -348,7 +348,7 @@ TEST_F(Contraction, NarrowIntegers) {
 }
 
 TEST_F(Contraction, BatchesAndBroadcasts) {
-  std::map<char, std::string> sizes{{'b', "3"}, {'h', "2"},  {'m', "17"},
+  std::map<char, std::string> sizes{{'b', "3"},  {'h', "2"},  {'m', "17"},
                                     {'n', "35"}, {'k', "21"}, {'x', "1"}};
   for (const char *equation :
        {"bmk,bkn->bmn", "bmk,kn->bmn", "mk,bkn->bmn", "bhmk,bhnk->bhmn",
@@ -368,8 +368,8 @@ TEST_F(Contraction, SymbolicSizes) {
                          {5, 8, 0}}) {
     Options options;
     options.symbols = {m, n, k};
-    std::string what = std::to_string(m) + " " + std::to_string(n) + " " +
-                       std::to_string(k);
+    std::string what =
+        std::to_string(m) + " " + std::to_string(n) + " " + std::to_string(k);
     check(einsum("mk,kn->mn", {{'m', "s0"}, {'n', "s1"}, {'k', "s2"}}), options,
           what);
     check(einsum("bmk,bnk->bmn",
@@ -384,9 +384,8 @@ TEST_F(Contraction, SymbolicSizes) {
 
 TEST_F(Contraction, ElementTypes) {
   for (const char *element : {"f64", "i32", "i64", "f16", "bf16"})
-    for (auto [m, n, k] : {std::array<int64_t, 3>{19, 70, 33},
-                           {1, 40, 64},
-                           {33, 7, 20}})
+    for (auto [m, n, k] :
+         {std::array<int64_t, 3>{19, 70, 33}, {1, 40, 64}, {33, 7, 20}})
       for (int constant : {0, 1, 2, 3})
         check(einsum("mk,kn->mn", mnk(m, n, k), element),
               constants(constant & 1, constant & 2), element);
@@ -433,9 +432,9 @@ TEST_F(Contraction, Convolutions) {
           options, "1x1 stride 2");
     check(conv({1, 4, 12, 35}, {6, 4, 3, 2}, {1, 2}, {2, 3}, {0, 1}, {2, 4}),
           options, "dilated, asymmetric");
-    check(conv({1, 12, 10, 10}, {18, 4, 3, 3}, {1, 1}, {1, 1}, {1, 1}, {1, 1},
-               3),
-          options, "grouped");
+    check(
+        conv({1, 12, 10, 10}, {18, 4, 3, 3}, {1, 1}, {1, 1}, {1, 1}, {1, 1}, 3),
+        options, "grouped");
     check(conv({2, 6, 100}, {10, 6, 5}, {1}, {1}, {2}, {2}), options, "1-d");
     check(conv({1, 3, 6, 7, 8}, {5, 3, 3, 2, 3}, {1, 1, 2}, {1, 1, 1},
                {1, 0, 1}, {1, 0, 1}),
@@ -447,9 +446,9 @@ TEST_F(Contraction, Convolutions) {
 
 TEST_F(Contraction, OtherMachines) {
   // Vectors of 128 and 256 bits with 16 registers run on this machine too.
-  for (const char *target : {"x86:cpu=x86-64-v3:threads=1",
-                             "x86:cpu=x86-64-v2:threads=1",
-                             "x86:cpu=x86-64-v3:threads=4"}) {
+  for (const char *target :
+       {"x86:cpu=x86-64-v3:threads=1", "x86:cpu=x86-64-v2:threads=1",
+        "x86:cpu=x86-64-v3:threads=4"}) {
     Options options;
     options.target = target;
     for (int constant : {0, 1, 2}) {

@@ -19,8 +19,8 @@ inline bool canRunArm() {
          llvm::sys::findProgramByName("aarch64-linux-gnu-gcc");
 }
 
-/// Compiles `kernel` and runs all its tasks on `buffers`. Returns an error text,
-/// empty on success.
+/// Compiles `kernel` and runs all its tasks on `buffers`. Returns an error
+/// text, empty on success.
 inline std::string runOnArm(CpuKernel &kernel, const CpuTarget &target,
                             llvm::ArrayRef<GuardedBuffer *> buffers,
                             llvm::ArrayRef<int64_t> symbols) {

@@ -61,7 +61,10 @@ public:
   /// The memory with its guards.
   char *allData() { return memory; }
   size_t allBytes() const { return (size + 3 * guard + 63) / 64 * 64; }
-  template <typename T> T *as() { return reinterpret_cast<T *>(data()); }
+  template <typename T>
+  T *as() {
+    return reinterpret_cast<T *>(data());
+  }
   /// False when anything outside the bytes was written.
   bool intact() const {
     for (size_t i = 0; i < guard; ++i)
@@ -80,15 +83,14 @@ private:
 class LoadedKernel {
 public:
   /// Empty `error` on success.
-  static std::unique_ptr<LoadedKernel> load(CpuKernel &kernel,
-                                            const CpuTarget &target,
-                                            std::string &error) {
+  static std::unique_ptr<LoadedKernel>
+  load(CpuKernel &kernel, const CpuTarget &target, std::string &error) {
     auto loaded = std::make_unique<LoadedKernel>();
     auto start = std::chrono::steady_clock::now();
     auto object = compileModule(*kernel.module, target);
-    loaded->compileSeconds = std::chrono::duration<double>(
-                                 std::chrono::steady_clock::now() - start)
-                                 .count();
+    loaded->compileSeconds =
+        std::chrono::duration<double>(std::chrono::steady_clock::now() - start)
+            .count();
     if (!object) {
       error = llvm::toString(object.takeError());
       return nullptr;

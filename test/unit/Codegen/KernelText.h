@@ -9,7 +9,8 @@
 namespace dlc::test {
 
 /// A tensor type; a size such as "s0" is a dim symbol.
-inline std::string tensorType(std::vector<std::string> sizes, std::string element) {
+inline std::string tensorType(std::vector<std::string> sizes,
+                              std::string element) {
   std::string text = "tensor<", dims;
   bool symbolic = false;
   for (const std::string &size : sizes) {
@@ -23,8 +24,9 @@ inline std::string tensorType(std::vector<std::string> sizes, std::string elemen
 
 /// A contraction by letters, as einsum writes it: "mk,kn->mn".
 inline std::string einsum(std::string equation,
-                   std::map<char, std::string> sizes,
-                   std::string element = "f32", std::string result = "") {
+                          std::map<char, std::string> sizes,
+                          std::string element = "f32",
+                          std::string result = "") {
   if (result.empty())
     result = element;
   size_t comma = equation.find(','), arrow = equation.find("->");
@@ -58,9 +60,10 @@ inline std::string einsum(std::string equation,
 
 /// A convolution; x is n, c, spatial..., w is filters, c / group, kernel....
 inline std::string conv(std::vector<int64_t> x, std::vector<int64_t> w,
-                 std::vector<int64_t> strides, std::vector<int64_t> dilations,
-                 std::vector<int64_t> low, std::vector<int64_t> high,
-                 int64_t group = 1) {
+                        std::vector<int64_t> strides,
+                        std::vector<int64_t> dilations,
+                        std::vector<int64_t> low, std::vector<int64_t> high,
+                        int64_t group = 1) {
   auto list = [](const std::vector<int64_t> &values) {
     std::string text;
     for (int64_t value : values)
@@ -75,16 +78,18 @@ inline std::string conv(std::vector<int64_t> x, std::vector<int64_t> w,
   };
   std::vector<int64_t> y{x[0], w[0]};
   for (size_t i = 0; i < strides.size(); ++i)
-    y.push_back((x[i + 2] + low[i] + high[i] - dilations[i] * (w[i + 2] - 1) -
-                 1) / strides[i] + 1);
+    y.push_back(
+        (x[i + 2] + low[i] + high[i] - dilations[i] * (w[i + 2] - 1) - 1) /
+            strides[i] +
+        1);
   return "func.func @main(%x: " + type(x) + ", %w: " + type(w) + ") -> " +
-         type(y) + " {\n%0 = \"graph.conv\"(%x, %w) <{strides = " +
-         list(strides) + ", dilations = " + list(dilations) +
-         ", pads_low = " + list(low) + ", pads_high = " + list(high) +
-         ", group = " + std::to_string(group) +
+         type(y) +
+         " {\n%0 = \"graph.conv\"(%x, %w) <{strides = " + list(strides) +
+         ", dilations = " + list(dilations) + ", pads_low = " + list(low) +
+         ", pads_high = " + list(high) + ", group = " + std::to_string(group) +
          " : i64, operandSegmentSizes = array<i32: 1, 1, 0, 0>}> : (" +
-         type(x) + ", " + type(w) + ") -> " + type(y) + "\nreturn %0 : " +
-         type(y) + "\n}";
+         type(x) + ", " + type(w) + ") -> " + type(y) +
+         "\nreturn %0 : " + type(y) + "\n}";
 }
 
 } // namespace dlc::test

@@ -137,21 +137,20 @@ private:
             point[llvm::cast<mlir::BlockArgument>(coord).getArgNumber()]);
       if (auto guard = load.getGuard())
         for (unsigned i = 0; i < guard->getNumConstraints(); ++i) {
-          int64_t v =
-              graph::evaluate(guard->getConstraint(i), symbols, coords);
+          int64_t v = graph::evaluate(guard->getConstraint(i), symbols, coords);
           if (guard->isEq(i) ? v != 0 : v < 0)
             return evaluateScalar(load.getOther(), point);
         }
       const NaiveTensor &tensor = tensors[load.getTensor()];
       int64_t offset = 0;
       for (auto [i, expr] : llvm::enumerate(load.getMap().getResults()))
-        offset = offset * tensor.sizes[i] +
-                 graph::evaluate(expr, symbols, coords);
+        offset =
+            offset * tensor.sizes[i] + graph::evaluate(expr, symbols, coords);
       return tensor.values.at(offset);
     }
     if (auto literal = llvm::dyn_cast<graph::LiteralOp>(op)) {
-      if (auto number =
-              llvm::dyn_cast<mlir::FloatAttr>(mlir::Attribute(literal.getValue())))
+      if (auto number = llvm::dyn_cast<mlir::FloatAttr>(
+              mlir::Attribute(literal.getValue())))
         return number.getValueAsDouble();
       return llvm::cast<mlir::IntegerAttr>(mlir::Attribute(literal.getValue()))
           .getValue()

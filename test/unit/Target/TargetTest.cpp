@@ -111,9 +111,9 @@ std::string compileOne(const CpuTarget &target) {
   llvm::LLVMContext context;
   llvm::Module module("m", context);
   llvm::Type *i32 = llvm::Type::getInt32Ty(context);
-  auto *function = llvm::Function::Create(
-      llvm::FunctionType::get(i32, {i32}, false),
-      llvm::Function::ExternalLinkage, "f", module);
+  auto *function =
+      llvm::Function::Create(llvm::FunctionType::get(i32, {i32}, false),
+                             llvm::Function::ExternalLinkage, "f", module);
   llvm::IRBuilder<> b(llvm::BasicBlock::Create(context, "", function));
   b.CreateRet(b.CreateAdd(function->getArg(0), b.getInt32(1)));
   auto bytes = target.emitObject(module);
@@ -127,8 +127,8 @@ TEST(Target, ObjectsFromSeveralThreads) {
   std::string objects[4];
   std::thread threads[4];
   for (int i = 0; i < 4; ++i)
-    threads[i] = std::thread(
-        [&, i] { objects[i] = compileOne(i % 2 ? arm : x86); });
+    threads[i] =
+        std::thread([&, i] { objects[i] = compileOne(i % 2 ? arm : x86); });
   for (std::thread &thread : threads)
     thread.join();
   for (const std::string &object : objects)

@@ -47,7 +47,7 @@ public:
   /// Emits `scalar` at `point`: a scalar, or where it differs between lanes a
   /// vector. Fails, in words, on what it does not support.
   mlir::FailureOr<Scalar> emit(mlir::Value scalar, const ExprPoint &point,
-                                    std::string &reason);
+                               std::string &reason);
 
   ScalarEmitter scalars;
 

@@ -11,8 +11,8 @@ namespace dlc {
 /// are in elements; the source is the row-major model constant.
 ///
 /// A left factor: [batch][major / panel][inner / block][panel][block].
-/// A right factor is the same with block == 1: [batch][column panel][k][column].
-/// Ends of panels and blocks are padded with zeros.
+/// A right factor is the same with block == 1: [batch][column
+/// panel][k][column]. Ends of panels and blocks are padded with zeros.
 struct PackedLayout {
   int64_t panel = 1; ///< rows (or columns) of a panel
   int64_t block = 1; ///< consecutive k
@@ -42,10 +42,9 @@ struct PackedLayout {
 
 /// The layout of factor `operand` whose rows (or columns) are the axes `major`.
 /// Fails when a size or a stride is not a compile-time constant.
-mlir::FailureOr<PackedLayout> makePackedLayout(const ContractionSpec &spec,
-                                               const ContractionOperand &operand,
-                                               llvm::ArrayRef<unsigned> major,
-                                               int64_t panel, int64_t block);
+mlir::FailureOr<PackedLayout>
+makePackedLayout(const ContractionSpec &spec, const ContractionOperand &operand,
+                 llvm::ArrayRef<unsigned> major, int64_t panel, int64_t block);
 
 /// The outer axes that `operand` varies along: the axes of the packed batch.
 llvm::SmallVector<unsigned> packedBatchAxes(const ContractionSpec &spec,

@@ -1,6 +1,6 @@
-// How a contraction is carried out: the register tile, where each factor is read
-// from, and how the work is cut into tasks. Plain numbers, so that a tuner can
-// search them; defaultSchedule gives good ones from the target description.
+// How a contraction is carried out: the register tile, where each factor is
+// read from, and how the work is cut into tasks. Plain numbers, so that a tuner
+// can search them; defaultSchedule gives good ones from the target description.
 #ifndef DLC_CODEGEN_CPU_CONTRACTIONSCHEDULE_H
 #define DLC_CODEGEN_CPU_CONTRACTIONSCHEDULE_H
 
@@ -22,9 +22,9 @@ struct ContractionSchedule {
   unsigned tileRows = 14;    ///< rows of the register tile (MR)
   unsigned tileVectors = 2;  ///< vectors across the register tile
   unsigned panelVectors = 2; ///< vectors across a packed panel of rhs: layout
-  unsigned kBlock = 16;      ///< consecutive k of one row in a packed lhs: layout
-  unsigned unroll = 4;       ///< steps of k in the inner loop's body
-  unsigned prefetch = 0;     ///< rhs steps of k fetched ahead; 0 is none
+  unsigned kBlock = 16;  ///< consecutive k of one row in a packed lhs: layout
+  unsigned unroll = 4;   ///< steps of k in the inner loop's body
+  unsigned prefetch = 0; ///< rhs steps of k fetched ahead; 0 is none
   /// Rows packed lhs panels hold: 0 means all rows of the task (or constant).
   unsigned panelRows = 0;
   FactorSource lhs = FactorSource::Filled;
@@ -36,7 +36,7 @@ struct ContractionSchedule {
   /// Sums along vectors of k instead of along columns, for few rows against an
   /// rhs whose k are contiguous. Both factors are read from memory.
   bool dot = false;
-  bool fma = true;            ///< false: multiply, round, add
+  bool fma = true; ///< false: multiply, round, add
 
   unsigned panelColumns() const { return panelVectors * lanes; }
   /// Stable text, for reports and logs.

@@ -1,12 +1,12 @@
-// What a contraction kernel computes, freed of its operator: the classified form
-// of a stage `fold add { mul(f, g) }`.
+// What a contraction kernel computes, freed of its operator: the classified
+// form of a stage `fold add { mul(f, g) }`.
 //
 //   C[outer, row, column] = epilogue(sum over inner of f * g)
 //
 // where the factor `lhs` depends on outer, row and inner axes, `rhs` on outer,
-// column and inner axes, and the columns are the last axes of the result. MatMul
-// with any transposes, Gemm, Einsum and (grouped, dilated, strided) Conv all
-// take this form; in Conv the weights are `lhs` and the pixels the columns.
+// column and inner axes, and the columns are the last axes of the result.
+// MatMul with any transposes, Gemm, Einsum and (grouped, dilated, strided) Conv
+// all take this form; in Conv the weights are `lhs` and the pixels the columns.
 #ifndef DLC_CODEGEN_CPU_CONTRACTIONSPEC_H
 #define DLC_CODEGEN_CPU_CONTRACTIONSPEC_H
 
@@ -47,12 +47,10 @@ std::optional<mlir::AffineExpr> linearCoefficient(mlir::AffineExpr expr,
 /// The stride of a group of axes walked as one, row-major, given the stride of
 /// each: the last one's, when every axis continues where the next one ends.
 /// Zero for an empty group; nothing when the group does not collapse.
-std::optional<mlir::AffineExpr>
-collapsedStride(llvm::ArrayRef<unsigned> group,
-                llvm::function_ref<std::optional<mlir::AffineExpr>(unsigned)>
-                    strideOf,
-                llvm::ArrayRef<mlir::AffineExpr> extents,
-                mlir::MLIRContext *context);
+std::optional<mlir::AffineExpr> collapsedStride(
+    llvm::ArrayRef<unsigned> group,
+    llvm::function_ref<std::optional<mlir::AffineExpr>(unsigned)> strideOf,
+    llvm::ArrayRef<mlir::AffineExpr> extents, mlir::MLIRContext *context);
 
 /// One factor of the product.
 struct ContractionOperand {

@@ -2,7 +2,8 @@
 // function over flat memrefs; the entry that the runtime calls, which takes the
 // buffers out of a dlc_frame, is made from it when the module is lowered.
 //
-//   func.func private @k.impl(%buffer0: memref<?...>, ..., %symbol0: index, ...,
+//   func.func private @k.impl(%buffer0: memref<?...>, ..., %symbol0: index,
+//   ...,
 //                             %task: index, %scratch: memref<?xi8>,
 //                             %status: memref<?xi32>)
 //   void k(const dlc_frame *frame, int64_t task, int64_t worker);
@@ -47,14 +48,13 @@ public:
   }
   llvm::SmallVector<mlir::Value> symbols();
   /// Number of the task to run: index.
-  mlir::Value task() {
-    return function.getArgument(numBuffers + numSymbols);
-  }
+  mlir::Value task() { return function.getArgument(numBuffers + numSymbols); }
   /// The worker's private scratch: memref<flat x i8>, 64-byte aligned.
   mlir::Value scratch() {
     return function.getArgument(numBuffers + numSymbols + 1);
   }
-  /// Where to store a nonzero code on a run-time data error: memref<flat x i32>.
+  /// Where to store a nonzero code on a run-time data error: memref<flat x
+  /// i32>.
   mlir::Value status() {
     return function.getArgument(numBuffers + numSymbols + 2);
   }

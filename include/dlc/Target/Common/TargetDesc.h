@@ -36,12 +36,12 @@ struct TargetSpec {
 
 /// One CPU, as code generation and cost estimates see it.
 struct TargetDesc {
-  std::string name;     ///< the description's own name, such as "znver4"
-  std::string arch;     ///< "x86" or "arm"
-  std::string triple;   ///< LLVM target triple
-  std::string cpu;      ///< LLVM CPU name
-  std::string features; ///< LLVM feature string, "+a,-b"
-  unsigned vectorBytes = 16;     ///< width of the widest vector used
+  std::string name;          ///< the description's own name, such as "znver4"
+  std::string arch;          ///< "x86" or "arm"
+  std::string triple;        ///< LLVM target triple
+  std::string cpu;           ///< LLVM CPU name
+  std::string features;      ///< LLVM feature string, "+a,-b"
+  unsigned vectorBytes = 16; ///< width of the widest vector used
   unsigned vectorRegisters = 16; ///< architectural vector registers
   int64_t l1Bytes = 32 << 10;    ///< data cache of one core
   int64_t l2Bytes = 512 << 10;   ///< second-level cache of one core

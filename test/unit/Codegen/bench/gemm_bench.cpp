@@ -1,6 +1,7 @@
 // GFLOP/s of the contraction nest on one thread.
 //   gemm-bench [gemm|conv|attention|few] ...   (default: all)
-//   gemm-bench M N K [A] [B] [dynamic]         one product; A, B: constant factor
+//   gemm-bench M N K [A] [B] [dynamic]         one product; A, B: constant
+//   factor
 // A case is checked too: a few elements against exact sums, within the gate
 // 8 u sqrt(K) ||x||; a wrong one fails the run. Environment: TARGET is a target
 // string; ROWS, VECTORS, UNROLL, PREFETCH, TASKROWS, TASKCOLUMNS, FILL override
@@ -138,10 +139,10 @@ bool runCase(const CpuTarget &target, const Case &c) {
     double allowed = 8 * 0x1p-24 * std::sqrt(double(terms)) * magnitude;
     gate = std::max(gate, std::abs(expected - out[at]) / allowed);
   }
-  std::printf("%-34s %7.1f GFLOP/s %8.3f ms  compile %5.1f ms  gate %4.2f  %s\n",
-              c.name.c_str(), 2e-9 * double(count) * double(terms) / best,
-              best * 1e3, loaded->compileSeconds * 1e3, gate,
-              schedule.str().c_str());
+  std::printf(
+      "%-34s %7.1f GFLOP/s %8.3f ms  compile %5.1f ms  gate %4.2f  %s\n",
+      c.name.c_str(), 2e-9 * double(count) * double(terms) / best, best * 1e3,
+      loaded->compileSeconds * 1e3, gate, schedule.str().c_str());
   std::fflush(stdout);
   return gate <= 1 ? true : fail(c, "wrong result");
 }
@@ -149,11 +150,11 @@ bool runCase(const CpuTarget &target, const Case &c) {
 Case gemm(int64_t m, int64_t n, int64_t k, bool a, bool b, bool dynamic) {
   auto text = [](int64_t size) { return std::to_string(size); };
   Case c;
-  c.name = text(m) + "x" + text(n) + "x" + text(k) +
-           (a ? " A" : "") + (b ? " B" : "") + (dynamic ? " dynamic M" : "");
-  c.text = einsum("mk,kn->mn", {{'m', dynamic ? "s0" : text(m)},
-                                {'n', text(n)},
-                                {'k', text(k)}});
+  c.name = text(m) + "x" + text(n) + "x" + text(k) + (a ? " A" : "") +
+           (b ? " B" : "") + (dynamic ? " dynamic M" : "");
+  c.text =
+      einsum("mk,kn->mn",
+             {{'m', dynamic ? "s0" : text(m)}, {'n', text(n)}, {'k', text(k)}});
   c.lhsConstant = a;
   c.rhsConstant = b;
   if (dynamic)
@@ -221,8 +222,10 @@ std::vector<Case> group(const std::string &name) {
     cases.push_back(gemm(1, 11008, 4096, false, true, false));
     cases.push_back(gemm(1, 11008, 4096, false, true, true));
     cases.push_back(gemm(1, 4096, 4096, false, false, false));
-    cases.push_back(product("mk,nk->mn", {{'m', "1"}, {'n', "4096"}, {'k', "4096"}}));
-    cases.push_back(product("bmk,bnk->bmn", {{'b', "32"}, {'m', "1"}, {'n', "512"}, {'k', "128"}}));
+    cases.push_back(
+        product("mk,nk->mn", {{'m', "1"}, {'n', "4096"}, {'k', "4096"}}));
+    cases.push_back(product(
+        "bmk,bnk->bmn", {{'b', "32"}, {'m', "1"}, {'n', "512"}, {'k', "128"}}));
   }
   return cases;
 }
