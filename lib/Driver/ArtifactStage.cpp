@@ -24,7 +24,8 @@ static constexpr int64_t kEmbedLimit = 1 << 20;
 // Weights
 //===----------------------------------------------------------------------===//
 
-static void appendPieces(Compilation &c, llvm::function_ref<void(ArrayRef<char>)> write) {
+static void appendPieces(Compilation &c,
+                         llvm::function_ref<void(ArrayRef<char>)> write) {
   int64_t end = 0;
   for (const WeightsPiece &piece : c.weights) {
     static constexpr char zeros[program::kAlignment] = {};
@@ -34,26 +35,34 @@ static void appendPieces(Compilation &c, llvm::function_ref<void(ArrayRef<char>)
   }
 }
 
-// Small weights, or those of a single object, are a constant of the host module.
+// Small weights, or those of a single object, are a constant of the host
+// module.
 static void embedInModule(Compilation &c) {
   std::vector<char> bytes;
-  appendPieces(c, [&](ArrayRef<char> piece) { bytes.insert(bytes.end(), piece.begin(), piece.end()); });
-  auto *data = llvm::ConstantDataArray::get(c.llvmContext, ArrayRef<uint8_t>(
-      reinterpret_cast<const uint8_t *>(bytes.data()), bytes.size()));
-  auto *global = new llvm::GlobalVariable(*c.hostModule, data->getType(), /*isConstant=*/true,
-                                          llvm::GlobalValue::ExternalLinkage, data, c.info.weights.symbol);
+  appendPieces(c, [&](ArrayRef<char> piece) {
+    bytes.insert(bytes.end(), piece.begin(), piece.end());
+  });
+  auto *data = llvm::ConstantDataArray::get(
+      c.llvmContext,
+      ArrayRef<uint8_t>(reinterpret_cast<const uint8_t *>(bytes.data()),
+                        bytes.size()));
+  auto *global = new llvm::GlobalVariable(
+      *c.hostModule, data->getType(), /*isConstant=*/true,
+      llvm::GlobalValue::ExternalLinkage, data, c.info.weights.symbol);
   global->setVisibility(llvm::GlobalValue::HiddenVisibility);
   global->setAlignment(llvm::Align(program::kAlignment));
   c.info.weights.size = bytes.size();
   c.info.weights.checksum = dlc_weights_checksum(0, bytes.data(), bytes.size());
 }
 
-static Error writePieces(Compilation &c, Expected<std::unique_ptr<WeightsWriter>> writer) {
+static Error writePieces(Compilation &c,
+                         Expected<std::unique_ptr<WeightsWriter>> writer) {
   if (!writer)
     return writer.takeError();
   for (const WeightsPiece &piece : c.weights) {
     (*writer)->alignTo(program::kAlignment);
-    assert(static_cast<int64_t>((*writer)->offset()) == piece.offset && "the places of the host code");
+    assert(static_cast<int64_t>((*writer)->offset()) == piece.offset &&
+           "the places of the host code");
     piece.emit([&](ArrayRef<char> bytes) { (*writer)->append(bytes); });
   }
   Expected<WeightsWriter::Summary> summary = (*writer)->finish();
@@ -68,7 +77,8 @@ static Error writePieces(Compilation &c, Expected<std::unique_ptr<WeightsWriter>
 static std::string getSibling(Compilation &c, StringRef extension) {
   SmallString<128> path(c.products.front().second);
   for (auto &[kind, product] : c.products)
-    if (kind == EmitKind::Shared || kind == EmitKind::Static || kind == EmitKind::Obj) {
+    if (kind == EmitKind::Shared || kind == EmitKind::Static ||
+        kind == EmitKind::Obj) {
       path = product;
       break;
     }
@@ -82,7 +92,9 @@ static Error writeWeights(Compilation &c, std::string &objectFile) {
     return Error::success();
   int64_t bytes = c.weights.back().offset + c.weights.back().bytes;
   using Weights = CompileOptions::Weights;
-  bool isEmbedded = c.options.weights == Weights::Embed || (c.options.weights == Weights::Auto && bytes <= kEmbedLimit);
+  bool isEmbedded =
+      c.options.weights == Weights::Embed ||
+      (c.options.weights == Weights::Auto && bytes <= kEmbedLimit);
   if (!isEmbedded) {
     c.weightsPath = getSibling(c, ".weights");
     c.info.weights.file = llvm::sys::path::filename(c.weightsPath).str();
@@ -97,7 +109,9 @@ static Error writeWeights(Compilation &c, std::string &objectFile) {
   if (!file)
     return file.takeError();
   objectFile = *file;
-  return writePieces(c, WeightsWriter::createObject(llvm::Triple(c.info.triple), objectFile, c.info.weights.symbol));
+  return writePieces(c, WeightsWriter::createObject(llvm::Triple(c.info.triple),
+                                                    objectFile,
+                                                    c.info.weights.symbol));
 }
 
 //===----------------------------------------------------------------------===//
@@ -106,7 +120,9 @@ static Error writeWeights(Compilation &c, std::string &objectFile) {
 
 static void emitHost(Compilation &c) {
   HostFunctions host = emitHostCode(c.program, c.name, *c.hostModule);
-  emitModelTable(*c.hostModule, c.info, {host.inputDims, host.outputDims, host.workspaceBytes, host.execute});
+  emitModelTable(
+      *c.hostModule, c.info,
+      {host.inputDims, host.outputDims, host.workspaceBytes, host.execute});
   addModelEntryPoints(*c.hostModule, c.name);
 }
 
@@ -114,13 +130,15 @@ static void emitHost(Compilation &c) {
 static Error linkModule(Compilation &c) {
   llvm::Linker linker(*c.hostModule);
   for (const CompiledKernel &kernel : c.kernels) {
-    llvm::MemoryBufferRef buffer(StringRef(kernel.bitcode.data(), kernel.bitcode.size()), kernel.name);
+    llvm::MemoryBufferRef buffer(
+        StringRef(kernel.bitcode.data(), kernel.bitcode.size()), kernel.name);
     auto module = llvm::parseBitcodeFile(buffer, c.llvmContext);
     if (!module)
       return module.takeError();
     (*module)->setDataLayout(c.hostModule->getDataLayout());
     if (linker.linkInModule(std::move(*module)))
-      return makeError(ExitCode::Internal, "kernel '" + kernel.name + "' cannot be linked");
+      return makeError(ExitCode::Internal,
+                       "kernel '" + kernel.name + "' cannot be linked");
   }
   return Error::success();
 }
@@ -130,7 +148,8 @@ static LinkInputs makeLinkInputs(Compilation &c, StringRef weightsObject) {
   inputs.triple = llvm::Triple(c.info.triple);
   inputs.name = c.name;
   auto add = [&](ArrayRef<char> bytes, StringRef name) {
-    inputs.objects.push_back(llvm::MemoryBufferRef(StringRef(bytes.data(), bytes.size()), name));
+    inputs.objects.push_back(
+        llvm::MemoryBufferRef(StringRef(bytes.data(), bytes.size()), name));
   };
   add(c.hostObject, "host.o");
   for (const CompiledKernel &kernel : c.kernels)
@@ -142,7 +161,9 @@ static LinkInputs makeLinkInputs(Compilation &c, StringRef weightsObject) {
 
 static Error writeLinked(Compilation &c, StringRef weightsObject) {
   // Emission changes the module.
-  std::unique_ptr<llvm::Module> copy = c.wantsOneModule() ? llvm::CloneModule(*c.hostModule) : std::move(c.hostModule);
+  std::unique_ptr<llvm::Module> copy = c.wantsOneModule()
+                                           ? llvm::CloneModule(*c.hostModule)
+                                           : std::move(c.hostModule);
   auto object = c.target->emitObject(*copy);
   if (!object)
     return object.takeError();
@@ -150,7 +171,8 @@ static Error writeLinked(Compilation &c, StringRef weightsObject) {
   LinkInputs inputs = makeLinkInputs(c, weightsObject);
   Expected<std::string> archive = findRuntimeArchive(inputs.triple);
   if (!archive)
-    return llvm::make_error<CompileError>(toCompileError(archive.takeError(), ExitCode::Unavailable));
+    return llvm::make_error<CompileError>(
+        toCompileError(archive.takeError(), ExitCode::Unavailable));
   inputs.runtimeArchive = *archive;
   for (auto &[kind, path] : c.products) {
     if (kind == EmitKind::Shared)
@@ -189,7 +211,8 @@ static Error writeOneModule(Compilation &c) {
       continue;
     // Emission changes the module, and another kind may follow.
     std::unique_ptr<llvm::Module> copy = llvm::CloneModule(*c.hostModule);
-    auto code = kind == EmitKind::Asm ? c.target->emitAssembly(*copy) : c.target->emitObject(*copy);
+    auto code = kind == EmitKind::Asm ? c.target->emitAssembly(*copy)
+                                      : c.target->emitObject(*copy);
     if (!code)
       return code.takeError();
     if (Error error = writeText(c, path, StringRef(code->data(), code->size())))

@@ -42,13 +42,16 @@ static AffineExpr rebuild(AffineExpr expr, MLIRContext *context) {
   if (auto symbol = dyn_cast<AffineSymbolExpr>(expr))
     return getAffineSymbolExpr(symbol.getPosition(), context);
   auto binary = cast<AffineBinaryOpExpr>(expr);
-  return getAffineBinaryOpExpr(expr.getKind(), rebuild(binary.getLHS(), context), rebuild(binary.getRHS(), context));
+  return getAffineBinaryOpExpr(expr.getKind(),
+                               rebuild(binary.getLHS(), context),
+                               rebuild(binary.getRHS(), context));
 }
 
 static void reportFailure(Job &job, Error error) {
   CompileError problems = toCompileError(std::move(error), ExitCode::Internal);
   for (dlc::Diagnostic diagnostic : problems.getDiagnostics()) {
-    diagnostic.reason = "kernel '" + job.compiled.name + "': " + diagnostic.reason;
+    diagnostic.reason =
+        "kernel '" + job.compiled.name + "': " + diagnostic.reason;
     job.errors.push_back(std::move(diagnostic));
   }
 }
@@ -59,13 +62,20 @@ static void compileKernel(Job &job, graph::KernelOp kernel, Compilation &c) {
   DiagnosticCollector diagnostics(kernel.getContext(), c.options.input);
   FailureOr<CpuKernel> code = emitCpuKernel(kernel, *c.target, job.options);
   if (failed(code))
-    return reportFailure(job, diagnostics.take(ExitCode::Internal, "code generation failed without saying why"));
+    return reportFailure(
+        job, diagnostics.take(ExitCode::Internal,
+                              "code generation failed without saying why"));
   if (failed(lowerToLLVM(*code->module)))
-    return reportFailure(job, diagnostics.take(ExitCode::Internal, "lowering failed without saying why"));
+    return reportFailure(
+        job, diagnostics.take(ExitCode::Internal,
+                              "lowering failed without saying why"));
   llvm::LLVMContext llvmContext;
-  std::unique_ptr<llvm::Module> module = translateToLLVM(*code->module, llvmContext);
+  std::unique_ptr<llvm::Module> module =
+      translateToLLVM(*code->module, llvmContext);
   if (!module)
-    return reportFailure(job, diagnostics.take(ExitCode::Internal, "translation to LLVM failed without saying why"));
+    return reportFailure(
+        job, diagnostics.take(ExitCode::Internal,
+                              "translation to LLVM failed without saying why"));
   if (c.wantsOneModule()) {
     llvm::raw_svector_ostream os(job.compiled.bitcode);
     llvm::WriteBitcodeToFile(*module, os);
@@ -79,15 +89,21 @@ static void compileKernel(Job &job, graph::KernelOp kernel, Compilation &c) {
   code->module = {};
   job.compiled.nest = code->nest;
   job.code = std::move(*code);
-  job.compiled.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  job.compiled.seconds =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - start)
+          .count();
 }
 
 // Reads the job's kernel into `context` and compiles it.
-static void compileFromBytecode(Job &job, MLIRContext &context, Compilation &c) {
+static void compileFromBytecode(Job &job, MLIRContext &context,
+                                Compilation &c) {
   Block block;
   ParserConfig config(&context);
-  if (failed(readBytecodeFile(llvm::MemoryBufferRef(job.bytecode, job.compiled.name), &block, config)))
-    return reportFailure(job, makeError(ExitCode::Internal, "cannot be read back"));
+  if (failed(readBytecodeFile(
+          llvm::MemoryBufferRef(job.bytecode, job.compiled.name), &block,
+          config)))
+    return reportFailure(job,
+                         makeError(ExitCode::Internal, "cannot be read back"));
   compileKernel(job, cast<graph::KernelOp>(block.front()), c);
 }
 
@@ -109,7 +125,8 @@ static std::vector<Job> collectJobs(Compilation &c) {
     for (Value arg : call.getArgs()) {
       while (auto reshape = arg.getDefiningOp<graph::ReshapeOp>())
         arg = reshape.getX();
-      job.options.constantOperands.push_back(arg.getDefiningOp<graph::ConstantOp>() != nullptr);
+      job.options.constantOperands.push_back(
+          arg.getDefiningOp<graph::ConstantOp>() != nullptr);
     }
   });
   return jobs;
@@ -127,7 +144,8 @@ static void runJobs(std::vector<Job> &jobs, unsigned workers, Compilation &c) {
       compileFromBytecode(jobs[i], context, c);
   };
   for (unsigned i = 0; i < workers; ++i)
-    c.contexts.push_back(std::make_unique<MLIRContext>(registry, MLIRContext::Threading::DISABLED));
+    c.contexts.push_back(std::make_unique<MLIRContext>(
+        registry, MLIRContext::Threading::DISABLED));
   std::vector<std::thread> threads;
   for (unsigned i = 1; i < workers; ++i)
     threads.emplace_back([&, i] { work(*c.contexts[i]); });
@@ -139,12 +157,15 @@ static void runJobs(std::vector<Job> &jobs, unsigned workers, Compilation &c) {
 Error dlc::compileKernels(Compilation &c) {
   initializeCpuBackends();
   std::vector<Job> jobs = collectJobs(c);
-  unsigned workers = c.options.jobs ? c.options.jobs : llvm::hardware_concurrency().compute_thread_count();
+  unsigned workers = c.options.jobs
+                         ? c.options.jobs
+                         : llvm::hardware_concurrency().compute_thread_count();
   workers = std::max<size_t>(1, std::min<size_t>(workers, jobs.size()));
   for (Job &job : jobs) {
     llvm::raw_string_ostream os(job.bytecode);
     if (failed(writeBytecodeToFile(job.kernel, os)))
-      return makeError(ExitCode::Internal, "kernel '" + job.compiled.name + "' has no bytecode form");
+      return makeError(ExitCode::Internal, "kernel '" + job.compiled.name +
+                                               "' has no bytecode form");
   }
   if (!jobs.empty())
     runJobs(jobs, workers, c);
@@ -164,6 +185,7 @@ Error dlc::compileKernels(Compilation &c) {
     c.kernels.push_back(std::move(job.compiled));
   }
   if (!errors.empty())
-    return llvm::make_error<CompileError>(ExitCode::Internal, std::move(errors));
+    return llvm::make_error<CompileError>(ExitCode::Internal,
+                                          std::move(errors));
   return Error::success();
 }

@@ -27,13 +27,14 @@ struct CompiledKernel {
 };
 
 struct Compilation {
-  explicit Compilation(const CompileOptions &options, Progress &progress) : options(options), progress(progress) {}
+  explicit Compilation(const CompileOptions &options, Progress &progress)
+      : options(options), progress(progress) {}
 
   const CompileOptions &options;
   Progress &progress;
   std::optional<CpuTarget> target; ///< none: interp or cuda
   std::optional<CudaTarget> cuda;
-  std::string name;                ///< C identifier
+  std::string name; ///< C identifier
   std::vector<std::pair<EmitKind, std::string>> products;
   OutputSet outputs;
   OutputSet scratch; ///< temporary files, never committed
@@ -59,14 +60,20 @@ struct Compilation {
   std::string weightsPath;
 
   mlir::ModuleOp getModule() { return *source.module; }
-  bool wantsObjects() const { return options.wants(EmitKind::Shared) || options.wants(EmitKind::Static); }
-  bool wantsOneModule() const {
-    return options.wants(EmitKind::LLVM) || options.wants(EmitKind::Asm) || options.wants(EmitKind::Obj);
+  bool wantsObjects() const {
+    return options.wants(EmitKind::Shared) || options.wants(EmitKind::Static);
   }
-  bool wantsCuda() const { return options.wants(EmitKind::Ptx) || options.wants(EmitKind::Cubin); }
+  bool wantsOneModule() const {
+    return options.wants(EmitKind::LLVM) || options.wants(EmitKind::Asm) ||
+           options.wants(EmitKind::Obj);
+  }
+  bool wantsCuda() const {
+    return options.wants(EmitKind::Ptx) || options.wants(EmitKind::Cubin);
+  }
   /// True when the kernels must be compiled for a CPU.
   bool wantsCode() const {
-    return wantsObjects() || wantsOneModule() || options.wants(EmitKind::Program) ||
+    return wantsObjects() || wantsOneModule() ||
+           options.wants(EmitKind::Program) ||
            options.wants(EmitKind::Report) || options.wants(EmitKind::Header);
   }
 };
@@ -92,13 +99,17 @@ std::string makeReport(Compilation &c);
 
 /// Runs one pass over the module with the debugging flags of `options`. Errors
 /// carry the diagnostics the pass emitted.
-llvm::Error runPasses(Compilation &c, llvm::function_ref<void(mlir::PassManager &)> addPasses);
+llvm::Error runPasses(Compilation &c,
+                      llvm::function_ref<void(mlir::PassManager &)> addPasses);
 
-/// Text of an operation, with or without the places of the model.
+/// Text of an operation; the values of weights are left out.
 std::string printOp(mlir::Operation *op);
 
 /// -dump-dir: writes `text` as the next numbered file. No-op without the flag.
-llvm::Error dumpText(Compilation &c, llvm::StringRef stem, llvm::StringRef text);
+llvm::Error dumpText(Compilation &c, llvm::StringRef stem,
+                     llvm::StringRef text);
+/// The same for the module; printed only when it is wanted.
+llvm::Error dumpModule(Compilation &c, llvm::StringRef stem);
 
 } // namespace dlc
 

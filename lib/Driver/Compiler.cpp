@@ -22,22 +22,28 @@ StringRef dlc::getVersion() { return "0.1.0"; }
 
 static Error chooseName(Compilation &c) {
   if (c.options.name.empty()) {
-    StringRef stem = c.options.input == "-" ? "model" : llvm::sys::path::stem(c.options.input);
+    StringRef stem = c.options.input == "-"
+                         ? "model"
+                         : llvm::sys::path::stem(c.options.input);
     c.name = toIdentifier(stem);
     return Error::success();
   }
   c.name = c.options.name;
   if (toIdentifier(c.name) != c.name)
-    return makeError(ExitCode::Usage, "-name=" + c.name + ": is not a C identifier; '" + toIdentifier(c.name) + "' is");
+    return makeError(ExitCode::Usage, "-name=" + c.name +
+                                          ": is not a C identifier; '" +
+                                          toIdentifier(c.name) + "' is");
   return Error::success();
 }
 
-// The product whose kind has -o's extension gets that path, the others lie beside it.
+// The product whose kind has -o's extension gets that path, the others lie
+// beside it.
 static Error choosePaths(Compilation &c) {
   const CompileOptions &o = c.options;
   if (o.output == "-") {
     if (o.emit.size() != 1 || !isText(o.emit.front()))
-      return makeError(ExitCode::Usage, "-o -: choose one kind of text with -emit=");
+      return makeError(ExitCode::Usage,
+                       "-o -: choose one kind of text with -emit=");
     c.products.push_back({o.emit.front(), "-"});
     return Error::success();
   }
@@ -48,15 +54,19 @@ static Error choosePaths(Compilation &c) {
   bool isTaken = false; // -o's own path is given away
   for (EmitKind kind : o.emit) {
     std::string path;
-    if (!o.output.empty() && !isTaken && (extension == getExtension(kind) || o.emit.size() == 1)) {
+    if (!o.output.empty() && !isTaken &&
+        (extension == getExtension(kind) || o.emit.size() == 1)) {
       path = o.output;
       isTaken = true;
     } else {
       SmallString<128> sibling(base);
       llvm::sys::path::replace_extension(sibling, getExtension(kind));
-      auto isUsed = [&](auto &product) { return product.second == sibling.str(); };
+      auto isUsed = [&](auto &product) {
+        return product.second == sibling.str();
+      };
       if (llvm::any_of(c.products, isUsed) || sibling == o.output)
-        llvm::sys::path::replace_extension(sibling, toString(kind) + getExtension(kind));
+        llvm::sys::path::replace_extension(sibling,
+                                           toString(kind) + getExtension(kind));
       path = sibling.str().str();
     }
     c.products.push_back({kind, path});
@@ -68,25 +78,31 @@ static Error resolveTarget(Compilation &c) {
   if (c.options.target == "interp") {
     if (c.wantsCode())
       return makeError(ExitCode::Usage,
-                       "-target=interp has no artifact; run the model with dlc-run -target=interp, or print its "
+                       "-target=interp has no artifact; run the model with "
+                       "dlc-run -target=interp, or print its "
                        "graph with -emit=graph");
     return Error::success();
   }
   if (StringRef(c.options.target).starts_with("cuda")) {
     Expected<CudaTarget> cuda = parseCudaTarget(c.options.target);
     if (!cuda)
-      return llvm::make_error<CompileError>(toCompileError(cuda.takeError(), ExitCode::Usage));
+      return llvm::make_error<CompileError>(
+          toCompileError(cuda.takeError(), ExitCode::Usage));
     if (c.wantsCode())
-      return makeError(ExitCode::Usage, "-target=cuda makes kernels only: ask for -emit=ptx or -emit=cubin, or run the "
-                                        "model on the emulator with dlc-run -target=cuda");
+      return makeError(ExitCode::Usage,
+                       "-target=cuda makes kernels only: ask for -emit=ptx or "
+                       "-emit=cubin, or run the "
+                       "model on the emulator with dlc-run -target=cuda");
     c.cuda = std::move(*cuda);
     return Error::success();
   }
   if (c.wantsCuda())
-    return makeError(ExitCode::Usage, "-emit=ptx and -emit=cubin need -target=cuda");
+    return makeError(ExitCode::Usage,
+                     "-emit=ptx and -emit=cubin need -target=cuda");
   Expected<CpuTarget> target = parseCpuTarget(c.options.target);
   if (!target)
-    return llvm::make_error<CompileError>(toCompileError(target.takeError(), ExitCode::Usage));
+    return llvm::make_error<CompileError>(
+        toCompileError(target.takeError(), ExitCode::Usage));
   c.target = std::move(*target);
   return Error::success();
 }
@@ -98,15 +114,16 @@ Expected<std::string> dlc::describeTargets() {
   std::string text;
   llvm::raw_string_ostream os(text);
   for (const TargetDesc &desc : *descriptions)
-    os << desc.arch << ":cpu=" << llvm::left_justify(desc.name, 18) << desc.vectorBytes * 8 << "-bit vectors, "
-       << desc.triple << "\n";
+    os << desc.arch << ":cpu=" << llvm::left_justify(desc.name, 18)
+       << desc.vectorBytes * 8 << "-bit vectors, " << desc.triple << "\n";
   Expected<std::vector<CudaDesc>> gpus = cudaDescriptions();
   if (!gpus)
     return gpus.takeError();
   for (const CudaDesc &gpu : *gpus)
-    os << "cuda:device=" << llvm::left_justify(gpu.name, 12) << gpu.sm << ", " << gpu.multiprocessors
-       << " multiprocessors\n";
-  os << "host                    this machine\ninterp                  the reference interpreter (dlc-run)\n";
+    os << "cuda:device=" << llvm::left_justify(gpu.name, 12) << gpu.sm << ", "
+       << gpu.multiprocessors << " multiprocessors\n";
+  os << "host                    this machine\ninterp                  the "
+        "reference interpreter (dlc-run)\n";
   return text;
 }
 
@@ -136,7 +153,7 @@ static Error importStage(Compilation &c) {
   c.source = std::move(*source);
   c.source.getMain().walk([&](graph::GraphOp) { ++c.numOps; });
   c.progress.end(countText(c.numOps, "operator"));
-  return dumpText(c, "00-import.mlir", printOp(c.getModule()));
+  return dumpModule(c, "00-import.mlir");
 }
 
 static Error simplifyStage(Compilation &c) {
@@ -150,8 +167,9 @@ static Error simplifyStage(Compilation &c) {
   c.source.getMain().walk([&](graph::GraphOp) { ++c.numOps; });
   if (c.options.wants(EmitKind::Graph))
     c.graphText = printOp(c.getModule());
-  c.progress.end(std::to_string(before) + " -> " + countText(c.numOps, "operator"));
-  return dumpText(c, "01-graph.mlir", printOp(c.getModule()));
+  c.progress.end(std::to_string(before) + " -> " +
+                 countText(c.numOps, "operator"));
+  return dumpModule(c, "01-graph.mlir");
 }
 
 static Error codeStages(Compilation &c) {
@@ -159,8 +177,9 @@ static Error codeStages(Compilation &c) {
   if (Error error = formKernels(c))
     return error;
   auto kernels = c.getModule().getOps<graph::KernelOp>();
-  c.progress.end(countText(c.numOps, "operator") + " -> " +
-                 countText(std::distance(kernels.begin(), kernels.end()), "kernel"));
+  c.progress.end(
+      countText(c.numOps, "operator") + " -> " +
+      countText(std::distance(kernels.begin(), kernels.end()), "kernel"));
   if (c.wantsCuda()) {
     c.progress.begin("codegen");
     if (Error error = compileCudaKernels(c))
@@ -175,7 +194,8 @@ static Error codeStages(Compilation &c) {
   c.progress.begin("program");
   if (Error error = buildProgram(c))
     return error;
-  c.progress.end(c.arenaBytes >= 0 ? "arena " + bytesText(c.arenaBytes) : "arena of symbolic size");
+  c.progress.end(c.arenaBytes >= 0 ? "arena " + bytesText(c.arenaBytes)
+                                   : "arena of symbolic size");
   return Error::success();
 }
 
@@ -195,7 +215,8 @@ static Error runStages(Compilation &c) {
       return error;
   c.progress.begin("artifact");
   if (Error error = writeProducts(c))
-    return llvm::make_error<CompileError>(toCompileError(std::move(error), ExitCode::Io));
+    return llvm::make_error<CompileError>(
+        toCompileError(std::move(error), ExitCode::Io));
   c.progress.end();
   return Error::success();
 }
@@ -227,23 +248,29 @@ static std::string makeSummary(Compilation &c) {
   if (!c.weightsPath.empty())
     os << " + " << c.weightsPath;
   if (c.target && c.wantsCode())
-    os << ": " << countText(c.kernels.size(), "kernel") << " native, 0 interpreted, "
-       << bytesText(c.weights.empty() ? 0 : c.weights.back().offset + c.weights.back().bytes) << " weights, "
-       << c.target->desc().cpu;
+    os << ": " << countText(c.kernels.size(), "kernel")
+       << " native, 0 interpreted, "
+       << bytesText(c.weights.empty()
+                        ? 0
+                        : c.weights.back().offset + c.weights.back().bytes)
+       << " weights, " << c.target->desc().cpu;
   os << llvm::format(", %.2f s", c.progress.getSeconds());
   return text;
 }
 
 Expected<CompileResult> dlc::compileModel(const CompileOptions &options) {
-  Progress progress(options.quiet, llvm::sys::Process::StandardErrIsDisplayed() &&
-                                       options.color != CompileOptions::Color::Never,
+  Progress progress(options.quiet,
+                    llvm::sys::Process::StandardErrIsDisplayed() &&
+                        options.color != CompileOptions::Color::Never,
                     /*numStages=*/6);
   Compilation c(options, progress);
   CompileResult result;
   if (Error error = runStages(c))
-    return llvm::make_error<CompileError>(toCompileError(std::move(error), ExitCode::Internal));
+    return llvm::make_error<CompileError>(
+        toCompileError(std::move(error), ExitCode::Internal));
   if (Error error = finish(c, result))
-    return llvm::make_error<CompileError>(toCompileError(std::move(error), ExitCode::Io));
+    return llvm::make_error<CompileError>(
+        toCompileError(std::move(error), ExitCode::Io));
   if (options.output != "-")
     progress.summary(makeSummary(c));
   return result;

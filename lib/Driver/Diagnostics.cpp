@@ -59,13 +59,17 @@ void CompileError::log(llvm::raw_ostream &os) const {
     os << (i ? "\n" : "") << diagnostics[i].text();
 }
 
-std::error_code CompileError::convertToErrorCode() const { return llvm::inconvertibleErrorCode(); }
+std::error_code CompileError::convertToErrorCode() const {
+  return llvm::inconvertibleErrorCode();
+}
 
-llvm::Error dlc::makeError(ExitCode code, const llvm::Twine &reason, StringRef file) {
+llvm::Error dlc::makeError(ExitCode code, const llvm::Twine &reason,
+                           StringRef file) {
   Diagnostic diagnostic;
   diagnostic.file = file.str();
   diagnostic.reason = reason.str();
-  return llvm::make_error<CompileError>(code, std::vector<Diagnostic>{diagnostic});
+  return llvm::make_error<CompileError>(code,
+                                        std::vector<Diagnostic>{diagnostic});
 }
 
 // "f32[1,3,8,8], i64[?]" to dtypes and shapes.
@@ -90,7 +94,8 @@ CompileError dlc::toCompileError(llvm::Error error, ExitCode fallback) {
         llvm::append_range(diagnostics, e.getDiagnostics());
       },
       [&](const ImportError &e) {
-        code = e.getKind() == ImportError::Kind::File ? ExitCode::Io : ExitCode::Rejected;
+        code = e.getKind() == ImportError::Kind::File ? ExitCode::Io
+                                                      : ExitCode::Rejected;
         for (const ModelProblem &problem : e.getProblems()) {
           Diagnostic diagnostic;
           diagnostic.file = e.getFile().str();
@@ -98,9 +103,10 @@ CompileError dlc::toCompileError(llvm::Error error, ExitCode fallback) {
           diagnostic.op = problem.op;
           diagnostic.opset = problem.opset;
           diagnostic.reason = problem.reason;
-          diagnostic.kind = e.getKind() == ImportError::Kind::Unsupported ? "unsupported"
-                            : e.getKind() == ImportError::Kind::Malformed ? "malformed"
-                                                                          : "";
+          diagnostic.kind =
+              e.getKind() == ImportError::Kind::Unsupported ? "unsupported"
+              : e.getKind() == ImportError::Kind::Malformed ? "malformed"
+                                                            : "";
           splitTypes(problem.types, diagnostic);
           diagnostics.push_back(std::move(diagnostic));
         }
@@ -113,12 +119,14 @@ CompileError dlc::toCompileError(llvm::Error error, ExitCode fallback) {
   return CompileError(code, std::move(diagnostics));
 }
 
-int dlc::printError(llvm::raw_ostream &os, const CompileError &error, bool json, StringRef tool) {
+int dlc::printError(llvm::raw_ostream &os, const CompileError &error, bool json,
+                    StringRef tool) {
   int exitCode = static_cast<int>(error.getCode());
   if (!json) {
     for (const Diagnostic &diagnostic : error.getDiagnostics())
-      os << tool << ": " << (error.getCode() == ExitCode::Internal ? "internal error" : "error") << ": "
-         << diagnostic.text() << "\n";
+      os << tool << ": "
+         << (error.getCode() == ExitCode::Internal ? "internal error" : "error")
+         << ": " << diagnostic.text() << "\n";
     return exitCode;
   }
   llvm::json::OStream writer(os);
@@ -131,7 +139,8 @@ int dlc::printError(llvm::raw_ostream &os, const CompileError &error, bool json,
           writer.attribute("message", llvm::json::fixUTF8(d.text()));
           writer.attribute("kind", d.kind);
           writer.attribute("file", d.file);
-          StringRef name = d.node; // "node 'conv1'": programs want the name alone
+          StringRef name =
+              d.node; // "node 'conv1'": programs want the name alone
           if (name.consume_front("node '"))
             name.consume_back("'");
           else
@@ -140,8 +149,14 @@ int dlc::printError(llvm::raw_ostream &os, const CompileError &error, bool json,
           writer.attribute("node", llvm::json::fixUTF8(name));
           writer.attribute("op", d.op);
           writer.attribute("opset", d.opset);
-          writer.attributeArray("dtypes", [&] { llvm::for_each(d.dtypes, [&](const std::string &s) { writer.value(s); }); });
-          writer.attributeArray("shapes", [&] { llvm::for_each(d.shapes, [&](const std::string &s) { writer.value(s); }); });
+          writer.attributeArray("dtypes", [&] {
+            llvm::for_each(d.dtypes,
+                           [&](const std::string &s) { writer.value(s); });
+          });
+          writer.attributeArray("shapes", [&] {
+            llvm::for_each(d.shapes,
+                           [&](const std::string &s) { writer.value(s); });
+          });
           writer.attribute("reason", llvm::json::fixUTF8(d.reason));
         });
     });

@@ -16,15 +16,23 @@ using llvm::Error;
 std::string dlc::printOp(Operation *op) {
   std::string text;
   llvm::raw_string_ostream os(text);
-  op->print(os, OpPrintingFlags().elideLargeElementsAttrs(16).elideLargeResourceString(16));
+  // In local scope: the other form writes all weights as hexadecimal text
+  // first.
+  op->print(os, OpPrintingFlags().elideLargeElementsAttrs(64).useLocalScope());
   os << "\n";
   return text;
+}
+
+Error dlc::dumpModule(Compilation &c, StringRef stem) {
+  return c.options.dumpDir.empty() ? Error::success()
+                                   : dumpText(c, stem, printOp(c.getModule()));
 }
 
 Error dlc::dumpText(Compilation &c, StringRef stem, StringRef text) {
   if (c.options.dumpDir.empty())
     return Error::success();
-  if (std::error_code code = llvm::sys::fs::create_directories(c.options.dumpDir))
+  if (std::error_code code =
+          llvm::sys::fs::create_directories(c.options.dumpDir))
     return makeError(ExitCode::Io, code.message(), c.options.dumpDir);
   SmallString<128> path(c.options.dumpDir);
   llvm::sys::path::append(path, stem);
@@ -37,24 +45,27 @@ Error dlc::dumpText(Compilation &c, StringRef stem, StringRef text) {
   return Error::success();
 }
 
-Error dlc::runPasses(Compilation &c, llvm::function_ref<void(PassManager &)> addPasses) {
+Error dlc::runPasses(Compilation &c,
+                     llvm::function_ref<void(PassManager &)> addPasses) {
   PassManager manager(c.source.context.get());
   addPasses(manager);
   if (c.options.timePasses)
     manager.enableTiming();
   if (!c.options.printAfter.empty()) {
     StringRef wanted = c.options.printAfter;
-    manager.enableIRPrinting([](Pass *, Operation *) { return false; },
-                             [wanted](Pass *pass, Operation *) {
-                               return wanted == "all" || pass->getArgument() == wanted;
-                             },
-                             /*printModuleScope=*/true, /*printAfterOnlyOnChange=*/false,
-                             /*printAfterOnlyOnFailure=*/false, llvm::errs(),
-                             OpPrintingFlags().elideLargeElementsAttrs(16).elideLargeResourceString(16));
+    manager.enableIRPrinting(
+        [](Pass *, Operation *) { return false; },
+        [wanted](Pass *pass, Operation *) {
+          return wanted == "all" || pass->getArgument() == wanted;
+        },
+        /*printModuleScope=*/true, /*printAfterOnlyOnChange=*/false,
+        /*printAfterOnlyOnFailure=*/false, llvm::errs(),
+        OpPrintingFlags().elideLargeElementsAttrs(64).useLocalScope());
   }
   DiagnosticCollector diagnostics(c.source.context.get(), c.options.input);
   if (failed(manager.run(c.getModule())))
-    return diagnostics.take(ExitCode::Rejected, "a pass failed without saying why");
+    return diagnostics.take(ExitCode::Rejected,
+                            "a pass failed without saying why");
   return Error::success();
 }
 
@@ -80,7 +91,8 @@ static std::string getConstantMask(graph::CallOp call) {
 // must agree on which operands are constant: other combinations get a copy.
 static void splitByConstantOperands(ModuleOp module) {
   SymbolTable symbols(module);
-  llvm::MapVector<StringAttr, std::map<std::string, StringAttr>> variants; // kernel -> mask -> name
+  llvm::MapVector<StringAttr, std::map<std::string, StringAttr>>
+      variants; // kernel -> mask -> name
   module.walk([&](graph::CallOp call) {
     auto &byMask = variants[call.getCalleeAttr().getAttr()];
     std::string mask = getConstantMask(call);
@@ -88,7 +100,8 @@ static void splitByConstantOperands(ModuleOp module) {
     auto [it, isNew] = byMask.try_emplace(mask, kernel.getSymNameAttr());
     if (isNew && byMask.size() > 1) {
       auto copy = cast<graph::KernelOp>(kernel->clone());
-      copy.setSymName((kernel.getSymName() + "_" + std::to_string(byMask.size())).str());
+      copy.setSymName(
+          (kernel.getSymName() + "_" + std::to_string(byMask.size())).str());
       it->second = symbols.insert(copy, std::next(kernel->getIterator()));
     }
     call.setCallee(it->second);
@@ -103,7 +116,8 @@ static std::string printKernels(ModuleOp module) {
   module.walk([&](graph::CallOp call) {
     os << "// " << call.getCallee();
     if (auto origin = call->getAttrOfType<ArrayAttr>("origin"))
-      llvm::interleaveComma(origin.getAsRange<StringAttr>(), os << " of ", [&](StringAttr s) { os << s.getValue(); });
+      llvm::interleaveComma(origin.getAsRange<StringAttr>(), os << " of ",
+                            [&](StringAttr s) { os << s.getValue(); });
     os << "\n" << printOp(symbols.lookup(call.getCallee()));
   });
   return text;
@@ -116,24 +130,29 @@ static Error rejectOpaque(Compilation &c) {
     if (op.getOpClass() != graph::OpClass::opaque)
       return;
     DiagnosticCollector collector(c.source.context.get(), c.options.input);
-    op->emitError("operator '") << op->getName().stripDialect() << "' has no native kernel yet";
-    llvm::handleAllErrors(collector.take(ExitCode::Rejected, ""), [&](const CompileError &e) {
-      llvm::append_range(problems, e.getDiagnostics());
-      problems.back().kind = "unsupported";
-    });
+    op->emitError("operator '")
+        << op->getName().stripDialect() << "' has no native kernel yet";
+    llvm::handleAllErrors(collector.take(ExitCode::Rejected, ""),
+                          [&](const CompileError &e) {
+                            llvm::append_range(problems, e.getDiagnostics());
+                            problems.back().kind = "unsupported";
+                          });
   });
   if (problems.empty())
     return Error::success();
-  return llvm::make_error<CompileError>(ExitCode::Rejected, std::move(problems));
+  return llvm::make_error<CompileError>(ExitCode::Rejected,
+                                        std::move(problems));
 }
 
 Error dlc::formKernels(Compilation &c) {
   if (Error error = rejectOpaque(c))
     return error;
-  if (Error error = runPasses(c, [](PassManager &manager) { manager.addPass(graph::createFormKernels()); }))
+  if (Error error = runPasses(c, [](PassManager &manager) {
+        manager.addPass(graph::createFormKernels());
+      }))
     return error;
   splitByConstantOperands(c.getModule());
   if (c.options.wants(EmitKind::Kernels))
     c.kernelText = printKernels(c.getModule());
-  return c.options.dumpDir.empty() ? Error::success() : dumpText(c, "02-kernels.mlir", printOp(c.getModule()));
+  return dumpModule(c, "02-kernels.mlir");
 }

@@ -19,7 +19,8 @@ using llvm::Error;
 using llvm::Expected;
 
 void dlc::registerDialects(DialectRegistry &registry) {
-  registry.insert<func::FuncDialect, graph::GraphDialect, onnxd::ONNXDialect, program::ProgramDialect>();
+  registry.insert<func::FuncDialect, graph::GraphDialect, onnxd::ONNXDialect,
+                  program::ProgramDialect>();
 }
 
 //===----------------------------------------------------------------------===//
@@ -46,25 +47,31 @@ static std::string findNodeName(Location loc) {
   return name;
 }
 
-DiagnosticCollector::DiagnosticCollector(MLIRContext *context, StringRef file) : state(std::make_unique<State>()) {
+DiagnosticCollector::DiagnosticCollector(MLIRContext *context, StringRef file)
+    : state(std::make_unique<State>()) {
   state->context = context;
   state->file = file.str();
-  state->handler = context->getDiagEngine().registerHandler([s = state.get()](mlir::Diagnostic &diagnostic) {
-    if (diagnostic.getSeverity() != DiagnosticSeverity::Error)
-      return failure();
-    dlc::Diagnostic error;
-    error.file = s->file;
-    if (auto place = dyn_cast<FileLineColLoc>(diagnostic.getLocation()))
-      error.file += ":" + std::to_string(place.getLine()) + ":" + std::to_string(place.getColumn());
-    if (std::string name = findNodeName(diagnostic.getLocation()); !name.empty())
-      error.node = "node '" + name + "'";
-    error.reason = diagnostic.str();
-    s->errors.push_back(std::move(error));
-    return success();
-  });
+  state->handler = context->getDiagEngine().registerHandler(
+      [s = state.get()](mlir::Diagnostic &diagnostic) {
+        if (diagnostic.getSeverity() != DiagnosticSeverity::Error)
+          return failure();
+        dlc::Diagnostic error;
+        error.file = s->file;
+        if (auto place = dyn_cast<FileLineColLoc>(diagnostic.getLocation()))
+          error.file += ":" + std::to_string(place.getLine()) + ":" +
+                        std::to_string(place.getColumn());
+        if (std::string name = findNodeName(diagnostic.getLocation());
+            !name.empty())
+          error.node = "node '" + name + "'";
+        error.reason = diagnostic.str();
+        s->errors.push_back(std::move(error));
+        return success();
+      });
 }
 
-DiagnosticCollector::~DiagnosticCollector() { state->context->getDiagEngine().eraseHandler(state->handler); }
+DiagnosticCollector::~DiagnosticCollector() {
+  state->context->getDiagEngine().eraseHandler(state->handler);
+}
 
 Error DiagnosticCollector::take(ExitCode code, StringRef fallback) {
   if (state->errors.empty())
@@ -76,7 +83,8 @@ Error DiagnosticCollector::take(ExitCode code, StringRef fallback) {
 // Loading
 //===----------------------------------------------------------------------===//
 
-// The bounds of -dim=batch=1..64@8, where code generation and the artifact look for them.
+// The bounds of -dim=batch=1..64@8, where code generation and the artifact look
+// for them.
 static Error setRanges(func::FuncOp main, const CompileOptions &options) {
   auto symbols = main->getAttrOfType<ArrayAttr>("graph.symbols");
   Builder builder(main.getContext());
@@ -92,16 +100,20 @@ static Error setRanges(func::FuncOp main, const CompileOptions &options) {
       if (it != options.dims.end())
         range = it->second;
       unused.erase(name.str());
-      ranges.push_back(builder.getDenseI64ArrayAttr({range.min, range.max, range.typical}));
+      ranges.push_back(
+          builder.getDenseI64ArrayAttr({range.min, range.max, range.typical}));
     }
   if (!unused.empty())
-    return makeError(ExitCode::Usage, "-dim=" + unused.begin()->first + ": the model has no free dim of this name");
+    return makeError(ExitCode::Usage,
+                     "-dim=" + unused.begin()->first +
+                         ": the model has no free dim of this name");
   if (!ranges.empty())
     main->setAttr("graph.ranges", builder.getArrayAttr(ranges));
   return Error::success();
 }
 
-static Expected<OwningOpRef<ModuleOp>> parseGraph(const CompileOptions &options, MLIRContext *context) {
+static Expected<OwningOpRef<ModuleOp>> parseGraph(const CompileOptions &options,
+                                                  MLIRContext *context) {
   auto buffer = llvm::MemoryBuffer::getFile(options.input);
   if (!buffer)
     return makeError(ExitCode::Io, buffer.getError().message(), options.input);
@@ -110,19 +122,23 @@ static Expected<OwningOpRef<ModuleOp>> parseGraph(const CompileOptions &options,
   DiagnosticCollector diagnostics(context, options.input);
   OwningOpRef<ModuleOp> module = parseSourceFile<ModuleOp>(sources, context);
   if (!module)
-    return diagnostics.take(ExitCode::Rejected, "is not a module of graph operators");
+    return diagnostics.take(ExitCode::Rejected,
+                            "is not a module of graph operators");
   auto main = module->lookupSymbol<func::FuncOp>("main");
   if (!main || main.isExternal())
-    return makeError(ExitCode::Rejected, "has no function 'main'", options.input);
+    return makeError(ExitCode::Rejected, "has no function 'main'",
+                     options.input);
   return module;
 }
 
-static Expected<ImportedModel> importModel(const CompileOptions &options, MLIRContext &context) {
+static Expected<ImportedModel> importModel(const CompileOptions &options,
+                                           MLIRContext &context) {
   if (options.input != "-")
     return importOnnx(options.input, context);
   auto buffer = llvm::MemoryBuffer::getSTDIN();
   if (!buffer)
-    return makeError(ExitCode::Io, buffer.getError().message(), "standard input");
+    return makeError(ExitCode::Io, buffer.getError().message(),
+                     "standard input");
   return importOnnxBytes((*buffer)->getBuffer(), "", "standard input", context);
 }
 
@@ -132,19 +148,24 @@ Expected<ModelSource> dlc::loadModel(const CompileOptions &options) {
   registerDialects(registry);
   // One thread: a thread pool costs more than small models take, and the
   // parallel part of compiling, code generation, has contexts of its own.
-  source.context = std::make_unique<MLIRContext>(registry, MLIRContext::Threading::DISABLED);
+  source.context =
+      std::make_unique<MLIRContext>(registry, MLIRContext::Threading::DISABLED);
 
   if (StringRef(options.input).ends_with(".mlir")) {
-    Expected<OwningOpRef<ModuleOp>> module = parseGraph(options, source.context.get());
+    Expected<OwningOpRef<ModuleOp>> module =
+        parseGraph(options, source.context.get());
     if (!module)
       return module.takeError();
     source.module = std::move(*module);
   } else {
     Expected<ImportedModel> imported = importModel(options, *source.context);
     if (!imported)
-      return llvm::make_error<CompileError>(toCompileError(imported.takeError(), ExitCode::Rejected));
+      return llvm::make_error<CompileError>(
+          toCompileError(imported.takeError(), ExitCode::Rejected));
     ConvertOptions convert;
-    convert.fold = [](Operation *op, ArrayRef<Attribute> operands) { return interp::foldGraphOp(op, operands); };
+    convert.fold = [](Operation *op, ArrayRef<Attribute> operands) {
+      return interp::foldGraphOp(op, operands);
+    };
     for (auto &[name, range] : options.dims)
       if (range.min == range.max)
         convert.dims[name] = range.min;
@@ -152,7 +173,8 @@ Expected<ModelSource> dlc::loadModel(const CompileOptions &options) {
     DiagnosticCollector diagnostics(source.context.get(), options.input);
     auto module = convertToGraph(*imported->module, options.input, convert);
     if (!module)
-      return llvm::make_error<CompileError>(toCompileError(module.takeError(), ExitCode::Rejected));
+      return llvm::make_error<CompileError>(
+          toCompileError(module.takeError(), ExitCode::Rejected));
     source.file = std::move(imported->file);
     source.module = std::move(*module);
   }

@@ -41,19 +41,29 @@ struct Table : GenericOptTable {
 };
 
 constexpr std::pair<EmitKind, std::pair<StringRef, StringRef>> kEmitKinds[] = {
-    {EmitKind::Graph, {"graph", ".mlir"}},      {EmitKind::Kernels, {"kernels", ".mlir"}},
-    {EmitKind::Program, {"program", ".mlir"}},  {EmitKind::LLVM, {"llvm", ".ll"}},
-    {EmitKind::Asm, {"asm", ".s"}},             {EmitKind::Obj, {"obj", ".o"}},
-    {EmitKind::Static, {"static", ".a"}},       {EmitKind::Shared, {"shared", ".so"}},
-    {EmitKind::Header, {"header", ".h"}},       {EmitKind::Report, {"report", ".json"}},
-    {EmitKind::Ptx, {"ptx", ".ptx"}},           {EmitKind::Cubin, {"cubin", ".cubin"}}};
+    {EmitKind::Graph, {"graph", ".mlir"}},
+    {EmitKind::Kernels, {"kernels", ".mlir"}},
+    {EmitKind::Program, {"program", ".mlir"}},
+    {EmitKind::LLVM, {"llvm", ".ll"}},
+    {EmitKind::Asm, {"asm", ".s"}},
+    {EmitKind::Obj, {"obj", ".o"}},
+    {EmitKind::Static, {"static", ".a"}},
+    {EmitKind::Shared, {"shared", ".so"}},
+    {EmitKind::Header, {"header", ".h"}},
+    {EmitKind::Report, {"report", ".json"}},
+    {EmitKind::Ptx, {"ptx", ".ptx"}},
+    {EmitKind::Cubin, {"cubin", ".cubin"}}};
 } // namespace
 
 StringRef dlc::toString(EmitKind kind) {
-  return llvm::find_if(kEmitKinds, [&](auto &entry) { return entry.first == kind; })->second.first;
+  return llvm::find_if(kEmitKinds,
+                       [&](auto &entry) { return entry.first == kind; })
+      ->second.first;
 }
 StringRef dlc::getExtension(EmitKind kind) {
-  return llvm::find_if(kEmitKinds, [&](auto &entry) { return entry.first == kind; })->second.second;
+  return llvm::find_if(kEmitKinds,
+                       [&](auto &entry) { return entry.first == kind; })
+      ->second.second;
 }
 std::optional<EmitKind> dlc::parseEmitKind(StringRef text) {
   for (auto &[kind, names] : kEmitKinds)
@@ -62,11 +72,16 @@ std::optional<EmitKind> dlc::parseEmitKind(StringRef text) {
   return std::nullopt;
 }
 bool dlc::isText(EmitKind kind) {
-  return kind != EmitKind::Obj && kind != EmitKind::Static && kind != EmitKind::Shared && kind != EmitKind::Cubin;
+  return kind != EmitKind::Obj && kind != EmitKind::Static &&
+         kind != EmitKind::Shared && kind != EmitKind::Cubin;
 }
-bool CompileOptions::wants(EmitKind kind) const { return llvm::is_contained(emit, kind); }
+bool CompileOptions::wants(EmitKind kind) const {
+  return llvm::is_contained(emit, kind);
+}
 
-static llvm::Error usage(const Twine &text) { return makeError(ExitCode::Usage, text); }
+static llvm::Error usage(const Twine &text) {
+  return makeError(ExitCode::Usage, text);
+}
 
 //===----------------------------------------------------------------------===//
 // Values
@@ -77,10 +92,13 @@ static bool parseSize(StringRef text, int64_t &size) {
   return !text.getAsInteger(10, size) && size >= 0 && size <= int64_t(1) << 62;
 }
 
-llvm::Error dlc::parseDim(StringRef text, std::map<std::string, DimRange> &dims) {
+llvm::Error dlc::parseDim(StringRef text,
+                          std::map<std::string, DimRange> &dims) {
   auto [name, value] = text.split('=');
   auto malformed = [&] {
-    return usage("-dim=" + text + ": expected <name>=<size> or <name>=<lowest>..<highest>@<typical>");
+    return usage(
+        "-dim=" + text +
+        ": expected <name>=<size> or <name>=<lowest>..<highest>@<typical>");
   };
   if (name.empty() || value.empty())
     return malformed();
@@ -92,7 +110,8 @@ llvm::Error dlc::parseDim(StringRef text, std::map<std::string, DimRange> &dims)
     range.max = range.typical = range.min;
   } else {
     auto [highest, typical] = value.drop_front(dots + 2).split('@');
-    if (!parseSize(value.take_front(dots), range.min) || !parseSize(highest, range.max))
+    if (!parseSize(value.take_front(dots), range.min) ||
+        !parseSize(highest, range.max))
       return malformed();
     range.typical = range.max;
     if (!typical.empty() && !parseSize(typical, range.typical))
@@ -105,7 +124,9 @@ llvm::Error dlc::parseDim(StringRef text, std::map<std::string, DimRange> &dims)
   return llvm::Error::success();
 }
 
-llvm::Error dlc::parseShape(StringRef text, std::map<std::string, llvm::SmallVector<int64_t>> &shapes) {
+llvm::Error
+dlc::parseShape(StringRef text,
+                std::map<std::string, llvm::SmallVector<int64_t>> &shapes) {
   auto [name, value] = text.rsplit(':'); // ONNX names may contain colons
   llvm::SmallVector<int64_t> sizes;
   llvm::SmallVector<StringRef> parts;
@@ -127,8 +148,11 @@ static llvm::Error parseEmitList(StringRef list, std::vector<EmitKind> &kinds) {
   for (StringRef part : parts) {
     std::optional<EmitKind> kind = parseEmitKind(part);
     if (!kind) {
-      std::string valid = llvm::join(llvm::map_range(kEmitKinds, [](auto &e) { return e.second.first; }), ", ");
-      return usage("-emit=" + part + ": unknown kind; expected one of " + valid);
+      std::string valid = llvm::join(
+          llvm::map_range(kEmitKinds, [](auto &e) { return e.second.first; }),
+          ", ");
+      return usage("-emit=" + part + ": unknown kind; expected one of " +
+                   valid);
     }
     if (!llvm::is_contained(kinds, *kind))
       kinds.push_back(*kind);
@@ -154,15 +178,17 @@ static llvm::Error inferEmit(CompileOptions &options) {
       if (names.second == extension)
         options.emit = {kind};
   if (options.emit.empty())
-    return usage("-o " + options.output + ": no kind of output has the extension '" + extension +
+    return usage("-o " + options.output +
+                 ": no kind of output has the extension '" + extension +
                  "'; choose one with -emit=");
   return llvm::Error::success();
 }
 
 // One of a few words.
 template <typename T>
-static llvm::Error parseWord(const InputArgList &args, OptionID id,
-                             std::initializer_list<std::pair<StringRef, T>> words, T &value) {
+static llvm::Error
+parseWord(const InputArgList &args, OptionID id,
+          std::initializer_list<std::pair<StringRef, T>> words, T &value) {
   const Arg *arg = args.getLastArg(id);
   if (!arg)
     return llvm::Error::success();
@@ -171,8 +197,10 @@ static llvm::Error parseWord(const InputArgList &args, OptionID id,
       value = meaning;
       return llvm::Error::success();
     }
-  std::string valid = llvm::join(llvm::map_range(words, [](auto &w) { return w.first; }), ", ");
-  return usage(arg->getSpelling() + arg->getValue() + ": expected one of " + valid);
+  std::string valid =
+      llvm::join(llvm::map_range(words, [](auto &w) { return w.first; }), ", ");
+  return usage(arg->getSpelling() + arg->getValue() + ": expected one of " +
+               valid);
 }
 
 //===----------------------------------------------------------------------===//
@@ -183,7 +211,8 @@ static llvm::Error checkSpelling(const Table &table, const InputArgList &args) {
   for (const Arg *arg : args.filtered(OPT_UNKNOWN)) {
     std::string nearest, spelling = arg->getAsString(args);
     if (table.findNearest(spelling, nearest) <= 2)
-      return usage("unknown flag '" + spelling + "'; did you mean '" + nearest + "'?");
+      return usage("unknown flag '" + spelling + "'; did you mean '" + nearest +
+                   "'?");
     return usage("unknown flag '" + spelling + "'; -help lists the flags");
   }
   return llvm::Error::success();
@@ -211,16 +240,23 @@ static llvm::Error readOptions(const InputArgList &args, CompileOptions &o) {
   using Weights = CompileOptions::Weights;
   using Color = CompileOptions::Color;
   if (llvm::Error error = parseWord<Weights>(
-          args, OPT_weights, {{"embed", Weights::Embed}, {"external", Weights::External}}, o.weights))
+          args, OPT_weights,
+          {{"embed", Weights::Embed}, {"external", Weights::External}},
+          o.weights))
     return error;
-  if (llvm::Error error = parseWord<bool>(args, OPT_fp, {{"strict", true}, {"reassoc", false}}, o.strict))
+  if (llvm::Error error = parseWord<bool>(
+          args, OPT_fp, {{"strict", true}, {"reassoc", false}}, o.strict))
     return error;
-  if (llvm::Error error = parseWord<Color>(
-          args, OPT_color, {{"auto", Color::Auto}, {"always", Color::Always}, {"never", Color::Never}}, o.color))
+  if (llvm::Error error = parseWord<Color>(args, OPT_color,
+                                           {{"auto", Color::Auto},
+                                            {"always", Color::Always},
+                                            {"never", Color::Never}},
+                                           o.color))
     return error;
   if (const Arg *jobs = args.getLastArg(OPT_jobs))
     if (StringRef(jobs->getValue()).getAsInteger(10, o.jobs) || o.jobs == 0)
-      return usage(Twine("-j") + jobs->getValue() + ": expected a number of threads");
+      return usage(Twine("-j") + jobs->getValue() +
+                   ": expected a number of threads");
 
   llvm::SmallVector<std::string> shaping;
   for (const Arg *arg : args.filtered(OPT_target, OPT_dim, OPT_shape, OPT_fp))
@@ -229,23 +265,28 @@ static llvm::Error readOptions(const InputArgList &args, CompileOptions &o) {
   return inferEmit(o);
 }
 
-llvm::Expected<CommandLine> dlc::parseCommandLine(llvm::ArrayRef<const char *> arguments) {
+llvm::Expected<CommandLine>
+dlc::parseCommandLine(llvm::ArrayRef<const char *> arguments) {
   Table table;
   unsigned missingIndex = 0, missingCount = 0;
   InputArgList args = table.ParseArgs(arguments, missingIndex, missingCount);
   CommandLine line;
-  // Asked first, so that -diagnostics=json holds for the other usage errors too.
-  if (llvm::Error error = parseWord<bool>(args, OPT_diagnostics, {{"text", false}, {"json", true}},
+  // Asked first, so that -diagnostics=json holds for the other usage errors
+  // too.
+  if (llvm::Error error = parseWord<bool>(args, OPT_diagnostics,
+                                          {{"text", false}, {"json", true}},
                                           line.options.jsonDiagnostics))
     return error;
   if (missingCount)
-    return usage(Twine("'") + args.getArgString(missingIndex) + "' needs a value");
+    return usage(Twine("'") + args.getArgString(missingIndex) +
+                 "' needs a value");
   if (llvm::Error error = checkSpelling(table, args))
     return error;
-  for (auto [id, action] : {std::pair(OPT_help, CommandLine::Action::Help),
-                            std::pair(OPT_version, CommandLine::Action::Version),
-                            std::pair(OPT_list_targets, CommandLine::Action::ListTargets),
-                            std::pair(OPT_list_ops, CommandLine::Action::ListOps)})
+  for (auto [id, action] :
+       {std::pair(OPT_help, CommandLine::Action::Help),
+        std::pair(OPT_version, CommandLine::Action::Version),
+        std::pair(OPT_list_targets, CommandLine::Action::ListTargets),
+        std::pair(OPT_list_ops, CommandLine::Action::ListOps)})
     if (args.hasArg(id)) {
       line.action = action;
       return line;
@@ -254,13 +295,16 @@ llvm::Expected<CommandLine> dlc::parseCommandLine(llvm::ArrayRef<const char *> a
     return error;
   std::vector<std::string> inputs = args.getAllArgValues(OPT_INPUT);
   if (inputs.empty())
-    return usage("no model; usage: dlc <model.onnx> [-target=<t>] [-o <path>] (-help lists the flags)");
+    return usage("no model; usage: dlc <model.onnx> [-target=<t>] [-o <path>] "
+                 "(-help lists the flags)");
   if (inputs.size() > 1)
-    return usage("one model at a time, got '" + inputs[0] + "' and '" + inputs[1] + "'");
+    return usage("one model at a time, got '" + inputs[0] + "' and '" +
+                 inputs[1] + "'");
   line.options.input = inputs.front();
   return line;
 }
 
 void dlc::printHelp(llvm::raw_ostream &os) {
-  Table().printHelp(os, "dlc <model.onnx|graph.mlir|-> [options]", "dlc: a deep learning compiler");
+  Table().printHelp(os, "dlc <model.onnx|graph.mlir|-> [options]",
+                    "dlc: a deep learning compiler");
 }

@@ -36,9 +36,11 @@ static std::string spell(AffineExpr expr, ArrayRef<StringRef> names) {
     return names[symbol.getPosition()].str();
   auto binary = cast<AffineBinaryOpExpr>(expr);
   auto side = [&](AffineExpr e) {
-    bool isSimple = isa<AffineConstantExpr, AffineSymbolExpr>(e) || e.getKind() == AffineExprKind::Mul;
+    bool isSimple = isa<AffineConstantExpr, AffineSymbolExpr>(e) ||
+                    e.getKind() == AffineExprKind::Mul;
     std::string text = spell(e, names);
-    return isSimple || expr.getKind() == AffineExprKind::Add ? text : "(" + text + ")";
+    return isSimple || expr.getKind() == AffineExprKind::Add ? text
+                                                             : "(" + text + ")";
   };
   StringRef sign;
   switch (expr.getKind()) {
@@ -60,7 +62,8 @@ static std::string spell(AffineExpr expr, ArrayRef<StringRef> names) {
   return side(binary.getLHS()) + sign.str() + side(binary.getRHS());
 }
 
-static TensorInfo describe(StringRef name, RankedTensorType type, ArrayRef<StringRef> symbols) {
+static TensorInfo describe(StringRef name, RankedTensorType type,
+                           ArrayRef<StringRef> symbols) {
   TensorInfo info;
   info.name = name.str();
   std::tie(info.typeCode, info.typeBits) = getDLPackType(type.getElementType());
@@ -68,7 +71,8 @@ static TensorInfo describe(StringRef name, RankedTensorType type, ArrayRef<Strin
     if (auto constant = dyn_cast<AffineConstantExpr>(dim))
       info.dims.push_back(DimInfo::constant(constant.getValue()));
     else if (auto symbol = dyn_cast<AffineSymbolExpr>(dim))
-      info.dims.push_back(DimInfo::symbol(symbol.getPosition(), symbols[symbol.getPosition()].str()));
+      info.dims.push_back(DimInfo::symbol(symbol.getPosition(),
+                                          symbols[symbol.getPosition()].str()));
     else
       info.dims.push_back(DimInfo::expr(spell(dim, symbols)));
   }
@@ -90,15 +94,18 @@ static Error describeModel(Compilation &c) {
   info.fpMode = c.options.strict ? "strict" : "reassoc";
   info.numKernels = c.kernels.size();
   SmallVector<StringRef> names;
-  for (auto [i, name] : llvm::enumerate(c.program.getSymbols().getAsRange<StringAttr>())) {
+  for (auto [i, name] :
+       llvm::enumerate(c.program.getSymbols().getAsRange<StringAttr>())) {
     names.push_back(name.getValue());
     auto [min, max, typical] = c.program.getRange(i);
     info.symbols.push_back({name.str(), min, max, typical});
   }
   for (auto input : c.program.getAll<program::InputOp>())
-    info.inputs.push_back(describe(input.getName(), cast<RankedTensorType>(input.getType()), names));
+    info.inputs.push_back(describe(
+        input.getName(), cast<RankedTensorType>(input.getType()), names));
   for (auto output : c.program.getAll<program::OutputOp>())
-    info.outputs.push_back(describe(output.getName(), cast<RankedTensorType>(output.getType()), names));
+    info.outputs.push_back(describe(
+        output.getName(), cast<RankedTensorType>(output.getType()), names));
   return Error::success();
 }
 
@@ -119,7 +126,7 @@ Error dlc::buildProgram(Compilation &c) {
   c.weights = layOutWeights(c.program, c.code);
   if (auto arena = c.program.getArenaBytes())
     c.arenaBytes = *graph::constantValue(program::getSize(*arena));
-  if (Error error = dumpText(c, "03-program.mlir", printOp(c.getModule())))
+  if (Error error = dumpModule(c, "03-program.mlir"))
     return error;
   return describeModel(c);
 }

@@ -15,7 +15,9 @@ void Progress::clearLine() {
   isDrawn = false;
 }
 
-double Progress::getSeconds() const { return std::chrono::duration<double>(Clock::now() - start).count(); }
+double Progress::getSeconds() const {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
 
 void Progress::begin(StringRef name) {
   if (isOpen)
@@ -26,7 +28,8 @@ void Progress::begin(StringRef name) {
   if (quiet || !redraw)
     return;
   clearLine();
-  llvm::errs() << "[" << stages.size() << "/" << numStages << "] " << name << " ...";
+  llvm::errs() << "[" << stages.size() << "/" << numStages << "] " << name
+               << " ...";
   isDrawn = true;
 }
 
@@ -35,12 +38,14 @@ void Progress::end(StringRef note) {
     return;
   isOpen = false;
   Stage &stage = stages.back();
-  stage.seconds = std::chrono::duration<double>(Clock::now() - stageStart).count();
+  stage.seconds =
+      std::chrono::duration<double>(Clock::now() - stageStart).count();
   if (quiet)
     return;
   clearLine();
   llvm::errs() << "[" << stages.size() << "/" << numStages << "] " << stage.name
-               << llvm::format(" %.2fs", stage.seconds) << (note.empty() ? "" : " ") << note;
+               << llvm::format(" %.2fs", stage.seconds)
+               << (note.empty() ? "" : " ") << note;
   if (redraw)
     isDrawn = true;
   else

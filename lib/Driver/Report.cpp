@@ -10,10 +10,12 @@ using namespace dlc;
 // The most memory this process had, in bytes.
 static int64_t getPeakMemory() {
   struct rusage usage;
-  return getrusage(RUSAGE_SELF, &usage) == 0 ? int64_t(usage.ru_maxrss) * 1024 : 0;
+  return getrusage(RUSAGE_SELF, &usage) == 0 ? int64_t(usage.ru_maxrss) * 1024
+                                             : 0;
 }
 
-static void writeKernel(llvm::json::OStream &out, const CompiledKernel &kernel, const KernelCode &code) {
+static void writeKernel(llvm::json::OStream &out, const CompiledKernel &kernel,
+                        const KernelCode &code) {
   out.object([&] {
     out.attribute("name", kernel.name);
     out.attribute("nest", kernel.nest);
@@ -46,13 +48,17 @@ std::string dlc::makeReport(Compilation &c) {
     out.attribute("triple", c.target->desc().triple);
     out.attribute("cpu", c.target->desc().cpu);
     out.attribute("flags", c.options.shapingFlags);
-    out.attribute("coverage", std::to_string(numKernels) + " kernels native, 0 interpreted");
+    out.attribute("coverage", std::to_string(numKernels) +
+                                  " kernels native, 0 interpreted");
     out.attribute("operators", c.numOps);
     out.attribute("kernels_native", numKernels);
     out.attribute("kernels_interpreted", 0);
     if (c.arenaBytes >= 0)
       out.attribute("arena_bytes", c.arenaBytes);
-    out.attribute("weights_bytes", c.weights.empty() ? 0 : c.weights.back().offset + c.weights.back().bytes);
+    out.attribute("weights_bytes",
+                  c.weights.empty()
+                      ? 0
+                      : c.weights.back().offset + c.weights.back().bytes);
     out.attribute("compile_seconds", c.progress.getSeconds());
     out.attribute("compile_peak_bytes", getPeakMemory());
     out.attributeObject("stages", [&] {

@@ -23,13 +23,17 @@ using llvm::Expected;
 Expected<std::unique_ptr<TemporaryFolder>> TemporaryFolder::create() {
   SmallString<128> path;
   if (std::error_code code = llvm::sys::fs::createUniqueDirectory("dlc", path))
-    return makeError(ExitCode::Io, "cannot make a temporary folder: " + code.message());
-  return std::unique_ptr<TemporaryFolder>(new TemporaryFolder(path.str().str()));
+    return makeError(ExitCode::Io,
+                     "cannot make a temporary folder: " + code.message());
+  return std::unique_ptr<TemporaryFolder>(
+      new TemporaryFolder(path.str().str()));
 }
 
 TemporaryFolder::~TemporaryFolder() { llvm::sys::fs::remove_directories(path); }
 
-std::string TemporaryFolder::getPath(const Twine &name) const { return (path + "/" + name).str(); }
+std::string TemporaryFolder::getPath(const Twine &name) const {
+  return (path + "/" + name).str();
+}
 
 //===----------------------------------------------------------------------===//
 // Artifacts
@@ -44,12 +48,15 @@ static Expected<StringRef> readArchitecture(StringRef path) {
   if (head.size() < 20 || !head.starts_with("\x7f"
                                             "ELF"))
     return makeError(ExitCode::Rejected, "is not a shared object", path);
-  unsigned machine = static_cast<uint8_t>(head[18]) | static_cast<uint8_t>(head[19]) << 8;
+  unsigned machine =
+      static_cast<uint8_t>(head[18]) | static_cast<uint8_t>(head[19]) << 8;
   if (machine == llvm::ELF::EM_X86_64)
     return "x86_64";
   if (machine == llvm::ELF::EM_AARCH64)
     return "aarch64";
-  return makeError(ExitCode::Unavailable, "is for an unknown CPU (ELF machine " + Twine(machine) + ")", path);
+  return makeError(ExitCode::Unavailable,
+                   "is for an unknown CPU (ELF machine " + Twine(machine) + ")",
+                   path);
 }
 
 #if defined(__x86_64__)
@@ -64,17 +71,22 @@ static constexpr StringLiteral kHostArchitecture = "aarch64";
 // emulator when the architecture is another.
 static Expected<std::vector<std::string>> findCommand(StringRef architecture) {
   static int anchor;
-  SmallString<256> folder(llvm::sys::path::parent_path(llvm::sys::fs::getMainExecutable(nullptr, &anchor)));
+  SmallString<256> folder(llvm::sys::path::parent_path(
+      llvm::sys::fs::getMainExecutable(nullptr, &anchor)));
   if (architecture == kHostArchitecture)
     return std::vector<std::string>{(folder + "/dlc-exec").str()};
-  std::string program = (folder + "/../lib/dlc/" + architecture + "/dlc-exec").str();
+  std::string program =
+      (folder + "/../lib/dlc/" + architecture + "/dlc-exec").str();
   if (!llvm::sys::fs::exists(program))
-    return makeError(ExitCode::Unavailable, "no dlc-exec for " + architecture + " was built");
+    return makeError(ExitCode::Unavailable,
+                     "no dlc-exec for " + architecture + " was built");
   auto emulator = llvm::sys::findProgramByName(("qemu-" + architecture).str());
   if (!emulator)
-    return makeError(ExitCode::Unavailable, "the artifact is for " + architecture + " and qemu-" + architecture +
-                                                " is not installed");
-  return std::vector<std::string>{*emulator, "-L", ("/usr/" + architecture + "-linux-gnu").str(), program};
+    return makeError(ExitCode::Unavailable,
+                     "the artifact is for " + architecture + " and qemu-" +
+                         architecture + " is not installed");
+  return std::vector<std::string>{
+      *emulator, "-L", ("/usr/" + architecture + "-linux-gnu").str(), program};
 }
 
 // Runs a program; its standard output and error.
@@ -82,16 +94,21 @@ static Expected<std::string> runProgram(ArrayRef<std::string> command) {
   auto folder = TemporaryFolder::create();
   if (!folder)
     return folder.takeError();
-  std::string out = (*folder)->getPath("out"), err = (*folder)->getPath("err"), message;
+  std::string out = (*folder)->getPath("out"), err = (*folder)->getPath("err"),
+              message;
   SmallVector<StringRef> arguments(command.begin(), command.end());
-  std::optional<StringRef> redirects[] = {std::nullopt, StringRef(out), StringRef(err)};
-  int code = llvm::sys::ExecuteAndWait(command.front(), arguments, std::nullopt, redirects, 0, 0, &message);
+  std::optional<StringRef> redirects[] = {std::nullopt, StringRef(out),
+                                          StringRef(err)};
+  int code = llvm::sys::ExecuteAndWait(command.front(), arguments, std::nullopt,
+                                       redirects, 0, 0, &message);
   auto read = [](StringRef path) {
     auto buffer = llvm::MemoryBuffer::getFile(path);
     return buffer ? (*buffer)->getBuffer().str() : std::string();
   };
   if (code < 0)
-    return makeError(ExitCode::Internal, command.front() + ": " + (message.empty() ? "crashed" : message));
+    return makeError(ExitCode::Internal,
+                     command.front() + ": " +
+                         (message.empty() ? "crashed" : message));
   if (code == 0)
     return read(out);
   std::string text = read(err);
@@ -125,7 +142,8 @@ Expected<Artifact> Artifact::open(StringRef path) {
   return artifact;
 }
 
-Expected<std::string> Artifact::run(ArrayRef<std::string> inputs, const RunOptions &options) const {
+Expected<std::string> Artifact::run(ArrayRef<std::string> inputs,
+                                    const RunOptions &options) const {
   std::vector<std::string> arguments = command;
   arguments.push_back(path);
   if (!inputs.empty())
@@ -139,7 +157,9 @@ Expected<std::string> Artifact::run(ArrayRef<std::string> inputs, const RunOptio
   return runProgram(arguments);
 }
 
-int64_t Artifact::getNumOutputs() const { return info.getArray("outputs")->size(); }
+int64_t Artifact::getNumOutputs() const {
+  return info.getArray("outputs")->size();
+}
 
 // "f32", "bf16", "u8", "bool" as dlc-exec prints them.
 static Type parseType(StringRef text, MLIRContext *context) {
@@ -150,14 +170,20 @@ static Type parseType(StringRef text, MLIRContext *context) {
   unsigned bits = 0;
   text.drop_front().getAsInteger(10, bits);
   if (text.starts_with("f"))
-    return bits == 16 ? Type(Float16Type::get(context)) : bits == 32 ? Type(Float32Type::get(context)) : Float64Type::get(context);
-  return IntegerType::get(context, bits, text.starts_with("u") ? IntegerType::Unsigned : IntegerType::Signless);
+    return bits == 16   ? Type(Float16Type::get(context))
+           : bits == 32 ? Type(Float32Type::get(context))
+                        : Float64Type::get(context);
+  return IntegerType::get(context, bits,
+                          text.starts_with("u") ? IntegerType::Unsigned
+                                                : IntegerType::Signless);
 }
 
-Expected<SmallVector<Tensor>> Artifact::makeRandomInputs(MLIRContext *context, uint64_t seed) const {
+Expected<SmallVector<Tensor>> Artifact::makeRandomInputs(MLIRContext *context,
+                                                         uint64_t seed) const {
   llvm::StringMap<int64_t> typical;
   for (const llvm::json::Value &symbol : *info.getArray("symbols"))
-    typical[*symbol.getAsObject()->getString("name")] = *symbol.getAsObject()->getInteger("typical");
+    typical[*symbol.getAsObject()->getString("name")] =
+        *symbol.getAsObject()->getInteger("typical");
   SmallVector<Tensor> tensors;
   for (const llvm::json::Value &value : *info.getArray("inputs")) {
     const llvm::json::Object &input = *value.getAsObject();
@@ -169,11 +195,15 @@ Expected<SmallVector<Tensor>> Artifact::makeRandomInputs(MLIRContext *context, u
       }
       auto it = typical.find(*dim.getAsString());
       if (it == typical.end())
-        return makeError(ExitCode::Usage, "a dim of input '" + *input.getString("name") + "' is " + *dim.getAsString() +
-                                              ": give the inputs with -inputs=");
+        return makeError(ExitCode::Usage,
+                         "a dim of input '" + *input.getString("name") +
+                             "' is " + *dim.getAsString() +
+                             ": give the inputs with -inputs=");
       shape.push_back(it->second);
     }
-    tensors.push_back(makeRandomTensor(parseType(*input.getString("dtype"), context), shape, seed + tensors.size()));
+    tensors.push_back(
+        makeRandomTensor(parseType(*input.getString("dtype"), context), shape,
+                         seed + tensors.size()));
   }
   return tensors;
 }
@@ -182,15 +212,19 @@ Expected<SmallVector<Tensor>> Artifact::makeRandomInputs(MLIRContext *context, u
 // The interpreter
 //===----------------------------------------------------------------------===//
 
-Expected<SmallVector<Tensor>> dlc::interpret(ModelSource &source, ArrayRef<Tensor> inputs, unsigned threads,
+Expected<SmallVector<Tensor>> dlc::interpret(ModelSource &source,
+                                             ArrayRef<Tensor> inputs,
+                                             unsigned threads,
                                              interp::MathMode math) {
   DiagnosticCollector diagnostics(source.context.get(), "");
   interp::Options options;
   options.threads = threads;
   options.math = math;
-  FailureOr<SmallVector<Tensor>> outputs = interp::Interpreter(options).run(source.getMain(), inputs);
+  FailureOr<SmallVector<Tensor>> outputs =
+      interp::Interpreter(options).run(source.getMain(), inputs);
   if (failed(outputs))
-    return diagnostics.take(ExitCode::Rejected, "the interpreter failed without saying why");
+    return diagnostics.take(ExitCode::Rejected,
+                            "the interpreter failed without saying why");
   return std::move(*outputs);
 }
 
@@ -204,17 +238,20 @@ SmallVector<Tensor> dlc::makeRandomInputs(func::FuncOp main, uint64_t seed) {
     SmallVector<int64_t> shape;
     for (AffineExpr dim : graph::getDims(type))
       shape.push_back(graph::evaluate(dim, typical));
-    tensors.push_back(makeRandomTensor(cast<RankedTensorType>(type).getElementType(), shape, seed + tensors.size()));
+    tensors.push_back(
+        makeRandomTensor(cast<RankedTensorType>(type).getElementType(), shape,
+                         seed + tensors.size()));
   }
   return tensors;
 }
 
-static void describeValue(llvm::json::OStream &out, DictionaryAttr attrs, Type type, ArrayRef<StringRef> symbols) {
+static void describeValue(llvm::json::OStream &out, DictionaryAttr attrs,
+                          Type type, ArrayRef<StringRef> symbols) {
   Type element = cast<RankedTensorType>(type).getElementType();
   auto name = attrs ? attrs.getAs<StringAttr>("graph.name") : StringAttr();
-  int64_t code = element.isInteger(1) ? kDLBool
-                 : element.isBF16()   ? kDLBfloat
-                 : isa<FloatType>(element) ? kDLFloat
+  int64_t code = element.isInteger(1)         ? kDLBool
+                 : element.isBF16()           ? kDLBfloat
+                 : isa<FloatType>(element)    ? kDLFloat
                  : graph::isUnsigned(element) ? kDLUInt
                                               : kDLInt;
   out.object([&] {

@@ -23,7 +23,9 @@ using interp::Tensor;
 using llvm::Error;
 using llvm::Expected;
 
-static Error ioError(StringRef path, const Twine &text) { return makeError(ExitCode::Io, text, path); }
+static Error ioError(StringRef path, const Twine &text) {
+  return makeError(ExitCode::Io, text, path);
+}
 
 //===----------------------------------------------------------------------===//
 // .npy
@@ -37,7 +39,9 @@ static Type toElementType(DLDataType type, MLIRContext *context) {
   case kDLBfloat:
     return builder.getBF16Type();
   case kDLFloat:
-    return type.bits == 16 ? builder.getF16Type() : type.bits == 32 ? Type(builder.getF32Type()) : builder.getF64Type();
+    return type.bits == 16   ? builder.getF16Type()
+           : type.bits == 32 ? Type(builder.getF32Type())
+                             : builder.getF64Type();
   case kDLUInt:
     return IntegerType::get(context, type.bits, IntegerType::Unsigned);
   default:
@@ -53,7 +57,8 @@ static DLDataType toDLPack(Type type) {
     return {kDLBfloat, 16, 1};
   if (isa<FloatType>(type))
     return {kDLFloat, bits, 1};
-  return {static_cast<uint8_t>(graph::isUnsigned(type) ? kDLUInt : kDLInt), bits, 1};
+  return {static_cast<uint8_t>(graph::isUnsigned(type) ? kDLUInt : kDLInt),
+          bits, 1};
 }
 
 static Expected<Tensor> readNpy(StringRef path, MLIRContext *context) {
@@ -61,8 +66,9 @@ static Expected<Tensor> readNpy(StringRef path, MLIRContext *context) {
   char error[512];
   if (!npy_read(path.str().c_str(), &array, error, sizeof error))
     return ioError("", error);
-  Tensor tensor = Tensor::copy(toElementType(array.tensor.dtype, context),
-                               ArrayRef<int64_t>(array.shape, array.tensor.ndim), array.memory);
+  Tensor tensor = Tensor::copy(
+      toElementType(array.tensor.dtype, context),
+      ArrayRef<int64_t>(array.shape, array.tensor.ndim), array.memory);
   npy_free(&array);
   return tensor;
 }
@@ -86,11 +92,15 @@ Error dlc::writeTensor(StringRef path, const Tensor &tensor) {
 // TensorProto
 //===----------------------------------------------------------------------===//
 
-// Stores the low bytes of each value: TensorProto keeps narrow types in wide fields.
-template <typename Field> static void storeNarrow(const Field &values, int64_t width, std::vector<char> &bytes) {
+// Stores the low bytes of each value: TensorProto keeps narrow types in wide
+// fields.
+template <typename Field>
+static void storeNarrow(const Field &values, int64_t width,
+                        std::vector<char> &bytes) {
   for (auto value : values) {
     const char *low = reinterpret_cast<const char *>(&value);
-    bytes.insert(bytes.end(), low, low + std::min<int64_t>(width, sizeof value));
+    bytes.insert(bytes.end(), low,
+                 low + std::min<int64_t>(width, sizeof value));
   }
 }
 
@@ -99,7 +109,8 @@ static Expected<Tensor> readProto(StringRef path, MLIRContext *context) {
   if (!buffer)
     return ioError(path, buffer.getError().message());
   onnx::TensorProto proto;
-  if (!proto.ParseFromArray((*buffer)->getBufferStart(), (*buffer)->getBufferSize()))
+  if (!proto.ParseFromArray((*buffer)->getBufferStart(),
+                            (*buffer)->getBufferSize()))
     return ioError(path, "is not a TensorProto");
   Type type = onnxd::getElementType(context, proto.data_type());
   if (!type || !type.isIntOrFloat())
@@ -115,8 +126,10 @@ static Expected<Tensor> readProto(StringRef path, MLIRContext *context) {
   storeNarrow(proto.int64_data(), width, bytes);
   storeNarrow(proto.uint64_data(), width, bytes);
   if (llvm::any_of(shape, [](int64_t n) { return n < 0; }) ||
-      static_cast<int64_t>(bytes.size()) != interp::countElements(shape) * width)
-    return ioError(path, "holds " + Twine(bytes.size()) + " bytes, which is not what its shape needs");
+      static_cast<int64_t>(bytes.size()) !=
+          interp::countElements(shape) * width)
+    return ioError(path, "holds " + Twine(bytes.size()) +
+                             " bytes, which is not what its shape needs");
   return Tensor::copy(type, shape, bytes.data());
 }
 
@@ -156,7 +169,8 @@ static double getElement(const Tensor &tensor, int64_t i) {
     std::memcpy(&bits, p, sizeof bits);
     if (type.isBF16())
       return fromBf16(bits);
-    return llvm::APFloat(llvm::APFloat::IEEEhalf(), llvm::APInt(16, bits)).convertToDouble();
+    return llvm::APFloat(llvm::APFloat::IEEEhalf(), llvm::APInt(16, bits))
+        .convertToDouble();
   }
   bool isUnsigned = graph::isUnsigned(type) || type.isInteger(1);
   switch (graph::elementBytes(type)) {
@@ -176,7 +190,8 @@ static void setElement(Type type, char *p, double value) {
   if (auto floatType = dyn_cast<FloatType>(type)) {
     llvm::APFloat number(value);
     bool losesInfo;
-    number.convert(floatType.getFloatSemantics(), llvm::APFloat::rmNearestTiesToEven, &losesInfo);
+    number.convert(floatType.getFloatSemantics(),
+                   llvm::APFloat::rmNearestTiesToEven, &losesInfo);
     uint64_t bits = number.bitcastToAPInt().getZExtValue();
     std::memcpy(p, &bits, graph::elementBytes(type));
     return;
@@ -193,16 +208,20 @@ static void setElement(Type type, char *p, double value) {
   }
 }
 
-Tensor dlc::makeRandomTensor(Type elementType, ArrayRef<int64_t> shape, uint64_t seed) {
+Tensor dlc::makeRandomTensor(Type elementType, ArrayRef<int64_t> shape,
+                             uint64_t seed) {
   Tensor tensor(elementType, shape);
   std::mt19937_64 generator(seed);
   int64_t width = graph::elementBytes(elementType);
   char *bytes = tensor.getMutableBytes();
   for (int64_t i = 0, n = tensor.getNumElements(); i < n; ++i) {
-    // The generator's bits, not a std distribution: those differ between libraries.
+    // The generator's bits, not a std distribution: those differ between
+    // libraries.
     uint64_t bits = generator();
-    double value = isa<FloatType>(elementType) ? static_cast<double>(bits >> 11) * 0x1p-52 - 1.0
-                                               : static_cast<double>(elementType.isInteger(1) ? bits & 1 : bits & 7);
+    double value = isa<FloatType>(elementType)
+                       ? static_cast<double>(bits >> 11) * 0x1p-52 - 1.0
+                       : static_cast<double>(
+                             elementType.isInteger(1) ? bits & 1 : bits & 7);
     setElement(elementType, bytes + i * width, value);
   }
   return tensor;
@@ -211,12 +230,17 @@ Tensor dlc::makeRandomTensor(Type elementType, ArrayRef<int64_t> shape, uint64_t
 double Difference::getRelative() const {
   if (maxAbsolute == 0)
     return 0;
-  return maxExpected == 0 ? std::numeric_limits<double>::infinity() : maxAbsolute / maxExpected;
+  return maxExpected == 0 ? std::numeric_limits<double>::infinity()
+                          : maxAbsolute / maxExpected;
 }
 
-Expected<Difference> dlc::compareTensors(const Tensor &actual, const Tensor &expected) {
-  if (actual.getElementType() != expected.getElementType() || actual.getShape() != expected.getShape())
-    return makeError(ExitCode::Verify, "got " + interp::describe(actual) + ", expected " + interp::describe(expected));
+Expected<Difference> dlc::compareTensors(const Tensor &actual,
+                                         const Tensor &expected) {
+  if (actual.getElementType() != expected.getElementType() ||
+      actual.getShape() != expected.getShape())
+    return makeError(ExitCode::Verify, "got " + interp::describe(actual) +
+                                           ", expected " +
+                                           interp::describe(expected));
   Difference difference;
   for (int64_t i = 0, n = actual.getNumElements(); i < n; ++i) {
     double a = getElement(actual, i), b = getElement(expected, i);
@@ -225,7 +249,8 @@ Expected<Difference> dlc::compareTensors(const Tensor &actual, const Tensor &exp
     if (a == b || (std::isnan(a) && std::isnan(b)))
       continue;
     double distance = std::abs(a - b);
-    difference.maxAbsolute = std::max(difference.maxAbsolute, std::isfinite(distance) ? distance : HUGE_VAL);
+    difference.maxAbsolute = std::max(
+        difference.maxAbsolute, std::isfinite(distance) ? distance : HUGE_VAL);
   }
   return difference;
 }

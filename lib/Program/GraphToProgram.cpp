@@ -31,8 +31,10 @@ static bool canFail(graph::KernelOp kernel) {
   WalkResult walk = kernel.walk([](Operation *op) {
     if (isa<graph::ToIndexOp>(op))
       return WalkResult::interrupt();
-    if (auto apply = dyn_cast<graph::ApplyOp>(op); apply && isa<IntegerType>(apply.getResult().getType()))
-      if (apply.getFn() == graph::ScalarFn::div || apply.getFn() == graph::ScalarFn::mod ||
+    if (auto apply = dyn_cast<graph::ApplyOp>(op);
+        apply && isa<IntegerType>(apply.getResult().getType()))
+      if (apply.getFn() == graph::ScalarFn::div ||
+          apply.getFn() == graph::ScalarFn::mod ||
           apply.getFn() == graph::ScalarFn::rem)
         return WalkResult::interrupt();
     return WalkResult::advance();
@@ -41,9 +43,11 @@ static bool canFail(graph::KernelOp kernel) {
 }
 
 // The name the model gives to argument or result `index` of @main.
-static StringAttr getName(ArrayAttr attrs, unsigned index, StringRef fallback, Builder &builder) {
+static StringAttr getName(ArrayAttr attrs, unsigned index, StringRef fallback,
+                          Builder &builder) {
   if (attrs)
-    if (auto name = cast<DictionaryAttr>(attrs[index]).getAs<StringAttr>("graph.name"))
+    if (auto name =
+            cast<DictionaryAttr>(attrs[index]).getAs<StringAttr>("graph.name"))
       return name;
   return builder.getStringAttr(fallback + Twine(index));
 }
@@ -51,13 +55,15 @@ static StringAttr getName(ArrayAttr attrs, unsigned index, StringRef fallback, B
 namespace {
 class ModelBuilder {
 public:
-  ModelBuilder(func::FuncOp main, StringRef name) : main(main), builder(main), context(main.getContext()) {
+  ModelBuilder(func::FuncOp main, StringRef name)
+      : main(main), builder(main), context(main.getContext()) {
     auto symbols = main->getAttrOfType<ArrayAttr>("graph.symbols");
     if (!symbols)
       symbols = builder.getArrayAttr({});
     numSymbols = symbols.size();
-    model = ModelOp::create(builder, main.getLoc(), builder.getStringAttr(name), symbols,
-                            main->getAttrOfType<ArrayAttr>("graph.ranges"), AffineMapAttr());
+    model = ModelOp::create(
+        builder, main.getLoc(), builder.getStringAttr(name), symbols,
+        main->getAttrOfType<ArrayAttr>("graph.ranges"), AffineMapAttr());
     builder.createBlock(&model.getBody());
   }
 
@@ -67,13 +73,15 @@ public:
     for (Operation &op : main.getBody().front().without_terminator()) {
       builder.setInsertionPointToEnd(model.getBlock());
       if (auto constant = dyn_cast<graph::ConstantOp>(op))
-        buffers[constant] = ConstantOp::create(builder, op.getLoc(), BufferType::get(context), constant.getValue(),
-                                               StringAttr(), IntegerAttr(), IntegerAttr());
+        buffers[constant] = ConstantOp::create(
+            builder, op.getLoc(), BufferType::get(context), constant.getValue(),
+            StringAttr(), IntegerAttr(), IntegerAttr());
       else if (auto call = dyn_cast<graph::CallOp>(op))
         convertCall(call);
     }
     for (auto [value, target] : copies)
-      CopyOp::create(builder, main.getLoc(), buffers.lookup(getRoot(value)), target, getBytes(value));
+      CopyOp::create(builder, main.getLoc(), buffers.lookup(getRoot(value)),
+                     target, getBytes(value));
   }
 
 private:
@@ -81,26 +89,34 @@ private:
   AffineMapAttr getBytes(Value tensor) {
     auto type = cast<RankedTensorType>(tensor.getType());
     SmallVector<AffineExpr> dims = graph::getDims(type);
-    dims.push_back(getAffineConstantExpr(graph::elementBytes(type.getElementType()), context));
+    dims.push_back(getAffineConstantExpr(
+        graph::elementBytes(type.getElementType()), context));
     return makeSize(graph::product(context, dims), numSymbols);
   }
 
   void bindInputs() {
     for (BlockArgument arg : main.getArguments()) {
       unsigned i = arg.getArgNumber();
-      buffers[arg] = InputOp::create(builder, arg.getLoc(), BufferType::get(context), builder.getI64IntegerAttr(i),
-                                     getName(main.getArgAttrsAttr(), i, "input", builder), TypeAttr::get(arg.getType()));
+      buffers[arg] =
+          InputOp::create(builder, arg.getLoc(), BufferType::get(context),
+                          builder.getI64IntegerAttr(i),
+                          getName(main.getArgAttrsAttr(), i, "input", builder),
+                          TypeAttr::get(arg.getType()));
     }
   }
 
   // The first output that a kernel's result reaches is that kernel's buffer.
   void bindOutputs() {
-    for (auto [i, value] : llvm::enumerate(main.getBody().front().getTerminator()->getOperands())) {
-      Value target = OutputOp::create(builder, value.getLoc(), BufferType::get(context), builder.getI64IntegerAttr(i),
-                                      getName(main.getResAttrsAttr(), i, "output", builder),
-                                      TypeAttr::get(value.getType()));
+    for (auto [i, value] : llvm::enumerate(
+             main.getBody().front().getTerminator()->getOperands())) {
+      Value target = OutputOp::create(
+          builder, value.getLoc(), BufferType::get(context),
+          builder.getI64IntegerAttr(i),
+          getName(main.getResAttrsAttr(), i, "output", builder),
+          TypeAttr::get(value.getType()));
       Value root = getRoot(value);
-      if (root.getDefiningOp<graph::CallOp>() && buffers.try_emplace(root, target).second)
+      if (root.getDefiningOp<graph::CallOp>() &&
+          buffers.try_emplace(root, target).second)
         continue;
       copies.push_back({value, target});
     }
@@ -113,15 +129,17 @@ private:
     for (Value result : call.getResults()) {
       Value &buffer = buffers[result];
       if (!buffer)
-        buffer = AllocOp::create(builder, call.getLoc(), BufferType::get(context), getBytes(result), IntegerAttr(),
-                                 IntegerAttr());
+        buffer =
+            AllocOp::create(builder, call.getLoc(), BufferType::get(context),
+                            getBytes(result), IntegerAttr(), IntegerAttr());
       outs.push_back(buffer);
     }
     AffineMapAttr actual;
     if (call.getSymbols())
-      actual = AffineMapAttr::get(AffineMap::get(0, numSymbols, call.getSymbols()->getDims(), context));
-    CallOp::create(builder, call.getLoc(), call.getCalleeAttr(), args, outs, actual,
-                   call->getAttrOfType<ArrayAttr>("origin"));
+      actual = AffineMapAttr::get(
+          AffineMap::get(0, numSymbols, call.getSymbols()->getDims(), context));
+    CallOp::create(builder, call.getLoc(), call.getCalleeAttr(), args, outs,
+                   actual, call->getAttrOfType<ArrayAttr>("origin"));
   }
 
   func::FuncOp main;
@@ -133,7 +151,8 @@ private:
   SmallVector<std::pair<Value, Value>> copies;
 };
 
-struct ConvertGraphToProgram : program::impl::ConvertGraphToProgramBase<ConvertGraphToProgram> {
+struct ConvertGraphToProgram
+    : program::impl::ConvertGraphToProgramBase<ConvertGraphToProgram> {
   using ConvertGraphToProgramBase::ConvertGraphToProgramBase;
 
   void runOnOperation() override {
@@ -154,11 +173,14 @@ struct ConvertGraphToProgram : program::impl::ConvertGraphToProgramBase<ConvertG
 
     ModelBuilder(main, name).build();
     main.erase();
-    for (auto kernel : llvm::make_early_inc_range(module.getOps<graph::KernelOp>())) {
+    for (auto kernel :
+         llvm::make_early_inc_range(module.getOps<graph::KernelOp>())) {
       OpBuilder builder(kernel);
-      KernelOp::create(builder, kernel.getLoc(), kernel.getSymName(), kernel.getArgumentTypes().size(),
-                       kernel.getResultTypes().size(), kernel.getNumSymbols(), builder.getArrayAttr({}),
-                       AffineMapAttr(), AffineMapAttr(), StringAttr(), canFail(kernel));
+      KernelOp::create(builder, kernel.getLoc(), kernel.getSymName(),
+                       kernel.getArgumentTypes().size(),
+                       kernel.getResultTypes().size(), kernel.getNumSymbols(),
+                       builder.getArrayAttr({}), AffineMapAttr(),
+                       AffineMapAttr(), StringAttr(), canFail(kernel));
       kernel.erase();
     }
   }

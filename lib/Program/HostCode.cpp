@@ -17,8 +17,10 @@ using namespace mlir;
 using namespace dlc;
 using namespace dlc::program;
 
-static llvm::Function *addFunction(llvm::Module &module, llvm::FunctionType *type, const Twine &name) {
-  auto *function = llvm::Function::Create(type, llvm::GlobalValue::ExternalLinkage, name, module);
+static llvm::Function *
+addFunction(llvm::Module &module, llvm::FunctionType *type, const Twine &name) {
+  auto *function = llvm::Function::Create(
+      type, llvm::GlobalValue::ExternalLinkage, name, module);
   function->setVisibility(llvm::GlobalValue::HiddenVisibility);
   function->setDoesNotThrow();
   return function;
@@ -29,14 +31,17 @@ namespace {
 class HostEmitter {
 public:
   HostEmitter(ModelOp model, StringRef prefix, llvm::Module &module)
-      : model(model), prefix(prefix.str()), module(module), b(module.getContext()), sizes(b, nullptr) {
+      : model(model), prefix(prefix.str()), module(module),
+        b(module.getContext()), sizes(b, nullptr) {
     planSlots();
   }
 
   HostFunctions emit() {
     HostFunctions functions;
-    functions.inputDims = emitDims<InputOp>("input_dims", /*symbolsCount=*/false);
-    functions.outputDims = emitDims<OutputOp>("output_dims", /*symbolsCount=*/true);
+    functions.inputDims =
+        emitDims<InputOp>("input_dims", /*symbolsCount=*/false);
+    functions.outputDims =
+        emitDims<OutputOp>("output_dims", /*symbolsCount=*/true);
     functions.workspaceBytes = emitWorkspaceBytes();
     functions.execute = emitExecute();
     return functions;
@@ -46,10 +51,13 @@ private:
   llvm::Type *ptr() { return b.getPtrTy(); }
   llvm::Type *i64() { return b.getInt64Ty(); }
   llvm::Value *at(llvm::Value *base, int64_t offset) {
-    return offset == 0 ? base : b.CreateConstInBoundsGEP1_64(b.getInt8Ty(), base, offset);
+    return offset == 0
+               ? base
+               : b.CreateConstInBoundsGEP1_64(b.getInt8Ty(), base, offset);
   }
   void enter(llvm::Function *function) {
-    b.SetInsertPoint(llvm::BasicBlock::Create(module.getContext(), "", function));
+    b.SetInsertPoint(
+        llvm::BasicBlock::Create(module.getContext(), "", function));
   }
 
   // The distinct sizes that share each slot.
@@ -80,34 +88,43 @@ private:
   llvm::Value *emitArenaBytes(ArrayRef<llvm::Value *> slotOffsets) {
     if (slotOffsets.size() > 1)
       return slotOffsets.back();
-    return b.getInt64(model.getArenaBytes() ? *graph::constantValue(getSize(*model.getArenaBytes())) : 0);
+    return b.getInt64(model.getArenaBytes() ? *graph::constantValue(getSize(
+                                                  *model.getArenaBytes()))
+                                            : 0);
   }
 
   KernelOp getKernel(program::CallOp call) {
-    return SymbolTable::lookupNearestSymbolFrom<KernelOp>(model, call.getCalleeAttr());
+    return SymbolTable::lookupNearestSymbolFrom<KernelOp>(model,
+                                                          call.getCalleeAttr());
   }
 
   // An expression of the kernel's symbols, in the model's.
   AffineExpr toModel(AffineExpr expr, program::CallOp call) {
-    return call.getActual() ? graph::simplify(expr.replaceSymbols(call.getActual()->getResults())) : expr;
+    return call.getActual() ? graph::simplify(expr.replaceSymbols(
+                                  call.getActual()->getResults()))
+                            : expr;
   }
 
   // Each function stores the dims of all tensors, one after the other.
-  template <typename OpT> llvm::Function *emitDims(StringRef name, bool symbolsCount) {
+  template <typename OpT>
+  llvm::Function *emitDims(StringRef name, bool symbolsCount) {
     SmallVector<AffineExpr> dims;
     for (OpT op : model.getAll<OpT>())
       llvm::append_range(dims, graph::getDims(op.getType()));
     auto isNeeded = [&](AffineExpr e) {
-      return !isa<AffineConstantExpr>(e) && (symbolsCount || !isa<AffineSymbolExpr>(e));
+      return !isa<AffineConstantExpr>(e) &&
+             (symbolsCount || !isa<AffineSymbolExpr>(e));
     };
     if (llvm::none_of(dims, isNeeded))
       return nullptr;
-    auto *function = addFunction(module, llvm::FunctionType::get(b.getVoidTy(), {ptr(), ptr()}, false),
-                                 prefix + "_" + name);
+    auto *function = addFunction(
+        module, llvm::FunctionType::get(b.getVoidTy(), {ptr(), ptr()}, false),
+        prefix + "_" + name);
     enter(function);
     sizes = SizeCode(b, function->getArg(0));
     for (auto [i, dim] : llvm::enumerate(dims))
-      b.CreateStore(sizes.emit(dim), at(function->getArg(1), i * sizeof(int64_t)));
+      b.CreateStore(sizes.emit(dim),
+                    at(function->getArg(1), i * sizeof(int64_t)));
     b.CreateRetVoid();
     return function;
   }
@@ -119,12 +136,15 @@ private:
       if (size && !llvm::is_contained(scratch, size))
         scratch.push_back(size);
     }
-    bool hasArena = !slotSizes.empty() ||
-                    (model.getArenaBytes() && graph::constantValue(getSize(*model.getArenaBytes())) != 0);
+    bool hasArena =
+        !slotSizes.empty() ||
+        (model.getArenaBytes() &&
+         graph::constantValue(getSize(*model.getArenaBytes())) != 0);
     if (scratch.empty() && !hasArena)
       return nullptr;
-    auto *function =
-        addFunction(module, llvm::FunctionType::get(i64(), {ptr(), i64()}, false), prefix + "_workspace_bytes");
+    auto *function = addFunction(
+        module, llvm::FunctionType::get(i64(), {ptr(), i64()}, false),
+        prefix + "_workspace_bytes");
     enter(function);
     sizes = SizeCode(b, function->getArg(0));
     llvm::Value *total = emitArenaBytes(emitSlotOffsets());
@@ -145,16 +165,21 @@ private:
 
   // void run_phase(exec, frame, task function, tasks)
   llvm::Function *emitRunPhase() {
-    auto *function = llvm::Function::Create(llvm::FunctionType::get(b.getVoidTy(), {ptr(), ptr(), ptr(), i64()}, false),
-                                            llvm::GlobalValue::InternalLinkage, prefix + "_run_phase", module);
+    auto *function = llvm::Function::Create(
+        llvm::FunctionType::get(b.getVoidTy(), {ptr(), ptr(), ptr(), i64()},
+                                false),
+        llvm::GlobalValue::InternalLinkage, prefix + "_run_phase", module);
     function->setDoesNotThrow();
-    llvm::Argument *exec = function->getArg(0), *frame = function->getArg(1), *task = function->getArg(2),
-                   *count = function->getArg(3);
+    llvm::Argument *exec = function->getArg(0), *frame = function->getArg(1),
+                   *task = function->getArg(2), *count = function->getArg(3);
     auto *entry = llvm::BasicBlock::Create(module.getContext(), "", function);
     auto *one = llvm::BasicBlock::Create(module.getContext(), "one", function);
-    auto *many = llvm::BasicBlock::Create(module.getContext(), "many", function);
-    auto *call = llvm::BasicBlock::Create(module.getContext(), "call", function);
-    auto *done = llvm::BasicBlock::Create(module.getContext(), "done", function);
+    auto *many =
+        llvm::BasicBlock::Create(module.getContext(), "many", function);
+    auto *call =
+        llvm::BasicBlock::Create(module.getContext(), "call", function);
+    auto *done =
+        llvm::BasicBlock::Create(module.getContext(), "done", function);
     b.SetInsertPoint(entry);
     b.CreateCondBr(b.CreateICmpEQ(count, b.getInt64(1)), one, many);
     b.SetInsertPoint(one);
@@ -163,10 +188,14 @@ private:
     b.SetInsertPoint(many);
     b.CreateCondBr(b.CreateICmpSGT(count, b.getInt64(1)), call, done);
     b.SetInsertPoint(call);
-    llvm::Value *parallelFor = b.CreateLoad(ptr(), at(exec, offsetof(dlc_exec, parallel_for)));
-    llvm::Value *context = b.CreateLoad(ptr(), at(exec, offsetof(dlc_exec, pf_ctx)));
-    llvm::Value *workers = b.CreateLoad(i64(), at(exec, offsetof(dlc_exec, num_workers)));
-    auto *type = llvm::FunctionType::get(b.getVoidTy(), {ptr(), ptr(), ptr(), i64(), i64()}, false);
+    llvm::Value *parallelFor =
+        b.CreateLoad(ptr(), at(exec, offsetof(dlc_exec, parallel_for)));
+    llvm::Value *context =
+        b.CreateLoad(ptr(), at(exec, offsetof(dlc_exec, pf_ctx)));
+    llvm::Value *workers =
+        b.CreateLoad(i64(), at(exec, offsetof(dlc_exec, num_workers)));
+    auto *type = llvm::FunctionType::get(
+        b.getVoidTy(), {ptr(), ptr(), ptr(), i64(), i64()}, false);
     b.CreateCall(type, parallelFor, {context, task, frame, count, workers});
     b.CreateBr(done);
     b.SetInsertPoint(done);
@@ -180,43 +209,58 @@ private:
 
   llvm::Function *emitExecute() {
     llvm::Function *runPhase = emitRunPhase();
-    execute = addFunction(module, llvm::FunctionType::get(b.getInt32Ty(), {ptr()}, false), prefix + "_execute");
+    execute = addFunction(
+        module, llvm::FunctionType::get(b.getInt32Ty(), {ptr()}, false),
+        prefix + "_execute");
     enter(execute);
     exec = execute->getArg(0);
     int64_t maxBuffers = 1, maxSymbols = 1;
-    for (auto kernel : cast<ModuleOp>(model->getParentOp()).getOps<KernelOp>()) {
-      maxBuffers = std::max<int64_t>(maxBuffers, kernel.getNumArgs() + kernel.getNumOuts());
+    for (auto kernel :
+         cast<ModuleOp>(model->getParentOp()).getOps<KernelOp>()) {
+      maxBuffers = std::max<int64_t>(maxBuffers,
+                                     kernel.getNumArgs() + kernel.getNumOuts());
       maxSymbols = std::max<int64_t>(maxSymbols, kernel.getNumSymbols());
     }
     frame = b.CreateAlloca(llvm::ArrayType::get(ptr(), sizeof(dlc_frame) / 8));
     frameBuffers = b.CreateAlloca(llvm::ArrayType::get(ptr(), maxBuffers));
     frameSymbols = b.CreateAlloca(llvm::ArrayType::get(i64(), maxSymbols));
-    auto load = [&](size_t offset) { return b.CreateLoad(ptr(), at(exec, offset)); };
-    llvm::Value *inputs = load(offsetof(dlc_exec, inputs)), *outputs = load(offsetof(dlc_exec, outputs));
-    llvm::Value *workspace = load(offsetof(dlc_exec, workspace)), *weights = load(offsetof(dlc_exec, weights));
+    auto load = [&](size_t offset) {
+      return b.CreateLoad(ptr(), at(exec, offset));
+    };
+    llvm::Value *inputs = load(offsetof(dlc_exec, inputs)),
+                *outputs = load(offsetof(dlc_exec, outputs));
+    llvm::Value *workspace = load(offsetof(dlc_exec, workspace)),
+                *weights = load(offsetof(dlc_exec, weights));
     sizes = SizeCode(b, load(offsetof(dlc_exec, symbols)));
     SmallVector<llvm::Value *> slotOffsets = emitSlotOffsets();
 
-    b.CreateStore(at(exec, offsetof(dlc_exec, status)), at(frame, offsetof(dlc_frame, status)));
-    b.CreateStore(b.CreateInBoundsGEP(b.getInt8Ty(), workspace, emitArenaBytes(slotOffsets)),
+    b.CreateStore(at(exec, offsetof(dlc_exec, status)),
+                  at(frame, offsetof(dlc_frame, status)));
+    b.CreateStore(b.CreateInBoundsGEP(b.getInt8Ty(), workspace,
+                                      emitArenaBytes(slotOffsets)),
                   at(frame, offsetof(dlc_frame, scratch)));
     b.CreateStore(frameBuffers, at(frame, offsetof(dlc_frame, buffers)));
     b.CreateStore(frameSymbols, at(frame, offsetof(dlc_frame, symbols)));
 
     for (Operation &op : *model.getBlock()) {
       if (auto input = dyn_cast<InputOp>(op))
-        buffers[input] = b.CreateLoad(ptr(), at(inputs, input.getIndex() * sizeof(void *)));
+        buffers[input] =
+            b.CreateLoad(ptr(), at(inputs, input.getIndex() * sizeof(void *)));
       else if (auto output = dyn_cast<OutputOp>(op))
-        buffers[output] = b.CreateLoad(ptr(), at(outputs, output.getIndex() * sizeof(void *)));
+        buffers[output] = b.CreateLoad(
+            ptr(), at(outputs, output.getIndex() * sizeof(void *)));
       else if (auto constant = dyn_cast<program::ConstantOp>(op))
         buffers[constant] = at(weights, *constant.getOffset());
       else if (auto alloc = dyn_cast<AllocOp>(op))
-        buffers[alloc] = alloc.getSlot()
-                             ? b.CreateInBoundsGEP(b.getInt8Ty(), workspace, slotOffsets[*alloc.getSlot()])
-                             : at(workspace, *alloc.getOffset());
+        buffers[alloc] =
+            alloc.getSlot() ? b.CreateInBoundsGEP(b.getInt8Ty(), workspace,
+                                                  slotOffsets[*alloc.getSlot()])
+                            : at(workspace, *alloc.getOffset());
       else if (auto copy = dyn_cast<CopyOp>(op))
-        b.CreateMemCpy(buffers.lookup(copy.getTarget()), llvm::MaybeAlign(1), buffers.lookup(copy.getSource()),
-                       llvm::MaybeAlign(1), sizes.max(sizes.emit(getSize(copy.getSize())), b.getInt64(0)));
+        b.CreateMemCpy(
+            buffers.lookup(copy.getTarget()), llvm::MaybeAlign(1),
+            buffers.lookup(copy.getSource()), llvm::MaybeAlign(1),
+            sizes.max(sizes.emit(getSize(copy.getSize())), b.getInt64(0)));
       else if (auto call = dyn_cast<program::CallOp>(op))
         emitCall(call, runPhase);
     }
@@ -227,22 +271,29 @@ private:
   void emitCall(program::CallOp call, llvm::Function *runPhase) {
     KernelOp kernel = getKernel(call);
     unsigned slot = 0;
-    for (ValueRange range : {ValueRange(call.getArgs()), ValueRange(call.getOuts())})
+    for (ValueRange range :
+         {ValueRange(call.getArgs()), ValueRange(call.getOuts())})
       for (Value buffer : range)
-        b.CreateStore(buffers.lookup(buffer), at(frameBuffers, slot++ * sizeof(void *)));
+        b.CreateStore(buffers.lookup(buffer),
+                      at(frameBuffers, slot++ * sizeof(void *)));
     if (call.getActual())
       for (auto [i, expr] : llvm::enumerate(call.getActual()->getResults()))
         b.CreateStore(sizes.emit(expr), at(frameSymbols, i * sizeof(int64_t)));
     if (AffineExpr scratch = getScratch(call))
-      b.CreateStore(sizes.emitAligned(scratch), at(frame, offsetof(dlc_frame, scratch_stride)));
-    for (auto [i, phase] : llvm::enumerate(kernel.getPhases().getAsRange<StringAttr>())) {
-      llvm::FunctionCallee task = module.getOrInsertFunction(phase.getValue(), getTaskType());
-      cast<llvm::Function>(task.getCallee())->setVisibility(llvm::GlobalValue::HiddenVisibility);
+      b.CreateStore(sizes.emitAligned(scratch),
+                    at(frame, offsetof(dlc_frame, scratch_stride)));
+    for (auto [i, phase] :
+         llvm::enumerate(kernel.getPhases().getAsRange<StringAttr>())) {
+      llvm::FunctionCallee task =
+          module.getOrInsertFunction(phase.getValue(), getTaskType());
+      cast<llvm::Function>(task.getCallee())
+          ->setVisibility(llvm::GlobalValue::HiddenVisibility);
       AffineExpr count = toModel(kernel.getTasks()->getResult(i), call);
       if (graph::constantValue(count) == 1)
         b.CreateCall(task, {frame, b.getInt64(0), b.getInt64(0)});
       else
-        b.CreateCall(runPhase, {exec, frame, task.getCallee(), sizes.emit(count)});
+        b.CreateCall(runPhase,
+                     {exec, frame, task.getCallee(), sizes.emit(count)});
     }
     if (kernel.getCanFail())
       emitStatusCheck(call);
@@ -252,13 +303,15 @@ private:
   void emitStatusCheck(program::CallOp call) {
     auto *stop = llvm::BasicBlock::Create(module.getContext(), "stop", execute);
     auto *next = llvm::BasicBlock::Create(module.getContext(), "", execute);
-    llvm::Value *status = b.CreateLoad(b.getInt32Ty(), at(exec, offsetof(dlc_exec, status)));
+    llvm::Value *status =
+        b.CreateLoad(b.getInt32Ty(), at(exec, offsetof(dlc_exec, status)));
     b.CreateCondBr(b.CreateICmpEQ(status, b.getInt32(0)), next, stop);
     b.SetInsertPoint(stop);
     StringRef site = call.getCallee();
     if (call.getOrigin() && !call.getOrigin()->empty())
       site = cast<StringAttr>((*call.getOrigin())[0]).getValue();
-    b.CreateStore(b.CreateGlobalString(site, prefix + "_site"), at(exec, offsetof(dlc_exec, site)));
+    b.CreateStore(b.CreateGlobalString(site, prefix + "_site"),
+                  at(exec, offsetof(dlc_exec, site)));
     b.CreateRet(b.getInt32(DLC_DATA_ERROR));
     b.SetInsertPoint(next);
   }
@@ -272,11 +325,13 @@ private:
 
   // While `execute` is emitted:
   llvm::Function *execute = nullptr;
-  llvm::Value *exec = nullptr, *frame = nullptr, *frameBuffers = nullptr, *frameSymbols = nullptr;
+  llvm::Value *exec = nullptr, *frame = nullptr, *frameBuffers = nullptr,
+              *frameSymbols = nullptr;
   llvm::DenseMap<Value, llvm::Value *> buffers;
 };
 } // namespace
 
-HostFunctions dlc::emitHostCode(ModelOp model, StringRef prefix, llvm::Module &module) {
+HostFunctions dlc::emitHostCode(ModelOp model, StringRef prefix,
+                                llvm::Module &module) {
   return HostEmitter(model, prefix, module).emit();
 }

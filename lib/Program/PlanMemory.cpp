@@ -24,14 +24,17 @@ using namespace dlc;
 using namespace dlc::program;
 
 namespace {
-// One alloc: its size (of the typical run) and the steps between which it lives.
+// One alloc: its size (of the typical run) and the steps between which it
+// lives.
 struct Buffer {
   AllocOp alloc;
   int64_t bytes;
   unsigned first, last;
   int64_t offset = 0;
 
-  bool overlaps(const Buffer &other) const { return first <= other.last && other.first <= last; }
+  bool overlaps(const Buffer &other) const {
+    return first <= other.last && other.first <= last;
+  }
 };
 
 struct PlanMemory : program::impl::PlanMemoryBase<PlanMemory> {
@@ -60,7 +63,9 @@ private:
       if (auto alloc = dyn_cast<AllocOp>(op)) {
         int64_t bytes = graph::evaluate(getSize(alloc.getSize()), typical);
         numbers[alloc] = buffers.size();
-        buffers.push_back({alloc, static_cast<int64_t>(llvm::alignTo(std::max<int64_t>(bytes, 1), kAlignment)),
+        buffers.push_back({alloc,
+                           static_cast<int64_t>(llvm::alignTo(
+                               std::max<int64_t>(bytes, 1), kAlignment)),
                            std::numeric_limits<unsigned>::max(), 0});
         continue;
       }
@@ -79,22 +84,28 @@ private:
     for (Buffer &b : buffers)
       order.push_back(&b);
     llvm::sort(order, [](const Buffer *a, const Buffer *b) {
-      return std::make_pair(-a->bytes, a) < std::make_pair(-b->bytes, b); // equal sizes: in program order
+      return std::make_pair(-a->bytes, a) <
+             std::make_pair(-b->bytes, b); // equal sizes: in program order
     });
     int64_t total = 0;
     SmallVector<Buffer *> placed; // by offset
     for (Buffer *b : order) {
       b->offset = findBestFit(*b, placed);
       total = std::max(total, b->offset + b->bytes);
-      placed.insert(llvm::upper_bound(placed, b, [](const Buffer *x, const Buffer *y) { return x->offset < y->offset; }),
+      placed.insert(llvm::upper_bound(placed, b,
+                                      [](const Buffer *x, const Buffer *y) {
+                                        return x->offset < y->offset;
+                                      }),
                     b);
     }
     for (Buffer &b : buffers)
       b.alloc.setOffset(b.offset);
-    model.setArenaBytesAttr(makeSize(getAffineConstantExpr(total, &getContext()), model.getNumSymbols()));
+    model.setArenaBytesAttr(makeSize(
+        getAffineConstantExpr(total, &getContext()), model.getNumSymbols()));
   }
 
-  // The start of the smallest gap, among the buffers alive with `b`, that holds it.
+  // The start of the smallest gap, among the buffers alive with `b`, that holds
+  // it.
   static int64_t findBestFit(const Buffer &b, ArrayRef<Buffer *> placed) {
     int64_t end = 0, best = -1, bestGap = std::numeric_limits<int64_t>::max();
     for (const Buffer *other : placed) {
@@ -118,10 +129,12 @@ private:
     };
     std::vector<Slot> slots;
     for (Buffer &b : buffers) { // an alloc stands right before its first step
-      // The free slot whose size is nearest: growing a small one or wasting a large one cost alike.
+      // The free slot whose size is nearest: growing a small one or wasting a
+      // large one cost alike.
       Slot *best = nullptr;
       for (Slot &s : slots)
-        if (s.last < b.first && (!best || std::abs(s.bytes - b.bytes) < std::abs(best->bytes - b.bytes)))
+        if (s.last < b.first && (!best || std::abs(s.bytes - b.bytes) <
+                                              std::abs(best->bytes - b.bytes)))
           best = &s;
       if (!best)
         best = &slots.emplace_back(Slot{0, 0, {}});

@@ -13,18 +13,25 @@ llvm::Value *SizeCode::max(llvm::Value *x, llvm::Value *y) {
 
 llvm::Value *SizeCode::emitAligned(AffineExpr bytes) {
   llvm::Value *size = max(emit(bytes), builder->getInt64(0));
-  return builder->CreateAnd(builder->CreateAdd(size, builder->getInt64(program::kAlignment - 1)), builder->getInt64(-program::kAlignment));
+  return builder->CreateAnd(
+      builder->CreateAdd(size, builder->getInt64(program::kAlignment - 1)),
+      builder->getInt64(-program::kAlignment));
 }
 
 // Rounds to minus infinity, as affine expressions do; 0 for a zero divisor.
 llvm::Value *SizeCode::floorDiv(llvm::Value *x, llvm::Value *y) {
-  llvm::Value *zero = builder->getInt64(0), *isZero = builder->CreateICmpEQ(y, zero);
+  llvm::Value *zero = builder->getInt64(0),
+              *isZero = builder->CreateICmpEQ(y, zero);
   llvm::Value *divisor = builder->CreateSelect(isZero, builder->getInt64(1), y);
   llvm::Value *quotient = builder->CreateSDiv(x, divisor);
-  llvm::Value *rest = builder->CreateSub(x, builder->CreateMul(quotient, divisor));
-  llvm::Value *signsDiffer = builder->CreateICmpSLT(builder->CreateXor(rest, divisor), zero);
-  llvm::Value *roundsDown = builder->CreateAnd(builder->CreateICmpNE(rest, zero), signsDiffer);
-  llvm::Value *result = builder->CreateSub(quotient, builder->CreateZExt(roundsDown, builder->getInt64Ty()));
+  llvm::Value *rest =
+      builder->CreateSub(x, builder->CreateMul(quotient, divisor));
+  llvm::Value *signsDiffer =
+      builder->CreateICmpSLT(builder->CreateXor(rest, divisor), zero);
+  llvm::Value *roundsDown =
+      builder->CreateAnd(builder->CreateICmpNE(rest, zero), signsDiffer);
+  llvm::Value *result = builder->CreateSub(
+      quotient, builder->CreateZExt(roundsDown, builder->getInt64Ty()));
   return builder->CreateSelect(isZero, zero, result);
 }
 
@@ -35,7 +42,10 @@ llvm::Value *SizeCode::emit(AffineExpr expr) {
     return value;
   llvm::Value *value;
   if (auto symbol = dyn_cast<AffineSymbolExpr>(expr)) {
-    value = builder->CreateLoad(builder->getInt64Ty(), builder->CreateConstInBoundsGEP1_64(builder->getInt64Ty(), symbols, symbol.getPosition()));
+    value = builder->CreateLoad(
+        builder->getInt64Ty(),
+        builder->CreateConstInBoundsGEP1_64(builder->getInt64Ty(), symbols,
+                                            symbol.getPosition()));
   } else {
     auto binary = cast<AffineBinaryOpExpr>(expr);
     llvm::Value *x = emit(binary.getLHS()), *y = emit(binary.getRHS());

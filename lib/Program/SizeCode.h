@@ -13,7 +13,8 @@ namespace dlc {
 class SizeCode {
 public:
   /// `symbols` points to the values, an i64 each.
-  SizeCode(llvm::IRBuilder<> &builder, llvm::Value *symbols) : builder(&builder), symbols(symbols) {}
+  SizeCode(llvm::IRBuilder<> &builder, llvm::Value *symbols)
+      : builder(&builder), symbols(symbols) {}
 
   /// The value of `expr` (i64), with the meaning of graph::evaluate.
   llvm::Value *emit(mlir::AffineExpr expr);

@@ -36,7 +36,8 @@ static void completeKernel(KernelOp kernel, const KernelCode &code) {
   }
   unsigned numSymbols = kernel.getNumSymbols();
   kernel.setPhasesAttr(builder.getStrArrayAttr(symbols));
-  kernel.setTasksAttr(AffineMapAttr::get(AffineMap::get(0, numSymbols, tasks, kernel.getContext())));
+  kernel.setTasksAttr(AffineMapAttr::get(
+      AffineMap::get(0, numSymbols, tasks, kernel.getContext())));
   if (code.scratchBytes)
     kernel.setScratchAttr(makeSize(code.scratchBytes, numSymbols));
   kernel.setNestAttr(builder.getStringAttr(code.nest));
@@ -55,15 +56,17 @@ void dlc::attachKernelCode(ModuleOp module, const KernelCodeMap &code) {
       return;
     for (OpOperand &arg : call.getArgsMutable()) {
       auto constant = arg.get().getDefiningOp<program::ConstantOp>();
-      const OperandPacking *packing = it->second.getPacking(arg.getOperandNumber());
+      const OperandPacking *packing =
+          it->second.getPacking(arg.getOperandNumber());
       if (!packing || !constant)
         continue;
       OpBuilder builder(constant);
       StringAttr layout = builder.getStringAttr(packing->layout);
       Value &value = packed[{constant, layout}];
       if (!value)
-        value = program::ConstantOp::create(builder, constant.getLoc(), constant.getType(), constant.getValue(), layout,
-                                            builder.getI64IntegerAttr(packing->bytes), IntegerAttr());
+        value = program::ConstantOp::create(
+            builder, constant.getLoc(), constant.getType(), constant.getValue(),
+            layout, builder.getI64IntegerAttr(packing->bytes), IntegerAttr());
       arg.set(value);
     }
   });
@@ -77,7 +80,8 @@ void dlc::attachKernelCode(ModuleOp module, const KernelCodeMap &code) {
 // Bytes
 //===----------------------------------------------------------------------===//
 
-ArrayRef<char> dlc::getConstantBytes(ElementsAttr value, std::vector<char> &storage) {
+ArrayRef<char> dlc::getConstantBytes(ElementsAttr value,
+                                     std::vector<char> &storage) {
   if (auto resource = dyn_cast<DenseResourceElementsAttr>(value))
     return resource.getRawHandle().getBlob()->getData();
   auto dense = cast<DenseElementsAttr>(value);
@@ -104,7 +108,8 @@ void WeightsPiece::emit(llvm::function_ref<void(ArrayRef<char>)> write) const {
     return write(raw);
   // Aligned, because packing may use vector stores.
   std::vector<char> buffer(bytes + kAlignment);
-  char *start = reinterpret_cast<char *>(llvm::alignTo(reinterpret_cast<uintptr_t>(buffer.data()), kAlignment));
+  char *start = reinterpret_cast<char *>(
+      llvm::alignTo(reinterpret_cast<uintptr_t>(buffer.data()), kAlignment));
   packing->pack(raw, MutableArrayRef<char>(start, bytes));
   write(ArrayRef<char>(start, bytes));
 }
@@ -114,15 +119,18 @@ void WeightsPiece::emit(llvm::function_ref<void(ArrayRef<char>)> write) const {
 //===----------------------------------------------------------------------===//
 
 // The packing that made a constant's layout: any of its calls knows it.
-static const OperandPacking *findPacking(program::ConstantOp constant, const KernelCodeMap &code) {
+static const OperandPacking *findPacking(program::ConstantOp constant,
+                                         const KernelCodeMap &code) {
   if (!constant.getLayout())
     return nullptr;
   for (OpOperand &use : constant->getUses())
     if (auto call = dyn_cast<program::CallOp>(use.getOwner()))
       if (auto it = code.find(call.getCallee()); it != code.end())
-        if (const OperandPacking *packing = it->second.getPacking(use.getOperandNumber()))
+        if (const OperandPacking *packing =
+                it->second.getPacking(use.getOperandNumber()))
           return packing;
-  llvm_unreachable("a constant with a layout is read by a kernel that asked for it");
+  llvm_unreachable(
+      "a constant with a layout is read by a kernel that asked for it");
 }
 
 static int64_t getByteSize(ElementsAttr value) {
@@ -130,7 +138,8 @@ static int64_t getByteSize(ElementsAttr value) {
 }
 
 namespace {
-// Finds constants of equal bytes. Only constants of one size and layout are compared.
+// Finds constants of equal bytes. Only constants of one size and layout are
+// compared.
 class Sharing {
 public:
   /// An earlier constant with these bytes, or `constant` itself.
@@ -139,7 +148,8 @@ public:
     auto &candidates = bySize[{getByteSize(constant.getValue()), layout}];
     for (program::ConstantOp other : candidates)
       if (other.getValue() == constant.getValue() ||
-          (getHash(other) == getHash(constant) && haveEqualBytes(other, constant)))
+          (getHash(other) == getHash(constant) &&
+           haveEqualBytes(other, constant)))
         return other;
     candidates.push_back(constant);
     return constant;
@@ -151,25 +161,30 @@ private:
     if (isNew) {
       std::vector<char> storage;
       ArrayRef<char> bytes = getConstantBytes(constant.getValue(), storage);
-      it->second = llvm::xxh3_64bits(ArrayRef<uint8_t>(reinterpret_cast<const uint8_t *>(bytes.data()), bytes.size()));
+      it->second = llvm::xxh3_64bits(ArrayRef<uint8_t>(
+          reinterpret_cast<const uint8_t *>(bytes.data()), bytes.size()));
     }
     return it->second;
   }
 
   static bool haveEqualBytes(program::ConstantOp a, program::ConstantOp b) {
     // A packed form may depend on the shape too.
-    if (a.getLayout() && a.getValue().getShapedType() != b.getValue().getShapedType())
+    if (a.getLayout() &&
+        a.getValue().getShapedType() != b.getValue().getShapedType())
       return false;
     std::vector<char> storageA, storageB;
-    return getConstantBytes(a.getValue(), storageA) == getConstantBytes(b.getValue(), storageB);
+    return getConstantBytes(a.getValue(), storageA) ==
+           getConstantBytes(b.getValue(), storageB);
   }
 
-  std::map<std::pair<int64_t, StringRef>, SmallVector<program::ConstantOp, 1>> bySize;
+  std::map<std::pair<int64_t, StringRef>, SmallVector<program::ConstantOp, 1>>
+      bySize;
   llvm::DenseMap<Operation *, uint64_t> hashes;
 };
 } // namespace
 
-std::vector<WeightsPiece> dlc::layOutWeights(ModelOp model, const KernelCodeMap &code) {
+std::vector<WeightsPiece> dlc::layOutWeights(ModelOp model,
+                                             const KernelCodeMap &code) {
   std::vector<WeightsPiece> pieces;
   Sharing sharing;
   int64_t end = 0;
@@ -182,7 +197,8 @@ std::vector<WeightsPiece> dlc::layOutWeights(ModelOp model, const KernelCodeMap 
     WeightsPiece piece;
     piece.value = constant.getValue();
     piece.packing = findPacking(constant, code);
-    piece.bytes = piece.packing ? piece.packing->bytes : getByteSize(piece.value);
+    piece.bytes =
+        piece.packing ? piece.packing->bytes : getByteSize(piece.value);
     piece.offset = llvm::alignTo(end, kAlignment);
     end = piece.offset + piece.bytes;
     constant.setOffset(piece.offset);

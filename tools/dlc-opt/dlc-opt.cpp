@@ -13,12 +13,14 @@
 
 int main(int argc, char **argv) {
   mlir::DialectRegistry registry;
-  registry.insert<mlir::arith::ArithDialect, mlir::func::FuncDialect, dlc::graph::GraphDialect,
-                  dlc::onnxd::ONNXDialect, dlc::program::ProgramDialect>();
+  registry.insert<mlir::arith::ArithDialect, mlir::func::FuncDialect,
+                  dlc::graph::GraphDialect, dlc::onnxd::ONNXDialect,
+                  dlc::program::ProgramDialect>();
   mlir::registerCanonicalizerPass();
   mlir::registerCSEPass();
   mlir::registerSymbolDCEPass();
   dlc::graph::registerGraphPasses();
   dlc::program::registerProgramPasses();
-  return mlir::asMainReturnCode(mlir::MlirOptMain(argc, argv, "dlc's optimizer driver\n", registry));
+  return mlir::asMainReturnCode(
+      mlir::MlirOptMain(argc, argv, "dlc's optimizer driver\n", registry));
 }

@@ -55,11 +55,11 @@ struct Settings {
   bool bench = false;
   unsigned threads = 0;
   bool info = false;
-  bool interprets = false; // the model is not compiled
+  bool interprets = false;        // the model is not compiled
   std::optional<CudaTarget> cuda; // it runs on the emulator
   EmulatorOptions emulator;
   interp::MathMode math = interp::MathMode::libm;
-  CompileOptions source;   // -dim and -shape
+  CompileOptions source; // -dim and -shape
 };
 
 // Runs the interpreted and the compiled kind of model behind one face.
@@ -90,13 +90,16 @@ private:
 
 static constexpr unsigned kBenchRuns = 50;
 
-static Error usage(const llvm::Twine &text) { return makeError(ExitCode::Usage, text); }
+static Error usage(const llvm::Twine &text) {
+  return makeError(ExitCode::Usage, text);
+}
 
 static Error checkSpelling(const Table &table, const InputArgList &args) {
   for (const Arg *arg : args.filtered(OPT_UNKNOWN)) {
     std::string nearest, spelling = arg->getAsString(args);
     if (table.findNearest(spelling, nearest) <= 2)
-      return usage("unknown flag '" + spelling + "'; did you mean '" + nearest + "'?");
+      return usage("unknown flag '" + spelling + "'; did you mean '" + nearest +
+                   "'?");
     return usage("unknown flag '" + spelling + "'; -help lists the flags");
   }
   return Error::success();
@@ -106,7 +109,8 @@ static Expected<Settings> readSettings(const InputArgList &args) {
   Settings s;
   std::vector<std::string> models = args.getAllArgValues(OPT_INPUT);
   if (models.size() != 1)
-    return usage("usage: dlc-run <model.so|model.onnx> [options] (-help lists them)");
+    return usage(
+        "usage: dlc-run <model.so|model.onnx> [options] (-help lists them)");
   s.model = models.front();
   for (const std::string &list : args.getAllArgValues(OPT_inputs)) {
     SmallVector<StringRef> parts;
@@ -116,7 +120,8 @@ static Expected<Settings> readSettings(const InputArgList &args) {
   auto number = [&](OptionID id, auto &value) -> Error {
     const Arg *arg = args.getLastArg(id);
     if (arg && StringRef(arg->getValue()).getAsInteger(10, value))
-      return usage(arg->getSpelling() + arg->getValue() + ": expected a number");
+      return usage(arg->getSpelling() + arg->getValue() +
+                   ": expected a number");
     return Error::success();
   };
   uint64_t seed = 0;
@@ -128,30 +133,36 @@ static Expected<Settings> readSettings(const InputArgList &args) {
     return error;
   if (const Arg *arg = args.getLastArg(OPT_tolerance))
     if (StringRef(arg->getValue()).getAsDouble(s.tolerance))
-      return usage(arg->getSpelling() + arg->getValue() + ": expected a number");
+      return usage(arg->getSpelling() + arg->getValue() +
+                   ": expected a number");
   s.outputs = args.getLastArgValue(OPT_outputs).str();
   s.compare = args.getLastArgValue(OPT_compare).str();
   s.bench = args.hasArg(OPT_bench);
   s.info = args.hasArg(OPT_info);
   StringRef extension = llvm::sys::path::extension(s.model);
   s.interprets = extension == ".onnx" || extension == ".mlir";
-  if (StringRef target = args.getLastArgValue(OPT_target); target.starts_with("cuda")) {
+  if (StringRef target = args.getLastArgValue(OPT_target);
+      target.starts_with("cuda")) {
     Expected<CudaTarget> cuda = parseCudaTarget(target);
     if (!cuda)
       return usage(llvm::toString(cuda.takeError()));
     s.cuda = std::move(*cuda);
     s.emulator.maxSharedBytes = s.cuda->desc().maxSharedBytes;
   } else if (!target.empty() && target != "interp") {
-    return usage("-target=" + target + ": only interp and cuda run a model that is not compiled; compile it with dlc");
+    return usage("-target=" + target +
+                 ": only interp and cuda run a model that is not compiled; "
+                 "compile it with dlc");
   }
   unsigned level = 0;
   if (Error error = number(OPT_emulate, level))
     return error;
   if (level > static_cast<unsigned>(EmulatorCheck::Memory))
-    return usage("-emulate=" + llvm::Twine(level) + ": the emulator has the levels 0 and 1");
+    return usage("-emulate=" + llvm::Twine(level) +
+                 ": the emulator has the levels 0 and 1");
   s.emulator.check = static_cast<EmulatorCheck>(level);
   if (s.interprets && !args.hasArg(OPT_target))
-    return usage(s.model + " is not compiled: compile it with dlc, or run it in the interpreter with -target=interp");
+    return usage(s.model + " is not compiled: compile it with dlc, or run it "
+                           "in the interpreter with -target=interp");
   if (s.interprets && s.bench)
     return usage("-bench measures compiled models");
   for (const std::string &text : args.getAllArgValues(OPT_dim))
@@ -161,16 +172,19 @@ static Expected<Settings> readSettings(const InputArgList &args) {
     if (Error error = parseShape(text, s.source.shapes))
       return error;
   StringRef math = args.getLastArgValue(OPT_math, "libm");
-  if (StringRef name = math.take_until([](char c) { return c == ':'; }); name == "dlc") {
+  if (StringRef name = math.take_until([](char c) { return c == ':'; });
+      name == "dlc") {
     StringRef target = math.drop_front(name.size());
-    Expected<CpuTarget> cpu = parseCpuTarget(target.empty() ? "host" : target.drop_front());
+    Expected<CpuTarget> cpu =
+        parseCpuTarget(target.empty() ? "host" : target.drop_front());
     if (!cpu)
       return usage(llvm::toString(cpu.takeError()));
     if (Error error = enableDlcMath(*cpu))
       return std::move(error);
     s.math = interp::MathMode::dlc;
   } else if (math != "libm") {
-    return usage("-math=" + math + ": the modes are libm, dlc and dlc:<target>");
+    return usage("-math=" + math +
+                 ": the modes are libm, dlc and dlc:<target>");
   }
   s.source.input = s.model;
   return s;
@@ -196,12 +210,15 @@ Error Session::runArtifact() {
   if (!artifact)
     return artifact.takeError();
   if (s.info) {
-    llvm::outs() << llvm::formatv("{0:2}", llvm::json::Value(llvm::json::Object(artifact->getInfo()))) << "\n";
+    llvm::outs() << llvm::formatv("{0:2}", llvm::json::Value(llvm::json::Object(
+                                               artifact->getInfo())))
+                 << "\n";
     return Error::success();
   }
   if (artifact->isForeign())
     llvm::errs() << "dlc-run: runs under " << artifact->getEmulator() << "\n";
-  auto made = s.seed ? artifact->makeRandomInputs(context, *s.seed) : readInputs();
+  auto made =
+      s.seed ? artifact->makeRandomInputs(context, *s.seed) : readInputs();
   if (!made)
     return made.takeError();
   inputs = *made;
@@ -211,7 +228,8 @@ Error Session::runArtifact() {
     return folder.takeError();
   std::vector<std::string> files;
   for (const Tensor &input : inputs) {
-    files.push_back((*folder)->getPath("input_" + llvm::Twine(files.size()) + ".npy"));
+    files.push_back(
+        (*folder)->getPath("input_" + llvm::Twine(files.size()) + ".npy"));
     if (Error error = writeTensor(files.back(), input))
       return error;
   }
@@ -223,7 +241,8 @@ Error Session::runArtifact() {
   if (!text)
     return text.takeError();
   for (int64_t i = 0; i < artifact->getNumOutputs(); ++i) {
-    auto output = readTensor((*folder)->getPath("output_" + llvm::Twine(i) + ".npy"), context);
+    auto output = readTensor(
+        (*folder)->getPath("output_" + llvm::Twine(i) + ".npy"), context);
     if (!output)
       return output.takeError();
     outputs.push_back(*output);
@@ -233,7 +252,8 @@ Error Session::runArtifact() {
     double ns[2] = {0, 0};
     if (fastest.getAsDouble(ns[0]) || median.getAsDouble(ns[1]))
       return makeError(ExitCode::Internal, "dlc-exec printed no times");
-    llvm::outs() << llvm::format("fastest %.4f ms, median %.4f ms of %u runs\n", ns[0] / 1e6, ns[1] / 1e6, kBenchRuns);
+    llvm::outs() << llvm::format("fastest %.4f ms, median %.4f ms of %u runs\n",
+                                 ns[0] / 1e6, ns[1] / 1e6, kBenchRuns);
   }
   return Error::success();
 }
@@ -256,7 +276,8 @@ Error Session::runInterpreter() {
       return read.takeError();
     inputs = *read;
   }
-  auto results = s.cuda ? runEmulator() : interpret(source, inputs, s.threads, s.math);
+  auto results =
+      s.cuda ? runEmulator() : interpret(source, inputs, s.threads, s.math);
   if (!results)
     return results.takeError();
   outputs = *results;
@@ -266,7 +287,8 @@ Error Session::runInterpreter() {
 Expected<SmallVector<Tensor>> Session::runEmulator() {
   if (Error error = formCudaKernels(source))
     return error;
-  Expected<CudaModel> model = compileCuda(source, *s.cuda, "model", /*strict=*/false);
+  Expected<CudaModel> model =
+      compileCuda(source, *s.cuda, "model", /*strict=*/false);
   if (!model)
     return model.takeError();
   return emulate(source, *model, inputs, s.emulator);
@@ -282,7 +304,9 @@ Expected<SmallVector<Tensor>> Session::makeExpected() {
   if (llvm::sys::fs::is_directory(s.compare)) {
     for (size_t i = 0; i < outputs.size(); ++i) {
       std::string stem = s.compare + "/output_" + std::to_string(i);
-      auto tensor = readTensor(stem + (llvm::sys::fs::exists(stem + ".npy") ? ".npy" : ".pb"), context);
+      auto tensor = readTensor(
+          stem + (llvm::sys::fs::exists(stem + ".npy") ? ".npy" : ".pb"),
+          context);
       if (!tensor)
         return tensor.takeError();
       expected.push_back(*tensor);
@@ -294,18 +318,22 @@ Expected<SmallVector<Tensor>> Session::makeExpected() {
   Expected<ModelSource> model = loadModel(options);
   if (!model)
     return model.takeError();
-  // Types belong to a context: the inputs, and then the outputs, change theirs through bytes.
+  // Types belong to a context: the inputs, and then the outputs, change theirs
+  // through bytes.
   SmallVector<Tensor> moved;
-  for (auto [input, type] : llvm::zip(inputs, model->getMain().getArgumentTypes()))
-    moved.push_back(Tensor::borrow(llvm::cast<mlir::RankedTensorType>(type).getElementType(), input.getShape(),
-                                   input.getBytes()));
+  for (auto [input, type] :
+       llvm::zip(inputs, model->getMain().getArgumentTypes()))
+    moved.push_back(Tensor::borrow(
+        llvm::cast<mlir::RankedTensorType>(type).getElementType(),
+        input.getShape(), input.getBytes()));
   auto results = interpret(*model, moved, s.threads, s.math);
   if (!results)
     return results.takeError();
   for (auto [i, result] : llvm::enumerate(*results)) {
     if (i >= outputs.size())
       break;
-    expected.push_back(Tensor::copy(outputs[i].getElementType(), result.getShape(), result.getBytes()));
+    expected.push_back(Tensor::copy(outputs[i].getElementType(),
+                                    result.getShape(), result.getBytes()));
   }
   return expected;
 }
@@ -321,12 +349,17 @@ Error Session::compare() {
       return difference.takeError();
     worst = std::max(worst, difference->getRelative());
     if (outputs.size() > 1)
-      llvm::outs() << llvm::format("output %zu: max|a-b| %.3g, max|a-b|/max|b| %.3g\n", i, difference->maxAbsolute,
-                                   difference->getRelative());
+      llvm::outs() << llvm::format(
+          "output %zu: max|a-b| %.3g, max|a-b|/max|b| %.3g\n", i,
+          difference->maxAbsolute, difference->getRelative());
   }
   llvm::outs() << llvm::format("max|a-b|/max|b| %.3g\n", worst);
   if (worst > s.tolerance)
-    return makeError(ExitCode::Verify, llvm::formatv("the outputs differ by {0:e2}, the tolerance is {1:e2}", worst, s.tolerance).str());
+    return makeError(
+        ExitCode::Verify,
+        llvm::formatv("the outputs differ by {0:e2}, the tolerance is {1:e2}",
+                      worst, s.tolerance)
+            .str());
   return Error::success();
 }
 
@@ -339,7 +372,8 @@ Error Session::run() {
     if (std::error_code code = llvm::sys::fs::create_directories(s.outputs))
       return makeError(ExitCode::Io, code.message(), s.outputs);
     for (auto [i, output] : llvm::enumerate(outputs))
-      if (Error error = writeTensor(s.outputs + "/output_" + std::to_string(i) + ".npy", output))
+      if (Error error = writeTensor(
+              s.outputs + "/output_" + std::to_string(i) + ".npy", output))
         return error;
   }
   return s.compare.empty() ? Error::success() : compare();
@@ -348,9 +382,12 @@ Error Session::run() {
 int main(int argc, char **argv) {
   Table table;
   unsigned missingIndex = 0, missingCount = 0;
-  InputArgList args = table.ParseArgs(llvm::ArrayRef<const char *>(argv + 1, argc - 1), missingIndex, missingCount);
+  InputArgList args =
+      table.ParseArgs(llvm::ArrayRef<const char *>(argv + 1, argc - 1),
+                      missingIndex, missingCount);
   if (args.hasArg(OPT_help)) {
-    table.printHelp(llvm::outs(), "dlc-run <model.so|model.onnx> [options]", "dlc-run: runs a model");
+    table.printHelp(llvm::outs(), "dlc-run <model.so|model.onnx> [options]",
+                    "dlc-run: runs a model");
     return 0;
   }
   Error error = checkSpelling(table, args);
@@ -360,6 +397,7 @@ int main(int argc, char **argv) {
   }
   if (!error)
     return 0;
-  return printError(llvm::errs(), toCompileError(std::move(error), ExitCode::Internal),
+  return printError(llvm::errs(),
+                    toCompileError(std::move(error), ExitCode::Internal),
                     args.getLastArgValue(OPT_diagnostics) == "json", "dlc-run");
 }

@@ -45,5 +45,7 @@ int main(int argc, char **argv) {
   llvm::Error error = line ? run(*line) : line.takeError();
   if (!error)
     return static_cast<int>(ExitCode::Ok);
-  return printError(llvm::errs(), toCompileError(std::move(error), ExitCode::Internal), wantsJson(arguments), "dlc");
+  return printError(llvm::errs(),
+                    toCompileError(std::move(error), ExitCode::Internal),
+                    wantsJson(arguments), "dlc");
 }

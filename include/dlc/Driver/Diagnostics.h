@@ -36,7 +36,8 @@ struct Diagnostic {
   std::vector<std::string> dtypes; ///< of the operands
   std::vector<std::string> shapes; ///< of the operands, "1x3x8x8"
   std::string reason;
-  /// "unsupported": valid, but dlc has no lowering; "malformed": not a valid model; else empty.
+  /// "unsupported": valid, but dlc has no lowering; "malformed": not a valid
+  /// model; else empty.
   std::string kind;
 
   std::string text() const;
@@ -62,7 +63,8 @@ private:
 };
 
 /// An error with one problem that concerns no node.
-llvm::Error makeError(ExitCode code, const llvm::Twine &reason, llvm::StringRef file = {});
+llvm::Error makeError(ExitCode code, const llvm::Twine &reason,
+                      llvm::StringRef file = {});
 
 /// Turns any error into a CompileError's code and problems: errors of the
 /// frontend keep theirs, errors of other rooms get `fallback`.
@@ -70,7 +72,8 @@ CompileError toCompileError(llvm::Error error, ExitCode fallback);
 
 /// Prints `error` to `os`: a line a problem, or with `json` one line
 /// {"error": kind, "exit": code, "diagnostics": [...]}. Returns the exit code.
-int printError(llvm::raw_ostream &os, const CompileError &error, bool json, llvm::StringRef tool);
+int printError(llvm::raw_ostream &os, const CompileError &error, bool json,
+               llvm::StringRef tool);
 
 } // namespace dlc
 

@@ -20,7 +20,9 @@ struct ModelSource {
   std::shared_ptr<void> file; ///< what the constants point into
   mlir::OwningOpRef<mlir::ModuleOp> module;
 
-  mlir::func::FuncOp getMain() { return module->lookupSymbol<mlir::func::FuncOp>("main"); }
+  mlir::func::FuncOp getMain() {
+    return module->lookupSymbol<mlir::func::FuncOp>("main");
+  }
 };
 
 /// Adds the dialects of all stages before code generation.
@@ -33,10 +35,12 @@ llvm::Expected<ModelSource> loadModel(const CompileOptions &options);
 /// Collects MLIR's diagnostics of one context while it lives.
 class DiagnosticCollector {
 public:
-  explicit DiagnosticCollector(mlir::MLIRContext *context, llvm::StringRef file);
+  explicit DiagnosticCollector(mlir::MLIRContext *context,
+                               llvm::StringRef file);
   ~DiagnosticCollector();
 
-  /// The errors so far, as a CompileError; `fallback` is its text if there were none.
+  /// The errors so far, as a CompileError; `fallback` is its text if there were
+  /// none.
   llvm::Error take(ExitCode code, llvm::StringRef fallback);
 
 private:

@@ -16,7 +16,20 @@
 namespace dlc {
 
 /// What a compilation produces.
-enum class EmitKind { Graph, Kernels, Program, LLVM, Asm, Obj, Static, Shared, Header, Report, Ptx, Cubin };
+enum class EmitKind {
+  Graph,
+  Kernels,
+  Program,
+  LLVM,
+  Asm,
+  Obj,
+  Static,
+  Shared,
+  Header,
+  Report,
+  Ptx,
+  Cubin
+};
 
 llvm::StringRef toString(EmitKind kind);
 std::optional<EmitKind> parseEmitKind(llvm::StringRef text);
@@ -36,11 +49,12 @@ struct CompileOptions {
   enum class Weights { Auto, Embed, External };
   enum class Color { Auto, Always, Never };
 
-  std::string input;              ///< path, or "-" for an ONNX model on standard input
-  std::string target = "host";    ///< see parseCpuTarget, parseCudaTarget; or "interp"
-  std::string output;             ///< empty: from the input's name; "-": standard output
-  std::vector<EmitKind> emit;     ///< empty: shared and header
-  std::string name;               ///< C identifier; empty: from the input's name
+  std::string input; ///< path, or "-" for an ONNX model on standard input
+  std::string target =
+      "host";         ///< see parseCpuTarget, parseCudaTarget; or "interp"
+  std::string output; ///< empty: from the input's name; "-": standard output
+  std::vector<EmitKind> emit; ///< empty: shared and header
+  std::string name;           ///< C identifier; empty: from the input's name
   std::map<std::string, DimRange> dims;
   std::map<std::string, llvm::SmallVector<int64_t>> shapes;
   bool strict = false; ///< -fp=strict
@@ -72,15 +86,19 @@ struct CommandLine {
 
 /// Parses the arguments after the program's name. Errors have code Usage, and
 /// name the nearest flag for a misspelt one.
-llvm::Expected<CommandLine> parseCommandLine(llvm::ArrayRef<const char *> arguments);
+llvm::Expected<CommandLine>
+parseCommandLine(llvm::ArrayRef<const char *> arguments);
 
 /// Prints the text of -help.
 void printHelp(llvm::raw_ostream &os);
 
 /// Parses "batch=1" or "batch=1..64@8".
-llvm::Error parseDim(llvm::StringRef text, std::map<std::string, DimRange> &dims);
+llvm::Error parseDim(llvm::StringRef text,
+                     std::map<std::string, DimRange> &dims);
 /// Parses "x:1x3x224x224".
-llvm::Error parseShape(llvm::StringRef text, std::map<std::string, llvm::SmallVector<int64_t>> &shapes);
+llvm::Error
+parseShape(llvm::StringRef text,
+           std::map<std::string, llvm::SmallVector<int64_t>> &shapes);
 
 } // namespace dlc
 

@@ -11,7 +11,8 @@
 namespace dlc {
 
 /// Times the stages of a compilation and prints them: on a terminal one line
-/// that is redrawn, else a line a stage, `[2/6] kernels 0.4s 128 -> 37 kernels`.
+/// that is redrawn, else a line a stage, `[2/6] kernels 0.4s 128 -> 37
+/// kernels`.
 class Progress {
 public:
   struct Stage {
@@ -20,7 +21,8 @@ public:
   };
 
   /// `quiet` prints nothing; `redraw` overwrites the line of the stage before.
-  Progress(bool quiet, bool redraw, unsigned numStages) : quiet(quiet), redraw(redraw), numStages(numStages) {}
+  Progress(bool quiet, bool redraw, unsigned numStages)
+      : quiet(quiet), redraw(redraw), numStages(numStages) {}
   ~Progress();
 
   /// Ends the stage before, if any, and begins one.
@@ -41,8 +43,8 @@ private:
   bool quiet;
   bool redraw;
   unsigned numStages;
-  bool isOpen = false;   // a stage is running
-  bool isDrawn = false;  // the terminal's line holds text
+  bool isOpen = false;  // a stage is running
+  bool isDrawn = false; // the terminal's line holds text
   Clock::time_point start = Clock::now(), stageStart;
   std::vector<Stage> stages;
 };

@@ -26,17 +26,19 @@ public:
   llvm::StringRef getEmulator() const { return command.front(); }
 
   struct RunOptions {
-    std::string outputs;     ///< a folder that exists
-    unsigned bench = 0;      ///< further runs, measured
-    unsigned threads = 0;    ///< 0: the runtime's choice
+    std::string outputs;  ///< a folder that exists
+    unsigned bench = 0;   ///< further runs, measured
+    unsigned threads = 0; ///< 0: the runtime's choice
   };
   /// Runs it on .npy files; outputs go to <folder>/output_<i>.npy. Returns what
   /// dlc-exec printed. A failure of the model has code Rejected.
-  llvm::Expected<std::string> run(llvm::ArrayRef<std::string> inputs, const RunOptions &options) const;
+  llvm::Expected<std::string> run(llvm::ArrayRef<std::string> inputs,
+                                  const RunOptions &options) const;
 
   /// Random tensors for its inputs; free dims get their typical value. Errors
   /// when a dim is a function of several (give the inputs then).
-  llvm::Expected<llvm::SmallVector<interp::Tensor>> makeRandomInputs(mlir::MLIRContext *context, uint64_t seed) const;
+  llvm::Expected<llvm::SmallVector<interp::Tensor>>
+  makeRandomInputs(mlir::MLIRContext *context, uint64_t seed) const;
 
   int64_t getNumOutputs() const;
 
@@ -48,13 +50,14 @@ private:
 
 /// Runs a model loaded by loadModel in the interpreter. Fails with its
 /// diagnostics. MathMode::dlc needs enableDlcMath first.
-llvm::Expected<llvm::SmallVector<interp::Tensor>> interpret(ModelSource &source,
-                                                            llvm::ArrayRef<interp::Tensor> inputs,
-                                                            unsigned threads = 0,
-                                                            interp::MathMode math = interp::MathMode::libm);
+llvm::Expected<llvm::SmallVector<interp::Tensor>>
+interpret(ModelSource &source, llvm::ArrayRef<interp::Tensor> inputs,
+          unsigned threads = 0, interp::MathMode math = interp::MathMode::libm);
 
-/// Random tensors for the arguments of @main; free dims get their typical value.
-llvm::SmallVector<interp::Tensor> makeRandomInputs(mlir::func::FuncOp main, uint64_t seed);
+/// Random tensors for the arguments of @main; free dims get their typical
+/// value.
+llvm::SmallVector<interp::Tensor> makeRandomInputs(mlir::func::FuncOp main,
+                                                   uint64_t seed);
 
 /// What -info prints of a model that is not compiled: names, types, dims.
 std::string describeMain(mlir::func::FuncOp main);

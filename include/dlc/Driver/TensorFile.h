@@ -8,14 +8,16 @@
 namespace dlc {
 
 /// Reads a tensor by the file's extension. Errors have code Io.
-llvm::Expected<interp::Tensor> readTensor(llvm::StringRef path, mlir::MLIRContext *context);
+llvm::Expected<interp::Tensor> readTensor(llvm::StringRef path,
+                                          mlir::MLIRContext *context);
 
 /// Writes `tensor` as .npy; bf16 has dtype '<V2'. Errors have code Io.
 llvm::Error writeTensor(llvm::StringRef path, const interp::Tensor &tensor);
 
 /// A tensor of random values: floats uniform in [-1, 1), integers in [0, 8),
 /// bools 0 or 1. Equal seeds give equal values.
-interp::Tensor makeRandomTensor(mlir::Type elementType, llvm::ArrayRef<int64_t> shape, uint64_t seed);
+interp::Tensor makeRandomTensor(mlir::Type elementType,
+                                llvm::ArrayRef<int64_t> shape, uint64_t seed);
 
 /// How far `actual` is from `expected`.
 struct Difference {
@@ -27,7 +29,8 @@ struct Difference {
 
 /// Compares element by element; NaN equals NaN and inf the same inf. Errors
 /// when the shapes or element types differ.
-llvm::Expected<Difference> compareTensors(const interp::Tensor &actual, const interp::Tensor &expected);
+llvm::Expected<Difference> compareTensors(const interp::Tensor &actual,
+                                          const interp::Tensor &expected);
 
 } // namespace dlc
 

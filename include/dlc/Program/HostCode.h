@@ -24,7 +24,8 @@ struct HostFunctions {
 /// Adds the functions of `model` to `module`, named `<prefix>_execute` and so
 /// on, hidden. Expects a planned program: every alloc has its offset or slot,
 /// every constant its offset, every kernel its phases.
-HostFunctions emitHostCode(program::ModelOp model, llvm::StringRef prefix, llvm::Module &module);
+HostFunctions emitHostCode(program::ModelOp model, llvm::StringRef prefix,
+                           llvm::Module &module);
 
 } // namespace dlc
 

@@ -31,7 +31,8 @@ void attachKernelCode(mlir::ModuleOp module, const KernelCodeMap &code);
 
 /// The row-major bytes of a constant, one byte a bool. They are those of the
 /// attribute where it holds them in this form, else put into `storage`.
-llvm::ArrayRef<char> getConstantBytes(mlir::ElementsAttr value, std::vector<char> &storage);
+llvm::ArrayRef<char> getConstantBytes(mlir::ElementsAttr value,
+                                      std::vector<char> &storage);
 
 /// A range of the weights.
 struct WeightsPiece {
@@ -47,7 +48,8 @@ struct WeightsPiece {
 /// Gives every constant of `model` its offset: constants of equal bytes and
 /// layout share one. The pieces are in order of their offsets; they point into
 /// `code`.
-std::vector<WeightsPiece> layOutWeights(program::ModelOp model, const KernelCodeMap &code);
+std::vector<WeightsPiece> layOutWeights(program::ModelOp model,
+                                        const KernelCodeMap &code);
 
 } // namespace dlc
 

@@ -46,22 +46,31 @@ std::array<int64_t, 3> ModelOp::getRange(unsigned i) {
 LogicalResult ModelOp::verify() {
   if (ArrayAttr ranges = getRangesAttr()) {
     if (ranges.size() != getNumSymbols())
-      return emitOpError("has ") << getNumSymbols() << " symbols and " << ranges.size() << " ranges";
+      return emitOpError("has ") << getNumSymbols() << " symbols and "
+                                 << ranges.size() << " ranges";
     for (Attribute attr : ranges) {
       auto range = dyn_cast<DenseI64ArrayAttr>(attr);
-      if (!range || range.size() != 3 || range[0] < 0 || range[0] > range[2] || range[2] > range[1])
-        return emitOpError("ranges are triples 0 <= smallest <= typical <= largest, in the order smallest, largest, "
+      if (!range || range.size() != 3 || range[0] < 0 || range[0] > range[2] ||
+          range[2] > range[1])
+        return emitOpError("ranges are triples 0 <= smallest <= typical <= "
+                           "largest, in the order smallest, largest, "
                            "typical");
     }
   }
   int64_t inputs = 0, outputs = 0;
   for (Operation &op : *getBlock()) {
-    if (op.getName().getDialectNamespace() != ProgramDialect::getDialectNamespace() || isa<ModelOp, KernelOp>(op))
+    if (op.getName().getDialectNamespace() !=
+            ProgramDialect::getDialectNamespace() ||
+        isa<ModelOp, KernelOp>(op))
       return op.emitOpError("may not stand in a program.model");
-    if (auto input = dyn_cast<InputOp>(op); input && static_cast<int64_t>(input.getIndex()) != inputs++)
-      return op.emitOpError("is input ") << input.getIndex() << ", expected " << inputs - 1;
-    if (auto output = dyn_cast<OutputOp>(op); output && static_cast<int64_t>(output.getIndex()) != outputs++)
-      return op.emitOpError("is output ") << output.getIndex() << ", expected " << outputs - 1;
+    if (auto input = dyn_cast<InputOp>(op);
+        input && static_cast<int64_t>(input.getIndex()) != inputs++)
+      return op.emitOpError("is input ")
+             << input.getIndex() << ", expected " << inputs - 1;
+    if (auto output = dyn_cast<OutputOp>(op);
+        output && static_cast<int64_t>(output.getIndex()) != outputs++)
+      return op.emitOpError("is output ")
+             << output.getIndex() << ", expected " << outputs - 1;
   }
   return success();
 }
@@ -69,10 +78,14 @@ LogicalResult ModelOp::verify() {
 LogicalResult KernelOp::verify() {
   size_t counts = getTasks() ? getTasks()->getNumResults() : 0;
   if (counts != getPhases().size())
-    return emitOpError("has ") << getPhases().size() << " phases and " << counts << " task counts";
+    return emitOpError("has ")
+           << getPhases().size() << " phases and " << counts << " task counts";
   for (std::optional<AffineMap> map : {getTasks(), getScratch()})
-    if (map && (map->getNumDims() != 0 || map->getNumSymbols() > static_cast<unsigned>(getNumSymbols())))
-      return emitOpError("task counts and scratch are expressions of the kernel's ") << getNumSymbols() << " symbols";
+    if (map && (map->getNumDims() != 0 ||
+                map->getNumSymbols() > static_cast<unsigned>(getNumSymbols())))
+      return emitOpError(
+                 "task counts and scratch are expressions of the kernel's ")
+             << getNumSymbols() << " symbols";
   return success();
 }
 
@@ -83,10 +96,12 @@ LogicalResult KernelOp::verify() {
 // A size may use the model's symbols only.
 static LogicalResult verifySize(Operation *op, AffineMap size) {
   if (size.getNumResults() != 1)
-    return op->emitOpError("size is one expression, got ") << size.getNumResults();
+    return op->emitOpError("size is one expression, got ")
+           << size.getNumResults();
   unsigned symbols = cast<ModelOp>(op->getParentOp()).getNumSymbols();
   if (size.getNumDims() != 0 || size.getNumSymbols() > symbols)
-    return op->emitOpError("size uses ") << size.getNumSymbols() << " symbols, the model has " << symbols;
+    return op->emitOpError("size uses ")
+           << size.getNumSymbols() << " symbols, the model has " << symbols;
   return success();
 }
 
@@ -94,7 +109,8 @@ LogicalResult AllocOp::verify() {
   if (getOffset() && getSlot())
     return emitOpError("has an offset or a slot, not both");
   if (getOffset() && *getOffset() % kAlignment != 0)
-    return emitOpError("offset ") << *getOffset() << " is not a multiple of " << kAlignment;
+    return emitOpError("offset ")
+           << *getOffset() << " is not a multiple of " << kAlignment;
   return verifySize(*this, getSize());
 }
 
@@ -117,20 +133,26 @@ LogicalResult CallOp::verify() {
     if (failed(verifyWritten(*this, result)))
       return failure();
   unsigned symbols = cast<ModelOp>((*this)->getParentOp()).getNumSymbols();
-  if (getActual() && (getActual()->getNumDims() != 0 || getActual()->getNumSymbols() > symbols))
-    return emitOpError("symbols use ") << getActual()->getNumSymbols() << " symbols, the model has " << symbols;
+  if (getActual() && (getActual()->getNumDims() != 0 ||
+                      getActual()->getNumSymbols() > symbols))
+    return emitOpError("symbols use ") << getActual()->getNumSymbols()
+                                       << " symbols, the model has " << symbols;
   return success();
 }
 
 LogicalResult CallOp::verifySymbolUses(SymbolTableCollection &tables) {
-  auto kernel = tables.lookupNearestSymbolFrom<KernelOp>((*this)->getParentOp(), getCalleeAttr());
+  auto kernel = tables.lookupNearestSymbolFrom<KernelOp>((*this)->getParentOp(),
+                                                         getCalleeAttr());
   if (!kernel)
     return emitOpError("no kernel '") << getCallee() << "'";
   size_t symbols = getActual() ? getActual()->getNumResults() : 0;
-  if (getArgs().size() != kernel.getNumArgs() || getOuts().size() != kernel.getNumOuts() ||
+  if (getArgs().size() != kernel.getNumArgs() ||
+      getOuts().size() != kernel.getNumOuts() ||
       symbols != kernel.getNumSymbols())
-    return emitOpError("has ") << getArgs().size() << " operands, " << getOuts().size() << " results and " << symbols
-                               << " symbols, the kernel " << kernel.getNumArgs() << ", " << kernel.getNumOuts()
-                               << " and " << kernel.getNumSymbols();
+    return emitOpError("has ")
+           << getArgs().size() << " operands, " << getOuts().size()
+           << " results and " << symbols << " symbols, the kernel "
+           << kernel.getNumArgs() << ", " << kernel.getNumOuts() << " and "
+           << kernel.getNumSymbols();
   return success();
 }

@@ -24,11 +24,14 @@ namespace dlc::program {
 /// Every buffer of the arena and of the weights starts at a multiple of this.
 constexpr int64_t kAlignment = 64;
 
-/// A size in bytes as the attribute form: a map without dims and `numSymbols` symbols.
+/// A size in bytes as the attribute form: a map without dims and `numSymbols`
+/// symbols.
 mlir::AffineMapAttr makeSize(mlir::AffineExpr bytes, unsigned numSymbols);
 
 /// The single result of a size map.
-inline mlir::AffineExpr getSize(mlir::AffineMap size) { return size.getResult(0); }
+inline mlir::AffineExpr getSize(mlir::AffineMap size) {
+  return size.getResult(0);
+}
 
 } // namespace dlc::program
 
