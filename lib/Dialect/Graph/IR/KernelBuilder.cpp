@@ -134,6 +134,14 @@ Value KernelBuilder::fold(Type type, ArrayRef<AffineExpr> reduce, FoldKind kind,
 
 void KernelBuilder::finish(ValueRange results) { ReturnOp::create(builder, loc, results); }
 
+LogicalResult KernelBuilder::finishOpaque(Operation *op) {
+  Operation *copy = builder.clone(*op);
+  copy->setOperands(kernel.getBody().getArguments());
+  copy->setLoc(loc);
+  finish(copy->getResults());
+  return success();
+}
+
 //===----------------------------------------------------------------------===//
 // A kernel's own symbols
 //===----------------------------------------------------------------------===//

@@ -35,6 +35,8 @@ std::vector<StageOp> KernelOp::getStages() {
   return {stages.begin(), stages.end()};
 }
 
+GraphOp KernelOp::getOpaque() { return dyn_cast<GraphOp>(getBody().front().front()); }
+
 OperandRange KernelOp::getResultValues() {
   return cast<ReturnOp>(getBody().front().getTerminator()).getValues();
 }
@@ -45,6 +47,11 @@ LogicalResult KernelOp::verifyRegions() {
     return emitOpError("must end with graph.return");
   if (ret.getOperandTypes() != TypeRange(getResultTypes()))
     return ret.emitOpError("returns types other than the kernel's results");
+  if (GraphOp opaque = getOpaque()) {
+    if (opaque.getOpClass() != OpClass::opaque || opaque->getNextNode() != ret || ret.getValues() != opaque->getResults())
+      return opaque->emitOpError("only an opaque operator may stand in a kernel, alone and as its result");
+    return success();
+  }
   for (Value v : ret.getValues())
     if (!v.getDefiningOp<StageOp>())
       return ret.emitOpError("a kernel returns stages only");

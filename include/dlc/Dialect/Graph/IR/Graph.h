@@ -71,9 +71,12 @@ int64_t elementBytes(mlir::Type elementType);
 /// True for `ui*` types.
 bool isUnsigned(mlir::Type type);
 
+/// The tensor whose memory `value` is: looks through reshape, prefix and bitcast.
+mlir::Value getViewed(mlir::Value value);
+
 /// Runs `op`'s buildKernel into a new `graph.kernel` named `name` at the end of
 /// `module`; symbols are renumbered s0.. in order of first use, and `symbolMap`
-/// receives what each one is in the function's numbering. Fails for opaque ops.
+/// receives what each one is in the function's numbering.
 llvm::FailureOr<KernelOp> buildKernelFor(GraphOp op, mlir::ModuleOp module, llvm::StringRef name,
                                          llvm::SmallVectorImpl<mlir::AffineExpr> &symbolMap);
 

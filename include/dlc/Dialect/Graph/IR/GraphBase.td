@@ -109,7 +109,8 @@ def Graph_OpInterface : OpInterface<"GraphOp"> {
   let description = [{
     A tensor operator with a declared meaning: `buildKernel` adds the stages
     that define it to the builder, whose operands and results have the
-    operator's types. It fails for operators of class `opaque`.
+    operator's types. The kernel of an operator of class `opaque` holds the
+    operator itself and no stage.
   }];
   let methods = [
     InterfaceMethod<"fusion class", "::dlc::graph::OpClass", "getOpClass", (ins), "",

@@ -76,6 +76,8 @@ public:
                    mlir::TypedAttr init = {});
   /// Ends the kernel with its results.
   void finish(mlir::ValueRange results);
+  /// Ends a kernel whose body is `op` itself, an opaque operator.
+  llvm::LogicalResult finishOpaque(mlir::Operation *op);
 
   KernelOp getKernel() { return kernel; }
 

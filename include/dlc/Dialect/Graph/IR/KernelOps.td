@@ -26,6 +26,8 @@ def Graph_KernelOp : Graph_Op<"kernel", [FunctionOpInterface, IsolatedFromAbove]
     unsigned getNumSymbols() { return getSymbols() ? getSymbols()->size() : 0; }
     /// The stages in order.
     ::std::vector<::dlc::graph::StageOp> getStages();
+    /// The operator that is the whole body, when it is one of class opaque; else null.
+    ::dlc::graph::GraphOp getOpaque();
     /// The stage results that are the kernel's results, in order.
     ::mlir::OperandRange getResultValues();
   }];
