@@ -13,13 +13,15 @@ using namespace dlc;
 using namespace mlir;
 
 Type dlc::getCastTarget(NodeContext &node) {
-  return onnxd::getElementType(node.b.context(), static_cast<int>(node.i("to", 0)));
+  return onnxd::getElementType(node.b.context(),
+                               static_cast<int>(node.i("to", 0)));
 }
 
 static void convertCast(NodeContext &node) {
   Type to = getCastTarget(node);
   if (!to)
-    refuseMalformed("'to' is " + std::to_string(node.i("to", 0)) + ", which is no data type");
+    refuseMalformed("'to' is " + std::to_string(node.i("to", 0)) +
+                    ", which is no data type");
   // `saturate` speaks of float8 only; integers are as numpy casts them.
   node.result(node.b.convert(node.in(0), to));
 }

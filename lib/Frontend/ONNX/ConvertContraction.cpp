@@ -27,15 +27,21 @@ Value dlc::makeMatMul(GraphBuilder &b, Value x, Value y, Type element) {
     int64_t count = std::max<int64_t>(b.rank(value) - 2, 0);
     return letters.substr(letters.size() - count);
   };
-  std::string left = own(x) + (vectorLeft ? "k" : "mk"), right = own(y) + (vectorRight ? "k" : "kn");
-  std::string result = letters + (vectorLeft ? "" : "m") + (vectorRight ? "" : "n");
-  AffineExpr kLeft = b.dims(x).back(), kRight = b.dims(y)[vectorRight ? 0 : b.rank(y) - 2];
+  std::string left = own(x) + (vectorLeft ? "k" : "mk"),
+              right = own(y) + (vectorRight ? "k" : "kn");
+  std::string result =
+      letters + (vectorLeft ? "" : "m") + (vectorRight ? "" : "n");
+  AffineExpr kLeft = b.dims(x).back(),
+             kRight = b.dims(y)[vectorRight ? 0 : b.rank(y) - 2];
   if (graph::simplify(kLeft - kRight) != 0)
-    refuseMalformed("operands " + describeType(x.getType()) + " and " + describeType(y.getType()) + " do not multiply");
+    refuseMalformed("operands " + describeType(x.getType()) + " and " +
+                    describeType(y.getType()) + " do not multiply");
   return b.einsum(left, right, result, x, y, element);
 }
 
-static void convertMatMul(NodeContext &node) { node.result(makeMatMul(node.b, node.in(0), node.in(1))); }
+static void convertMatMul(NodeContext &node) {
+  node.result(makeMatMul(node.b, node.in(0), node.in(1)));
+}
 
 /// alpha * A' * B' + beta * C
 static void convertGemm(NodeContext &node) {
@@ -45,8 +51,10 @@ static void convertGemm(NodeContext &node) {
     refuseMalformed("operands must be matrices");
   bool transA = node.i("transA", 0), transB = node.i("transB", 0);
   if (graph::simplify(b.dim(x, transA ? 0 : 1) - b.dim(y, transB ? 1 : 0)) != 0)
-    refuseMalformed("operands " + describeType(x.getType()) + " and " + describeType(y.getType()) + " do not multiply");
-  Value product = b.einsum(transA ? "km" : "mk", transB ? "nk" : "kn", "mn", x, y);
+    refuseMalformed("operands " + describeType(x.getType()) + " and " +
+                    describeType(y.getType()) + " do not multiply");
+  Value product =
+      b.einsum(transA ? "km" : "mk", transB ? "nk" : "kn", "mn", x, y);
   double alpha = node.f("alpha", 1), beta = node.f("beta", 1);
   if (alpha != 1)
     product = b.mulScalar(product, alpha);
@@ -56,7 +64,8 @@ static void convertGemm(NodeContext &node) {
 }
 
 /// Integer operand minus its zero point, in i32. A vector belongs to `axis`.
-static Value subtractZeroPoint(GraphBuilder &b, Value x, Value zeroPoint, int64_t axis) {
+static Value subtractZeroPoint(GraphBuilder &b, Value x, Value zeroPoint,
+                               int64_t axis) {
   Value wide = b.convert(x, b.builder.getI32Type());
   if (!zeroPoint)
     return wide;
@@ -70,8 +79,10 @@ static Value subtractZeroPoint(GraphBuilder &b, Value x, Value zeroPoint, int64_
 
 static void convertMatMulInteger(NodeContext &node) {
   GraphBuilder &b = node.b;
-  Value x = subtractZeroPoint(b, node.in(0), node.maybe(2), b.rank(node.in(0)) - 2);
-  Value y = subtractZeroPoint(b, node.in(1), node.maybe(3), b.rank(node.in(1)) - 1);
+  Value x =
+      subtractZeroPoint(b, node.in(0), node.maybe(2), b.rank(node.in(0)) - 2);
+  Value y =
+      subtractZeroPoint(b, node.in(1), node.maybe(3), b.rank(node.in(1)) - 1);
   node.result(makeMatMul(b, x, y));
 }
 
@@ -114,13 +125,18 @@ static void removeRepeats(GraphBuilder &b, Term &term) {
     if (graph::simplify(size - b.dim(term.value, j)) != 0)
       refuseMalformed("a repeated letter stands for different sizes");
     // Row and column numbers, shaped to broadcast against the operand.
-    Dims rowDims(b.rank(term.value), b.c(1)), columnDims(b.rank(term.value), b.c(1));
+    Dims rowDims(b.rank(term.value), b.c(1)),
+        columnDims(b.rank(term.value), b.c(1));
     rowDims[i] = size;
     columnDims[j] = size;
-    Value rows = b.reshape(b.iota(size, i64), rowDims), columns = b.reshape(b.iota(size, i64), columnDims);
+    Value rows = b.reshape(b.iota(size, i64), rowDims),
+          columns = b.reshape(b.iota(size, i64), columnDims);
     Value zero = b.splat(0, b.element(term.value));
-    Value masked = b.select(b.emit("graph.eq", {rows, columns}), term.value, zero);
-    term.value = b.squeeze(b.reduce(masked, graph::FoldKind::add, {static_cast<int64_t>(j)}), {static_cast<int64_t>(j)});
+    Value masked =
+        b.select(b.emit("graph.eq", {rows, columns}), term.value, zero);
+    term.value = b.squeeze(
+        b.reduce(masked, graph::FoldKind::add, {static_cast<int64_t>(j)}),
+        {static_cast<int64_t>(j)});
     term.letters.erase(j, 1);
     --i;
   }
@@ -137,7 +153,8 @@ static void convertEinsum(NodeContext &node) {
   SmallVector<StringRef> parts;
   left.split(parts, ',');
   if (parts.size() != node.numInputs())
-    refuseMalformed("the equation has " + std::to_string(parts.size()) + " operands");
+    refuseMalformed("the equation has " + std::to_string(parts.size()) +
+                    " operands");
   std::vector<Term> terms;
   std::map<char, int> uses;
   std::string widest;
@@ -158,7 +175,10 @@ static void convertEinsum(NodeContext &node) {
   std::string result;
   if (explicitResult) {
     size_t at = right.find("...");
-    result = at == StringRef::npos ? right.str() : (right.take_front(at) + widest + right.drop_front(at + 3)).str();
+    result =
+        at == StringRef::npos
+            ? right.str()
+            : (right.take_front(at) + widest + right.drop_front(at + 3)).str();
   } else {
     result = widest;
     for (auto [letter, count] : uses)
@@ -174,15 +194,20 @@ static void convertEinsum(NodeContext &node) {
   auto neededLater = [&](char letter, size_t next) {
     if (result.find(letter) != std::string::npos)
       return true;
-    return llvm::any_of(ArrayRef(terms).drop_front(std::min(next, terms.size())),
-                        [&](const Term &term) { return term.letters.find(letter) != std::string::npos; });
+    return llvm::any_of(
+        ArrayRef(terms).drop_front(std::min(next, terms.size())),
+        [&](const Term &term) {
+          return term.letters.find(letter) != std::string::npos;
+        });
   };
   for (size_t i = 1; i < terms.size(); ++i) {
     std::string letters;
     for (char letter : total.letters + terms[i].letters)
-      if (letters.find(letter) == std::string::npos && neededLater(letter, i + 1))
+      if (letters.find(letter) == std::string::npos &&
+          neededLater(letter, i + 1))
         letters += letter;
-    total = {letters, b.einsum(total.letters, terms[i].letters, letters, total.value, terms[i].value)};
+    total = {letters, b.einsum(total.letters, terms[i].letters, letters,
+                               total.value, terms[i].value)};
   }
   SmallVector<int64_t> folded;
   std::string rest;
@@ -192,7 +217,8 @@ static void convertEinsum(NodeContext &node) {
     else
       rest += letter;
   if (!folded.empty())
-    total.value = b.squeeze(b.reduce(total.value, graph::FoldKind::add, folded), folded);
+    total.value =
+        b.squeeze(b.reduce(total.value, graph::FoldKind::add, folded), folded);
   SmallVector<int64_t> perm;
   for (char letter : result)
     perm.push_back(rest.find(letter));

@@ -1,8 +1,8 @@
 //===- ConvertControlFlow.cpp - If, Loop, Scan ----------------------------===//
 //
 // The graph dialect has no control flow: it is decided here. A known condition
-// takes one branch; an unknown one computes both and selects. Loops with a known
-// trip count are unrolled.
+// takes one branch; an unknown one computes both and selects. Loops with a
+// known trip count are unrolled.
 //
 //===----------------------------------------------------------------------===//
 
@@ -25,7 +25,8 @@ static Region &getGraph(NodeContext &node, StringRef name) {
 static std::optional<bool> knownCondition(NodeContext &node, Entry &entry) {
   std::optional<ShapeValue> shape = entry.shape;
   if (!shape && entry.value)
-    if (DenseElementsAttr dense = GraphBuilder::asConstant(entry.value); dense && dense.getNumElements() == 1)
+    if (DenseElementsAttr dense = GraphBuilder::asConstant(entry.value);
+        dense && dense.getNumElements() == 1)
       return !dense.getValues<APInt>()[0].isZero();
   if (!shape || shape->values.size() != 1)
     return std::nullopt;
@@ -34,14 +35,17 @@ static std::optional<bool> knownCondition(NodeContext &node, Entry &entry) {
 }
 
 /// condition ? x : y for whole values; lists element by element.
-static Entry selectEntry(NodeContext &node, Value condition, Entry &x, Entry &y) {
+static Entry selectEntry(NodeContext &node, Value condition, Entry &x,
+                         Entry &y) {
   if (x.kind != y.kind)
-    refuse("branches that give different kinds of values under an unknown condition");
+    refuse("branches that give different kinds of values under an unknown "
+           "condition");
   if (x.kind == Entry::None)
     return x;
   if (x.kind == Entry::List) {
     if (x.list.size() != y.list.size())
-      refuse("branches that give sequences of different lengths under an unknown condition");
+      refuse("branches that give sequences of different lengths under an "
+             "unknown condition");
     Entry out{Entry::List, {}, std::nullopt, {}};
     for (auto [a, b] : llvm::zip(x.list, y.list))
       out.list.push_back(selectEntry(node, condition, a, b));
@@ -49,21 +53,24 @@ static Entry selectEntry(NodeContext &node, Value condition, Entry &x, Entry &y)
   }
   Value a = node.converter.materialize(x), b = node.converter.materialize(y);
   if (a.getType() != b.getType())
-    refuse("branches that give " + describeType(a.getType()) + " and " + describeType(b.getType()) +
-           " under an unknown condition");
+    refuse("branches that give " + describeType(a.getType()) + " and " +
+           describeType(b.getType()) + " under an unknown condition");
   return Entry::tensor(node.b.select(condition, a, b));
 }
 
 static void convertIf(NodeContext &node) {
-  Region &thenGraph = getGraph(node, "then_branch"), &elseGraph = getGraph(node, "else_branch");
+  Region &thenGraph = getGraph(node, "then_branch"),
+         &elseGraph = getGraph(node, "else_branch");
   if (std::optional<bool> known = knownCondition(node, node.entry(0))) {
-    std::vector<Entry> results = node.converter.convertRegion(*known ? thenGraph : elseGraph, {});
+    std::vector<Entry> results =
+        node.converter.convertRegion(*known ? thenGraph : elseGraph, {});
     for (auto [i, entry] : llvm::enumerate(results))
       node.resultEntry(i, entry);
     return;
   }
   Value condition = node.b.reshape(node.in(0), ArrayRef<int64_t>{});
-  std::vector<Entry> x = node.converter.convertRegion(thenGraph, {}), y = node.converter.convertRegion(elseGraph, {});
+  std::vector<Entry> x = node.converter.convertRegion(thenGraph, {}),
+                     y = node.converter.convertRegion(elseGraph, {});
   if (x.size() != y.size())
     refuseMalformed("the branches have different numbers of results");
   for (size_t i = 0; i < x.size(); ++i)
@@ -85,7 +92,8 @@ static Value stack(GraphBuilder &b, ArrayRef<Value> values, int64_t axis) {
 static void convertLoop(NodeContext &node) {
   GraphBuilder &b = node.b;
   Region &body = getGraph(node, "body");
-  int64_t carried = static_cast<int64_t>(node.numInputs()) - 2, limit = node.converter.options.maxUnroll + 1;
+  int64_t carried = static_cast<int64_t>(node.numInputs()) - 2,
+          limit = node.converter.options.maxUnroll + 1;
   if (node.has(0)) {
     SmallVector<int64_t> trips = node.ints(0, "M");
     if (trips.size() != 1)
@@ -95,7 +103,8 @@ static void convertLoop(NodeContext &node) {
   std::vector<Entry> state;
   for (int64_t i = 0; i < carried; ++i)
     state.push_back(node.entry(2 + i));
-  Entry condition = node.has(1) ? node.entry(1) : knownInt(b, 1, b.builder.getI1Type());
+  Entry condition =
+      node.has(1) ? node.entry(1) : knownInt(b, 1, b.builder.getI1Type());
   std::vector<SmallVector<Value>> scans(node.op->getNumResults() - carried);
   // Null while the condition is known; then the tensor that says whether the
   // iteration still counts.
@@ -105,21 +114,25 @@ static void convertLoop(NodeContext &node) {
     if (known == false)
       break;
     if (i == node.converter.options.maxUnroll)
-      refuse("more than " + std::to_string(i) + " iterations, or a number that only the data tells");
+      refuse("more than " + std::to_string(i) +
+             " iterations, or a number that only the data tells");
     if (!known) {
       if (!scans.empty() || !node.has(0))
         refuse("an iteration count that only the data tells");
-      Value now = b.reshape(node.converter.materialize(condition), ArrayRef<int64_t>{});
+      Value now =
+          b.reshape(node.converter.materialize(condition), ArrayRef<int64_t>{});
       active = active ? b.emit("graph.bit_and", {active, now}) : now;
     }
-    std::vector<Entry> arguments{knownInt(b, i, b.builder.getI64Type()), condition};
+    std::vector<Entry> arguments{knownInt(b, i, b.builder.getI64Type()),
+                                 condition};
     arguments.insert(arguments.end(), state.begin(), state.end());
     std::vector<Entry> results = node.converter.convertRegion(body, arguments);
     if (results.size() != 1 + carried + scans.size())
       refuseMalformed("the body has the wrong number of results");
     condition = results[0];
     for (int64_t k = 0; k < carried; ++k)
-      state[k] = active ? selectEntry(node, active, results[1 + k], state[k]) : results[1 + k];
+      state[k] = active ? selectEntry(node, active, results[1 + k], state[k])
+                        : results[1 + k];
     for (size_t k = 0; k < scans.size(); ++k)
       scans[k].push_back(node.converter.materialize(results[1 + carried + k]));
   }
@@ -135,13 +148,18 @@ static void convertLoop(NodeContext &node) {
 static void convertScan(NodeContext &node) {
   GraphBuilder &b = node.b;
   Region &body = getGraph(node, "body");
-  int64_t inputs = node.i("num_scan_inputs", 1), states = static_cast<int64_t>(node.numInputs()) - inputs;
+  int64_t inputs = node.i("num_scan_inputs", 1),
+          states = static_cast<int64_t>(node.numInputs()) - inputs;
   if (states < 0 || inputs < 1)
     refuseMalformed("num_scan_inputs is " + std::to_string(inputs));
   int64_t outputs = static_cast<int64_t>(node.op->getNumResults()) - states;
-  SmallVector<int64_t> zerosIn(inputs, 0), zerosOut(std::max<int64_t>(outputs, 0), 0);
-  SmallVector<int64_t> inAxes = node.is("scan_input_axes", zerosIn), inReversed = node.is("scan_input_directions", zerosIn);
-  SmallVector<int64_t> outAxes = node.is("scan_output_axes", zerosOut), outReversed = node.is("scan_output_directions", zerosOut);
+  SmallVector<int64_t> zerosIn(inputs, 0),
+      zerosOut(std::max<int64_t>(outputs, 0), 0);
+  SmallVector<int64_t> inAxes = node.is("scan_input_axes", zerosIn),
+                       inReversed = node.is("scan_input_directions", zerosIn);
+  SmallVector<int64_t> outAxes = node.is("scan_output_axes", zerosOut),
+                       outReversed =
+                           node.is("scan_output_directions", zerosOut);
   std::vector<Entry> state;
   for (int64_t i = 0; i < states; ++i)
     state.push_back(node.entry(i));
@@ -149,7 +167,8 @@ static void convertScan(NodeContext &node) {
   int64_t length = 0;
   for (int64_t k = 0; k < inputs; ++k) {
     inAxes[k] = normalizeAxis(inAxes[k], b.rank(scanned[k]));
-    std::optional<int64_t> n = graph::constantValue(b.dim(scanned[k], inAxes[k]));
+    std::optional<int64_t> n =
+        graph::constantValue(b.dim(scanned[k], inAxes[k]));
     if (!n)
       refuse("a scan over a symbolic dim");
     if (k && *n != length)

@@ -14,20 +14,23 @@ static Value emitPool(NodeContext &node, graph::PoolKind kind) {
   GraphBuilder &b = node.b;
   Value x = node.in(0);
   Window window = readWindow(node, x, node.is("kernel_shape"));
-  bool ceil = node.i("ceil_mode", 0) && node.s("auto_pad", "NOTSET") == "NOTSET";
+  bool ceil =
+      node.i("ceil_mode", 0) && node.s("auto_pad", "NOTSET") == "NOTSET";
   Dims out{b.dim(x, 0), b.dim(x, 1)};
   out.append(windowOutput(b, x, window, ceil));
-  SmallVector<NamedAttribute> attributes{b.attr("kind", graph::PoolKindAttr::get(b.context(), kind)),
-                                         b.i64s("kernel", window.kernel),
-                                         b.i64s("strides", window.strides),
-                                         b.i64s("dilations", window.dilations),
-                                         b.i64s("pads_low", window.low),
-                                         b.i64s("pads_high", window.high)};
+  SmallVector<NamedAttribute> attributes{
+      b.attr("kind", graph::PoolKindAttr::get(b.context(), kind)),
+      b.i64s("kernel", window.kernel),
+      b.i64s("strides", window.strides),
+      b.i64s("dilations", window.dilations),
+      b.i64s("pads_low", window.low),
+      b.i64s("pads_high", window.high)};
   if (kind == graph::PoolKind::avg && node.i("count_include_pad", 0))
     attributes.push_back(b.attr("count_include_pad", b.builder.getUnitAttr()));
   if (kind == graph::PoolKind::lp)
     attributes.push_back(b.f64("p", node.i("p", 2)));
-  return b.emit("graph.pool", {x}, attributes, graph::makeTensorType(out, b.element(x)));
+  return b.emit("graph.pool", {x}, attributes,
+                graph::makeTensorType(out, b.element(x)));
 }
 
 static void convertMaxPool(NodeContext &node) {
@@ -35,8 +38,12 @@ static void convertMaxPool(NodeContext &node) {
     refuse("the Indices result");
   node.result(emitPool(node, graph::PoolKind::max));
 }
-static void convertAveragePool(NodeContext &node) { node.result(emitPool(node, graph::PoolKind::avg)); }
-static void convertLpPool(NodeContext &node) { node.result(emitPool(node, graph::PoolKind::lp)); }
+static void convertAveragePool(NodeContext &node) {
+  node.result(emitPool(node, graph::PoolKind::avg));
+}
+static void convertLpPool(NodeContext &node) {
+  node.result(emitPool(node, graph::PoolKind::lp));
+}
 
 static SmallVector<int64_t> spatialAxes(NodeContext &node, Value x) {
   SmallVector<int64_t> axes;
@@ -64,9 +71,11 @@ static void convertGlobalLpPool(NodeContext &node) {
   Value x = node.in(0);
   Type element = b.element(x), wide = wideType(element);
   double p = node.i("p", 2);
-  Value powers = b.emit("graph.pow", {b.unary("graph.abs", b.convert(x, wide)), b.splat(p, wide)});
+  Value powers = b.emit("graph.pow", {b.unary("graph.abs", b.convert(x, wide)),
+                                      b.splat(p, wide)});
   Value sum = b.reduce(powers, graph::FoldKind::add, spatialAxes(node, x));
-  node.result(b.convert(b.emit("graph.pow", {sum, b.splat(1 / p, wide)}), element));
+  node.result(
+      b.convert(b.emit("graph.pow", {sum, b.splat(1 / p, wide)}), element));
 }
 
 void dlc::addPooling(ConverterTable &table) {

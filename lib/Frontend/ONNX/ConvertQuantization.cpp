@@ -19,7 +19,8 @@ static Value placeParameter(NodeContext &node, Value parameter, Value x) {
   int64_t block = node.i("block_size", 0), rank = b.rank(x);
   if (b.rank(parameter) == 0)
     return parameter;
-  if (b.rank(parameter) == 1 && graph::constantValue(b.dim(parameter, 0)) == 1 && block == 0)
+  if (b.rank(parameter) == 1 &&
+      graph::constantValue(b.dim(parameter, 0)) == 1 && block == 0)
     return b.reshape(parameter, ArrayRef<int64_t>{});
   int64_t axis = normalizeAxis(node.i("axis", 1), rank);
   if (block > 0) {
@@ -36,32 +37,37 @@ static Value placeParameter(NodeContext &node, Value parameter, Value x) {
       }
     }
     out[axis] = out[axis] * block;
-    Value repeated = b.reshape(b.broadcast(b.reshape(parameter, split), wide), out);
+    Value repeated =
+        b.reshape(b.broadcast(b.reshape(parameter, split), wide), out);
     // The last block may be cut short.
     return b.sliceAxis(repeated, axis, b.c(0), b.dim(x, axis));
   }
   if (b.rank(parameter) != 1)
-    refuseMalformed("scale " + describeType(parameter.getType()) + " must be a scalar or a vector");
+    refuseMalformed("scale " + describeType(parameter.getType()) +
+                    " must be a scalar or a vector");
   Dims dims(rank, b.c(1));
   dims[axis] = b.dim(parameter, 0);
   return b.reshape(parameter, dims);
 }
 
 static Value quantize(NodeContext &node, Value x, Value scale, Value zero) {
-  return node.b.emit("graph.quantize", {x, placeParameter(node, scale, x), placeParameter(node, zero, x)});
+  return node.b.emit("graph.quantize", {x, placeParameter(node, scale, x),
+                                        placeParameter(node, zero, x)});
 }
 
 static Value dequantize(NodeContext &node, Value x, Value scale, Value zero) {
   if (!zero)
     zero = node.b.splatInt(0, node.b.element(x));
-  return node.b.emit("graph.dequantize", {x, placeParameter(node, scale, x), placeParameter(node, zero, x)});
+  return node.b.emit("graph.dequantize", {x, placeParameter(node, scale, x),
+                                          placeParameter(node, zero, x)});
 }
 
 static void convertQuantizeLinear(NodeContext &node) {
   GraphBuilder &b = node.b;
   Value x = node.in(0), scale = node.in(1), zero = node.maybe(2);
   if (int64_t type = node.i("output_dtype", 0); !zero && type)
-    zero = b.splatInt(0, onnxd::getElementType(b.context(), static_cast<int>(type)));
+    zero = b.splatInt(
+        0, onnxd::getElementType(b.context(), static_cast<int>(type)));
   if (!zero)
     zero = b.splatInt(0, b.builder.getIntegerType(8, /*isSigned=*/false));
   if (isFloat(b.element(zero)))
@@ -80,18 +86,25 @@ static void convertDequantizeLinear(NodeContext &node) {
   Type element = b.element(scale);
   if (int64_t type = node.i("output_dtype", 0))
     element = onnxd::getElementType(b.context(), static_cast<int>(type));
-  node.result(b.convert(dequantize(node, node.in(0), b.convert(scale, wideType(b.element(scale))), node.maybe(2)), element));
+  node.result(b.convert(dequantize(node, node.in(0),
+                                   b.convert(scale, wideType(b.element(scale))),
+                                   node.maybe(2)),
+                        element));
 }
 
 /// u8 with scale (max - min) / 255 over the whole tensor and 0.
 static void convertDynamicQuantizeLinear(NodeContext &node) {
   GraphBuilder &b = node.b;
   Value x = node.in(0);
-  Type f32 = b.builder.getF32Type(), u8 = b.builder.getIntegerType(8, /*isSigned=*/false);
+  Type f32 = b.builder.getF32Type(),
+       u8 = b.builder.getIntegerType(8, /*isSigned=*/false);
   SmallVector<int64_t> axes = llvm::to_vector(llvm::seq<int64_t>(0, b.rank(x)));
-  auto extreme = [&](graph::FoldKind kind) { return b.reshape(b.reduce(x, kind, axes), ArrayRef<int64_t>{}); };
+  auto extreme = [&](graph::FoldKind kind) {
+    return b.reshape(b.reduce(x, kind, axes), ArrayRef<int64_t>{});
+  };
   Value zero = b.splat(0, f32);
-  Value high = b.max(extreme(graph::FoldKind::max), zero), low = b.min(extreme(graph::FoldKind::min), zero);
+  Value high = b.max(extreme(graph::FoldKind::max), zero),
+        low = b.min(extreme(graph::FoldKind::min), zero);
   Value scale = b.div(b.sub(high, low), b.splat(255, f32));
   Value ratio = b.unary("graph.round", b.div(b.sub(zero, low), scale));
   Value clipped = b.min(b.max(ratio, zero), b.splat(255, f32));
@@ -124,7 +137,9 @@ static void convertQLinearMatMul(NodeContext &node) {
   Value real = b.mul(b.convert(product, f32), factor);
   Value yScale = scale(6, true), yZero = node.in(7);
   if (b.rank(yZero) == 1)
-    yZero = graph::constantValue(b.dim(yZero, 0)) == 1 ? b.reshape(yZero, ArrayRef<int64_t>{}) : b.unsqueeze(yZero, {1});
+    yZero = graph::constantValue(b.dim(yZero, 0)) == 1
+                ? b.reshape(yZero, ArrayRef<int64_t>{})
+                : b.unsqueeze(yZero, {1});
   node.result(b.emit("graph.quantize", {real, yScale, yZero}));
 }
 
@@ -146,7 +161,8 @@ static void convertQLinearConv(NodeContext &node) {
     sum = b.add(sum, channels(bias));
   Value factor = b.mul(channels(node.in(1)), channels(node.in(4)));
   Value real = b.mul(b.convert(sum, f32), factor);
-  node.result(b.emit("graph.quantize", {real, channels(node.in(6)), channels(node.in(7))}));
+  node.result(b.emit("graph.quantize",
+                     {real, channels(node.in(6)), channels(node.in(7))}));
 }
 
 void dlc::addQuantization(ConverterTable &table) {

@@ -19,26 +19,36 @@ struct Cell {
   GraphBuilder &b;
   int64_t gates, direction;
   AffineExpr hidden;
-  Value recurrent;  ///< (gates * hidden, hidden)
+  Value recurrent;     ///< (gates * hidden, hidden)
   Value recurrentBias; ///< (gates * hidden) or null
   SmallVector<Value> peepholes;
 
   std::string activation(unsigned i, StringRef otherwise);
   double parameter(StringRef name, unsigned i, double otherwise);
   Value activate(unsigned i, StringRef otherwise, Value x);
-  Value gate(Value all, int64_t i) { return b.sliceAxis(all, 1, hidden * i, hidden); }
+  Value gate(Value all, int64_t i) {
+    return b.sliceAxis(all, 1, hidden * i, hidden);
+  }
 };
 } // namespace
 
 std::string Cell::activation(unsigned i, StringRef otherwise) {
   auto names = node.op->getAttrOfType<ArrayAttr>("activations");
-  unsigned perDirection = gates == 1 ? 1 : gates == 3 ? 2 : 3, at = direction * perDirection + i;
-  return names && at < names.size() ? cast<StringAttr>(names[at]).getValue().lower() : otherwise.lower();
+  unsigned perDirection = gates == 1   ? 1
+                          : gates == 3 ? 2
+                                       : 3,
+           at = direction * perDirection + i;
+  return names && at < names.size()
+             ? cast<StringAttr>(names[at]).getValue().lower()
+             : otherwise.lower();
 }
 
 double Cell::parameter(StringRef name, unsigned i, double otherwise) {
   SmallVector<double> values = node.fs(name);
-  unsigned perDirection = gates == 1 ? 1 : gates == 3 ? 2 : 3, at = direction * perDirection + i;
+  unsigned perDirection = gates == 1   ? 1
+                          : gates == 3 ? 2
+                                       : 3,
+           at = direction * perDirection + i;
   return at < values.size() ? values[at] : otherwise;
 }
 
@@ -48,22 +58,29 @@ Value Cell::activate(unsigned i, StringRef otherwise, Value x) {
     Type element = b.element(x);
     x = b.min(b.max(x, b.splat(-clip, element)), b.splat(clip, element));
   }
-  if (name == "sigmoid" || name == "tanh" || name == "relu" || name == "softsign" || name == "softplus")
+  if (name == "sigmoid" || name == "tanh" || name == "relu" ||
+      name == "softsign" || name == "softplus")
     return b.unary("graph." + name, x);
   if (name == "affine")
-    return b.addScalar(b.mulScalar(x, parameter("activation_alpha", i, 1)), parameter("activation_beta", i, 0));
+    return b.addScalar(b.mulScalar(x, parameter("activation_alpha", i, 1)),
+                       parameter("activation_beta", i, 0));
   if (name == "leakyrelu")
-    return b.emit("graph.leaky_relu", {x}, {b.f64("alpha", parameter("activation_alpha", i, 0.01))});
+    return b.emit("graph.leaky_relu", {x},
+                  {b.f64("alpha", parameter("activation_alpha", i, 0.01))});
   if (name == "elu")
-    return b.emit("graph.elu", {x}, {b.f64("alpha", parameter("activation_alpha", i, 1))});
+    return b.emit("graph.elu", {x},
+                  {b.f64("alpha", parameter("activation_alpha", i, 1))});
   if (name == "hardsigmoid")
     return b.emit("graph.hard_sigmoid", {x},
-                  {b.f64("alpha", parameter("activation_alpha", i, 0.2)), b.f64("beta", parameter("activation_beta", i, 0.5))});
+                  {b.f64("alpha", parameter("activation_alpha", i, 0.2)),
+                   b.f64("beta", parameter("activation_beta", i, 0.5))});
   refuse("activation '" + name + "'");
 }
 
 /// One element of the leading (direction) axis.
-static Value pick(GraphBuilder &b, Value x, int64_t i) { return b.squeeze(b.sliceAxis(x, 0, b.c(i), b.c(1)), {0}); }
+static Value pick(GraphBuilder &b, Value x, int64_t i) {
+  return b.squeeze(b.sliceAxis(x, 0, b.c(i), b.c(1)), {0});
+}
 
 /// h' = f(x + R h + rb)
 static void stepRNN(Cell &cell, Value x, Value &h) {
@@ -77,14 +94,22 @@ static void stepRNN(Cell &cell, Value x, Value &h) {
 /// Gates z (update), r (reset), h, in ONNX's order.
 static void stepGRU(Cell &cell, Value x, Value &h) {
   GraphBuilder &b = cell.b;
-  auto rows = [&](int64_t i) { return b.sliceAxis(cell.recurrent, 0, cell.hidden * i, cell.hidden); };
-  auto bias = [&](int64_t i, Value sum) {
-    return cell.recurrentBias ? b.add(sum, b.sliceAxis(cell.recurrentBias, 0, cell.hidden * i, cell.hidden)) : sum;
+  auto rows = [&](int64_t i) {
+    return b.sliceAxis(cell.recurrent, 0, cell.hidden * i, cell.hidden);
   };
-  auto product = [&](int64_t i, Value state) { return bias(i, b.einsum("bk", "nk", "bn", state, rows(i))); };
+  auto bias = [&](int64_t i, Value sum) {
+    return cell.recurrentBias
+               ? b.add(sum, b.sliceAxis(cell.recurrentBias, 0, cell.hidden * i,
+                                        cell.hidden))
+               : sum;
+  };
+  auto product = [&](int64_t i, Value state) {
+    return bias(i, b.einsum("bk", "nk", "bn", state, rows(i)));
+  };
   Value z = cell.activate(0, "Sigmoid", b.add(cell.gate(x, 0), product(0, h)));
   Value r = cell.activate(0, "Sigmoid", b.add(cell.gate(x, 1), product(1, h)));
-  Value inner = cell.node.i("linear_before_reset", 0) ? b.mul(r, product(2, h)) : product(2, b.mul(r, h));
+  Value inner = cell.node.i("linear_before_reset", 0) ? b.mul(r, product(2, h))
+                                                      : product(2, b.mul(r, h));
   Value candidate = cell.activate(1, "Tanh", b.add(cell.gate(x, 2), inner));
   Value one = b.splat(1, b.element(h));
   h = b.add(b.mul(b.sub(one, z), candidate), b.mul(z, h));
@@ -97,18 +122,22 @@ static void stepLSTM(Cell &cell, Value x, Value &h, Value &c) {
   if (cell.recurrentBias)
     all = b.add(all, cell.recurrentBias);
   auto peep = [&](Value sum, unsigned i, Value state) {
-    return cell.peepholes.empty() ? sum : b.add(sum, b.mul(cell.peepholes[i], state));
+    return cell.peepholes.empty() ? sum
+                                  : b.add(sum, b.mul(cell.peepholes[i], state));
   };
   Value input = cell.activate(0, "Sigmoid", peep(cell.gate(all, 0), 0, c));
-  Value forget = cell.node.i("input_forget", 0) ? b.sub(b.splat(1, b.element(h)), input)
-                                                : cell.activate(0, "Sigmoid", peep(cell.gate(all, 2), 2, c));
+  Value forget =
+      cell.node.i("input_forget", 0)
+          ? b.sub(b.splat(1, b.element(h)), input)
+          : cell.activate(0, "Sigmoid", peep(cell.gate(all, 2), 2, c));
   Value candidate = cell.activate(1, "Tanh", cell.gate(all, 3));
   c = b.add(b.mul(forget, c), b.mul(input, candidate));
   Value output = cell.activate(0, "Sigmoid", peep(cell.gate(all, 1), 1, c));
   h = b.mul(output, cell.activate(2, "Tanh", c));
 }
 
-/// All recurrent operators: X, W, R, B, sequence_lens, initial_h (, initial_c, P).
+/// All recurrent operators: X, W, R, B, sequence_lens, initial_h (, initial_c,
+/// P).
 static void convertRecurrent(NodeContext &node, int64_t gates) {
   GraphBuilder &b = node.b;
   Value x = node.in(0), w = node.in(1), r = node.in(2);
@@ -120,7 +149,9 @@ static void convertRecurrent(NodeContext &node, int64_t gates) {
     x = b.transpose(x, {1, 0, 2});
   std::optional<int64_t> steps = graph::constantValue(b.dim(x, 0));
   if (!steps || *steps > node.converter.options.maxUnroll || *steps < 1)
-    refuse("a sequence of " + (steps ? std::to_string(*steps) : std::string("symbolic")) + " steps");
+    refuse("a sequence of " +
+           (steps ? std::to_string(*steps) : std::string("symbolic")) +
+           " steps");
   AffineExpr batch = b.dim(x, 1), hidden = b.dims(r).back();
   StringRef direction = node.s("direction", "forward");
   int64_t directions = direction == "bidirectional" ? 2 : 1;
@@ -128,10 +159,13 @@ static void convertRecurrent(NodeContext &node, int64_t gates) {
   Value lengths = node.maybe(4);
   // Every sequence of full length needs no masks.
   if (std::optional<ShapeValue> known = node.shapeValue(4);
-      known && llvm::all_of(known->values, [&](AffineExpr e) { return graph::constantValue(e) == *steps; }))
+      known && llvm::all_of(known->values, [&](AffineExpr e) {
+        return graph::constantValue(e) == *steps;
+      }))
     lengths = nullptr;
   if (lengths)
-    lengths = b.reshape(b.convert(lengths, b.builder.getI64Type()), {batch, b.c(1)});
+    lengths =
+        b.reshape(b.convert(lengths, b.builder.getI64Type()), {batch, b.c(1)});
 
   std::vector<SmallVector<Value>> outputs(directions);
   SmallVector<Value> lastH, lastC;
@@ -146,7 +180,8 @@ static void convertRecurrent(NodeContext &node, int64_t gates) {
     }
     if (isLSTM && node.has(7))
       for (int64_t i = 0; i < 3; ++i)
-        cell.peepholes.push_back(b.sliceAxis(pick(b, node.in(7), d), 0, hidden * i, hidden));
+        cell.peepholes.push_back(
+            b.sliceAxis(pick(b, node.in(7), d), 0, hidden * i, hidden));
     auto initial = [&](unsigned i) {
       if (!node.has(i))
         return b.broadcast(b.splat(0, element), {batch, hidden});
@@ -169,7 +204,8 @@ static void convertRecurrent(NodeContext &node, int64_t gates) {
         stepRNN(cell, xt, nextH);
       // Past a sequence's end the state stays and the output is zero.
       if (lengths) {
-        Value inside = b.emit("graph.lt", {b.splatInt(t, b.builder.getI64Type()), lengths});
+        Value inside = b.emit("graph.lt",
+                              {b.splatInt(t, b.builder.getI64Type()), lengths});
         h = b.select(inside, nextH, h);
         c = isLSTM ? b.select(inside, nextC, c) : c;
         sequence[t] = b.select(inside, nextH, zero);

@@ -1,7 +1,7 @@
 //===- ConvertReduce.cpp - folds over axes --------------------------------===//
 //
-// Reduce*, ArgMax and ArgMin, CumSum. The graph's reduce keeps folded dims as 1;
-// the ones that go are reshaped away.
+// Reduce*, ArgMax and ArgMin, CumSum. The graph's reduce keeps folded dims as
+// 1; the ones that go are reshaped away.
 //
 //===----------------------------------------------------------------------===//
 
@@ -27,13 +27,16 @@ static void finish(NodeContext &node, Value folded, ArrayRef<int64_t> axes) {
   node.result(node.i("keepdims", 1) ? folded : node.b.squeeze(folded, axes));
 }
 
-template <FoldKind Kind> static void convertFold(NodeContext &node) {
+template <FoldKind Kind>
+static void convertFold(NodeContext &node) {
   Value x = node.in(0);
   SmallVector<int64_t> axes = reduceAxes(node, x);
   FoldKind kind = Kind;
   // On booleans max and min are or and and.
   if (node.b.element(x).isInteger(1))
-    kind = Kind == FoldKind::max ? FoldKind::bit_or : Kind == FoldKind::min ? FoldKind::bit_and : Kind;
+    kind = Kind == FoldKind::max   ? FoldKind::bit_or
+           : Kind == FoldKind::min ? FoldKind::bit_and
+                                   : Kind;
   finish(node, node.b.reduce(x, kind, axes), axes);
 }
 
@@ -41,20 +44,29 @@ static void convertReduceMean(NodeContext &node) {
   Value x = node.in(0);
   Type element = node.b.element(x), wide = wideType(element);
   SmallVector<int64_t> axes = reduceAxes(node, x);
-  finish(node, node.b.convert(makeMean(node.b, node.b.convert(x, wide), axes), element), axes);
+  finish(
+      node,
+      node.b.convert(makeMean(node.b, node.b.convert(x, wide), axes), element),
+      axes);
 }
 
 /// sum(f(x)) then g of it, in f32 for 16-bit floats.
-static void convertSumOf(NodeContext &node, function_ref<Value(Value)> before, function_ref<Value(Value)> after) {
+static void convertSumOf(NodeContext &node, function_ref<Value(Value)> before,
+                         function_ref<Value(Value)> after) {
   Value x = node.in(0);
   Type element = node.b.element(x);
   SmallVector<int64_t> axes = reduceAxes(node, x);
   Value wide = before(node.b.convert(x, wideType(element)));
-  finish(node, node.b.convert(after(node.b.reduce(wide, FoldKind::add, axes)), element), axes);
+  finish(
+      node,
+      node.b.convert(after(node.b.reduce(wide, FoldKind::add, axes)), element),
+      axes);
 }
 
 static void convertReduceL1(NodeContext &node) {
-  convertSumOf(node, [&](Value x) { return node.b.unary("graph.abs", x); }, [](Value sum) { return sum; });
+  convertSumOf(
+      node, [&](Value x) { return node.b.unary("graph.abs", x); },
+      [](Value sum) { return sum; });
 }
 static void convertReduceL2(NodeContext &node) {
   if (!isFloat(node.b.element(node.in(0)))) {
@@ -62,16 +74,24 @@ static void convertReduceL2(NodeContext &node) {
     Value x = node.in(0);
     SmallVector<int64_t> axes = reduceAxes(node, x);
     Value wide = node.b.convert(x, node.b.builder.getF64Type());
-    Value root = node.b.unary("graph.sqrt", node.b.reduce(node.b.mul(wide, wide), FoldKind::add, axes));
+    Value root =
+        node.b.unary("graph.sqrt", node.b.reduce(node.b.mul(wide, wide),
+                                                 FoldKind::add, axes));
     return finish(node, node.b.convert(root, node.b.element(x)), axes);
   }
-  convertSumOf(node, [&](Value x) { return node.b.mul(x, x); }, [&](Value sum) { return node.b.unary("graph.sqrt", sum); });
+  convertSumOf(
+      node, [&](Value x) { return node.b.mul(x, x); },
+      [&](Value sum) { return node.b.unary("graph.sqrt", sum); });
 }
 static void convertReduceSumSquare(NodeContext &node) {
-  convertSumOf(node, [&](Value x) { return node.b.mul(x, x); }, [](Value sum) { return sum; });
+  convertSumOf(
+      node, [&](Value x) { return node.b.mul(x, x); },
+      [](Value sum) { return sum; });
 }
 static void convertReduceLogSum(NodeContext &node) {
-  convertSumOf(node, [](Value x) { return x; }, [&](Value sum) { return node.b.unary("graph.log", sum); });
+  convertSumOf(
+      node, [](Value x) { return x; },
+      [&](Value sum) { return node.b.unary("graph.log", sum); });
 }
 
 /// log(sum(exp(x))) = m + log(sum(exp(x - m))) with m the maximum, 0 where
@@ -87,17 +107,28 @@ static void convertReduceLogSumExp(NodeContext &node) {
   Value zero = node.b.splat(0, node.b.element(x));
   Value infinite = node.b.emit("graph.isinf", {top});
   Value shift = node.b.select(infinite, zero, top);
-  Value sum = node.b.reduce(node.b.unary("graph.exp", node.b.sub(x, shift)), FoldKind::add, axes);
-  finish(node, node.b.convert(node.b.add(node.b.unary("graph.log", sum), shift), element), axes);
+  Value sum = node.b.reduce(node.b.unary("graph.exp", node.b.sub(x, shift)),
+                            FoldKind::add, axes);
+  finish(node,
+         node.b.convert(node.b.add(node.b.unary("graph.log", sum), shift),
+                        element),
+         axes);
 }
 
 static void convertArg(NodeContext &node, FoldKind first, FoldKind last) {
   Value x = node.in(0);
   int64_t axis = normalizeAxis(node.i("axis", 0), node.b.rank(x));
-  finish(node, node.b.reduce(x, node.i("select_last_index", 0) ? last : first, {axis}), {axis});
+  finish(
+      node,
+      node.b.reduce(x, node.i("select_last_index", 0) ? last : first, {axis}),
+      {axis});
 }
-static void convertArgMax(NodeContext &node) { convertArg(node, FoldKind::argmax, FoldKind::argmax_last); }
-static void convertArgMin(NodeContext &node) { convertArg(node, FoldKind::argmin, FoldKind::argmin_last); }
+static void convertArgMax(NodeContext &node) {
+  convertArg(node, FoldKind::argmax, FoldKind::argmax_last);
+}
+static void convertArgMin(NodeContext &node) {
+  convertArg(node, FoldKind::argmin, FoldKind::argmin_last);
+}
 
 static void convertCumSum(NodeContext &node) {
   Value x = node.in(0);
@@ -105,8 +136,8 @@ static void convertCumSum(NodeContext &node) {
   if (axis.size() != 1)
     refuseMalformed("'axis' must be one number");
   GraphBuilder &b = node.b;
-  SmallVector<NamedAttribute> attributes{
-      b.attr("axis", b.builder.getI64IntegerAttr(normalizeAxis(axis[0], b.rank(x))))};
+  SmallVector<NamedAttribute> attributes{b.attr(
+      "axis", b.builder.getI64IntegerAttr(normalizeAxis(axis[0], b.rank(x))))};
   for (StringRef flag : {"exclusive", "reverse"})
     if (node.i(flag, 0))
       attributes.push_back(b.attr(flag, b.builder.getUnitAttr()));

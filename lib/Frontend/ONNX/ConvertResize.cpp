@@ -31,14 +31,16 @@ struct Taps {
 
 /// The place in the operand that output coordinate y stands for.
 static double sourceCoordinate(StringRef mode, const AxisPlan &axis, double y) {
-  double width = axis.scale * static_cast<double>(axis.in), last = static_cast<double>(axis.in) - 1;
+  double width = axis.scale * static_cast<double>(axis.in),
+         last = static_cast<double>(axis.in) - 1;
   if (mode == "align_corners")
     return width == 1 ? 0 : y * last / (width - 1);
   if (mode == "asymmetric")
     return y / axis.scale;
   if (mode == "tf_crop_and_resize") {
     double span = (axis.roiEnd - axis.roiStart) * last;
-    return axis.roiStart * last + (width == 1 ? span / 2 : y * span / (width - 1));
+    return axis.roiStart * last +
+           (width == 1 ? span / 2 : y * span / (width - 1));
   }
   if (mode == "pytorch_half_pixel")
     return width == 1 ? -0.5 : (y + 0.5) / axis.scale - 0.5;
@@ -46,9 +48,11 @@ static double sourceCoordinate(StringRef mode, const AxisPlan &axis, double y) {
     return (y + 0.5) / axis.scale - 0.5;
   if (mode == "half_pixel_symmetric") {
     double adjustment = static_cast<double>(axis.out) / width;
-    return static_cast<double>(axis.in) / 2 * (1 - adjustment) + (y + 0.5) / axis.scale - 0.5;
+    return static_cast<double>(axis.in) / 2 * (1 - adjustment) +
+           (y + 0.5) / axis.scale - 0.5;
   }
-  refuseMalformed("unknown coordinate_transformation_mode '" + mode.str() + "'");
+  refuseMalformed("unknown coordinate_transformation_mode '" + mode.str() +
+                  "'");
 }
 
 static SmallVector<double> nearestWeights(StringRef mode, double ratio) {
@@ -68,12 +72,15 @@ static SmallVector<double> nearestWeights(StringRef mode, double ratio) {
 
 /// Weights of a kernel that reaches `radius` pixels, stretched by 1/scale when
 /// an antialiased axis shrinks.
-static SmallVector<double> kernelWeights(double ratio, double scale, int radius, function_ref<double(double)> kernel) {
-  int64_t first = static_cast<int64_t>(std::floor(-radius / scale)) + 1, count = 2 - 2 * first;
+static SmallVector<double> kernelWeights(double ratio, double scale, int radius,
+                                         function_ref<double(double)> kernel) {
+  int64_t first = static_cast<int64_t>(std::floor(-radius / scale)) + 1,
+          count = 2 - 2 * first;
   SmallVector<double> weights;
   double sum = 0;
   for (int64_t i = 0; i < count; ++i) {
-    weights.push_back(kernel(std::abs((static_cast<double>(first + i) - ratio) * scale)));
+    weights.push_back(
+        kernel(std::abs((static_cast<double>(first + i) - ratio) * scale)));
     sum += weights.back();
   }
   for (double &weight : weights)
@@ -81,12 +88,15 @@ static SmallVector<double> kernelWeights(double ratio, double scale, int radius,
   return weights;
 }
 
-static SmallVector<double> interpolationWeights(NodeContext &node, StringRef mode, double ratio, double scale) {
+static SmallVector<double> interpolationWeights(NodeContext &node,
+                                                StringRef mode, double ratio,
+                                                double scale) {
   if (mode == "nearest")
     return nearestWeights(node.s("nearest_mode", "round_prefer_floor"), ratio);
   double stretch = node.i("antialias", 0) ? std::min(scale, 1.0) : 1.0;
   if (mode == "linear")
-    return kernelWeights(ratio, stretch, 1, [](double x) { return std::max(0.0, 1 - x); });
+    return kernelWeights(ratio, stretch, 1,
+                         [](double x) { return std::max(0.0, 1 - x); });
   double a = node.f("cubic_coeff_a", -0.75);
   return kernelWeights(ratio, stretch, 2, [a](double x) {
     if (x <= 1)
@@ -105,7 +115,8 @@ static Taps computeTaps(NodeContext &node, const AxisPlan &axis) {
     // An exact pixel is the right one of its pair.
     bool exact = x == floor;
     int64_t base = static_cast<int64_t>(floor) - (exact ? 1 : 0);
-    SmallVector<double> weights = interpolationWeights(node, mode, exact ? 1 : x - floor, axis.scale);
+    SmallVector<double> weights =
+        interpolationWeights(node, mode, exact ? 1 : x - floor, axis.scale);
     int64_t count = weights.size(), first = base - count / 2 + 1;
     if (node.i("exclude_outside", 0)) {
       double sum = 0;
@@ -123,12 +134,14 @@ static Taps computeTaps(NodeContext &node, const AxisPlan &axis) {
       taps.indices[k].push_back(std::clamp<int64_t>(first + k, 0, axis.in - 1));
       taps.weights[k].push_back(weights[k]);
     }
-    taps.outside.push_back(transform == "tf_crop_and_resize" && (x < 0 || x > static_cast<double>(axis.in) - 1));
+    taps.outside.push_back(transform == "tf_crop_and_resize" &&
+                           (x < 0 || x > static_cast<double>(axis.in) - 1));
   }
   return taps;
 }
 
-static Value resizeAxis(NodeContext &node, Value x, int64_t axis, const AxisPlan &plan) {
+static Value resizeAxis(NodeContext &node, Value x, int64_t axis,
+                        const AxisPlan &plan) {
   GraphBuilder &b = node.b;
   Taps taps = computeTaps(node, plan);
   Type i64 = b.builder.getI64Type(), element = b.element(x);
@@ -142,7 +155,8 @@ static Value resizeAxis(NodeContext &node, Value x, int64_t axis, const AxisPlan
     // One of the two weights is 1: a single gather.
     SmallVector<int64_t> chosen;
     for (int64_t i = 0; i < plan.out; ++i)
-      chosen.push_back(taps.weights[0][i] == 1 ? taps.indices[0][i] : taps.indices[1][i]);
+      chosen.push_back(taps.weights[0][i] == 1 ? taps.indices[0][i]
+                                               : taps.indices[1][i]);
     total = b.gather(x, b.constantInts(chosen, {plan.out}, i64), axis);
   } else {
     for (auto [indices, weights] : llvm::zip(taps.indices, taps.weights)) {
@@ -155,20 +169,26 @@ static Value resizeAxis(NodeContext &node, Value x, int64_t axis, const AxisPlan
   }
   if (llvm::is_contained(taps.outside, true)) {
     SmallVector<int64_t> flags(taps.outside.begin(), taps.outside.end());
-    Value mask = along(b.constantInts(flags, {plan.out}, b.builder.getI1Type()));
-    total = b.select(mask, b.splat(node.f("extrapolation_value", 0), element), total);
+    Value mask =
+        along(b.constantInts(flags, {plan.out}, b.builder.getI1Type()));
+    total = b.select(mask, b.splat(node.f("extrapolation_value", 0), element),
+                     total);
   }
   return total;
 }
 
 /// Nearest upsampling of a symbolic dim by a whole number: repeat each element.
-static Value repeatAxis(NodeContext &node, Value x, int64_t axis, double scale) {
+static Value repeatAxis(NodeContext &node, Value x, int64_t axis,
+                        double scale) {
   GraphBuilder &b = node.b;
   StringRef transform = node.s("coordinate_transformation_mode", "half_pixel");
   StringRef rounding = node.s("nearest_mode", "round_prefer_floor");
-  bool repeats = (transform == "asymmetric" && rounding == "floor") ||
-                 ((transform == "half_pixel" || transform == "pytorch_half_pixel") && rounding.starts_with("round"));
-  if (node.s("mode", "nearest") != "nearest" || !repeats || scale != std::floor(scale) || scale < 1)
+  bool repeats =
+      (transform == "asymmetric" && rounding == "floor") ||
+      ((transform == "half_pixel" || transform == "pytorch_half_pixel") &&
+       rounding.starts_with("round"));
+  if (node.s("mode", "nearest") != "nearest" || !repeats ||
+      scale != std::floor(scale) || scale < 1)
     refuse("resizing a symbolic dim, except repeating its elements");
   Dims split, wide, out = b.dims(x);
   for (auto [i, size] : llvm::enumerate(b.dims(x))) {
@@ -197,7 +217,9 @@ static void convertResize(NodeContext &node) {
     axis = normalizeAxis(axis, rank);
 
   auto isEmpty = [&](unsigned i) {
-    return !node.has(i) || (node.b.rank(node.in(i)) == 1 && graph::constantValue(node.b.dim(node.in(i), 0)) == 0);
+    return !node.has(i) ||
+           (node.b.rank(node.in(i)) == 1 &&
+            graph::constantValue(node.b.dim(node.in(i), 0)) == 0);
   };
   SmallVector<double> scales, roi;
   Dims sizes;
@@ -212,7 +234,8 @@ static void convertResize(NodeContext &node) {
     if (roi.size() != 2 * axes.size())
       refuseMalformed("'roi' must have two entries an axis");
   }
-  if (scales.empty() ? sizes.size() != axes.size() : scales.size() != axes.size())
+  if (scales.empty() ? sizes.size() != axes.size()
+                     : scales.size() != axes.size())
     refuseMalformed("'scales' or 'sizes' must have one entry an axis");
 
   std::vector<AxisPlan> plans(axes.size());
@@ -233,9 +256,11 @@ static void convertResize(NodeContext &node) {
         auto product = dyn_cast<AffineBinaryOpExpr>(size);
         if (size == b.dim(x, axis))
           plan.scale = 1;
-        else if (product && product.getKind() == AffineExprKind::Mul && product.getLHS() == b.dim(x, axis) &&
+        else if (product && product.getKind() == AffineExprKind::Mul &&
+                 product.getLHS() == b.dim(x, axis) &&
                  graph::constantValue(product.getRHS()))
-          plan.scale = static_cast<double>(*graph::constantValue(product.getRHS()));
+          plan.scale =
+              static_cast<double>(*graph::constantValue(product.getRHS()));
         else
           refuse("resizing a symbolic dim to another size");
       } else {
@@ -257,17 +282,21 @@ static void convertResize(NodeContext &node) {
       plan.scale = scales[i];
       if (!(plan.scale > 0) || plan.scale > 1e6)
         refuseMalformed("a scale is not positive or too large");
-      plan.out = static_cast<int64_t>(plan.scale * static_cast<double>(plan.in));
+      plan.out =
+          static_cast<int64_t>(plan.scale * static_cast<double>(plan.in));
     }
     bool first = i == 0;
-    extreme = first ? plan.scale : policy == "not_larger" ? std::min(extreme, plan.scale) : std::max(extreme, plan.scale);
+    extreme = first                    ? plan.scale
+              : policy == "not_larger" ? std::min(extreme, plan.scale)
+                                       : std::max(extreme, plan.scale);
   }
   if (scales.empty() && policy != "stretch") {
     if (llvm::is_contained(isSymbolic, true))
       refuse("keep_aspect_ratio_policy with symbolic dims");
     for (AxisPlan &plan : plans) {
       plan.scale = extreme;
-      plan.out = static_cast<int64_t>(extreme * static_cast<double>(plan.in) + 0.5);
+      plan.out =
+          static_cast<int64_t>(extreme * static_cast<double>(plan.in) + 0.5);
     }
   }
   Type element = b.element(x);
@@ -283,7 +312,8 @@ static void convertResize(NodeContext &node) {
     }
     if (plan.out > int64_t(1) << 24)
       refuseMalformed("the result is too large");
-    if (plan.scale == 1 && plan.out == plan.in && plan.roiStart == 0 && plan.roiEnd == 1)
+    if (plan.scale == 1 && plan.out == plan.in && plan.roiStart == 0 &&
+        plan.roiEnd == 1)
       continue;
     y = resizeAxis(node, y, axis, plan);
   }

@@ -15,11 +15,14 @@ using namespace mlir;
 static std::vector<Entry> &getList(NodeContext &node, unsigned i) {
   Entry &entry = node.entry(i);
   if (entry.kind != Entry::List)
-    refuse("operand " + std::to_string(i) + " is not a sequence of known length");
+    refuse("operand " + std::to_string(i) +
+           " is not a sequence of known length");
   return entry.list;
 }
 
-static Entry makeList(std::vector<Entry> entries) { return {Entry::List, {}, std::nullopt, std::move(entries)}; }
+static Entry makeList(std::vector<Entry> entries) {
+  return {Entry::List, {}, std::nullopt, std::move(entries)};
+}
 
 /// A constant position in a list of `size`; negative from the end.
 static int64_t readPosition(NodeContext &node, unsigned i, int64_t size) {
@@ -36,7 +39,9 @@ static void convertConstruct(NodeContext &node) {
   node.resultEntry(0, makeList(std::move(entries)));
 }
 
-static void convertEmpty(NodeContext &node) { node.resultEntry(0, makeList({})); }
+static void convertEmpty(NodeContext &node) {
+  node.resultEntry(0, makeList({}));
+}
 
 static void convertAt(NodeContext &node) {
   std::vector<Entry> &list = getList(node, 0);
@@ -45,7 +50,8 @@ static void convertAt(NodeContext &node) {
 
 static void convertLength(NodeContext &node) {
   int64_t size = getList(node, 0).size();
-  node.resultEntry(0, Entry::known(ShapeValue{{}, node.b.builder.getI64Type(), {node.b.c(size)}}));
+  node.resultEntry(0, Entry::known(ShapeValue{
+                          {}, node.b.builder.getI64Type(), {node.b.c(size)}}));
 }
 
 static void convertInsert(NodeContext &node) {
@@ -66,7 +72,8 @@ static void convertErase(NodeContext &node) {
   std::vector<Entry> list = getList(node, 0);
   if (list.empty())
     refuseMalformed("the sequence is empty");
-  int64_t at = node.has(1) ? readPosition(node, 1, list.size()) : list.size() - 1;
+  int64_t at =
+      node.has(1) ? readPosition(node, 1, list.size()) : list.size() - 1;
   list.erase(list.begin() + at);
   node.resultEntry(0, makeList(std::move(list)));
 }
@@ -97,7 +104,8 @@ static void convertSplitToSequence(NodeContext &node) {
   if (!node.has(1)) {
     sizes.assign(*size, 1);
     drops = !node.i("keepdims", 1);
-  } else if (SmallVector<int64_t> split = node.ints(1, "split"); node.shapeValue(1)->dims.empty()) {
+  } else if (SmallVector<int64_t> split = node.ints(1, "split");
+             node.shapeValue(1)->dims.empty()) {
     if (split[0] < 1)
       refuseMalformed("'split' must be positive");
     for (int64_t done = 0; done < *size; done += split[0])
@@ -129,9 +137,11 @@ static void convertSequenceMap(NodeContext &node) {
       Entry &operand = node.entry(k);
       if (operand.kind == Entry::List && operand.list.size() != length)
         refuseMalformed("the sequences differ in length");
-      arguments.push_back(operand.kind == Entry::List ? operand.list[i] : operand);
+      arguments.push_back(operand.kind == Entry::List ? operand.list[i]
+                                                      : operand);
     }
-    std::vector<Entry> values = node.converter.convertRegion(node.op->getRegion(0), arguments);
+    std::vector<Entry> values =
+        node.converter.convertRegion(node.op->getRegion(0), arguments);
     for (size_t k = 0; k < results && k < values.size(); ++k)
       lists[k].push_back(values[k]);
   }
@@ -145,7 +155,8 @@ static void convertOptional(NodeContext &node) {
 
 static void convertHasElement(NodeContext &node) {
   bool has = node.has(0);
-  node.resultEntry(0, Entry::known(ShapeValue{{}, node.b.builder.getI1Type(), {node.b.c(has)}}));
+  node.resultEntry(0, Entry::known(ShapeValue{
+                          {}, node.b.builder.getI1Type(), {node.b.c(has)}}));
 }
 
 static void convertGetElement(NodeContext &node) {

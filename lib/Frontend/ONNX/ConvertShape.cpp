@@ -1,14 +1,15 @@
 //===- ConvertShape.cpp - same elements, other places ---------------------===//
 //
-// Reshape and its relatives, Transpose, Concat, Split, Slice, Expand, Tile, Pad,
-// and the pixel shuffles. Parameters may be expressions of dim symbols where
-// the graph dialect has symbolic sizes; elsewhere they must be constant.
+// Reshape and its relatives, Transpose, Concat, Split, Slice, Expand, Tile,
+// Pad, and the pixel shuffles. Parameters may be expressions of dim symbols
+// where the graph dialect has symbolic sizes; elsewhere they must be constant.
 //
 //===----------------------------------------------------------------------===//
 
 #include "Converter.h"
 
 #include <climits>
+#include <numeric>
 
 using namespace dlc;
 using namespace mlir;
@@ -23,59 +24,94 @@ static void convertConstant(NodeContext &node) {
     return node.result(node.b.splat(node.f("value_float", 0), f32));
   if (node.hasAttr("value_ints")) {
     SmallVector<int64_t> values = node.is("value_ints");
-    return node.result(node.b.constantInts(values, {static_cast<int64_t>(values.size())}, i64));
+    return node.result(node.b.constantInts(
+        values, {static_cast<int64_t>(values.size())}, i64));
   }
   if (node.hasAttr("value_floats")) {
     SmallVector<double> values = node.fs("value_floats");
-    return node.result(node.b.constantFloats(values, {static_cast<int64_t>(values.size())}, f32));
+    return node.result(node.b.constantFloats(
+        values, {static_cast<int64_t>(values.size())}, f32));
   }
   refuse("constants of strings or sparse values");
 }
 
 static void convertShapeOp(NodeContext &) { refuse("the shape of a sequence"); }
 
+/// The factors of sizes: a constant and expressions that are no products.
+static int64_t factorize(ArrayRef<AffineExpr> sizes,
+                         SmallVectorImpl<AffineExpr> &atoms) {
+  int64_t constant = 1;
+  SmallVector<AffineExpr> pending(sizes);
+  while (!pending.empty()) {
+    AffineExpr e = pending.pop_back_val();
+    auto binary = dyn_cast<AffineBinaryOpExpr>(e);
+    if (std::optional<int64_t> value = graph::constantValue(e)) {
+      constant *= *value;
+    } else if (binary && e.getKind() == AffineExprKind::Mul) {
+      pending.push_back(binary.getLHS());
+      pending.push_back(binary.getRHS());
+    } else {
+      atoms.push_back(e);
+    }
+  }
+  return constant;
+}
+
+/// The product of `sizes` over the product of `known`. Factors cancel, so that
+/// (batch * seq * 4) / (batch * 4) is seq.
+static AffineExpr divideSizes(NodeContext &node, ArrayRef<AffineExpr> sizes,
+                              ArrayRef<AffineExpr> known,
+                              const std::string &operand) {
+  SmallVector<AffineExpr> above, below, rest;
+  int64_t n = factorize(sizes, above), d = factorize(known, below);
+  if (d == 0)
+    refuseMalformed(
+        "-1 in 'shape' is ambiguous: the other dims hold no element");
+  for (AffineExpr atom : below) {
+    auto same = llvm::find(above, atom);
+    if (same != above.end())
+      above.erase(same);
+    else
+      rest.push_back(atom);
+  }
+  if (above.empty() && rest.empty() && n % d)
+    refuseMalformed("'shape' does not divide the elements of " + operand);
+  int64_t common = std::gcd(n, d);
+  if (common) {
+    n /= common;
+    d /= common;
+  }
+  MLIRContext *context = node.b.context();
+  AffineExpr dividend = graph::product(context, above) * n,
+             divisor = graph::product(context, rest) * d;
+  divisor = graph::simplify(divisor);
+  return graph::simplify(graph::constantValue(divisor) == 1
+                             ? dividend
+                             : dividend.floorDiv(divisor));
+}
+
 static void convertReshape(NodeContext &node) {
   Value x = node.in(0);
   Dims wanted = node.symbolic(1, "shape"), from = node.b.dims(x);
   bool allowZero = node.i("allowzero", 0);
-  AffineExpr known = node.b.c(1);
   int64_t inferred = -1;
   for (auto [i, size] : llvm::enumerate(wanted)) {
     std::optional<int64_t> value = graph::constantValue(size);
     if (value == 0 && !allowZero) {
       if (i >= from.size())
-        refuseMalformed("'shape' copies dim " + std::to_string(i) + " of " + describeType(x.getType()));
+        refuseMalformed("'shape' copies dim " + std::to_string(i) + " of " +
+                        describeType(x.getType()));
       size = from[i];
     } else if (value && *value < 0) {
       if (*value != -1 || inferred >= 0)
         refuseMalformed("'shape' may hold one -1 and no other negative number");
       inferred = i;
-      continue;
     }
-    known = known * size;
   }
   if (inferred >= 0) {
-    AffineExpr total = graph::product(node.b.context(), from);
-    known = graph::simplify(known);
-    // Equal factors cancel by name; what remains is divided as it stands.
-    SmallVector<AffineExpr> rest(from), divisors;
-    for (auto [i, size] : llvm::enumerate(wanted)) {
-      if (static_cast<int64_t>(i) == inferred)
-        continue;
-      auto same = llvm::find(rest, size);
-      if (same != rest.end())
-        rest.erase(same);
-      else
-        divisors.push_back(size);
-    }
-    AffineExpr dividend = graph::product(node.b.context(), rest), divisor = graph::product(node.b.context(), divisors);
-    std::optional<int64_t> n = graph::constantValue(dividend), d = graph::constantValue(divisor);
-    if (d == 0)
-      refuseMalformed("-1 in 'shape' is ambiguous: the other dims hold no element");
-    if (n && d && *n % *d)
-      refuseMalformed("'shape' does not divide the elements of " + describeType(x.getType()));
-    wanted[inferred] = graph::simplify(d == 1 ? dividend : dividend.floorDiv(divisor));
-    (void)total;
+    wanted[inferred] = node.b.c(1);
+    wanted[inferred] =
+        divideSizes(node, from, wanted, describeType(x.getType()));
   }
   node.result(node.b.reshape(x, wanted));
 }
@@ -85,10 +121,12 @@ static void convertFlatten(NodeContext &node) {
   Dims from = node.b.dims(x);
   int64_t axis = node.i("axis", 1), rank = from.size();
   if (axis < -rank || axis > rank)
-    refuseMalformed("axis " + std::to_string(axis) + " is outside rank " + std::to_string(rank));
+    refuseMalformed("axis " + std::to_string(axis) + " is outside rank " +
+                    std::to_string(rank));
   axis += axis < 0 ? rank : 0;
-  node.result(node.b.reshape(x, {graph::product(node.b.context(), ArrayRef(from).take_front(axis)),
-                                 graph::product(node.b.context(), ArrayRef(from).drop_front(axis))}));
+  node.result(node.b.reshape(
+      x, {graph::product(node.b.context(), ArrayRef(from).take_front(axis)),
+          graph::product(node.b.context(), ArrayRef(from).drop_front(axis))}));
 }
 
 static void convertSqueeze(NodeContext &node) {
@@ -106,7 +144,8 @@ static void convertSqueeze(NodeContext &node) {
 static void convertUnsqueeze(NodeContext &node) {
   Value x = node.in(0);
   SmallVector<int64_t> axes = node.ints(1, "axes");
-  node.result(node.b.unsqueeze(x, normalizeAxes(axes, node.b.rank(x) + axes.size())));
+  node.result(
+      node.b.unsqueeze(x, normalizeAxes(axes, node.b.rank(x) + axes.size())));
 }
 
 static void convertTranspose(NodeContext &node) {
@@ -120,21 +159,26 @@ static void convertTranspose(NodeContext &node) {
 
 static void convertConcat(NodeContext &node) {
   SmallVector<Value> values = node.inputs();
-  node.result(node.b.concat(values, normalizeAxis(node.i("axis", 0), node.b.rank(values[0]))));
+  node.result(node.b.concat(
+      values, normalizeAxis(node.i("axis", 0), node.b.rank(values[0]))));
 }
 
 static void convertSplit(NodeContext &node) {
   Value x = node.in(0);
-  int64_t axis = normalizeAxis(node.i("axis", 0), node.b.rank(x)), parts = node.op->getNumResults();
+  int64_t axis = normalizeAxis(node.i("axis", 0), node.b.rank(x)),
+          parts = node.op->getNumResults();
   Dims sizes;
   if (node.has(1)) {
     sizes = node.symbolic(1, "split");
     if (static_cast<int64_t>(sizes.size()) != parts)
-      refuseMalformed("'split' has " + std::to_string(sizes.size()) + " entries for " + std::to_string(parts) + " results");
+      refuseMalformed("'split' has " + std::to_string(sizes.size()) +
+                      " entries for " + std::to_string(parts) + " results");
     AffineExpr total = node.b.c(0);
     for (AffineExpr size : sizes)
       total = total + size;
-    if (std::optional<int64_t> rest = graph::constantValue(graph::simplify(total - node.b.dim(x, axis))); rest && *rest)
+    if (std::optional<int64_t> rest =
+            graph::constantValue(graph::simplify(total - node.b.dim(x, axis)));
+        rest && *rest)
       refuseMalformed("'split' does not add up to the dim");
   } else {
     // Equal parts, the last one smaller if they do not divide.
@@ -142,10 +186,13 @@ static void convertSplit(NodeContext &node) {
     if (!size)
       refuse("splitting a symbolic dim needs 'split'");
     if (node.hasAttr("num_outputs") && node.i("num_outputs", 0) != parts)
-      refuseMalformed("num_outputs is " + std::to_string(node.i("num_outputs", 0)) + " for " + std::to_string(parts) + " results");
+      refuseMalformed("num_outputs is " +
+                      std::to_string(node.i("num_outputs", 0)) + " for " +
+                      std::to_string(parts) + " results");
     int64_t each = llvm::divideCeil(*size, parts);
     for (int64_t i = 0; i < parts; ++i)
-      sizes.push_back(node.b.c(std::max<int64_t>(0, std::min(each, *size - i * each))));
+      sizes.push_back(
+          node.b.c(std::max<int64_t>(0, std::min(each, *size - i * each))));
   }
   AffineExpr start = node.b.c(0);
   for (auto [i, size] : llvm::enumerate(sizes)) {
@@ -157,15 +204,21 @@ static void convertSplit(NodeContext &node) {
 }
 
 /// One axis of Slice: where it starts and how many it takes.
-static void sliceAxis(NodeContext &node, AffineExpr size, AffineExpr from, AffineExpr to, int64_t step,
-                      AffineExpr &start, AffineExpr &count) {
+static void sliceAxis(NodeContext &node, AffineExpr size, AffineExpr from,
+                      AffineExpr to, int64_t step, AffineExpr &start,
+                      AffineExpr &count) {
   GraphBuilder &b = node.b;
-  std::optional<int64_t> n = graph::constantValue(size), f = graph::constantValue(from), t = graph::constantValue(to);
+  std::optional<int64_t> n = graph::constantValue(size),
+                         f = graph::constantValue(from),
+                         t = graph::constantValue(to);
   if (n && f && t) {
     auto wrap = [&](int64_t at) { return at < 0 ? at + *n : at; };
     int64_t first = wrap(*f), last = *t < -*n ? -1 : wrap(*t);
-    first = step > 0 ? std::clamp<int64_t>(first, 0, *n) : std::clamp<int64_t>(first, 0, std::max<int64_t>(*n - 1, 0));
-    last = step > 0 ? std::clamp<int64_t>(last, 0, *n) : std::clamp<int64_t>(last, -1, *n - 1);
+    first = step > 0
+                ? std::clamp<int64_t>(first, 0, *n)
+                : std::clamp<int64_t>(first, 0, std::max<int64_t>(*n - 1, 0));
+    last = step > 0 ? std::clamp<int64_t>(last, 0, *n)
+                    : std::clamp<int64_t>(last, -1, *n - 1);
     int64_t span = step > 0 ? last - first : first - last;
     int64_t magnitude = step > 0 ? step : -step;
     int64_t taken = span > 0 ? (span + magnitude - 1) / magnitude : 0;
@@ -211,7 +264,8 @@ static void convertSlice(NodeContext &node) {
       axes.push_back(i);
   if (node.has(4))
     amounts = node.ints(4, "steps");
-  if (to.size() != from.size() || axes.size() != from.size() || amounts.size() != from.size())
+  if (to.size() != from.size() || axes.size() != from.size() ||
+      amounts.size() != from.size())
     refuseMalformed("starts, ends, axes and steps differ in length");
   for (size_t i = 0; i < from.size(); ++i) {
     int64_t axis = normalizeAxis(axes[i], rank);
@@ -219,7 +273,8 @@ static void convertSlice(NodeContext &node) {
       refuseMalformed("a step is 0");
     steps[axis] = std::max<int64_t>(amounts[i], -INT_MAX);
     AffineExpr start, count;
-    sliceAxis(node, node.b.dim(x, axis), from[i], to[i], steps[axis], start, count);
+    sliceAxis(node, node.b.dim(x, axis), from[i], to[i], steps[axis], start,
+              count);
     starts[axis] = start;
     sizes[axis] = count;
   }
@@ -230,14 +285,16 @@ static void convertExpand(NodeContext &node) {
   Value x = node.in(0);
   auto joined = graph::broadcastDims(node.symbolic(1, "shape"), node.b.dims(x));
   if (failed(joined))
-    refuseMalformed("'shape' does not broadcast with " + describeType(x.getType()));
+    refuseMalformed("'shape' does not broadcast with " +
+                    describeType(x.getType()));
   node.result(node.b.broadcast(x, *joined));
 }
 
 /// Repeats an axis: a new axis before it, broadcast, and both merged.
 static void convertTile(NodeContext &node) {
   Value x = node.in(0);
-  Dims repeats = node.symbolic(1, "repeats"), sizes = node.b.dims(x), split, wide, merged;
+  Dims repeats = node.symbolic(1, "repeats"), sizes = node.b.dims(x), split,
+       wide, merged;
   if (repeats.size() != sizes.size())
     refuseMalformed("'repeats' must have one entry a dim");
   for (auto [size, times] : llvm::zip(sizes, repeats)) {
@@ -251,13 +308,15 @@ static void convertTile(NodeContext &node) {
     split.push_back(size);
     wide.push_back(size);
   }
-  node.result(node.b.reshape(node.b.broadcast(node.b.reshape(x, split), wide), merged));
+  node.result(
+      node.b.reshape(node.b.broadcast(node.b.reshape(x, split), wide), merged));
 }
 
 static void convertPad(NodeContext &node) {
   Value x = node.in(0);
   int64_t rank = node.b.rank(x);
-  SmallVector<int64_t> pads = node.ints(1, "pads"), axes, low(rank, 0), high(rank, 0);
+  SmallVector<int64_t> pads = node.ints(1, "pads"), axes, low(rank, 0),
+                       high(rank, 0);
   if (node.has(3)) {
     for (int64_t axis : node.ints(3, "axes"))
       axes.push_back(normalizeAxis(axis, rank));
@@ -270,10 +329,12 @@ static void convertPad(NodeContext &node) {
   for (auto [i, axis] : llvm::enumerate(axes)) {
     low[axis] = pads[i];
     high[axis] = pads[i + axes.size()];
-    if (std::abs(low[axis]) > int64_t(1) << 40 || std::abs(high[axis]) > int64_t(1) << 40)
+    if (std::abs(low[axis]) > int64_t(1) << 40 ||
+        std::abs(high[axis]) > int64_t(1) << 40)
       refuseMalformed("'pads' are too large");
   }
-  auto mode = llvm::StringSwitch<std::optional<graph::PadMode>>(node.s("mode", "constant"))
+  auto mode = llvm::StringSwitch<std::optional<graph::PadMode>>(
+                  node.s("mode", "constant"))
                   .Case("constant", graph::PadMode::constant)
                   .Case("reflect", graph::PadMode::reflect)
                   .Case("edge", graph::PadMode::edge)
@@ -281,7 +342,9 @@ static void convertPad(NodeContext &node) {
                   .Default(std::nullopt);
   if (!mode)
     refuseMalformed("unknown mode '" + node.s("mode", "").str() + "'");
-  node.result(node.b.pad(x, *mode == graph::PadMode::constant ? node.maybe(2) : Value(), low, high, *mode));
+  node.result(
+      node.b.pad(x, *mode == graph::PadMode::constant ? node.maybe(2) : Value(),
+                 low, high, *mode));
 }
 
 static void convertDepthToSpace(NodeContext &node) {
@@ -292,10 +355,13 @@ static void convertDepthToSpace(NodeContext &node) {
     refuseMalformed("wants a tensor of rank 4 and a positive blocksize");
   AffineExpr k = node.b.c(block), channels = d[1].floorDiv(block * block);
   bool columnFirst = node.s("mode", "DCR") == "CRD";
-  Value split = columnFirst ? node.b.reshape(x, {d[0], channels, k, k, d[2], d[3]})
-                            : node.b.reshape(x, {d[0], k, k, channels, d[2], d[3]});
-  Value moved = columnFirst ? node.b.transpose(split, {0, 1, 4, 2, 5, 3}) : node.b.transpose(split, {0, 3, 4, 1, 5, 2});
-  node.result(node.b.reshape(moved, {d[0], channels, d[2] * block, d[3] * block}));
+  Value split = columnFirst
+                    ? node.b.reshape(x, {d[0], channels, k, k, d[2], d[3]})
+                    : node.b.reshape(x, {d[0], k, k, channels, d[2], d[3]});
+  Value moved = columnFirst ? node.b.transpose(split, {0, 1, 4, 2, 5, 3})
+                            : node.b.transpose(split, {0, 3, 4, 1, 5, 2});
+  node.result(
+      node.b.reshape(moved, {d[0], channels, d[2] * block, d[3] * block}));
 }
 
 static void convertSpaceToDepth(NodeContext &node) {
@@ -304,10 +370,12 @@ static void convertSpaceToDepth(NodeContext &node) {
   int64_t block = node.i("blocksize", 1);
   if (d.size() != 4 || block < 1)
     refuseMalformed("wants a tensor of rank 4 and a positive blocksize");
-  AffineExpr k = node.b.c(block), h = d[2].floorDiv(block), w = d[3].floorDiv(block);
+  AffineExpr k = node.b.c(block), h = d[2].floorDiv(block),
+             w = d[3].floorDiv(block);
   bool columnFirst = node.s("mode", "DCR") == "CRD";
   Value split = node.b.reshape(x, {d[0], d[1], h, k, w, k});
-  Value moved = columnFirst ? node.b.transpose(split, {0, 1, 3, 5, 2, 4}) : node.b.transpose(split, {0, 3, 5, 1, 2, 4});
+  Value moved = columnFirst ? node.b.transpose(split, {0, 1, 3, 5, 2, 4})
+                            : node.b.transpose(split, {0, 3, 5, 1, 2, 4});
   node.result(node.b.reshape(moved, {d[0], d[1] * (block * block), h, w}));
 }
 

@@ -28,9 +28,11 @@ static constexpr unsigned kMaxDepth = 16;
 const ConverterTable &dlc::getConverterTable() {
   static const ConverterTable table = [] {
     ConverterTable rows;
-    for (auto *add : {addElementwise, addCasts, addShapes, addIndexing, addReductions, addContractions,
-                      addConvolutions, addPooling, addNormalization, addResize, addQuantization, addControlFlow,
-                      addSequences, addGenerators, addRecurrent})
+    for (auto *add :
+         {addElementwise, addCasts, addShapes, addIndexing, addReductions,
+          addContractions, addConvolutions, addPooling, addNormalization,
+          addResize, addQuantization, addControlFlow, addSequences,
+          addGenerators, addRecurrent})
       add(rows);
     return rows;
   }();
@@ -38,7 +40,8 @@ const ConverterTable &dlc::getConverterTable() {
 }
 
 bool dlc::hasOwnLowering(StringRef domain, StringRef op) {
-  return getConverterTable().contains(StringRef(onnxd::makeOpName(domain, op)).drop_front(strlen("onnx.")));
+  return getConverterTable().contains(
+      StringRef(onnxd::makeOpName(domain, op)).drop_front(strlen("onnx.")));
 }
 
 std::vector<std::string> dlc::listOwnLowerings() {
@@ -49,8 +52,10 @@ std::vector<std::string> dlc::listOwnLowerings() {
   return names;
 }
 
-Converter::Converter(ModuleOp model, StringRef file, const ConvertOptions &options)
-    : builder(model.getContext(), options), options(options), model(model), file(file.str()) {
+Converter::Converter(ModuleOp model, StringRef file,
+                     const ConvertOptions &options)
+    : builder(model.getContext(), options), options(options), model(model),
+      file(file.str()) {
   if (auto opset = model->getAttrOfType<IntegerAttr>(onnxd::kSourceOpsetAttr))
     sourceOpset = opset.getInt();
 }
@@ -77,7 +82,8 @@ static Value makeSize(GraphBuilder &b, AffineExpr size) {
   Type i64 = b.builder.getI64Type();
   if (std::optional<int64_t> constant = graph::constantValue(size))
     return b.splatInt(*constant, i64, {1});
-  return b.reduce(b.broadcast(b.splatInt(1, i64, {1}), {size}), graph::FoldKind::add, {0});
+  return b.reduce(b.broadcast(b.splatInt(1, i64, {1}), {size}),
+                  graph::FoldKind::add, {0});
 }
 
 Value Converter::materialize(Entry &entry) {
@@ -88,7 +94,8 @@ Value Converter::materialize(Entry &entry) {
     SmallVector<int64_t> values;
     for (AffineExpr e : shape.values)
       values.push_back(*graph::constantValue(e));
-    return entry.value = builder.constantInts(values, shape.dims, shape.element);
+    return entry.value =
+               builder.constantInts(values, shape.dims, shape.element);
   }
   SmallVector<Value> parts;
   for (AffineExpr e : shape.values)
@@ -115,7 +122,8 @@ static std::string describeOperands(ArrayRef<Entry *> operands) {
     else if (entry->value)
       os << describeType(entry->value.getType());
     else
-      os << describeType(RankedTensorType::get(entry->shape->dims, entry->shape->element));
+      os << describeType(
+          RankedTensorType::get(entry->shape->dims, entry->shape->element));
   });
   return text;
 }
@@ -142,8 +150,11 @@ void Converter::lower(Operation *op) {
     node.resultEntry(0, Entry::known(std::move(*known)));
     return;
   }
-  Operation *last = builder.builder.getBlock()->empty() ? nullptr : &builder.builder.getBlock()->back();
-  auto converter = getConverterTable().find(op->getName().getStringRef().drop_front(strlen("onnx.")));
+  Operation *last = builder.builder.getBlock()->empty()
+                        ? nullptr
+                        : &builder.builder.getBlock()->back();
+  auto converter = getConverterTable().find(
+      op->getName().getStringRef().drop_front(strlen("onnx.")));
   std::string reason = "no lowering for this operator";
   if (converter != getConverterTable().end()) {
     try {
@@ -173,7 +184,8 @@ bool Converter::expandFunctionBody(Operation *op) {
     Entry &entry = lookup(operand);
     if (entry.kind == Entry::List)
       return false;
-    operandTypes.push_back(entry.kind == Entry::None ? Type() : materialize(entry).getType());
+    operandTypes.push_back(
+        entry.kind == Entry::None ? Type() : materialize(entry).getType());
   }
   auto body = std::make_unique<Block>();
   SmallVector<Value> outputs;
@@ -194,7 +206,9 @@ bool Converter::expandFunctionBody(Operation *op) {
     } catch (Refusal &refusal) {
       // A body is onnx's own text: what does not fit in it is ours to support.
       auto [domain, type] = onnxd::getOpName(&inner);
-      throw Refusal{refusal.reason + " (in '" + type.str() + "' of its function body)", refusal.malformed};
+      throw Refusal{refusal.reason + " (in '" + type.str() +
+                        "' of its function body)",
+                    refusal.malformed};
     }
   }
   for (auto [result, output] : llvm::zip(op->getResults(), outputs))
@@ -232,13 +246,16 @@ void Converter::convertNode(Operation *op) {
 
 void Converter::convertBlock(Block &block) {
   for (Operation &op : block)
-    if (op.getName().getStringRef() != onnxd::kReturnOp && !isa<func::ReturnOp>(op))
+    if (op.getName().getStringRef() != onnxd::kReturnOp &&
+        !isa<func::ReturnOp>(op))
       convertNode(&op);
 }
 
-std::vector<Entry> Converter::convertRegion(Region &region, ArrayRef<Entry> arguments) {
+std::vector<Entry> Converter::convertRegion(Region &region,
+                                            ArrayRef<Entry> arguments) {
   if (regionDepth >= kMaxDepth)
-    refuse("control flow is nested more than " + std::to_string(kMaxDepth) + " deep");
+    refuse("control flow is nested more than " + std::to_string(kMaxDepth) +
+           " deep");
   ++regionDepth;
   auto restore = llvm::scope_exit([&] { --regionDepth; });
   Block &block = region.front();
@@ -254,28 +271,36 @@ std::vector<Entry> Converter::convertRegion(Region &region, ArrayRef<Entry> argu
 Type Converter::convertInputType(BlockArgument argument, StringRef name) {
   auto tensor = dyn_cast<TensorType>(argument.getType());
   if (!tensor)
-    refuse("inputs of type " + onnxd::getTypeText(argument.getType()) + " are not supported");
+    refuse("inputs of type " + onnxd::getTypeText(argument.getType()) +
+           " are not supported");
   auto given = options.shapes.find(name.str());
   auto ranked = dyn_cast<RankedTensorType>(tensor);
   if (given != options.shapes.end()) {
-    if (ranked && ranked.getRank() != static_cast<int64_t>(given->second.size()))
-      refuse("has rank " + std::to_string(ranked.getRank()) + ", the shape given for it has rank " +
+    if (ranked &&
+        ranked.getRank() != static_cast<int64_t>(given->second.size()))
+      refuse("has rank " + std::to_string(ranked.getRank()) +
+             ", the shape given for it has rank " +
              std::to_string(given->second.size()));
     for (auto [i, size] : llvm::enumerate(given->second))
       if (ranked && !ranked.isDynamicDim(i) && ranked.getDimSize(i) != size)
-        refuse("dim " + std::to_string(i) + " is " + std::to_string(ranked.getDimSize(i)) +
+        refuse("dim " + std::to_string(i) + " is " +
+               std::to_string(ranked.getDimSize(i)) +
                ", the shape given for it says " + std::to_string(size));
-    return graph::makeTensorType(graph::constantDims(builder.context(), given->second), tensor.getElementType());
+    return graph::makeTensorType(
+        graph::constantDims(builder.context(), given->second),
+        tensor.getElementType());
   }
   if (!ranked)
     refuse("has no rank; give its shape");
   auto names = dyn_cast_or_null<ArrayAttr>(ranked.getEncoding());
   Dims dims;
   for (auto [i, size] : llvm::enumerate(ranked.getShape())) {
-    StringRef symbol = names ? cast<StringAttr>(names[i]).getValue() : StringRef();
+    StringRef symbol =
+        names ? cast<StringAttr>(names[i]).getValue() : StringRef();
     std::string own = (name + "_dim" + Twine(i)).str();
-    dims.push_back(ShapedType::isDynamic(size) ? getSymbol(symbol.empty() ? StringRef(own) : symbol)
-                                               : builder.c(size));
+    dims.push_back(ShapedType::isDynamic(size)
+                       ? getSymbol(symbol.empty() ? StringRef(own) : symbol)
+                       : builder.c(size));
   }
   return graph::makeTensorType(dims, tensor.getElementType());
 }
@@ -292,20 +317,25 @@ void Converter::convertFunction() {
   Block &entry = source.front();
   OpBuilder &b = builder.builder;
   b.setInsertionPointToEnd(result->getBody());
-  auto function = func::FuncOp::create(b, b.getUnknownLoc(), source.getName(), b.getFunctionType({}, {}));
+  auto function = func::FuncOp::create(b, b.getUnknownLoc(), source.getName(),
+                                       b.getFunctionType({}, {}));
   Block *block = function.addEntryBlock();
   SmallVector<StringAttr> names;
   for (BlockArgument argument : entry.getArguments()) {
-    auto name = source.getArgAttrOfType<StringAttr>(argument.getArgNumber(), onnxd::kNameAttr);
-    name = name ? name : b.getStringAttr("input" + Twine(argument.getArgNumber()));
+    auto name = source.getArgAttrOfType<StringAttr>(argument.getArgNumber(),
+                                                    onnxd::kNameAttr);
+    name =
+        name ? name : b.getStringAttr("input" + Twine(argument.getArgNumber()));
     names.push_back(name);
     try {
       Type type = convertInputType(argument, name.getValue());
       b.setInsertionPointToEnd(block);
       checkElementSupported(type);
-      define(argument, Entry::tensor(block->addArgument(type, argument.getLoc())));
+      define(argument,
+             Entry::tensor(block->addArgument(type, argument.getLoc())));
     } catch (const Refusal &refusal) {
-      problems.push_back({("input '" + name.getValue() + "'").str(), "", 0, "", "unsupported: " + refusal.reason});
+      problems.push_back({("input '" + name.getValue() + "'").str(), "", 0, "",
+                          "unsupported: " + refusal.reason});
       define(argument, {Entry::Poisoned, {}, std::nullopt, {}});
     }
   }
@@ -321,8 +351,9 @@ void Converter::convertFunction() {
         refuse("outputs that are sequences or optionals are not supported");
       outputs.push_back(materialize(output));
     } catch (const Refusal &refusal) {
-      problems.push_back({"output '" + (name ? name.str() : std::to_string(i)) + "'", "", 0, "",
-                          "unsupported: " + refusal.reason});
+      problems.push_back(
+          {"output '" + (name ? name.str() : std::to_string(i)) + "'", "", 0,
+           "", "unsupported: " + refusal.reason});
     } catch (const PoisonedValue &) {
       // Its cause is on the list already.
     }
@@ -331,7 +362,8 @@ void Converter::convertFunction() {
     return;
   func::ReturnOp::create(b, b.getUnknownLoc(), outputs);
   eraseUnused();
-  function.setFunctionType(b.getFunctionType(block->getArgumentTypes(), TypeRange(ValueRange(outputs))));
+  function.setFunctionType(b.getFunctionType(block->getArgumentTypes(),
+                                             TypeRange(ValueRange(outputs))));
   for (auto [i, name] : llvm::enumerate(names))
     function.setArgAttr(i, "graph.name", name);
   for (size_t i = 0; i < outputs.size(); ++i)
@@ -343,10 +375,11 @@ void Converter::convertFunction() {
 
 llvm::Expected<OwningOpRef<ModuleOp>> Converter::run() {
   model.getContext()->loadDialect<graph::GraphDialect, func::FuncDialect>();
-  ScopedDiagnosticHandler handler(model.getContext(), [&](Diagnostic &diagnostic) {
-    builder.lastDiagnostic = diagnostic.str();
-    return success();
-  });
+  ScopedDiagnosticHandler handler(model.getContext(),
+                                  [&](Diagnostic &diagnostic) {
+                                    builder.lastDiagnostic = diagnostic.str();
+                                    return success();
+                                  });
   result = ModuleOp::create(builder.builder.getUnknownLoc());
   convertFunction();
   // Bodies hold operations that use the model's values and each other's.
@@ -354,17 +387,21 @@ llvm::Expected<OwningOpRef<ModuleOp>> Converter::run() {
     body->dropAllReferences();
   for (auto &body : bodies)
     body->dropAllDefinedValueUses();
-  auto kind = anyMalformed ? ImportError::Kind::Malformed : ImportError::Kind::Unsupported;
+  auto kind = anyMalformed ? ImportError::Kind::Malformed
+                           : ImportError::Kind::Unsupported;
   if (!problems.empty())
     return llvm::make_error<ImportError>(file, kind, std::move(problems));
   if (failed(verify(*result)))
     return llvm::make_error<ImportError>(
         file, ImportError::Kind::Unsupported,
-        std::vector<ModelProblem>{{"", "", 0, "", "the converted graph does not verify: " + builder.lastDiagnostic}});
+        std::vector<ModelProblem>{{"", "", 0, "",
+                                   "the converted graph does not verify: " +
+                                       builder.lastDiagnostic}});
   return std::move(result);
 }
 
-llvm::Expected<OwningOpRef<ModuleOp>> dlc::convertToGraph(ModuleOp model, StringRef file,
-                                                          const ConvertOptions &options) {
+llvm::Expected<OwningOpRef<ModuleOp>>
+dlc::convertToGraph(ModuleOp model, StringRef file,
+                    const ConvertOptions &options) {
   return Converter(model, file, options).run();
 }

@@ -1,13 +1,13 @@
 //===- Converter.h - the conversion's state and its converters --*- C++ -*-===//
 //
-// Each operator has one converter function, in the file of its subject; it reads
-// its node through a NodeContext and leaves its results there. Values are
+// Each operator has one converter function, in the file of its subject; it
+// reads its node through a NodeContext and leaves its results there. Values are
 // tensors, integer tensors known as expressions of dim symbols, or lists.
 //
 //===----------------------------------------------------------------------===//
 
-#ifndef DLC_LIB_FRONTEND_ONNX_CONVERTER_H
-#define DLC_LIB_FRONTEND_ONNX_CONVERTER_H
+#ifndef LIB_FRONTEND_ONNX_CONVERTER_H
+#define LIB_FRONTEND_ONNX_CONVERTER_H
 
 #include "GraphBuilder.h"
 
@@ -32,8 +32,12 @@ struct Entry {
   std::optional<ShapeValue> shape; ///< for Tensor
   std::vector<Entry> list;         ///< for List: a sequence
 
-  static Entry tensor(mlir::Value value) { return {Tensor, value, std::nullopt, {}}; }
-  static Entry known(ShapeValue shape) { return {Tensor, {}, std::move(shape), {}}; }
+  static Entry tensor(mlir::Value value) {
+    return {Tensor, value, std::nullopt, {}};
+  }
+  static Entry known(ShapeValue shape) {
+    return {Tensor, {}, std::move(shape), {}};
+  }
 };
 
 class Converter;
@@ -70,7 +74,8 @@ public:
   int64_t i(llvm::StringRef name, int64_t otherwise);
   double f(llvm::StringRef name, double otherwise);
   llvm::StringRef s(llvm::StringRef name, llvm::StringRef otherwise);
-  llvm::SmallVector<int64_t> is(llvm::StringRef name, llvm::ArrayRef<int64_t> otherwise = {});
+  llvm::SmallVector<int64_t> is(llvm::StringRef name,
+                                llvm::ArrayRef<int64_t> otherwise = {});
   llvm::SmallVector<double> fs(llvm::StringRef name);
 
   // Results
@@ -102,27 +107,32 @@ void addRecurrent(ConverterTable &table);
 
 const ConverterTable &getConverterTable();
 
-/// The node's integer result when its operands are known; see ShapeArithmetic.cpp.
+/// The node's integer result when its operands are known; see
+/// ShapeArithmetic.cpp.
 std::optional<ShapeValue> evaluateShape(NodeContext &node);
 
 /// The element type a Cast node asks for; null for an unknown number.
 mlir::Type getCastTarget(NodeContext &node);
 
 /// numpy.matmul: batch dims broadcast, vectors are rows or columns.
-mlir::Value makeMatMul(GraphBuilder &b, mlir::Value x, mlir::Value y, mlir::Type element = {});
+mlir::Value makeMatMul(GraphBuilder &b, mlir::Value x, mlir::Value y,
+                       mlir::Type element = {});
 
 /// graph.conv of a Conv-like node's attributes; zero points may be null.
-mlir::Value makeConv(NodeContext &node, mlir::Value x, mlir::Value w, mlir::Value xZero, mlir::Value wZero,
-                     mlir::Type element);
+mlir::Value makeConv(NodeContext &node, mlir::Value x, mlir::Value w,
+                     mlir::Value xZero, mlir::Value wZero, mlir::Type element);
 
 /// The number of elements over axes of x, as a tensor of one element.
-mlir::Value makeCount(GraphBuilder &b, mlir::Value x, llvm::ArrayRef<int64_t> axes, mlir::Type element);
+mlir::Value makeCount(GraphBuilder &b, mlir::Value x,
+                      llvm::ArrayRef<int64_t> axes, mlir::Type element);
 /// The mean over axes, which stay as 1.
-mlir::Value makeMean(GraphBuilder &b, mlir::Value x, llvm::ArrayRef<int64_t> axes);
+mlir::Value makeMean(GraphBuilder &b, mlir::Value x,
+                     llvm::ArrayRef<int64_t> axes);
 
 class Converter {
 public:
-  Converter(mlir::ModuleOp model, llvm::StringRef file, const ConvertOptions &options);
+  Converter(mlir::ModuleOp model, llvm::StringRef file,
+            const ConvertOptions &options);
 
   llvm::Expected<mlir::OwningOpRef<mlir::ModuleOp>> run();
 
@@ -133,11 +143,14 @@ public:
 
   /// The entry of an onnx value; throws for a value that could not be made.
   Entry &lookup(mlir::Value value);
-  void define(mlir::Value value, Entry entry) { entries[value] = std::make_unique<Entry>(std::move(entry)); }
+  void define(mlir::Value value, Entry entry) {
+    entries[value] = std::make_unique<Entry>(std::move(entry));
+  }
   /// The tensor of an entry, made if it is only known.
   mlir::Value materialize(Entry &entry);
   /// Converts a region's block with these arguments; gives what it returns.
-  std::vector<Entry> convertRegion(mlir::Region &region, llvm::ArrayRef<Entry> arguments);
+  std::vector<Entry> convertRegion(mlir::Region &region,
+                                   llvm::ArrayRef<Entry> arguments);
   mlir::AffineExpr getSymbol(llvm::StringRef name);
 
 private:
@@ -150,7 +163,8 @@ private:
   bool expandFunctionBody(mlir::Operation *op);
   void eraseFrom(mlir::Operation *last);
   void report(mlir::Operation *op, const Refusal &refusal);
-  mlir::Type convertInputType(mlir::BlockArgument argument, llvm::StringRef name);
+  mlir::Type convertInputType(mlir::BlockArgument argument,
+                              llvm::StringRef name);
   void eraseUnused();
 
   mlir::ModuleOp model;
@@ -170,4 +184,4 @@ private:
 
 } // namespace dlc
 
-#endif // DLC_LIB_FRONTEND_ONNX_CONVERTER_H
+#endif // LIB_FRONTEND_ONNX_CONVERTER_H

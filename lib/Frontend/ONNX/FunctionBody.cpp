@@ -1,8 +1,8 @@
 //===- FunctionBody.cpp - operators by their ONNX definition --------------===//
 //
 // onnx's inliner cannot expand a node with an omitted operand or an attribute
-// left to its default, so the schema's function is asked for here, node by node:
-// the operation becomes a NodeProto with all attributes, its function's
+// left to its default, so the schema's function is asked for here, node by
+// node: the operation becomes a NodeProto with all attributes, its function's
 // attribute references are filled in, and the body becomes onnx operations.
 //
 //===----------------------------------------------------------------------===//
@@ -49,7 +49,8 @@ static onnx::TypeProto makeTypeProto(Type type) {
   auto tensor = dyn_cast_or_null<RankedTensorType>(type);
   if (!tensor)
     return proto;
-  proto.mutable_tensor_type()->set_elem_type(onnxd::getDataType(tensor.getElementType()));
+  proto.mutable_tensor_type()->set_elem_type(
+      onnxd::getDataType(tensor.getElementType()));
   auto *shape = proto.mutable_tensor_type()->mutable_shape();
   for (AffineExpr size : graph::getDims(type)) {
     auto *dim = shape->add_dim();
@@ -67,7 +68,9 @@ static onnx::TypeProto makeTypeProto(Type type) {
 using AttributeMap = std::map<std::string, const onnx::AttributeProto *>;
 
 /// Replaces references to the function's attributes; drops those not given.
-static void bindAttributes(google::protobuf::RepeatedPtrField<onnx::NodeProto> &nodes, const AttributeMap &given) {
+static void
+bindAttributes(google::protobuf::RepeatedPtrField<onnx::NodeProto> &nodes,
+               const AttributeMap &given) {
   for (auto &node : nodes) {
     auto &attributes = *node.mutable_attribute();
     int kept = 0;
@@ -88,10 +91,11 @@ static void bindAttributes(google::protobuf::RepeatedPtrField<onnx::NodeProto> &
   }
 }
 
-bool dlc::buildFunctionBody(Operation *op, ArrayRef<Type> operandTypes, Block *block,
-                            SmallVectorImpl<Value> &outputs) {
+bool dlc::buildFunctionBody(Operation *op, ArrayRef<Type> operandTypes,
+                            Block *block, SmallVectorImpl<Value> &outputs) {
   const onnx::OpSchema *schema = onnxd::getSchema(op);
-  if (!schema || op->getNumRegions() || (!schema->HasFunction() && !schema->HasContextDependentFunction()))
+  if (!schema || op->getNumRegions() ||
+      (!schema->HasFunction() && !schema->HasContextDependentFunction()))
     return false;
   auto [domain, type] = onnxd::getOpName(op);
   onnx::NodeProto node;
@@ -103,22 +107,26 @@ bool dlc::buildFunctionBody(Operation *op, ArrayRef<Type> operandTypes, Block *b
     types.push_back(makeTypeProto(operandType));
   }
   for (auto [i, result] : llvm::enumerate(op->getResults()))
-    node.add_output(isa<NoneType>(result.getType()) ? "" : "out" + std::to_string(i));
+    node.add_output(
+        isa<NoneType>(result.getType()) ? "" : "out" + std::to_string(i));
   for (NamedAttribute attribute : op->getAttrs())
     if (!convertAttribute(attribute.getValue(), *node.add_attribute()))
       return false;
     else
-      node.mutable_attribute(node.attribute_size() - 1)->set_name(attribute.getName().str());
+      node.mutable_attribute(node.attribute_size() - 1)
+          ->set_name(attribute.getName().str());
   fillDefaultAttributes(node, *schema);
 
   onnx::FunctionProto function;
-  int version = domain.empty() ? static_cast<int>(onnxd::kOpset) : onnx::OpSchema::kUninitializedSinceVersion;
+  int version = domain.empty() ? static_cast<int>(onnxd::kOpset)
+                               : onnx::OpSchema::kUninitializedSinceVersion;
   try {
     if (schema->HasContextDependentFunction()) {
       onnx::FunctionBodyBuildContextImpl context(node, types);
       if (!schema->BuildContextDependentFunction(context, function, version))
         return false;
-    } else if (const onnx::FunctionProto *body = schema->GetFunction(version, /*validate=*/true)) {
+    } else if (const onnx::FunctionProto *body =
+                   schema->GetFunction(version, /*validate=*/true)) {
       function = *body;
     } else {
       return false;
@@ -149,10 +157,13 @@ bool dlc::buildFunctionBody(Operation *op, ArrayRef<Type> operandTypes, Block *b
   }
   SmallVector<std::string> wanted;
   for (auto [i, result] : llvm::enumerate(op->getResults()))
-    wanted.push_back(isa<NoneType>(result.getType()) || static_cast<int>(i) >= function.output_size()
+    wanted.push_back(isa<NoneType>(result.getType()) ||
+                             static_cast<int>(i) >= function.output_size()
                          ? ""
                          : function.output(i));
-  ModuleBuilder builder(op->getContext(), nullptr, /*maxInlineBytes=*/~uint64_t(0), problems);
-  outputs = builder.buildNodes(function.node(), inputs, wanted, block, op->getLoc());
+  ModuleBuilder builder(op->getContext(), nullptr,
+                        /*maxInlineBytes=*/~uint64_t(0), problems);
+  outputs =
+      builder.buildNodes(function.node(), inputs, wanted, block, op->getLoc());
   return problems.empty();
 }

@@ -5,8 +5,8 @@
 //
 //===----------------------------------------------------------------------===//
 
-#ifndef DLC_LIB_FRONTEND_ONNX_FUNCTIONBODY_H
-#define DLC_LIB_FRONTEND_ONNX_FUNCTIONBODY_H
+#ifndef LIB_FRONTEND_ONNX_FUNCTIONBODY_H
+#define LIB_FRONTEND_ONNX_FUNCTIONBODY_H
 
 #include "mlir/IR/Operation.h"
 
@@ -16,9 +16,11 @@ namespace dlc {
 /// operands) and gives the value of each result, null for an omitted one.
 /// `operandTypes` are graph types, null for omitted operands. False when the
 /// operator has no function body for these operands.
-bool buildFunctionBody(mlir::Operation *op, llvm::ArrayRef<mlir::Type> operandTypes, mlir::Block *block,
+bool buildFunctionBody(mlir::Operation *op,
+                       llvm::ArrayRef<mlir::Type> operandTypes,
+                       mlir::Block *block,
                        llvm::SmallVectorImpl<mlir::Value> &outputs);
 
 } // namespace dlc
 
-#endif // DLC_LIB_FRONTEND_ONNX_FUNCTIONBODY_H
+#endif // LIB_FRONTEND_ONNX_FUNCTIONBODY_H

@@ -1,7 +1,8 @@
 //===- GraphBuilder.cpp - graph operators, checked and folded -------------===//
 //
 // See GraphBuilder.h. Operations are made from their registered name so that a
-// failed inference is an answer and not a crash, as it is in the typed builders.
+// failed inference is an answer and not a crash, as it is in the typed
+// builders.
 //
 //===----------------------------------------------------------------------===//
 
@@ -13,8 +14,12 @@
 using namespace dlc;
 using namespace mlir;
 
-void dlc::refuse(std::string reason) { throw Refusal{std::move(reason), false}; }
-void dlc::refuseMalformed(std::string reason) { throw Refusal{std::move(reason), true}; }
+void dlc::refuse(std::string reason) {
+  throw Refusal{std::move(reason), false};
+}
+void dlc::refuseMalformed(std::string reason) {
+  throw Refusal{std::move(reason), true};
+}
 
 std::string dlc::describeType(Type type) {
   std::string text;
@@ -23,7 +28,8 @@ std::string dlc::describeType(Type type) {
   if (!tensor)
     return type ? (os << type, text) : "nothing";
   os << tensor.getElementType() << "[";
-  llvm::interleave(graph::getDims(type), os, [&](AffineExpr dim) { os << dim; }, ",");
+  llvm::interleave(
+      graph::getDims(type), os, [&](AffineExpr dim) { os << dim; }, ",");
   os << "]";
   return text;
 }
@@ -31,12 +37,15 @@ std::string dlc::describeType(Type type) {
 bool dlc::isFloat(Type element) { return isa<FloatType>(element); }
 
 Type dlc::wideType(Type element) {
-  return isa<Float16Type, BFloat16Type>(element) ? Float32Type::get(element.getContext()) : element;
+  return isa<Float16Type, BFloat16Type>(element)
+             ? Float32Type::get(element.getContext())
+             : element;
 }
 
 int64_t dlc::normalizeAxis(int64_t axis, int64_t rank) {
   if (axis < -rank || axis >= rank)
-    refuseMalformed("axis " + std::to_string(axis) + " is outside rank " + std::to_string(rank));
+    refuseMalformed("axis " + std::to_string(axis) + " is outside rank " +
+                    std::to_string(rank));
   return axis < 0 ? axis + rank : axis;
 }
 
@@ -52,42 +61,55 @@ SmallVector<int64_t> dlc::normalizeAxes(ArrayRef<int64_t> axes, int64_t rank) {
 
 SmallVector<int64_t> GraphBuilder::staticDims(Value value, StringRef what) {
   if (!type(value).hasStaticShape())
-    refuse((what + " needs static dims, its operand is " + describeType(value.getType())).str());
+    refuse((what + " needs static dims, its operand is " +
+            describeType(value.getType()))
+               .str());
   return SmallVector<int64_t>(type(value).getShape());
 }
 
 void dlc::checkElementSupported(Type type) {
   auto tensor = cast<RankedTensorType>(type);
   Type element = tensor.getElementType();
-  bool known = isa<Float16Type, BFloat16Type, Float32Type, Float64Type>(element);
+  bool known =
+      isa<Float16Type, BFloat16Type, Float32Type, Float64Type>(element);
   if (auto integer = dyn_cast<IntegerType>(element))
     known = llvm::is_contained({1u, 8u, 16u, 32u, 64u}, integer.getWidth());
   if (!known)
-    refuse("element type " + describeType(RankedTensorType::get({}, element)) + " is not supported");
+    refuse("element type " + describeType(RankedTensorType::get({}, element)) +
+           " is not supported");
   uint64_t elements = 1;
   for (int64_t dim : tensor.getShape()) {
     if (!ShapedType::isDynamic(dim) && dim < 0)
       refuseMalformed("a result dim is negative: " + describeType(type));
-    if (!ShapedType::isDynamic(dim) && dim > 0 && (dim > int64_t(1) << 40 || (elements *= dim) > uint64_t(1) << 40))
+    if (ShapedType::isDynamic(dim) || dim == 0)
+      continue;
+    if (elements > (uint64_t(1) << 40) / dim)
       refuseMalformed("the result is too large: " + describeType(type));
+    elements *= dim;
   }
 }
 
-Value GraphBuilder::emit(StringRef name, ValueRange operands, ArrayRef<NamedAttribute> attributes, Type result) {
-  std::optional<RegisteredOperationName> info = RegisteredOperationName::lookup(name, context());
+Value GraphBuilder::emit(StringRef name, ValueRange operands,
+                         ArrayRef<NamedAttribute> attributes, Type result) {
+  std::optional<RegisteredOperationName> info =
+      RegisteredOperationName::lookup(name, context());
   if (!info)
     refuse(("the graph dialect has no operation '" + name + "'").str());
   DictionaryAttr dictionary = builder.getDictionaryAttr(attributes);
   lastDiagnostic.clear();
   auto failed = [&](StringRef what) {
-    std::string reason = lastDiagnostic.empty() ? (what + " of '" + name + "' failed").str() : lastDiagnostic;
+    std::string reason = lastDiagnostic.empty()
+                             ? (what + " of '" + name + "' failed").str()
+                             : lastDiagnostic;
     StringRef text = reason;
     text.consume_front(("'" + name + "' op ").str());
     // With symbolic dims the operands may fit for the sizes the author had in
     // mind; what cannot be shown for all sizes is not compiled.
-    bool isStatic = llvm::all_of(operands, [](Value v) { return type(v).hasStaticShape(); });
+    bool isStatic = llvm::all_of(
+        operands, [](Value v) { return type(v).hasStaticShape(); });
     if (!isStatic)
-      refuse(text.str() + "; it is not known that the symbolic dims fit, give their sizes");
+      refuse(text.str() +
+             "; it is not known that the symbolic dims fit, give their sizes");
     refuseMalformed(text.str());
   };
   if (!result) {
@@ -95,18 +117,22 @@ Value GraphBuilder::emit(StringRef name, ValueRange operands, ArrayRef<NamedAttr
     if (!inference)
       refuse(("the result type of '" + name + "' is not given").str());
     // The properties live here for the time of the question.
-    SmallVector<char> storage(info->getOpPropertyByteSize() + alignof(std::max_align_t));
-    void *aligned = reinterpret_cast<void *>(llvm::alignAddr(storage.data(), llvm::Align(alignof(std::max_align_t))));
-    OpaqueProperties properties(info->getOpPropertyByteSize() ? aligned : nullptr);
+    SmallVector<char> storage(info->getOpPropertyByteSize() +
+                              alignof(std::max_align_t));
+    void *aligned = reinterpret_cast<void *>(llvm::alignAddr(
+        storage.data(), llvm::Align(alignof(std::max_align_t))));
+    OpaqueProperties properties(info->getOpPropertyByteSize() ? aligned
+                                                              : nullptr);
     if (properties) {
       info->initOpProperties(properties, OpaqueProperties(nullptr));
-      if (llvm::failed(info->setOpPropertiesFromAttribute(*info, properties, dictionary,
-                                                          [&]() { return mlir::emitError(loc); })))
+      if (llvm::failed(info->setOpPropertiesFromAttribute(
+              *info, properties, dictionary,
+              [&]() { return mlir::emitError(loc); })))
         failed("setting attributes");
     }
     SmallVector<Type> types;
-    LogicalResult inferred =
-        inference->inferReturnTypes(context(), loc, operands, dictionary, properties, RegionRange(), types);
+    LogicalResult inferred = inference->inferReturnTypes(
+        context(), loc, operands, dictionary, properties, RegionRange(), types);
     if (properties)
       info->destroyOpProperties(properties);
     if (llvm::failed(inferred))
@@ -133,7 +159,9 @@ Value GraphBuilder::tryFold(Operation *op) {
   auto count = [&](Type type) {
     auto tensor = cast<RankedTensorType>(type);
     bytes = tensor.hasStaticShape()
-                ? std::max<uint64_t>(bytes, tensor.getNumElements() * graph::elementBytes(tensor.getElementType()))
+                ? std::max<uint64_t>(
+                      bytes, tensor.getNumElements() *
+                                 graph::elementBytes(tensor.getElementType()))
                 : ~uint64_t(0);
   };
   for (Value operand : op->getOperands()) {
@@ -181,39 +209,48 @@ static Attribute makeElement(Type element, double value) {
   if (isFloat(element))
     return FloatAttr::get(element, value);
   unsigned width = element.getIntOrFloatBitWidth();
-  APInt bits = element.isUnsignedInteger() ? APInt(64, static_cast<uint64_t>(value))
-                                           : APInt(64, static_cast<int64_t>(value), /*isSigned=*/true);
+  APInt bits = element.isUnsignedInteger()
+                   ? APInt(64, static_cast<uint64_t>(value))
+                   : APInt(64, static_cast<int64_t>(value), /*isSigned=*/true);
   return IntegerAttr::get(element, bits.trunc(width));
 }
 
 static Attribute makeElementInt(Type element, int64_t value) {
   if (isFloat(element))
     return FloatAttr::get(element, static_cast<double>(value));
-  return IntegerAttr::get(element, APInt(64, value, /*isSigned=*/true).trunc(element.getIntOrFloatBitWidth()));
+  return IntegerAttr::get(element, APInt(64, value, /*isSigned=*/true)
+                                       .trunc(element.getIntOrFloatBitWidth()));
 }
 
 Value GraphBuilder::splat(double value, Type element, ArrayRef<int64_t> dims) {
   auto type = RankedTensorType::get(dims, element);
-  return constant(DenseElementsAttr::get(type, ArrayRef<Attribute>{makeElement(element, value)}));
+  return constant(DenseElementsAttr::get(
+      type, ArrayRef<Attribute>{makeElement(element, value)}));
 }
 
-Value GraphBuilder::splatInt(int64_t value, Type element, ArrayRef<int64_t> dims) {
+Value GraphBuilder::splatInt(int64_t value, Type element,
+                             ArrayRef<int64_t> dims) {
   auto type = RankedTensorType::get(dims, element);
-  return constant(DenseElementsAttr::get(type, ArrayRef<Attribute>{makeElementInt(element, value)}));
+  return constant(DenseElementsAttr::get(
+      type, ArrayRef<Attribute>{makeElementInt(element, value)}));
 }
 
-Value GraphBuilder::constantInts(ArrayRef<int64_t> values, ArrayRef<int64_t> dims, Type element) {
+Value GraphBuilder::constantInts(ArrayRef<int64_t> values,
+                                 ArrayRef<int64_t> dims, Type element) {
   SmallVector<Attribute> elements;
   for (int64_t value : values)
     elements.push_back(makeElementInt(element, value));
-  return constant(DenseElementsAttr::get(RankedTensorType::get(dims, element), elements));
+  return constant(
+      DenseElementsAttr::get(RankedTensorType::get(dims, element), elements));
 }
 
-Value GraphBuilder::constantFloats(ArrayRef<double> values, ArrayRef<int64_t> dims, Type element) {
+Value GraphBuilder::constantFloats(ArrayRef<double> values,
+                                   ArrayRef<int64_t> dims, Type element) {
   SmallVector<Attribute> elements;
   for (double value : values)
     elements.push_back(makeElement(element, value));
-  return constant(DenseElementsAttr::get(RankedTensorType::get(dims, element), elements));
+  return constant(
+      DenseElementsAttr::get(RankedTensorType::get(dims, element), elements));
 }
 
 DenseElementsAttr GraphBuilder::asConstant(Value value) {
@@ -235,7 +272,8 @@ Value GraphBuilder::convert(Value x, Type to, bool saturate) {
 }
 
 Value GraphBuilder::reshape(Value x, ArrayRef<AffineExpr> dims) {
-  return emit("graph.reshape", {x}, {}, graph::makeTensorType(dims, element(x)));
+  return emit("graph.reshape", {x}, {},
+              graph::makeTensorType(dims, element(x)));
 }
 
 Value GraphBuilder::reshape(Value x, ArrayRef<int64_t> dims) {
@@ -251,7 +289,8 @@ Value GraphBuilder::broadcast(Value x, ArrayRef<AffineExpr> dims) {
   if (x.getType() == result)
     return x;
   // A broadcast splat is a splat.
-  if (DenseElementsAttr value = asConstant(x); value && value.isSplat() && result.hasStaticShape()) {
+  if (DenseElementsAttr value = asConstant(x);
+      value && value.isSplat() && result.hasStaticShape()) {
     checkElementSupported(result);
     return constant(value.resizeSplat(result));
   }
@@ -262,7 +301,8 @@ Value GraphBuilder::unsqueeze(Value x, ArrayRef<int64_t> axes) {
   Dims out, in = dims(x);
   size_t next = 0;
   for (size_t i = 0; i < in.size() + axes.size(); ++i)
-    out.push_back(llvm::is_contained(axes, static_cast<int64_t>(i)) ? c(1) : in[next++]);
+    out.push_back(
+        llvm::is_contained(axes, static_cast<int64_t>(i)) ? c(1) : in[next++]);
   return reshape(x, out);
 }
 
@@ -271,19 +311,24 @@ Value GraphBuilder::squeeze(Value x, ArrayRef<int64_t> axes) {
   for (auto [i, size] : llvm::enumerate(dims(x)))
     if (!llvm::is_contained(axes, static_cast<int64_t>(i)))
       out.push_back(size);
-    else if (std::optional<int64_t> n = graph::constantValue(size); n && *n != 1)
-      refuseMalformed("dim " + std::to_string(i) + " of " + describeType(x.getType()) + " is not 1");
+    else if (std::optional<int64_t> n = graph::constantValue(size);
+             n && *n != 1)
+      refuseMalformed("dim " + std::to_string(i) + " of " +
+                      describeType(x.getType()) + " is not 1");
   return reshape(x, out);
 }
 
-Value GraphBuilder::slice(Value x, ArrayRef<AffineExpr> starts, ArrayRef<AffineExpr> sizes, ArrayRef<int64_t> steps) {
+Value GraphBuilder::slice(Value x, ArrayRef<AffineExpr> starts,
+                          ArrayRef<AffineExpr> sizes, ArrayRef<int64_t> steps) {
   SmallVector<int64_t> ones(starts.size(), 1);
   return emit("graph.slice", {x},
-              {attr("starts", graph::DimsAttr::get(context(), starts)), i64s("steps", steps.empty() ? ones : steps)},
+              {attr("starts", graph::DimsAttr::get(context(), starts)),
+               i64s("steps", steps.empty() ? ones : steps)},
               graph::makeTensorType(sizes, element(x)));
 }
 
-Value GraphBuilder::sliceAxis(Value x, int64_t axis, AffineExpr start, AffineExpr size, int64_t step) {
+Value GraphBuilder::sliceAxis(Value x, int64_t axis, AffineExpr start,
+                              AffineExpr size, int64_t step) {
   Dims starts(rank(x), c(0)), sizes = dims(x);
   SmallVector<int64_t> steps(rank(x), 1);
   starts[axis] = start;
@@ -296,16 +341,19 @@ Value GraphBuilder::concat(ValueRange inputs, int64_t axis) {
   // An empty part contributes nothing, and some exporters write it with rank 1.
   SmallVector<Value> parts;
   for (Value input : inputs)
-    if (inputs.size() == 1 || !llvm::is_contained(type(input).getShape(), 0) || input == inputs.back())
+    if (inputs.size() == 1 || !llvm::is_contained(type(input).getShape(), 0) ||
+        input == inputs.back())
       parts.push_back(input);
   if (parts.size() > 1 && llvm::is_contained(type(parts.back()).getShape(), 0))
     parts.pop_back();
   if (parts.size() == 1)
     return parts.front();
-  return emit("graph.concat", parts, {attr("axis", builder.getI64IntegerAttr(axis))});
+  return emit("graph.concat", parts,
+              {attr("axis", builder.getI64IntegerAttr(axis))});
 }
 
-Value GraphBuilder::pad(Value x, Value value, ArrayRef<int64_t> low, ArrayRef<int64_t> high, graph::PadMode mode) {
+Value GraphBuilder::pad(Value x, Value value, ArrayRef<int64_t> low,
+                        ArrayRef<int64_t> high, graph::PadMode mode) {
   Dims out = dims(x);
   for (size_t i = 0; i < out.size(); ++i)
     out[i] = out[i] + low[i] + high[i];
@@ -313,30 +361,39 @@ Value GraphBuilder::pad(Value x, Value value, ArrayRef<int64_t> low, ArrayRef<in
   if (mode == graph::PadMode::constant)
     operands.push_back(value ? value : splat(0, element(x)));
   return emit("graph.pad", operands,
-              {i64s("low", low), i64s("high", high), attr("mode", graph::PadModeAttr::get(context(), mode))},
+              {i64s("low", low), i64s("high", high),
+               attr("mode", graph::PadModeAttr::get(context(), mode))},
               graph::makeTensorType(out, element(x)));
 }
 
 Value GraphBuilder::gather(Value x, Value indices, int64_t axis) {
-  return emit("graph.gather", {x, indices}, {attr("axis", builder.getI64IntegerAttr(axis))});
+  return emit("graph.gather", {x, indices},
+              {attr("axis", builder.getI64IntegerAttr(axis))});
 }
 
 Value GraphBuilder::gatherElements(Value x, Value indices, int64_t axis) {
-  return emit("graph.gather_elements", {x, indices}, {attr("axis", builder.getI64IntegerAttr(axis))});
+  return emit("graph.gather_elements", {x, indices},
+              {attr("axis", builder.getI64IntegerAttr(axis))});
 }
 
-Value GraphBuilder::iota(AffineExpr size, Type element, double start, double step) {
-  return emit("graph.iota", {}, {f64("start", start), f64("step", step)}, graph::makeTensorType({size}, element));
+Value GraphBuilder::iota(AffineExpr size, Type element, double start,
+                         double step) {
+  return emit("graph.iota", {}, {f64("start", start), f64("step", step)},
+              graph::makeTensorType({size}, element));
 }
 
-Value GraphBuilder::reduce(Value x, graph::FoldKind kind, ArrayRef<int64_t> axes) {
+Value GraphBuilder::reduce(Value x, graph::FoldKind kind,
+                           ArrayRef<int64_t> axes) {
   SmallVector<int64_t> sorted = normalizeAxes(axes, rank(x));
   if (sorted.empty())
     return x;
-  return emit("graph.reduce", {x}, {attr("kind", graph::FoldKindAttr::get(context(), kind)), i64s("axes", sorted)});
+  return emit("graph.reduce", {x},
+              {attr("kind", graph::FoldKindAttr::get(context(), kind)),
+               i64s("axes", sorted)});
 }
 
-Value GraphBuilder::einsum(StringRef lhs, StringRef rhs, StringRef result, Value x, Value y, Type resultElement) {
+Value GraphBuilder::einsum(StringRef lhs, StringRef rhs, StringRef result,
+                           Value x, Value y, Type resultElement) {
   // Iteration axes: the result's letters, then those summed over.
   SmallString<16> axes = result;
   for (char letter : (lhs + rhs).str())
@@ -354,7 +411,8 @@ Value GraphBuilder::einsum(StringRef lhs, StringRef rhs, StringRef result, Value
     Dims exprs;
     for (auto [i, letter] : llvm::enumerate(letters)) {
       // A dim of size 1 against a larger one is broadcast: it is read at 0.
-      bool one = value && graph::constantValue(dim(value, i)) == 1 && graph::constantValue(extent[letter]) != 1;
+      bool one = value && graph::constantValue(dim(value, i)) == 1 &&
+                 graph::constantValue(extent[letter]) != 1;
       exprs.push_back(one ? c(0) : builder.getAffineDimExpr(axes.find(letter)));
     }
     return AffineMap::get(axes.size(), 0, exprs, context());
@@ -362,8 +420,10 @@ Value GraphBuilder::einsum(StringRef lhs, StringRef rhs, StringRef result, Value
   Dims out;
   for (char letter : result)
     out.push_back(extent[letter]);
-  return emit("graph.contract", {x, y},
-              {attr("lhs_map", AffineMapAttr::get(map(lhs, x))), attr("rhs_map", AffineMapAttr::get(map(rhs, y))),
-               attr("result_map", AffineMapAttr::get(map(result, Value())))},
-              graph::makeTensorType(out, resultElement ? resultElement : element(x)));
+  return emit(
+      "graph.contract", {x, y},
+      {attr("lhs_map", AffineMapAttr::get(map(lhs, x))),
+       attr("rhs_map", AffineMapAttr::get(map(rhs, y))),
+       attr("result_map", AffineMapAttr::get(map(result, Value())))},
+      graph::makeTensorType(out, resultElement ? resultElement : element(x)));
 }

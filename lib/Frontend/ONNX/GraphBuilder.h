@@ -7,8 +7,8 @@
 //
 //===----------------------------------------------------------------------===//
 
-#ifndef DLC_LIB_FRONTEND_ONNX_GRAPHBUILDER_H
-#define DLC_LIB_FRONTEND_ONNX_GRAPHBUILDER_H
+#ifndef LIB_FRONTEND_ONNX_GRAPHBUILDER_H
+#define LIB_FRONTEND_ONNX_GRAPHBUILDER_H
 
 #include "dlc/Dialect/Graph/IR/Graph.h"
 #include "dlc/Frontend/ONNX/ConvertToGraph.h"
@@ -33,50 +33,87 @@ std::string describeType(mlir::Type type);
 
 class GraphBuilder {
 public:
-  GraphBuilder(mlir::MLIRContext *context, const ConvertOptions &options) : builder(context), options(options) {}
+  GraphBuilder(mlir::MLIRContext *context, const ConvertOptions &options)
+      : builder(context), options(options) {}
 
   mlir::OpBuilder builder;
   mlir::Location loc = builder.getUnknownLoc();
 
   mlir::MLIRContext *context() const { return builder.getContext(); }
-  mlir::AffineExpr c(int64_t value) { return builder.getAffineConstantExpr(value); }
+  mlir::AffineExpr c(int64_t value) {
+    return builder.getAffineConstantExpr(value);
+  }
 
   // Types
-  static mlir::RankedTensorType type(mlir::Value value) { return llvm::cast<mlir::RankedTensorType>(value.getType()); }
-  static mlir::Type element(mlir::Value value) { return type(value).getElementType(); }
+  static mlir::RankedTensorType type(mlir::Value value) {
+    return llvm::cast<mlir::RankedTensorType>(value.getType());
+  }
+  static mlir::Type element(mlir::Value value) {
+    return type(value).getElementType();
+  }
   static int64_t rank(mlir::Value value) { return type(value).getRank(); }
-  static Dims dims(mlir::Value value) { return graph::getDims(value.getType()); }
-  mlir::AffineExpr dim(mlir::Value value, int64_t axis) { return dims(value)[axis]; }
+  static Dims dims(mlir::Value value) {
+    return graph::getDims(value.getType());
+  }
+  mlir::AffineExpr dim(mlir::Value value, int64_t axis) {
+    return dims(value)[axis];
+  }
   /// Static sizes of all dims; refuses `what` when one is symbolic.
-  llvm::SmallVector<int64_t> staticDims(mlir::Value value, llvm::StringRef what);
+  llvm::SmallVector<int64_t> staticDims(mlir::Value value,
+                                        llvm::StringRef what);
 
   /// Any graph operation by name. Without `result` its type is inferred.
-  mlir::Value emit(llvm::StringRef name, mlir::ValueRange operands, llvm::ArrayRef<mlir::NamedAttribute> attributes = {},
+  mlir::Value emit(llvm::StringRef name, mlir::ValueRange operands,
+                   llvm::ArrayRef<mlir::NamedAttribute> attributes = {},
                    mlir::Type result = {});
 
   // Constants
   mlir::Value constant(mlir::ElementsAttr value);
   /// A tensor with every element `value` (exact for i64 through the overload).
-  mlir::Value splat(double value, mlir::Type element, llvm::ArrayRef<int64_t> dims = {});
-  mlir::Value splatInt(int64_t value, mlir::Type element, llvm::ArrayRef<int64_t> dims = {});
-  mlir::Value constantInts(llvm::ArrayRef<int64_t> values, llvm::ArrayRef<int64_t> dims, mlir::Type element);
-  mlir::Value constantFloats(llvm::ArrayRef<double> values, llvm::ArrayRef<int64_t> dims, mlir::Type element);
+  mlir::Value splat(double value, mlir::Type element,
+                    llvm::ArrayRef<int64_t> dims = {});
+  mlir::Value splatInt(int64_t value, mlir::Type element,
+                       llvm::ArrayRef<int64_t> dims = {});
+  mlir::Value constantInts(llvm::ArrayRef<int64_t> values,
+                           llvm::ArrayRef<int64_t> dims, mlir::Type element);
+  mlir::Value constantFloats(llvm::ArrayRef<double> values,
+                             llvm::ArrayRef<int64_t> dims, mlir::Type element);
   /// The elements when the value is a small constant.
   static mlir::DenseElementsAttr asConstant(mlir::Value value);
 
   // Elementwise; operands broadcast
-  mlir::Value unary(llvm::StringRef name, mlir::Value x) { return emit(name, {x}); }
-  mlir::Value add(mlir::Value x, mlir::Value y) { return emit("graph.add", {x, y}); }
-  mlir::Value sub(mlir::Value x, mlir::Value y) { return emit("graph.sub", {x, y}); }
-  mlir::Value mul(mlir::Value x, mlir::Value y) { return emit("graph.mul", {x, y}); }
-  mlir::Value div(mlir::Value x, mlir::Value y) { return emit("graph.div", {x, y}); }
-  mlir::Value max(mlir::Value x, mlir::Value y) { return emit("graph.max", {x, y}); }
-  mlir::Value min(mlir::Value x, mlir::Value y) { return emit("graph.min", {x, y}); }
-  mlir::Value select(mlir::Value c, mlir::Value x, mlir::Value y) { return emit("graph.select", {c, x, y}); }
+  mlir::Value unary(llvm::StringRef name, mlir::Value x) {
+    return emit(name, {x});
+  }
+  mlir::Value add(mlir::Value x, mlir::Value y) {
+    return emit("graph.add", {x, y});
+  }
+  mlir::Value sub(mlir::Value x, mlir::Value y) {
+    return emit("graph.sub", {x, y});
+  }
+  mlir::Value mul(mlir::Value x, mlir::Value y) {
+    return emit("graph.mul", {x, y});
+  }
+  mlir::Value div(mlir::Value x, mlir::Value y) {
+    return emit("graph.div", {x, y});
+  }
+  mlir::Value max(mlir::Value x, mlir::Value y) {
+    return emit("graph.max", {x, y});
+  }
+  mlir::Value min(mlir::Value x, mlir::Value y) {
+    return emit("graph.min", {x, y});
+  }
+  mlir::Value select(mlir::Value c, mlir::Value x, mlir::Value y) {
+    return emit("graph.select", {c, x, y});
+  }
   mlir::Value convert(mlir::Value x, mlir::Type element, bool saturate = false);
   /// x op a constant of x's element type.
-  mlir::Value addScalar(mlir::Value x, double value) { return add(x, splat(value, element(x))); }
-  mlir::Value mulScalar(mlir::Value x, double value) { return mul(x, splat(value, element(x))); }
+  mlir::Value addScalar(mlir::Value x, double value) {
+    return add(x, splat(value, element(x)));
+  }
+  mlir::Value mulScalar(mlir::Value x, double value) {
+    return mul(x, splat(value, element(x)));
+  }
 
   // Structure
   mlir::Value reshape(mlir::Value x, llvm::ArrayRef<mlir::AffineExpr> dims);
@@ -86,28 +123,40 @@ public:
   /// Inserts dims of size 1 at these places of the result.
   mlir::Value unsqueeze(mlir::Value x, llvm::ArrayRef<int64_t> axes);
   mlir::Value squeeze(mlir::Value x, llvm::ArrayRef<int64_t> axes);
-  mlir::Value slice(mlir::Value x, llvm::ArrayRef<mlir::AffineExpr> starts, llvm::ArrayRef<mlir::AffineExpr> sizes,
+  mlir::Value slice(mlir::Value x, llvm::ArrayRef<mlir::AffineExpr> starts,
+                    llvm::ArrayRef<mlir::AffineExpr> sizes,
                     llvm::ArrayRef<int64_t> steps = {});
   /// [start, start + size) of one axis.
-  mlir::Value sliceAxis(mlir::Value x, int64_t axis, mlir::AffineExpr start, mlir::AffineExpr size, int64_t step = 1);
+  mlir::Value sliceAxis(mlir::Value x, int64_t axis, mlir::AffineExpr start,
+                        mlir::AffineExpr size, int64_t step = 1);
   mlir::Value concat(mlir::ValueRange inputs, int64_t axis);
-  mlir::Value pad(mlir::Value x, mlir::Value value, llvm::ArrayRef<int64_t> low, llvm::ArrayRef<int64_t> high,
+  mlir::Value pad(mlir::Value x, mlir::Value value, llvm::ArrayRef<int64_t> low,
+                  llvm::ArrayRef<int64_t> high,
                   graph::PadMode mode = graph::PadMode::constant);
   mlir::Value gather(mlir::Value x, mlir::Value indices, int64_t axis);
   mlir::Value gatherElements(mlir::Value x, mlir::Value indices, int64_t axis);
-  mlir::Value iota(mlir::AffineExpr size, mlir::Type element, double start = 0, double step = 1);
+  mlir::Value iota(mlir::AffineExpr size, mlir::Type element, double start = 0,
+                   double step = 1);
 
   /// Folds axes (any order); their dims stay as 1.
-  mlir::Value reduce(mlir::Value x, graph::FoldKind kind, llvm::ArrayRef<int64_t> axes);
-  /// einsum("lhs,rhs->result"), letters as axes; operands must not repeat a letter.
-  mlir::Value einsum(llvm::StringRef lhs, llvm::StringRef rhs, llvm::StringRef result, mlir::Value x, mlir::Value y,
+  mlir::Value reduce(mlir::Value x, graph::FoldKind kind,
+                     llvm::ArrayRef<int64_t> axes);
+  /// einsum("lhs,rhs->result"), letters as axes; operands must not repeat a
+  /// letter.
+  mlir::Value einsum(llvm::StringRef lhs, llvm::StringRef rhs,
+                     llvm::StringRef result, mlir::Value x, mlir::Value y,
                      mlir::Type element = {});
 
-  mlir::NamedAttribute attr(llvm::StringRef name, mlir::Attribute value) { return builder.getNamedAttr(name, value); }
-  mlir::NamedAttribute i64s(llvm::StringRef name, llvm::ArrayRef<int64_t> values) {
+  mlir::NamedAttribute attr(llvm::StringRef name, mlir::Attribute value) {
+    return builder.getNamedAttr(name, value);
+  }
+  mlir::NamedAttribute i64s(llvm::StringRef name,
+                            llvm::ArrayRef<int64_t> values) {
     return attr(name, builder.getDenseI64ArrayAttr(values));
   }
-  mlir::NamedAttribute f64(llvm::StringRef name, double value) { return attr(name, builder.getF64FloatAttr(value)); }
+  mlir::NamedAttribute f64(llvm::StringRef name, double value) {
+    return attr(name, builder.getF64FloatAttr(value));
+  }
 
   /// The text of the last diagnostic; the driver's handler writes it.
   std::string lastDiagnostic;
@@ -128,8 +177,9 @@ mlir::Type wideType(mlir::Type element);
 
 /// An axis attribute in [0, rank); refuses others.
 int64_t normalizeAxis(int64_t axis, int64_t rank);
-llvm::SmallVector<int64_t> normalizeAxes(llvm::ArrayRef<int64_t> axes, int64_t rank);
+llvm::SmallVector<int64_t> normalizeAxes(llvm::ArrayRef<int64_t> axes,
+                                         int64_t rank);
 
 } // namespace dlc
 
-#endif // DLC_LIB_FRONTEND_ONNX_GRAPHBUILDER_H
+#endif // LIB_FRONTEND_ONNX_GRAPHBUILDER_H

@@ -24,23 +24,26 @@ using namespace mlir;
 
 /// The dialect's verifier has the last word on what was built.
 static void verifyModule(ModuleOp module, std::vector<ModelProblem> &problems) {
-  int64_t opset = module->getAttrOfType<IntegerAttr>(onnxd::kSourceOpsetAttr).getInt();
-  ScopedDiagnosticHandler handler(module.getContext(), [&](Diagnostic &diagnostic) {
-    ModelProblem problem;
-    if (auto name = diagnostic.getLocation()->findInstanceOf<NameLoc>()) {
-      problem.where = "node '" + name.getName().str() + "'";
-      problem.opset = opset;
-    }
-    problem.reason = diagnostic.str();
-    problems.push_back(std::move(problem));
-    return success();
-  });
+  int64_t opset =
+      module->getAttrOfType<IntegerAttr>(onnxd::kSourceOpsetAttr).getInt();
+  ScopedDiagnosticHandler handler(
+      module.getContext(), [&](Diagnostic &diagnostic) {
+        ModelProblem problem;
+        if (auto name = diagnostic.getLocation()->findInstanceOf<NameLoc>()) {
+          problem.where = "node '" + name.getName().str() + "'";
+          problem.opset = opset;
+        }
+        problem.reason = diagnostic.str();
+        problems.push_back(std::move(problem));
+        return success();
+      });
   if (failed(verify(module)) && problems.empty())
     problems.push_back({"", "", 0, "", "the imported module does not verify"});
 }
 
-llvm::Expected<ImportedModel> dlc::importOnnxBytes(StringRef bytes, StringRef folder, StringRef name,
-                                                   MLIRContext &context, const ImportOptions &options) {
+llvm::Expected<ImportedModel>
+dlc::importOnnxBytes(StringRef bytes, StringRef folder, StringRef name,
+                     MLIRContext &context, const ImportOptions &options) {
   context.loadDialect<func::FuncDialect, onnxd::ONNXDialect>();
   std::vector<ModelProblem> problems;
   auto fail = [&](ImportError::Kind kind) {
@@ -55,10 +58,15 @@ llvm::Expected<ImportedModel> dlc::importOnnxBytes(StringRef bytes, StringRef fo
   onnx::ModelProto &model = file->model();
   int64_t sourceOpset = getOpset(model, "");
 
-  clearUnknownDims(model);
+  if (model.has_graph())
+    clearUnknownDims(model);
   checkLimits(model, options, problems);
-  if (problems.empty())
+  if (problems.empty()) {
+    checkOperatorsKnown(model, problems);
+    if (!problems.empty())
+      return fail(ImportError::Kind::Unsupported);
     file->detachWeights(options.maxInlineBytes, problems);
+  }
   if (problems.empty())
     checkModel(model, problems);
   if (problems.empty())
@@ -71,13 +79,15 @@ llvm::Expected<ImportedModel> dlc::importOnnxBytes(StringRef bytes, StringRef fo
   if (!problems.empty())
     return fail(ImportError::Kind::Unsupported);
   fillDefaultAttributes(model);
-  inferTypes(model, problems);
+  inferTypes(model, sourceOpset, problems);
   if (!problems.empty())
     return fail(ImportError::Kind::Malformed);
 
   ImportedModel imported;
   imported.file = file;
-  imported.module = ModuleBuilder(&context, file, options.maxInlineBytes, problems).buildModule(sourceOpset);
+  imported.module =
+      ModuleBuilder(&context, file, options.maxInlineBytes, problems)
+          .buildModule(sourceOpset);
   if (!imported.module)
     return fail(ImportError::Kind::Unsupported);
   verifyModule(*imported.module, problems);
@@ -86,16 +96,21 @@ llvm::Expected<ImportedModel> dlc::importOnnxBytes(StringRef bytes, StringRef fo
   return imported;
 }
 
-llvm::Expected<ImportedModel> dlc::importOnnx(StringRef path, MLIRContext &context, const ImportOptions &options) {
+llvm::Expected<ImportedModel> dlc::importOnnx(StringRef path,
+                                              MLIRContext &context,
+                                              const ImportOptions &options) {
   auto fail = [&](std::string reason) {
-    return llvm::make_error<ImportError>(path.str(), ImportError::Kind::File,
-                                         std::vector<ModelProblem>{{"", "", 0, "", std::move(reason)}});
+    return llvm::make_error<ImportError>(
+        path.str(), ImportError::Kind::File,
+        std::vector<ModelProblem>{{"", "", 0, "", std::move(reason)}});
   };
   if (llvm::sys::fs::is_directory(path))
     return fail("is a folder, not a model");
-  auto buffer = llvm::MemoryBuffer::getFile(path, /*IsText=*/false, /*RequiresNullTerminator=*/false);
+  auto buffer = llvm::MemoryBuffer::getFile(path, /*IsText=*/false,
+                                            /*RequiresNullTerminator=*/false);
   if (!buffer)
     return fail("cannot be read: " + buffer.getError().message());
   StringRef folder = llvm::sys::path::parent_path(path);
-  return importOnnxBytes((*buffer)->getBuffer(), folder.empty() ? "." : folder, path, context, options);
+  return importOnnxBytes((*buffer)->getBuffer(), folder.empty() ? "." : folder,
+                         path, context, options);
 }

@@ -29,9 +29,15 @@ std::string ModelProblem::text() const {
 }
 
 void ImportError::log(llvm::raw_ostream &os) const {
-  llvm::interleave(problems, os, [&](const ModelProblem &problem) { os << file << ": " << problem.text(); }, "\n");
+  llvm::interleave(
+      problems, os,
+      [&](const ModelProblem &problem) {
+        os << file << ": " << problem.text();
+      },
+      "\n");
 }
 
 std::error_code ImportError::convertToErrorCode() const {
-  return std::make_error_code(kind == Kind::File ? std::errc::io_error : std::errc::invalid_argument);
+  return std::make_error_code(kind == Kind::File ? std::errc::io_error
+                                                 : std::errc::invalid_argument);
 }

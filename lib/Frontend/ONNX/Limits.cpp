@@ -21,19 +21,24 @@ using namespace dlc;
 namespace {
 class LimitChecker {
 public:
-  LimitChecker(const onnx::ModelProto &model, const ImportOptions &options, std::vector<ModelProblem> &problems)
+  LimitChecker(const onnx::ModelProto &model, const ImportOptions &options,
+               std::vector<ModelProblem> &problems)
       : model(model), options(options), problems(problems) {}
 
   void run();
 
 private:
-  void report(std::string where, std::string reason) { problems.push_back({std::move(where), "", 0, "", std::move(reason)}); }
+  void report(std::string where, std::string reason) {
+    problems.push_back({std::move(where), "", 0, "", std::move(reason)});
+  }
   void checkVersions();
   void checkGraph(const onnx::GraphProto &graph, unsigned depth);
   void checkNode(const onnx::NodeProto &node, unsigned depth);
   void checkTensorOf(const onnx::TensorProto &tensor, const std::string &where);
-  void checkType(const onnx::TypeProto &type, const std::string &where, unsigned depth = 0);
-  template <typename Nodes> uint64_t countNodes(const Nodes &nodes);
+  void checkType(const onnx::TypeProto &type, const std::string &where,
+                 unsigned depth = 0);
+  template <typename Nodes>
+  uint64_t countNodes(const Nodes &nodes);
   uint64_t countCall(const onnx::NodeProto &node);
 
   const onnx::ModelProto &model;
@@ -50,7 +55,8 @@ private:
 };
 } // namespace
 
-static std::string getFunctionKey(llvm::StringRef domain, llvm::StringRef name, llvm::StringRef overload) {
+static std::string getFunctionKey(llvm::StringRef domain, llvm::StringRef name,
+                                  llvm::StringRef overload) {
   return (canonicalDomain(domain) + ":" + name + ":" + overload).str();
 }
 
@@ -58,9 +64,11 @@ void LimitChecker::checkVersions() {
   if (!model.has_graph())
     return report("", "is not an ONNX model: it has no graph");
   if (model.ir_version() < 1 || model.ir_version() > onnx::Version::IR_VERSION)
-    report("", "IR version " + std::to_string(model.ir_version()) + " is not one of 1 to " +
+    report("", "IR version " + std::to_string(model.ir_version()) +
+                   " is not one of 1 to " +
                    std::to_string(onnx::Version::IR_VERSION));
-  const auto &known = onnx::OpSchemaRegistry::DomainToVersionRange::Instance().Map();
+  const auto &known =
+      onnx::OpSchemaRegistry::DomainToVersionRange::Instance().Map();
   llvm::StringSet<> seen;
   for (const auto &opset : model.opset_import()) {
     std::string domain = canonicalDomain(opset.domain()).str();
@@ -68,21 +76,29 @@ void LimitChecker::checkVersions() {
     if (!seen.insert(domain).second)
       report("", "imports domain " + shown + " twice");
     auto range = known.find(domain);
-    if (range != known.end() && (opset.version() < range->second.first || opset.version() > range->second.second))
-      report("", "opset " + std::to_string(opset.version()) + " of " + shown + " is not one of " +
-                     std::to_string(range->second.first) + " to " + std::to_string(range->second.second));
+    if (range != known.end() && (opset.version() < range->second.first ||
+                                 opset.version() > range->second.second))
+      report("", "opset " + std::to_string(opset.version()) + " of " + shown +
+                     " is not one of " + std::to_string(range->second.first) +
+                     " to " + std::to_string(range->second.second));
   }
 }
 
-void LimitChecker::checkTensorOf(const onnx::TensorProto &tensor, const std::string &where) {
+void LimitChecker::checkTensorOf(const onnx::TensorProto &tensor,
+                                 const std::string &where) {
   std::string reason = checkTensor(tensor);
   if (!reason.empty())
-    report(where, "tensor " + (tensor.name().empty() ? "" : "'" + tensor.name() + "' ") + reason);
+    report(where,
+           "tensor " +
+               (tensor.name().empty() ? "" : "'" + tensor.name() + "' ") +
+               reason);
 }
 
-void LimitChecker::checkType(const onnx::TypeProto &type, const std::string &where, unsigned depth) {
+void LimitChecker::checkType(const onnx::TypeProto &type,
+                             const std::string &where, unsigned depth) {
   if (depth > options.maxNesting)
-    return report(where, "type is nested more than " + std::to_string(options.maxNesting) + " deep");
+    return report(where, "type is nested more than " +
+                             std::to_string(options.maxNesting) + " deep");
   if (type.has_sequence_type())
     return checkType(type.sequence_type().elem_type(), where, depth + 1);
   if (type.has_optional_type())
@@ -96,7 +112,8 @@ void LimitChecker::checkType(const onnx::TypeProto &type, const std::string &whe
     if (dim.has_dim_value())
       dims.push_back(dim.dim_value());
   if (!countElements(dims))
-    report(where, "has a dim that is negative or a product of dims that is too large");
+    report(where,
+           "has a dim that is negative or a product of dims that is too large");
 }
 
 void LimitChecker::checkNode(const onnx::NodeProto &node, unsigned depth) {
@@ -107,7 +124,8 @@ void LimitChecker::checkNode(const onnx::NodeProto &node, unsigned depth) {
     for (const auto &tensor : attribute.tensors())
       checkTensorOf(tensor, where);
     if (attribute.has_sparse_tensor() || attribute.sparse_tensors_size())
-      problems.push_back({where, describeOp(node), 0, "", "sparse tensors are not supported"});
+      problems.push_back(
+          {where, describeOp(node), 0, "", "sparse tensors are not supported"});
     if (attribute.has_g())
       checkGraph(attribute.g(), depth + 1);
     for (const auto &graph : attribute.graphs())
@@ -118,7 +136,9 @@ void LimitChecker::checkNode(const onnx::NodeProto &node, unsigned depth) {
 void LimitChecker::checkGraph(const onnx::GraphProto &graph, unsigned depth) {
   if (depth > options.maxNesting) {
     if (!tooDeep)
-      report("graph '" + graph.name() + "'", "is nested more than " + std::to_string(options.maxNesting) + " deep");
+      report("graph '" + graph.name() + "'",
+             "is nested more than " + std::to_string(options.maxNesting) +
+                 " deep");
     tooDeep = true;
     return;
   }
@@ -129,8 +149,10 @@ void LimitChecker::checkGraph(const onnx::GraphProto &graph, unsigned depth) {
       report("initializer '" + tensor.name() + "'", "is defined twice");
   }
   if (graph.sparse_initializer_size())
-    report("graph '" + graph.name() + "'", "sparse initializers are not supported");
-  for (const auto *list : {&graph.input(), &graph.output(), &graph.value_info()})
+    report("graph '" + graph.name() + "'",
+           "sparse initializers are not supported");
+  for (const auto *list :
+       {&graph.input(), &graph.output(), &graph.value_info()})
     for (const auto &value : *list)
       checkType(value.type(), "value '" + value.name() + "'");
   for (const auto &node : graph.node())
@@ -138,19 +160,23 @@ void LimitChecker::checkGraph(const onnx::GraphProto &graph, unsigned depth) {
 }
 
 uint64_t LimitChecker::countCall(const onnx::NodeProto &node) {
-  auto callee = functions.find(getFunctionKey(node.domain(), node.op_type(), node.overload()));
+  auto callee = functions.find(
+      getFunctionKey(node.domain(), node.op_type(), node.overload()));
   if (callee == functions.end())
     return 1;
-  uint64_t &memo = expanded[callee->first()]; // entries of a StringMap do not move
+  uint64_t &memo =
+      expanded[callee->first()]; // entries of a StringMap do not move
   if (memo == kInProgress) {
-    problems.push_back({describeNode(node), describeOp(node), 0, "", "the function calls itself"});
+    problems.push_back({describeNode(node), describeOp(node), 0, "",
+                        "the function calls itself"});
     return 1;
   }
   if (memo)
     return memo;
   if (++callDepth > kMaxCallDepth) {
     problems.push_back({describeNode(node), describeOp(node), 0, "",
-                        "functions call each other more than " + std::to_string(kMaxCallDepth) + " deep"});
+                        "functions call each other more than " +
+                            std::to_string(kMaxCallDepth) + " deep"});
     return 1;
   }
   memo = kInProgress;
@@ -160,9 +186,12 @@ uint64_t LimitChecker::countCall(const onnx::NodeProto &node) {
 }
 
 /// Nodes after inlining, subgraphs included; stays at one past the limit.
-template <typename Nodes> uint64_t LimitChecker::countNodes(const Nodes &nodes) {
+template <typename Nodes>
+uint64_t LimitChecker::countNodes(const Nodes &nodes) {
   uint64_t total = 0;
-  auto add = [&](uint64_t count) { total = std::min(total + count, options.maxNodes + 1); };
+  auto add = [&](uint64_t count) {
+    total = std::min(total + count, options.maxNodes + 1);
+  };
   for (const auto &node : nodes) {
     add(countCall(node));
     for (const auto &attribute : node.attribute()) {
@@ -180,7 +209,11 @@ void LimitChecker::run() {
   if (!model.has_graph())
     return;
   for (const auto &function : model.functions()) {
-    if (!functions.try_emplace(getFunctionKey(function.domain(), function.name(), function.overload()), &function).second)
+    if (!functions
+             .try_emplace(getFunctionKey(function.domain(), function.name(),
+                                         function.overload()),
+                          &function)
+             .second)
       report("function '" + function.name() + "'", "is defined twice");
     for (const auto &node : function.node())
       checkNode(node, 0);
@@ -189,7 +222,8 @@ void LimitChecker::run() {
   if (tooDeep)
     return;
   if (countNodes(model.graph().node()) > options.maxNodes)
-    report("", "has more than " + std::to_string(options.maxNodes) + " nodes after its functions are inlined");
+    report("", "has more than " + std::to_string(options.maxNodes) +
+                   " nodes after its functions are inlined");
 }
 
 std::string dlc::describeNode(const onnx::NodeProto &node) {
@@ -211,10 +245,12 @@ int64_t dlc::getOpset(const onnx::ModelProto &model, llvm::StringRef domain) {
     if (canonicalDomain(opset.domain()) == canonicalDomain(domain))
       return opset.version();
   // Before IR version 3 models had no imports and meant the first opset.
-  return canonicalDomain(domain).empty() && model.opset_import_size() == 0 ? 1 : 0;
+  return canonicalDomain(domain).empty() && model.opset_import_size() == 0 ? 1
+                                                                           : 0;
 }
 
-void dlc::checkLimits(const onnx::ModelProto &model, const ImportOptions &options,
+void dlc::checkLimits(const onnx::ModelProto &model,
+                      const ImportOptions &options,
                       std::vector<ModelProblem> &problems) {
   LimitChecker(model, options, problems).run();
 }

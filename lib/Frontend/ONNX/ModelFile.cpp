@@ -24,10 +24,13 @@ using namespace dlc;
 using namespace mlir;
 using onnx::TensorProto;
 
-std::shared_ptr<ModelFile> ModelFile::parse(llvm::StringRef bytes, llvm::StringRef folder, std::string &reason) {
+std::shared_ptr<ModelFile> ModelFile::parse(llvm::StringRef bytes,
+                                            llvm::StringRef folder,
+                                            std::string &reason) {
   if (bytes.size() >= uint64_t(1) << 31) {
     reason = "is " + std::to_string(bytes.size()) +
-             " bytes long; protobuf messages end at 2 GiB, store the weights as external data";
+             " bytes long; protobuf messages end at 2 GiB, store the weights "
+             "as external data";
     return nullptr;
   }
   auto file = std::make_shared<ModelFile>();
@@ -36,33 +39,39 @@ std::shared_ptr<ModelFile> ModelFile::parse(llvm::StringRef bytes, llvm::StringR
     reason = "is empty";
     return nullptr;
   }
-  google::protobuf::io::CodedInputStream stream(reinterpret_cast<const uint8_t *>(bytes.data()),
-                                                static_cast<int>(bytes.size()));
-  if (!file->proto.ParseFromCodedStream(&stream) || !stream.ConsumedEntireMessage()) {
+  google::protobuf::io::CodedInputStream stream(
+      reinterpret_cast<const uint8_t *>(bytes.data()),
+      static_cast<int>(bytes.size()));
+  if (!file->proto.ParseFromCodedStream(&stream) ||
+      !stream.ConsumedEntireMessage()) {
     reason = "is not an ONNX model: the protobuf message does not parse";
     return nullptr;
   }
   return file;
 }
 
-llvm::ArrayRef<char> ModelFile::mapExternal(const TensorProto &tensor, std::string &reason) {
+llvm::ArrayRef<char> ModelFile::mapExternal(const TensorProto &tensor,
+                                            std::string &reason) {
   std::string location;
   uint64_t offset = 0;
   for (const auto &entry : tensor.external_data()) {
     if (entry.key() == "location")
       location = entry.value();
     else if (entry.key() == "offset")
-      (void)llvm::StringRef(entry.value()).getAsInteger(10, offset); // checkTensor saw that it parses
+      (void)llvm::StringRef(entry.value())
+          .getAsInteger(10, offset); // checkTensor saw that it parses
   }
   if (folder.empty()) {
-    reason = "external data '" + location + "': a model that is not in a file cannot have any";
+    reason = "external data '" + location +
+             "': a model that is not in a file cannot have any";
     return {};
   }
   std::unique_ptr<llvm::MemoryBuffer> &buffer = externalFiles[location];
   if (!buffer) {
     int64_t descriptor;
     try {
-      descriptor = onnx::checker::open_external_data(folder, location, tensor.name(), /*read_only=*/true);
+      descriptor = onnx::checker::open_external_data(
+          folder, location, tensor.name(), /*read_only=*/true);
     } catch (const std::exception &error) {
       reason = "external data '" + location + "' refused: " + error.what();
       return {};
@@ -71,27 +80,33 @@ llvm::ArrayRef<char> ModelFile::mapExternal(const TensorProto &tensor, std::stri
     llvm::sys::fs::file_status status;
     std::error_code code = llvm::sys::fs::status(fd, status);
     if (!code) {
-      auto opened = llvm::MemoryBuffer::getOpenFile(fd, location, status.getSize(), /*RequiresNullTerminator=*/false);
+      auto opened = llvm::MemoryBuffer::getOpenFile(
+          fd, location, status.getSize(), /*RequiresNullTerminator=*/false);
       code = opened.getError();
       if (!code)
         buffer = std::move(*opened);
     }
     ::close(fd);
     if (code) {
-      reason = "external data '" + location + "' cannot be read: " + code.message();
+      reason =
+          "external data '" + location + "' cannot be read: " + code.message();
       return {};
     }
   }
   uint64_t bytes = *getPackedBytes(tensor);
-  if (offset > buffer->getBufferSize() || bytes > buffer->getBufferSize() - offset) {
-    reason = "external data '" + location + "' has " + std::to_string(buffer->getBufferSize()) +
-             " bytes, the tensor wants " + std::to_string(bytes) + " at " + std::to_string(offset);
+  if (offset > buffer->getBufferSize() ||
+      bytes > buffer->getBufferSize() - offset) {
+    reason = "external data '" + location + "' has " +
+             std::to_string(buffer->getBufferSize()) +
+             " bytes, the tensor wants " + std::to_string(bytes) + " at " +
+             std::to_string(offset);
     return {};
   }
   return {buffer->getBufferStart() + offset, bytes};
 }
 
-bool ModelFile::readExternal(TensorProto &tensor, const std::string &where, Problems &problems) {
+bool ModelFile::readExternal(TensorProto &tensor, const std::string &where,
+                             Problems &problems) {
   if (tensor.data_location() != TensorProto::EXTERNAL)
     return true;
   std::string reason;
@@ -109,7 +124,8 @@ bool ModelFile::readExternal(TensorProto &tensor, const std::string &where, Prob
 void ModelFile::readExternalInside(onnx::NodeProto &node, Problems &problems) {
   for (auto &attribute : *node.mutable_attribute()) {
     if (attribute.has_t())
-      readExternal(*attribute.mutable_t(), "node '" + node.name() + "'", problems);
+      readExternal(*attribute.mutable_t(), "node '" + node.name() + "'",
+                   problems);
     for (auto &tensor : *attribute.mutable_tensors())
       readExternal(tensor, "node '" + node.name() + "'", problems);
     if (attribute.has_g())
@@ -119,7 +135,8 @@ void ModelFile::readExternalInside(onnx::NodeProto &node, Problems &problems) {
   }
 }
 
-void ModelFile::readExternalInside(onnx::GraphProto &graph, Problems &problems) {
+void ModelFile::readExternalInside(onnx::GraphProto &graph,
+                                   Problems &problems) {
   for (auto &tensor : *graph.mutable_initializer())
     readExternal(tensor, "initializer '" + tensor.name() + "'", problems);
   for (auto &node : *graph.mutable_node())
@@ -128,7 +145,8 @@ void ModelFile::readExternalInside(onnx::GraphProto &graph, Problems &problems) 
 
 /// The tensor of a Constant node that makes one; null for every other node.
 static TensorProto *getConstantTensor(onnx::NodeProto &node) {
-  if (node.op_type() != "Constant" || !node.domain().empty() || node.output_size() != 1)
+  if (node.op_type() != "Constant" || !node.domain().empty() ||
+      node.output_size() != 1)
     return nullptr;
   for (auto &attribute : *node.mutable_attribute())
     if (attribute.name() == "value" && attribute.has_t())
@@ -144,7 +162,8 @@ void ModelFile::detachWeights(uint64_t maxInlineBytes, Problems &problems) {
 
   auto isLarge = [&](const TensorProto &tensor) {
     return tensor.data_location() == TensorProto::EXTERNAL ||
-           (tensor.data_type() != TensorProto::STRING && *getPackedBytes(tensor) > maxInlineBytes);
+           (tensor.data_type() != TensorProto::STRING &&
+            *getPackedBytes(tensor) > maxInlineBytes);
   };
   auto detach = [&](TensorProto &tensor, const std::string &name) {
     std::string reason;
@@ -200,9 +219,11 @@ const TensorProto *ModelFile::getWeight(llvm::StringRef name) const {
 }
 
 /// A dense attribute of bytes in plain form.
-static ElementsAttr makeDense(RankedTensorType type, llvm::ArrayRef<char> bytes) {
+static ElementsAttr makeDense(RankedTensorType type,
+                              llvm::ArrayRef<char> bytes) {
   if (type.getElementType().isInteger(1)) {
-    llvm::SmallVector<bool> values(llvm::map_range(bytes, [](char byte) { return byte != 0; }));
+    llvm::SmallVector<bool> values(
+        llvm::map_range(bytes, [](char byte) { return byte != 0; }));
     return DenseElementsAttr::get(type, values);
   }
   if (type.getNumElements() == 0)
@@ -210,12 +231,17 @@ static ElementsAttr makeDense(RankedTensorType type, llvm::ArrayRef<char> bytes)
   return DenseElementsAttr::getFromRawBuffer(type, bytes);
 }
 
-ElementsAttr ModelFile::makeAttribute(const std::shared_ptr<ModelFile> &self, const TensorProto &tensor,
-                                      llvm::StringRef key, uint64_t maxInlineBytes, MLIRContext *context) {
+ElementsAttr ModelFile::makeAttribute(const std::shared_ptr<ModelFile> &self,
+                                      const TensorProto &tensor,
+                                      llvm::StringRef key,
+                                      uint64_t maxInlineBytes,
+                                      MLIRContext *context) {
   llvm::ArrayRef<int64_t> dims(tensor.dims().data(), tensor.dims_size());
-  auto type = RankedTensorType::get(dims, onnxd::getElementType(context, tensor.data_type()));
+  auto type = RankedTensorType::get(
+      dims, onnxd::getElementType(context, tensor.data_type()));
   if (tensor.data_type() == TensorProto::STRING) {
-    llvm::SmallVector<llvm::StringRef> values(tensor.string_data().begin(), tensor.string_data().end());
+    llvm::SmallVector<llvm::StringRef> values(tensor.string_data().begin(),
+                                              tensor.string_data().end());
     return DenseStringElementsAttr::get(type, values);
   }
   std::optional<llvm::ArrayRef<char>> plain;
@@ -240,8 +266,12 @@ ElementsAttr ModelFile::makeAttribute(const std::shared_ptr<ModelFile> &self, co
   if (plain && reinterpret_cast<uintptr_t>(plain->data()) % elementBytes == 0)
     return DenseResourceElementsAttr::get(
         type, key,
-        AsmResourceBlob(*plain, elementBytes, [keep = self](void *, size_t, size_t) {}, /*dataIsMutable=*/false));
+        AsmResourceBlob(
+            *plain, elementBytes, [keep = self](void *, size_t, size_t) {},
+            /*dataIsMutable=*/false));
   std::vector<char> copy = copyPlainBytes(tensor, packed);
-  return DenseResourceElementsAttr::get(type, key,
-                                        HeapAsmResourceBlob::allocateAndCopyWithAlign(copy, 64, /*dataIsMutable=*/false));
+  return DenseResourceElementsAttr::get(
+      type, key,
+      HeapAsmResourceBlob::allocateAndCopyWithAlign(copy, 64,
+                                                    /*dataIsMutable=*/false));
 }

@@ -6,8 +6,8 @@
 //
 //===----------------------------------------------------------------------===//
 
-#ifndef DLC_LIB_FRONTEND_ONNX_MODELFILE_H
-#define DLC_LIB_FRONTEND_ONNX_MODELFILE_H
+#ifndef LIB_FRONTEND_ONNX_MODELFILE_H
+#define LIB_FRONTEND_ONNX_MODELFILE_H
 
 #include "dlc/Frontend/ONNX/Import.h"
 
@@ -23,7 +23,8 @@ public:
   using Problems = std::vector<ModelProblem>;
 
   /// Parses a serialized model; fails with a problem's reason.
-  static std::shared_ptr<ModelFile> parse(llvm::StringRef bytes, llvm::StringRef folder, std::string &reason);
+  static std::shared_ptr<ModelFile>
+  parse(llvm::StringRef bytes, llvm::StringRef folder, std::string &reason);
 
   onnx::ModelProto &model() { return proto; }
 
@@ -38,15 +39,19 @@ public:
 
   /// The tensor as an attribute: dense up to `maxInlineBytes`, else a resource
   /// named `key` over this file's memory. The tensor was checked before.
-  static mlir::ElementsAttr makeAttribute(const std::shared_ptr<ModelFile> &self, const onnx::TensorProto &tensor,
-                                          llvm::StringRef key, uint64_t maxInlineBytes, mlir::MLIRContext *context);
+  static mlir::ElementsAttr
+  makeAttribute(const std::shared_ptr<ModelFile> &self,
+                const onnx::TensorProto &tensor, llvm::StringRef key,
+                uint64_t maxInlineBytes, mlir::MLIRContext *context);
 
 private:
   /// Bytes of an external tensor in its mapped file; empty with a reason.
-  llvm::ArrayRef<char> mapExternal(const onnx::TensorProto &tensor, std::string &reason);
+  llvm::ArrayRef<char> mapExternal(const onnx::TensorProto &tensor,
+                                   std::string &reason);
   void readExternalInside(onnx::GraphProto &graph, Problems &problems);
   void readExternalInside(onnx::NodeProto &node, Problems &problems);
-  bool readExternal(onnx::TensorProto &tensor, const std::string &where, Problems &problems);
+  bool readExternal(onnx::TensorProto &tensor, const std::string &where,
+                    Problems &problems);
 
   onnx::ModelProto proto;
   std::string folder;
@@ -56,4 +61,4 @@ private:
 
 } // namespace dlc
 
-#endif // DLC_LIB_FRONTEND_ONNX_MODELFILE_H
+#endif // LIB_FRONTEND_ONNX_MODELFILE_H

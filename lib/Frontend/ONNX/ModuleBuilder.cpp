@@ -15,7 +15,8 @@
 using namespace dlc;
 using namespace mlir;
 
-Type ModuleBuilder::convertType(const onnx::TypeProto &type, const std::string &where) {
+Type ModuleBuilder::convertType(const onnx::TypeProto &type,
+                                const std::string &where) {
   MLIRContext *context = builder.getContext();
   if (type.has_sequence_type()) {
     Type element = convertType(type.sequence_type().elem_type(), where);
@@ -31,13 +32,18 @@ Type ModuleBuilder::convertType(const onnx::TypeProto &type, const std::string &
     return key && value ? onnxd::MapType::get(context, key, value) : Type();
   }
   if (!type.has_tensor_type()) {
-    problems.push_back({where, "", 0, "", type.has_sparse_tensor_type() ? "sparse tensors are not supported" : "has no type"});
+    problems.push_back({where, "", 0, "",
+                        type.has_sparse_tensor_type()
+                            ? "sparse tensors are not supported"
+                            : "has no type"});
     return nullptr;
   }
   const auto &tensor = type.tensor_type();
   Type element = onnxd::getElementType(context, tensor.elem_type());
   if (!element) {
-    problems.push_back({where, "", 0, "", "unknown data type " + std::to_string(tensor.elem_type())});
+    problems.push_back(
+        {where, "", 0, "",
+         "unknown data type " + std::to_string(tensor.elem_type())});
     return nullptr;
   }
   if (!tensor.has_shape())
@@ -46,11 +52,14 @@ Type ModuleBuilder::convertType(const onnx::TypeProto &type, const std::string &
   SmallVector<Attribute> names;
   bool anyName = false;
   for (const auto &dim : tensor.shape().dim()) {
-    dims.push_back(dim.has_dim_value() ? dim.dim_value() : ShapedType::kDynamic);
-    names.push_back(builder.getStringAttr(dim.has_dim_param() ? dim.dim_param() : ""));
+    dims.push_back(dim.has_dim_value() ? dim.dim_value()
+                                       : ShapedType::kDynamic);
+    names.push_back(
+        builder.getStringAttr(dim.has_dim_param() ? dim.dim_param() : ""));
     anyName |= dim.has_dim_param() && !dim.dim_param().empty();
   }
-  return RankedTensorType::get(dims, element, anyName ? builder.getArrayAttr(names) : Attribute());
+  return RankedTensorType::get(
+      dims, element, anyName ? builder.getArrayAttr(names) : Attribute());
 }
 
 Value ModuleBuilder::lookup(StringRef name) {
@@ -63,7 +72,8 @@ Value ModuleBuilder::lookup(StringRef name) {
   // weights nobody uses leave no trace.
   if (file && file->isWeight(name)) {
     OpBuilder::InsertionGuard guard(builder);
-    auto function = builder.getBlock()->getParent()->getParentOfType<func::FuncOp>();
+    auto function =
+        builder.getBlock()->getParent()->getParentOfType<func::FuncOp>();
     builder.setInsertionPointToStart(&function.front());
     Value value = makeConstant(*file->getWeight(name), name);
     scopes.front()[name] = value;
@@ -77,7 +87,8 @@ void ModuleBuilder::recordTypes(const onnx::GraphProto &graph) {
   auto record = [&](const auto &values) {
     for (const auto &value : values)
       if (value.type().value_case() != onnx::TypeProto::VALUE_NOT_SET)
-        if (Type type = convertType(value.type(), "value '" + value.name() + "'"))
+        if (Type type =
+                convertType(value.type(), "value '" + value.name() + "'"))
           types.back()[value.name()] = type;
   };
   record(graph.value_info());
@@ -95,9 +106,12 @@ Type ModuleBuilder::typeOf(const std::string &name) {
   return onnxd::AnyType::get(builder.getContext());
 }
 
-Value ModuleBuilder::makeConstant(const onnx::TensorProto &tensor, StringRef name) {
-  ElementsAttr value = ModelFile::makeAttribute(file, tensor, name, maxInlineBytes, builder.getContext());
-  OperationState state(NameLoc::get(builder.getStringAttr(name)), "onnx.Constant");
+Value ModuleBuilder::makeConstant(const onnx::TensorProto &tensor,
+                                  StringRef name) {
+  ElementsAttr value = ModelFile::makeAttribute(
+      file, tensor, name, maxInlineBytes, builder.getContext());
+  OperationState state(NameLoc::get(builder.getStringAttr(name)),
+                       "onnx.Constant");
   state.addTypes(value.getShapedType());
   state.addAttribute("value", value);
   return builder.create(state)->getResult(0);
@@ -109,20 +123,25 @@ Value ModuleBuilder::getNone() {
   return builder.create(state)->getResult(0);
 }
 
-Attribute ModuleBuilder::convertAttribute(const onnx::AttributeProto &attribute, const onnx::NodeProto &node) {
+Attribute ModuleBuilder::convertAttribute(const onnx::AttributeProto &attribute,
+                                          const onnx::NodeProto &node) {
   auto tensor = [&](const onnx::TensorProto &value) -> Attribute {
-    return ModelFile::makeAttribute(file, value, value.name().empty() ? node.name() : value.name(), maxInlineBytes,
-                                    builder.getContext());
+    return ModelFile::makeAttribute(
+        file, value, value.name().empty() ? node.name() : value.name(),
+        maxInlineBytes, builder.getContext());
   };
   switch (attribute.type()) {
   case onnx::AttributeProto::INT:
     return builder.getI64IntegerAttr(attribute.i());
   case onnx::AttributeProto::INTS:
-    return builder.getDenseI64ArrayAttr({attribute.ints().data(), static_cast<size_t>(attribute.ints_size())});
+    return builder.getDenseI64ArrayAttr(
+        {attribute.ints().data(), static_cast<size_t>(attribute.ints_size())});
   case onnx::AttributeProto::FLOAT:
     return builder.getF32FloatAttr(attribute.f());
   case onnx::AttributeProto::FLOATS:
-    return builder.getDenseF32ArrayAttr({attribute.floats().data(), static_cast<size_t>(attribute.floats_size())});
+    return builder.getDenseF32ArrayAttr(
+        {attribute.floats().data(),
+         static_cast<size_t>(attribute.floats_size())});
   case onnx::AttributeProto::STRING:
     return builder.getStringAttr(attribute.s());
   case onnx::AttributeProto::STRINGS: {
@@ -144,9 +163,11 @@ Attribute ModuleBuilder::convertAttribute(const onnx::AttributeProto &attribute,
       return TypeAttr::get(type);
     return nullptr;
   default:
-    problems.push_back({describeNode(node), describeOp(node), 0, "",
-                        "attribute '" + attribute.name() + "' of type " +
-                            onnx::AttributeProto::AttributeType_Name(attribute.type()) + " is not supported"});
+    problems.push_back(
+        {describeNode(node), describeOp(node), 0, "",
+         "attribute '" + attribute.name() + "' of type " +
+             onnx::AttributeProto::AttributeType_Name(attribute.type()) +
+             " is not supported"});
     return nullptr;
   }
 }
@@ -155,25 +176,32 @@ void ModuleBuilder::buildNode(const onnx::NodeProto &node) {
   std::string name = node.name();
   for (int i = 0; name.empty() && i < node.output_size(); ++i)
     name = node.output(i);
-  currentLocation = bodyLocation ? *bodyLocation : Location(NameLoc::get(builder.getStringAttr(name)));
+  currentLocation = bodyLocation
+                        ? *bodyLocation
+                        : Location(NameLoc::get(builder.getStringAttr(name)));
 
   SmallVector<Value> operands;
   for (const std::string &input : node.input()) {
     Value value = input.empty() ? getNone() : lookup(input);
     if (!value) {
-      problems.push_back({describeNode(node), describeOp(node), 0, "", "reads '" + input + "', which nothing defines"});
+      problems.push_back({describeNode(node), describeOp(node), 0, "",
+                          "reads '" + input + "', which nothing defines"});
       return;
     }
     operands.push_back(value);
   }
   // Trailing omitted inputs say nothing.
-  while (!operands.empty() && isa<NoneType>(operands.back().getType()) && operands.back().getDefiningOp() &&
-         operands.back().getDefiningOp()->getName().getStringRef() == onnxd::kNoneOp && operands.back().use_empty()) {
+  while (!operands.empty() && isa<NoneType>(operands.back().getType()) &&
+         operands.back().getDefiningOp() &&
+         operands.back().getDefiningOp()->getName().getStringRef() ==
+             onnxd::kNoneOp &&
+         operands.back().use_empty()) {
     operands.back().getDefiningOp()->erase();
     operands.pop_back();
   }
 
-  OperationState state(currentLocation, onnxd::makeOpName(node.domain(), node.op_type()));
+  OperationState state(currentLocation,
+                       onnxd::makeOpName(node.domain(), node.op_type()));
   state.addOperands(operands);
   for (const std::string &output : node.output())
     state.addTypes(typeOf(output));
@@ -216,7 +244,9 @@ void ModuleBuilder::buildRegion(const onnx::GraphProto &graph, Region &region) {
                     ? Type(onnxd::AnyType::get(builder.getContext()))
                     : convertType(input.type(), "input '" + input.name() + "'");
     if (type)
-      define(input.name(), block->addArgument(type, NameLoc::get(builder.getStringAttr(input.name()))));
+      define(input.name(),
+             block->addArgument(
+                 type, NameLoc::get(builder.getStringAttr(input.name()))));
   }
   buildGraphBody(graph);
   SmallVector<Value> results;
@@ -224,7 +254,8 @@ void ModuleBuilder::buildRegion(const onnx::GraphProto &graph, Region &region) {
     if (Value value = lookup(output.name()))
       results.push_back(value);
     else
-      problems.push_back({"graph '" + graph.name() + "'", "", 0, "", "output '" + output.name() + "' is never computed"});
+      problems.push_back({"graph '" + graph.name() + "'", "", 0, "",
+                          "output '" + output.name() + "' is never computed"});
   }
   OperationState state(location, onnxd::kReturnOp);
   state.addOperands(results);
@@ -233,9 +264,10 @@ void ModuleBuilder::buildRegion(const onnx::GraphProto &graph, Region &region) {
   scopes.pop_back();
 }
 
-SmallVector<Value> ModuleBuilder::buildNodes(const google::protobuf::RepeatedPtrField<onnx::NodeProto> &nodes,
-                                             const llvm::StringMap<Value> &inputs, ArrayRef<std::string> outputs,
-                                             Block *block, Location location) {
+SmallVector<Value> ModuleBuilder::buildNodes(
+    const google::protobuf::RepeatedPtrField<onnx::NodeProto> &nodes,
+    const llvm::StringMap<Value> &inputs, ArrayRef<std::string> outputs,
+    Block *block, Location location) {
   OpBuilder::InsertionGuard guard(builder);
   builder.setInsertionPointToEnd(block);
   scopes.push_back(inputs);
@@ -260,10 +292,13 @@ OwningOpRef<ModuleOp> ModuleBuilder::buildModule(int64_t sourceOpset) {
   SmallVector<NamedAttribute> opsets;
   for (const auto &opset : model.opset_import()) {
     StringRef domain = canonicalDomain(opset.domain());
-    opsets.push_back(builder.getNamedAttr(domain.empty() ? "ai.onnx" : domain, builder.getI64IntegerAttr(opset.version())));
+    opsets.push_back(
+        builder.getNamedAttr(domain.empty() ? "ai.onnx" : domain,
+                             builder.getI64IntegerAttr(opset.version())));
   }
   (*module)->setAttr(onnxd::kOpsetsAttr, builder.getDictionaryAttr(opsets));
-  (*module)->setAttr(onnxd::kSourceOpsetAttr, builder.getI64IntegerAttr(sourceOpset));
+  (*module)->setAttr(onnxd::kSourceOpsetAttr,
+                     builder.getI64IntegerAttr(sourceOpset));
 
   llvm::StringMap<char> initializers;
   for (const auto &tensor : graph.initializer())
@@ -290,7 +325,8 @@ OwningOpRef<ModuleOp> ModuleBuilder::buildModule(int64_t sourceOpset) {
   recordTypes(graph);
   for (auto [input, argument] : llvm::zip(inputs, block->getArguments())) {
     argument.setLoc(NameLoc::get(builder.getStringAttr(input->name())));
-    function.setArgAttr(argument.getArgNumber(), onnxd::kNameAttr, builder.getStringAttr(input->name()));
+    function.setArgAttr(argument.getArgNumber(), onnxd::kNameAttr,
+                        builder.getStringAttr(input->name()));
     define(input->name(), argument);
   }
   buildGraphBody(graph);
@@ -299,13 +335,16 @@ OwningOpRef<ModuleOp> ModuleBuilder::buildModule(int64_t sourceOpset) {
     if (Value value = lookup(output.name()))
       results.push_back(value);
     else
-      problems.push_back({"output '" + output.name() + "'", "", 0, "", "is never computed"});
+      problems.push_back(
+          {"output '" + output.name() + "'", "", 0, "", "is never computed"});
   }
   if (problems.size() != before)
     return nullptr;
   func::ReturnOp::create(builder, builder.getUnknownLoc(), results);
-  function.setFunctionType(builder.getFunctionType(inputTypes, TypeRange(ValueRange(results))));
+  function.setFunctionType(
+      builder.getFunctionType(inputTypes, TypeRange(ValueRange(results))));
   for (auto [index, output] : llvm::enumerate(graph.output()))
-    function.setResultAttr(index, onnxd::kNameAttr, builder.getStringAttr(output.name()));
+    function.setResultAttr(index, onnxd::kNameAttr,
+                           builder.getStringAttr(output.name()));
   return module;
 }

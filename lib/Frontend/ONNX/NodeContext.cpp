@@ -14,14 +14,20 @@ using namespace mlir;
 static constexpr int64_t kMaxKnownElements = 4096;
 
 bool ShapeValue::isConstant() const {
-  return llvm::all_of(values, [](AffineExpr e) { return graph::constantValue(e).has_value(); });
+  return llvm::all_of(
+      values, [](AffineExpr e) { return graph::constantValue(e).has_value(); });
 }
 
-NodeContext::NodeContext(Converter &converter, Operation *op) : op(op), converter(converter), b(converter.builder) {}
+NodeContext::NodeContext(Converter &converter, Operation *op)
+    : op(op), converter(converter), b(converter.builder) {}
 
-bool NodeContext::has(unsigned i) { return i < op->getNumOperands() && entry(i).kind != Entry::None; }
+bool NodeContext::has(unsigned i) {
+  return i < op->getNumOperands() && entry(i).kind != Entry::None;
+}
 
-Entry &NodeContext::entry(unsigned i) { return converter.lookup(op->getOperand(i)); }
+Entry &NodeContext::entry(unsigned i) {
+  return converter.lookup(op->getOperand(i));
+}
 
 Value NodeContext::in(unsigned i) {
   if (i >= op->getNumOperands() || entry(i).kind == Entry::None)
@@ -44,15 +50,21 @@ std::optional<ShapeValue> NodeContext::shapeValue(unsigned i) {
   Entry &known = entry(i);
   if (known.shape)
     return known.shape;
-  DenseElementsAttr dense = known.value ? GraphBuilder::asConstant(known.value) : DenseElementsAttr();
-  if (!dense || !isa<IntegerType>(dense.getElementType()) || dense.getNumElements() > kMaxKnownElements)
+  DenseElementsAttr dense =
+      known.value ? GraphBuilder::asConstant(known.value) : DenseElementsAttr();
+  if (!dense || !isa<IntegerType>(dense.getElementType()) ||
+      dense.getNumElements() > kMaxKnownElements)
     return std::nullopt;
   ShapeValue shape;
-  shape.dims.assign(dense.getType().getShape().begin(), dense.getType().getShape().end());
+  shape.dims.assign(dense.getType().getShape().begin(),
+                    dense.getType().getShape().end());
   shape.element = dense.getElementType();
-  bool isSigned = !shape.element.isUnsignedInteger() && !shape.element.isInteger(1);
+  bool isSigned =
+      !shape.element.isUnsignedInteger() && !shape.element.isInteger(1);
   for (const APInt &value : dense.getValues<APInt>())
-    shape.values.push_back(b.c(isSigned ? value.getSExtValue() : static_cast<int64_t>(value.getZExtValue())));
+    shape.values.push_back(
+        b.c(isSigned ? value.getSExtValue()
+                     : static_cast<int64_t>(value.getZExtValue())));
   known.shape = shape;
   return shape;
 }
@@ -103,7 +115,8 @@ StringRef NodeContext::s(StringRef name, StringRef otherwise) {
   return value ? value.getValue() : otherwise;
 }
 
-SmallVector<int64_t> NodeContext::is(StringRef name, ArrayRef<int64_t> otherwise) {
+SmallVector<int64_t> NodeContext::is(StringRef name,
+                                     ArrayRef<int64_t> otherwise) {
   auto value = op->getAttrOfType<DenseI64ArrayAttr>(name);
   return SmallVector<int64_t>(value ? value.asArrayRef() : otherwise);
 }
@@ -119,7 +132,9 @@ bool NodeContext::wants(unsigned i) {
   return i < op->getNumResults() && !isa<NoneType>(op->getResult(i).getType());
 }
 
-void NodeContext::result(unsigned i, Value value) { resultEntry(i, Entry::tensor(value)); }
+void NodeContext::result(unsigned i, Value value) {
+  resultEntry(i, Entry::tensor(value));
+}
 
 void NodeContext::resultEntry(unsigned i, Entry entry) {
   if (wants(i))

@@ -23,7 +23,9 @@ using namespace dlc;
 
 /// onnx's message on one line, without its own prefixes.
 static std::string tidyMessage(llvm::StringRef message) {
-  for (llvm::StringRef prefix : {"[ShapeInferenceError] ", "[TypeInferenceError] ", "Inference error(s): "})
+  for (llvm::StringRef prefix :
+       {"[ShapeInferenceError] ", "[TypeInferenceError] ",
+        "Inference error(s): "})
     message.consume_front(prefix);
   std::string out;
   for (char c : message.trim()) {
@@ -35,7 +37,8 @@ static std::string tidyMessage(llvm::StringRef message) {
 }
 
 /// Every node of a graph and of the graphs inside it.
-template <typename Graph, typename Callback> static void walkNodes(Graph &graph, Callback callback) {
+template <typename Graph, typename Callback>
+static void walkNodes(Graph &graph, Callback callback) {
   auto visit = [&](auto &node, auto &self) -> void {
     callback(node);
     for (int i = 0; i < node.attribute_size(); ++i) {
@@ -64,16 +67,23 @@ template <typename Graph, typename Callback> static void walkNodes(Graph &graph,
       visit(node, visit);
 }
 
-static ModelProblem makeProblem(const onnx::ModelProto &model, const onnx::NodeProto &node, std::string reason) {
-  return {describeNode(node), describeOp(node), getOpset(model, node.domain()), "", std::move(reason)};
+static ModelProblem makeProblem(const onnx::ModelProto &model,
+                                const onnx::NodeProto &node,
+                                std::string reason) {
+  return {describeNode(node), describeOp(node), getOpset(model, node.domain()),
+          "", std::move(reason)};
 }
 
 void dlc::clearUnknownDims(onnx::ModelProto &model) {
   auto clear = [](auto &values) {
     for (auto &value : values)
       if (value.type().tensor_type().has_shape())
-        for (auto &dim : *value.mutable_type()->mutable_tensor_type()->mutable_shape()->mutable_dim())
-          if ((dim.has_dim_value() && dim.dim_value() == -1) || dim.dim_param() == "?")
+        for (auto &dim : *value.mutable_type()
+                              ->mutable_tensor_type()
+                              ->mutable_shape()
+                              ->mutable_dim())
+          if ((dim.has_dim_value() && dim.dim_value() == -1) ||
+              dim.dim_param() == "?")
             dim.clear_value();
   };
   clear(*model.mutable_graph()->mutable_input());
@@ -81,20 +91,36 @@ void dlc::clearUnknownDims(onnx::ModelProto &model) {
   clear(*model.mutable_graph()->mutable_value_info());
 }
 
-void dlc::checkModel(const onnx::ModelProto &model, std::vector<ModelProblem> &problems) {
+void dlc::checkModel(onnx::ModelProto &model,
+                     std::vector<ModelProblem> &problems) {
   std::string whole;
+  // The checker insists on shapes of inputs and outputs, which inference finds
+  // out (or a user gives) later; it does not look at their dims.
+  std::vector<onnx::TypeProto *> shapeless;
+  for (auto *values : {model.mutable_graph()->mutable_input(),
+                       model.mutable_graph()->mutable_output()})
+    for (auto &value : *values)
+      if (value.type().has_tensor_type() &&
+          !value.type().tensor_type().has_shape())
+        shapeless.push_back(value.mutable_type());
+  for (onnx::TypeProto *type : shapeless)
+    type->mutable_tensor_type()->mutable_shape();
   try {
     onnx::checker::check_model(model);
-    return;
   } catch (const std::exception &error) {
     whole = tidyMessage(error.what());
   }
+  for (onnx::TypeProto *type : shapeless)
+    type->mutable_tensor_type()->clear_shape();
+  if (whole.empty())
+    return;
   // The checker stopped at its first fault: ask again node by node.
   onnx::checker::CheckerContext context;
   context.set_ir_version(static_cast<int>(model.ir_version()));
   std::unordered_map<std::string, int> opsets;
   for (const auto &opset : model.opset_import())
-    opsets[canonicalDomain(opset.domain()).str()] = static_cast<int>(opset.version());
+    opsets[canonicalDomain(opset.domain()).str()] =
+        static_cast<int>(opset.version());
   opsets.emplace("", 1);
   context.set_opset_imports(opsets);
   onnx::checker::LexicalScopeContext scope;
@@ -116,27 +142,45 @@ void dlc::checkModel(const onnx::ModelProto &model, std::vector<ModelProblem> &p
     problems.push_back({"", "", 0, "", whole});
 }
 
-void dlc::inlineFunctions(onnx::ModelProto &model, std::vector<ModelProblem> &problems) {
+void dlc::inlineFunctions(onnx::ModelProto &model,
+                          std::vector<ModelProblem> &problems) {
   if (model.functions_size() == 0)
     return;
   try {
     onnx::inliner::InlineLocalFunctions(model, /*convert_version=*/true);
   } catch (const std::exception &error) {
-    problems.push_back({"", "", 0, "", "local functions cannot be inlined: " + tidyMessage(error.what())});
+    problems.push_back(
+        {"", "", 0, "",
+         "local functions cannot be inlined: " + tidyMessage(error.what())});
   }
 }
 
-void dlc::checkOperatorsKnown(const onnx::ModelProto &model, std::vector<ModelProblem> &problems) {
+void dlc::checkOperatorsKnown(const onnx::ModelProto &model,
+                              std::vector<ModelProblem> &problems) {
+  llvm::StringSet<> functions;
+  for (const auto &function : model.functions())
+    functions.insert(
+        (canonicalDomain(function.domain()) + ":" + function.name()).str());
   walkNodes(model.graph(), [&](const onnx::NodeProto &node) {
+    if (functions.contains(
+            (canonicalDomain(node.domain()) + ":" + node.op_type()).str()))
+      return;
     std::string domain = canonicalDomain(node.domain()).str();
     int64_t opset = getOpset(model, domain);
-    if (!onnx::OpSchemaRegistry::Schema(node.op_type(), static_cast<int>(opset), domain))
-      problems.push_back(makeProblem(model, node, "unsupported operator: neither onnx nor the model defines it"));
+    const onnx::OpSchema *schema = onnx::OpSchemaRegistry::Schema(
+        node.op_type(), static_cast<int>(opset), domain);
+    if (!schema || schema->deprecated())
+      problems.push_back(makeProblem(
+          model, node,
+          schema
+              ? "the operator is deprecated in this opset"
+              : "unsupported operator: neither onnx nor the model defines it"));
   });
 }
 
 /// Ranks of values, by name.
-template <typename Values> static std::map<std::string, int> getRanks(const Values &values) {
+template <typename Values>
+static std::map<std::string, int> getRanks(const Values &values) {
   std::map<std::string, int> ranks;
   for (const auto &value : values)
     if (value.type().tensor_type().has_shape())
@@ -144,28 +188,36 @@ template <typename Values> static std::map<std::string, int> getRanks(const Valu
   return ranks;
 }
 
-void dlc::convertOpset(onnx::ModelProto &model, std::vector<ModelProblem> &problems) {
+void dlc::convertOpset(onnx::ModelProto &model,
+                       std::vector<ModelProblem> &problems) {
   int64_t opset = getOpset(model, "");
   if (opset == 0 || opset == onnxd::kOpset)
     return;
   try {
     // A copy of a model whose weights are detached is small.
-    onnx::ModelProto converted = onnx::version_conversion::ConvertVersion(model, static_cast<int>(onnxd::kOpset));
+    onnx::ModelProto converted = onnx::version_conversion::ConvertVersion(
+        model, static_cast<int>(onnxd::kOpset));
     // Scan of opset 8 has a batch dim, which the converter drops from the
     // model's own inputs: that would be another model.
-    if (getRanks(converted.graph().input()) != getRanks(model.graph().input())) {
-      problems.push_back({"", "", 0, "", "unsupported: converting opset " + std::to_string(opset) + " to " +
-                                             std::to_string(onnxd::kOpset) + " changes the model's inputs"});
+    if (getRanks(converted.graph().input()) !=
+        getRanks(model.graph().input())) {
+      problems.push_back(
+          {"", "", 0, "",
+           "unsupported: converting opset " + std::to_string(opset) + " to " +
+               std::to_string(onnxd::kOpset) + " changes the model's inputs"});
       return;
     }
     model = std::move(converted);
   } catch (const std::exception &error) {
-    problems.push_back({"", "", 0, "", "opset " + std::to_string(opset) + " cannot be converted to " +
-                                           std::to_string(onnxd::kOpset) + ": " + tidyMessage(error.what())});
+    problems.push_back(
+        {"", "", 0, "",
+         "opset " + std::to_string(opset) + " cannot be converted to " +
+             std::to_string(onnxd::kOpset) + ": " + tidyMessage(error.what())});
   }
 }
 
-void dlc::fillDefaultAttributes(onnx::NodeProto &node, const onnx::OpSchema &schema) {
+void dlc::fillDefaultAttributes(onnx::NodeProto &node,
+                                const onnx::OpSchema &schema) {
   llvm::StringSet<> present;
   for (const auto &attribute : node.attribute())
     present.insert(attribute.name());
@@ -183,8 +235,8 @@ void dlc::fillDefaultAttributes(onnx::NodeProto &node, const onnx::OpSchema &sch
 void dlc::fillDefaultAttributes(onnx::ModelProto &model) {
   walkNodes(*model.mutable_graph(), [&](onnx::NodeProto &node) {
     std::string domain = canonicalDomain(node.domain()).str();
-    if (const auto *schema =
-            onnx::OpSchemaRegistry::Schema(node.op_type(), static_cast<int>(getOpset(model, domain)), domain))
+    if (const auto *schema = onnx::OpSchemaRegistry::Schema(
+            node.op_type(), static_cast<int>(getOpset(model, domain)), domain))
       fillDefaultAttributes(node, *schema);
   });
 }
@@ -192,7 +244,8 @@ void dlc::fillDefaultAttributes(onnx::ModelProto &model) {
 void dlc::fillDefaultAttributesInside(onnx::NodeProto &node) {
   std::string domain = canonicalDomain(node.domain()).str();
   int version = domain.empty() ? static_cast<int>(onnxd::kOpset) : 1;
-  if (const auto *schema = onnx::OpSchemaRegistry::Schema(node.op_type(), version, domain))
+  if (const auto *schema =
+          onnx::OpSchemaRegistry::Schema(node.op_type(), version, domain))
     fillDefaultAttributes(node, *schema);
   for (auto &attribute : *node.mutable_attribute())
     if (attribute.has_g())
@@ -201,7 +254,8 @@ void dlc::fillDefaultAttributesInside(onnx::NodeProto &node) {
 }
 
 /// Splits "(op_type:X, node name: Y): reason" as inference writes it.
-static ModelProblem parseInferenceError(const onnx::ModelProto &model, llvm::StringRef line) {
+static ModelProblem parseInferenceError(int64_t sourceOpset,
+                                        llvm::StringRef line) {
   ModelProblem problem;
   if (!line.consume_front("(op_type:")) {
     problem.reason = tidyMessage(line);
@@ -211,21 +265,24 @@ static ModelProblem parseInferenceError(const onnx::ModelProto &model, llvm::Str
   auto [op, name] = head.split(", node name: ");
   problem.op = op.str();
   problem.where = "node '" + name.str() + "'";
-  problem.opset = getOpset(model, "");
+  problem.opset = sourceOpset;
   problem.reason = tidyMessage(reason);
   return problem;
 }
 
-void dlc::inferTypes(onnx::ModelProto &model, std::vector<ModelProblem> &problems) {
+void dlc::inferTypes(onnx::ModelProto &model, int64_t sourceOpset,
+                     std::vector<ModelProblem> &problems) {
   // What a file says about values in between is often stale; it is recomputed.
   model.mutable_graph()->clear_value_info();
   // Data propagation stays off: it makes one object for every element of every
   // 1-D integer tensor, whatever its length. The conversion to graph ops folds.
-  onnx::ShapeInferenceOptions options(/*check_type=*/true, /*strict_mode=*/1, /*data_prop=*/false);
+  onnx::ShapeInferenceOptions options(/*check_type=*/true, /*strict_mode=*/1,
+                                      /*data_prop=*/false);
   onnx::ModelProto attempt = model;
   std::string message;
   try {
-    onnx::shape_inference::InferShapes(attempt, onnx::OpSchemaRegistry::Instance(), options);
+    onnx::shape_inference::InferShapes(
+        attempt, onnx::OpSchemaRegistry::Instance(), options);
     model = std::move(attempt);
     return;
   } catch (const std::exception &error) {
@@ -237,7 +294,8 @@ void dlc::inferTypes(onnx::ModelProto &model, std::vector<ModelProblem> &problem
     if (output.type().has_tensor_type())
       output.mutable_type()->mutable_tensor_type()->clear_shape();
   try {
-    onnx::shape_inference::InferShapes(model, onnx::OpSchemaRegistry::Instance(), options);
+    onnx::shape_inference::InferShapes(
+        model, onnx::OpSchemaRegistry::Instance(), options);
     return;
   } catch (const std::exception &error) {
     message = error.what();
@@ -248,9 +306,10 @@ void dlc::inferTypes(onnx::ModelProto &model, std::vector<ModelProblem> &problem
   rest.consume_front("Inference error(s): ");
   while (!rest.empty()) {
     auto [line, tail] = rest.split("\n(op_type:");
-    problems.push_back(parseInferenceError(model, line));
+    problems.push_back(parseInferenceError(sourceOpset, line));
     if (tail.empty())
       break;
-    rest = llvm::StringRef(tail.data() - strlen("(op_type:"), tail.size() + strlen("(op_type:"));
+    rest = llvm::StringRef(tail.data() - strlen("(op_type:"),
+                           tail.size() + strlen("(op_type:"));
   }
 }

@@ -5,8 +5,8 @@
 //
 //===----------------------------------------------------------------------===//
 
-#ifndef DLC_LIB_FRONTEND_ONNX_PREPARE_H
-#define DLC_LIB_FRONTEND_ONNX_PREPARE_H
+#ifndef LIB_FRONTEND_ONNX_PREPARE_H
+#define LIB_FRONTEND_ONNX_PREPARE_H
 
 #include "dlc/Frontend/ONNX/Import.h"
 
@@ -25,7 +25,9 @@ std::string describeOp(const onnx::NodeProto &node);
 /// The version a model imports of a domain; 0 when it does not.
 int64_t getOpset(const onnx::ModelProto &model, llvm::StringRef domain);
 /// "" for both spellings of the default domain.
-inline llvm::StringRef canonicalDomain(llvm::StringRef domain) { return domain == "ai.onnx" ? "" : domain; }
+inline llvm::StringRef canonicalDomain(llvm::StringRef domain) {
+  return domain == "ai.onnx" ? "" : domain;
+}
 
 /// Makes dims written as -1 or "?", as exporters write unknown ones, unknown:
 /// two "?" are not one size.
@@ -33,16 +35,20 @@ void clearUnknownDims(onnx::ModelProto &model);
 
 /// Structure that onnx's tools must not meet: versions, sizes, nesting, node
 /// counts after inlining, tensors that do not hold what they say.
-void checkLimits(const onnx::ModelProto &model, const ImportOptions &options, std::vector<ModelProblem> &problems);
+void checkLimits(const onnx::ModelProto &model, const ImportOptions &options,
+                 std::vector<ModelProblem> &problems);
 
-/// onnx's checker; bad nodes are all listed.
-void checkModel(const onnx::ModelProto &model, std::vector<ModelProblem> &problems);
+/// onnx's checker; bad nodes are all listed. The model comes back as it was.
+void checkModel(onnx::ModelProto &model, std::vector<ModelProblem> &problems);
 
 /// Replaces calls of the model's own functions by their bodies.
-void inlineFunctions(onnx::ModelProto &model, std::vector<ModelProblem> &problems);
+void inlineFunctions(onnx::ModelProto &model,
+                     std::vector<ModelProblem> &problems);
 
-/// Nodes whose operator no linked schema knows.
-void checkOperatorsKnown(const onnx::ModelProto &model, std::vector<ModelProblem> &problems);
+/// Nodes whose operator neither a linked schema nor a function of the model
+/// defines.
+void checkOperatorsKnown(const onnx::ModelProto &model,
+                         std::vector<ModelProblem> &problems);
 
 /// Brings the default domain to onnxd::kOpset.
 void convertOpset(onnx::ModelProto &model, std::vector<ModelProblem> &problems);
@@ -53,9 +59,10 @@ void fillDefaultAttributes(onnx::NodeProto &node, const onnx::OpSchema &schema);
 /// The same for a node of a function body at onnxd::kOpset, and all inside it.
 void fillDefaultAttributesInside(onnx::NodeProto &node);
 
-/// onnx's type and shape inference, strict.
-void inferTypes(onnx::ModelProto &model, std::vector<ModelProblem> &problems);
+/// onnx's type and shape inference, strict; messages name the file's opset.
+void inferTypes(onnx::ModelProto &model, int64_t sourceOpset,
+                std::vector<ModelProblem> &problems);
 
 } // namespace dlc
 
-#endif // DLC_LIB_FRONTEND_ONNX_PREPARE_H
+#endif // LIB_FRONTEND_ONNX_PREPARE_H

@@ -27,20 +27,26 @@ static bool isNonNegative(AffineExpr e) {
   if (isa<AffineSymbolExpr>(e))
     return true;
   auto binary = dyn_cast<AffineBinaryOpExpr>(e);
-  return binary && isNonNegative(binary.getLHS()) && isNonNegative(binary.getRHS());
+  return binary && isNonNegative(binary.getLHS()) &&
+         isNonNegative(binary.getRHS());
 }
 
 /// Exact result of an integer operation, or nothing when it overflows i64.
-static std::optional<int64_t> evaluateConstants(StringRef op, int64_t x, int64_t y) {
+static std::optional<int64_t> evaluateConstants(StringRef op, int64_t x,
+                                                int64_t y) {
   int64_t out;
   if (op == "Add")
-    return __builtin_add_overflow(x, y, &out) ? std::nullopt : std::optional(out);
+    return __builtin_add_overflow(x, y, &out) ? std::nullopt
+                                              : std::optional(out);
   if (op == "Sub")
-    return __builtin_sub_overflow(x, y, &out) ? std::nullopt : std::optional(out);
+    return __builtin_sub_overflow(x, y, &out) ? std::nullopt
+                                              : std::optional(out);
   if (op == "Mul")
-    return __builtin_mul_overflow(x, y, &out) ? std::nullopt : std::optional(out);
+    return __builtin_mul_overflow(x, y, &out) ? std::nullopt
+                                              : std::optional(out);
   if (op == "Div")
-    return y == 0 || (x == INT64_MIN && y == -1) ? std::nullopt : std::optional(x / y);
+    return y == 0 || (x == INT64_MIN && y == -1) ? std::nullopt
+                                                 : std::optional(x / y);
   if (op == "Min")
     return std::min(x, y);
   if (op == "Max")
@@ -89,7 +95,8 @@ static AffineExpr evaluateBinary(StringRef op, AffineExpr x, AffineExpr y) {
   if (op == "Equal") {
     if (graph::simplify(x - y) == 0)
       return getAffineConstantExpr(1, x.getContext());
-    bool differs = (a && *a < 0 && isNonNegative(y)) || (b && *b < 0 && isNonNegative(x));
+    bool differs =
+        (a && *a < 0 && isNonNegative(y)) || (b && *b < 0 && isNonNegative(x));
     return differs ? getAffineConstantExpr(0, x.getContext()) : AffineExpr();
   }
   if ((op == "Max" || op == "Min") && graph::simplify(x - y) == 0)
@@ -104,17 +111,23 @@ static AffineExpr evaluateBinary(StringRef op, AffineExpr x, AffineExpr y) {
 
 /// Elementwise over numpy broadcasting of at most rank 1 (or equal shapes).
 template <typename Fn>
-static std::optional<ShapeValue> zip(const ShapeValue &x, const ShapeValue &y, Type element, Fn fn) {
-  const ShapeValue &wide = x.values.size() >= y.values.size() && x.dims.size() >= y.dims.size() ? x : y;
-  bool sameOrScalar = (x.values.size() == wide.values.size() || x.values.size() == 1) &&
-                      (y.values.size() == wide.values.size() || y.values.size() == 1);
-  bool simple = x.dims == y.dims || (x.values.size() == 1 && x.dims.size() <= wide.dims.size()) ||
+static std::optional<ShapeValue> zip(const ShapeValue &x, const ShapeValue &y,
+                                     Type element, Fn fn) {
+  const ShapeValue &wide =
+      x.values.size() >= y.values.size() && x.dims.size() >= y.dims.size() ? x
+                                                                           : y;
+  bool sameOrScalar =
+      (x.values.size() == wide.values.size() || x.values.size() == 1) &&
+      (y.values.size() == wide.values.size() || y.values.size() == 1);
+  bool simple = x.dims == y.dims ||
+                (x.values.size() == 1 && x.dims.size() <= wide.dims.size()) ||
                 (y.values.size() == 1 && y.dims.size() <= wide.dims.size());
   if (!sameOrScalar || !simple)
     return std::nullopt;
   ShapeValue out{wide.dims, element, {}};
   for (size_t i = 0; i < wide.values.size(); ++i) {
-    AffineExpr e = fn(x.values[x.values.size() == 1 ? 0 : i], y.values[y.values.size() == 1 ? 0 : i]);
+    AffineExpr e = fn(x.values[x.values.size() == 1 ? 0 : i],
+                      y.values[y.values.size() == 1 ? 0 : i]);
     if (!e)
       return std::nullopt;
     out.values.push_back(e);
@@ -132,7 +145,8 @@ static bool fits(const ShapeValue &shape) {
       return true;
     if (isUnsigned)
       return *value >= 0 && (width == 64 || *value < int64_t(1) << width);
-    return *value >= -(int64_t(1) << (width - 1)) && *value < int64_t(1) << (width - 1);
+    return *value >= -(int64_t(1) << (width - 1)) &&
+           *value < int64_t(1) << (width - 1);
   });
 }
 
@@ -140,12 +154,16 @@ static std::optional<ShapeValue> evaluateShapeOf(NodeContext &node) {
   Entry &entry = node.entry(0);
   if (entry.kind != Entry::Tensor)
     return std::nullopt;
-  Dims dims = entry.value ? node.b.dims(entry.value) : graph::constantDims(node.b.context(), entry.shape->dims);
+  Dims dims = entry.value
+                  ? node.b.dims(entry.value)
+                  : graph::constantDims(node.b.context(), entry.shape->dims);
   Type i64 = node.b.builder.getI64Type();
   if (node.op->getName().getStringRef() == "onnx.Size")
     return ShapeValue{{}, i64, {graph::product(node.b.context(), dims)}};
   int64_t rank = dims.size();
-  auto clamp = [&](int64_t at) { return std::clamp<int64_t>(at < 0 ? at + rank : at, 0, rank); };
+  auto clamp = [&](int64_t at) {
+    return std::clamp<int64_t>(at < 0 ? at + rank : at, 0, rank);
+  };
   int64_t start = clamp(node.i("start", 0)), end = clamp(node.i("end", rank));
   ShapeValue out{{std::max<int64_t>(0, end - start)}, i64, {}};
   for (int64_t i = start; i < end; ++i)
@@ -153,22 +171,26 @@ static std::optional<ShapeValue> evaluateShapeOf(NodeContext &node) {
   return out;
 }
 
-static std::optional<ShapeValue> evaluateGather(NodeContext &node, const ShapeValue &data) {
+static std::optional<ShapeValue> evaluateGather(NodeContext &node,
+                                                const ShapeValue &data) {
   std::optional<ShapeValue> indices = node.shapeValue(1);
-  if (!indices || !indices->isConstant() || data.dims.size() != 1 || node.i("axis", 0) > 0)
+  if (!indices || !indices->isConstant() || data.dims.size() != 1 ||
+      node.i("axis", 0) > 0)
     return std::nullopt;
   ShapeValue out{indices->dims, data.element, {}};
   for (AffineExpr e : indices->values) {
     int64_t at = *graph::constantValue(e);
     at += at < 0 ? data.dims[0] : 0;
     if (at < 0 || at >= data.dims[0])
-      refuseMalformed("index " + std::to_string(at) + " is outside a dim of " + std::to_string(data.dims[0]));
+      refuseMalformed("index " + std::to_string(at) + " is outside a dim of " +
+                      std::to_string(data.dims[0]));
     out.values.push_back(data.values[at]);
   }
   return out;
 }
 
-static std::optional<ShapeValue> evaluateSlice(NodeContext &node, const ShapeValue &data) {
+static std::optional<ShapeValue> evaluateSlice(NodeContext &node,
+                                               const ShapeValue &data) {
   if (data.dims.size() != 1)
     return std::nullopt;
   auto one = [&](unsigned i, int64_t otherwise) -> std::optional<int64_t> {
@@ -183,7 +205,9 @@ static std::optional<ShapeValue> evaluateSlice(NodeContext &node, const ShapeVal
   if (!start || !end || !step || *step == 0)
     return std::nullopt;
   int64_t n = data.dims[0];
-  auto clamp = [&](int64_t at, int64_t low, int64_t high) { return std::clamp(at < 0 ? at + n : at, low, high); };
+  auto clamp = [&](int64_t at, int64_t low, int64_t high) {
+    return std::clamp(at < 0 ? at + n : at, low, high);
+  };
   int64_t from = *step > 0 ? clamp(*start, 0, n) : clamp(*start, 0, n - 1);
   int64_t to = *step > 0 ? clamp(*end, 0, n) : clamp(*end, -1, n - 1);
   // INT64_MIN as an end means "through the first element".
@@ -210,7 +234,8 @@ static std::optional<ShapeValue> evaluateConcat(NodeContext &node) {
 }
 
 /// Squeeze, Unsqueeze, Reshape, Flatten of known integers: same elements.
-static std::optional<ShapeValue> evaluateReshape(NodeContext &node, StringRef op, const ShapeValue &data) {
+static std::optional<ShapeValue>
+evaluateReshape(NodeContext &node, StringRef op, const ShapeValue &data) {
   ShapeValue out = data;
   int64_t rank = data.dims.size();
   if (op == "Flatten")
@@ -232,9 +257,12 @@ static std::optional<ShapeValue> evaluateReshape(NodeContext &node, StringRef op
     for (int64_t n : numbers)
       rest *= n < 0 ? 1 : n;
     for (int64_t &n : numbers)
-      n = n < 0 && rest > 0 ? static_cast<int64_t>(data.values.size()) / rest : n;
+      n = n < 0 && rest > 0 ? static_cast<int64_t>(data.values.size()) / rest
+                            : n;
     out.dims = numbers;
-    return countOf(out.dims) == static_cast<int64_t>(out.values.size()) ? std::optional(out) : std::nullopt;
+    return countOf(out.dims) == static_cast<int64_t>(out.values.size())
+               ? std::optional(out)
+               : std::nullopt;
   }
   if (op == "Squeeze") {
     SmallVector<int64_t> axes = normalizeAxes(numbers, rank);
@@ -242,7 +270,9 @@ static std::optional<ShapeValue> evaluateReshape(NodeContext &node, StringRef op
     for (int64_t i = 0; i < rank; ++i)
       if (!llvm::is_contained(axes, i))
         out.dims.push_back(data.dims[i]);
-    return countOf(out.dims) == static_cast<int64_t>(out.values.size()) ? std::optional(out) : std::nullopt;
+    return countOf(out.dims) == static_cast<int64_t>(out.values.size())
+               ? std::optional(out)
+               : std::nullopt;
   }
   SmallVector<int64_t> axes = normalizeAxes(numbers, rank + numbers.size());
   out.dims.clear();
@@ -252,11 +282,15 @@ static std::optional<ShapeValue> evaluateReshape(NodeContext &node, StringRef op
   return out;
 }
 
-static std::optional<ShapeValue> evaluateReduce(NodeContext &node, StringRef op, const ShapeValue &data) {
+static std::optional<ShapeValue> evaluateReduce(NodeContext &node, StringRef op,
+                                                const ShapeValue &data) {
   if (data.dims.size() > 1 || data.values.empty())
     return std::nullopt;
   AffineExpr total = data.values[0];
-  StringRef name = op == "ReduceProd" ? "Mul" : op == "ReduceSum" ? "Add" : op == "ReduceMax" ? "Max" : "Min";
+  StringRef name = op == "ReduceProd"  ? "Mul"
+                   : op == "ReduceSum" ? "Add"
+                   : op == "ReduceMax" ? "Max"
+                                       : "Min";
   for (AffineExpr e : ArrayRef(data.values).drop_front())
     if (total = evaluateBinary(name, total, e); !total)
       return std::nullopt;
@@ -272,11 +306,13 @@ static std::optional<ShapeValue> evaluateReduce(NodeContext &node, StringRef op,
 }
 
 /// Integers that need no operand: ConstantOfShape and Range.
-static std::optional<ShapeValue> evaluateGenerator(NodeContext &node, StringRef op) {
+static std::optional<ShapeValue> evaluateGenerator(NodeContext &node,
+                                                   StringRef op) {
   if (op == "ConstantOfShape") {
     std::optional<ShapeValue> shape = node.shapeValue(0);
     auto value = node.op->getAttrOfType<DenseElementsAttr>("value");
-    if (!shape || !shape->isConstant() || !value || !isa<IntegerType>(value.getElementType()))
+    if (!shape || !shape->isConstant() || !value ||
+        !isa<IntegerType>(value.getElementType()))
       return std::nullopt;
     ShapeValue out{{}, value.getElementType(), {}};
     for (AffineExpr e : shape->values) {
@@ -287,9 +323,11 @@ static std::optional<ShapeValue> evaluateGenerator(NodeContext &node, StringRef 
       if (countOf(out.dims) > kMaxElements)
         return std::nullopt;
     }
-    bool isSigned = !out.element.isUnsignedInteger() && !out.element.isInteger(1);
+    bool isSigned =
+        !out.element.isUnsignedInteger() && !out.element.isInteger(1);
     APInt bits = *value.getValues<APInt>().begin();
-    int64_t number = isSigned ? bits.getSExtValue() : static_cast<int64_t>(bits.getZExtValue());
+    int64_t number = isSigned ? bits.getSExtValue()
+                              : static_cast<int64_t>(bits.getZExtValue());
     out.values.assign(countOf(out.dims), node.b.c(number));
     return out;
   }
@@ -305,7 +343,8 @@ static std::optional<ShapeValue> evaluateGenerator(NodeContext &node, StringRef 
   if (numbers[2] == 0)
     refuseMalformed("'delta' is 0");
   ShapeValue out{{0}, element, {}};
-  for (int64_t v = numbers[0]; numbers[2] > 0 ? v < numbers[1] : v > numbers[1]; v += numbers[2]) {
+  for (int64_t v = numbers[0]; numbers[2] > 0 ? v < numbers[1] : v > numbers[1];
+       v += numbers[2]) {
     if (static_cast<int64_t>(out.values.size()) == kMaxElements)
       return std::nullopt;
     out.values.push_back(node.b.c(v));
@@ -316,29 +355,36 @@ static std::optional<ShapeValue> evaluateGenerator(NodeContext &node, StringRef 
 
 static std::optional<ShapeValue> evaluateNode(NodeContext &node) {
   StringRef op = node.op->getName().getStringRef();
-  if (!op.consume_front("onnx.") || node.op->getNumResults() != 1 || node.numInputs() == 0)
+  if (!op.consume_front("onnx.") || node.op->getNumResults() != 1 ||
+      node.numInputs() == 0)
     return std::nullopt;
   if (op == "Shape" || op == "Size")
     return evaluateShapeOf(node);
   if (op == "ConstantOfShape" || op == "Range")
     return evaluateGenerator(node, op);
-  static const llvm::StringSet<> binary{"Add", "Sub",  "Mul",         "Div",     "Mod",            "Min", "Max",
-                                        "Equal", "Less", "LessOrEqual", "Greater", "GreaterOrEqual", "And", "Or"};
-  static const llvm::StringSet<> others{"Identity", "Cast",      "Gather",     "Slice",     "Concat",
-                                        "Reshape",  "Squeeze",   "Unsqueeze",  "Where",     "Not",
-                                        "ReduceProd", "ReduceSum", "ReduceMax", "ReduceMin", "Neg"};
+  static const llvm::StringSet<> binary{
+      "Add", "Sub",   "Mul",  "Div",         "Mod",     "Min",
+      "Max", "Equal", "Less", "LessOrEqual", "Greater", "GreaterOrEqual",
+      "And", "Or"};
+  static const llvm::StringSet<> others{
+      "Identity",   "Cast",      "Gather",    "Slice",     "Concat",
+      "Reshape",    "Squeeze",   "Unsqueeze", "Where",     "Not",
+      "ReduceProd", "ReduceSum", "ReduceMax", "ReduceMin", "Neg"};
   if (!binary.contains(op) && !others.contains(op))
     return std::nullopt;
   std::optional<ShapeValue> data = node.shapeValue(0);
   if (!data)
     return std::nullopt;
   if (binary.contains(op)) {
-    std::optional<ShapeValue> other = node.numInputs() == 2 ? node.shapeValue(1) : std::nullopt;
+    std::optional<ShapeValue> other =
+        node.numInputs() == 2 ? node.shapeValue(1) : std::nullopt;
     if (!other)
       return std::nullopt;
-    bool compares = op == "Equal" || op.starts_with("Less") || op.starts_with("Greater");
-    return zip(*data, *other, compares ? node.b.builder.getI1Type() : data->element,
-               [&](AffineExpr x, AffineExpr y) { return evaluateBinary(op, x, y); });
+    bool compares =
+        op == "Equal" || op.starts_with("Less") || op.starts_with("Greater");
+    return zip(
+        *data, *other, compares ? node.b.builder.getI1Type() : data->element,
+        [&](AffineExpr x, AffineExpr y) { return evaluateBinary(op, x, y); });
   }
   if (op == "Identity")
     return data;

@@ -66,9 +66,10 @@ std::optional<uint64_t> dlc::countElements(llvm::ArrayRef<int64_t> dims) {
     zero |= dim == 0;
     // A zero elsewhere does not excuse an absurd product: no allocation of the
     // remaining dims may wrap.
-    product *= dim == 0 ? 1 : static_cast<uint64_t>(dim);
-    if (product > limit)
+    uint64_t factor = dim == 0 ? 1 : static_cast<uint64_t>(dim);
+    if (product > limit / factor)
       return std::nullopt;
+    product *= factor;
   }
   return zero ? 0 : product;
 }
@@ -118,17 +119,21 @@ static int64_t getTypedCount(const TensorProto &tensor) {
   }
 }
 
-static std::string checkExternalEntries(const TensorProto &tensor, uint64_t bytes) {
+static std::string checkExternalEntries(const TensorProto &tensor,
+                                        uint64_t bytes) {
   bool hasLocation = false;
   for (const auto &entry : tensor.external_data()) {
     if (entry.key() == "location") {
       hasLocation = !entry.value().empty();
     } else if (entry.key() == "offset" || entry.key() == "length") {
       uint64_t value;
-      if (llvm::StringRef(entry.value()).getAsInteger(10, value) || value > uint64_t(1) << 62)
-        return "external data has the bad " + entry.key() + " '" + entry.value() + "'";
+      if (llvm::StringRef(entry.value()).getAsInteger(10, value) ||
+          value > uint64_t(1) << 62)
+        return "external data has the bad " + entry.key() + " '" +
+               entry.value() + "'";
       if (entry.key() == "length" && value != bytes)
-        return "external data is " + entry.value() + " bytes long, its shape and type need " + std::to_string(bytes);
+        return "external data is " + entry.value() +
+               " bytes long, its shape and type need " + std::to_string(bytes);
     }
   }
   return hasLocation ? "" : "external data has no location";
@@ -143,32 +148,42 @@ std::string dlc::checkTensor(const TensorProto &tensor) {
     return "segmented tensors are not supported";
   std::optional<uint64_t> elements = countElements(getDims(tensor));
   if (!elements)
-    return "dims [" + llvm::join(llvm::map_range(getDims(tensor), [](int64_t d) { return std::to_string(d); }), ",") +
+    return "dims [" +
+           llvm::join(
+               llvm::map_range(getDims(tensor),
+                               [](int64_t d) { return std::to_string(d); }),
+               ",") +
            "] are negative or too large";
   uint64_t bytes = *getPackedBytes(tensor);
   if (tensor.data_location() == TensorProto::EXTERNAL)
-    return isString ? "strings cannot be external data" : checkExternalEntries(tensor, bytes);
+    return isString ? "strings cannot be external data"
+                    : checkExternalEntries(tensor, bytes);
   if (tensor.has_raw_data() && !isString) {
     if (tensor.raw_data().size() != bytes)
-      return "raw_data is " + std::to_string(tensor.raw_data().size()) + " bytes long, its shape and type need " +
-             std::to_string(bytes);
+      return "raw_data is " + std::to_string(tensor.raw_data().size()) +
+             " bytes long, its shape and type need " + std::to_string(bytes);
     return "";
   }
   uint64_t wanted = getFieldCount(tensor, *elements);
   if (static_cast<uint64_t>(getTypedCount(tensor)) != wanted)
-    return "holds " + std::to_string(getTypedCount(tensor)) + " values, its shape needs " + std::to_string(wanted);
+    return "holds " + std::to_string(getTypedCount(tensor)) +
+           " values, its shape needs " + std::to_string(wanted);
   return "";
 }
 
-template <typename Field> static llvm::ArrayRef<char> asBytes(const Field &field) {
-  return {reinterpret_cast<const char *>(field.data()), field.size() * sizeof(*field.data())};
+template <typename Field>
+static llvm::ArrayRef<char> asBytes(const Field &field) {
+  return {reinterpret_cast<const char *>(field.data()),
+          field.size() * sizeof(*field.data())};
 }
 
-std::optional<llvm::ArrayRef<char>> dlc::getPlainBytes(const TensorProto &tensor) {
+std::optional<llvm::ArrayRef<char>>
+dlc::getPlainBytes(const TensorProto &tensor) {
   if (getElementBits(tensor.data_type()) < 8)
     return std::nullopt;
   if (tensor.has_raw_data())
-    return llvm::ArrayRef<char>(tensor.raw_data().data(), tensor.raw_data().size());
+    return llvm::ArrayRef<char>(tensor.raw_data().data(),
+                                tensor.raw_data().size());
   switch (tensor.data_type()) {
   case TensorProto::FLOAT:
   case TensorProto::COMPLEX64:
@@ -189,13 +204,16 @@ std::optional<llvm::ArrayRef<char>> dlc::getPlainBytes(const TensorProto &tensor
 
 /// Spreads packed elements of `bits` (2, 4 or 6), low bits first, to bytes;
 /// signed integers are sign-extended, as MLIR keeps them.
-static std::vector<char> unpack(llvm::ArrayRef<char> packed, unsigned bits, uint64_t elements, bool isSigned) {
+static std::vector<char> unpack(llvm::ArrayRef<char> packed, unsigned bits,
+                                uint64_t elements, bool isSigned) {
   std::vector<char> out(elements);
   for (uint64_t i = 0; i < elements; ++i) {
     uint64_t bit = i * bits;
     unsigned window = static_cast<unsigned char>(packed[bit / 8]);
     if (bit / 8 + 1 < packed.size())
-      window |= static_cast<unsigned>(static_cast<unsigned char>(packed[bit / 8 + 1])) << 8;
+      window |=
+          static_cast<unsigned>(static_cast<unsigned char>(packed[bit / 8 + 1]))
+          << 8;
     unsigned value = (window >> (bit % 8)) & ((1u << bits) - 1);
     if (isSigned && (value >> (bits - 1)))
       value |= ~0u << bits;
@@ -204,12 +222,15 @@ static std::vector<char> unpack(llvm::ArrayRef<char> packed, unsigned bits, uint
   return out;
 }
 
-std::vector<char> dlc::copyPlainBytes(const TensorProto &tensor, llvm::ArrayRef<char> packed) {
+std::vector<char> dlc::copyPlainBytes(const TensorProto &tensor,
+                                      llvm::ArrayRef<char> packed) {
   unsigned bits = getElementBits(tensor.data_type());
   uint64_t elements = *countElements(getDims(tensor));
-  bool isSigned = tensor.data_type() == TensorProto::INT4 || tensor.data_type() == TensorProto::INT2;
+  bool isSigned = tensor.data_type() == TensorProto::INT4 ||
+                  tensor.data_type() == TensorProto::INT2;
   if (!packed.empty() || tensor.has_raw_data())
-    return bits < 8 ? unpack(packed, bits, elements, isSigned) : std::vector<char>(packed.begin(), packed.end());
+    return bits < 8 ? unpack(packed, bits, elements, isSigned)
+                    : std::vector<char>(packed.begin(), packed.end());
   if (std::optional<llvm::ArrayRef<char>> plain = getPlainBytes(tensor))
     return {plain->begin(), plain->end()};
 

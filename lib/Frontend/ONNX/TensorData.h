@@ -6,8 +6,8 @@
 //
 //===----------------------------------------------------------------------===//
 
-#ifndef DLC_LIB_FRONTEND_ONNX_TENSORDATA_H
-#define DLC_LIB_FRONTEND_ONNX_TENSORDATA_H
+#ifndef LIB_FRONTEND_ONNX_TENSORDATA_H
+#define LIB_FRONTEND_ONNX_TENSORDATA_H
 
 #include "onnx/onnx_pb.h"
 #include "llvm/ADT/ArrayRef.h"
@@ -18,7 +18,8 @@
 
 namespace dlc {
 
-/// Bits of one element as ONNX stores it packed; 0 for strings and unknown types.
+/// Bits of one element as ONNX stores it packed; 0 for strings and unknown
+/// types.
 unsigned getElementBits(int dataType);
 
 /// Product of dims; nothing when one is negative or the product passes 2^46.
@@ -33,11 +34,13 @@ std::string checkTensor(const onnx::TensorProto &tensor);
 
 /// The values when they lie in memory as wanted: raw_data or a typed field of
 /// the same width, of a type of whole bytes.
-std::optional<llvm::ArrayRef<char>> getPlainBytes(const onnx::TensorProto &tensor);
+std::optional<llvm::ArrayRef<char>>
+getPlainBytes(const onnx::TensorProto &tensor);
 
 /// The values copied into the wanted form; `packed` are raw bytes if any.
-std::vector<char> copyPlainBytes(const onnx::TensorProto &tensor, llvm::ArrayRef<char> packed);
+std::vector<char> copyPlainBytes(const onnx::TensorProto &tensor,
+                                 llvm::ArrayRef<char> packed);
 
 } // namespace dlc
 
-#endif // DLC_LIB_FRONTEND_ONNX_TENSORDATA_H
+#endif // LIB_FRONTEND_ONNX_TENSORDATA_H

@@ -14,22 +14,25 @@ Window dlc::readWindow(NodeContext &node, Value x, ArrayRef<int64_t> kernel) {
   GraphBuilder &b = node.b;
   int64_t spatial = b.rank(x) - 2;
   if (spatial < 1 || static_cast<int64_t>(kernel.size()) != spatial)
-    refuseMalformed("operand " + describeType(x.getType()) + " does not have " + std::to_string(kernel.size()) +
-                    " spatial dims");
+    refuseMalformed("operand " + describeType(x.getType()) + " does not have " +
+                    std::to_string(kernel.size()) + " spatial dims");
   Window w;
   w.kernel.assign(kernel.begin(), kernel.end());
   SmallVector<int64_t> ones(spatial, 1);
   w.strides = node.is("strides", ones);
   w.dilations = node.is("dilations", ones);
-  SmallVector<int64_t> pads = node.is("pads", SmallVector<int64_t>(2 * spatial, 0));
+  SmallVector<int64_t> pads =
+      node.is("pads", SmallVector<int64_t>(2 * spatial, 0));
   if (pads.empty())
     pads.assign(2 * spatial, 0);
-  if (w.strides.size() != kernel.size() || w.dilations.size() != kernel.size() || pads.size() != 2 * kernel.size())
-    refuseMalformed("strides, dilations and pads must have one entry (pads: two) a spatial dim");
+  if (w.strides.size() != kernel.size() ||
+      w.dilations.size() != kernel.size() || pads.size() != 2 * kernel.size())
+    refuseMalformed("strides, dilations and pads must have one entry (pads: "
+                    "two) a spatial dim");
   constexpr int64_t limit = int64_t(1) << 31;
   for (int64_t i = 0; i < spatial; ++i)
-    if (w.strides[i] < 1 || w.dilations[i] < 1 || kernel[i] < 1 || w.strides[i] > limit || w.dilations[i] > limit ||
-        kernel[i] > limit)
+    if (w.strides[i] < 1 || w.dilations[i] < 1 || kernel[i] < 1 ||
+        w.strides[i] > limit || w.dilations[i] > limit || kernel[i] > limit)
       refuseMalformed("kernel, strides and dilations must be positive");
   for (int64_t pad : pads)
     if (pad < 0 || pad > limit)
@@ -40,7 +43,8 @@ Window dlc::readWindow(NodeContext &node, Value x, ArrayRef<int64_t> kernel) {
   StringRef automatic = node.s("auto_pad", "NOTSET");
   if (automatic == "NOTSET")
     return w;
-  if (automatic != "VALID" && automatic != "SAME_UPPER" && automatic != "SAME_LOWER")
+  if (automatic != "VALID" && automatic != "SAME_UPPER" &&
+      automatic != "SAME_LOWER")
     refuseMalformed("unknown auto_pad '" + automatic.str() + "'");
   for (int64_t i = 0; i < spatial; ++i) {
     w.low[i] = w.high[i] = 0;
@@ -52,7 +56,8 @@ Window dlc::readWindow(NodeContext &node, Value x, ArrayRef<int64_t> kernel) {
     } else {
       std::optional<int64_t> size = graph::constantValue(b.dim(x, 2 + i));
       if (!size)
-        refuse("auto_pad " + automatic.str() + " of a symbolic dim with a stride");
+        refuse("auto_pad " + automatic.str() +
+               " of a symbolic dim with a stride");
       int64_t out = llvm::divideCeil(*size, w.strides[i]);
       total = std::max<int64_t>(0, (out - 1) * w.strides[i] + reach - *size);
     }
@@ -75,7 +80,8 @@ Dims dlc::windowOutput(GraphBuilder &b, Value x, const Window &w, bool ceil) {
       continue;
     }
     if (*n < 0)
-      refuseMalformed("the window is larger than the padded operand " + describeType(x.getType()));
+      refuseMalformed("the window is larger than the padded operand " +
+                      describeType(x.getType()));
     int64_t count = *n / w.strides[i] + 1;
     if (ceil && *n % w.strides[i]) {
       // The extra window counts only if it starts before the high padding.

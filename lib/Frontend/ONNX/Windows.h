@@ -5,8 +5,8 @@
 //
 //===----------------------------------------------------------------------===//
 
-#ifndef DLC_LIB_FRONTEND_ONNX_WINDOWS_H
-#define DLC_LIB_FRONTEND_ONNX_WINDOWS_H
+#ifndef LIB_FRONTEND_ONNX_WINDOWS_H
+#define LIB_FRONTEND_ONNX_WINDOWS_H
 
 #include "Converter.h"
 
@@ -18,12 +18,14 @@ struct Window {
 };
 
 /// Reads the window attributes for an operand (N, C, spatial...) with `kernel`.
-Window readWindow(NodeContext &node, mlir::Value x, llvm::ArrayRef<int64_t> kernel);
+Window readWindow(NodeContext &node, mlir::Value x,
+                  llvm::ArrayRef<int64_t> kernel);
 
 /// Spatial output sizes; `ceil` as in ceil_mode: a last window may start inside
 /// the operand (or its low padding) and end outside.
-Dims windowOutput(GraphBuilder &b, mlir::Value x, const Window &window, bool ceil = false);
+Dims windowOutput(GraphBuilder &b, mlir::Value x, const Window &window,
+                  bool ceil = false);
 
 } // namespace dlc
 
-#endif // DLC_LIB_FRONTEND_ONNX_WINDOWS_H
+#endif // LIB_FRONTEND_ONNX_WINDOWS_H

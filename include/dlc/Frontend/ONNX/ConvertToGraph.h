@@ -20,8 +20,8 @@
 namespace dlc {
 
 /// Evaluates a graph operation on constant operands (dense elements).
-using ConstantFolder =
-    std::function<llvm::FailureOr<mlir::DenseElementsAttr>(mlir::Operation *graphOp, llvm::ArrayRef<mlir::Attribute>)>;
+using ConstantFolder = std::function<llvm::FailureOr<mlir::DenseElementsAttr>(
+    mlir::Operation *graphOp, llvm::ArrayRef<mlir::Attribute>)>;
 
 struct ConvertOptions {
   /// Folds operations on constants; without it only shape arithmetic folds.
@@ -40,8 +40,9 @@ struct ConvertOptions {
 /// graph operators with `graph.symbols`, and `graph.name` on arguments and
 /// results. `file` stands in messages. Fails with an ImportError that lists
 /// every node that has no lowering.
-llvm::Expected<mlir::OwningOpRef<mlir::ModuleOp>> convertToGraph(mlir::ModuleOp model, llvm::StringRef file,
-                                                                 const ConvertOptions &options = {});
+llvm::Expected<mlir::OwningOpRef<mlir::ModuleOp>>
+convertToGraph(mlir::ModuleOp model, llvm::StringRef file,
+               const ConvertOptions &options = {});
 
 /// Whether dlc lowers this operator itself (and not by its function body).
 bool hasOwnLowering(llvm::StringRef domain, llvm::StringRef op);

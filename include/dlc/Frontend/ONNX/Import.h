@@ -40,13 +40,16 @@ struct ImportedModel {
 /// Imports the model at `path`. The module holds `func.func @main`, whose
 /// arguments are the graph's inputs without initializers. Fails with an
 /// ImportError that lists every problem of the first step that found any.
-llvm::Expected<ImportedModel> importOnnx(llvm::StringRef path, mlir::MLIRContext &context,
+llvm::Expected<ImportedModel> importOnnx(llvm::StringRef path,
+                                         mlir::MLIRContext &context,
                                          const ImportOptions &options = {});
 
 /// The same for a serialized model in memory; `folder` is where its external
 /// data lies (empty: external data is refused) and `name` stands in messages.
-llvm::Expected<ImportedModel> importOnnxBytes(llvm::StringRef bytes, llvm::StringRef folder, llvm::StringRef name,
-                                              mlir::MLIRContext &context, const ImportOptions &options = {});
+llvm::Expected<ImportedModel>
+importOnnxBytes(llvm::StringRef bytes, llvm::StringRef folder,
+                llvm::StringRef name, mlir::MLIRContext &context,
+                const ImportOptions &options = {});
 
 } // namespace dlc
 

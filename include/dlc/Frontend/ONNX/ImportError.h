@@ -19,9 +19,11 @@ namespace dlc {
 
 /// One thing that is wrong.
 struct ModelProblem {
-  std::string where;  ///< "node 'conv1'", "initializer 'w'"; empty: the whole model
-  std::string op;     ///< "Conv" or "com.microsoft.FastGelu"; empty: not a node
-  int64_t opset = 0;  ///< version of the operator's domain in the file; 0: unknown
+  std::string
+      where;      ///< "node 'conv1'", "initializer 'w'"; empty: the whole model
+  std::string op; ///< "Conv" or "com.microsoft.FastGelu"; empty: not a node
+  int64_t opset =
+      0; ///< version of the operator's domain in the file; 0: unknown
   std::string types;  ///< operand types, "f32[1,3,8,8], i64[?]"; may be empty
   std::string reason; ///< lower case, no full stop
 

@@ -57,14 +57,20 @@ struct DataTypeRow {
 };
 } // namespace
 
-template <typename T> static Type makeFloat(MLIRContext *context) { return T::get(context); }
-template <unsigned Width> static Type makeInt(MLIRContext *context) {
+template <typename T>
+static Type makeFloat(MLIRContext *context) {
+  return T::get(context);
+}
+template <unsigned Width>
+static Type makeInt(MLIRContext *context) {
   return IntegerType::get(context, Width);
 }
-template <unsigned Width> static Type makeUnsigned(MLIRContext *context) {
+template <unsigned Width>
+static Type makeUnsigned(MLIRContext *context) {
   return IntegerType::get(context, Width, IntegerType::Unsigned);
 }
-template <typename T> static Type makeComplex(MLIRContext *context) {
+template <typename T>
+static Type makeComplex(MLIRContext *context) {
   return ComplexType::get(T::get(context));
 }
 
@@ -117,13 +123,20 @@ std::string dlc::onnxd::getTypeText(Type type) {
   return TypeSwitch<Type, std::string>(type)
       .Case<TensorType>([](TensorType tensor) {
         int dataType = getDataType(tensor.getElementType());
-        return dataType ? std::string("tensor(") + dataTypes[dataType].name + ")" : "";
+        return dataType
+                   ? std::string("tensor(") + dataTypes[dataType].name + ")"
+                   : "";
       })
-      .Case<SequenceType>([](SequenceType sequence) { return "seq(" + getTypeText(sequence.getElementType()) + ")"; })
-      .Case<OptionalType>([](OptionalType optional) { return "optional(" + getTypeText(optional.getElementType()) + ")"; })
+      .Case<SequenceType>([](SequenceType sequence) {
+        return "seq(" + getTypeText(sequence.getElementType()) + ")";
+      })
+      .Case<OptionalType>([](OptionalType optional) {
+        return "optional(" + getTypeText(optional.getElementType()) + ")";
+      })
       .Case<MapType>([](MapType map) {
         int key = getDataType(map.getKeyType());
-        return std::string("map(") + (key ? dataTypes[key].name : "undefined") + "," + getTypeText(map.getValueType()) + ")";
+        return std::string("map(") + (key ? dataTypes[key].name : "undefined") +
+               "," + getTypeText(map.getValueType()) + ")";
       })
       .Default([](Type) { return std::string(); });
 }

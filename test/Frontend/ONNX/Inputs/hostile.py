@@ -1,0 +1,651 @@
+"""Writes models that are wrong on purpose and checks how dlc refuses each.
+
+    hostile.py <folder> <dlc> [name ...]
+
+Every refusal must come within the time limit, with exit code 1 (model rejected)
+or 3 (file), and its message must hold a word of the cause. A crash, a hang, an
+accepted bad model or a refused good one fails. Byte flips of a good model may be
+refused or accepted, but must not crash. Ends with one line of counts.
+"""
+import os
+import random
+import resource
+import subprocess
+import sys
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+TIME_LIMIT = 20
+MEMORY_LIMIT = 6 << 30
+
+CASES = {}  # name -> (writer(path), words one of which must be in the message; None: must be accepted)
+
+
+def case(*words):
+    def add(function):
+        CASES[function.__name__] = (function, words or None)
+        return function
+
+    return add
+
+
+def info(name, shape, type=TensorProto.FLOAT):
+    return helper.make_tensor_value_info(name, type, shape)
+
+
+def model(nodes, inputs=None, outputs=None, initializers=(), opset=20, ir=10, functions=(), opsets=None, **graph):
+    inputs = [info("x", [2, 3])] if inputs is None else inputs
+    outputs = [info("y", None)] if outputs is None else outputs
+    g = helper.make_graph(nodes, "g", inputs, outputs, initializer=list(initializers), **graph)
+    imports = opsets or [helper.make_opsetid("", opset)]
+    m = helper.make_model(g, opset_imports=imports, functions=list(functions))
+    m.ir_version = ir
+    return m
+
+
+def node(*args, **attributes):
+    attributes.setdefault("name", "n")
+    return helper.make_node(*args, **attributes)
+
+
+def save(m, path):
+    with open(path, "wb") as file:
+        file.write(m.SerializeToString())
+
+
+def raw(name, dims, data, type=TensorProto.FLOAT):
+    t = TensorProto(name=name, data_type=type, raw_data=data)
+    t.dims.extend(dims)
+    return t
+
+
+def external(name, dims, location, offset=None, length=None):
+    t = TensorProto(name=name, data_type=TensorProto.FLOAT, data_location=TensorProto.EXTERNAL)
+    t.dims.extend(dims)
+    for key, value in (("location", location), ("offset", offset), ("length", length)):
+        if value is not None:
+            t.external_data.add(key=key, value=str(value))
+    return t
+
+
+def with_weight(path, tensor):
+    save(model([node("Add", ["x", "w"], ["y"])], initializers=[tensor]), path)
+
+
+# ------------------------------------------------------------------------------------------- the file
+@case("empty")
+def empty_file(path):
+    open(path, "wb").close()
+
+
+@case("not an ONNX model", "no graph")
+def garbage(path):
+    open(path, "wb").write(random.Random(1).randbytes(4096))
+
+
+@case("not an ONNX model", "no graph")
+def text_file(path):
+    open(path, "w").write("this is no model\n" * 50)
+
+
+@case("not an ONNX model")
+def truncated(path):
+    m = model([node("Add", ["x", "w"], ["y"])], initializers=[numpy_helper.from_array(np.ones((2, 3), "f4"), "w")])
+    open(path, "wb").write(m.SerializeToString()[:-20])
+
+
+@case("folder", "directory")
+def a_folder(path):
+    os.makedirs(path, exist_ok=True)
+
+
+@case("No such file", "cannot be read")
+def missing_file(path):
+    pass
+
+
+@case("no graph", "no opset")
+def no_graph(path):
+    m = model([node("Relu", ["x"], ["y"])])
+    m.ClearField("graph")
+    save(m, path)
+
+
+# ------------------------------------------------------------------------------------------- versions
+@case("opset 9999")
+def opset_9999(path):
+    save(model([node("Relu", ["x"], ["y"])], opset=9999), path)
+
+
+@case("opset 0")
+def opset_zero(path):
+    save(model([node("Relu", ["x"], ["y"])], opset=0), path)
+
+
+@case("opset -1")
+def opset_negative(path):
+    save(model([node("Relu", ["x"], ["y"])], opset=-1), path)
+
+
+@case("IR version 9999")
+def ir_9999(path):
+    save(model([node("Relu", ["x"], ["y"])], ir=9999), path)
+
+
+@case("twice")
+def opset_twice(path):
+    save(model([node("Relu", ["x"], ["y"])], opsets=[helper.make_opsetid("", 17), helper.make_opsetid("ai.onnx", 18)]), path)
+
+
+@case("opset")
+def no_opset(path):
+    m = model([node("Relu", ["x"], ["y"])])
+    m.ClearField("opset_import")
+    save(m, path)
+
+
+# ------------------------------------------------------------------------------------------- operators
+@case("Frobnicate")
+def unknown_op(path):
+    save(model([node("Frobnicate", ["x"], ["y"])]), path)
+
+
+@case("acme.Frobnicate")
+def unknown_domain(path):
+    save(model([node("Frobnicate", ["x"], ["y"], domain="acme")],
+               opsets=[helper.make_opsetid("", 20), helper.make_opsetid("acme", 1)]), path)
+
+
+@case("Frob1", "Frob2")
+def several_unknown(path):
+    save(model([node("Frob1", ["x"], ["a"], name="a"), node("Frob2", ["a"], ["y"], name="b")]), path)
+
+
+@case("n")
+def unknown_attribute(path):
+    save(model([node("Relu", ["x"], ["y"], speed=9)]), path)
+
+
+@case("axis")
+def wrong_attribute_type(path):
+    save(model([node("Softmax", ["x"], ["y"], axis="one")]), path)
+
+
+@case("perm")
+def perm_not_permutation(path):
+    save(model([node("Transpose", ["x"], ["y"], perm=[0, 0])]), path)
+
+
+@case("axis", "range")
+def axis_out_of_range(path):
+    save(model([node("Softmax", ["x"], ["y"], axis=7)]), path)
+
+
+@case("input", "operand")
+def too_many_inputs(path):
+    save(model([node("Relu", ["x"] * 500, ["y"])]), path)
+
+
+@case("input", "operand")
+def too_few_inputs(path):
+    save(model([node("Add", ["x"], ["y"])]), path)
+
+
+@case("group")
+def group_zero(path):
+    w = numpy_helper.from_array(np.ones((4, 3, 1, 1), "f4"), "w")
+    save(model([node("Conv", ["x", "w"], ["y"], group=0)], [info("x", [1, 3, 5, 5])], initializers=[w]), path)
+
+
+@case("group", "channel", "dim")
+def group_does_not_divide(path):
+    w = numpy_helper.from_array(np.ones((4, 3, 1, 1), "f4"), "w")
+    save(model([node("Conv", ["x", "w"], ["y"], group=2)], [info("x", [1, 3, 5, 5])], initializers=[w]), path)
+
+
+@case("pads", "large")
+def huge_pads(path):
+    save(model([node("MaxPool", ["x"], ["y"], kernel_shape=[2, 2], pads=[1 << 62, 0, 0, 0])], [info("x", [1, 3, 5, 5])]), path)
+
+
+@case("large", "pads")
+def pad_to_the_moon(path):
+    p = numpy_helper.from_array(np.array([0, 0, 1 << 50, 0], "i8"), "p")
+    save(model([node("Pad", ["x", "p"], ["y"])], initializers=[p]), path)
+
+
+@case("stride", "positive")
+def stride_zero(path):
+    save(model([node("MaxPool", ["x"], ["y"], kernel_shape=[2, 2], strides=[0, 1])], [info("x", [1, 3, 5, 5])]), path)
+
+
+@case("kernel", "window")
+def kernel_larger_than_input(path):
+    save(model([node("MaxPool", ["x"], ["y"], kernel_shape=[9, 9])], [info("x", [1, 3, 5, 5])]), path)
+
+
+@case("shape", "count", "dim")
+def reshape_mismatch(path):
+    s = numpy_helper.from_array(np.array([7], "i8"), "s")
+    save(model([node("Reshape", ["x", "s"], ["y"])], initializers=[s]), path)
+
+
+@case("shape", "-1")
+def reshape_two_unknown(path):
+    s = numpy_helper.from_array(np.array([-1, -1], "i8"), "s")
+    save(model([node("Reshape", ["x", "s"], ["y"])], initializers=[s]), path)
+
+
+@case("index", "range")
+def gather_out_of_range(path):
+    i = numpy_helper.from_array(np.array(9, "i8"), "i")
+    save(model([node("Gather", ["x", "i"], ["y"])], initializers=[i]), path)
+
+
+@case("split")
+def split_sum(path):
+    s = numpy_helper.from_array(np.array([1, 5], "i8"), "s")
+    save(model([node("Split", ["x", "s"], ["y", "z"], axis=1)], outputs=[info("y", None), info("z", None)], initializers=[s]), path)
+
+
+@case("multiply", "dim", "shape")
+def matmul_mismatch(path):
+    w = numpy_helper.from_array(np.ones((4, 5), "f4"), "w")
+    save(model([node("MatMul", ["x", "w"], ["y"])], initializers=[w]), path)
+
+
+@case("broadcast", "dim")
+def broadcast_mismatch(path):
+    with_weight(path, numpy_helper.from_array(np.ones((4, 5), "f4"), "w"))
+
+
+@case("type")
+def int_plus_float(path):
+    with_weight(path, numpy_helper.from_array(np.ones((2, 3), "i4"), "w"))
+
+
+@case("large", "long")
+def range_endless(path):
+    t = [numpy_helper.from_array(np.array(v, "f8"), n) for n, v in (("a", 0.0), ("b", 1e300), ("c", 1e-300))]
+    save(model([node("Range", ["a", "b", "c"], ["y"])], [], [info("y", None, TensorProto.DOUBLE)], initializers=t), path)
+
+
+@case("large", "long", "range")
+def range_long(path):
+    t = [numpy_helper.from_array(np.array(v, "i8"), n) for n, v in (("a", 0), ("b", 1 << 62), ("c", 1))]
+    save(model([node("Range", ["a", "b", "c"], ["y"])], [], [info("y", None, TensorProto.INT64)], initializers=t), path)
+
+
+@case("delta", "0")
+def range_step_zero(path):
+    t = [numpy_helper.from_array(np.array(v, "i8"), n) for n, v in (("a", 0), ("b", 5), ("c", 0))]
+    save(model([node("Range", ["a", "b", "c"], ["y"])], [], [info("y", None, TensorProto.INT64)], initializers=t), path)
+
+
+@case("large")
+def tile_bomb(path):
+    r = numpy_helper.from_array(np.array([1 << 31, 1 << 31], "i8"), "r")
+    save(model([node("Tile", ["x", "r"], ["y"])], initializers=[r]), path)
+
+
+@case("large")
+def expand_bomb(path):
+    s = numpy_helper.from_array(np.array([1 << 40, 1 << 40, 2, 3], "i8"), "s")
+    save(model([node("Expand", ["x", "s"], ["y"])], initializers=[s]), path)
+
+
+@case("large", "scale")
+def resize_bomb(path):
+    s = numpy_helper.from_array(np.array([1e30, 1e30], "f4"), "s")
+    save(model([node("Resize", ["x", "", "s"], ["y"])], initializers=[s]), path)
+
+
+@case("large")
+def constant_of_shape_bomb(path):
+    s = numpy_helper.from_array(np.array([1 << 31, 1 << 31], "i8"), "s")
+    save(model([node("ConstantOfShape", ["s"], ["y"])], [], initializers=[s]), path)
+
+
+@case("negative")
+def constant_of_shape_negative(path):
+    s = numpy_helper.from_array(np.array([-5], "i8"), "s")
+    save(model([node("ConstantOfShape", ["s"], ["y"])], [], initializers=[s]), path)
+
+
+# ------------------------------------------------------------------------------------------- structure
+@case("twice", "SSA", "unique", "duplicate")
+def value_defined_twice(path):
+    save(model([node("Relu", ["x"], ["y"], name="a"), node("Neg", ["x"], ["y"], name="b")]), path)
+
+
+@case("twice")
+def initializer_twice(path):
+    w = numpy_helper.from_array(np.ones((2, 3), "f4"), "w")
+    save(model([node("Add", ["x", "w"], ["y"])], initializers=[w, w]), path)
+
+
+@case("sort", "nothing defines", "not output")
+def undefined_input(path):
+    save(model([node("Add", ["x", "ghost"], ["y"])]), path)
+
+
+@case("sort", "nothing defines", "not output")
+def self_loop(path):
+    save(model([node("Add", ["x", "y"], ["y"])]), path)
+
+
+@case("sort", "nothing defines", "not output")
+def cycle(path):
+    save(model([node("Add", ["x", "b"], ["a"], name="p"), node("Relu", ["a"], ["b"], name="q"), node("Neg", ["b"], ["y"], name="r")]), path)
+
+
+@case("ghost")
+def output_never_computed(path):
+    save(model([node("Relu", ["x"], ["y"])], outputs=[info("ghost", [2, 3])]), path)
+
+
+@case("If", "branch", "output")
+def if_branch_count(path):
+    a = helper.make_graph([node("Relu", ["x"], ["p"])], "a", [], [info("p", [2, 3])])
+    b = helper.make_graph([node("Relu", ["x"], ["q"]), node("Neg", ["x"], ["r"])], "b", [], [info("q", [2, 3]), info("r", [2, 3])])
+    save(model([node("If", ["c"], ["y"], then_branch=a, else_branch=b)], [info("c", [], TensorProto.BOOL), info("x", [2, 3])]), path)
+
+
+@case("nested", "not an ONNX model")
+def deep_nesting(path):
+    g = helper.make_graph([node("Relu", ["x"], ["o0"])], "g0", [], [info("o0", [2, 3])])
+    for i in range(1, 30):
+        g = helper.make_graph([node("If", ["c"], [f"o{i}"], then_branch=g, else_branch=helper.make_graph(
+            [node("Relu", ["x"], [f"e{i}"])], "e", [], [info(f"e{i}", [2, 3])]))], f"g{i}", [], [info(f"o{i}", [2, 3])])
+    m = model(list(g.node), [info("c", [], TensorProto.BOOL), info("x", [2, 3])], [info("o29", [2, 3])])
+    save(m, path)
+
+
+@case("nested", "not an ONNX model")
+def very_deep_nesting(path):
+    body = b""
+    for _ in range(2000):  # node { attribute { g { node { ...
+        for tag in (b"\x32", b"\x2a", b"\x0a"):
+            size, n = b"", len(body)
+            while True:
+                size += bytes([n & 0x7F | (0x80 if n > 0x7F else 0)])
+                n >>= 7
+                if not n:
+                    break
+            body = tag + size + body
+    size, n = b"", len(body)
+    while True:
+        size += bytes([n & 0x7F | (0x80 if n > 0x7F else 0)])
+        n >>= 7
+        if not n:
+            break
+    open(path, "wb").write(b"\x08\x0a\x3a" + size + body)
+
+
+def function(name, nodes, inputs=("a",), outputs=("b",)):
+    return helper.make_function("f", name, list(inputs), list(outputs), nodes, [helper.make_opsetid("", 20), helper.make_opsetid("f", 1)])
+
+
+FOPS = [helper.make_opsetid("", 20), helper.make_opsetid("f", 1)]
+
+
+@case("calls itself", "cycle", "recurs")
+def function_calls_itself(path):
+    save(model([node("F", ["x"], ["y"], domain="f")], opsets=FOPS, functions=[function("F", [node("F", ["a"], ["b"], domain="f")])]), path)
+
+
+@case("calls itself", "cycle", "recurs")
+def functions_call_each_other(path):
+    fs = [function("F", [node("G", ["a"], ["b"], domain="f")]), function("G", [node("F", ["a"], ["b"], domain="f")])]
+    save(model([node("F", ["x"], ["y"], domain="f")], opsets=FOPS, functions=fs), path)
+
+
+@case("nodes")
+def function_billion_laughs(path):
+    fs = [function("F0", [node("Relu", ["a"], ["b"])])]
+    for i in range(1, 40):
+        fs.append(function(f"F{i}", [node(f"F{i-1}", ["a"], ["t"], domain="f"), node(f"F{i-1}", ["t"], ["b"], domain="f")]))
+    save(model([node("F39", ["x"], ["y"], domain="f")], opsets=FOPS, functions=fs), path)
+
+
+@case("deep")
+def function_chain(path):
+    fs = [function("F0", [node("Relu", ["a"], ["b"])])]
+    for i in range(1, 5000):
+        fs.append(function(f"F{i}", [node(f"F{i-1}", ["a"], ["b"], domain="f")]))
+    save(model([node("F4999", ["x"], ["y"], domain="f")], opsets=FOPS, functions=fs), path)
+
+
+@case("iterations", "known when")
+def loop_forever(path):
+    body = helper.make_graph([node("Identity", ["c"], ["c2"]), node("Relu", ["v"], ["v2"])], "body",
+                             [info("i", [], TensorProto.INT64), info("c", [], TensorProto.BOOL), info("v", [2, 3])],
+                             [info("c2", [], TensorProto.BOOL), info("v2", [2, 3])])
+    t = numpy_helper.from_array(np.array(True), "t")
+    save(model([node("Loop", ["", "t", "x"], ["y"], body=body)], initializers=[t]), path)
+
+
+@case("iterations")
+def loop_many(path):
+    body = helper.make_graph([node("Identity", ["c"], ["c2"]), node("Relu", ["v"], ["v2"])], "body",
+                             [info("i", [], TensorProto.INT64), info("c", [], TensorProto.BOOL), info("v", [2, 3])],
+                             [info("c2", [], TensorProto.BOOL), info("v2", [2, 3])])
+    m = numpy_helper.from_array(np.array(1 << 40, "i8"), "m")
+    save(model([node("Loop", ["m", "", "x"], ["y"], body=body)], initializers=[m]), path)
+
+
+# ------------------------------------------------------------------------------------------- tensors
+@case("raw_data")
+def raw_data_short(path):
+    with_weight(path, raw("w", [2, 3], b"\0" * 23))
+
+
+@case("raw_data")
+def raw_data_long(path):
+    with_weight(path, raw("w", [2, 3], b"\0" * 25))
+
+
+@case("large", "negative")
+def dims_overflow(path):
+    with_weight(path, raw("w", [1 << 32, 1 << 32, 1 << 32], b"\0" * 24))
+
+
+@case("large", "negative")
+def dims_wrap_to_zero(path):
+    with_weight(path, raw("w", [1 << 32, 1 << 32], b""))
+
+
+@case("large", "negative")
+def dims_negative(path):
+    with_weight(path, raw("w", [-2, 3], b"\0" * 24))
+
+
+@case("data type")
+def dtype_unknown(path):
+    with_weight(path, raw("w", [2, 3], b"\0" * 24, 99))
+
+
+@case("data type")
+def dtype_undefined(path):
+    with_weight(path, raw("w", [2, 3], b"\0" * 24, 0))
+
+
+@case("values")
+def typed_data_short(path):
+    t = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[2, 3], float_data=[1.0] * 5)
+    with_weight(path, t)
+
+
+@case("dim")
+def input_dims_overflow(path):
+    save(model([node("Relu", ["x"], ["y"])], [info("x", [1 << 40, 1 << 40])]), path)
+
+
+@case("dim")
+def input_dim_negative(path):
+    save(model([node("Relu", ["x"], ["y"])], [info("x", [-7, 3])]), path)
+
+
+@case("data type", "type")
+def input_type_unknown(path):
+    save(model([node("Relu", ["x"], ["y"])], [info("x", [2, 3], 77)]), path)
+
+
+@case("external")
+def external_missing(path):
+    with_weight(path, external("w", [2, 3], "nowhere.bin"))
+
+
+@case("external", "outside")
+def external_parent(path):
+    with_weight(path, external("w", [2, 3], "../outside.bin"))
+
+
+@case("external", "absolute")
+def external_absolute(path):
+    with_weight(path, external("w", [2, 3], "/etc/passwd"))
+
+
+@case("external", "symbolic")
+def external_symlink(path):
+    link = os.path.join(os.path.dirname(path), "link.bin")
+    if not os.path.lexists(link):
+        os.symlink("/etc/passwd", link)
+    with_weight(path, external("w", [2, 3], "link.bin"))
+
+
+@case("external", "regular")
+def external_directory(path):
+    os.makedirs(os.path.join(os.path.dirname(path), "dir.bin"), exist_ok=True)
+    with_weight(path, external("w", [2, 3], "dir.bin"))
+
+
+def data_file(path, size):
+    open(os.path.join(os.path.dirname(path), f"data{size}.bin"), "wb").write(b"\0" * size)
+    return f"data{size}.bin"
+
+
+@case("external", "bytes")
+def external_short(path):
+    with_weight(path, external("w", [2, 3], data_file(path, 20)))
+
+
+@case("external", "bytes")
+def external_offset_past_end(path):
+    with_weight(path, external("w", [2, 3], data_file(path, 64), offset=1 << 40))
+
+
+@case("offset")
+def external_offset_negative(path):
+    with_weight(path, external("w", [2, 3], data_file(path, 64), offset=-8))
+
+
+@case("offset")
+def external_offset_text(path):
+    with_weight(path, external("w", [2, 3], data_file(path, 64), offset="eight"))
+
+
+@case("bytes")
+def external_length_wrong(path):
+    with_weight(path, external("w", [2, 3], data_file(path, 64), length=1000))
+
+
+@case("location")
+def external_no_location(path):
+    with_weight(path, external("w", [2, 3], None, offset=0))
+
+
+# ------------------------------------------------------------------------------------------- good ones
+@case()
+def good(path):
+    with_weight(path, numpy_helper.from_array(np.ones((2, 3), "f4"), "w"))
+
+
+@case()
+def good_external(path):
+    with_weight(path, external("w", [2, 3], data_file(path, 64), offset=4, length=24))
+
+
+@case()
+def good_nan_scale(path):
+    save(model([node("LeakyRelu", ["x"], ["y"], alpha=float("nan"))]), path)
+
+
+@case()
+def good_unicode_names(path):
+    save(model([node("Relu", ["x"], ["y"], name="größe \"é\"\n")]), path)
+
+
+@case()
+def good_function(path):
+    save(model([node("F", ["x"], ["y"], domain="f")], opsets=FOPS, functions=[function("F", [node("Relu", ["a"], ["b"])])]), path)
+
+
+# ------------------------------------------------------------------------------------------- running
+def limit():
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_LIMIT, MEMORY_LIMIT))
+
+
+def run(dlc, path):
+    """-> (exit code or 'hang', what it said)"""
+    # The sanitizers reserve terabytes of addresses.
+    guard = None if os.environ.get("ASAN_OPTIONS") else limit
+    try:
+        p = subprocess.run([dlc, path, "-emit=graph", "-o", "-"], capture_output=True, timeout=TIME_LIMIT, preexec_fn=guard)
+    except subprocess.TimeoutExpired:
+        return "hang", ""
+    return p.returncode, p.stderr.decode("utf-8", "replace")
+
+
+def judge(code, said, words):
+    if words is None:
+        return "" if code == 0 else f"refused a good model (exit {code}): {said.strip()[:300]}"
+    if code == 0:
+        return "accepted"
+    if code not in (1, 3):
+        return f"exit {code}: {said.strip()[-300:]}"
+    return "" if any(w.lower() in said.lower() for w in words) else f"unclear: {said.strip()[:300]}"
+
+
+def flips(folder, dlc):
+    """Byte flips of a model with most kinds of fields; -> failures"""
+    w = numpy_helper.from_array(np.ones((4, 3, 3, 3), "f4"), "w")
+    m = model([node("Conv", ["x", "w"], ["a"], pads=[1, 1, 1, 1], kernel_shape=[3, 3]), node("Relu", ["a"], ["b"], name="r"),
+               node("GlobalAveragePool", ["b"], ["y"], name="p")], [info("x", ["n", 3, 8, 8])], initializers=[w])
+    good = m.SerializeToString()
+    bad = []
+    for seed in range(40):
+        r = random.Random(seed)
+        data = bytearray(good)
+        for _ in range(r.choice((1, 1, 4))):
+            data[r.randrange(len(data))] ^= 1 << r.randrange(8)
+        path = os.path.join(folder, f"flip{seed}.onnx")
+        open(path, "wb").write(data)
+        code, said = run(dlc, path)
+        if code not in (0, 1, 3):
+            bad.append(f"flip{seed}: exit {code}: {said.strip()[-300:]}")
+    return bad
+
+
+def main():
+    folder, dlc, *names = sys.argv[1:]
+    os.makedirs(folder, exist_ok=True)
+    failures = []
+    chosen = {n: c for n, c in CASES.items() if not names or n in names}
+    for name, (write, words) in chosen.items():
+        path = os.path.join(folder, name + ".onnx")
+        write(path)
+        why = judge(*run(dlc, path), words)
+        if why:
+            failures.append(f"{name}: {why}")
+    if not names:
+        failures += flips(folder, dlc)
+    print("\n".join(failures))
+    print(f"{len(chosen)} models and {0 if names else 40} flips, {len(failures)} failures")
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
