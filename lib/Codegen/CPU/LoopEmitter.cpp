@@ -1,5 +1,5 @@
-// Evaluation of loads, coordinates and functions. A load is emitted according to
-// how its address moves from lane to lane: not at all, by one element, or
+// Evaluation of loads, coordinates and functions. A load is emitted according
+// to how its address moves from lane to lane: not at all, by one element, or
 // otherwise; where a guard does not hold, memory is never touched.
 #include "dlc/Codegen/CPU/LoopEmitter.h"
 
@@ -26,9 +26,8 @@ bool LoopEmitter::isBound(const LoopNode &node) const {
 }
 
 bool LoopEmitter::hasLaneData(const LoopNode &node) const {
-  return llvm::any_of(node.data, [&](unsigned data) {
-    return alongLanes(expr.nodes[data]);
-  });
+  return llvm::any_of(
+      node.data, [&](unsigned data) { return alongLanes(expr.nodes[data]); });
 }
 
 template <typename Body>
@@ -63,10 +62,10 @@ auto LoopEmitter::at(const LoopNode &node, unsigned group, int lane,
   return result;
 }
 
-Value LoopEmitter::laneNumbers(Type element, int64_t factor) {
+Value LoopEmitter::laneNumbers(Type element, int64_t factor, int64_t constant) {
   SmallVector<Attribute> values;
   for (unsigned l = 0; l < lanes.width; ++l)
-    values.push_back(b.getIntegerAttr(element, l * factor));
+    values.push_back(b.getIntegerAttr(element, l * factor + constant));
   auto type = VectorType::get({int64_t(lanes.width)}, element);
   return arith::ConstantOp::create(b, loc,
                                    DenseElementsAttr::get(type, values));
@@ -86,7 +85,8 @@ SmallVector<Value> LoopEmitter::loop(
     return SmallVector<Value>(values);
   if (b0 && e0 && *e0 - *b0 <= step) // one round
     return body(begin, values);
-  auto loop = scf::ForOp::create(b, loc, begin, end, index.constant(step), values);
+  auto loop =
+      scf::ForOp::create(b, loc, begin, end, index.constant(step), values);
   {
     OpBuilder::InsertionGuard guard(b);
     // Without carried values the builder has made the terminator.
@@ -160,8 +160,8 @@ void LoopEmitter::hoist(unsigned id) {
     return;
   }
   auto fact = facts.find(id);
-  bool isDead = fact != facts.end() && !fact->second;  // only `other` is used
-  bool isSure = fact != facts.end() && fact->second; // `other` is not used
+  bool isDead = fact != facts.end() && !fact->second; // only `other` is used
+  bool isSure = fact != facts.end() && fact->second;  // `other` is not used
   if (!isDead)
     for (unsigned data : node.data)
       hoist(data);
@@ -189,9 +189,9 @@ LoopEmitter::Values LoopEmitter::evaluateCoord(const LoopNode &node) {
     auto step = coefficient ? coefficient->constant() : std::nullopt;
     if (step && !hasLaneData(node)) {
       Scalar base = scalar.broadcast({valueAt(-1), node.type}, lanes.width);
-      result.push_back({arith::AddIOp::create(b, loc, base.value,
-                                              laneNumbers(i64, *step)),
-                        node.type});
+      result.push_back(
+          {arith::AddIOp::create(b, loc, base.value, laneNumbers(i64, *step)),
+           node.type});
       continue;
     }
     SmallVector<Value> elements;
@@ -233,10 +233,11 @@ LoopEmitter::Values LoopEmitter::evaluateToIndex(const LoopNode &node) {
       isBad = andMask(isBad, lanes.mask);
     Value any = isBad;
     if (width)
-      any = vector::ReductionOp::create(b, loc, vector::CombiningKind::OR,
-                                        isBad);
+      any =
+          vector::ReductionOp::create(b, loc, vector::CombiningKind::OR, isBad);
     scf::IfOp::create(b, loc, any, [&](OpBuilder &nested, Location) {
-      Value code = arith::ConstantIntOp::create(nested, loc, indexOutOfRange, 32);
+      Value code =
+          arith::ConstantIntOp::create(nested, loc, indexOutOfRange, 32);
       Value zeroIndex = arith::ConstantIndexOp::create(nested, loc, 0);
       memref::StoreOp::create(nested, loc, code, status, zeroIndex);
       scf::YieldOp::create(nested, loc);
@@ -253,43 +254,51 @@ LoopEmitter::Values LoopEmitter::evaluateToIndex(const LoopNode &node) {
 // Guards
 //===----------------------------------------------------------------------===//
 
+bool LoopEmitter::isLinear(const LoopNode &node, const LoopGuard &guard) const {
+  for (unsigned data : node.data)
+    if (alongLanes(expr.nodes[data]) &&
+        guard.expr.dependsOnDim(expr.nodes[data].dim))
+      return false;
+  if (lanes.dim < 0)
+    return true;
+  auto coefficient = guard.expr.coefficient(lanes.dim);
+  auto step = coefficient ? coefficient->constant() : std::nullopt;
+  return step && std::abs(*step) < (1 << 20);
+}
+
+Value LoopEmitter::compareLanes(const LoopGuard &guard, Value base,
+                                int64_t factor, int64_t constant) {
+  // 32 bits are enough once the value of lane 0 is clamped.
+  base = index.max(index.min(base, index.constant(1 << 29)),
+                   index.constant(-(1 << 29)));
+  Type i32 = b.getI32Type();
+  Value narrow = arith::IndexCastOp::create(b, loc, i32, base);
+  Value splat = scalar.broadcast({narrow, i32}, lanes.width).value;
+  return arith::CmpIOp::create(b, loc, guard.isEquality ? CmpI::eq : CmpI::sge,
+                               splat, laneNumbers(i32, -factor, -constant));
+}
+
 Value LoopEmitter::guardValue(const LoopNode &node, unsigned group) {
   // A guard that is the same in all lanes stays a scalar as long as possible.
   Value uniform, perLane;
   for (const LoopGuard &guard : node.guards) {
-    CmpI predicate = guard.isEquality ? CmpI::eq : CmpI::sge;
     auto test = [&](int lane) {
       return at(node, group, lane, [&]() -> Value {
-        return arith::CmpIOp::create(b, loc, predicate,
-                                     index.emit(guard.expr, dims),
-                                     index.constant(0));
+        return arith::CmpIOp::create(
+            b, loc, guard.isEquality ? CmpI::eq : CmpI::sge,
+            index.emit(guard.expr, dims), index.constant(0));
       });
     };
-    bool laneData = llvm::any_of(node.data, [&](unsigned data) {
-      return alongLanes(expr.nodes[data]) &&
-             guard.expr.dependsOnDim(expr.nodes[data].dim);
-    });
-    bool vary = lanes.dim >= 0 && guard.expr.dependsOnDim(lanes.dim);
-    if (!vary && !laneData) {
+    bool linear = isLinear(node, guard);
+    if (linear && (lanes.dim < 0 || !guard.expr.dependsOnDim(lanes.dim))) {
       uniform = andMask(uniform, test(-1));
       continue;
     }
-    auto coefficient = guard.expr.coefficient(lanes.dim);
-    auto step = coefficient ? coefficient->constant() : std::nullopt;
-    if (step && !laneData && std::abs(*step) < (1 << 20)) {
-      // 32 bits are enough once the value of lane 0 is clamped.
-      Value base = at(node, group, -1,
-                      [&] { return index.emit(guard.expr, dims); });
-      base = index.max(index.min(base, index.constant(1 << 30)),
-                       index.constant(-(1 << 30)));
-      Value narrow =
-          arith::IndexCastOp::create(b, loc, b.getI32Type(), base);
-      Value splat =
-          scalar.broadcast({narrow, b.getI32Type()}, lanes.width).value;
-      // base + step * lane >= 0
-      Value negated = laneNumbers(b.getI32Type(), -*step);
-      perLane = andMask(perLane, arith::CmpIOp::create(b, loc, predicate,
-                                                       splat, negated));
+    if (linear) {
+      Value base =
+          at(node, group, -1, [&] { return index.emit(guard.expr, dims); });
+      int64_t step = *guard.expr.coefficient(lanes.dim)->constant();
+      perLane = andMask(perLane, compareLanes(guard, base, step, 0));
       continue;
     }
     SmallVector<Value> elements;
@@ -303,9 +312,34 @@ Value LoopEmitter::guardValue(const LoopNode &node, unsigned group) {
     return uniform;
   if (uniform)
     perLane = andMask(
-        perLane,
-        scalar.broadcast({uniform, b.getI1Type()}, lanes.width).value);
+        perLane, scalar.broadcast({uniform, b.getI1Type()}, lanes.width).value);
   return perLane;
+}
+
+Value LoopEmitter::elementMask(const LoopNode &node, unsigned group,
+                               bool guarded, int64_t offset) {
+  auto type = VectorType::get({int64_t(lanes.width)}, b.getI1Type());
+  SmallVector<bool> whole;
+  for (unsigned e = 0; e < lanes.width; ++e)
+    whole.push_back((e + offset) % 2 == 0);
+  Value mask =
+      arith::ConstantOp::create(b, loc, DenseElementsAttr::get(type, whole));
+  if (lanes.mask) {
+    Value elements = index.sub(index.mul(lanes.count, index.constant(2)),
+                               index.constant(offset));
+    mask = andMask(mask, vector::CreateMaskOp::create(b, loc, type, elements));
+  }
+  if (!guarded)
+    return mask;
+  for (const LoopGuard &guard : node.guards) {
+    Value base =
+        at(node, group, -1, [&] { return index.emit(guard.expr, dims); });
+    // Both sides doubled, so that half a lane is a whole number.
+    base = index.mul(base, index.constant(2));
+    int64_t step = *guard.expr.coefficient(lanes.dim)->constant();
+    mask = andMask(mask, compareLanes(guard, base, step, step * offset));
+  }
+  return mask;
 }
 
 //===----------------------------------------------------------------------===//
@@ -347,15 +381,17 @@ LoopEmitter::Values LoopEmitter::evaluateLoad(const LoopNode &node,
       {
         OpBuilder::InsertionGuard inside(b);
         b.setInsertionPointToEnd(choice.thenBlock());
-        scf::YieldOp::create(b, loc, loadOne(node, g, Value(), std::nullopt).value);
+        scf::YieldOp::create(b, loc,
+                             loadOne(node, g, Value(), std::nullopt).value);
         b.setInsertionPointToEnd(choice.elseBlock());
         scf::YieldOp::create(b, loc, neutral.value);
       }
-      result.push_back(scalar.select(guard, {choice.getResult(0), node.type}, other));
+      result.push_back(
+          scalar.select(guard, {choice.getResult(0), node.type}, other));
       continue;
     }
-    auto choice = scf::IfOp::create(
-        b, loc, TypeRange{other.value.getType()}, guard, true);
+    auto choice = scf::IfOp::create(b, loc, TypeRange{other.value.getType()},
+                                    guard, true);
     {
       OpBuilder::InsertionGuard inside(b);
       b.setInsertionPointToEnd(choice.thenBlock());
@@ -375,8 +411,7 @@ Scalar LoopEmitter::loadOne(const LoopNode &node, unsigned group, Value mask,
     return loadLanes(node, group, mask, other);
   Value address =
       at(node, group, -1, [&] { return index.emit(node.index, dims); });
-  Value stored =
-      memref::LoadOp::create(b, loc, buffers[node.buffer], address);
+  Value stored = memref::LoadOp::create(b, loc, buffers[node.buffer], address);
   return scalar.fromStorage(stored, node.type);
 }
 
@@ -401,8 +436,7 @@ Scalar LoopEmitter::loadLanes(const LoopNode &node, unsigned group, Value mask,
     Value base = addressAt(-1);
     if (!exists)
       return finish(vector::LoadOp::create(b, loc, type, buffer, base));
-    Value zeros =
-        arith::ConstantOp::create(b, loc, b.getZeroAttr(type));
+    Value zeros = arith::ConstantOp::create(b, loc, b.getZeroAttr(type));
     return finish(vector::MaskedLoadOp::create(b, loc, type, buffer, base,
                                                exists, zeros));
   }
@@ -428,11 +462,29 @@ Scalar LoopEmitter::loadLanes(const LoopNode &node, unsigned group, Value mask,
       order.push_back(2 * l < width ? 2 * l : 2 * l + 1);
     return finish(vector::ShuffleOp::create(b, loc, type, low, high, order));
   }
+  if (step == 2 && useMask && (!lanes.mask || lanes.count) &&
+      (!mask || llvm::all_of(node.guards, [&](const LoopGuard &guard) {
+        return this->isLinear(node, guard);
+      }))) {
+    Value base = addressAt(-1);
+    int64_t width = lanes.width;
+    Value zeros = arith::ConstantOp::create(b, loc, b.getZeroAttr(type));
+    auto part = [&](int64_t offset) -> Value {
+      return vector::MaskedLoadOp::create(
+          b, loc, type, buffer, index.add(base, index.constant(offset)),
+          elementMask(node, group, mask != nullptr, offset), zeros);
+    };
+    SmallVector<int64_t> order;
+    for (int64_t l = 0; l < width; ++l)
+      order.push_back(2 * l < width ? 2 * l : 2 * l + 1);
+    Value low = part(0), high = part(width - 1);
+    return finish(vector::ShuffleOp::create(b, loc, type, low, high, order));
+  }
   auto laneAddress = [&](unsigned l) -> Value {
     if (!isLinear || l == 0)
       return addressAt(isLinear ? -1 : int(l));
-    Value stride = at(node, group, -1,
-                      [&] { return index.emit(*coefficient, dims); });
+    Value stride =
+        at(node, group, -1, [&] { return index.emit(*coefficient, dims); });
     return index.add(addressAt(-1), index.mul(stride, index.constant(l)));
   };
   if (useMask) {
@@ -452,9 +504,8 @@ Scalar LoopEmitter::loadLanes(const LoopNode &node, unsigned group, Value mask,
           elements);
     }
     Value zeros = arith::ConstantOp::create(b, loc, b.getZeroAttr(type));
-    return finish(vector::GatherOp::create(b, loc, type, buffer,
-                                           ValueRange{base}, offsets, exists,
-                                           zeros));
+    return finish(vector::GatherOp::create(
+        b, loc, type, buffer, ValueRange{base}, offsets, exists, zeros));
   }
   SmallVector<Value> elements;
   for (unsigned l = 0; l < lanes.width; ++l) {
@@ -512,10 +563,10 @@ LoopEmitter::Values LoopEmitter::loadTransposed(const LoopNode &node) {
       offset = index.min(offset, index.sub(lanes.count, index.constant(1)));
     dims[lanes.dim] = index.add(first, offset);
     Value address = index.emit(node.index, dims);
-    rows.push_back(mask ? Value(vector::MaskedLoadOp::create(
-                              b, loc, type, buffer, address, mask, zeros))
-                        : Value(vector::LoadOp::create(b, loc, type, buffer,
-                                                       address)));
+    rows.push_back(
+        mask ? Value(vector::MaskedLoadOp::create(b, loc, type, buffer, address,
+                                                  mask, zeros))
+             : Value(vector::LoadOp::create(b, loc, type, buffer, address)));
   }
   dims[lanes.dim] = first;
   // Exchange blocks of half the size between pairs of rows, until single
@@ -563,11 +614,10 @@ void LoopEmitter::storeRoot() {
     // LoopNest runs lanes along the innermost axis, where results are dense.
     Value mask = lanes.mask;
     if (groups.limit) {
-      Value exists = arith::CmpIOp::create(b, loc, CmpI::slt,
-                                           index.constant(g), groups.limit);
+      Value exists = arith::CmpIOp::create(b, loc, CmpI::slt, index.constant(g),
+                                           groups.limit);
       mask = andMask(
-          mask,
-          scalar.broadcast({exists, b.getI1Type()}, lanes.width).value);
+          mask, scalar.broadcast({exists, b.getI1Type()}, lanes.width).value);
     }
     if (!mask) {
       vector::StoreOp::create(b, loc, stored, buffer, addressAt(-1));

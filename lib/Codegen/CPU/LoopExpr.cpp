@@ -1,6 +1,6 @@
 // Reading stages into LoopExpr. A stage that is inlined is read in a scope of
-// its own, where its coordinates are the expressions it is loaded at; its reduce
-// axes become new dims, so that two inlined copies never share one.
+// its own, where its coordinates are the expressions it is loaded at; its
+// reduce axes become new dims, so that two inlined copies never share one.
 #include "dlc/Codegen/CPU/LoopExpr.h"
 
 #include "mlir/IR/IntegerSet.h"
@@ -137,8 +137,8 @@ unsigned Reader::read(Value value, Scope &scope) {
     node.kind = LoopNode::Coord;
     SmallVector<unsigned> data;
     SmallVector<AffineExpr> coords = coordsOf(coord.getCoords(), scope, data);
-    node.index = IndexPoly::get(
-        coord.getMap().getResult(0).replaceDims(coords), expr.extents);
+    node.index = IndexPoly::get(coord.getMap().getResult(0).replaceDims(coords),
+                                expr.extents);
     for (unsigned d : data)
       if (node.index.dependsOnDim(expr.nodes[d].dim))
         node.data.push_back(d);
@@ -201,10 +201,10 @@ static void computeNeeds(LoopExpr &expr) {
   }
 }
 
-LoopExpr LoopExpr::build(
-    StageOp stage, unsigned resultBuffer,
-    llvm::function_ref<std::optional<unsigned>(Value)> bufferOf,
-    unsigned firstRowBuffer, unsigned rowRank) {
+LoopExpr
+LoopExpr::build(StageOp stage, unsigned resultBuffer,
+                llvm::function_ref<std::optional<unsigned>(Value)> bufferOf,
+                unsigned firstRowBuffer, unsigned rowRank) {
   LoopExpr expr;
   expr.context = stage.getContext();
   expr.resultBuffer = resultBuffer;
@@ -219,8 +219,8 @@ LoopExpr LoopExpr::build(
   }
   expr.store = flatten(domain, stage.getResult().getType(), expr.extents,
                        resultBuffer >= firstRowBuffer ? rowRank : 0);
-  expr.root = Reader(expr, bufferOf, firstRowBuffer, rowRank)
-                  .readStage(stage, domain);
+  expr.root =
+      Reader(expr, bufferOf, firstRowBuffer, rowRank).readStage(stage, domain);
   // A reduce axis of one element is no loop (its coordinate is 0 everywhere).
   for (LoopNode &node : expr.nodes)
     llvm::erase_if(node.axes, [&](unsigned axis) {

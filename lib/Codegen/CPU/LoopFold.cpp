@@ -1,6 +1,6 @@
 // Folds. With lanes along a domain axis (or none) a fold is a loop that carries
-// one accumulator a group. Along its own last axis it carries several vectors of
-// partial results, which are combined at the end.
+// one accumulator a group. Along its own last axis it carries several vectors
+// of partial results, which are combined at the end.
 #include "dlc/Codegen/CPU/LoopEmitter.h"
 
 #include "mlir/Dialect/Math/IR/Math.h"
@@ -37,22 +37,23 @@ LoopEmitter::carry(const LoopNode &node, Value begin, Value end, int64_t step,
       result.push_back({v, s.type});
     return result;
   };
-  return typed(loop(begin, end, step, values, [&](Value iv, ValueRange carried) {
-    SmallVector<Value> next;
-    for (const Scalar &s : body(iv, typed(carried)))
-      next.push_back(s.value);
-    return next;
-  }));
+  return typed(
+      loop(begin, end, step, values, [&](Value iv, ValueRange carried) {
+        SmallVector<Value> next;
+        for (const Scalar &s : body(iv, typed(carried)))
+          next.push_back(s.value);
+        return next;
+      }));
 }
 
-/// The better of two candidates of an arg fold. Elements come in order, so a tie
-/// is decided by the kind alone; between lanes it is decided by position.
+/// The better of two candidates of an arg fold. Elements come in order, so a
+/// tie is decided by the kind alone; between lanes it is decided by position.
 void LoopEmitter::argStep(const LoopNode &node, Scalar &best, Scalar &position,
                           Scalar x, Scalar at, bool comparePositions) {
   bool isMax =
       node.fold == FoldKind::argmax || node.fold == FoldKind::argmax_last;
-  bool takesLast = node.fold == FoldKind::argmax_last ||
-                   node.fold == FoldKind::argmin_last;
+  bool takesLast =
+      node.fold == FoldKind::argmax_last || node.fold == FoldKind::argmin_last;
   auto both = [&](Scalar l, Scalar r) {
     return scalar.apply(ScalarFn::bit_and, {l, r});
   };
@@ -107,7 +108,8 @@ LoopEmitter::Values LoopEmitter::foldLoops(const LoopNode &node, unsigned level,
     return foldStep(node, state);
   hoist(node.args[0]);
   unsigned axis = node.axes[level];
-  // Short constant loops are written out: addresses and guards become constants.
+  // Short constant loops are written out: addresses and guards become
+  // constants.
   int64_t steps = 1;
   for (unsigned a : ArrayRef<unsigned>(node.axes).drop_front(level)) {
     auto n = graph::constantValue(expr.extents[a]);
@@ -189,8 +191,7 @@ LoopEmitter::Values LoopEmitter::foldStep(const LoopNode &node, Values state) {
 
 LoopEmitter::Values LoopEmitter::foldRow(const LoopNode &node) {
   bool isArg = isArgFold(node.fold), hasScalar = !options.maskedMemory;
-  Type valueType =
-      isArg ? expr.nodes[node.args[0]].type : node.type;
+  Type valueType = isArg ? expr.nodes[node.args[0]].type : node.type;
   Scalar neutral = scalar.identity(node.fold, valueType);
   Values state(options.rowGroups, scalar.broadcast(neutral, options.width));
   if (hasScalar)
@@ -231,8 +232,8 @@ void LoopEmitter::reduceLanes(const LoopNode &node, Scalar &value,
       SmallVector<int64_t> order;
       for (int64_t l = 0; l < width / 2; ++l)
         order.push_back(offset + l);
-      auto type = VectorType::get({width / 2},
-                                  getElementTypeOrSelf(x.value.getType()));
+      auto type =
+          VectorType::get({width / 2}, getElementTypeOrSelf(x.value.getType()));
       return {vector::ShuffleOp::create(b, loc, type, x.value, x.value, order),
               x.type};
     };
@@ -294,18 +295,20 @@ LoopEmitter::Values LoopEmitter::foldRowInner(const LoopNode &node,
   };
   auto run = [&](Value begin, Value end, int64_t stride, LoopLanes useLanes,
                  LoopGroups useGroups, unsigned first, unsigned count) {
-    state = carry(node, begin, end, stride, state, [&](Value iv, Values carried) {
-      dims[axis] = iv;
-      lanes = useLanes, groups = useGroups;
-      if (lanes.dim >= 0 && options.maskedMemory && stride == width) {
-        Value left = index.sub(extent, iv);
-        auto type = VectorType::get({width}, b.getI1Type());
-        lanes.mask = vector::CreateMaskOp::create(b, loc, type, left);
-      }
-      Values next = step(carried, first, count);
-      lanes = LoopLanes(), groups = LoopGroups();
-      return next;
-    });
+    state =
+        carry(node, begin, end, stride, state, [&](Value iv, Values carried) {
+          dims[axis] = iv;
+          lanes = useLanes, groups = useGroups;
+          if (lanes.dim >= 0 && options.maskedMemory && stride == width) {
+            lanes.count = index.sub(extent, iv);
+            auto type = VectorType::get({width}, b.getI1Type());
+            lanes.mask =
+                vector::CreateMaskOp::create(b, loc, type, lanes.count);
+          }
+          Values next = step(carried, first, count);
+          lanes = LoopLanes(), groups = LoopGroups();
+          return next;
+        });
     dims[axis] = Value();
   };
   LoopLanes vectors{int(axis), unsigned(width), Value(), Value()};

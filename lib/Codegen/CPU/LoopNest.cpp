@@ -127,8 +127,8 @@ std::optional<unsigned> StageLoops::nextGuard() {
 }
 
 /// Where in [begin, end) all guards of a load hold, whatever the fold axes.
-std::optional<StageLoops::Cut>
-StageLoops::findCut(const LoopNode &node, Value begin, Value end) {
+std::optional<StageLoops::Cut> StageLoops::findCut(const LoopNode &node,
+                                                   Value begin, Value end) {
   Cut cut;
   cut.begin = begin, cut.end = end;
   Value always;
@@ -148,8 +148,7 @@ StageLoops::findCut(const LoopNode &node, Value begin, Value end) {
       cut.isExact = false;
       least = least.without(d);
       if (*c < 0)
-        least = least +
-                (IndexPoly::get(expr.extents[d]) - IndexPoly(1)) * *c;
+        least = least + (IndexPoly::get(expr.extents[d]) - IndexPoly(1)) * *c;
     }
     auto coefficient = least.coefficient(plan.laneDim);
     auto c = coefficient ? coefficient->constant() : std::nullopt;
@@ -159,8 +158,8 @@ StageLoops::findCut(const LoopNode &node, Value begin, Value end) {
     if (*c == 0) {
       Value holds = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::sge,
                                           rest, index.constant(0));
-      always = always ? Value(arith::AndIOp::create(b, loc, always, holds))
-                      : holds;
+      always =
+          always ? Value(arith::AndIOp::create(b, loc, always, holds)) : holds;
       continue;
     }
     cut.isUniform = false;
@@ -190,8 +189,8 @@ bool StageLoops::emitCut(unsigned id, Value begin, Value end) {
     auto inVectors = [&](Value v) { return index.divUnsigned(v, width); };
     Value first = index.mul(
         index.ceilDivUnsigned(index.sub(cut->begin, begin), width), width);
-    Value isLast = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::eq,
-                                         cut->end, end);
+    Value isLast =
+        arith::CmpIOp::create(b, loc, arith::CmpIPredicate::eq, cut->end, end);
     Value last = index.add(
         begin, index.mul(inVectors(index.sub(cut->end, begin)), width));
     cut->end = arith::SelectOp::create(b, loc, isLast, end, last);
@@ -209,18 +208,17 @@ bool StageLoops::emitCut(unsigned id, Value begin, Value end) {
     emitRange(cut->end, end);
   } else {
     // The parts before and after share their code.
-    emitter.loop(index.constant(0), index.constant(2), 1, {},
-                 [&](Value part, ValueRange) {
-                   Value isFirst = arith::CmpIOp::create(
-                       b, loc, arith::CmpIPredicate::eq, part,
-                       index.constant(0));
-                   Value from = arith::SelectOp::create(b, loc, isFirst, begin,
-                                                        cut->end);
-                   Value to = arith::SelectOp::create(b, loc, isFirst,
-                                                      cut->begin, end);
-                   emitRange(from, to);
-                   return SmallVector<Value>();
-                 });
+    emitter.loop(
+        index.constant(0), index.constant(2), 1, {},
+        [&](Value part, ValueRange) {
+          Value isFirst = arith::CmpIOp::create(
+              b, loc, arith::CmpIPredicate::eq, part, index.constant(0));
+          Value from =
+              arith::SelectOp::create(b, loc, isFirst, begin, cut->end);
+          Value to = arith::SelectOp::create(b, loc, isFirst, cut->begin, end);
+          emitRange(from, to);
+          return SmallVector<Value>();
+        });
   }
   emitter.facts.erase(id);
   tested.erase(id);
@@ -262,8 +260,9 @@ void StageLoops::emitLeaf(Value begin, Value end) {
         emitter.lanes = {int(dim), width, Value(), Value()};
       if (masked) {
         auto type = VectorType::get({int64_t(width)}, b.getI1Type());
+        emitter.lanes.count = index.sub(to, iv);
         emitter.lanes.mask = vector::CreateMaskOp::create(
-            b, loc, type, ValueRange{index.sub(to, iv)});
+            b, loc, type, ValueRange{emitter.lanes.count});
       }
       if (groups > 1)
         emitter.groups = {int(dim), groups, int64_t(width), Value()};
@@ -331,8 +330,8 @@ void StageLoops::emitTiles(Value begin, Value end) {
       index.constant(0), extent, width, {}, [&](Value row, ValueRange) {
         LoopEmitter::Scope scope(emitter);
         Value height = index.min(index.sub(extent, row), size);
-        Value isWhole = arith::CmpIOp::create(
-            b, loc, arith::CmpIPredicate::eq, height, size);
+        Value isWhole = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::eq,
+                                              height, size);
         Value middle =
             arith::SelectOp::create(b, loc, isWhole, wholeLanes, begin);
         emitter.setDim(across, row);
@@ -430,9 +429,8 @@ static bool isPermutation(graph::LoadOp load) {
   }
   // Axes that the load does not follow repeat it, unless they are one element.
   for (unsigned i = 0; i < domainRank + stage.getReduceRank(); ++i) {
-    AffineExpr extent = i < domainRank
-                            ? stage.getDomainDims()[i]
-                            : stage.getReduceDims()[i - domainRank];
+    AffineExpr extent = i < domainRank ? stage.getDomainDims()[i]
+                                       : stage.getReduceDims()[i - domainRank];
     if (!seen.contains(i) && graph::constantValue(extent) != 1)
       return false;
   }
@@ -478,8 +476,8 @@ void KernelEmitter::chooseStages() {
   llvm::SmallDenseSet<Value> results(kernel.getResultValues().begin(),
                                      kernel.getResultValues().end());
   for (StageOp stage : kernel.getStages())
-    if (!results.contains(stage.getResult()) && !stage.getResult().use_empty() &&
-        !inlines(stage))
+    if (!results.contains(stage.getResult()) &&
+        !stage.getResult().use_empty() && !inlines(stage))
       kept.push_back(stage);
 }
 
@@ -528,8 +526,9 @@ void KernelEmitter::findRowRank() {
       AffineMap map = load.getMap();
       while (same < map.getNumResults()) {
         auto dim = dyn_cast<AffineDimExpr>(map.getResult(same));
-        if (!dim || load.getCoords()[dim.getPosition()] !=
-                        Value(stage.getBlock()->getArgument(same)) ||
+        if (!dim ||
+            load.getCoords()[dim.getPosition()] !=
+                Value(stage.getBlock()->getArgument(same)) ||
             same >= stage.getDomainRank())
           break;
         ++same;
@@ -620,8 +619,8 @@ void KernelEmitter::emitPhase(MutableArrayRef<PlannedStage> stages,
   for (StageOp stage : kept) {
     Type type = ScalarEmitter::storageType(stage.getElementType());
     buffers.push_back(function.scratchView(type, index.emit(offset)));
-    AffineExpr bytes = getAffineConstantExpr(
-        type.getIntOrFloatBitWidth() / 8, context);
+    AffineExpr bytes =
+        getAffineConstantExpr(type.getIntOrFloatBitWidth() / 8, context);
     for (AffineExpr n : stage.getDomainDims().drop_front(rows))
       bytes = bytes * n;
     offset = offset + bytes.ceilDiv(64) * 64;
@@ -677,8 +676,7 @@ void KernelEmitter::emitPhase(MutableArrayRef<PlannedStage> stages,
           inner.push_back(d);
       for (auto [d, value] : llvm::zip(outer, coords))
         emitter.setDim(d, value);
-      StageLoops loops(b, loc, stage.expr, stage.plan, emitter,
-                       maskedMemory());
+      StageLoops loops(b, loc, stage.expr, stage.plan, emitter, maskedMemory());
       loops.emit(inner, pieceBegin, pieceEnd);
     }
   };
@@ -697,8 +695,8 @@ void KernelEmitter::emitPhase(MutableArrayRef<PlannedStage> stages,
 /// or the operand cannot have the result's size.
 static bool allowsInPlace(const PlannedStage &stage, graph::KernelOp kernel) {
   auto sizeOf = [](Type type) -> std::optional<int64_t> {
-    int64_t bytes = graph::elementBytes(
-        cast<RankedTensorType>(type).getElementType());
+    int64_t bytes =
+        graph::elementBytes(cast<RankedTensorType>(type).getElementType());
     for (AffineExpr n : graph::getDims(type)) {
       auto c = graph::constantValue(n);
       if (!c)
@@ -716,10 +714,10 @@ static bool allowsInPlace(const PlannedStage &stage, graph::KernelOp kernel) {
     auto operand = sizeOf(kernel.getArgumentTypes()[node.buffer]);
     if (result && operand && *result != *operand)
       continue;
-    bool isSame = node.index == stage.expr.store &&
-                  ScalarEmitter::storageType(node.type).getIntOrFloatBitWidth() ==
-                      ScalarEmitter::storageType(resultElement)
-                          .getIntOrFloatBitWidth();
+    bool isSame =
+        node.index == stage.expr.store &&
+        ScalarEmitter::storageType(node.type).getIntOrFloatBitWidth() ==
+            ScalarEmitter::storageType(resultElement).getIntOrFloatBitWidth();
     if (!isSame)
       return false;
   }
@@ -731,7 +729,8 @@ CpuKernel KernelEmitter::emit() {
   result.symbol = options.symbol;
   result.module = ModuleOp::create(kernel.getLoc());
   result.scratchBytes = getAffineConstantExpr(0, context);
-  result.nest = schedule.nest.empty() ? chooseNest(kernel).str() : schedule.nest;
+  result.nest =
+      schedule.nest.empty() ? chooseNest(kernel).str() : schedule.nest;
   for (TypeRange types : {TypeRange(kernel.getArgumentTypes()),
                           TypeRange(kernel.getResultTypes())})
     for (Type type : types)
@@ -742,9 +741,8 @@ CpuKernel KernelEmitter::emit() {
   auto values = kernel.getResultValues();
   unsigned firstResult = kernel.getArgumentTypes().size();
   bool readsResults = llvm::any_of(values, [](Value v) {
-    return llvm::any_of(v.getUsers(), [](Operation *user) {
-      return isa<graph::LoadOp>(user);
-    });
+    return llvm::any_of(
+        v.getUsers(), [](Operation *user) { return isa<graph::LoadOp>(user); });
   });
   if (kept.empty() && !readsResults) {
     for (auto [i, v] : llvm::enumerate(values)) {
@@ -753,7 +751,8 @@ CpuKernel KernelEmitter::emit() {
       std::string symbol = options.symbol;
       if (values.size() > 1)
         symbol += "_" + std::to_string(i);
-      result.allowsInPlace = values.size() == 1 && allowsInPlace(stages[0], kernel);
+      result.allowsInPlace =
+          values.size() == 1 && allowsInPlace(stages[0], kernel);
       emitPhase(stages, 0, symbol);
     }
     return std::move(result);

@@ -39,8 +39,7 @@ static unsigned widestBytes(const LoopExpr &expr, unsigned dim) {
   unsigned bytes = 1;
   for (unsigned id : expr.reachable(expr.root)) {
     const LoopNode &node = expr.nodes[id];
-    if (!node.needs.test(dim) || node.type.isInteger(1) ||
-        node.type.isIndex())
+    if (!node.needs.test(dim) || node.type.isInteger(1) || node.type.isIndex())
       continue;
     Type type = ScalarEmitter::computeType(node.type);
     bytes = std::max(bytes, type.getIntOrFloatBitWidth() / 8);
@@ -158,9 +157,8 @@ LoopPlan LoopPlan::get(const LoopExpr &expr, const CpuTarget &target,
     return plan;
   unsigned vectorBytes = target.desc().vectorBytes;
   auto widthFor = [&](unsigned dim) {
-    return schedule.width
-               ? schedule.width
-               : std::max(2u, vectorBytes / widestBytes(expr, dim));
+    return schedule.width ? schedule.width
+                          : std::max(2u, vectorBytes / widestBytes(expr, dim));
   };
   if (const LoopNode *fold = rowFold(expr, strict)) {
     unsigned axis = fold->axes.back();
@@ -180,8 +178,9 @@ LoopPlan LoopPlan::get(const LoopExpr &expr, const CpuTarget &target,
       plan.laneDim = -1;
       plan.rowAxis = axis;
       plan.width = width;
-      plan.rowGroups =
-          !extent || *extent >= 4 * width ? 4 : *extent >= 2 * width ? 2 : 1;
+      plan.rowGroups = !extent || *extent >= 4 * width ? 4
+                       : *extent >= 2 * width          ? 2
+                                                       : 1;
       if (fold->fold >= FoldKind::argmax)
         plan.rowGroups = std::min(plan.rowGroups, 2u);
       return plan;

@@ -217,9 +217,8 @@ bool IndexPoly::isBelow(const IndexPoly &bound, Extents extents) const {
         return false;
       product = product * (get(extents[dim.getPosition()]) - IndexPoly(1));
     }
-    bool hasDim = llvm::any_of(monomial, [](AffineExpr a) {
-      return isa<AffineDimExpr>(a);
-    });
+    bool hasDim = llvm::any_of(
+        monomial, [](AffineExpr a) { return isa<AffineDimExpr>(a); });
     if (factor < 0 && hasDim)
       continue; // its largest value is 0
     largest = largest + product;
@@ -232,8 +231,8 @@ bool IndexPoly::isBelow(const IndexPoly &bound, Extents extents) const {
 //===----------------------------------------------------------------------===//
 
 /// `monomial / by` when every atom of `by` is there.
-static std::optional<IndexPoly::Monomial> divide(const IndexPoly::Monomial &m,
-                                                 const IndexPoly::Monomial &by) {
+static std::optional<IndexPoly::Monomial>
+divide(const IndexPoly::Monomial &m, const IndexPoly::Monomial &by) {
   IndexPoly::Monomial rest = m;
   for (AffineExpr atom : by) {
     auto it = llvm::find(rest, atom);
@@ -278,15 +277,15 @@ static Division divideTerms(const IndexPoly &value, const IndexPoly &divisor,
       result.remainder = result.remainder + part;
     }
   }
-  result.isExact =
-      result.remainder.isZero() ||
-      (result.remainder.isNonNegative() &&
-       result.remainder.isBelow(divisor - IndexPoly(1), extents));
+  result.isExact = result.remainder.isZero() ||
+                   (result.remainder.isNonNegative() &&
+                    result.remainder.isBelow(divisor - IndexPoly(1), extents));
   return result;
 }
 
 static IndexPoly floorDivPoly(const IndexPoly &value, const IndexPoly &divisor,
-                              IndexPoly::Extents extents, MLIRContext *context) {
+                              IndexPoly::Extents extents,
+                              MLIRContext *context) {
   if (divisor.constant() == 1)
     return value;
   Division division = divideTerms(value, divisor, extents);
@@ -319,10 +318,9 @@ static IndexPoly modPoly(const IndexPoly &value, const IndexPoly &divisor,
   Division division = divideTerms(value, divisor, extents);
   if (division.isExact)
     return division.remainder;
-  AffineExpr atom =
-      getAffineBinaryOpExpr(AffineExprKind::Mod,
-                            division.remainder.toExpr(context),
-                            divisor.toExpr(context));
+  AffineExpr atom = getAffineBinaryOpExpr(AffineExprKind::Mod,
+                                          division.remainder.toExpr(context),
+                                          divisor.toExpr(context));
   if (atom.getKind() == AffineExprKind::Mod)
     return IndexPoly::atom(atom);
   return IndexPoly::get(atom, extents);
@@ -380,7 +378,8 @@ IndexPoly IndexPoly::get(AffineExpr expr, Extents extents) {
     break;
   }
   auto binary = cast<AffineBinaryOpExpr>(expr);
-  IndexPoly a = get(binary.getLHS(), extents), b = get(binary.getRHS(), extents);
+  IndexPoly a = get(binary.getLHS(), extents),
+            b = get(binary.getRHS(), extents);
   MLIRContext *context = expr.getContext();
   IndexPoly result;
   switch (expr.getKind()) {
@@ -519,7 +518,8 @@ Value IndexEmitter::emit(const IndexPoly &poly, ArrayRef<Value> dims,
     return result;
   };
   // Equal depths keep their order.
-  std::multimap<unsigned, const std::pair<const IndexPoly::Monomial, int64_t> *> sorted;
+  std::multimap<unsigned, const std::pair<const IndexPoly::Monomial, int64_t> *>
+      sorted;
   for (auto &term : poly.terms)
     if (!term.first.empty())
       sorted.emplace(depth(term.first), &term);

@@ -24,10 +24,10 @@ Scalar ScalarEmitter::cast(Scalar x, Type to, bool saturate) {
 Value ScalarEmitter::truncateToI64(Value x, Type to) {
   Type i64 = withElement(x.getType(), b.getI64Type());
   auto in = [&](double low, double high) -> Value {
-    Value above = arith::CmpFOp::create(b, loc, CmpF::OGE, x,
-                                        number(x.getType(), low));
-    Value below = arith::CmpFOp::create(b, loc, CmpF::OLT, x,
-                                        number(x.getType(), high));
+    Value above =
+        arith::CmpFOp::create(b, loc, CmpF::OGE, x, number(x.getType(), low));
+    Value below =
+        arith::CmpFOp::create(b, loc, CmpF::OLT, x, number(x.getType(), high));
     return arith::AndIOp::create(b, loc, above, below);
   };
   Value zero = number(x.getType(), 0.0);
@@ -42,8 +42,7 @@ Value ScalarEmitter::truncateToI64(Value x, Type to) {
     return result;
   Value fitsUnsigned = in(0x1p63, 0x1p64);
   Value safeUnsigned = arith::SelectOp::create(b, loc, fitsUnsigned, x, zero);
-  Value convertedUnsigned =
-      arith::FPToUIOp::create(b, loc, i64, safeUnsigned);
+  Value convertedUnsigned = arith::FPToUIOp::create(b, loc, i64, safeUnsigned);
   return arith::SelectOp::create(b, loc, fitsUnsigned, convertedUnsigned,
                                  result);
 }
@@ -52,8 +51,9 @@ Scalar ScalarEmitter::fromFloat(Scalar x, Type to, bool saturate) {
   Value v = x.value;
   Type type = withElement(v.getType(), computeType(to));
   if (to.isInteger(1))
-    return {arith::CmpFOp::create(b, loc, CmpF::UNE, v, number(v.getType(), 0.0)),
-            to};
+    return {
+        arith::CmpFOp::create(b, loc, CmpF::UNE, v, number(v.getType(), 0.0)),
+        to};
   if (isHalf(to)) {
     if (x.type.isF64())
       v = roundToOdd(v);
@@ -62,7 +62,8 @@ Scalar ScalarEmitter::fromFloat(Scalar x, Type to, bool saturate) {
   if (to.isF64() && !x.type.isF64())
     return {arith::ExtFOp::create(b, loc, type, v), to};
   if (to.isF32())
-    return {x.type.isF64() ? Value(arith::TruncFOp::create(b, loc, type, v)) : v,
+    return {x.type.isF64() ? Value(arith::TruncFOp::create(b, loc, type, v))
+                           : v,
             to};
   unsigned width = to.getIntOrFloatBitWidth();
   if (!saturate) {
@@ -73,13 +74,15 @@ Scalar ScalarEmitter::fromFloat(Scalar x, Type to, bool saturate) {
   }
   bool isU = isUnsigned(to);
   double low = isU ? 0.0 : -std::ldexp(1.0, width - 1);
-  double high = std::ldexp(1.0, isU ? width : width - 1); // one above the largest
+  double high =
+      std::ldexp(1.0, isU ? width : width - 1); // one above the largest
   Value zero = number(v.getType(), 0.0);
   Value isNaN = arith::CmpFOp::create(b, loc, CmpF::UNO, v, v);
   v = arith::SelectOp::create(b, loc, isNaN, zero, v);
   if (width <= 16) {
     // Both limits are exact: clamp, then convert through i32.
-    Value lowest = number(v.getType(), low), highest = number(v.getType(), high - 1);
+    Value lowest = number(v.getType(), low),
+          highest = number(v.getType(), high - 1);
     Value below = arith::CmpFOp::create(b, loc, CmpF::OLT, v, lowest);
     v = arith::SelectOp::create(b, loc, below, lowest, v);
     Value above = arith::CmpFOp::create(b, loc, CmpF::OGT, v, highest);
@@ -96,8 +99,10 @@ Scalar ScalarEmitter::fromFloat(Scalar x, Type to, bool saturate) {
   Value safe = arith::SelectOp::create(b, loc, outside, zero, v);
   Value result = isU ? Value(arith::FPToUIOp::create(b, loc, type, safe))
                      : Value(arith::FPToSIOp::create(b, loc, type, safe));
-  Value lowest = integer(type, isU ? 0 : std::numeric_limits<int64_t>::min() >> (64 - width));
-  Value highest = integer(type, isU ? -1 : std::numeric_limits<int64_t>::max() >> (64 - width));
+  Value lowest = integer(
+      type, isU ? 0 : std::numeric_limits<int64_t>::min() >> (64 - width));
+  Value highest = integer(
+      type, isU ? -1 : std::numeric_limits<int64_t>::max() >> (64 - width));
   result = arith::SelectOp::create(b, loc, below, lowest, result);
   return {arith::SelectOp::create(b, loc, above, highest, result), to};
 }
@@ -136,8 +141,8 @@ Scalar ScalarEmitter::fromInteger(Scalar x, Type to, bool saturate) {
       v = arith::MaxSIOp::create(b, loc, v, low);
     }
     if (cutsHigh) {
-      uint64_t highest = toU ? (~uint64_t(0) >> (64 - width))
-                             : (~uint64_t(0) >> (65 - width));
+      uint64_t highest =
+          toU ? (~uint64_t(0) >> (64 - width)) : (~uint64_t(0) >> (65 - width));
       Value high = integer(source, static_cast<int64_t>(highest));
       v = isU ? Value(arith::MinUIOp::create(b, loc, v, high))
               : Value(arith::MinSIOp::create(b, loc, v, high));

@@ -123,14 +123,14 @@ Value ScalarEmitter::narrow(Value x, Type type) {
         op.operator()<arith::ShRUIOp>(bits, number32(16)), number32(1));
     Value rounded = op.operator()<arith::AddIOp>(
         bits, op.operator()<arith::AddIOp>(odd, number32(0x7fff)));
-    Value quiet =
-        op.operator()<arith::OrIOp>(bits, number32(0x400000));
+    Value quiet = op.operator()<arith::OrIOp>(bits, number32(0x400000));
     Value chosen = arith::SelectOp::create(b, loc, isNaN, quiet, rounded);
     return arith::TruncIOp::create(
         b, loc, i16, op.operator()<arith::ShRUIOp>(chosen, number32(16)));
   }
-  // f16 without instructions. Scaling by 2^112 and back makes overflow infinite;
-  // subnormal results come from adding 0.5, whose ulp is that of their last bit.
+  // f16 without instructions. Scaling by 2^112 and back makes overflow
+  // infinite; subnormal results come from adding 0.5, whose ulp is that of
+  // their last bit.
   Value sign = op.operator()<arith::AndIOp>(bits, number32(0x80000000));
   Value magnitude = op.operator()<arith::XOrIOp>(bits, sign);
   Value odd = op.operator()<arith::AndIOp>(
@@ -165,20 +165,17 @@ Value ScalarEmitter::widen(Value bits, Type type) {
   Type f32 = withElement(bits.getType(), b.getF32Type());
   Type i32 = withElement(bits.getType(), b.getI32Type());
   if (type.isF16() && options.halfConvert) {
-    Value half =
-        arith::BitcastOp::create(b, loc, withElement(f32, type), bits);
+    Value half = arith::BitcastOp::create(b, loc, withElement(f32, type), bits);
     return arith::ExtFOp::create(b, loc, f32, half);
   }
   Value wide = arith::ExtUIOp::create(b, loc, i32, bits);
   if (type.isBF16()) {
-    Value shifted =
-        arith::ShLIOp::create(b, loc, wide, integer(i32, 16));
+    Value shifted = arith::ShLIOp::create(b, loc, wide, integer(i32, 16));
     return arith::BitcastOp::create(b, loc, f32, shifted);
   }
   // Exponent and mantissa in f32's place, times 2^112: exact, subnormals too.
   Value sign = arith::ShLIOp::create(
-      b, loc,
-      arith::AndIOp::create(b, loc, wide, integer(i32, 0x8000)),
+      b, loc, arith::AndIOp::create(b, loc, wide, integer(i32, 0x8000)),
       integer(i32, 16));
   Value magnitude = arith::ShLIOp::create(
       b, loc, arith::AndIOp::create(b, loc, wide, integer(i32, 0x7fff)),
@@ -188,12 +185,12 @@ Value ScalarEmitter::widen(Value bits, Type type) {
   Value scaled = arith::MulFOp::create(
       b, loc, arith::BitcastOp::create(b, loc, f32, magnitude),
       number(f32, 0x1p112));
-  Value special = arith::OrIOp::create(b, loc, magnitude,
-                                       integer(i32, 0x7f800000));
+  Value special =
+      arith::OrIOp::create(b, loc, magnitude, integer(i32, 0x7f800000));
   Value chosen = arith::SelectOp::create(
       b, loc, isFinite, arith::BitcastOp::create(b, loc, i32, scaled), special);
-  return arith::BitcastOp::create(
-      b, loc, f32, arith::OrIOp::create(b, loc, chosen, sign));
+  return arith::BitcastOp::create(b, loc, f32,
+                                  arith::OrIOp::create(b, loc, chosen, sign));
 }
 
 Value ScalarEmitter::roundTo(Value x, Type type) {
@@ -207,15 +204,14 @@ Value ScalarEmitter::roundToOdd(Value x) {
   Value nearest = arith::TruncFOp::create(b, loc, f32, x);
   Value back = arith::ExtFOp::create(b, loc, x.getType(), nearest);
   Value isExact = arith::CmpFOp::create(b, loc, CmpF::UEQ, back, x);
-  Value isLarger = arith::CmpFOp::create(
-      b, loc, CmpF::OGT, math::AbsFOp::create(b, loc, back),
-      math::AbsFOp::create(b, loc, x));
+  Value isLarger = arith::CmpFOp::create(b, loc, CmpF::OGT,
+                                         math::AbsFOp::create(b, loc, back),
+                                         math::AbsFOp::create(b, loc, x));
   Value bits = arith::BitcastOp::create(b, loc, i32, nearest);
   Value towardsZero = arith::SelectOp::create(
-      b, loc, isLarger,
-      arith::SubIOp::create(b, loc, bits, integer(i32, 1)), bits);
-  Value odd =
-      arith::OrIOp::create(b, loc, towardsZero, integer(i32, 1));
+      b, loc, isLarger, arith::SubIOp::create(b, loc, bits, integer(i32, 1)),
+      bits);
+  Value odd = arith::OrIOp::create(b, loc, towardsZero, integer(i32, 1));
   Value chosen = arith::SelectOp::create(b, loc, isExact, bits, odd);
   return arith::BitcastOp::create(b, loc, f32, chosen);
 }
@@ -346,7 +342,9 @@ Scalar ScalarEmitter::unaryFloat(ScalarFn fn, Scalar x) {
 Scalar ScalarEmitter::unaryInteger(ScalarFn fn, Scalar x) {
   Value v = x.value;
   Value zero = integer(v.getType(), 0);
-  auto negated = [&]() -> Value { return arith::SubIOp::create(b, loc, zero, v); };
+  auto negated = [&]() -> Value {
+    return arith::SubIOp::create(b, loc, zero, v);
+  };
   switch (fn) {
   case ScalarFn::abs: {
     if (isUnsigned(x.type))
@@ -380,8 +378,8 @@ Value ScalarEmitter::maximum(Value x, Value y, bool isMax) {
                  : Value(arith::MinimumFOp::create(b, loc, x, y));
   // One instruction where y is a number, and two more where it may be NaN: x86
   // yields the second operand when either is NaN. Signs of zeros are not kept.
-  Value better = arith::CmpFOp::create(b, loc, isMax ? CmpF::OLT : CmpF::OGT,
-                                       x, y);
+  Value better =
+      arith::CmpFOp::create(b, loc, isMax ? CmpF::OLT : CmpF::OGT, x, y);
   Value result = arith::SelectOp::create(b, loc, better, y, x);
   Value source = y;
   if (auto broadcast = y.getDefiningOp<vector::BroadcastOp>())
@@ -420,8 +418,7 @@ Scalar ScalarEmitter::binaryFloat(ScalarFn fn, Scalar x, Scalar y) {
     auto negative = [&](Value v) -> Value {
       return arith::CmpFOp::create(b, loc, CmpF::OLT, v, zero);
     };
-    Value differ =
-        arith::XOrIOp::create(b, loc, negative(rem), negative(r));
+    Value differ = arith::XOrIOp::create(b, loc, negative(rem), negative(r));
     Value moved = arith::SelectOp::create(
         b, loc, differ, arith::AddFOp::create(b, loc, rem, r), rem);
     Value isZero = arith::CmpFOp::create(b, loc, CmpF::OEQ, rem, zero);
@@ -554,8 +551,8 @@ Value ScalarEmitter::integerPower(Scalar x, Scalar y) {
       b, loc, zero, count, one, ValueRange{initial, x.value, y.value},
       [&](OpBuilder &, Location, Value, ValueRange carried) {
         Value result = carried[0], base = carried[1], rest = carried[2];
-        Value low = arith::AndIOp::create(b, loc, rest,
-                                          integer(exponentType, 1));
+        Value low =
+            arith::AndIOp::create(b, loc, rest, integer(exponentType, 1));
         Value isSet = arith::CmpIOp::create(b, loc, CmpI::ne, low,
                                             integer(exponentType, 0));
         Value product = arith::MulIOp::create(b, loc, result, base);
@@ -578,8 +575,8 @@ Value ScalarEmitter::integerPower(Scalar x, Scalar y) {
         arith::AndIOp::create(b, loc, y.value, integer(exponentType, 1));
     Value sign = arith::SelectOp::create(b, loc, equals(low, 1),
                                          integer(type, -1), integer(type, 1));
-    reciprocal = arith::SelectOp::create(b, loc, equals(x.value, -1), sign,
-                                         reciprocal);
+    reciprocal =
+        arith::SelectOp::create(b, loc, equals(x.value, -1), sign, reciprocal);
   }
   Value isNegative = arith::CmpIOp::create(b, loc, CmpI::slt, y.value,
                                            integer(exponentType, 0));
@@ -616,11 +613,11 @@ Scalar ScalarEmitter::identity(FoldKind kind, Type type) {
   auto extreme = [&](bool highest) -> Value {
     if (f)
       return number(compute, highest ? INFINITY : -INFINITY);
-    APInt value = isUnsigned(type)
-                      ? (highest ? APInt::getMaxValue(width)
-                                 : APInt::getMinValue(width))
-                      : (highest ? APInt::getSignedMaxValue(width)
-                                 : APInt::getSignedMinValue(width));
+    APInt value =
+        isUnsigned(type)
+            ? (highest ? APInt::getMaxValue(width) : APInt::getMinValue(width))
+            : (highest ? APInt::getSignedMaxValue(width)
+                       : APInt::getSignedMinValue(width));
     return constant(compute, IntegerAttr::get(compute, value));
   };
   auto plain = [&](int64_t value) {

@@ -114,8 +114,7 @@ Value VectorMath::libm(StringRef name, ValueRange args) {
   // A loop over lanes: unrolled calls would be sixteen times the code.
   Value zero = arith::ConstantIndexOp::create(b, loc, 0);
   Value one = arith::ConstantIndexOp::create(b, loc, 1);
-  Value lanes =
-      arith::ConstantIndexOp::create(b, loc, vector.getNumElements());
+  Value lanes = arith::ConstantIndexOp::create(b, loc, vector.getNumElements());
   auto loop = scf::ForOp::create(
       b, loc, zero, lanes, one, ValueRange{args.front()},
       [&](OpBuilder &nested, Location, Value lane, ValueRange carried) {
@@ -146,8 +145,7 @@ VectorMath::Reduced VectorMath::reduceExp(Value x) {
   Value shifted = fma(x, num(1.44269504088896340736, x), num(magic, x));
   Value n = sub(shifted, num(magic, x));
   Value bits = toBits(shifted);
-  Value nBits =
-      arith::SubIOp::create(b, loc, bits, toBits(num(magic, x)));
+  Value nBits = arith::SubIOp::create(b, loc, bits, toBits(num(magic, x)));
   Value r = fma(n, num(-low, x), fma(n, num(-high, x), x));
   return {r, n, nBits};
 }
@@ -211,13 +209,13 @@ Value VectorMath::expm1(Value x) {
     return libm("expm1", x);
   Value limit = num(89.5, x), negative = num(-18.0, x);
   Value clamped = select(compare(Predicate::OGT, x, limit), limit, x);
-  clamped = select(compare(Predicate::OLT, clamped, negative), negative,
-                   clamped);
+  clamped =
+      select(compare(Predicate::OLT, clamped, negative), negative, clamped);
   Reduced reduced = reduceExp(clamped);
   Value r = reduced.r;
   Value u = fma(mul(r, r), expTail(r), r);
-  Value n = arith::SubIOp::create(b, loc, reduced.nBits,
-                                  integer(1, reduced.nBits));
+  Value n =
+      arith::SubIOp::create(b, loc, reduced.nBits, integer(1, reduced.nBits));
   Value scale = exp2Integer(n, x);
   Value result = mul(num(2.0, x), fma(scale, u, sub(scale, num(0.5, x))));
   // n = 0 must give u exactly, minus zero included.
@@ -234,8 +232,7 @@ VectorMath::Split VectorMath::splitExponent(Value x) {
   // Subtracting the bits of sqrt(1/2) moves the exponent's step there.
   int64_t root = wide ? 0x3fe6a09e667f3bcd : 0x3f3504f3;
   Value bits = toBits(x);
-  Value moved =
-      arith::SubIOp::create(b, loc, bits, integer(root, bits));
+  Value moved = arith::SubIOp::create(b, loc, bits, integer(root, bits));
   Value k = arith::ShRSIOp::create(b, loc, moved, integer(shift, bits));
   Value mBits = arith::SubIOp::create(
       b, loc, bits, arith::ShLIOp::create(b, loc, k, integer(shift, bits)));
@@ -272,11 +269,11 @@ Value VectorMath::log64(Value x) {
                         0.181817947008977996, 0.15386290534658992,
                         0.132674185964748834, 0.131007213835034914},
                        z);
-  // log(1 + f) = 2 s + s z p, written as f - s (f - z p) to keep the head exact.
+  // log(1 + f) = 2 s + s z p, written as f - s (f - z p) to keep the head
+  // exact.
   Value tail = sub(mul(k, num(1.90821492927058770002e-10, x)),
                    mul(s, sub(f, mul(z, p))));
-  Value result =
-      add(mul(k, num(6.93147180369123816490e-01, x)), add(f, tail));
+  Value result = add(mul(k, num(6.93147180369123816490e-01, x)), add(f, tail));
   return logEdges(x, result);
 }
 
@@ -300,8 +297,8 @@ Value VectorMath::log1p(Value x) {
     return libm("log1p", x);
   Value one = num(1.0, x);
   Value u = add(one, x);
-  Value lost = select(compare(Predicate::OGE, x, one),
-                      sub(one, sub(u, x)), sub(x, sub(u, one)));
+  Value lost = select(compare(Predicate::OGE, x, one), sub(one, sub(u, x)),
+                      sub(x, sub(u, one)));
   Value c = div(lost, u);
   Split split = splitExponent(u);
   Value f = sub(split.m, one);
@@ -366,7 +363,8 @@ Value VectorMath::sinCos(Value x, bool cosine) {
   if (isDouble(x))
     return libm(name, x);
   // x = n pi/2 + r, with pi/2 in two parts; without a fused multiply-add the
-  // first must be short for n * high to be exact. Beyond the limit (and for infinities) libm is called.
+  // first must be short for n * high to be exact. Beyond the limit (and for
+  // infinities) libm is called.
   Value wide = toDouble(x);
   Value magic = num(6755399441055744.0, wide);
   Value shifted = fma(wide, num(0.63661977236758134308, wide), magic);
@@ -378,17 +376,15 @@ Value VectorMath::sinCos(Value x, bool cosine) {
   Value quadrant = arith::TruncIOp::create(
       b, loc, withElement(x, b.getI32Type()), toBits(shifted));
   if (cosine)
-    quadrant =
-        arith::AddIOp::create(b, loc, quadrant, integer(1, quadrant));
-  Value sine = fma(mul(r, z),
-                   polynomial({-0.1666666666, 0.008333331866, -0.0001984008201,
-                               2.724931405e-6},
-                              z),
-                   r);
-  Value cosineValue =
-      fma(mul(z, z),
-          polynomial({0.04166666465, -0.00138883007, 2.454743721e-5}, z),
-          fma(z, num(-0.5, x), num(1.0, x)));
+    quadrant = arith::AddIOp::create(b, loc, quadrant, integer(1, quadrant));
+  Value sine = fma(
+      mul(r, z),
+      polynomial(
+          {-0.1666666666, 0.008333331866, -0.0001984008201, 2.724931405e-6}, z),
+      r);
+  Value cosineValue = fma(
+      mul(z, z), polynomial({0.04166666465, -0.00138883007, 2.454743721e-5}, z),
+      fma(z, num(-0.5, x), num(1.0, x)));
   auto bitSet = [&](int64_t bit) -> Value {
     Value masked =
         arith::AndIOp::create(b, loc, quadrant, integer(bit, quadrant));
@@ -401,8 +397,8 @@ Value VectorMath::sinCos(Value x, bool cosine) {
       compare(Predicate::UGT, abs(x), num(hasFma ? 0x1p28 : 0x1p18, x));
   Value any = isLarge;
   if (isa<VectorType>(x.getType()))
-    any = vector::ReductionOp::create(b, loc, vector::CombiningKind::OR,
-                                      isLarge);
+    any =
+        vector::ReductionOp::create(b, loc, vector::CombiningKind::OR, isLarge);
   // The op stands in the module before its body is built: libm() looks up and
   // adds functions there.
   auto choose = scf::IfOp::create(b, loc, TypeRange{x.getType()}, any,
@@ -428,8 +424,8 @@ Value VectorMath::pow(Value x, Value y) {
   Value floorY = math::FloorOp::create(b, loc, y);
   Value isInteger = compare(Predicate::OEQ, floorY, y);
   Value halfY = mul(y, num(0.5, x));
-  Value isEven = compare(Predicate::OEQ, math::FloorOp::create(b, loc, halfY),
-                         halfY);
+  Value isEven =
+      compare(Predicate::OEQ, math::FloorOp::create(b, loc, halfY), halfY);
   Value isOdd = arith::AndIOp::create(
       b, loc, isInteger,
       arith::XOrIOp::create(b, loc, isEven, integer(1, isEven)));
@@ -446,13 +442,11 @@ Value VectorMath::pow(Value x, Value y) {
           b, loc, arith::OrIOp::create(b, loc, isInteger, isInfiniteY),
           integer(1, isInteger)));
   invalid = arith::AndIOp::create(
-      b, loc, invalid,
-      compare(Predicate::OLT, magnitude, num(INFINITY, x)));
+      b, loc, invalid, compare(Predicate::OLT, magnitude, num(INFINITY, x)));
   result = select(invalid, num(NAN, x), result);
   // 1^y, x^0 and (-1)^inf are one, whatever the other operand.
-  Value isOne = arith::OrIOp::create(
-      b, loc, compare(Predicate::OEQ, x, one),
-      compare(Predicate::OEQ, y, zero));
+  Value isOne = arith::OrIOp::create(b, loc, compare(Predicate::OEQ, x, one),
+                                     compare(Predicate::OEQ, y, zero));
   isOne = arith::OrIOp::create(
       b, loc, isOne,
       arith::AndIOp::create(b, loc, isInfiniteY,

@@ -27,7 +27,8 @@ TEST_F(NestTest, EveryDtypeAdds) {
 }
 
 TEST_F(NestTest, BinaryFunctions) {
-  for (const char *op : {"add", "sub", "mul", "div", "max", "min", "mod", "rem"})
+  for (const char *op :
+       {"add", "sub", "mul", "div", "max", "min", "mod", "rem"})
     for (const char *e : {"f32", "f16", "i32", "ui8", "i64"}) {
       std::string type = tensor("3x37", e);
       OpCase c{op, "", {type, type}, type, {{3, 37}, {3, 37}}, {}};
@@ -79,9 +80,9 @@ TEST_F(NestTest, ExactUnaryFunctions) {
 TEST_F(NestTest, ElementaryFunctions) {
   exactWhenStrict = false; // the interpreter calls libm
   for (const char *op :
-       {"exp", "log", "sin", "cos", "tanh", "erf", "tan", "asin", "acos",
-        "atan", "sinh", "cosh", "asinh", "acosh", "atanh", "sigmoid",
-        "softplus", "mish", "gelu", "rsqrt"})
+       {"exp",   "log",     "sin",      "cos",  "tanh", "erf",   "tan",
+        "asin",  "acos",    "atan",     "sinh", "cosh", "asinh", "acosh",
+        "atanh", "sigmoid", "softplus", "mish", "gelu", "rsqrt"})
     for (const char *e : {"f32", "f64", "f16"}) {
       std::string type = tensor("3x23", e);
       std::string attributes = "";
@@ -105,14 +106,15 @@ TEST_F(NestTest, Powers) {
 }
 
 TEST_F(NestTest, Casts) {
-  const char *types[] = {"f64", "f32", "f16", "bf16", "i8",   "i16",  "i32",
+  const char *types[] = {"f64", "f32", "f16",  "bf16", "i8",   "i16", "i32",
                          "i64", "ui8", "ui16", "ui32", "ui64", "i1"};
   for (const char *from : types)
     for (const char *to : types)
       for (const char *saturate : {"", ", saturate"}) {
         std::string a = tensor("35", from), b = tensor("35", to);
-        OpCase c{"convert", std::string("to = ") + to + saturate, {a}, b, {{35}},
-                 {}};
+        OpCase c{"convert", std::string("to = ") + to + saturate,
+                 {a},       b,
+                 {{35}},    {}};
         c.specials = true;
         c.low = -70000, c.high = 70000;
         exactWhenStrict = false;
@@ -124,14 +126,30 @@ TEST_F(NestTest, Casts) {
 }
 
 TEST_F(NestTest, Broadcasting) {
-  check({"add", "", {"tensor<3x1x7xf32>", "tensor<5x1xf32>"},
-         "tensor<3x5x7xf32>", {{3, 1, 7}, {5, 1}}, {}});
-  check({"mul", "", {"tensor<4x6x33xf32>", "tensor<6x1xf32>"},
-         "tensor<4x6x33xf32>", {{4, 6, 33}, {6, 1}}, {}});
-  check({"mul", "", {"tensor<4x6x33xf32>", "tensor<f32>"},
-         "tensor<4x6x33xf32>", {{4, 6, 33}, {}}, {}});
-  check({"select", "", {"tensor<9x1xi1>", "tensor<9x20xf32>", "tensor<20xf32>"},
-         "tensor<9x20xf32>", {{9, 1}, {9, 20}, {20}}, {}});
+  check({"add",
+         "",
+         {"tensor<3x1x7xf32>", "tensor<5x1xf32>"},
+         "tensor<3x5x7xf32>",
+         {{3, 1, 7}, {5, 1}},
+         {}});
+  check({"mul",
+         "",
+         {"tensor<4x6x33xf32>", "tensor<6x1xf32>"},
+         "tensor<4x6x33xf32>",
+         {{4, 6, 33}, {6, 1}},
+         {}});
+  check({"mul",
+         "",
+         {"tensor<4x6x33xf32>", "tensor<f32>"},
+         "tensor<4x6x33xf32>",
+         {{4, 6, 33}, {}},
+         {}});
+  check({"select",
+         "",
+         {"tensor<9x1xi1>", "tensor<9x20xf32>", "tensor<20xf32>"},
+         "tensor<9x20xf32>",
+         {{9, 1}, {9, 20}, {20}},
+         {}});
 }
 
 TEST_F(NestTest, SymbolicSizes) {
@@ -139,23 +157,37 @@ TEST_F(NestTest, SymbolicSizes) {
   for (auto [m, n] : std::vector<std::pair<int64_t, int64_t>>{
            {1, 1}, {3, 17}, {7, 64}, {0, 5}, {5, 0}, {300, 129}}) {
     check({"add", "", {type, type}, type, {{m, n}, {m, n}}, {m, n}});
-    check({"add", "", {type, "tensor<?xf32, #graph.dims<s1>>"}, type,
-           {{m, n}, {n}}, {m, n}});
+    check({"add",
+           "",
+           {type, "tensor<?xf32, #graph.dims<s1>>"},
+           type,
+           {{m, n}, {n}},
+           {m, n}});
   }
 }
 
 TEST_F(NestTest, ManyTasks) {
-  check({"add", "", {"tensor<700x900xf32>", "tensor<900xf32>"},
-         "tensor<700x900xf32>", {{700, 900}, {900}}, {}});
+  check({"add",
+         "",
+         {"tensor<700x900xf32>", "tensor<900xf32>"},
+         "tensor<700x900xf32>",
+         {{700, 900}, {900}},
+         {}});
   exactWhenStrict = false;
-  check({"exp", "", {"tensor<1000003xf32>"}, "tensor<1000003xf32>", {{1000003}},
-         {}, 1e-6});
+  check({"exp",
+         "",
+         {"tensor<1000003xf32>"},
+         "tensor<1000003xf32>",
+         {{1000003}},
+         {},
+         1e-6});
 }
 
 /// A planted difference must be seen, or the other tests show nothing.
 TEST_F(NestTest, NegativeControl) {
-  OpCase c{"add", "", {"tensor<33xf32>", "tensor<33xf32>"}, "tensor<33xf32>",
-           {{33}, {33}}, {}};
+  OpCase c{
+      "add",        "", {"tensor<33xf32>", "tensor<33xf32>"}, "tensor<33xf32>",
+      {{33}, {33}}, {}};
   dlc::graph::KernelOp kernel = build(c);
   std::vector<dlc::interp::Tensor> inputs{
       random(mlir::Float32Type::get(&context), {33}, c),

@@ -20,20 +20,32 @@ TEST_F(NestTest, LastAxis) {
 
 TEST_F(NestTest, OtherAxes) {
   for (const char *kind : {"add", "max"}) {
-    OpCase c{"reduce", fold(kind, "0"), {"tensor<19x37xf32>"},
-             "tensor<1x37xf32>", {{19, 37}}, {}};
+    OpCase c{"reduce",           fold(kind, "0"), {"tensor<19x37xf32>"},
+             "tensor<1x37xf32>", {{19, 37}},      {}};
     c.tolerance = 1e-5;
     check(c);
-    c = {"reduce", fold(kind, "1"), {"tensor<3x19x37xf32>"},
-         "tensor<3x1x37xf32>", {{3, 19, 37}}, {}};
+    c = {"reduce",
+         fold(kind, "1"),
+         {"tensor<3x19x37xf32>"},
+         "tensor<3x1x37xf32>",
+         {{3, 19, 37}},
+         {}};
     c.tolerance = 1e-5;
     check(c);
-    c = {"reduce", fold(kind, "0, 2"), {"tensor<3x19x37xf32>"},
-         "tensor<1x19x1xf32>", {{3, 19, 37}}, {}};
+    c = {"reduce",
+         fold(kind, "0, 2"),
+         {"tensor<3x19x37xf32>"},
+         "tensor<1x19x1xf32>",
+         {{3, 19, 37}},
+         {}};
     c.tolerance = 1e-5;
     check(c);
-    c = {"reduce", fold(kind, "0, 1, 2"), {"tensor<3x19x37xf32>"},
-         "tensor<1x1x1xf32>", {{3, 19, 37}}, {}};
+    c = {"reduce",
+         fold(kind, "0, 1, 2"),
+         {"tensor<3x19x37xf32>"},
+         "tensor<1x1x1xf32>",
+         {{3, 19, 37}},
+         {}};
     c.tolerance = 1e-5;
     check(c);
   }
@@ -45,19 +57,30 @@ TEST_F(NestTest, FoldDtypes) {
     for (const char *kind : {"add", "max", "min"})
       for (const char *axes : {"0", "1"}) {
         std::string type = std::string("x") + e + ">";
-        OpCase c{"reduce", fold(kind, axes), {"tensor<21x35" + type},
+        OpCase c{"reduce",
+                 fold(kind, axes),
+                 {"tensor<21x35" + type},
                  axes[0] == '0' ? "tensor<1x35" + type : "tensor<21x1" + type,
-                 {{21, 35}}, {}};
+                 {{21, 35}},
+                 {}};
         c.tolerance = 1e-5;
         c.specials = kind[0] == 'm';
         c.low = -100, c.high = 100;
         check(c);
       }
   for (const char *kind : {"bit_and", "bit_or"}) {
-    check({"reduce", fold(kind, "1"), {"tensor<5x40xi1>"}, "tensor<5x1xi1>",
-           {{5, 40}}, {}});
-    check({"reduce", fold(kind, "0"), {"tensor<5x40xui8>"}, "tensor<1x40xui8>",
-           {{5, 40}}, {}});
+    check({"reduce",
+           fold(kind, "1"),
+           {"tensor<5x40xi1>"},
+           "tensor<5x1xi1>",
+           {{5, 40}},
+           {}});
+    check({"reduce",
+           fold(kind, "0"),
+           {"tensor<5x40xui8>"},
+           "tensor<1x40xui8>",
+           {{5, 40}},
+           {}});
   }
 }
 
@@ -67,11 +90,13 @@ TEST_F(NestTest, ArgFolds) {
       for (const char *axes : {"0", "1"})
         for (int64_t n : {3, 17, 90}) {
           std::string size = std::to_string(n);
-          OpCase c{"reduce", fold(kind, axes),
+          OpCase c{"reduce",
+                   fold(kind, axes),
                    {"tensor<9x" + size + "x" + e + ">"},
                    axes[0] == '0' ? "tensor<1x" + size + "xi64>"
                                   : "tensor<9x1xi64>",
-                   {{9, n}}, {}};
+                   {{9, n}},
+                   {}};
           c.low = -2, c.high = 2; // ties
           c.specials = e[0] == 'f' && n == 17;
           check(c);
@@ -82,23 +107,29 @@ TEST_F(NestTest, SymbolicFolds) {
   std::string x = "tensor<?x?xf32, #graph.dims<s0, s1>>";
   for (auto [m, n] : std::vector<std::pair<int64_t, int64_t>>{
            {1, 1}, {5, 40}, {40, 5}, {3, 0}}) {
-    OpCase c{"reduce", fold("add", "1"), {x},
-             "tensor<?x1xf32, #graph.dims<s0, 1>>", {{m, n}}, {m, n}};
+    OpCase c{"reduce", fold("add", "1"),
+             {x},      "tensor<?x1xf32, #graph.dims<s0, 1>>",
+             {{m, n}}, {m, n}};
     c.tolerance = 1e-5;
     check(c);
-    c = {"reduce", fold("max", "0"), {x},
-         "tensor<1x?xf32, #graph.dims<1, s0>>", {{m, n}}, {m, n}};
+    c = {"reduce", fold("max", "0"),
+         {x},      "tensor<1x?xf32, #graph.dims<1, s0>>",
+         {{m, n}}, {m, n}};
     c.result = "tensor<1x?xf32, #graph.dims<1, s1>>";
     check(c);
   }
 }
 
 TEST_F(NestTest, CumulativeSums) {
-  for (const char *flags : {"", ", exclusive", ", reverse",
-                            ", exclusive, reverse"})
+  for (const char *flags :
+       {"", ", exclusive", ", reverse", ", exclusive, reverse"})
     for (const char *axis : {"0", "1"}) {
-      OpCase c{"cumsum", std::string("axis = ") + axis + " : i64" + flags,
-               {"tensor<13x37xf32>"}, "tensor<13x37xf32>", {{13, 37}}, {}};
+      OpCase c{"cumsum",
+               std::string("axis = ") + axis + " : i64" + flags,
+               {"tensor<13x37xf32>"},
+               "tensor<13x37xf32>",
+               {{13, 37}},
+               {}};
       c.tolerance = 1e-5;
       check(c);
     }
@@ -109,47 +140,69 @@ std::string pool(const std::string &kind, const std::string &kernel,
                  const std::string &low, const std::string &high,
                  const std::string &more = "") {
   return "kind = #graph<pool " + kind + ">, kernel = array<i64: " + kernel +
-         ">, strides = array<i64: " + strides + ">, dilations = array<i64: " +
-         dilations + ">, pads_low = array<i64: " + low +
+         ">, strides = array<i64: " + strides +
+         ">, dilations = array<i64: " + dilations +
+         ">, pads_low = array<i64: " + low +
          ">, pads_high = array<i64: " + high + ">" + more;
 }
 
 TEST_F(NestTest, Pools) {
   for (const char *kind : {"max", "avg"}) {
-    OpCase c{"pool", pool(kind, "3, 3", "1, 1", "1, 1", "1, 1", "1, 1"),
-             {"tensor<2x3x9x37xf32>"}, "tensor<2x3x9x37xf32>",
-             {{2, 3, 9, 37}}, {}};
+    OpCase c{"pool",
+             pool(kind, "3, 3", "1, 1", "1, 1", "1, 1", "1, 1"),
+             {"tensor<2x3x9x37xf32>"},
+             "tensor<2x3x9x37xf32>",
+             {{2, 3, 9, 37}},
+             {}};
     c.tolerance = 1e-5;
     check(c);
-    c = {"pool", pool(kind, "3, 3", "2, 2", "1, 1", "1, 1", "1, 1"),
-         {"tensor<1x2x15x71xf32>"}, "tensor<1x2x8x36xf32>", {{1, 2, 15, 71}},
+    c = {"pool",
+         pool(kind, "3, 3", "2, 2", "1, 1", "1, 1", "1, 1"),
+         {"tensor<1x2x15x71xf32>"},
+         "tensor<1x2x8x36xf32>",
+         {{1, 2, 15, 71}},
          {}};
     c.tolerance = 1e-5;
     check(c);
-    c = {"pool", pool(kind, "2, 2", "2, 2", "1, 1", "0, 0", "0, 0"),
-         {"tensor<1x2x8x66xf32>"}, "tensor<1x2x4x33xf32>", {{1, 2, 8, 66}}, {}};
+    c = {"pool",
+         pool(kind, "2, 2", "2, 2", "1, 1", "0, 0", "0, 0"),
+         {"tensor<1x2x8x66xf32>"},
+         "tensor<1x2x4x33xf32>",
+         {{1, 2, 8, 66}},
+         {}};
     c.tolerance = 1e-5;
     check(c);
-    c = {"pool", pool(kind, "3", "1", "2", "2", "2"), {"tensor<2x3x20xf32>"},
-         "tensor<2x3x20xf32>", {{2, 3, 20}}, {}};
+    c = {"pool",
+         pool(kind, "3", "1", "2", "2", "2"),
+         {"tensor<2x3x20xf32>"},
+         "tensor<2x3x20xf32>",
+         {{2, 3, 20}},
+         {}};
     c.tolerance = 1e-5;
     check(c);
   }
   OpCase c{"pool",
            pool("avg", "3, 3", "1, 1", "1, 1", "1, 1", "1, 1",
                 ", count_include_pad"),
-           {"tensor<2x3x9x37xf16>"}, "tensor<2x3x9x37xf16>", {{2, 3, 9, 37}},
+           {"tensor<2x3x9x37xf16>"},
+           "tensor<2x3x9x37xf16>",
+           {{2, 3, 9, 37}},
            {}};
   check(c);
-  c = {"pool", pool("max", "3, 3", "1, 1", "1, 1", "1, 1", "1, 1"),
-       {"tensor<1x2x5x20xi8>"}, "tensor<1x2x5x20xi8>", {{1, 2, 5, 20}}, {}};
+  c = {"pool",
+       pool("max", "3, 3", "1, 1", "1, 1", "1, 1", "1, 1"),
+       {"tensor<1x2x5x20xi8>"},
+       "tensor<1x2x5x20xi8>",
+       {{1, 2, 5, 20}},
+       {}};
   check(c);
 }
 
 std::string conv(const std::string &strides, const std::string &dilations,
                  const std::string &low, const std::string &high, int group) {
-  return "strides = array<i64: " + strides + ">, dilations = array<i64: " +
-         dilations + ">, pads_low = array<i64: " + low +
+  return "strides = array<i64: " + strides +
+         ">, dilations = array<i64: " + dilations +
+         ">, pads_low = array<i64: " + low +
          ">, pads_high = array<i64: " + high +
          ">, group = " + std::to_string(group) +
          " : i64, operandSegmentSizes = array<i32: 1, 1, 0, 0>";
@@ -189,7 +242,9 @@ TEST_F(NestTest, TransposedConvolutions) {
            "strides = array<i64: 2, 2>, dilations = array<i64: 1, 1>, pads_low "
            "= array<i64: 1, 1>, group = 1 : i64",
            {"tensor<1x3x5x9xf32>", "tensor<3x4x3x3xf32>"},
-           "tensor<1x4x9x17xf32>", {{1, 3, 5, 9}, {3, 4, 3, 3}}, {}};
+           "tensor<1x4x9x17xf32>",
+           {{1, 3, 5, 9}, {3, 4, 3, 3}},
+           {}};
   c.tolerance = 2e-5;
   check(c);
 }
@@ -205,14 +260,20 @@ TEST_F(NestTest, Contractions) {
               nk = "(m, n, k) -> (n, k)", mn = "(m, n, k) -> (m, n)";
   for (const char *e : {"f32", "f64", "f16", "i32"}) {
     std::string t = std::string("x") + e + ">";
-    OpCase c{"contract", contract(mk, kn, mn),
-             {"tensor<9x13" + t, "tensor<13x35" + t}, "tensor<9x35" + t,
-             {{9, 13}, {13, 35}}, {}};
+    OpCase c{"contract",
+             contract(mk, kn, mn),
+             {"tensor<9x13" + t, "tensor<13x35" + t},
+             "tensor<9x35" + t,
+             {{9, 13}, {13, 35}},
+             {}};
     c.tolerance = 2e-5;
     check(c);
-    c = {"contract", contract(mk, nk, mn),
-         {"tensor<9x77" + t, "tensor<35x77" + t}, "tensor<9x35" + t,
-         {{9, 77}, {35, 77}}, {}};
+    c = {"contract",
+         contract(mk, nk, mn),
+         {"tensor<9x77" + t, "tensor<35x77" + t},
+         "tensor<9x35" + t,
+         {{9, 77}, {35, 77}},
+         {}};
     c.tolerance = 2e-5;
     check(c);
   }

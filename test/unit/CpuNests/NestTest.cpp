@@ -99,8 +99,8 @@ std::string NestTest::difference(const Tensor &expected, const char *actual,
     if (std::isnan(a) && std::isnan(b))
       continue;
     double unit = type.isF16() ? 1e-3 : type.isBF16() ? 8e-3 : tolerance;
-    bool isClose = std::abs(a - b) <= std::max(unit, tolerance) *
-                                          std::max(1.0, std::abs(a));
+    bool isClose = std::abs(a - b) <=
+                   std::max(unit, tolerance) * std::max(1.0, std::abs(a));
     if (a == b ? bitExact : (bitExact || !isClose))
       return where + "expected " + std::to_string(a) + ", got " +
              std::to_string(b);
@@ -111,8 +111,8 @@ std::string NestTest::difference(const Tensor &expected, const char *actual,
 bool NestTest::checkVariant(graph::KernelOp kernel, const OpCase &c,
                             ArrayRef<Tensor> inputs, ArrayRef<Tensor> expected,
                             const NestVariant &variant) {
-  std::string name = c.op + " " + variant.target + " " +
-                     variant.schedule.nest + (variant.strict ? " strict" : "");
+  std::string name = c.op + " " + variant.target + " " + variant.schedule.nest +
+                     (variant.strict ? " strict" : "");
   auto target = parseCpuTarget(variant.target);
   if (!target) {
     ADD_FAILURE() << llvm::toString(target.takeError());

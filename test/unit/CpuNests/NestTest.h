@@ -48,7 +48,8 @@ protected:
   graph::KernelOp build(const OpCase &c);
   interp::Tensor random(mlir::Type element, llvm::ArrayRef<int64_t> shape,
                         const OpCase &c);
-  /// Largest index at which `actual` is not `expected`, described; empty if none.
+  /// Largest index at which `actual` is not `expected`, described; empty if
+  /// none.
   static std::string difference(const interp::Tensor &expected,
                                 const char *actual, double tolerance,
                                 bool bitExact);

@@ -75,8 +75,8 @@ TEST_F(UlpTest, Single) {
   struct {
     const char *op;
     Exact exact;
-  } functions[] = {{"exp", std::exp},   {"log", std::log},   {"tanh", std::tanh},
-                   {"erf", std::erf},   {"sin", std::sin},   {"cos", std::cos}};
+  } functions[] = {{"exp", std::exp}, {"log", std::log}, {"tanh", std::tanh},
+                   {"erf", std::erf}, {"sin", std::sin}, {"cos", std::cos}};
   for (auto &f : functions)
     for (const std::string &target : runnableTargets()) {
       float where = 0;
@@ -90,8 +90,12 @@ TEST_F(UlpTest, Single) {
 // zero, softplus is log1p(exp(-|x|)) there.
 TEST_F(UlpTest, ThroughRows) {
   for (const std::string &target : runnableTargets()) {
-    OpCase c{"elu", "alpha = 1.0 : f64", {"tensor<65536xf32>"},
-             "tensor<65536xf32>", {}, {}};
+    OpCase c{"elu",
+             "alpha = 1.0 : f64",
+             {"tensor<65536xf32>"},
+             "tensor<65536xf32>",
+             {},
+             {}};
     graph::KernelOp kernel = build(c);
     auto resolved = llvm::cantFail(parseCpuTarget(target));
     CpuCodegenOptions options;
@@ -119,8 +123,8 @@ TEST_F(UlpTest, Powers) {
     auto kernel = load("pow", "f32", target, 2);
     ASSERT_TRUE(kernel);
     GuardedBuffer x(block * 4), e(block * 4), y(block * 4);
-    const float special[] = {0.0f, -0.0f,     1.0f, -1.0f, INFINITY, -INFINITY,
-                             NAN,  1e-42f,    2.0f, -2.0f, 0.5f,     3.0f,
+    const float special[] = {0.0f,  -0.0f,   1.0f,  -1.0f, INFINITY, -INFINITY,
+                             NAN,   1e-42f,  2.0f,  -2.0f, 0.5f,     3.0f,
                              -3.0f, 3.4e38f, -0.5f, 1e10f};
     std::uniform_real_distribution<float> base(0, 8), exponent(-20, 20);
     for (int64_t i = 0; i < block; ++i) {
@@ -152,8 +156,8 @@ TEST_F(UlpTest, Double) {
         double v = values(generator);
         x.as<double>()[i] = isExp ? v : std::exp(v);
       }
-      const double special[] = {0.0, -0.0, INFINITY, -INFINITY, NAN, 1e-310,
-                                -1.0, 1.0, 800.0, -800.0};
+      const double special[] = {0.0,    -0.0, INFINITY, -INFINITY, NAN,
+                                1e-310, -1.0, 1.0,      800.0,     -800.0};
       std::copy(std::begin(special), std::end(special), x.as<double>());
       kernel->run({x.data(), y.data()}, {});
       for (int64_t i = 0; i < block; ++i) {

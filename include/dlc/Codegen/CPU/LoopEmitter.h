@@ -1,6 +1,6 @@
 // Evaluates a LoopExpr at points of its loops: on one point, or on several at
-// once, as lanes of a vector along one axis and as groups of registers along one
-// axis. The loops around are LoopNest's.
+// once, as lanes of a vector along one axis and as groups of registers along
+// one axis. The loops around are LoopNest's.
 #ifndef DLC_CODEGEN_CPU_LOOPEMITTER_H
 #define DLC_CODEGEN_CPU_LOOPEMITTER_H
 
@@ -29,10 +29,10 @@ struct LoopGroups {
 
 struct LoopEmitterOptions {
   ScalarOptions scalar;
-  unsigned width = 1;         ///< lanes of a vector
-  bool maskedMemory = false;  ///< loads and stores of some lanes are cheap
-  unsigned rowGroups = 4;     ///< accumulators of a fold along its lanes
-  unsigned unrollLimit = 16;  ///< steps of a fold written out
+  unsigned width = 1;        ///< lanes of a vector
+  bool maskedMemory = false; ///< loads and stores of some lanes are cheap
+  unsigned rowGroups = 4;    ///< accumulators of a fold along its lanes
+  unsigned unrollLimit = 16; ///< steps of a fold written out
 };
 
 class LoopEmitter {
@@ -83,11 +83,12 @@ public:
   void storeRoot();
 
   /// scf.for over [begin, end) that carries `values`; returns the last ones.
-  llvm::SmallVector<mlir::Value> loop(
-      mlir::Value begin, mlir::Value end, int64_t step, mlir::ValueRange values,
-      llvm::function_ref<llvm::SmallVector<mlir::Value>(mlir::Value,
-                                                        mlir::ValueRange)>
-          body);
+  llvm::SmallVector<mlir::Value>
+  loop(mlir::Value begin, mlir::Value end, int64_t step,
+       mlir::ValueRange values,
+       llvm::function_ref<llvm::SmallVector<mlir::Value>(mlir::Value,
+                                                         mlir::ValueRange)>
+           body);
 
 private:
   bool isBound(const LoopNode &node) const;
@@ -109,15 +110,26 @@ private:
                  std::optional<Scalar> other);
   Scalar loadLanes(const LoopNode &node, unsigned group, mlir::Value mask,
                    std::optional<Scalar> other);
-  /// Lanes are apart in memory and groups are neighbours: a tile is loaded along
-  /// the groups and transposed in registers.
+  /// Lanes are apart in memory and groups are neighbours: a tile is loaded
+  /// along the groups and transposed in registers.
   bool isTransposed(const LoopNode &node) const;
   Values loadTransposed(const LoopNode &node);
   /// Where the guards hold: i1 or, with lanes, a vector of it.
   mlir::Value guardValue(const LoopNode &node, unsigned group);
+  /// The same for elements of memory of which every second one is a lane's:
+  /// element e is lane (e + offset) / 2, if that is whole and the lane exists.
+  mlir::Value elementMask(const LoopNode &node, unsigned group, bool guarded,
+                          int64_t offset);
+  /// Whether a guard does not change, or by a constant, from lane to lane.
+  bool isLinear(const LoopNode &node, const LoopGuard &guard) const;
+  /// lane * factor + constant >= 0 (or == 0) where lane 0 has `base`.
+  mlir::Value compareLanes(const LoopGuard &guard, mlir::Value base,
+                           int64_t factor, int64_t constant);
   Values evaluateCoord(const LoopNode &node);
   Values evaluateToIndex(const LoopNode &node);
-  mlir::Value laneNumbers(mlir::Type element, int64_t factor);
+  /// factor * lane + constant
+  mlir::Value laneNumbers(mlir::Type element, int64_t factor,
+                          int64_t constant = 0);
   mlir::Value andMask(mlir::Value x, mlir::Value y);
 
   // LoopFold.cpp

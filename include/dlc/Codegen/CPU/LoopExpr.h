@@ -25,14 +25,15 @@ struct LoopNode {
   llvm::SmallVector<unsigned, 3> args;
   graph::ScalarFn fn = graph::ScalarFn::add;
   bool saturate = false;
-  mlir::TypedAttr attr;      ///< Literal: the value. Fold: init or null
-  unsigned buffer = 0;       ///< Load
-  IndexPoly index;           ///< Load: address. Coord: value. ToIndex: the size
+  mlir::TypedAttr attr; ///< Literal: the value. Fold: init or null
+  unsigned buffer = 0;  ///< Load
+  IndexPoly index;      ///< Load: address. Coord: value. ToIndex: the size
   llvm::SmallVector<LoopGuard, 2> guards;
   llvm::SmallVector<unsigned, 2> data; ///< Load, Coord: the ToIndex nodes used
   unsigned dim = 0;                    ///< ToIndex: the dim that it gives
   graph::FoldKind fold = graph::FoldKind::none;
-  llvm::SmallVector<unsigned, 3> axes; ///< Fold: its reduce dims, outermost first
+  llvm::SmallVector<unsigned, 3>
+      axes; ///< Fold: its reduce dims, outermost first
   /// The dims whose values it needs; dims that a fold binds are not needed
   /// outside of it.
   llvm::SmallBitVector needs;
@@ -42,7 +43,8 @@ struct LoopNode {
 /// reduce axes and data coordinates.
 struct LoopExpr {
   mlir::MLIRContext *context = nullptr;
-  llvm::SmallVector<mlir::AffineExpr> extents; ///< by dim; null: data coordinate
+  llvm::SmallVector<mlir::AffineExpr>
+      extents; ///< by dim; null: data coordinate
   /// Domain dims that are loops, outermost first: those of one element and
   /// those merged into a neighbour are gone.
   llvm::SmallVector<unsigned> domain;

@@ -12,14 +12,15 @@ struct LoopPlan {
   /// The innermost loop: the last domain axis; -1 when there is none, or when
   /// lanes lie along a fold (then it is a loop like the others).
   int laneDim = -1;
-  int rowAxis = -1;    ///< the fold axis with the lanes
+  int rowAxis = -1; ///< the fold axis with the lanes
   /// The axis along which some operand is dense that is not along laneDim: the
   /// two are run in square tiles.
   int tileDim = -1;
   unsigned width = 1;  ///< lanes
   unsigned groups = 1; ///< vectors at a time along laneDim
   unsigned rowGroups = 1;
-  /// Scalar operations for one element of the result, over the kernel's symbols.
+  /// Scalar operations for one element of the result, over the kernel's
+  /// symbols.
   mlir::AffineExpr elementCost;
 
   static LoopPlan get(const LoopExpr &expr, const CpuTarget &target,

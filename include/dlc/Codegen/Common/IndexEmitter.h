@@ -27,8 +27,8 @@ public:
   struct MonomialLess {
     bool operator()(const Monomial &a, const Monomial &b) const;
   };
-  /// The extent of each dim, where one is known: lets `(d0 * 4 + d1) floordiv 4`
-  /// with d1 < 4 become d0. A null entry is an unknown extent.
+  /// The extent of each dim, where one is known: lets `(d0 * 4 + d1) floordiv
+  /// 4` with d1 < 4 become d0. A null entry is an unknown extent.
   using Extents = llvm::ArrayRef<mlir::AffineExpr>;
 
   IndexPoly() = default;

@@ -26,9 +26,7 @@ struct ScalarOptions {
 struct Scalar {
   mlir::Value value;
   mlir::Type type;
-  bool isVector() const {
-    return llvm::isa<mlir::VectorType>(value.getType());
-  }
+  bool isVector() const { return llvm::isa<mlir::VectorType>(value.getType()); }
 };
 
 class ScalarEmitter {
@@ -76,9 +74,9 @@ private:
   mlir::Value truncateToI64(mlir::Value x, mlir::Type to);
   /// Rounds an f32 value to what f16 or bf16 can hold.
   mlir::Value roundTo(mlir::Value x, mlir::Type type);
-  mlir::Value narrow(mlir::Value x, mlir::Type type); ///< f32 -> 16 bits
+  mlir::Value narrow(mlir::Value x, mlir::Type type);   ///< f32 -> 16 bits
   mlir::Value widen(mlir::Value bits, mlir::Type type); ///< 16 bits -> f32
-  mlir::Value roundToOdd(mlir::Value x); ///< f64 -> f32
+  mlir::Value roundToOdd(mlir::Value x);                ///< f64 -> f32
   mlir::Value constant(mlir::Type type, mlir::Attribute value);
   mlir::Value integer(mlir::Type type, int64_t value);
   mlir::Value number(mlir::Type type, double value);

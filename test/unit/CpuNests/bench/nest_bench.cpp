@@ -37,12 +37,11 @@ static void run(MLIRContext &context, const Case &c, const CpuTarget &target,
     operands += comma + "%a" + n;
     signature += comma + type;
   }
-  std::string text = "func.func @main(" + arguments + ") {\n %r = \"graph." +
-                     c.op + "\"(" + operands + ") " +
-                     (*c.attributes ? "<{" + std::string(c.attributes) + "}>"
-                                    : "") +
-                     " : (" + signature + ") -> " + c.result +
-                     "\n return\n}\n";
+  std::string text =
+      "func.func @main(" + arguments + ") {\n %r = \"graph." + c.op + "\"(" +
+      operands + ") " +
+      (*c.attributes ? "<{" + std::string(c.attributes) + "}>" : "") + " : (" +
+      signature + ") -> " + c.result + "\n return\n}\n";
   OwningOpRef<ModuleOp> module;
   graph::KernelOp kernel = kernelOf(context, module, text);
   if (!kernel) {
@@ -84,15 +83,15 @@ static void run(MLIRContext &context, const Case &c, const CpuTarget &target,
   for (int i = 0; i < 1000 && spent < 0.15; ++i) {
     auto start = std::chrono::steady_clock::now();
     loaded->run(pointers, {});
-    double seconds = std::chrono::duration<double>(
-                         std::chrono::steady_clock::now() - start)
-                         .count();
+    double seconds =
+        std::chrono::duration<double>(std::chrono::steady_clock::now() - start)
+            .count();
     best = std::min(best, seconds);
     spent += seconds;
   }
   std::printf("%-24s %9.4f ms %8.1f GB/s %8.1f Gop/s   compiled in %3.0f ms\n",
-              c.name, best * 1e3, bytes / best / 1e9,
-              c.operations / best / 1e9, loaded->compileSeconds * 1e3);
+              c.name, best * 1e3, bytes / best / 1e9, c.operations / best / 1e9,
+              loaded->compileSeconds * 1e3);
 }
 
 int main(int argc, char **argv) {
@@ -131,7 +130,12 @@ int main(int argc, char **argv) {
   std::vector<Case> cases{
       {"add", "add", "", {big, big}, big, m},
       {"add bias", "add", "", {big, "tensor<1024xf32>"}, big, m},
-      {"scale channels", "mul", "", {"tensor<64x128x56x56xf32>", "tensor<128x1x1xf32>"}, "tensor<64x128x56x56xf32>", 25.7e6},
+      {"scale channels",
+       "mul",
+       "",
+       {"tensor<64x128x56x56xf32>", "tensor<128x1x1xf32>"},
+       "tensor<64x128x56x56xf32>",
+       25.7e6},
       {"relu", "relu", "", {big}, big, m},
       {"exp", "exp", "", {big}, big, m},
       {"tanh", "tanh", "", {big}, big, m},
@@ -144,26 +148,116 @@ int main(int argc, char **argv) {
       {"add f16", "add", "", {half, half}, half, m},
       {"to f16", "convert", "to = f16", {big}, half, m},
       {"transpose", "transpose", "perm = array<i64: 1, 0>", {big}, big, m},
-      {"transpose i8", "transpose", "perm = array<i64: 1, 0>", {"tensor<1024x1024xi8>"}, "tensor<1024x1024xi8>", m},
-      {"transpose heads", "transpose", "perm = array<i64: 0, 2, 1, 3>", {"tensor<8x128x12x64xf32>"}, "tensor<8x12x128x64xf32>", 786432},
-      {"transpose keys", "transpose", "perm = array<i64: 0, 2, 3, 1>", {"tensor<8x128x12x64xf32>"}, "tensor<8x12x64x128xf32>", 786432},
-      {"nchw to nhwc", "transpose", "perm = array<i64: 0, 2, 3, 1>", {"tensor<1x64x56x56xf32>"}, "tensor<1x56x56x64xf32>", 200704},
+      {"transpose i8",
+       "transpose",
+       "perm = array<i64: 1, 0>",
+       {"tensor<1024x1024xi8>"},
+       "tensor<1024x1024xi8>",
+       m},
+      {"transpose heads",
+       "transpose",
+       "perm = array<i64: 0, 2, 1, 3>",
+       {"tensor<8x128x12x64xf32>"},
+       "tensor<8x12x128x64xf32>",
+       786432},
+      {"transpose keys",
+       "transpose",
+       "perm = array<i64: 0, 2, 3, 1>",
+       {"tensor<8x128x12x64xf32>"},
+       "tensor<8x12x64x128xf32>",
+       786432},
+      {"nchw to nhwc",
+       "transpose",
+       "perm = array<i64: 0, 2, 3, 1>",
+       {"tensor<1x64x56x56xf32>"},
+       "tensor<1x56x56x64xf32>",
+       200704},
       {"sum rows", "reduce", sum1, {big}, "tensor<1024x1xf32>", m},
       {"sum columns", "reduce", sum0, {big}, "tensor<1x1024xf32>", m},
-      {"max rows", "reduce", "kind = #graph<fold max>, axes = array<i64: 1>", {big}, "tensor<1024x1xf32>", m},
-      {"argmax rows", "reduce", "kind = #graph<fold argmax>, axes = array<i64: 1>", {big}, "tensor<1024x1xi64>", m},
-      {"average images", "reduce", "kind = #graph<fold add>, axes = array<i64: 2, 3>", {"tensor<1x2048x7x7xf32>"}, "tensor<1x2048x1x1xf32>", 100352},
-      {"max pool 3x3 s2", "pool", pool33, {"tensor<1x64x112x112xf32>"}, "tensor<1x64x56x56xf32>", 9 * 200704.0},
-      {"depthwise 3x3 c144 @56", "conv", depthwise, {"tensor<1x144x56x56xf32>", "tensor<144x1x3x3xf32>"}, "tensor<1x144x56x56xf32>", 18 * 451584.0},
-      {"depthwise 3x3 c512 @14", "conv", depthwise512, {"tensor<1x512x14x14xf32>", "tensor<512x1x3x3xf32>"}, "tensor<1x512x14x14xf32>", 18 * 100352.0},
-      {"depthwise 3x3 s2 @112", "conv", depthwise2, {"tensor<1x144x112x112xf32>", "tensor<144x1x3x3xf32>"}, "tensor<1x144x56x56xf32>", 18 * 451584.0},
-      {"concat", "concat", "axis = 1 : i64", {"tensor<1x256x28x28xf32>", "tensor<1x32x28x28xf32>"}, "tensor<1x288x28x28xf32>", 225792},
-      {"concat last", "concat", "axis = 1 : i64", {"tensor<1024x512xf32>", "tensor<1024x512xf32>"}, big, m},
-      {"gather rows", "gather", "axis = 0 : i64", {"tensor<30522x768xf32>", "tensor<512xi64>"}, "tensor<512x768xf32>", 393216},
-      {"matmul 256", "contract", matmul, {"tensor<256x256xf32>", "tensor<256x256xf32>"}, "tensor<256x256xf32>", 2.0 * 256 * 256 * 256},
-      {"cumsum", "cumsum", "axis = 1 : i64", {"tensor<64x512xf32>"}, "tensor<64x512xf32>", 32768},
-      {"dequantize", "dequantize", "", {"tensor<1024x1024xui8>", "tensor<f32>", "tensor<ui8>"}, big, m},
-      {"quantize", "quantize", "", {big, "tensor<f32>", "tensor<ui8>"}, "tensor<1024x1024xui8>", m},
+      {"max rows",
+       "reduce",
+       "kind = #graph<fold max>, axes = array<i64: 1>",
+       {big},
+       "tensor<1024x1xf32>",
+       m},
+      {"argmax rows",
+       "reduce",
+       "kind = #graph<fold argmax>, axes = array<i64: 1>",
+       {big},
+       "tensor<1024x1xi64>",
+       m},
+      {"average images",
+       "reduce",
+       "kind = #graph<fold add>, axes = array<i64: 2, 3>",
+       {"tensor<1x2048x7x7xf32>"},
+       "tensor<1x2048x1x1xf32>",
+       100352},
+      {"max pool 3x3 s2",
+       "pool",
+       pool33,
+       {"tensor<1x64x112x112xf32>"},
+       "tensor<1x64x56x56xf32>",
+       9 * 200704.0},
+      {"depthwise 3x3 c144 @56",
+       "conv",
+       depthwise,
+       {"tensor<1x144x56x56xf32>", "tensor<144x1x3x3xf32>"},
+       "tensor<1x144x56x56xf32>",
+       18 * 451584.0},
+      {"depthwise 3x3 c512 @14",
+       "conv",
+       depthwise512,
+       {"tensor<1x512x14x14xf32>", "tensor<512x1x3x3xf32>"},
+       "tensor<1x512x14x14xf32>",
+       18 * 100352.0},
+      {"depthwise 3x3 s2 @112",
+       "conv",
+       depthwise2,
+       {"tensor<1x144x112x112xf32>", "tensor<144x1x3x3xf32>"},
+       "tensor<1x144x56x56xf32>",
+       18 * 451584.0},
+      {"concat",
+       "concat",
+       "axis = 1 : i64",
+       {"tensor<1x256x28x28xf32>", "tensor<1x32x28x28xf32>"},
+       "tensor<1x288x28x28xf32>",
+       225792},
+      {"concat last",
+       "concat",
+       "axis = 1 : i64",
+       {"tensor<1024x512xf32>", "tensor<1024x512xf32>"},
+       big,
+       m},
+      {"gather rows",
+       "gather",
+       "axis = 0 : i64",
+       {"tensor<30522x768xf32>", "tensor<512xi64>"},
+       "tensor<512x768xf32>",
+       393216},
+      {"matmul 256",
+       "contract",
+       matmul,
+       {"tensor<256x256xf32>", "tensor<256x256xf32>"},
+       "tensor<256x256xf32>",
+       2.0 * 256 * 256 * 256},
+      {"cumsum",
+       "cumsum",
+       "axis = 1 : i64",
+       {"tensor<64x512xf32>"},
+       "tensor<64x512xf32>",
+       32768},
+      {"dequantize",
+       "dequantize",
+       "",
+       {"tensor<1024x1024xui8>", "tensor<f32>", "tensor<ui8>"},
+       big,
+       m},
+      {"quantize",
+       "quantize",
+       "",
+       {big, "tensor<f32>", "tensor<ui8>"},
+       "tensor<1024x1024xui8>",
+       m},
   };
   for (const Case &c : cases)
     if (llvm::StringRef(c.name).contains(filter))
