@@ -1,0 +1,305 @@
+// The loops of one stage. A row's innermost axis is cut where guards change
+// from true to false, so that most of it runs without tests:
+//
+//   row   |---- guards tested ----|-------- all hold --------|-- tested --|
+#include "LoopStage.h"
+
+#include "mlir/Dialect/SCF/IR/SCF.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
+
+using namespace mlir;
+using namespace dlc;
+
+// Guards are resolved by cutting ranges up to this many nested cuts.
+static constexpr unsigned maxCuts = 6;
+
+void StageLoops::emit(ArrayRef<unsigned> axes, Value begin, Value end) {
+  LoopEmitter::Scope scope(emitter);
+  emitter.hoist(expr.root);
+  if (!axes.empty()) {
+    unsigned axis = axes.front();
+    emitter.loop(index.constant(0), index.emit(expr.extents[axis]), 1, {},
+                 [&](Value iv, ValueRange) {
+                   emitter.setDim(axis, iv);
+                   emit(axes.drop_front(), begin, end);
+                   return SmallVector<Value>();
+                 });
+    emitter.setDim(axis, Value());
+    return;
+  }
+  if (plan.laneDim < 0) {
+    emitter.storeRoot();
+    return;
+  }
+  if (!begin) {
+    begin = index.constant(0);
+    end = index.emit(expr.extents[plan.laneDim]);
+  }
+  if (plan.tileDim >= 0)
+    emitTiles(begin, end);
+  else
+    emitRange(begin, end);
+}
+
+/// The first load, from the root, whose guards are neither known nor given up.
+std::optional<unsigned> StageLoops::nextGuard() {
+  std::vector<bool> seen(expr.nodes.size());
+  std::optional<unsigned> found;
+  auto visit = [&](auto &&self, unsigned id) -> void {
+    if (found || seen[id])
+      return;
+    seen[id] = true;
+    const LoopNode &node = expr.nodes[id];
+    auto fact = emitter.facts.find(id);
+    bool isKnown = fact != emitter.facts.end();
+    // What the outer loops determine has been evaluated there.
+    bool isFixed = llvm::all_of(node.needs.set_bits(), [&](unsigned d) {
+      return emitter.getDims()[d] != nullptr;
+    });
+    if (!node.guards.empty() && !isKnown && !isFixed && !tested.contains(id)) {
+      found = id;
+      return;
+    }
+    if (isKnown && !fact->second)
+      return self(self, node.args[0]);
+    for (unsigned data : node.data)
+      self(self, data);
+    if (!isKnown)
+      for (unsigned arg : node.args)
+        self(self, arg);
+  };
+  visit(visit, expr.root);
+  return found;
+}
+
+/// Where in [begin, end) all guards of a load hold, whatever the fold axes.
+std::optional<StageLoops::Cut> StageLoops::findCut(const LoopNode &node,
+                                                   Value begin, Value end) {
+  Cut cut;
+  cut.begin = begin, cut.end = end;
+  Value always;
+  SmallVector<Value> dims(emitter.getDims());
+  for (const LoopGuard &guard : node.guards) {
+    IndexPoly least = guard.expr;
+    if (guard.isEquality)
+      return std::nullopt;
+    for (unsigned d = 0; d < expr.extents.size(); ++d) {
+      if (int(d) == plan.laneDim || dims[d] || !least.dependsOnDim(d))
+        continue;
+      // An axis of a fold (or a data coordinate): take its least value.
+      auto coefficient = least.coefficient(d);
+      auto c = coefficient ? coefficient->constant() : std::nullopt;
+      if (!c || !expr.extents[d])
+        return std::nullopt;
+      cut.isExact = false;
+      least = least.without(d);
+      if (*c < 0)
+        least = least + (IndexPoly::get(expr.extents[d]) - IndexPoly(1)) * *c;
+    }
+    auto coefficient = least.coefficient(plan.laneDim);
+    auto c = coefficient ? coefficient->constant() : std::nullopt;
+    if (!c)
+      return std::nullopt;
+    Value rest = index.emit(least.without(plan.laneDim), dims);
+    if (*c == 0) {
+      Value holds = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::sge,
+                                          rest, index.constant(0));
+      always =
+          always ? Value(arith::AndIOp::create(b, loc, always, holds)) : holds;
+      continue;
+    }
+    cut.isUniform = false;
+    Value steps = index.floorDiv(rest, index.constant(std::abs(*c)));
+    if (*c > 0) // c v + rest >= 0 from v = ceil(-rest / c) on
+      cut.begin = index.max(cut.begin, index.sub(index.constant(0), steps));
+    else
+      cut.end = index.min(cut.end, index.add(steps, index.constant(1)));
+  }
+  if (!cut.isUniform) {
+    cut.begin = index.min(cut.begin, end);
+    cut.end = index.max(cut.end, cut.begin);
+  }
+  if (always)
+    cut.end = arith::SelectOp::create(b, loc, always, cut.end, cut.begin);
+  return cut;
+}
+
+/// Emits the range in parts, by where the guards of one load hold.
+bool StageLoops::emitCut(unsigned id, Value begin, Value end) {
+  std::optional<Cut> cut = findCut(expr.nodes[id], begin, end);
+  if (!cut)
+    return false;
+  if (!cut->isExact && !cut->isUniform && maskedMemory && plan.width > 1) {
+    // Whole vectors on both sides: the tested ones are masked anyway.
+    Value width = index.constant(plan.width);
+    auto inVectors = [&](Value v) { return index.divUnsigned(v, width); };
+    Value first = index.mul(
+        index.ceilDivUnsigned(index.sub(cut->begin, begin), width), width);
+    Value isLast =
+        arith::CmpIOp::create(b, loc, arith::CmpIPredicate::eq, cut->end, end);
+    Value last = index.add(
+        begin, index.mul(inVectors(index.sub(cut->end, begin)), width));
+    cut->end = arith::SelectOp::create(b, loc, isLast, end, last);
+    cut->begin = index.min(index.add(begin, first), end);
+    cut->end = index.max(cut->end, cut->begin);
+  }
+  emitter.facts[id] = true;
+  emitRange(cut->begin, cut->end);
+  emitter.facts.erase(id);
+  if (cut->isExact)
+    emitter.facts[id] = false;
+  else
+    tested.insert(id);
+  if (cut->isUniform) {
+    emitRange(cut->end, end);
+  } else {
+    // The parts before and after share their code.
+    emitter.loop(
+        index.constant(0), index.constant(2), 1, {},
+        [&](Value part, ValueRange) {
+          Value isFirst = arith::CmpIOp::create(
+              b, loc, arith::CmpIPredicate::eq, part, index.constant(0));
+          Value from =
+              arith::SelectOp::create(b, loc, isFirst, begin, cut->end);
+          Value to = arith::SelectOp::create(b, loc, isFirst, cut->begin, end);
+          emitRange(from, to);
+          return SmallVector<Value>();
+        });
+  }
+  emitter.facts.erase(id);
+  tested.erase(id);
+  return true;
+}
+
+void StageLoops::emitRange(Value begin, Value end) {
+  auto b0 = constantIndex(begin), e0 = constantIndex(end);
+  if (b0 && e0 && *b0 >= *e0)
+    return;
+  SmallVector<unsigned> givenUp;
+  while (emitter.facts.size() + tested.size() < maxCuts) {
+    std::optional<unsigned> id = nextGuard();
+    if (!id)
+      break;
+    if (emitCut(*id, begin, end)) {
+      for (unsigned g : givenUp)
+        tested.erase(g);
+      return;
+    }
+    tested.insert(*id);
+    givenUp.push_back(*id);
+  }
+  emitLeaf(begin, end);
+  for (unsigned g : givenUp)
+    tested.erase(g);
+}
+
+void StageLoops::emitLeaf(Value begin, Value end) {
+  unsigned dim = plan.laneDim;
+  LoopEmitter::Scope outer(emitter);
+  emitter.hoist(expr.root);
+  auto run = [&](Value from, Value to, int64_t step, unsigned width,
+                 unsigned groups, bool masked) {
+    emitter.loop(from, to, step, {}, [&](Value iv, ValueRange) {
+      LoopEmitter::Scope scope(emitter);
+      emitter.setDim(dim, iv);
+      if (width > 1)
+        emitter.lanes = {int(dim), width, Value(), Value()};
+      if (masked) {
+        auto type = VectorType::get({int64_t(width)}, b.getI1Type());
+        emitter.lanes.count = index.sub(to, iv);
+        emitter.lanes.mask = vector::CreateMaskOp::create(
+            b, loc, type, ValueRange{emitter.lanes.count});
+      }
+      if (groups > 1)
+        emitter.groups = {int(dim), groups, int64_t(width), Value()};
+      emitter.storeRoot();
+      emitter.lanes = LoopLanes(), emitter.groups = LoopGroups();
+      return SmallVector<Value>();
+    });
+    emitter.setDim(dim, Value());
+  };
+  bool isTested = !tested.empty();
+  if (plan.width == 1 || (isTested && !maskedMemory))
+    return run(begin, end, 1, 1, 1, false);
+  int64_t width = plan.width, block = width * plan.groups;
+  // The end of the last whole block of `size` elements.
+  auto wholeEnd = [&](int64_t size) {
+    Value n = index.sub(end, begin);
+    return index.add(begin,
+                     index.mul(index.divUnsigned(n, index.constant(size)),
+                               index.constant(size)));
+  };
+  Value from = begin;
+  if (!isTested) {
+    Value to = wholeEnd(block);
+    run(from, to, block, width, plan.groups, false);
+    from = to;
+  }
+  if (maskedMemory)
+    return run(from, end, width, width, 1, true);
+  if (plan.groups > 1) {
+    Value to = wholeEnd(width);
+    run(from, to, width, width, 1, false);
+    from = to;
+  }
+  run(from, end, 1, 1, 1, false);
+}
+
+/// Square tiles of laneDim and tileDim. Whole ones are one copy of the code;
+/// those at the edges are another, masked or, without masks, point by point.
+void StageLoops::emitTiles(Value begin, Value end) {
+  unsigned lane = plan.laneDim, across = plan.tileDim;
+  int64_t width = plan.width;
+  Value extent = index.emit(expr.extents[across]), size = index.constant(width);
+  Value wholeLanes = index.add(
+      begin, index.mul(index.divUnsigned(index.sub(end, begin), size), size));
+  auto tile = [&](Value from, Value to, Value height, bool masked) {
+    emitter.loop(from, to, width, {}, [&](Value iv, ValueRange) {
+      LoopEmitter::Scope scope(emitter);
+      emitter.setDim(lane, iv);
+      emitter.lanes = {int(lane), unsigned(width), Value(), Value()};
+      emitter.groups = {int(across), unsigned(width), 1, Value()};
+      if (masked) {
+        emitter.lanes.count = index.min(index.sub(to, iv), size);
+        emitter.groups.limit = height;
+        auto type = VectorType::get({width}, b.getI1Type());
+        emitter.lanes.mask = vector::CreateMaskOp::create(
+            b, loc, type, ValueRange{emitter.lanes.count});
+      }
+      emitter.storeRoot();
+      emitter.lanes = LoopLanes(), emitter.groups = LoopGroups();
+      return SmallVector<Value>();
+    });
+    emitter.setDim(lane, Value());
+  };
+  emitter.loop(
+      index.constant(0), extent, width, {}, [&](Value row, ValueRange) {
+        LoopEmitter::Scope scope(emitter);
+        Value height = index.min(index.sub(extent, row), size);
+        Value isWhole = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::eq,
+                                              height, size);
+        Value middle =
+            arith::SelectOp::create(b, loc, isWhole, wholeLanes, begin);
+        emitter.setDim(across, row);
+        tile(begin, middle, height, false);
+        if (maskedMemory) {
+          tile(middle, end, height, true);
+          emitter.setDim(across, Value());
+          return SmallVector<Value>();
+        }
+        Value rowEnd = index.add(row, height);
+        emitter.loop(row, rowEnd, 1, {}, [&](Value single, ValueRange) {
+          emitter.setDim(across, single);
+          emitter.loop(middle, end, 1, {}, [&](Value iv, ValueRange) {
+            LoopEmitter::Scope point(emitter);
+            emitter.setDim(lane, iv);
+            emitter.storeRoot();
+            return SmallVector<Value>();
+          });
+          return SmallVector<Value>();
+        });
+        emitter.setDim(lane, Value());
+        emitter.setDim(across, Value());
+        return SmallVector<Value>();
+      });
+}

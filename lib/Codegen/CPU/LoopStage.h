@@ -1,0 +1,50 @@
+// The loops of one stage below those of its phase; private to the loop nests.
+#ifndef DLC_LIB_CODEGEN_CPU_LOOPSTAGE_H
+#define DLC_LIB_CODEGEN_CPU_LOOPSTAGE_H
+
+#include "dlc/Codegen/CPU/LoopEmitter.h"
+#include "dlc/Codegen/CPU/LoopPlan.h"
+
+namespace dlc {
+
+/// Emits the loops of a stage below those of the phase.
+class StageLoops {
+public:
+  StageLoops(mlir::OpBuilder &builder, mlir::Location loc, const LoopExpr &expr,
+             const LoopPlan &plan, LoopEmitter &emitter, bool maskedMemory)
+      : b(builder), loc(loc), expr(expr), plan(plan), emitter(emitter),
+        index(emitter.indices()), maskedMemory(maskedMemory) {
+    emitter.rowAxis = plan.rowAxis;
+  }
+
+  /// Loops over `axes`, outermost first, then over [begin, end) of the lane
+  /// axis (null: all of it).
+  void emit(llvm::ArrayRef<unsigned> axes, mlir::Value begin, mlir::Value end);
+
+private:
+  void emitRange(mlir::Value begin, mlir::Value end);
+  bool emitCut(unsigned id, mlir::Value begin, mlir::Value end);
+  void emitLeaf(mlir::Value begin, mlir::Value end);
+  void emitTiles(mlir::Value begin, mlir::Value end);
+  std::optional<unsigned> nextGuard();
+  struct Cut {
+    mlir::Value begin, end; ///< where the guards hold
+    bool isExact = true;
+    bool isUniform = true; ///< it is all of the range or nothing
+  };
+  std::optional<Cut> findCut(const LoopNode &node, mlir::Value begin,
+                             mlir::Value end);
+
+  mlir::OpBuilder &b;
+  mlir::Location loc;
+  const LoopExpr &expr;
+  const LoopPlan &plan;
+  LoopEmitter &emitter;
+  IndexEmitter &index;
+  bool maskedMemory;
+  llvm::SmallDenseSet<unsigned> tested; ///< guards left to be tested
+};
+
+} // namespace dlc
+
+#endif // DLC_LIB_CODEGEN_CPU_LOOPSTAGE_H
