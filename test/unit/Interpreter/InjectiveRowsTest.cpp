@@ -113,6 +113,41 @@ TEST_F(InjectiveRows, PadModes) {
   check("wrap", [](int64_t i, int64_t n) { return (i + n) % n; });
 }
 
+// Pads longer than the operand fold several times, and what a symbolic size
+// will be is not known: both go another way than short pads do.
+TEST_F(InjectiveRows, LongAndSymbolicPads) {
+  auto check = [&](const std::string &mode, int64_t n, bool symbolic,
+                   int64_t (*fold)(int64_t, int64_t)) {
+    SCOPED_TRACE(mode + " of " + std::to_string(n));
+    Tensor x = random({2, n});
+    std::string from = symbolic ? "tensor<2x?xf32, #graph.dims<2, s0>>"
+                                : "tensor<2x" + std::to_string(n) + "xf32>";
+    std::string to = symbolic ? "tensor<3x?xf32, #graph.dims<3, s0 + 9>>"
+                              : "tensor<3x" + std::to_string(n + 9) + "xf32>";
+    Tensor result = runOp("pad",
+                          "low = array<i64: 0, 5>, high = array<i64: 1, 4>, "
+                          "mode = #graph<pad " +
+                              mode + ">",
+                          {from}, to, {x}, symbolic);
+    expectGather(result, {3, n + 9}, x, [&](auto p) {
+      return flatten({2, n}, {fold(p[0], 2), fold(p[1] - 5, n)});
+    });
+  };
+  for (int64_t n : {1, 2, 3, 7})
+    for (bool symbolic : {false, true}) {
+      check("edge", n, symbolic, [](int64_t i, int64_t size) {
+        return std::clamp<int64_t>(i, 0, size - 1);
+      });
+      check("wrap", n, symbolic,
+            [](int64_t i, int64_t size) { return (i % size + size) % size; });
+      check("reflect", n, symbolic, [](int64_t i, int64_t size) {
+        while (size > 1 && (i < 0 || i >= size))
+          i = i < 0 ? -i : 2 * (size - 1) - i;
+        return size == 1 ? 0 : i;
+      });
+    }
+}
+
 TEST_F(InjectiveRows, Concat) {
   Tensor a = random({2, 3}), b = random({2, 1}), c = random({2, 4});
   Tensor result =

@@ -186,8 +186,31 @@ LogicalResult PadOp::verify() {
       return emitOpError("result dims are not operand dims plus pads");
   if (getMode() == PadMode::constant && !getValue())
     return emitOpError("constant padding needs a value");
+  if (getMode() != PadMode::constant)
+    for (auto [n, low, high] : llvm::zip(from, getLow(), getHigh()))
+      if (constantValue(n) == 0 && (low > 0 || high > 0))
+        return emitOpError("an empty axis has no elements to pad with");
   return verifySameElement(*this);
 }
+// Is a coordinate outside always brought inside by one fold? Pads may be longer
+// than the operand, and a symbolic size may turn out to be short.
+bool PadOp::foldsOnce(unsigned axis) {
+  if (getMode() == PadMode::edge)
+    return true;
+  std::optional<int64_t> n = constantValue(graph::getDims(getX().getType())[axis]);
+  int64_t longest = std::max(getLow()[axis], getHigh()[axis]);
+  return n && longest <= (getMode() == PadMode::reflect ? *n - 1 : *n);
+}
+// The coordinate after any number of folds: at mod n, or the triangle wave of
+// period 2 (n - 1). A remainder by 0 is 0, which is right for n = 1.
+static AffineExpr foldCoordinate(ExprBuilder &b, PadMode mode, AffineExpr at, AffineExpr n) {
+  Value position = b.coord(at);
+  if (mode == PadMode::wrap)
+    return b.dataCoord(b.apply(ScalarFn::mod, {position, b.coord(n)}), n);
+  Value period = b.coord(2 * (n - 1)), phase = b.apply(ScalarFn::mod, {position, period});
+  return b.dataCoord(b.min(phase, b.sub(period, phase)), n);
+}
+
 LogicalResult PadOp::buildKernel(KernelBuilder &kernel) {
   SmallVector<AffineExpr> dims = getDims(getX().getType());
   if (getMode() == PadMode::constant) {
@@ -207,23 +230,29 @@ LogicalResult PadOp::buildKernel(KernelBuilder &kernel) {
     }));
     return success();
   }
-  // The other modes read inside the operand always: fold the coordinate back into
-  // [0, n) by a chain of guarded loads, innermost case first.
+  // The other modes fold the coordinate back into [0, n). Where one fold is
+  // known to be enough it is a chain of guarded loads, innermost case first,
+  // whose maps stay linear; else the coordinate is computed as a number.
   kernel.finish(kernel.map(kernel.resultType(0), [&](ExprBuilder &b) -> Value {
     Value result;
     size_t rank = dims.size();
     SmallVector<unsigned> padded;
-    for (size_t i = 0; i < rank; ++i)
-      if (getLow()[i] > 0 || getHigh()[i] > 0)
+    SmallVector<AffineExpr> inner;
+    for (size_t i = 0; i < rank; ++i) {
+      inner.push_back(b.d(i) - getLow()[i]);
+      if (getLow()[i] <= 0 && getHigh()[i] <= 0)
+        continue;
+      if (foldsOnce(i))
         padded.push_back(i);
+      else
+        inner.back() = foldCoordinate(b, getMode(), inner.back(), dims[i]);
+    }
     // case digits: 0 inside, 1 below, 2 above, for each padded axis
     uint64_t cases = 1;
     for (size_t i = 0; i < padded.size(); ++i)
       cases *= 3;
     for (uint64_t c = 0; c < cases; ++c) {
-      SmallVector<AffineExpr> index, guard;
-      for (size_t i = 0; i < rank; ++i)
-        index.push_back(b.d(i) - getLow()[i]);
+      SmallVector<AffineExpr> index = inner, guard;
       uint64_t rest = c;
       for (unsigned axis : padded) {
         AffineExpr at = index[axis], n = dims[axis];
@@ -245,6 +274,7 @@ LogicalResult PadOp::buildKernel(KernelBuilder &kernel) {
           guard.push_back(at - n), index[axis] = above;
           break;
         }
+        guard.push_back(n - 1); // an empty operand has no edge to read
         rest /= 3;
       }
       Value other = result ? result : b.lit(0.0, elementOf(getType()));

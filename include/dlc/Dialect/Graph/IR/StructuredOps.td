@@ -54,6 +54,10 @@ def Graph_SliceOp : Graph_OneResult<"slice", "injective", (ins AnyRankedTensor:$
 def Graph_PadOp : Graph_OneResult<"pad", "injective",
     (ins AnyRankedTensor:$x, Optional<AnyRankedTensor>:$value, DenseI64ArrayAttr:$low, DenseI64ArrayAttr:$high, Graph_PadModeAttr:$mode)> {
   let summary = "ONNX Pad; `value` is a tensor of one element; negative amounts crop";
+  let extraClassDeclaration = classDeclaration # [{
+    /// Does each coordinate outside of this axis need one reflection or wrap only?
+    bool foldsOnce(unsigned axis);
+  }];
 }
 
 def Graph_ConcatOp : Graph_Inferred<"concat", "injective", (ins Variadic<AnyRankedTensor>:$inputs, I64Attr:$axis)>;
