@@ -122,10 +122,13 @@ void dlc::emitTaskEntries(ModuleOp module) {
   for (auto body :
        llvm::make_early_inc_range(module.getOps<LLVM::LLVMFuncOp>())) {
     auto counts = body->getAttrOfType<DenseI64ArrayAttr>(taskAttr);
+    // Bodies and their helpers stay out of the object's symbol table.
+    if (!body.isExternal() && SymbolTable::getSymbolVisibility(body) ==
+                                  SymbolTable::Visibility::Private)
+      body.setLinkage(LLVM::Linkage::Internal);
     if (!counts)
       continue;
     body->removeAttr(taskAttr);
-    body.setLinkage(LLVM::Linkage::Internal);
     emitEntry(body, counts[0], counts[1]);
   }
 }
