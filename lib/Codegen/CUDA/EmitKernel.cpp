@@ -8,6 +8,8 @@
 //            a scratch buffer
 //   reduce   one launch a stage as in points, but a block per element for a
 //            fold whose operands lie contiguous along the fold
+//   tiles    one launch for a matrix product or convolution (Contraction.h)
+#include "Contraction.h"
 #include "StageEmitter.h"
 
 #include "dlc/Codegen/CUDA/CudaKernel.h"
@@ -27,6 +29,10 @@ constexpr unsigned kPointThreads = 256;
 /// several blocks on a multiprocessor.
 constexpr int64_t kRowBufferBytes = 32 << 10;
 
+/// See rowsFillDevice.
+constexpr int64_t kEnoughRows = 32;
+constexpr int64_t kLongRow = 16 << 10;
+
 /// A stage and where its value goes.
 struct StagePlan {
   StageOp stage;
@@ -44,7 +50,9 @@ public:
   FailureOr<CudaKernel> emit();
 
 private:
+  std::optional<Contraction> contractionOf(StageOp stage) const;
   unsigned rowRank() const;
+  bool rowsFillDevice(unsigned rank) const;
   bool passesRow(StageOp stage, unsigned rank) const;
   bool readsAlongFold(StageOp stage) const;
   std::optional<int64_t> rowElements(StageOp stage, unsigned rank) const;
@@ -58,6 +66,9 @@ private:
 
   LogicalResult emitPoints(StagePlan &plan, StringRef symbol);
   LogicalResult emitReduce(StagePlan &plan, StringRef symbol);
+  LogicalResult emitContraction(StagePlan &plan, const Contraction &match,
+                                StringRef symbol);
+  LogicalResult emitStage(StagePlan &plan, StringRef symbol);
   LogicalResult emitRows(unsigned rank);
   LogicalResult emitRowStage(LaunchBuilder &launch, StageEmitter &emitter,
                              StagePlan &plan, ValueRange row);
@@ -85,6 +96,11 @@ static std::optional<unsigned> plainCoordinate(LoadOp load, unsigned i) {
   auto argument = dyn_cast<BlockArgument>(load.getCoords()[dim.getPosition()]);
   return argument ? std::optional<unsigned>(argument.getArgNumber())
                   : std::nullopt;
+}
+
+// A strict fold keeps the declared rounding of products, which tiles do not.
+std::optional<Contraction> KernelEmitter::contractionOf(StageOp stage) const {
+  return options.strict ? std::nullopt : matchContraction(stage);
 }
 
 /// The stage reads earlier stages only in its own row: the first `rank` axes.
@@ -117,6 +133,20 @@ unsigned KernelEmitter::rowRank() const {
          }))
     --rank;
   return rank;
+}
+
+// A block a row uses the device only with enough rows: fewer, with long rows,
+// are better spread out point by point.
+bool KernelEmitter::rowsFillDevice(unsigned rank) const {
+  StageOp first = plans.front().stage;
+  auto rows =
+      constantValue(product(context, first.getDomainDims().take_front(rank)));
+  if (!rows || *rows >= kEnoughRows)
+    return true;
+  return llvm::all_of(plans, [&](const StagePlan &plan) {
+    auto elements = rowElements(plan.stage, rank);
+    return elements && *elements <= kLongRow;
+  });
 }
 
 std::optional<int64_t> KernelEmitter::rowElements(StageOp stage,
@@ -278,6 +308,44 @@ LogicalResult KernelEmitter::emitReduce(StagePlan &plan, StringRef symbol) {
   return success();
 }
 
+LogicalResult KernelEmitter::emitContraction(StagePlan &plan,
+                                             const Contraction &match,
+                                             StringRef symbol) {
+  LaunchBuilder launch(*result.module, symbol, bufferTypes(),
+                       kernel.getNumSymbols(), kTileThreads);
+  StageEmitter emitter(launch, options.strict);
+  placeOperands(launch, emitter);
+  for (const StagePlan &other : plans)
+    emitter.place(StageOp(other.stage).getResult(),
+                  {resultMemory(launch, other), Scalar(), 0});
+  StageOp stage = plan.stage;
+  auto store = [&](Scalar element, ValueRange point) {
+    storeResults(launch, emitter, plan, element,
+                 emitter.linear(point, stage.getDomainDims()));
+  };
+  if (failed(emitTile(launch, emitter, match, store)))
+    return failure();
+  launch.finish();
+  result.launches.push_back({symbol.str(), countTiles(match), kTileThreads});
+  return success();
+}
+
+LogicalResult KernelEmitter::emitStage(StagePlan &plan, StringRef symbol) {
+  if (auto match = contractionOf(plan.stage)) {
+    result.nest = "contraction";
+    return emitContraction(plan, *match, symbol);
+  }
+  if (!options.strict && readsAlongFold(plan.stage)) {
+    if (result.nest == "map")
+      result.nest = "row";
+    return emitReduce(plan, symbol);
+  }
+  if (StageOp(plan.stage).getFoldKind() != FoldKind::none &&
+      result.nest == "map")
+    result.nest = "generic";
+  return emitPoints(plan, symbol);
+}
+
 LogicalResult KernelEmitter::emitRowStage(LaunchBuilder &launch,
                                           StageEmitter &emitter,
                                           StagePlan &plan, ValueRange row) {
@@ -379,8 +447,11 @@ FailureOr<CudaKernel> KernelEmitter::emit() {
   if (plans.empty())
     return kernel.emitOpError("has no stage"), failure();
 
-  unsigned rank = plans.size() > 1 ? rowRank() : 0;
-  if (rank > 0) {
+  bool hasContraction = llvm::any_of(plans, [&](const StagePlan &plan) {
+    return contractionOf(plan.stage).has_value();
+  });
+  unsigned rank = plans.size() > 1 && !hasContraction ? rowRank() : 0;
+  if (rank > 0 && rowsFillDevice(rank)) {
     result.nest = "row";
     if (failed(emitRows(rank)))
       return failure();
@@ -393,13 +464,8 @@ FailureOr<CudaKernel> KernelEmitter::emit() {
   for (auto [i, plan] : llvm::enumerate(plans)) {
     std::string symbol = plans.size() == 1
                              ? options.symbol
-                             : options.symbol + "." + std::to_string(i);
-    bool reduces = !options.strict && readsAlongFold(plan.stage);
-    if (reduces)
-      result.nest = "row";
-    else if (StageOp(plan.stage).getFoldKind() != FoldKind::none)
-      result.nest = "generic";
-    if (failed(reduces ? emitReduce(plan, symbol) : emitPoints(plan, symbol)))
+                             : options.symbol + "__" + std::to_string(i);
+    if (failed(emitStage(plan, symbol)))
       return failure();
   }
   return std::move(result);

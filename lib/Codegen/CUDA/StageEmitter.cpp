@@ -106,7 +106,24 @@ Value StageEmitter::checkedIndex(ToIndexOp op, Value value) {
 // Expressions
 //===----------------------------------------------------------------------===//
 
+/// The operations of the stage's body that `wanted` is computed from.
+static llvm::DenseSet<Operation *> sourcesOf(StageOp stage, Value wanted) {
+  llvm::DenseSet<Operation *> sources;
+  SmallVector<Value> work{wanted};
+  while (!work.empty()) {
+    Operation *op = work.pop_back_val().getDefiningOp();
+    if (op && op->getBlock() == stage.getBlock() && sources.insert(op).second)
+      llvm::append_range(work, op->getOperands());
+  }
+  return sources;
+}
+
 FailureOr<Scalar> StageEmitter::body(StageOp stage, ValueRange coordinates) {
+  return scalar(stage, coordinates, stage.getYielded());
+}
+
+FailureOr<Scalar> StageEmitter::scalar(StageOp stage, ValueRange coordinates,
+                                       Value wanted) {
   OpBuilder &b = launch.builder();
   Location loc = launch.loc();
   // Coordinates are index values, everything else is a Scalar.
@@ -117,7 +134,10 @@ FailureOr<Scalar> StageEmitter::body(StageOp stage, ValueRange coordinates) {
     return llvm::map_to_vector(coords,
                                [&](Value v) { return points.lookup(v); });
   };
+  llvm::DenseSet<Operation *> sources = sourcesOf(stage, wanted);
   for (Operation &operation : stage.getBlock()->without_terminator()) {
+    if (!sources.contains(&operation))
+      continue;
     Value result = operation.getResult(0);
     if (auto op = dyn_cast<LoadOp>(operation)) {
       Scalar other = op.getOther() ? values.lookup(op.getOther()) : Scalar();
@@ -143,14 +163,14 @@ FailureOr<Scalar> StageEmitter::body(StageOp stage, ValueRange coordinates) {
       return operation.emitOpError("is not supported on CUDA");
     }
   }
-  return values.lookup(stage.getYielded());
+  return values.lookup(wanted);
 }
 
 //===----------------------------------------------------------------------===//
 // Folds
 //===----------------------------------------------------------------------===//
 
-Scalar StageEmitter::initial(StageOp stage) {
+Scalar StageEmitter::foldStart(StageOp stage) {
   if (TypedAttr init = stage.getInitAttr())
     return scalars.literal(init);
   return scalars.identity(stage.getFoldKind(), stage.getElementType());
@@ -244,7 +264,7 @@ FailureOr<Scalar> StageEmitter::element(StageOp stage, ValueRange point) {
                          return {next};
                        })[0];
   };
-  Scalar result{nest(0, initial(stage).value), type};
+  Scalar result{nest(0, foldStart(stage).value), type};
   return failedInside ? FailureOr<Scalar>(failure()) : result;
 }
 
@@ -277,6 +297,6 @@ FailureOr<Scalar> StageEmitter::elementByBlock(StageOp stage,
     return failure();
   Value result = launch.reduceBlock(partial, combine);
   if (stage.getInit())
-    result = combine(initial(stage).value, result);
+    result = combine(foldStart(stage).value, result);
   return Scalar{result, type};
 }

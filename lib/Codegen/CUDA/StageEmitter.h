@@ -34,6 +34,15 @@ public:
   llvm::FailureOr<Scalar> body(graph::StageOp stage,
                                mlir::ValueRange coordinates);
 
+  /// A scalar of the stage's body at these coordinates; what it does not depend
+  /// on is not computed.
+  llvm::FailureOr<Scalar> scalar(graph::StageOp stage,
+                                 mlir::ValueRange coordinates,
+                                 mlir::Value wanted);
+
+  /// What the stage's fold starts from.
+  Scalar foldStart(graph::StageOp stage);
+
   /// The stage's element at a domain point: its body, or a serial fold of it in
   /// the order of the reduce axes.
   llvm::FailureOr<Scalar> element(graph::StageOp stage, mlir::ValueRange point);
@@ -54,7 +63,6 @@ private:
   Scalar load(graph::LoadOp op, mlir::ValueRange coordinates, Scalar other);
   mlir::Value guardHolds(mlir::IntegerSet set, mlir::ValueRange coordinates);
   mlir::Value checkedIndex(graph::ToIndexOp op, mlir::Value value);
-  Scalar initial(graph::StageOp stage);
   llvm::FailureOr<Scalar> argFold(graph::StageOp stage, mlir::ValueRange point);
 
   LaunchBuilder &launch;

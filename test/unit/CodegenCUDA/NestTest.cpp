@@ -313,6 +313,8 @@ graph.kernel @k(%x: tensor<6x70xf32>) -> (tensor<6x70xf32>, tensor<f32>) {
 })");
   ASSERT_EQ(kernel.error, "");
   EXPECT_EQ(kernel.numLaunches, 3u);
+  // A dot would be no part of a name in PTX.
+  EXPECT_NE(kernel.ptx.find(".entry k__0("), std::string::npos);
   auto x = randomFloats(420, 9);
   std::vector<float> y(420), sum(1);
   ASSERT_EQ(kernel.run({in(x, "x"), out(y, "y"), out(sum, "sum")}), "");

@@ -1,0 +1,313 @@
+// The tiled matrix product on the plain f32 units. A factor is any expression,
+// so that padding, strides and conversions of a convolution cost a guarded load
+// here and no copy of the operand.
+#include "Contraction.h"
+
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Math/IR/Math.h"
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
+
+using namespace mlir;
+using namespace dlc;
+using namespace dlc::graph;
+
+namespace {
+
+/// Steps along the fold between two barriers.
+constexpr int64_t kTileDepth = 16;
+/// Sums of one thread along rows and columns.
+constexpr int64_t kThreadTile = 4;
+/// Threads along a row of threads.
+constexpr int64_t kThreadColumns = kTileColumns / kThreadTile;
+/// Four floats more a row keep rows 16-byte aligned and off each other's banks.
+constexpr int64_t kPanelPadding = 4;
+/// Fewer rows or columns than this leave most of a tile idle.
+constexpr int64_t kWorthTiling = 16;
+
+static_assert(kTileRows / kThreadTile * kThreadColumns == kTileThreads);
+
+} // namespace
+
+//===----------------------------------------------------------------------===//
+// Matching
+//===----------------------------------------------------------------------===//
+
+/// The coordinates of the stage that a scalar of its body depends on.
+static llvm::BitVector coordinatesOf(StageOp stage, Value scalar) {
+  llvm::BitVector used(stage.getBlock()->getNumArguments());
+  SmallVector<Value> work{scalar};
+  llvm::DenseSet<Value> seen;
+  while (!work.empty()) {
+    Value value = work.pop_back_val();
+    if (!seen.insert(value).second)
+      continue;
+    if (auto argument = dyn_cast<BlockArgument>(value)) {
+      if (argument.getOwner() == stage.getBlock())
+        used.set(argument.getArgNumber());
+      continue;
+    }
+    Operation *op = value.getDefiningOp();
+    if (op->getBlock() != stage.getBlock())
+      continue; // a tensor of another stage
+    auto load = dyn_cast<LoadOp>(op);
+    if (!load) {
+      llvm::append_range(work, op->getOperands());
+      continue;
+    }
+    // A load is given all coordinates; its map and guard say which matter.
+    for (auto [i, coordinate] : llvm::enumerate(load.getCoords())) {
+      bool matters = load.getMap().isFunctionOfDim(i);
+      if (load.getGuard())
+        for (AffineExpr constraint : load.getGuard()->getConstraints())
+          matters |= constraint.isFunctionOfDim(i);
+      if (matters)
+        work.push_back(coordinate);
+    }
+    if (load.getOther())
+      work.push_back(load.getOther());
+  }
+  return used;
+}
+
+static AffineExpr extentOf(StageOp stage, ArrayRef<unsigned> axes) {
+  SmallVector<AffineExpr> dims;
+  for (unsigned axis : axes)
+    dims.push_back(stage.getDomainDims()[axis]);
+  return product(stage.getContext(), dims);
+}
+
+std::optional<Contraction> dlc::matchContraction(StageOp stage) {
+  if (stage.getFoldKind() != FoldKind::add || !stage.getElementType().isF32())
+    return std::nullopt;
+  auto multiply = stage.getYielded().getDefiningOp<ApplyOp>();
+  if (!multiply || multiply.getFn() != ScalarFn::mul)
+    return std::nullopt;
+  Contraction result{
+      stage, multiply.getArgs()[0], multiply.getArgs()[1], {}, {}, {}};
+  llvm::BitVector left = coordinatesOf(stage, result.left);
+  llvm::BitVector right = coordinatesOf(stage, result.right);
+  for (unsigned axis = 0; axis < stage.getDomainRank(); ++axis) {
+    if (left[axis] == right[axis])
+      result.batchAxes.push_back(axis);
+    else
+      (left[axis] ? result.rowAxes : result.columnAxes).push_back(axis);
+  }
+  for (ArrayRef<unsigned> axes : {ArrayRef<unsigned>(result.rowAxes),
+                                  ArrayRef<unsigned>(result.columnAxes)}) {
+    auto extent = constantValue(extentOf(stage, axes));
+    if (axes.empty() || (extent && *extent < kWorthTiling))
+      return std::nullopt;
+  }
+  return result;
+}
+
+AffineExpr dlc::countTiles(const Contraction &c) {
+  StageOp stage = c.stage;
+  return simplify(extentOf(stage, c.batchAxes) *
+                  extentOf(stage, c.rowAxes).ceilDiv(kTileRows) *
+                  extentOf(stage, c.columnAxes).ceilDiv(kTileColumns));
+}
+
+/// The factor's elements lie next to each other along the innermost reduce
+/// axis.
+static bool liesAlongFold(StageOp stage, Value factor) {
+  unsigned inner = stage.getBlock()->getNumArguments() - 1;
+  while (auto cast = factor.getDefiningOp<CastOp>())
+    factor = cast.getValue();
+  auto load = factor.getDefiningOp<LoadOp>();
+  if (!load || load.getMap().getNumResults() == 0)
+    return false;
+  AffineExpr last = load.getMap().getResult(load.getMap().getNumResults() - 1);
+  for (auto [i, coordinate] : llvm::enumerate(load.getCoords()))
+    if (auto argument = dyn_cast<BlockArgument>(coordinate))
+      if (argument.getArgNumber() == inner && last.isFunctionOfDim(i))
+        return true;
+  return false;
+}
+
+//===----------------------------------------------------------------------===//
+// Emission
+//===----------------------------------------------------------------------===//
+
+namespace {
+
+class TileEmitter {
+public:
+  TileEmitter(LaunchBuilder &launch, StageEmitter &emitter,
+              const Contraction &contraction)
+      : launch(launch), emitter(emitter), c(contraction), stage(c.stage),
+        b(launch.builder()), loc(launch.loc()), index(launch.index()) {}
+
+  LogicalResult emit(llvm::function_ref<void(Scalar, ValueRange)> store);
+
+private:
+  Value count(ArrayRef<unsigned> axes) {
+    return launch.size(extentOf(stage, axes));
+  }
+  void setAxes(SmallVectorImpl<Value> &coordinates, ArrayRef<unsigned> axes,
+               Value linear);
+  void fillPanel(Value panel, Value factor, ArrayRef<unsigned> axes,
+                 int64_t extent, Value first, Value depthFirst);
+  SmallVector<Value> multiplyPanels(Value rows, Value columns, ValueRange sums);
+
+  LaunchBuilder &launch;
+  StageEmitter &emitter;
+  const Contraction &c;
+  StageOp stage;
+  OpBuilder &b;
+  Location loc;
+  IndexBuilder &index;
+  SmallVector<Value> batch; ///< the block's coordinates; other axes are 0
+  Value depth;              ///< of the whole fold
+  bool failedInside = false;
+};
+
+} // namespace
+
+void TileEmitter::setAxes(SmallVectorImpl<Value> &coordinates,
+                          ArrayRef<unsigned> axes, Value linear) {
+  SmallVector<Value> extents;
+  for (unsigned axis : axes)
+    extents.push_back(launch.size(stage.getDomainDims()[axis]));
+  for (auto [axis, coordinate] :
+       llvm::zip_equal(axes, index.delinearize(linear, extents)))
+    coordinates[axis] = coordinate;
+}
+
+// panel[k][i] = factor at (first + i, depthFirst + k), zero outside. Neighbour
+// threads read neighbour elements of the operand.
+void TileEmitter::fillPanel(Value panel, Value factor, ArrayRef<unsigned> axes,
+                            int64_t extent, Value first, Value depthFirst) {
+  bool alongFold = liesAlongFold(stage, factor);
+  Value inner = index.constant(alongFold ? kTileDepth : extent);
+  Value total = count(axes);
+  launch.loop(
+      launch.thread(), index.constant(extent * kTileDepth),
+      index.constant(kTileThreads), [&](Value i) {
+        Value outerStep = index.div(i, inner), innerStep = index.rem(i, inner);
+        Value k = alongFold ? innerStep : outerStep;
+        Value element = alongFold ? outerStep : innerStep;
+        Value at = index.add(first, element),
+              atDepth = index.add(depthFirst, k);
+        Value isInside = arith::AndIOp::create(b, loc, index.less(at, total),
+                                               index.less(atDepth, depth));
+        auto choice = scf::IfOp::create(b, loc, TypeRange{b.getF32Type()},
+                                        isInside, /*withElseRegion=*/true);
+        {
+          OpBuilder::InsertionGuard guard(b);
+          b.setInsertionPointToStart(choice.thenBlock());
+          SmallVector<Value> coordinates(batch);
+          setAxes(coordinates, axes, at);
+          llvm::append_range(
+              coordinates,
+              index.delinearize(atDepth, launch.sizes(stage.getReduceDims())));
+          FailureOr<Scalar> value = emitter.scalar(stage, coordinates, factor);
+          failedInside |= failed(value);
+          Value result = failed(value) ? Value() : value->value;
+          Value zero = arith::ConstantOp::create(b, loc, b.getF32FloatAttr(0));
+          scf::YieldOp::create(b, loc, result ? result : zero);
+          b.setInsertionPointToStart(choice.elseBlock());
+          scf::YieldOp::create(
+              b, loc,
+              arith::ConstantOp::create(b, loc, b.getF32FloatAttr(0))
+                  .getResult());
+        }
+        Value place = index.add(
+            index.mul(k, index.constant(extent + kPanelPadding)), element);
+        memref::StoreOp::create(b, loc, choice.getResult(0), panel, place);
+      });
+}
+
+// One step along the fold a time: the thread's rows times its columns.
+SmallVector<Value> TileEmitter::multiplyPanels(Value rows, Value columns,
+                                               ValueRange sums) {
+  Value threadColumns = index.constant(kThreadColumns);
+  Value threadRow = index.div(launch.thread(), threadColumns);
+  Value threadColumn = index.rem(launch.thread(), threadColumns);
+  Value side = index.constant(kThreadTile);
+  return launch.loop(
+      index.constant(0), index.constant(kTileDepth), index.constant(1), sums,
+      [&](Value k, ValueRange carried) {
+        auto read = [&](Value panel, int64_t extent, Value part) {
+          Value first =
+              index.add(index.mul(k, index.constant(extent + kPanelPadding)),
+                        index.mul(part, side));
+          SmallVector<Value> values;
+          for (int64_t i = 0; i < kThreadTile; ++i)
+            values.push_back(
+                memref::LoadOp::create(b, loc, panel, index.add(first, i)));
+          return values;
+        };
+        SmallVector<Value> left = read(rows, kTileRows, threadRow);
+        SmallVector<Value> right = read(columns, kTileColumns, threadColumn);
+        SmallVector<Value> next;
+        for (int64_t i = 0; i < kThreadTile; ++i)
+          for (int64_t j = 0; j < kThreadTile; ++j)
+            next.push_back(math::FmaOp::create(b, loc, left[i], right[j],
+                                               carried[i * kThreadTile + j]));
+        return next;
+      });
+}
+
+LogicalResult
+TileEmitter::emit(llvm::function_ref<void(Scalar, ValueRange)> store) {
+  Value rowTiles = index.ceilDiv(count(c.rowAxes), index.constant(kTileRows));
+  Value columnTiles =
+      index.ceilDiv(count(c.columnAxes), index.constant(kTileColumns));
+  SmallVector<Value> tile = index.delinearize(
+      launch.block(), {count(c.batchAxes), rowTiles, columnTiles});
+  batch.assign(stage.getDomainRank(), index.constant(0));
+  setAxes(batch, c.batchAxes, tile[0]);
+  Value firstRow = index.mul(tile[1], index.constant(kTileRows));
+  Value firstColumn = index.mul(tile[2], index.constant(kTileColumns));
+  depth = launch.size(product(stage.getContext(), stage.getReduceDims()));
+
+  Type f32 = b.getF32Type();
+  Value rows = launch.shared(f32, kTileDepth * (kTileRows + kPanelPadding));
+  Value columns =
+      launch.shared(f32, kTileDepth * (kTileColumns + kPanelPadding));
+  SmallVector<Value> zeros(kThreadTile * kThreadTile,
+                           emitter.foldStart(stage).value);
+  SmallVector<Value> sums = launch.loop(
+      index.constant(0), depth, index.constant(kTileDepth), zeros,
+      [&](Value k, ValueRange carried) {
+        fillPanel(rows, c.left, c.rowAxes, kTileRows, firstRow, k);
+        fillPanel(columns, c.right, c.columnAxes, kTileColumns, firstColumn, k);
+        launch.barrier();
+        SmallVector<Value> next = multiplyPanels(rows, columns, carried);
+        // The panels are written again in the next turn.
+        launch.barrier();
+        return next;
+      });
+  if (failedInside)
+    return failure();
+
+  Value threadColumns = index.constant(kThreadColumns);
+  Value side = index.constant(kThreadTile);
+  Value row = index.add(
+      firstRow, index.mul(index.div(launch.thread(), threadColumns), side));
+  Value column = index.add(
+      firstColumn, index.mul(index.rem(launch.thread(), threadColumns), side));
+  for (int64_t i = 0; i < kThreadTile; ++i)
+    for (int64_t j = 0; j < kThreadTile; ++j) {
+      Value atRow = index.add(row, i), atColumn = index.add(column, j);
+      Value isInside =
+          arith::AndIOp::create(b, loc, index.less(atRow, count(c.rowAxes)),
+                                index.less(atColumn, count(c.columnAxes)));
+      launch.onlyIf(isInside, [&] {
+        SmallVector<Value> point(batch);
+        setAxes(point, c.rowAxes, atRow);
+        setAxes(point, c.columnAxes, atColumn);
+        store({sums[i * kThreadTile + j], f32}, point);
+      });
+    }
+  return success();
+}
+
+LogicalResult
+dlc::emitTile(LaunchBuilder &launch, StageEmitter &emitter,
+              const Contraction &contraction,
+              llvm::function_ref<void(Scalar, ValueRange)> store) {
+  return TileEmitter(launch, emitter, contraction).emit(store);
+}

@@ -1,0 +1,44 @@
+// Matrix products and convolutions: sums of products whose factors change along
+// different axes of the result.
+#ifndef DLC_LIB_CODEGEN_CUDA_CONTRACTION_H
+#define DLC_LIB_CODEGEN_CUDA_CONTRACTION_H
+
+#include "StageEmitter.h"
+
+#include <optional>
+
+namespace dlc {
+
+/// result[batch, row, column] = sum over k of left(batch, row, k) *
+/// right(batch, column, k), where every index may stand for several axes.
+struct Contraction {
+  graph::StageOp stage;
+  /// Scalars of the stage's body.
+  mlir::Value left, right;
+  /// Domain axes of each kind, in order.
+  llvm::SmallVector<unsigned> batchAxes, rowAxes, columnAxes;
+};
+
+/// The stage as a contraction worth tiling: of f32, with enough rows and
+/// columns (as far as they are known) to fill a tile.
+std::optional<Contraction> matchContraction(graph::StageOp stage);
+
+/// Output elements of one block along rows and columns, and its threads.
+inline constexpr int64_t kTileRows = 64;
+inline constexpr int64_t kTileColumns = 64;
+inline constexpr unsigned kTileThreads = 256;
+
+/// Blocks of a launch that computes the whole result.
+mlir::AffineExpr countTiles(const Contraction &contraction);
+
+/// Emits the tile of the running block: panels of both factors go through
+/// shared memory, each thread keeps 4 x 4 sums in registers. `store` takes a
+/// finished element and its point in the domain.
+llvm::LogicalResult
+emitTile(LaunchBuilder &launch, StageEmitter &emitter,
+         const Contraction &contraction,
+         llvm::function_ref<void(Scalar, mlir::ValueRange)> store);
+
+} // namespace dlc
+
+#endif // DLC_LIB_CODEGEN_CUDA_CONTRACTION_H
