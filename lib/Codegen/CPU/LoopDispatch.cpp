@@ -1,8 +1,9 @@
 // Which nest a kernel gets. A contraction nest may decline any kernel; the loop
-// nests take all.
+// nests take all that has stages; an opaque operator has a builder of its own.
 #include "dlc/Codegen/CPU/ContractionNest.h"
 #include "dlc/Codegen/CPU/LoopNest.h"
 #include "dlc/Codegen/CPU/Nests.h"
+#include "dlc/Codegen/CPU/OpaqueNest.h"
 
 using namespace mlir;
 using namespace dlc;
@@ -10,6 +11,8 @@ using namespace dlc;
 FailureOr<CpuKernel> dlc::emitCpuKernel(graph::KernelOp kernel,
                                         const CpuTarget &target,
                                         const CpuCodegenOptions &options) {
+  if (kernel.getOpaque())
+    return emitOpaque(kernel, target, options);
   LoopSchedule schedule = LoopSchedule::get(kernel);
   bool wantsContraction = schedule.nest == "contraction";
   if (schedule.nest.empty() || wantsContraction) {

@@ -159,9 +159,9 @@ void LoopEmitter::hoist(unsigned id) {
     evaluate(id);
     return;
   }
-  auto fact = facts.find(id);
-  bool isDead = fact != facts.end() && !fact->second; // only `other` is used
-  bool isSure = fact != facts.end() && fact->second;  // `other` is not used
+  std::optional<bool> state = guardState(id);
+  bool isDead = state == false;                        // only `other` is used
+  bool isSure = state == true && !node.guards.empty(); // `other` is not used
   if (!isDead)
     for (unsigned data : node.data)
       hoist(data);
@@ -254,6 +254,24 @@ LoopEmitter::Values LoopEmitter::evaluateToIndex(const LoopNode &node) {
 // Guards
 //===----------------------------------------------------------------------===//
 
+std::optional<bool> LoopEmitter::guardState(unsigned id) const {
+  if (outside.contains(id))
+    return false;
+  for (unsigned i = 0; i < expr.nodes[id].guards.size(); ++i)
+    if (!holds.contains({id, i}))
+      return std::nullopt;
+  return true;
+}
+
+SmallVector<LoopGuard, 4> LoopEmitter::openGuards(const LoopNode &node) const {
+  unsigned id = &node - expr.nodes.data();
+  SmallVector<LoopGuard, 4> open;
+  for (auto [i, guard] : llvm::enumerate(node.guards))
+    if (!holds.contains({id, unsigned(i)}))
+      open.push_back(guard);
+  return open;
+}
+
 bool LoopEmitter::isLinear(const LoopNode &node, const LoopGuard &guard) const {
   for (unsigned data : node.data)
     if (alongLanes(expr.nodes[data]) &&
@@ -281,7 +299,7 @@ Value LoopEmitter::compareLanes(const LoopGuard &guard, Value base,
 Value LoopEmitter::guardValue(const LoopNode &node, unsigned group) {
   // A guard that is the same in all lanes stays a scalar as long as possible.
   Value uniform, perLane;
-  for (const LoopGuard &guard : node.guards) {
+  for (const LoopGuard &guard : openGuards(node)) {
     auto test = [&](int lane) {
       return at(node, group, lane, [&]() -> Value {
         return arith::CmpIOp::create(
@@ -331,7 +349,7 @@ Value LoopEmitter::elementMask(const LoopNode &node, unsigned group,
   }
   if (!guarded)
     return mask;
-  for (const LoopGuard &guard : node.guards) {
+  for (const LoopGuard &guard : openGuards(node)) {
     Value base =
         at(node, group, -1, [&] { return index.emit(guard.expr, dims); });
     // Both sides doubled, so that half a lane is a whole number.
@@ -348,12 +366,10 @@ Value LoopEmitter::elementMask(const LoopNode &node, unsigned group,
 
 LoopEmitter::Values LoopEmitter::evaluateLoad(const LoopNode &node,
                                               unsigned id) {
-  std::optional<bool> fact;
-  if (auto it = facts.find(id); it != facts.end())
-    fact = it->second;
-  if (fact == false)
+  std::optional<bool> state = guardState(id);
+  if (state == false)
     return evaluate(node.args[0]);
-  bool isGuarded = !node.guards.empty() && !fact;
+  bool isGuarded = !state;
   if (!isGuarded && isTransposed(node))
     return loadTransposed(node);
   Values others;
@@ -463,7 +479,7 @@ Scalar LoopEmitter::loadLanes(const LoopNode &node, unsigned group, Value mask,
     return finish(vector::ShuffleOp::create(b, loc, type, low, high, order));
   }
   if (step == 2 && useMask && (!lanes.mask || lanes.count) &&
-      (!mask || llvm::all_of(node.guards, [&](const LoopGuard &guard) {
+      (!mask || llvm::all_of(openGuards(node), [&](const LoopGuard &guard) {
         return this->isLinear(node, guard);
       }))) {
     Value base = addressAt(-1);

@@ -279,6 +279,61 @@ void LoopExpr::mergeAxes(unsigned keep) {
   computeNeeds(*this);
 }
 
+/// Whether combining `attr` with anything of `fold` gives the other.
+static bool isNeutral(graph::FoldKind fold, TypedAttr attr) {
+  using graph::FoldKind;
+  if (auto f = dyn_cast<FloatAttr>(attr)) {
+    APFloat value = f.getValue();
+    return fold == FoldKind::add   ? value.isZero()
+           : fold == FoldKind::max ? value.isInfinity() && value.isNegative()
+           : fold == FoldKind::min ? value.isInfinity() && !value.isNegative()
+                                   : false;
+  }
+  APInt value = cast<IntegerAttr>(attr).getValue();
+  bool isUnsigned = graph::isUnsigned(attr.getType());
+  switch (fold) {
+  case FoldKind::add:
+  case FoldKind::bit_or:
+    return value.isZero();
+  case FoldKind::max:
+    return isUnsigned ? value.isMinValue() : value.isMinSignedValue();
+  case FoldKind::min:
+    return isUnsigned ? value.isMaxValue() : value.isMaxSignedValue();
+  default:
+    return false;
+  }
+}
+
+std::optional<unsigned> LoopExpr::skippableLoad(const LoopNode &fold,
+                                                bool strict) const {
+  if (fold.kind != LoopNode::Fold)
+    return std::nullopt;
+  // The load whose replacement is neutral, through conversions that keep it so.
+  auto find = [&](unsigned id) -> std::optional<unsigned> {
+    bool isSum = fold.fold == graph::FoldKind::add;
+    while (nodes[id].kind == LoopNode::Cast && isSum)
+      id = nodes[id].args[0];
+    const LoopNode &node = nodes[id];
+    if (node.kind != LoopNode::Load || node.guards.empty())
+      return std::nullopt;
+    const LoopNode &other = nodes[node.args[0]];
+    if (other.kind != LoopNode::Literal || !isNeutral(fold.fold, other.attr))
+      return std::nullopt;
+    return id;
+  };
+  unsigned body = fold.args[0];
+  if (auto load = find(body))
+    return load;
+  const LoopNode &node = nodes[body];
+  bool isExact = !strict || isa<IntegerType>(fold.type);
+  if (fold.fold == graph::FoldKind::add && isExact &&
+      node.kind == LoopNode::Apply && node.fn == graph::ScalarFn::mul)
+    for (unsigned arg : node.args)
+      if (auto load = find(arg))
+        return load;
+  return std::nullopt;
+}
+
 std::vector<unsigned> LoopExpr::reachable(unsigned node) const {
   std::vector<bool> seen(nodes.size());
   std::vector<unsigned> result;

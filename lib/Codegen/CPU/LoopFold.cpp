@@ -102,12 +102,63 @@ LoopEmitter::Values LoopEmitter::evaluateFold(const LoopNode &node) {
   return state;
 }
 
+std::optional<LoopEmitter::AxisRange>
+LoopEmitter::clipAxis(const LoopNode &fold, unsigned axis,
+                      SmallVectorImpl<std::pair<unsigned, unsigned>> &decided) {
+  auto load = expr.skippableLoad(fold, options.scalar.strict);
+  if (!load || guardState(*load))
+    return std::nullopt;
+  AxisRange range;
+  for (auto [i, guard] : llvm::enumerate(expr.nodes[*load].guards)) {
+    std::pair<unsigned, unsigned> key{*load, unsigned(i)};
+    if (holds.contains(key) || guard.isEquality)
+      continue;
+    auto coefficient = guard.expr.coefficient(axis);
+    auto step = coefficient ? coefficient->constant() : std::nullopt;
+    bool isFree = !step || *step == 0;
+    for (unsigned d = 0; d < expr.extents.size() && !isFree; ++d)
+      isFree = d != axis && guard.expr.dependsOnDim(d) &&
+               (!dims[d] || int(d) == lanes.dim || int(d) == groups.dim);
+    if (isFree)
+      continue;
+    if (!range.begin) {
+      range.begin = index.constant(0);
+      range.end = index.emit(expr.extents[axis]);
+    }
+    Value steps = index.floorDiv(index.emit(guard.expr.without(axis), dims),
+                                 index.constant(std::abs(*step)));
+    if (*step > 0) // step * axis + rest >= 0 from ceil(-rest / step) on
+      range.begin = index.max(range.begin, index.sub(index.constant(0), steps));
+    else
+      range.end = index.min(range.end, index.add(steps, index.constant(1)));
+    decided.push_back(key);
+  }
+  if (decided.empty())
+    return std::nullopt;
+  return range;
+}
+
 LoopEmitter::Values LoopEmitter::foldLoops(const LoopNode &node, unsigned level,
                                            Values state) {
   if (level == node.axes.size())
     return foldStep(node, state);
   hoist(node.args[0]);
   unsigned axis = node.axes[level];
+  SmallVector<std::pair<unsigned, unsigned>> decided;
+  if (auto range = clipAxis(node, axis, decided)) {
+    for (auto guard : decided)
+      holds.insert(guard);
+    state = carry(node, range->begin, range->end, 1, state,
+                  [&](Value iv, Values carried) {
+                    Scope scope(*this);
+                    dims[axis] = iv;
+                    return foldLoops(node, level + 1, carried);
+                  });
+    for (auto guard : decided)
+      holds.erase(guard);
+    dims[axis] = Value();
+    return state;
+  }
   // Short constant loops are written out: addresses and guards become
   // constants.
   int64_t steps = 1;

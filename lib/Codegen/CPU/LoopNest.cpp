@@ -336,7 +336,8 @@ void KernelEmitter::emitPhase(MutableArrayRef<PlannedStage> stages,
           inner.push_back(d);
       for (auto [d, value] : llvm::zip(outer, coords))
         emitter.setDim(d, value);
-      StageLoops loops(b, loc, stage.expr, stage.plan, emitter, maskedMemory());
+      StageLoops loops(b, loc, stage.expr, stage.plan, emitter, maskedMemory(),
+                       options.strict);
       loops.emit(inner, pieceBegin, pieceEnd);
     }
   };

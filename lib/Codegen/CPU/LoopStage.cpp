@@ -50,17 +50,20 @@ std::optional<unsigned> StageLoops::nextGuard() {
       return;
     seen[id] = true;
     const LoopNode &node = expr.nodes[id];
-    auto fact = emitter.facts.find(id);
-    bool isKnown = fact != emitter.facts.end();
+    std::optional<bool> state = emitter.guardState(id);
+    bool isKnown = state.has_value() && !node.guards.empty();
     // What the outer loops determine has been evaluated there.
     bool isFixed = llvm::all_of(node.needs.set_bits(), [&](unsigned d) {
       return emitter.getDims()[d] != nullptr;
     });
-    if (!node.guards.empty() && !isKnown && !isFixed && !tested.contains(id)) {
+    bool isClear = true; // nothing is left for a cut to decide
+    for (unsigned i = 0; i < node.guards.size(); ++i)
+      isClear &= emitter.holds.contains({id, i}) || isClipped(id, i);
+    if (!isKnown && !isFixed && !isClear && !tested.contains(id)) {
       found = id;
       return;
     }
-    if (isKnown && !fact->second)
+    if (isKnown && !*state)
       return self(self, node.args[0]);
     for (unsigned data : node.data)
       self(self, data);
@@ -72,14 +75,46 @@ std::optional<unsigned> StageLoops::nextGuard() {
   return found;
 }
 
+bool StageLoops::isClipped(unsigned id, unsigned number) const {
+  const LoopGuard &guard = expr.nodes[id].guards[number];
+  if (guard.isEquality ||
+      (plan.laneDim >= 0 && guard.expr.dependsOnDim(plan.laneDim)))
+    return false;
+  for (const LoopNode &fold : expr.nodes) {
+    if (expr.skippableLoad(fold, strict) != id)
+      continue;
+    // One axis of this fold, and otherwise what the loops outside determine.
+    unsigned axes = 0;
+    for (unsigned d = 0; d < expr.extents.size(); ++d) {
+      if (!guard.expr.dependsOnDim(d) || emitter.getDims()[d])
+        continue;
+      auto coefficient = guard.expr.coefficient(d);
+      if (!llvm::is_contained(fold.axes, d) || !coefficient ||
+          !coefficient->constant())
+        return false;
+      ++axes;
+    }
+    return axes == 1;
+  }
+  return false;
+}
+
 /// Where in [begin, end) all guards of a load hold, whatever the fold axes.
-std::optional<StageLoops::Cut> StageLoops::findCut(const LoopNode &node,
-                                                   Value begin, Value end) {
+std::optional<StageLoops::Cut> StageLoops::findCut(unsigned id, Value begin,
+                                                   Value end) {
+  const LoopNode &node = expr.nodes[id];
   Cut cut;
   cut.begin = begin, cut.end = end;
   Value always;
   SmallVector<Value> dims(emitter.getDims());
-  for (const LoopGuard &guard : node.guards) {
+  for (auto [i, guard] : llvm::enumerate(node.guards)) {
+    if (emitter.holds.contains({id, unsigned(i)}))
+      continue;
+    if (isClipped(id, i)) {
+      cut.isExact = false;
+      continue;
+    }
+    cut.guards.push_back(i);
     IndexPoly least = guard.expr;
     if (guard.isEquality)
       return std::nullopt;
@@ -126,7 +161,7 @@ std::optional<StageLoops::Cut> StageLoops::findCut(const LoopNode &node,
 
 /// Emits the range in parts, by where the guards of one load hold.
 bool StageLoops::emitCut(unsigned id, Value begin, Value end) {
-  std::optional<Cut> cut = findCut(expr.nodes[id], begin, end);
+  std::optional<Cut> cut = findCut(id, begin, end);
   if (!cut)
     return false;
   if (!cut->isExact && !cut->isUniform && maskedMemory && plan.width > 1) {
@@ -143,11 +178,14 @@ bool StageLoops::emitCut(unsigned id, Value begin, Value end) {
     cut->begin = index.min(index.add(begin, first), end);
     cut->end = index.max(cut->end, cut->begin);
   }
-  emitter.facts[id] = true;
+  ++cuts;
+  for (unsigned g : cut->guards)
+    emitter.holds.insert({id, g});
   emitRange(cut->begin, cut->end);
-  emitter.facts.erase(id);
+  for (unsigned g : cut->guards)
+    emitter.holds.erase({id, g});
   if (cut->isExact)
-    emitter.facts[id] = false;
+    emitter.outside.insert(id);
   else
     tested.insert(id);
   if (cut->isUniform) {
@@ -166,8 +204,9 @@ bool StageLoops::emitCut(unsigned id, Value begin, Value end) {
           return SmallVector<Value>();
         });
   }
-  emitter.facts.erase(id);
+  emitter.outside.erase(id);
   tested.erase(id);
+  --cuts;
   return true;
 }
 
@@ -176,7 +215,7 @@ void StageLoops::emitRange(Value begin, Value end) {
   if (b0 && e0 && *b0 >= *e0)
     return;
   SmallVector<unsigned> givenUp;
-  while (emitter.facts.size() + tested.size() < maxCuts) {
+  while (cuts < maxCuts) {
     std::optional<unsigned> id = nextGuard();
     if (!id)
       break;

@@ -11,9 +11,10 @@ namespace dlc {
 class StageLoops {
 public:
   StageLoops(mlir::OpBuilder &builder, mlir::Location loc, const LoopExpr &expr,
-             const LoopPlan &plan, LoopEmitter &emitter, bool maskedMemory)
+             const LoopPlan &plan, LoopEmitter &emitter, bool maskedMemory,
+             bool strict)
       : b(builder), loc(loc), expr(expr), plan(plan), emitter(emitter),
-        index(emitter.indices()), maskedMemory(maskedMemory) {
+        index(emitter.indices()), maskedMemory(maskedMemory), strict(strict) {
     emitter.rowAxis = plan.rowAxis;
   }
 
@@ -27,13 +28,16 @@ private:
   void emitLeaf(mlir::Value begin, mlir::Value end);
   void emitTiles(mlir::Value begin, mlir::Value end);
   std::optional<unsigned> nextGuard();
+  /// Whether the fold around a load leaves out the steps where a guard is
+  /// false.
+  bool isClipped(unsigned id, unsigned guard) const;
   struct Cut {
     mlir::Value begin, end; ///< where the guards hold
     bool isExact = true;
-    bool isUniform = true; ///< it is all of the range or nothing
+    bool isUniform = true;              ///< it is all of the range or nothing
+    llvm::SmallVector<unsigned> guards; ///< those that hold there
   };
-  std::optional<Cut> findCut(const LoopNode &node, mlir::Value begin,
-                             mlir::Value end);
+  std::optional<Cut> findCut(unsigned id, mlir::Value begin, mlir::Value end);
 
   mlir::OpBuilder &b;
   mlir::Location loc;
@@ -42,6 +46,8 @@ private:
   LoopEmitter &emitter;
   IndexEmitter &index;
   bool maskedMemory;
+  bool strict;
+  unsigned cuts = 0;                    ///< nested now
   llvm::SmallDenseSet<unsigned> tested; ///< guards left to be tested
 };
 

@@ -56,9 +56,12 @@ public:
   LoopGroups groups;
   /// The fold whose last axis this is runs its lanes along it.
   int rowAxis = -1;
-  /// Whether the guards of a load hold at all points emitted now; no entry when
-  /// they must be tested.
-  llvm::DenseMap<unsigned, bool> facts;
+  /// What is known of guards at all points emitted now: those that hold, by
+  /// load and number, and the loads whose guards do not hold.
+  llvm::DenseSet<std::pair<unsigned, unsigned>> holds;
+  llvm::DenseSet<unsigned> outside;
+  /// True or false when the guards of a load are decided.
+  std::optional<bool> guardState(unsigned id) const;
   IndexEmitter &indices() { return index; }
 
   /// Values found since are forgotten at the end: they live in an inner block
@@ -116,6 +119,8 @@ private:
   Values loadTransposed(const LoopNode &node);
   /// Where the guards hold: i1 or, with lanes, a vector of it.
   mlir::Value guardValue(const LoopNode &node, unsigned group);
+  /// The guards that must be tested.
+  llvm::SmallVector<LoopGuard, 4> openGuards(const LoopNode &node) const;
   /// The same for elements of memory of which every second one is a lane's:
   /// element e is lane (e + offset) / 2, if that is whole and the lane exists.
   mlir::Value elementMask(const LoopNode &node, unsigned group, bool guarded,
@@ -135,6 +140,14 @@ private:
   // LoopFold.cpp
   Values evaluateFold(const LoopNode &node);
   Values foldLoops(const LoopNode &node, unsigned level, Values state);
+  /// The part of an axis where guards that the axis decides hold, which are
+  /// appended to `decided`. Nothing when there are none.
+  struct AxisRange {
+    mlir::Value begin, end;
+  };
+  std::optional<AxisRange>
+  clipAxis(const LoopNode &fold, unsigned axis,
+           llvm::SmallVectorImpl<std::pair<unsigned, unsigned>> &decided);
   Values foldStep(const LoopNode &node, Values state);
   Values foldRow(const LoopNode &node);
   Values foldRowLoops(const LoopNode &node, unsigned level, Values state);

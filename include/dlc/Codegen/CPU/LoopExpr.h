@@ -68,6 +68,12 @@ struct LoopExpr {
   /// dims stay as they are.
   void mergeAxes(unsigned keep);
 
+  /// The guarded load without which a step of `fold` changes nothing: where its
+  /// guard is false the step may be left out. With `strict`, only if that is so
+  /// for all values (0 * infinity is not 0).
+  std::optional<unsigned> skippableLoad(const LoopNode &fold,
+                                        bool strict) const;
+
   /// Nodes that the value of `node` needs, operands before users, once each.
   std::vector<unsigned> reachable(unsigned node) const;
 };
