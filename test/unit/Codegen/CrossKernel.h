@@ -84,8 +84,9 @@ inline std::string runOnArm(CpuKernel &kernel, const CpuTarget &target,
     return llvm::sys::ExecuteAndWait(*path, words);
   };
   std::string error;
-  if (run("aarch64-linux-gnu-gcc", {"-O1", "-static", base + "main.c",
-                                    base + "kernel.o", "-o", base + "run"}))
+  if (run("aarch64-linux-gnu-gcc",
+          {"-O1", "-static", base + "main.c", base + "kernel.o", "-o",
+           base + "run", "-lm"}))
     error = "the program does not link";
   else if (run("qemu-aarch64", {"-cpu", "max", base + "run"}))
     error = "the program fails";
