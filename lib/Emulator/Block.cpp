@@ -37,6 +37,11 @@ Block::Block(const LaunchState &launch, FiberStacks &stacks, Dim3 index)
     thread.fiber.start(stacks.bottom(i), stacks.bytes(), &threadMain, &thread);
     ready.push_back(i);
   }
+  if (launch.races) {
+    auto shared = reinterpret_cast<uintptr_t>(launch.sharedWindow);
+    launch.races->startBlock(threads.size(), shared,
+                             shared + launch.sharedWindowBytes);
+  }
 }
 
 Block::~Block() = default;
@@ -131,6 +136,7 @@ Block::Barrier &Block::enterBarrier(uint32_t id, std::optional<uint32_t> count,
     barrier.expected = expected;
     barrier.reduction = reduction;
     barrier.trueCount = 0;
+    barrier.clock.clear();
   } else if (barrier.expected != expected) {
     fail(
         llvm::formatv("barrier {0} is awaited for {1} threads at '{2}' and for "
@@ -143,6 +149,8 @@ Block::Barrier &Block::enterBarrier(uint32_t id, std::optional<uint32_t> count,
   }
   ++barrier.arrived;
   barrier.trueCount += predicate;
+  if (launch.races)
+    launch.races->release(running, barrier.clock);
   return barrier;
 }
 
@@ -154,6 +162,8 @@ void Block::completeBarrier(Barrier &barrier) {
     result = barrier.trueCount != 0;
   for (unsigned thread : barrier.waiting) {
     threads[thread].result.value = result;
+    if (launch.races)
+      launch.races->acquire(thread, barrier.clock);
     makeReady(thread);
   }
   barrier.waiting.clear();
@@ -190,18 +200,43 @@ void Block::barrierArrive(uint32_t id, uint32_t count, uint32_t site) {
 //===----------------------------------------------------------------------===//
 
 void Block::checkAccess(const void *address, uint64_t bytes, uint64_t alignment,
-                        bool isWrite, uint32_t site) {
+                        Access::Kind kind, uint32_t site) {
   if (threads[running].fiber.owns(address))
     return;
   auto value = reinterpret_cast<uintptr_t>(address);
-  std::string problem = launch.memory->check(value, bytes, isWrite);
-  if (problem.empty() && value % alignment != 0)
-    problem =
-        llvm::formatv("misaligned {0} of {1} bytes: address {2:x} is not "
-                      "a multiple of {3}",
-                      isWrite ? "write" : "read", bytes, value, alignment);
-  if (!problem.empty())
-    fail(std::move(problem) + " at '" + siteText(site) + "'");
+  bool isWrite = kind != Access::Read;
+  const MemoryRegion *region = launch.memory->find(value, bytes, isWrite);
+  if (!region)
+    fail(launch.memory->explain(value, bytes, isWrite) + " at '" +
+         siteText(site) + "'");
+  if (value % alignment != 0)
+    fail(llvm::formatv("misaligned {0} of {1} bytes: address {2:x} is not a "
+                       "multiple of {3} at '{4}'",
+                       isWrite ? "write" : "read", bytes, value, alignment,
+                       siteText(site)));
+  if (launch.races && region->writable)
+    checkRace(*region, value, bytes, {running, site, kind});
+}
+
+void Block::checkRace(const MemoryRegion &region, uintptr_t address,
+                      uint64_t bytes, const Access &access) {
+  auto race = launch.races->access(address, bytes, access);
+  if (!race)
+    return;
+  auto verb = [](Access::Kind kind) {
+    return kind == Access::Read ? "read" : "written";
+  };
+  // The message is built in pieces that own nothing when fail() takes over.
+  std::string earlier = llvm::formatv(
+      "race at byte {0} of '{1}': {2} here at '{3}' and {4} ",
+      address + race->offset - region.begin, region.name, verb(access.kind),
+      siteText(access.site), verb(race->earlier.kind));
+  earlier += race->otherBlock
+                 ? std::string("by another block")
+                 : "by thread " + text(threads[race->earlier.thread].index);
+  earlier += " at '" + siteText(race->earlier.site) +
+             (race->otherBlock ? "'" : "', with no barrier between");
+  fail(std::move(earlier));
 }
 
 std::string Block::describeThread(unsigned thread) const {

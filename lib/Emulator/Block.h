@@ -8,6 +8,7 @@
 
 #include "Fiber.h"
 #include "MemoryMap.h"
+#include "RaceDetector.h"
 #include "dlc/Emulator/Emulator.h"
 
 #include <array>
@@ -70,6 +71,8 @@ struct LaunchState {
   void (*entry)(void **) = nullptr;
   void **arguments = nullptr;
   MemoryMap *memory = nullptr;
+  /// Null: races are not looked for.
+  RaceDetector *races = nullptr;
   char *sharedWindow = nullptr;
   size_t sharedWindowBytes = 0;
 };
@@ -100,7 +103,7 @@ public:
   LaneResult collective(CollectiveKind kind, uint32_t mask, uint32_t site,
                         const LaneInput &input);
   void checkAccess(const void *address, uint64_t bytes, uint64_t alignment,
-                   bool isWrite, uint32_t site);
+                   Access::Kind kind, uint32_t site);
   /// Ends the launch with an error that names the running thread.
   [[noreturn]] void fail(std::string message);
   /// Ends the running thread early (PTX `exit`).
@@ -125,6 +128,7 @@ private:
     std::vector<unsigned> waiting;
     BarrierReduction reduction = BarrierReduction::None;
     uint32_t trueCount = 0;
+    VectorClock clock;
   };
 
   struct Collective {
@@ -134,6 +138,7 @@ private:
     uint32_t arrived = 0;
     std::array<LaneInput, kWarpSize> inputs;
     std::array<LaneResult, kWarpSize> results;
+    VectorClock clock;
   };
 
   static void threadMain(void *thread);
@@ -144,6 +149,8 @@ private:
                         uint32_t site, BarrierReduction reduction,
                         bool predicate);
   void completeBarrier(Barrier &barrier);
+  void checkRace(const MemoryRegion &region, uintptr_t address, uint64_t bytes,
+                 const Access &access);
   void checkAlignedBarrier(uint32_t id, uint32_t site);
   uint32_t lanesOfWarp(unsigned warp) const;
   void compute(Collective &group, unsigned warp);

@@ -45,7 +45,7 @@ LaneResult Block::collective(CollectiveKind kind, uint32_t mask, uint32_t site,
     return (g.mask & mask) != 0;
   });
   if (group == groups.end()) {
-    groups.push_back({kind, mask, site, 0, {}, {}});
+    groups.push_back({kind, mask, site, 0, {}, {}, {}});
     group = groups.end() - 1;
   } else if (group->site != site || group->kind != kind) {
     fail(llvm::formatv("divergent collective: this lane is at '{0}' while "
@@ -58,6 +58,8 @@ LaneResult Block::collective(CollectiveKind kind, uint32_t mask, uint32_t site,
   }
   group->inputs[lane] = input;
   group->arrived |= bit;
+  if (launch.races)
+    launch.races->release(running, group->clock);
   if (group->arrived != expected) {
     wait(ThreadStatus::AtCollective, mask, site);
     return threads[running].result;
@@ -69,6 +71,8 @@ LaneResult Block::collective(CollectiveKind kind, uint32_t mask, uint32_t site,
       continue;
     unsigned thread = warp * kWarpSize + other;
     threads[thread].result = group->results[other];
+    if (launch.races)
+      launch.races->acquire(thread, group->clock);
     if (thread != running)
       makeReady(thread);
   }

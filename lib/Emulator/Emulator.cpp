@@ -229,6 +229,9 @@ Error EmulatedModule::Impl::run(StringRef kernel, const KernelInfo &info,
   state.entry = entry->toPtr<void (*)(void **)>();
   state.arguments = slots.data();
   state.memory = &map;
+  RaceDetector races;
+  if (options.check >= EmulatorCheck::Races)
+    state.races = &races;
   state.sharedWindow = window.get();
   state.sharedWindowBytes = windowBytes;
   for (uint32_t z = 0; z < shape.grid.z; ++z)

@@ -84,8 +84,9 @@ static uint64_t collective(uint32_t kind, uint32_t mask, uint32_t site,
 }
 
 static void checkAccess(const void *address, uint64_t bytes, uint64_t alignment,
-                        uint32_t isWrite, uint32_t site) {
-  Block::current().checkAccess(address, bytes, alignment, isWrite, site);
+                        uint32_t kind, uint32_t site) {
+  Block::current().checkAccess(address, bytes, alignment,
+                               static_cast<Access::Kind>(kind), site);
 }
 
 static void exitThread() { Block::current().exitThread(); }

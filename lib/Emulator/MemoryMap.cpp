@@ -26,14 +26,15 @@ void MemoryMap::finish() {
   lastHit = 0;
 }
 
-std::string MemoryMap::check(uintptr_t address, size_t bytes, bool isWrite) {
+const MemoryRegion *MemoryMap::find(uintptr_t address, size_t bytes,
+                                    bool isWrite) {
   // Consecutive accesses mostly hit the same buffer.
   auto good = [&](size_t i) {
     return holds(regions[i], address, bytes) &&
            (!isWrite || regions[i].writable);
   };
   if (lastHit < regions.size() && good(lastHit))
-    return {};
+    return &regions[lastHit];
   auto after = std::upper_bound(
       regions.begin(), regions.end(), address,
       [](uintptr_t value, const MemoryRegion &r) { return value < r.begin; });
@@ -42,10 +43,10 @@ std::string MemoryMap::check(uintptr_t address, size_t bytes, bool isWrite) {
       break;
     if (good(i)) {
       lastHit = i;
-      return {};
+      return &regions[i];
     }
   }
-  return explain(address, bytes, isWrite);
+  return nullptr;
 }
 
 std::string MemoryMap::explain(uintptr_t address, size_t bytes,

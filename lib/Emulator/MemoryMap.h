@@ -24,13 +24,14 @@ public:
   /// Sorts the regions; call once after the last add.
   void finish();
 
-  /// Empty when [address, address + bytes) may be accessed; else what is wrong,
-  /// naming the nearest region.
-  std::string check(uintptr_t address, size_t bytes, bool isWrite);
+  /// The region that holds [address, address + bytes) and permits the access;
+  /// null when there is none.
+  const MemoryRegion *find(uintptr_t address, size_t bytes, bool isWrite);
 
-private:
+  /// Why find() found nothing, naming the nearest region.
   std::string explain(uintptr_t address, size_t bytes, bool isWrite) const;
 
+private:
   std::vector<MemoryRegion> regions;
   /// Largest end among the regions up to each index: how far back to look.
   std::vector<uintptr_t> reach;

@@ -2,6 +2,7 @@
 // places in a window, intrinsics and memory accesses call the runtime.
 #include "Rewrite.h"
 #include "Intrinsics.h"
+#include "RaceDetector.h"
 
 #include "llvm/ADT/SetVector.h"
 #include "llvm/ADT/StringExtras.h"
@@ -245,13 +246,13 @@ Error Rewriter::rewriteCalls(Function &function) {
 void Rewriter::guardAccesses(Function &function) {
   const DataLayout &layout = module.getDataLayout();
   auto guard = [&](Instruction &instruction, Value *address, Value *bytes,
-                   uint64_t align, bool isWrite) {
+                   uint64_t align, Access::Kind kind) {
     IRBuilder<> builder(&instruction);
     Value *generic = builder.CreateAddrSpaceCast(
         address, PointerType::get(module.getContext(), 0));
     callHost(builder, "dlc_emu_check_access", builder.getVoidTy(),
              {generic, builder.CreateZExt(bytes, builder.getInt64Ty()),
-              builder.getInt64(align), builder.getInt32(isWrite),
+              builder.getInt64(align), builder.getInt32(kind),
               builder.getInt32(siteOf(instruction))});
   };
   auto sizeOf = [&](Type *type) {
@@ -262,24 +263,26 @@ void Rewriter::guardAccesses(Function &function) {
        make_early_inc_range(instructions(function))) {
     if (auto *load = dyn_cast<LoadInst>(&instruction)) {
       guard(*load, load->getPointerOperand(), sizeOf(load->getType()),
-            load->getAlign().value(), false);
+            load->getAlign().value(),
+            load->isAtomic() ? Access::Atomic : Access::Read);
     } else if (auto *store = dyn_cast<StoreInst>(&instruction)) {
       guard(*store, store->getPointerOperand(),
             sizeOf(store->getValueOperand()->getType()),
-            store->getAlign().value(), true);
+            store->getAlign().value(),
+            store->isAtomic() ? Access::Atomic : Access::Write);
     } else if (auto *rmw = dyn_cast<AtomicRMWInst>(&instruction)) {
       guard(*rmw, rmw->getPointerOperand(), sizeOf(rmw->getType()),
-            rmw->getAlign().value(), true);
+            rmw->getAlign().value(), Access::Atomic);
     } else if (auto *exchange = dyn_cast<AtomicCmpXchgInst>(&instruction)) {
       guard(*exchange, exchange->getPointerOperand(),
             sizeOf(exchange->getNewValOperand()->getType()),
-            exchange->getAlign().value(), true);
+            exchange->getAlign().value(), Access::Atomic);
     } else if (auto *intrinsic = dyn_cast<MemIntrinsic>(&instruction)) {
       if (auto *transfer = dyn_cast<MemTransferInst>(intrinsic))
         guard(*intrinsic, transfer->getSource(), intrinsic->getLength(),
-              transfer->getSourceAlign().valueOrOne().value(), false);
+              transfer->getSourceAlign().valueOrOne().value(), Access::Read);
       guard(*intrinsic, intrinsic->getDest(), intrinsic->getLength(),
-            intrinsic->getDestAlign().valueOrOne().value(), true);
+            intrinsic->getDestAlign().valueOrOne().value(), Access::Write);
     }
   }
 }

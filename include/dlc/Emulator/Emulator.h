@@ -35,6 +35,9 @@ enum class EmulatorCheck {
   Execution = 0,
   /// Bounds, alignment and write permission of every load and store.
   Memory = 1,
+  /// Races: accesses of one byte, one of them a write, that no barrier or warp
+  /// collective orders, in shared memory and in writable buffers.
+  Races = 2,
 };
 
 struct EmulatorOptions {
