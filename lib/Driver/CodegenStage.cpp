@@ -122,12 +122,9 @@ static std::vector<Job> collectJobs(Compilation &c) {
     Job &job = jobs[numbers.lookup(call.getCallee())];
     ++job.compiled.calls;
     job.options.constantOperands.clear();
-    for (Value arg : call.getArgs()) {
-      while (auto reshape = arg.getDefiningOp<graph::ReshapeOp>())
-        arg = reshape.getX();
+    for (Value arg : call.getArgs())
       job.options.constantOperands.push_back(
-          arg.getDefiningOp<graph::ConstantOp>() != nullptr);
-    }
+          graph::getViewed(arg).getDefiningOp<graph::ConstantOp>() != nullptr);
   });
   return jobs;
 }

@@ -74,9 +74,7 @@ Error dlc::runPasses(Compilation &c,
 //===----------------------------------------------------------------------===//
 
 static bool isConstant(Value value) {
-  while (auto reshape = value.getDefiningOp<graph::ReshapeOp>())
-    value = reshape.getX();
-  return value.getDefiningOp<graph::ConstantOp>() != nullptr;
+  return graph::getViewed(value).getDefiningOp<graph::ConstantOp>() != nullptr;
 }
 
 // Which operands of a call are constants, a character each.
@@ -123,35 +121,14 @@ static std::string printKernels(ModuleOp module) {
   return text;
 }
 
-// Every operator that no kernel can express, at once.
-static Error rejectOpaque(Compilation &c) {
-  std::vector<dlc::Diagnostic> problems;
-  c.source.getMain().walk([&](graph::GraphOp op) {
-    if (op.getOpClass() != graph::OpClass::opaque)
-      return;
-    DiagnosticCollector collector(c.source.context.get(), c.options.input);
-    op->emitError("operator '")
-        << op->getName().stripDialect() << "' has no native kernel yet";
-    llvm::handleAllErrors(collector.take(ExitCode::Rejected, ""),
-                          [&](const CompileError &e) {
-                            llvm::append_range(problems, e.getDiagnostics());
-                            problems.back().kind = "unsupported";
-                          });
-  });
-  if (problems.empty())
-    return Error::success();
-  return llvm::make_error<CompileError>(ExitCode::Rejected,
-                                        std::move(problems));
-}
-
 Error dlc::formKernels(Compilation &c) {
-  if (Error error = rejectOpaque(c))
-    return error;
   if (Error error = runPasses(c, [](PassManager &manager) {
         manager.addPass(graph::createFormKernels());
       }))
     return error;
   splitByConstantOperands(c.getModule());
+  if (Error error = chooseSchedules(c))
+    return error;
   if (c.options.wants(EmitKind::Kernels))
     c.kernelText = printKernels(c.getModule());
   return dumpModule(c, "02-kernels.mlir");

@@ -62,13 +62,22 @@ static std::string spell(AffineExpr expr, ArrayRef<StringRef> names) {
   return side(binary.getLHS()) + sign.str() + side(binary.getRHS());
 }
 
+// `data` holds the numbers of the symbols that the run itself binds.
 static TensorInfo describe(StringRef name, RankedTensorType type,
-                           ArrayRef<StringRef> symbols) {
+                           ArrayRef<StringRef> symbols,
+                           const llvm::DenseSet<unsigned> &data) {
   TensorInfo info;
   info.name = name.str();
   std::tie(info.typeCode, info.typeBits) = getDLPackType(type.getElementType());
   for (AffineExpr dim : graph::getDims(type)) {
-    if (auto constant = dyn_cast<AffineConstantExpr>(dim))
+    bool dependsOnData = false;
+    dim.walk([&](AffineExpr part) {
+      if (auto symbol = dyn_cast<AffineSymbolExpr>(part))
+        dependsOnData |= data.contains(symbol.getPosition());
+    });
+    if (dependsOnData)
+      info.dims.push_back(DimInfo::data());
+    else if (auto constant = dyn_cast<AffineConstantExpr>(dim))
       info.dims.push_back(DimInfo::constant(constant.getValue()));
     else if (auto symbol = dyn_cast<AffineSymbolExpr>(dim))
       info.dims.push_back(DimInfo::symbol(symbol.getPosition(),
@@ -100,12 +109,16 @@ static Error describeModel(Compilation &c) {
     auto [min, max, typical] = c.program.getRange(i);
     info.symbols.push_back({name.str(), min, max, typical});
   }
+  llvm::DenseSet<unsigned> data;
+  for (auto bind : c.program.getAll<program::BindOp>())
+    data.insert(bind.getSymbol());
   for (auto input : c.program.getAll<program::InputOp>())
     info.inputs.push_back(describe(
-        input.getName(), cast<RankedTensorType>(input.getType()), names));
+        input.getName(), cast<RankedTensorType>(input.getType()), names, data));
   for (auto output : c.program.getAll<program::OutputOp>())
-    info.outputs.push_back(describe(
-        output.getName(), cast<RankedTensorType>(output.getType()), names));
+    info.outputs.push_back(describe(output.getName(),
+                                    cast<RankedTensorType>(output.getType()),
+                                    names, data));
   return Error::success();
 }
 

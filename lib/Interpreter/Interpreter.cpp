@@ -1,10 +1,13 @@
 // Walks functions: operators become kernels, kernels are evaluated stage by
 // stage.
 #include "dlc/Interpreter/Interpreter.h"
+#include "Opaque.h"
 #include "StageEvaluator.h"
 
 #include "mlir/IR/Builders.h"
 #include "mlir/IR/BuiltinOps.h"
+
+#include "llvm/ADT/SmallBitVector.h"
 
 #include <thread>
 
@@ -59,6 +62,7 @@ FailureOr<SmallVector<int64_t>> interp::bindSymbols(func::FuncOp main,
                                      : "s" + std::to_string(i);
   };
   SmallVector<std::optional<int64_t>> values(count);
+  llvm::SmallBitVector used(count);
   for (auto [type, input] : llvm::zip(main.getArgumentTypes(), inputs)) {
     SmallVector<AffineExpr> dims = graph::getDims(type);
     if (dims.size() != input.getShape().size())
@@ -68,6 +72,10 @@ FailureOr<SmallVector<int64_t>> interp::bindSymbols(func::FuncOp main,
         if (auto s = dyn_cast<AffineSymbolExpr>(e);
             s && s.getPosition() >= values.size())
           values.resize(s.getPosition() + 1);
+        if (auto s = dyn_cast<AffineSymbolExpr>(e)) {
+          used.resize(values.size());
+          used.set(s.getPosition());
+        }
       });
       if (auto s = dyn_cast<AffineSymbolExpr>(dim);
           s && !values[s.getPosition()])
@@ -76,6 +84,10 @@ FailureOr<SmallVector<int64_t>> interp::bindSymbols(func::FuncOp main,
   }
   SmallVector<int64_t> symbols;
   for (auto [i, value] : llvm::enumerate(values)) {
+    if (!value && !used.test(i)) { // the data's: a prefix binds it
+      symbols.push_back(-1);
+      continue;
+    }
     if (!value)
       return main.emitOpError() << "dim symbol '" << nameOf(i)
                                 << "' stands alone in no input's shape";
@@ -112,6 +124,14 @@ Interpreter::runKernel(graph::KernelOp kernel, ArrayRef<Tensor> operands,
                          kernel.getArgumentTypes()[i], symbols)))
       return failure();
     tensors[kernel.getBody().getArgument(i)] = operand;
+  }
+  if (graph::GraphOp opaque = kernel.getOpaque()) {
+    FailureOr<Tensor> result =
+        evaluateOpaque(opaque, operands,
+                       shapeOf(opaque->getResult(0).getType(), symbols), *math);
+    if (failed(result))
+      return failure();
+    return SmallVector<Tensor>{*result};
   }
   unsigned threads = options.threads
                          ? options.threads
@@ -151,6 +171,12 @@ FailureOr<SmallVector<Tensor>> Interpreter::runOp(Operation *op,
              << spell(shape, operands[0].getElementType());
     return SmallVector<Tensor>{operands[0].reshaped(shape)};
   }
+  if (isa<graph::PrefixOp, graph::BitcastOp>(op)) {
+    SmallVector<int64_t> shape = shapeOf(op->getResult(0).getType(), symbols);
+    auto type = cast<RankedTensorType>(op->getResult(0).getType());
+    return SmallVector<Tensor>{
+        Tensor::copy(type.getElementType(), shape, operands[0].getBytes())};
+  }
   if (auto call = dyn_cast<graph::CallOp>(op)) {
     auto kernel = SymbolTable::lookupNearestSymbolFrom<graph::KernelOp>(
         op, call.getCalleeAttr());
@@ -179,6 +205,18 @@ FailureOr<SmallVector<Tensor>> Interpreter::runOp(Operation *op,
 //===----------------------------------------------------------------------===//
 // Functions
 //===----------------------------------------------------------------------===//
+
+// The symbol that a prefix binds gets its value.
+static LogicalResult bindCount(graph::PrefixOp op, ArrayRef<Tensor> operands,
+                               SmallVectorImpl<int64_t> &symbols) {
+  int64_t count = operands[1].getData<int64_t>()[0],
+          rows = operands[0].getShape()[0];
+  if (count < 0 || count > rows)
+    return op.emitOpError()
+           << "count is " << count << ", of " << rows << " rows";
+  symbols[op.getSymbol()] = count;
+  return success();
+}
 
 FailureOr<SmallVector<Tensor>> Interpreter::run(func::FuncOp main,
                                                 ArrayRef<Tensor> inputs) {
@@ -211,6 +249,9 @@ FailureOr<SmallVector<Tensor>> Interpreter::run(func::FuncOp main,
     SmallVector<Tensor> operands = llvm::map_to_vector(op.getOperands(), use);
     if (isa<func::ReturnOp>(op))
       return operands;
+    if (auto prefix = dyn_cast<graph::PrefixOp>(op))
+      if (failed(bindCount(prefix, operands, *symbols)))
+        return failure();
     FailureOr<SmallVector<Tensor>> results = runOp(&op, operands, *symbols);
     if (failed(results))
       return failure();

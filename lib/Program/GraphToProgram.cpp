@@ -1,10 +1,14 @@
 // convert-graph-to-program: tensors become buffers.
 //
-// The one idea: every tensor value of @main is mapped to a buffer. A reshape
-// maps to its operand's buffer, and a value that is a model output maps to the
+// The one idea: every tensor value of @main is mapped to a buffer. A view maps
+// to its operand's buffer, and a value that is a model output maps to the
 // caller's buffer from the start, so that its kernel writes there directly.
+//
+// A tensor whose size the data tell lies in a buffer for the largest size that
+// is possible; as an output it is copied when its size is known.
 #include "dlc/Program/Passes.h"
 
+#include "DataBounds.h"
 #include "dlc/Dialect/Graph/IR/Graph.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/Builders.h"
@@ -19,17 +23,10 @@ using namespace mlir;
 using namespace dlc;
 using namespace dlc::program;
 
-// The value whose memory a tensor is: through reshapes.
-static Value getRoot(Value value) {
-  while (auto reshape = value.getDefiningOp<graph::ReshapeOp>())
-    value = reshape.getX();
-  return value;
-}
-
 // A kernel that indexes by data or divides integers may meet invalid data.
 static bool canFail(graph::KernelOp kernel) {
   WalkResult walk = kernel.walk([](Operation *op) {
-    if (isa<graph::ToIndexOp>(op))
+    if (isa<graph::ToIndexOp, graph::ScatterOp>(op))
       return WalkResult::interrupt();
     if (auto apply = dyn_cast<graph::ApplyOp>(op);
         apply && isa<IntegerType>(apply.getResult().getType()))
@@ -68,6 +65,9 @@ public:
   }
 
   void build() {
+    main.walk([&](graph::PrefixOp op) {
+      data.add(op.getSymbol(), graph::getDims(op.getX().getType())[0]);
+    });
     bindInputs();
     bindOutputs();
     for (Operation &op : main.getBody().front().without_terminator()) {
@@ -78,20 +78,23 @@ public:
             StringAttr(), IntegerAttr(), IntegerAttr());
       else if (auto call = dyn_cast<graph::CallOp>(op))
         convertCall(call);
+      else if (auto prefix = dyn_cast<graph::PrefixOp>(op))
+        convertPrefix(prefix);
     }
     for (auto [value, target] : copies)
-      CopyOp::create(builder, main.getLoc(), buffers.lookup(getRoot(value)),
-                     target, getBytes(value));
+      CopyOp::create(builder, main.getLoc(),
+                     buffers.lookup(graph::getViewed(value)), target,
+                     makeSize(getBytes(value), numSymbols));
   }
 
 private:
   // The size of a tensor in bytes.
-  AffineMapAttr getBytes(Value tensor) {
+  AffineExpr getBytes(Value tensor) {
     auto type = cast<RankedTensorType>(tensor.getType());
     SmallVector<AffineExpr> dims = graph::getDims(type);
     dims.push_back(getAffineConstantExpr(
         graph::elementBytes(type.getElementType()), context));
-    return makeSize(graph::product(context, dims), numSymbols);
+    return graph::product(context, dims);
   }
 
   void bindInputs() {
@@ -114,8 +117,9 @@ private:
           builder.getI64IntegerAttr(i),
           getName(main.getResAttrsAttr(), i, "output", builder),
           TypeAttr::get(value.getType()));
-      Value root = getRoot(value);
+      Value root = graph::getViewed(value);
       if (root.getDefiningOp<graph::CallOp>() &&
+          !data.dependsOnData(value.getType()) &&
           buffers.try_emplace(root, target).second)
         continue;
       copies.push_back({value, target});
@@ -125,13 +129,15 @@ private:
   void convertCall(graph::CallOp call) {
     SmallVector<Value> args, outs;
     for (Value arg : call.getArgs())
-      args.push_back(buffers.lookup(getRoot(arg)));
+      args.push_back(buffers.lookup(graph::getViewed(arg)));
     for (Value result : call.getResults()) {
       Value &buffer = buffers[result];
       if (!buffer)
-        buffer =
-            AllocOp::create(builder, call.getLoc(), BufferType::get(context),
-                            getBytes(result), IntegerAttr(), IntegerAttr());
+        buffer = AllocOp::create(
+            builder, call.getLoc(), BufferType::get(context),
+            makeSize(graph::simplify(data.getLargest(getBytes(result))),
+                     numSymbols),
+            IntegerAttr(), IntegerAttr());
       outs.push_back(buffer);
     }
     AffineMapAttr actual;
@@ -142,11 +148,23 @@ private:
                    actual, call->getAttrOfType<ArrayAttr>("origin"));
   }
 
+  void convertPrefix(graph::PrefixOp op) {
+    AffineExpr bound = data.getLargest(graph::getDims(op.getX().getType())[0]);
+    ArrayAttr origin;
+    if (auto name = dyn_cast<NameLoc>(op.getLoc()))
+      origin = builder.getStrArrayAttr({name.getName()});
+    BindOp::create(builder, op.getLoc(),
+                   buffers.lookup(graph::getViewed(op.getCount())),
+                   builder.getI64IntegerAttr(op.getSymbol()),
+                   makeSize(bound, numSymbols), origin);
+  }
+
   func::FuncOp main;
   OpBuilder builder;
   MLIRContext *context;
   ModelOp model;
   unsigned numSymbols;
+  DataBounds data;
   llvm::DenseMap<Value, Value> buffers; // root tensor -> buffer
   SmallVector<std::pair<Value, Value>> copies;
 };
@@ -164,7 +182,8 @@ struct ConvertGraphToProgram
     }
     bool ready = true;
     for (Operation &op : main.getBody().front().without_terminator())
-      if (!isa<graph::CallOp, graph::ReshapeOp, graph::ConstantOp>(op)) {
+      if (!isa<graph::CallOp, graph::ReshapeOp, graph::PrefixOp,
+               graph::BitcastOp, graph::ConstantOp>(op)) {
         op.emitOpError("is not a kernel call");
         ready = false;
       }

@@ -4,6 +4,7 @@
 // caller's parallel_for.
 #include "dlc/Program/HostCode.h"
 
+#include "DataBounds.h"
 #include "SizeCode.h"
 #include "dlc/Dialect/Graph/IR/Graph.h"
 #include "dlc/runtime.h"
@@ -33,6 +34,8 @@ public:
   HostEmitter(ModelOp model, StringRef prefix, llvm::Module &module)
       : model(model), prefix(prefix.str()), module(module),
         b(module.getContext()), sizes(b, nullptr) {
+    for (auto bind : model.getAll<BindOp>())
+      data.add(bind.getSymbol(), getSize(bind.getBound()));
     planSlots();
   }
 
@@ -123,7 +126,7 @@ private:
     enter(function);
     sizes = SizeCode(b, function->getArg(0));
     for (auto [i, dim] : llvm::enumerate(dims))
-      b.CreateStore(sizes.emit(dim),
+      b.CreateStore(data.dependsOnData(dim) ? b.getInt64(-1) : sizes.emit(dim),
                     at(function->getArg(1), i * sizeof(int64_t)));
     b.CreateRetVoid();
     return function;
@@ -133,6 +136,8 @@ private:
     SmallVector<AffineExpr> scratch; // distinct sizes of a worker's scratch
     for (auto call : model.getAll<program::CallOp>()) {
       AffineExpr size = getScratch(call);
+      if (size)
+        size = data.getLargest(size);
       if (size && !llvm::is_contained(scratch, size))
         scratch.push_back(size);
     }
@@ -258,9 +263,11 @@ private:
                             : at(workspace, *alloc.getOffset());
       else if (auto copy = dyn_cast<CopyOp>(op))
         b.CreateMemCpy(
-            buffers.lookup(copy.getTarget()), llvm::MaybeAlign(1),
+            getTarget(copy), llvm::MaybeAlign(1),
             buffers.lookup(copy.getSource()), llvm::MaybeAlign(1),
             sizes.max(sizes.emit(getSize(copy.getSize())), b.getInt64(0)));
+      else if (auto bind = dyn_cast<BindOp>(op))
+        emitBind(bind);
       else if (auto call = dyn_cast<program::CallOp>(op))
         emitCall(call, runPhase);
     }
@@ -299,20 +306,69 @@ private:
       emitStatusCheck(call);
   }
 
+  // Where a copy goes. Memory of an output whose size the data tell is asked
+  // for now: no memory stops the run.
+  llvm::Value *getTarget(CopyOp copy) {
+    auto output = copy.getTarget().getDefiningOp<OutputOp>();
+    if (!output || !data.dependsOnData(output.getType()))
+      return buffers.lookup(copy.getTarget());
+    SmallVector<AffineExpr> dims = graph::getDims(output.getType());
+    llvm::IRBuilder<> entry(&execute->getEntryBlock(),
+                            execute->getEntryBlock().begin());
+    llvm::Value *values =
+        entry.CreateAlloca(llvm::ArrayType::get(i64(), dims.size()));
+    for (auto [i, dim] : llvm::enumerate(dims))
+      b.CreateStore(sizes.emit(dim), at(values, i * sizeof(int64_t)));
+    llvm::Value *allocate =
+        b.CreateLoad(ptr(), at(exec, offsetof(dlc_exec, output_alloc)));
+    auto *type = llvm::FunctionType::get(ptr(), {ptr(), i64(), ptr()}, false);
+    llvm::Value *memory = b.CreateCall(
+        type, allocate, {exec, b.getInt64(output.getIndex()), values});
+    emitStop(b.CreateIsNull(memory), "", DLC_OUT_OF_MEMORY);
+    return memory;
+  }
+
+  // Reads a size from the data into the run's symbols.
+  void emitBind(BindOp bind) {
+    llvm::Value *value = b.CreateLoad(i64(), buffers.lookup(bind.getCount()));
+    llvm::Value *bound = sizes.emit(getSize(bind.getBound()));
+    llvm::Value *isWrong = b.CreateICmpUGT(value, bound);
+    llvm::Value *status = at(exec, offsetof(dlc_exec, status));
+    b.CreateStore(b.CreateSelect(isWrong, b.getInt32(DLC_DATA_BAD_SHAPE_VALUE),
+                                 b.CreateLoad(b.getInt32Ty(), status)),
+                  status);
+    emitStop(isWrong, getSite(bind.getOrigin(), "size of an output"),
+             DLC_DATA_ERROR);
+    llvm::Value *symbols =
+        b.CreateLoad(ptr(), at(exec, offsetof(dlc_exec, symbols)));
+    b.CreateStore(value, at(symbols, bind.getSymbol() * sizeof(int64_t)));
+  }
+
   // Stops when a task met invalid data, and says where.
   void emitStatusCheck(program::CallOp call) {
-    auto *stop = llvm::BasicBlock::Create(module.getContext(), "stop", execute);
-    auto *next = llvm::BasicBlock::Create(module.getContext(), "", execute);
     llvm::Value *status =
         b.CreateLoad(b.getInt32Ty(), at(exec, offsetof(dlc_exec, status)));
-    b.CreateCondBr(b.CreateICmpEQ(status, b.getInt32(0)), next, stop);
+    emitStop(b.CreateICmpNE(status, b.getInt32(0)),
+             getSite(call.getOrigin(), call.getCallee()), DLC_DATA_ERROR);
+  }
+
+  static StringRef getSite(std::optional<ArrayAttr> origin,
+                           StringRef otherwise) {
+    if (origin && !origin->empty())
+      return cast<StringAttr>((*origin)[0]).getValue();
+    return otherwise;
+  }
+
+  // Returns `result` where `condition` holds; `site` may be empty.
+  void emitStop(llvm::Value *condition, StringRef site, dlc_status result) {
+    auto *stop = llvm::BasicBlock::Create(module.getContext(), "stop", execute);
+    auto *next = llvm::BasicBlock::Create(module.getContext(), "", execute);
+    b.CreateCondBr(condition, stop, next);
     b.SetInsertPoint(stop);
-    StringRef site = call.getCallee();
-    if (call.getOrigin() && !call.getOrigin()->empty())
-      site = cast<StringAttr>((*call.getOrigin())[0]).getValue();
-    b.CreateStore(b.CreateGlobalString(site, prefix + "_site"),
-                  at(exec, offsetof(dlc_exec, site)));
-    b.CreateRet(b.getInt32(DLC_DATA_ERROR));
+    if (!site.empty())
+      b.CreateStore(b.CreateGlobalString(site, prefix + "_site"),
+                    at(exec, offsetof(dlc_exec, site)));
+    b.CreateRet(b.getInt32(result));
     b.SetInsertPoint(next);
   }
 
@@ -322,6 +378,7 @@ private:
   llvm::IRBuilder<> b;
   SizeCode sizes;
   std::vector<SmallVector<AffineExpr>> slotSizes;
+  DataBounds data;
 
   // While `execute` is emitted:
   llvm::Function *execute = nullptr;

@@ -63,8 +63,6 @@ struct FormKernels : graph::impl::FormKernelsBase<FormKernels> {
 
 private:
   LogicalResult outline(GraphOp op, ModuleOp module) {
-    if (op.getOpClass() == OpClass::opaque)
-      return success();
     SmallVector<AffineExpr> symbols;
     std::string base = (op->getName().stripDialect() + "_" + std::to_string(kernels.size())).str();
     FailureOr<KernelOp> built = buildKernelFor(op, module, base, symbols);

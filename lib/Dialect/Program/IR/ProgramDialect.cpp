@@ -122,6 +122,14 @@ static LogicalResult verifyWritten(Operation *op, Value buffer) {
   return success();
 }
 
+LogicalResult BindOp::verify() {
+  unsigned symbols = cast<ModelOp>((*this)->getParentOp()).getNumSymbols();
+  if (getSymbol() >= symbols)
+    return emitOpError("binds symbol ")
+           << getSymbol() << ", the model has " << symbols;
+  return verifySize(*this, getBound());
+}
+
 LogicalResult CopyOp::verify() {
   if (failed(verifyWritten(*this, getTarget())))
     return failure();

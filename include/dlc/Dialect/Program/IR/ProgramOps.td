@@ -121,6 +121,18 @@ def Program_CallOp : Program_Op<"call", [InModel, AttrSizedOperandSegments, Decl
   let hasVerifier = 1;
 }
 
+def Program_BindOp : Program_Op<"bind", [InModel]> {
+  let summary = "gives a symbol the value that a buffer holds, one i64";
+  let description = [{
+    Sizes after this operation may name the symbol. `bound` is its largest
+    value, over symbols that the inputs bind: buffers are planned for it. A value
+    outside [0, bound] stops the run with a data error.
+  }];
+  let arguments = (ins Program_BufferType:$count, I64Attr:$symbol, AffineMapAttr:$bound, OptionalAttr<StrArrayAttr>:$origin);
+  let assemblyFormat = "$symbol `to` $count `bound` $bound attr-dict";
+  let hasVerifier = 1;
+}
+
 def Program_CopyOp : Program_Op<"copy", [InModel]> {
   let summary = "copies bytes; an output that is an input or a constant is made so";
   let arguments = (ins Program_BufferType:$source, Program_BufferType:$target, AffineMapAttr:$size);
