@@ -12,7 +12,7 @@ def tolerance : J<"tolerance", "<t>", "Exit 4 when the comparison is above (defa
 def bench : F<"bench", "Measure: prints the fastest and the median time">;
 def threads : J<"threads", "<n>", "Threads to run on (default: DLC_NUM_THREADS, OMP_NUM_THREADS, all)">;
 def target : J<"target", "<t>", "Run an ONNX model in the interpreter (interp), or its CUDA kernels on the emulator (cuda, cuda:sm=90a)">;
-def emulate : J<"emulate", "<level>", "What the CUDA emulator checks: 0 numbers and deadlocks, 1 also every memory access (default: 0)">;
+def emulate : J<"emulate", "<level>", "What the CUDA emulator checks: 0 numbers and deadlocks, 1 also every memory access, 2 also races (default: 0)">;
 def math : J<"math", "<mode>", "Elementary functions of the interpreter: libm (default), or dlc, those of code for this machine; dlc:<target> for another">;
 def dim : J<"dim", "<name>=<n>", "For ONNX models: give a symbolic dim a size">;
 def shape : J<"shape", "<input>:<AxB>", "For ONNX models: give an input its shape">;

@@ -156,9 +156,9 @@ static Expected<Settings> readSettings(const InputArgList &args) {
   unsigned level = 0;
   if (Error error = number(OPT_emulate, level))
     return error;
-  if (level > static_cast<unsigned>(EmulatorCheck::Memory))
+  if (level > static_cast<unsigned>(EmulatorCheck::Races))
     return usage("-emulate=" + llvm::Twine(level) +
-                 ": the emulator has the levels 0 and 1");
+                 ": the emulator has the levels 0, 1 and 2");
   s.emulator.check = static_cast<EmulatorCheck>(level);
   if (s.interprets && !args.hasArg(OPT_target))
     return usage(s.model + " is not compiled: compile it with dlc, or run it "

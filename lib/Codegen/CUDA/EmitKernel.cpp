@@ -398,7 +398,10 @@ LogicalResult KernelEmitter::emitRowStage(LaunchBuilder &launch,
     emitter.place(stage.getResult(), {kept, Scalar(), rank});
   else
     emitter.place(stage.getResult(), {resultMemory(launch, plan), Scalar(), 0});
-  launch.barrier();
+  // Later stages may read what other threads wrote; after the last stage nobody
+  // reads any more.
+  if (stage != StageOp(plans.back().stage))
+    launch.barrier();
   return success(good);
 }
 

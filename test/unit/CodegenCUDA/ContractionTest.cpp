@@ -134,3 +134,16 @@ TEST(Contraction, KeepsItsSumsInRegisters) {
     }
   }
 }
+
+TEST(Contraction, BothBarriersAreNeeded) {
+  for (unsigned number : {0, 1}) {
+    CompiledKernel kernel(kBatchedMatMul);
+    ASSERT_EQ(kernel.error, "");
+    ASSERT_TRUE(kernel.dropBarrier(number));
+    auto x = randomFloats(64 * 40, 1), y = randomFloats(40 * 64, 2);
+    std::vector<float> z(64 * 64);
+    EXPECT_NE(kernel.run({in(x, "a"), in(y, "b"), out(z, "c")}, {1, 64, 64, 40})
+                  .find("race at byte"),
+              std::string::npos);
+  }
+}

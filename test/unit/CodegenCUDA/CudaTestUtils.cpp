@@ -4,6 +4,8 @@
 #include "mlir/IR/Diagnostics.h"
 #include "mlir/Parser/Parser.h"
 
+#include "llvm/IR/InstIterator.h"
+#include "llvm/IR/Instructions.h"
 #include "llvm/IR/LLVMContext.h"
 #include "llvm/IR/Module.h"
 #include "llvm/Transforms/Utils/Cloning.h"
@@ -58,6 +60,7 @@ std::string CompiledKernel::run(std::vector<EmulatedBuffer> buffers,
   if (!error.empty())
     return error;
   EmulatorOptions options;
+  options.check = EmulatorCheck::Races;
   options.scheduleSeed = seed;
   auto emulated = EmulatedModule::createFromCopy(*module, options);
   if (!emulated)
@@ -76,6 +79,21 @@ std::string CompiledKernel::run(std::vector<EmulatedBuffer> buffers,
   if (status)
     *status = *code;
   return {};
+}
+
+bool CompiledKernel::dropBarrier(unsigned number) {
+  for (llvm::Function &function : *module)
+    for (llvm::Instruction &instruction : llvm::instructions(function)) {
+      auto *call = llvm::dyn_cast<llvm::CallInst>(&instruction);
+      if (!call ||
+          !call->getCalledFunction()->getName().contains("barrier.cta"))
+        continue;
+      if (number-- == 0) {
+        call->eraseFromParent();
+        return true;
+      }
+    }
+  return false;
 }
 
 std::vector<float> test::randomFloats(size_t count, unsigned seed) {

@@ -32,6 +32,10 @@ public:
                   std::vector<int64_t> symbols = {}, int32_t *status = nullptr,
                   uint64_t seed = 0);
 
+  /// Removes the barrier of this number, to see whether anybody notices. False
+  /// when there are not so many.
+  bool dropBarrier(unsigned number);
+
 private:
   mlir::MLIRContext context;
   CudaKernel kernel;

@@ -327,3 +327,44 @@ graph.kernel @k(%x: tensor<6x70xf32>) -> (tensor<6x70xf32>, tensor<f32>) {
     expected.push_back(v - total / 420);
   expectNear(y, expected, 1e-6);
 }
+
+// The control of every run above, which looks for races: without its barrier a
+// kernel is reported.
+static std::vector<bool> barriersNeeded(const std::string &text, int elements) {
+  std::vector<bool> needed;
+  for (unsigned i = 0;; ++i) {
+    CompiledKernel kernel(text);
+    EXPECT_EQ(kernel.error, "");
+    if (!kernel.dropBarrier(i))
+      return needed;
+    auto x = randomFloats(elements, 6);
+    std::vector<float> y(elements);
+    std::string report = kernel.run({in(x, "x"), out(y, "y")});
+    needed.push_back(report.find("race at byte") != std::string::npos);
+  }
+}
+
+TEST(Row, BarriersAreNeeded) {
+  // The second one lies behind the exponentials, which each thread reads where
+  // it wrote them itself.
+  EXPECT_EQ(barriersNeeded(staticSoftmax(2, 200), 400),
+            (std::vector<bool>{true, false, true}));
+  // Here a thread reads what another one wrote.
+  EXPECT_EQ(barriersNeeded(R"(
+graph.kernel @k(%x: tensor<2x100xf32>) -> tensor<2x100xf32> {
+  %e = graph.stage domain<2, 100> : tensor<2x100xf32> {
+  ^bb0(%i: index, %j: index):
+    %v = graph.load %x[affine_map<(d0, d1) -> (d0, d1)>](%i, %j) : tensor<2x100xf32> -> f32
+    %n = graph.apply neg(%v) : (f32) -> f32
+    graph.yield %n : f32
+  }
+  %y = graph.stage domain<2, 100> : tensor<2x100xf32> {
+  ^bb0(%i: index, %j: index):
+    %v = graph.load %e[affine_map<(d0, d1) -> (d0, 99 - d1)>](%i, %j) : tensor<2x100xf32> -> f32
+    graph.yield %v : f32
+  }
+  graph.return %y : tensor<2x100xf32>
+})",
+                           200),
+            (std::vector<bool>{true}));
+}
