@@ -8,6 +8,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <limits>
 #include <optional>
 
 namespace dlc::interp {
@@ -162,6 +163,17 @@ inline float roundToOdd(double value) {
   if (std::fabs(static_cast<double>(nearest)) > std::fabs(value))
     --bits;
   return bitCast<float>(bits | 1);
+}
+
+/// A float as an integer the way graph.scalar_cast does without saturation.
+template <typename T>
+T truncateFloat(double value) {
+  constexpr double limit = 9223372036854775808.0; // 2^63
+  if (value >= limit && value < 2 * limit)
+    return static_cast<T>(static_cast<uint64_t>(value));
+  if (!(value >= -limit && value < limit))
+    return static_cast<T>(std::numeric_limits<int64_t>::min());
+  return static_cast<T>(static_cast<int64_t>(value));
 }
 
 /// `value` as the nearest f16 or bf16, still an f32 lane.

@@ -1,4 +1,5 @@
-// Injective and broadcast operators: y[p] = x[phi(p)], guarded where phi is partial.
+// Injective and broadcast operators: y[p] = x[phi(p)], guarded where phi is
+// partial.
 #include "dlc/Dialect/Graph/IR/KernelBuilder.h"
 
 #include "mlir/IR/Builders.h"
@@ -7,12 +8,17 @@ using namespace mlir;
 using namespace dlc;
 using namespace dlc::graph;
 
-static Type elementOf(Type type) { return cast<RankedTensorType>(type).getElementType(); }
+static Type elementOf(Type type) {
+  return cast<RankedTensorType>(type).getElementType();
+}
 
 // Most injective rows are one load at an index computed from the domain point.
-static LogicalResult buildLoadKernel(KernelBuilder &kernel, function_ref<SmallVector<AffineExpr>(ExprBuilder &)> index) {
-  kernel.finish(kernel.map(kernel.resultType(0),
-                           [&](ExprBuilder &b) { return b.load(kernel.operand(0), index(b)); }));
+static LogicalResult
+buildLoadKernel(KernelBuilder &kernel,
+                function_ref<SmallVector<AffineExpr>(ExprBuilder &)> index) {
+  kernel.finish(kernel.map(kernel.resultType(0), [&](ExprBuilder &b) {
+    return b.load(kernel.operand(0), index(b));
+  }));
   return success();
 }
 
@@ -37,7 +43,8 @@ LogicalResult IotaOp::verify() {
 
 LogicalResult IotaOp::buildKernel(KernelBuilder &kernel) {
   Type element = elementOf(kernel.resultType(0));
-  double start = getStart().convertToDouble(), step = getStep().convertToDouble();
+  double start = getStart().convertToDouble(),
+         step = getStep().convertToDouble();
   kernel.finish(kernel.map(kernel.resultType(0), [&](ExprBuilder &b) {
     Value i = b.cast(b.coord(b.d(0)), element);
     return b.add(b.lit(start, element), b.mul(i, b.lit(step, element)));
@@ -49,18 +56,22 @@ LogicalResult IotaOp::buildKernel(KernelBuilder &kernel) {
 // TransposeOp, ReshapeOp, BroadcastOp, SliceOp
 //===----------------------------------------------------------------------===//
 
-LogicalResult TransposeOp::inferReturnTypes(MLIRContext *, std::optional<Location> loc, Adaptor op,
+LogicalResult TransposeOp::inferReturnTypes(MLIRContext *,
+                                            std::optional<Location> loc,
+                                            Adaptor op,
                                             SmallVectorImpl<Type> &results) {
   SmallVector<AffineExpr> dims = getDims(op.getX().getType()), permuted;
   SmallVector<bool> seen(dims.size());
   for (int64_t p : op.getPerm()) {
     if (p < 0 || p >= static_cast<int64_t>(dims.size()) || seen[p])
-      return emitOptionalError(loc, "perm is not a permutation of the operand's axes");
+      return emitOptionalError(
+          loc, "perm is not a permutation of the operand's axes");
     seen[p] = true;
     permuted.push_back(dims[p]);
   }
   if (permuted.size() != dims.size())
-    return emitOptionalError(loc, "perm is not a permutation of the operand's axes");
+    return emitOptionalError(loc,
+                             "perm is not a permutation of the operand's axes");
   results.push_back(makeTensorType(permuted, elementOf(op.getX().getType())));
   return success();
 }
@@ -74,25 +85,31 @@ LogicalResult TransposeOp::buildKernel(KernelBuilder &kernel) {
   });
 }
 OpFoldResult TransposeOp::fold(FoldAdaptor) {
-  bool identity = llvm::all_of(llvm::enumerate(getPerm()), [](auto p) { return static_cast<int64_t>(p.index()) == p.value(); });
+  bool identity = llvm::all_of(llvm::enumerate(getPerm()), [](auto p) {
+    return static_cast<int64_t>(p.index()) == p.value();
+  });
   return identity ? getX() : OpFoldResult();
 }
 
 LogicalResult ReshapeOp::verify() {
   if (failed(verifySameElement(*this)))
     return failure();
-  AffineExpr from = product(getContext(), getDims(getX().getType())), to = product(getContext(), getDims(getType()));
+  AffineExpr from = product(getContext(), getDims(getX().getType())),
+             to = product(getContext(), getDims(getType()));
   if (simplify(from - to) != 0 && constantValue(from) && constantValue(to))
-    return emitOpError("element counts differ: ") << getX().getType() << " and " << getType();
+    return emitOpError("element counts differ: ")
+           << getX().getType() << " and " << getType();
   return success();
 }
-// Splits the row-major position under the result's dims into the operand's digits.
-// Leading and trailing dims that are equal on both sides pass straight through,
-// which keeps their maps linear.
+// Splits the row-major position under the result's dims into the operand's
+// digits. Leading and trailing dims that are equal on both sides pass straight
+// through, which keeps their maps linear.
 LogicalResult ReshapeOp::buildKernel(KernelBuilder &kernel) {
-  SmallVector<AffineExpr> from = getDims(getX().getType()), to = getDims(getType());
+  SmallVector<AffineExpr> from = getDims(getX().getType()),
+                          to = getDims(getType());
   size_t head = 0, tail = 0;
-  while (head < from.size() && head < to.size() && simplify(from[head] - to[head]) == 0)
+  while (head < from.size() && head < to.size() &&
+         simplify(from[head] - to[head]) == 0)
     ++head;
   while (tail + head < from.size() && tail + head < to.size() &&
          simplify(from[from.size() - 1 - tail] - to[to.size() - 1 - tail]) == 0)
@@ -105,7 +122,9 @@ LogicalResult ReshapeOp::buildKernel(KernelBuilder &kernel) {
     AffineExpr stride = b.c(1);
     for (size_t i = from.size() - tail; i-- > head;) {
       AffineExpr digit = flat.floorDiv(stride);
-      index[i] = constantValue(from[i]) == 1 ? b.c(0) : i == head ? digit : digit % from[i];
+      index[i] = constantValue(from[i]) == 1 ? b.c(0)
+                 : i == head                 ? digit
+                                             : digit % from[i];
       stride = stride * from[i];
     }
     for (size_t i = 0; i < head; ++i)
@@ -122,9 +141,12 @@ OpFoldResult ReshapeOp::fold(FoldAdaptor adaptor) {
     getXMutable().assign(inner.getX());
     return getResult();
   }
-  if (auto dense = dyn_cast_or_null<DenseElementsAttr>(adaptor.getX()); dense && getType().hasStaticShape())
+  if (auto dense = dyn_cast_or_null<DenseElementsAttr>(adaptor.getX());
+      dense && getType().hasStaticShape())
     return dense.reshape(getType());
-  if (auto resource = dyn_cast_or_null<DenseResourceElementsAttr>(adaptor.getX()); resource && getType().hasStaticShape())
+  if (auto resource =
+          dyn_cast_or_null<DenseResourceElementsAttr>(adaptor.getX());
+      resource && getType().hasStaticShape())
     return DenseResourceElementsAttr::get(getType(), resource.getRawHandle());
   return {};
 }
@@ -133,43 +155,54 @@ LogicalResult BroadcastOp::verify() {
   if (failed(verifySameElement(*this)))
     return failure();
   auto joined = broadcastDims(getDims(getType()), getDims(getX().getType()));
-  if (failed(joined) || makeTensorType(*joined, elementOf(getType())) != getType())
-    return emitOpError("operand ") << getX().getType() << " does not broadcast to " << getType();
+  if (failed(joined) ||
+      makeTensorType(*joined, elementOf(getType())) != getType())
+    return emitOpError("operand ")
+           << getX().getType() << " does not broadcast to " << getType();
   return success();
 }
 LogicalResult BroadcastOp::buildKernel(KernelBuilder &kernel) {
-  return detail::buildElementwiseKernel(*this, kernel, [](ExprBuilder &, ValueRange in, Type) { return in[0]; });
+  return detail::buildElementwiseKernel(
+      *this, kernel, [](ExprBuilder &, ValueRange in, Type) { return in[0]; });
 }
-OpFoldResult BroadcastOp::fold(FoldAdaptor) { return getX().getType() == getType() ? getX() : OpFoldResult(); }
+OpFoldResult BroadcastOp::fold(FoldAdaptor) {
+  return getX().getType() == getType() ? getX() : OpFoldResult();
+}
 
 LogicalResult SliceOp::verify() {
   size_t rank = cast<RankedTensorType>(getX().getType()).getRank();
   if (getStarts().getDims().size() != rank || getSteps().size() != rank ||
       static_cast<size_t>(getType().getRank()) != rank)
-    return emitOpError("starts, steps and result must have the operand's rank ") << rank;
+    return emitOpError("starts, steps and result must have the operand's rank ")
+           << rank;
   for (auto [n, m, start, step] :
-       llvm::zip(getDims(getX().getType()), getDims(getType()), getStarts().getDims(), getSteps())) {
+       llvm::zip(getDims(getX().getType()), getDims(getType()),
+                 getStarts().getDims(), getSteps())) {
     if (step == 0)
       return emitOpError("a step is 0");
-    auto size = constantValue(n), count = constantValue(m), first = constantValue(start);
+    auto size = constantValue(n), count = constantValue(m),
+         first = constantValue(start);
     if (!size || !count || !first || *count == 0)
       continue;
     int64_t last = *first + (*count - 1) * step;
     if (std::min(*first, last) < 0 || std::max(*first, last) >= *size)
-      return emitOpError("reads outside its operand: elements ") << *first << ".." << last << " of " << *size;
+      return emitOpError("reads outside its operand: elements ")
+             << *first << ".." << last << " of " << *size;
   }
   return verifySameElement(*this);
 }
 LogicalResult SliceOp::buildKernel(KernelBuilder &kernel) {
   return buildLoadKernel(kernel, [&](ExprBuilder &b) {
     SmallVector<AffineExpr> index;
-    for (auto [i, start, step] : llvm::enumerate(getStarts().getDims(), getSteps()))
+    for (auto [i, start, step] :
+         llvm::enumerate(getStarts().getDims(), getSteps()))
       index.push_back(start + b.d(i) * step);
     return index;
   });
 }
 OpFoldResult SliceOp::fold(FoldAdaptor) {
-  bool whole = getX().getType() == getType() && llvm::all_of(getSteps(), [](int64_t s) { return s == 1; });
+  bool whole = getX().getType() == getType() &&
+               llvm::all_of(getSteps(), [](int64_t s) { return s == 1; });
   return whole ? getX() : OpFoldResult();
 }
 
@@ -178,8 +211,10 @@ OpFoldResult SliceOp::fold(FoldAdaptor) {
 //===----------------------------------------------------------------------===//
 
 LogicalResult PadOp::verify() {
-  SmallVector<AffineExpr> from = getDims(getX().getType()), to = getDims(getType());
-  if (getLow().size() != from.size() || getHigh().size() != from.size() || to.size() != from.size())
+  SmallVector<AffineExpr> from = getDims(getX().getType()),
+                          to = getDims(getType());
+  if (getLow().size() != from.size() || getHigh().size() != from.size() ||
+      to.size() != from.size())
     return emitOpError("pads and result must have the operand's rank");
   for (auto [n, low, high, m] : llvm::zip(from, getLow(), getHigh(), to))
     if (simplify(n + low + high - m) != 0)
@@ -197,17 +232,20 @@ LogicalResult PadOp::verify() {
 bool PadOp::foldsOnce(unsigned axis) {
   if (getMode() == PadMode::edge)
     return true;
-  std::optional<int64_t> n = constantValue(graph::getDims(getX().getType())[axis]);
+  std::optional<int64_t> n =
+      constantValue(graph::getDims(getX().getType())[axis]);
   int64_t longest = std::max(getLow()[axis], getHigh()[axis]);
   return n && longest <= (getMode() == PadMode::reflect ? *n - 1 : *n);
 }
 // The coordinate after any number of folds: at mod n, or the triangle wave of
 // period 2 (n - 1). A remainder by 0 is 0, which is right for n = 1.
-static AffineExpr foldCoordinate(ExprBuilder &b, PadMode mode, AffineExpr at, AffineExpr n) {
+static AffineExpr foldCoordinate(ExprBuilder &b, PadMode mode, AffineExpr at,
+                                 AffineExpr n) {
   Value position = b.coord(at);
   if (mode == PadMode::wrap)
     return b.dataCoord(b.apply(ScalarFn::mod, {position, b.coord(n)}), n);
-  Value period = b.coord(2 * (n - 1)), phase = b.apply(ScalarFn::mod, {position, period});
+  Value period = b.coord(2 * (n - 1)),
+        phase = b.apply(ScalarFn::mod, {position, period});
   return b.dataCoord(b.min(phase, b.sub(period, phase)), n);
 }
 
@@ -216,7 +254,8 @@ LogicalResult PadOp::buildKernel(KernelBuilder &kernel) {
   if (getMode() == PadMode::constant) {
     kernel.finish(kernel.map(kernel.resultType(0), [&](ExprBuilder &b) {
       SmallVector<AffineExpr> index, inside;
-      for (auto [i, low, high, n] : llvm::enumerate(getLow(), getHigh(), dims)) {
+      for (auto [i, low, high, n] :
+           llvm::enumerate(getLow(), getHigh(), dims)) {
         AffineExpr at = b.d(i) - low;
         index.push_back(at);
         if (low > 0)
@@ -224,7 +263,8 @@ LogicalResult PadOp::buildKernel(KernelBuilder &kernel) {
         if (high > 0)
           inside.push_back(n - 1 - at);
       }
-      SmallVector<AffineExpr> zeros(cast<RankedTensorType>(getValue().getType()).getRank(), b.c(0));
+      SmallVector<AffineExpr> zeros(
+          cast<RankedTensorType>(getValue().getType()).getRank(), b.c(0));
       Value other = b.load(kernel.operand(1), zeros);
       return b.loadGuarded(kernel.operand(0), index, inside, other);
     }));
@@ -285,24 +325,30 @@ LogicalResult PadOp::buildKernel(KernelBuilder &kernel) {
   return success();
 }
 
-LogicalResult ConcatOp::inferReturnTypes(MLIRContext *, std::optional<Location> loc, Adaptor op,
+LogicalResult ConcatOp::inferReturnTypes(MLIRContext *,
+                                         std::optional<Location> loc,
+                                         Adaptor op,
                                          SmallVectorImpl<Type> &results) {
   if (op.getInputs().empty())
     return emitOptionalError(loc, "concat of nothing");
   auto first = cast<RankedTensorType>(op.getInputs()[0].getType());
   int64_t axis = op.getAxis();
   if (axis < 0 || axis >= first.getRank())
-    return emitOptionalError(loc, "axis ", axis, " is outside rank ", first.getRank());
+    return emitOptionalError(loc, "axis ", axis, " is outside rank ",
+                             first.getRank());
   SmallVector<AffineExpr> dims = getDims(first);
   for (Value v : op.getInputs().drop_front()) {
     auto type = cast<RankedTensorType>(v.getType());
-    if (type.getRank() != first.getRank() || type.getElementType() != first.getElementType())
-      return emitOptionalError(loc, "inputs differ in rank or element type: ", first, " and ", type);
+    if (type.getRank() != first.getRank() ||
+        type.getElementType() != first.getElementType())
+      return emitOptionalError(
+          loc, "inputs differ in rank or element type: ", first, " and ", type);
     for (auto [i, d] : llvm::enumerate(getDims(type))) {
       if (static_cast<int64_t>(i) == axis)
         dims[i] = dims[i] + d;
       else if (simplify(dims[i] - d) != 0)
-        return emitOptionalError(loc, "inputs differ in dim ", i, ": ", first, " and ", type);
+        return emitOptionalError(loc, "inputs differ in dim ", i, ": ", first,
+                                 " and ", type);
     }
   }
   results.push_back(makeTensorType(dims, first.getElementType()));
@@ -335,12 +381,16 @@ LogicalResult ConcatOp::buildKernel(KernelBuilder &kernel) {
 // GatherOp, GatherElementsOp: coordinates from data
 //===----------------------------------------------------------------------===//
 
-LogicalResult GatherOp::inferReturnTypes(MLIRContext *, std::optional<Location> loc, Adaptor op,
+LogicalResult GatherOp::inferReturnTypes(MLIRContext *,
+                                         std::optional<Location> loc,
+                                         Adaptor op,
                                          SmallVectorImpl<Type> &results) {
-  SmallVector<AffineExpr> dims = getDims(op.getX().getType()), index = getDims(op.getIndices().getType());
+  SmallVector<AffineExpr> dims = getDims(op.getX().getType()),
+                          index = getDims(op.getIndices().getType());
   int64_t axis = op.getAxis();
   if (axis < 0 || axis >= static_cast<int64_t>(dims.size()))
-    return emitOptionalError(loc, "axis ", axis, " is outside rank ", dims.size());
+    return emitOptionalError(loc, "axis ", axis, " is outside rank ",
+                             dims.size());
   dims.erase(dims.begin() + axis);
   dims.insert(dims.begin() + axis, index.begin(), index.end());
   results.push_back(makeTensorType(dims, elementOf(op.getX().getType())));
@@ -348,24 +398,30 @@ LogicalResult GatherOp::inferReturnTypes(MLIRContext *, std::optional<Location> 
 }
 LogicalResult GatherOp::verify() { return success(); }
 LogicalResult GatherOp::buildKernel(KernelBuilder &kernel) {
-  size_t axis = getAxis(), indexRank = cast<RankedTensorType>(getIndices().getType()).getRank();
+  size_t axis = getAxis(),
+         indexRank = cast<RankedTensorType>(getIndices().getType()).getRank();
   SmallVector<AffineExpr> dims = getDims(getX().getType());
   kernel.finish(kernel.map(kernel.resultType(0), [&](ExprBuilder &b) {
     SmallVector<AffineExpr> at, index;
     for (size_t i = 0; i < indexRank; ++i)
       at.push_back(b.d(axis + i));
-    Value scalar = b.cast(b.load(kernel.operand(1), at), IntegerType::get(getContext(), 64));
+    Value scalar = b.cast(b.load(kernel.operand(1), at),
+                          IntegerType::get(getContext(), 64));
     AffineExpr coordinate = b.dataCoord(scalar, dims[axis]);
     for (size_t i = 0; i < dims.size(); ++i)
-      index.push_back(i < axis ? b.d(i) : i == axis ? coordinate : b.d(i + indexRank - 1));
+      index.push_back(i < axis    ? b.d(i)
+                      : i == axis ? coordinate
+                                  : b.d(i + indexRank - 1));
     return b.load(kernel.operand(0), index);
   }));
   return success();
 }
 
-LogicalResult GatherElementsOp::inferReturnTypes(MLIRContext *, std::optional<Location> loc, Adaptor op,
-                                                 SmallVectorImpl<Type> &results) {
-  auto x = cast<RankedTensorType>(op.getX().getType()), indices = cast<RankedTensorType>(op.getIndices().getType());
+LogicalResult
+GatherElementsOp::inferReturnTypes(MLIRContext *, std::optional<Location> loc,
+                                   Adaptor op, SmallVectorImpl<Type> &results) {
+  auto x = cast<RankedTensorType>(op.getX().getType()),
+       indices = cast<RankedTensorType>(op.getIndices().getType());
   if (x.getRank() != indices.getRank())
     return emitOptionalError(loc, "indices must have the data's rank");
   results.push_back(makeTensorType(getDims(indices), x.getElementType()));
@@ -379,7 +435,8 @@ LogicalResult GatherElementsOp::buildKernel(KernelBuilder &kernel) {
     SmallVector<AffineExpr> at;
     for (size_t i = 0; i < dims.size(); ++i)
       at.push_back(b.d(i));
-    Value scalar = b.cast(b.load(kernel.operand(1), at), IntegerType::get(getContext(), 64));
+    Value scalar = b.cast(b.load(kernel.operand(1), at),
+                          IntegerType::get(getContext(), 64));
     AffineExpr coordinate = b.dataCoord(scalar, dims[axis]);
     at[axis] = coordinate;
     return b.load(kernel.operand(0), at);
