@@ -82,6 +82,9 @@ struct Compilation {
 /// with a constant operand and without are told apart.
 llvm::Error formKernels(Compilation &c);
 
+/// Gives every kernel its schedule and has Check admit the laws it uses.
+llvm::Error chooseSchedules(Compilation &c);
+
 /// Code for each kernel, several at a time.
 llvm::Error compileKernels(Compilation &c);
 
@@ -93,6 +96,9 @@ llvm::Error buildProgram(Compilation &c);
 
 /// Writes the products.
 llvm::Error writeProducts(Compilation &c);
+
+/// Runs the written shared object beside the interpreter.
+llvm::Error verifyProducts(Compilation &c);
 
 /// The JSON text of the report.
 std::string makeReport(Compilation &c);

@@ -5,6 +5,7 @@
 #include "dlc/Dialect/Graph/IR/Graph.h"
 #include "mlir/Pass/PassManager.h"
 #include "mlir/Transforms/Passes.h"
+#include "llvm/Support/FileSystem.h"
 #include "llvm/Support/Format.h"
 #include "llvm/Support/Path.h"
 #include "llvm/Support/Process.h"
@@ -258,19 +259,55 @@ static std::string makeSummary(Compilation &c) {
   return text;
 }
 
-Expected<CompileResult> dlc::compileModel(const CompileOptions &options) {
-  Progress progress(options.quiet,
-                    llvm::sys::Process::StandardErrIsDisplayed() &&
-                        options.color != CompileOptions::Color::Never,
-                    /*numStages=*/6);
-  Compilation c(options, progress);
-  CompileResult result;
+// A product that failed verification must not be mistaken for a good one.
+static void removeProducts(Compilation &c) {
+  for (auto &[kind, path] : c.products)
+    if (path != "-")
+      llvm::sys::fs::remove(path);
+  if (!c.weightsPath.empty())
+    llvm::sys::fs::remove(c.weightsPath);
+}
+
+static unsigned countStages(const Compilation &c) {
+  unsigned count = 3; // import, simplify, artifact
+  if (c.wantsCode() || c.wantsCuda() || c.options.wants(EmitKind::Kernels))
+    ++count;
+  if (c.wantsCuda())
+    ++count;
+  if (c.wantsCode())
+    count += 2; // codegen, program
+  return count + c.options.verify;
+}
+
+static Error compile(Compilation &c, CompileResult &result) {
+  if (c.options.verify && !c.options.wants(EmitKind::Shared))
+    return makeError(ExitCode::Usage,
+                     "-verify runs a shared object: add shared to -emit=");
   if (Error error = runStages(c))
     return llvm::make_error<CompileError>(
         toCompileError(std::move(error), ExitCode::Internal));
   if (Error error = finish(c, result))
     return llvm::make_error<CompileError>(
         toCompileError(std::move(error), ExitCode::Io));
+  if (!c.options.verify)
+    return Error::success();
+  Error error = verifyProducts(c);
+  if (error)
+    removeProducts(c);
+  return error;
+}
+
+Expected<CompileResult> dlc::compileModel(const CompileOptions &options) {
+  using Color = CompileOptions::Color;
+  bool redraw = options.color == Color::Always ||
+                (options.color == Color::Auto &&
+                 llvm::sys::Process::StandardErrIsDisplayed());
+  Progress progress(options.quiet, redraw);
+  Compilation c(options, progress);
+  progress.setNumStages(countStages(c));
+  CompileResult result;
+  if (Error error = compile(c, result))
+    return error;
   if (options.output != "-")
     progress.summary(makeSummary(c));
   return result;

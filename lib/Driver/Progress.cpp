@@ -1,6 +1,7 @@
 // Progress lines.
 #include "dlc/Driver/Progress.h"
 
+#include "dlc/Driver/Crash.h"
 #include "llvm/Support/Format.h"
 #include "llvm/Support/raw_ostream.h"
 
@@ -19,12 +20,13 @@ double Progress::getSeconds() const {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
-void Progress::begin(StringRef name) {
+void Progress::begin(const char *name) {
+  setCrashStage(name);
   if (isOpen)
     end();
   isOpen = true;
   stageStart = Clock::now();
-  stages.push_back({name.str(), 0});
+  stages.push_back({name, 0});
   if (quiet || !redraw)
     return;
   clearLine();

@@ -78,6 +78,22 @@ static const char *value_of(const char *header, const char *key) {
   return p;
 }
 
+/* Copies elements from column-major to row-major order. */
+static void to_row_major(npy_array *array, const char *source) {
+  size_t width = (size_t)array->tensor.dtype.bits / 8;
+  int32_t rank = array->tensor.ndim;
+  int64_t index[NPY_MAX_RANK] = {0};
+  for (char *to = array->memory, *end = to + array->bytes; to < end;
+       to += width) {
+    size_t at = 0;
+    for (int32_t d = rank; d-- > 0;)
+      at = at * (size_t)array->shape[d] + (size_t)index[d];
+    memcpy(to, source + at * width, width);
+    for (int32_t d = rank; d-- > 0 && ++index[d] == array->shape[d];)
+      index[d] = 0;
+  }
+}
+
 int npy_read(const char *path, npy_array *array, char *error,
              size_t error_size) {
   memset(array, 0, sizeof *array);
@@ -120,14 +136,19 @@ int npy_read(const char *path, npy_array *array, char *error,
       goto done;
     dims[rank++] = strtoll(p, &p, 10);
   }
-  what = "is in Fortran order; save a C-contiguous array";
-  if (strncmp(order, "False", 5) != 0 && rank > 1)
-    goto done;
   what = "not enough memory";
   if (!npy_allocate(array, type, rank, dims))
     goto done;
+  int reorders = strncmp(order, "False", 5) != 0 && rank > 1;
+  char *target = reorders ? malloc(array->bytes + 1) : array->memory;
+  if (!target)
+    goto done;
   what = "is cut short";
-  ok = fread(array->memory, 1, array->bytes, file) == array->bytes;
+  ok = fread(target, 1, array->bytes, file) == array->bytes;
+  if (ok && reorders)
+    to_row_major(array, target);
+  if (reorders)
+    free(target);
 done:
   free(header);
   fclose(file);

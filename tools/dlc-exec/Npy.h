@@ -17,8 +17,9 @@ typedef struct npy_array {
   size_t bytes;
 } npy_array;
 
-/* Reads `path`, C order, little-endian. bf16 arrays are those of dtype '<V2'
- * (numpy has no name for it). On failure writes a message and returns 0. */
+/* Reads `path`, little-endian, into C order. bf16 arrays are those of dtype
+ * '<V2' (numpy has no name for it). On failure writes a message and returns 0.
+ */
 int npy_read(const char *path, npy_array *array, char *error,
              size_t error_size);
 

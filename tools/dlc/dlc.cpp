@@ -1,5 +1,6 @@
 // dlc: the compiler's command line.
 #include "dlc/Driver/Compiler.h"
+#include "dlc/Driver/Crash.h"
 #include "dlc/Frontend/ONNX/ConvertToGraph.h"
 
 #include "llvm/Support/raw_ostream.h"
@@ -40,6 +41,7 @@ static llvm::Error run(const CommandLine &line) {
 }
 
 int main(int argc, char **argv) {
+  installCrashHandler(argc, argv);
   llvm::ArrayRef<const char *> arguments(argv + 1, argc - 1);
   llvm::Expected<CommandLine> line = parseCommandLine(arguments);
   llvm::Error error = line ? run(*line) : line.takeError();

@@ -21,12 +21,15 @@ public:
   };
 
   /// `quiet` prints nothing; `redraw` overwrites the line of the stage before.
-  Progress(bool quiet, bool redraw, unsigned numStages)
-      : quiet(quiet), redraw(redraw), numStages(numStages) {}
+  Progress(bool quiet, bool redraw) : quiet(quiet), redraw(redraw) {}
+
+  /// How many stages there will be.
+  void setNumStages(unsigned count) { numStages = count; }
   ~Progress();
 
-  /// Ends the stage before, if any, and begins one.
-  void begin(llvm::StringRef name);
+  /// Ends the stage before, if any, and begins one. `name` is a literal: a
+  /// crash prints it.
+  void begin(const char *name);
   /// Ends the stage; `note` says what came of it.
   void end(llvm::StringRef note = {});
   /// Prints the last line of a successful run.
@@ -42,7 +45,7 @@ private:
 
   bool quiet;
   bool redraw;
-  unsigned numStages;
+  unsigned numStages = 0;
   bool isOpen = false;  // a stage is running
   bool isDrawn = false; // the terminal's line holds text
   Clock::time_point start = Clock::now(), stageStart;

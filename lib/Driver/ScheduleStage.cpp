@@ -1,0 +1,47 @@
+// The schedule of each kernel, and its admission: no kernel is compiled under a
+// law that Check refuses. What a schedule leaves open (nest, knobs) is decided
+// by code generation's own rules.
+#include "Compilation.h"
+
+#include "dlc/Check/Laws.h"
+#include "dlc/Schedule/Schedule.h"
+
+#include <set>
+
+using namespace mlir;
+using namespace dlc;
+using llvm::Error;
+using llvm::Expected;
+
+Error dlc::chooseSchedules(Compilation &c) {
+  auto mode = c.options.strict ? graph::NumericsMode::strict
+                               : graph::NumericsMode::reassoc;
+  std::vector<dlc::Diagnostic> refused;
+  std::set<std::string> laws;
+  for (auto kernel : c.getModule().getOps<graph::KernelOp>()) {
+    auto refuse = [&](const Twine &reason) {
+      dlc::Diagnostic &diagnostic = refused.emplace_back();
+      diagnostic.file = c.options.input;
+      diagnostic.reason =
+          ("kernel '" + kernel.getSymName() + "': " + reason).str();
+    };
+    Expected<Schedule> schedule = getSchedule(kernel);
+    if (!schedule) {
+      refuse(llvm::toString(schedule.takeError()));
+      continue;
+    }
+    // A schedule that names no laws, as none in the file does, gets the nests'.
+    if (schedule->laws.empty())
+      schedule->laws = defaultLaws(kernel, mode);
+    check::Admission admission = check::admitLaws(kernel, schedule->laws, mode);
+    if (!admission)
+      refuse(admission.reason);
+    for (const graph::Law &law : schedule->laws)
+      laws.insert(law.str());
+    kernel.setScheduleAttr(schedule->toAttr(kernel.getContext()));
+  }
+  if (!refused.empty())
+    return llvm::make_error<CompileError>(ExitCode::Verify, std::move(refused));
+  c.info.laws = llvm::join(laws, ",");
+  return Error::success();
+}

@@ -1,0 +1,97 @@
+// -verify: the artifact beside the interpreter, on random inputs.
+#include "Compilation.h"
+
+#include "dlc/Driver/RunModel.h"
+
+using namespace mlir;
+using namespace dlc;
+using interp::Tensor;
+using llvm::Error;
+using llvm::Expected;
+
+// What max|a-b|/max|b| may be: rounding of the type, and no more.
+static double getTolerance(Type type) {
+  if (type.isF16())
+    return 5e-3;
+  if (type.isBF16())
+    return 4e-2;
+  return isa<FloatType>(type) ? 1e-4 : 0;
+}
+
+static Expected<SmallVector<Tensor>>
+runArtifact(StringRef path, ArrayRef<Tensor> inputs, MLIRContext *context) {
+  Expected<Artifact> artifact = Artifact::open(path);
+  if (!artifact)
+    return artifact.takeError();
+  auto folder = TemporaryFolder::create();
+  if (!folder)
+    return folder.takeError();
+  std::vector<std::string> files;
+  for (const Tensor &input : inputs) {
+    files.push_back(
+        (*folder)->getPath("input_" + Twine(files.size()) + ".npy"));
+    if (Error error = writeTensor(files.back(), input))
+      return error;
+  }
+  Artifact::RunOptions options;
+  options.outputs = (*folder)->getPath("");
+  Expected<std::string> text = artifact->run(files, options);
+  if (!text)
+    return text.takeError();
+  SmallVector<Tensor> outputs;
+  for (int64_t i = 0; i < artifact->getNumOutputs(); ++i) {
+    auto output =
+        readTensor((*folder)->getPath("output_" + Twine(i) + ".npy"), context);
+    if (!output)
+      return output.takeError();
+    outputs.push_back(*output);
+  }
+  return outputs;
+}
+
+// The model is loaded again: the compiled module has become the program.
+static Error compareWithInterpreter(const CompileOptions &options,
+                                    StringRef path, std::string &note) {
+  Expected<ModelSource> source = loadModel(options);
+  if (!source)
+    return source.takeError();
+  SmallVector<Tensor> inputs = makeRandomInputs(source->getMain(), /*seed=*/1);
+  auto expected = interpret(*source, inputs);
+  if (!expected)
+    return expected.takeError();
+  auto actual = runArtifact(path, inputs, source->context.get());
+  if (!actual)
+    return actual.takeError();
+  double worst = 0;
+  for (auto [i, pair] : llvm::enumerate(llvm::zip(*actual, *expected))) {
+    auto &[a, b] = pair;
+    Expected<Difference> difference = compareTensors(a, b);
+    if (!difference)
+      return difference.takeError();
+    double relative = difference->getRelative();
+    worst = std::max(worst, relative);
+    if (relative > getTolerance(b.getElementType()))
+      return makeError(
+          ExitCode::Verify,
+          llvm::formatv("output {0} differs from the interpreter's: "
+                        "max|a-b|/max|b| is {1:e2}, the tolerance {2:e2}",
+                        i, relative, getTolerance(b.getElementType()))
+              .str(),
+          options.input);
+  }
+  note = llvm::formatv("max|a-b|/max|b| {0:e2}", worst);
+  return Error::success();
+}
+
+Error dlc::verifyProducts(Compilation &c) {
+  c.progress.begin("verify");
+  for (auto &[kind, path] : c.products) {
+    if (kind != EmitKind::Shared)
+      continue;
+    std::string note;
+    if (Error error = compareWithInterpreter(c.options, path, note))
+      return error;
+    c.progress.end(note);
+  }
+  return Error::success();
+}
