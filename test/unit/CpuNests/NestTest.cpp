@@ -1,6 +1,7 @@
 // The fixture; see the header.
 #include "NestTest.h"
 
+#include "dlc/Codegen/CPU/OpaqueNest.h"
 #include "mlir/AsmParser/AsmParser.h"
 
 #include "llvm/TargetParser/Host.h"
@@ -121,7 +122,9 @@ bool NestTest::checkVariant(graph::KernelOp kernel, const OpCase &c,
   CpuCodegenOptions options;
   options.symbol = "k";
   options.strict = variant.strict;
-  auto code = emitLoopNest(kernel, *target, options, variant.schedule);
+  auto code = kernel.getOpaque()
+                  ? emitOpaque(kernel, *target, options)
+                  : emitLoopNest(kernel, *target, options, variant.schedule);
   if (failed(code)) {
     ADD_FAILURE() << name;
     return false;
