@@ -30,7 +30,20 @@ static void convertCastLike(NodeContext &node) {
   node.result(node.b.convert(node.in(0), node.b.element(node.in(1))));
 }
 
+static void convertBitCast(NodeContext &node) {
+  GraphBuilder &b = node.b;
+  Value x = node.in(0);
+  Type to = getCastTarget(node);
+  if (!to)
+    refuseMalformed("'to' is no data type");
+  if (to == b.element(x))
+    return node.result(x);
+  node.result(
+      b.emit("graph.bitcast", {x}, {}, graph::makeTensorType(b.dims(x), to)));
+}
+
 void dlc::addCasts(ConverterTable &table) {
   table["Cast"] = convertCast;
   table["CastLike"] = convertCastLike;
+  table["BitCast"] = convertBitCast;
 }

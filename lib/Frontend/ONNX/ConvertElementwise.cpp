@@ -226,25 +226,6 @@ static void convertIdentity(NodeContext &node) {
   node.resultEntry(0, node.entry(0));
 }
 
-/// Inference: the data passes; the mask, if wanted, is all true.
-static void convertDropout(NodeContext &node) {
-  if (node.has(2)) {
-    SmallVector<int64_t> training = node.ints(2, "training_mode");
-    if (training.size() != 1 || training[0] != 0) {
-      SmallVector<double> ratio =
-          node.has(1) ? node.floats(1, "ratio") : SmallVector<double>{0.5};
-      if (ratio.size() != 1 || ratio[0] != 0.0)
-        refuse("dropout in training mode is random");
-    }
-  }
-  Value x = node.in(0);
-  node.result(0, x);
-  if (node.wants(1))
-    node.result(1,
-                node.b.broadcast(node.b.splatInt(1, node.b.builder.getI1Type()),
-                                 node.b.dims(x)));
-}
-
 void dlc::addElementwise(ConverterTable &table) {
   for (const SameRow &row : unaryRows)
     table[row.onnx] = convertUnary;
@@ -270,5 +251,4 @@ void dlc::addElementwise(ConverterTable &table) {
   table["Gelu"] = convertGelu;
   table["IsInf"] = convertIsInf;
   table["Identity"] = convertIdentity;
-  table["Dropout"] = convertDropout;
 }

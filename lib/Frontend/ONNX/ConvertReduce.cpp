@@ -144,6 +144,31 @@ static void convertCumSum(NodeContext &node) {
   node.result(b.emit("graph.cumsum", {x}, attributes));
 }
 
+/// Each element is the product of a masked copy of the axis.
+static void convertCumProd(NodeContext &node) {
+  GraphBuilder &b = node.b;
+  Value x = node.in(0);
+  SmallVector<int64_t> given = node.ints(1, "axis");
+  if (given.size() != 1)
+    refuseMalformed("'axis' must be one number");
+  int64_t rank = b.rank(x), axis = normalizeAxis(given[0], rank);
+  bool exclusive = node.i("exclusive", 0), reverse = node.i("reverse", 0);
+  Type i64 = b.builder.getI64Type();
+  // x gets a new axis before `axis`: element i there folds elements j.
+  AffineExpr size = b.dim(x, axis);
+  Dims to(rank + 1, b.c(1)), from(rank + 1, b.c(1));
+  to[axis] = size;
+  from[axis + 1] = size;
+  Value i = b.reshape(b.iota(size, i64), to),
+        j = b.reshape(b.iota(size, i64), from);
+  StringRef inside = reverse ? (exclusive ? "graph.gt" : "graph.ge")
+                             : (exclusive ? "graph.lt" : "graph.le");
+  Value masked = b.select(b.emit(inside, {j, i}), b.unsqueeze(x, {axis}),
+                          b.splatInt(1, b.element(x)));
+  node.result(
+      b.squeeze(b.reduce(masked, FoldKind::mul, {axis + 1}), {axis + 1}));
+}
+
 void dlc::addReductions(ConverterTable &table) {
   table["ReduceSum"] = convertFold<FoldKind::add>;
   table["ReduceProd"] = convertFold<FoldKind::mul>;
@@ -158,4 +183,5 @@ void dlc::addReductions(ConverterTable &table) {
   table["ArgMax"] = convertArgMax;
   table["ArgMin"] = convertArgMin;
   table["CumSum"] = convertCumSum;
+  table["CumProd"] = convertCumProd;
 }

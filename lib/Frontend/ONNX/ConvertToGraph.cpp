@@ -17,6 +17,7 @@
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/Diagnostics.h"
 #include "mlir/IR/Verifier.h"
+#include "mlir/Interfaces/SideEffectInterfaces.h"
 #include "llvm/ADT/ScopeExit.h"
 
 using namespace dlc;
@@ -29,10 +30,12 @@ const ConverterTable &dlc::getConverterTable() {
   static const ConverterTable table = [] {
     ConverterTable rows;
     for (auto *add :
-         {addElementwise, addCasts, addShapes, addIndexing, addReductions,
-          addContractions, addConvolutions, addPooling, addNormalization,
-          addResize, addQuantization, addControlFlow, addSequences,
-          addGenerators, addRecurrent})
+         {addElementwise,   addCasts,        addShapes,       addIndexing,
+          addReductions,    addContractions, addConvolutions, addPooling,
+          addNormalization, addResize,       addQuantization, addControlFlow,
+          addSequences,     addGenerators,   addRecurrent,    addSampling,
+          addSorting,       addScatters,     addSpectral,     addTraining,
+          addRandom})
       add(rows);
     return rows;
   }();
@@ -75,6 +78,14 @@ AffineExpr Converter::getSymbol(StringRef name) {
   if (isNew)
     symbols.push_back(name.str());
   return builder.builder.getAffineSymbolExpr(entry->second);
+}
+
+AffineExpr Converter::makeSymbol(Operation *op) {
+  std::string name = onnxd::getNodeName(op).str(), unique = name;
+  for (int i = 1; symbolIndex.contains(unique) || options.dims.count(unique);
+       ++i)
+    unique = name + "_" + std::to_string(i);
+  return getSymbol(unique);
 }
 
 /// A size as an i64 tensor of one element: that many ones, added up.
@@ -308,7 +319,7 @@ Type Converter::convertInputType(BlockArgument argument, StringRef name) {
 void Converter::eraseUnused() {
   Block *block = builder.builder.getBlock();
   for (Operation &op : llvm::make_early_inc_range(llvm::reverse(*block)))
-    if (op.use_empty() && op.getNumResults())
+    if (isOpTriviallyDead(&op))
       op.erase();
 }
 

@@ -104,6 +104,12 @@ void addControlFlow(ConverterTable &table);
 void addSequences(ConverterTable &table);
 void addGenerators(ConverterTable &table);
 void addRecurrent(ConverterTable &table);
+void addSampling(ConverterTable &table);
+void addSorting(ConverterTable &table);
+void addScatters(ConverterTable &table);
+void addSpectral(ConverterTable &table);
+void addTraining(ConverterTable &table);
+void addRandom(ConverterTable &table);
 
 const ConverterTable &getConverterTable();
 
@@ -152,6 +158,8 @@ public:
   std::vector<Entry> convertRegion(mlir::Region &region,
                                    llvm::ArrayRef<Entry> arguments);
   mlir::AffineExpr getSymbol(llvm::StringRef name);
+  /// A new symbol for a size that the data tell, named for the node.
+  mlir::AffineExpr makeSymbol(mlir::Operation *op);
 
 private:
   struct PoisonedValue {};

@@ -97,6 +97,9 @@ public:
   mlir::Value div(mlir::Value x, mlir::Value y) {
     return emit("graph.div", {x, y});
   }
+  mlir::Value mod(mlir::Value x, mlir::Value y) {
+    return emit("graph.mod", {x, y});
+  }
   mlir::Value max(mlir::Value x, mlir::Value y) {
     return emit("graph.max", {x, y});
   }
