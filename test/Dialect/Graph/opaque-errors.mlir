@@ -113,11 +113,3 @@ graph.kernel @not_alone(%x: tensor<4xi1>) -> tensor<4xi64> attributes {symbols =
   %1 = graph.compact %x : (tensor<4xi1>) -> tensor<4xi64>
   graph.return %1 : tensor<4xi64>
 }
-
-// -----
-
-graph.kernel @not_opaque(%x: tensor<4xf32>) -> tensor<4xf32> attributes {symbols = []} {
-  // expected-error@+1 {{only an opaque operator may stand in a kernel, alone and as its result}}
-  %0 = graph.exp %x : (tensor<4xf32>) -> tensor<4xf32>
-  graph.return %0 : tensor<4xf32>
-}

@@ -35,7 +35,10 @@ std::vector<StageOp> KernelOp::getStages() {
   return {stages.begin(), stages.end()};
 }
 
-GraphOp KernelOp::getOpaque() { return dyn_cast<GraphOp>(getBody().front().front()); }
+GraphOp KernelOp::getOpaque() {
+  auto op = dyn_cast<GraphOp>(getBody().front().front());
+  return op && op.getOpClass() == OpClass::opaque ? op : GraphOp();
+}
 
 OperandRange KernelOp::getResultValues() {
   return cast<ReturnOp>(getBody().front().getTerminator()).getValues();
@@ -48,7 +51,7 @@ LogicalResult KernelOp::verifyRegions() {
   if (ret.getOperandTypes() != TypeRange(getResultTypes()))
     return ret.emitOpError("returns types other than the kernel's results");
   if (GraphOp opaque = getOpaque()) {
-    if (opaque.getOpClass() != OpClass::opaque || opaque->getNextNode() != ret || ret.getValues() != opaque->getResults())
+    if (opaque->getNextNode() != ret || ret.getValues() != opaque->getResults())
       return opaque->emitOpError("only an opaque operator may stand in a kernel, alone and as its result");
     return success();
   }
