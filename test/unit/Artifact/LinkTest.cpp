@@ -117,9 +117,11 @@ TEST_F(Link, RunsThroughTheLoader) {
 }
 
 TEST_F(Link, ModelsShareOnePool) {
+  // Linked first: the linker starts threads of its own.
+  std::string add = linkAdd("add"), add2 = linkAdd("add2");
   size_t before = threadsOfProcess();
   {
-    Opened first(linkAdd("add"), "add"), second(linkAdd("add2"), "add2");
+    Opened first(add, "add"), second(add2, "add2");
     ASSERT_NE(first.pool, nullptr);
     EXPECT_EQ(first.pool, second.pool);
     // The second starts the threads, and is closed first.
@@ -130,7 +132,7 @@ TEST_F(Link, ModelsShareOnePool) {
     EXPECT_EQ(first.wrongAfterRun(3), 0);
     dlclose(first.library);
   }
-  Opened again(linkAdd("add2"), "add2");
+  Opened again(add2, "add2");
   EXPECT_EQ(again.wrongAfterRun(3), 0);
   EXPECT_EQ(threadsOfProcess(), before + 2);
   dlclose(again.library);
