@@ -35,10 +35,21 @@ private:
   void locateLhs();
   void locateRhs();
   void emitTiles();
-  void emitRows(Value column, unsigned vectors, unsigned tailLanes,
-                Value validColumns);
-  void emitTile(unsigned rows, Value panelRow, Value inPanel, Value column,
-                unsigned vectors, unsigned tailLanes, Value validColumns);
+  /// A tile's height: `inPanel` rows into the panel that starts at `panelRow`.
+  struct RowTile {
+    unsigned rows;
+    Value panelRow, inPanel;
+  };
+  /// A tile's width; `validColumns` is a constant where it is static.
+  struct ColumnTile {
+    Value column;
+    unsigned vectors, tailLanes;
+    Value validColumns;
+  };
+  void forEachColumnTile(function_ref<void(ColumnTile)> body);
+  void forEachRowTile(function_ref<void(RowTile)> body);
+  void ifHolds(Value condition, function_ref<void()> body);
+  void emitTile(RowTile rowTile, ColumnTile columnTile);
   LogicalResult emitEpilogue(std::string &reason);
 
   Value symbolic(AffineExpr expr) { return index->expr(expr, axes, symbols); }
@@ -324,7 +335,6 @@ LogicalResult NestEmitter::emitTask(std::string &reason) {
 }
 
 void NestEmitter::emitTiles() {
-  OpBuilder &b = function->builder();
   TileParams params;
   params.accumulator = spec.accumulator;
   params.lhsType =
@@ -349,65 +359,58 @@ void NestEmitter::emitTiles() {
   params.scalar = scalarOptions;
   tiles.emplace(*module, options.symbol, params);
 
+  if (s.rowsOutside)
+    forEachRowTile([&](RowTile row) {
+      forEachColumnTile([&](ColumnTile column) { emitTile(row, column); });
+    });
+  else
+    forEachColumnTile([&](ColumnTile column) {
+      forEachRowTile([&](RowTile row) { emitTile(row, column); });
+    });
+}
+
+/// Whole tiles' widths of columns, then what is left of them.
+void NestEmitter::forEachColumnTile(function_ref<void(ColumnTile)> body) {
   int64_t step = int64_t(s.tileVectors) * s.lanes;
   Value whole =
       index->mul(index->div(columnCount, index->constant(step)), step);
-  if (IndexBuilder::constantOf(whole) != 0) {
-    auto loop = scf::ForOp::create(b, function->loc(), index->constant(0),
-                                   whole, index->constant(step));
-    OpBuilder::InsertionGuard guard(b);
-    b.setInsertionPointToStart(loop.getBody());
-    emitRows(loop.getInductionVar(), s.tileVectors, 0, index->constant(step));
-  }
-  // The columns after the last whole tile: their number is known when the
-  // extent is, since tasks start at whole tiles.
+  index->forEach(index->constant(0), whole, step, [&](Value column) {
+    body({column, s.tileVectors, 0, index->constant(step)});
+  });
+  // The number of columns after the last whole tile is known when the extent
+  // is, since tasks and fills start at whole tiles.
   auto extent = graph::constantValue(spec.extentOf(spec.columns));
   if (extent && *extent % step == 0)
     return;
   Value rest = index->sub(columnCount, whole);
   if (IndexBuilder::constantOf(rest) == 0)
     return;
-  auto branch = scf::IfOp::create(b, function->loc(),
-                                  index->less(index->constant(0), rest));
-  OpBuilder::InsertionGuard guard(b);
-  b.setInsertionPointToStart(branch.thenBlock());
-  if (extent) {
-    int64_t left = *extent % step;
-    emitRows(whole, (left + s.lanes - 1) / s.lanes, left % s.lanes,
-             index->constant(left));
-  } else {
-    emitRows(whole, s.tileVectors, 0, rest);
-  }
+  ifHolds(index->less(index->constant(0), rest), [&] {
+    unsigned left = extent ? *extent % step : 0;
+    if (extent)
+      body({whole, (left + s.lanes - 1) / s.lanes, left % s.lanes,
+            index->constant(left)});
+    else
+      body({whole, s.tileVectors, 0, rest});
+  });
 }
 
-/// All rows of the task against one tile's width of columns. `validColumns` is
-/// a constant where the tile's width is static.
-void NestEmitter::emitRows(Value column, unsigned vectors, unsigned tailLanes,
-                           Value validColumns) {
-  OpBuilder &b = function->builder();
+/// Whole tiles' heights of rows, then what is left of them.
+void NestEmitter::forEachRowTile(function_ref<void(RowTile)> body) {
+  Value zero = index->constant(0);
   Value whole =
       index->mul(index->div(rowCount, index->constant(s.tileRows)), s.tileRows);
-  Value zero = index->constant(0);
-  if (IndexBuilder::constantOf(whole) != 0) {
-    auto loop = scf::ForOp::create(b, function->loc(), zero, whole,
-                                   index->constant(s.tileRows));
-    OpBuilder::InsertionGuard guard(b);
-    b.setInsertionPointToStart(loop.getBody());
-    emitTile(s.tileRows, loop.getInductionVar(), zero, column, vectors,
-             tailLanes, validColumns);
-  }
+  index->forEach(zero, whole, s.tileRows,
+                 [&](Value row) { body({s.tileRows, row, zero}); });
   auto extent = graph::constantValue(spec.extentOf(spec.rows));
   if (extent && *extent % s.tileRows == 0)
     return;
   Value rest = index->sub(rowCount, whole);
-  auto tail = [&](unsigned rows, Value condition, Value at) {
-    auto branch = scf::IfOp::create(b, function->loc(), condition);
-    OpBuilder::InsertionGuard guard(b);
-    b.setInsertionPointToStart(branch.thenBlock());
-    emitTile(rows, whole, at, column, vectors, tailLanes, validColumns);
-  };
-  if (extent)
-    return tail(*extent % s.tileRows, index->less(zero, rest), zero);
+  if (extent) {
+    ifHolds(index->less(zero, rest),
+            [&] { body({unsigned(*extent % s.tileRows), whole, zero}); });
+    return;
+  }
   // Symbolic rows: tails of powers of two, each at most once.
   unsigned size = 1;
   while (size * 2 < s.tileRows)
@@ -415,16 +418,29 @@ void NestEmitter::emitRows(Value column, unsigned vectors, unsigned tailLanes,
   Value done = zero;
   for (; size; size /= 2) {
     Value fits = index->atLeast(index->sub(rest, done), index->constant(size));
-    tail(size, fits, done);
-    done =
-        index->add(done, arith::SelectOp::create(b, function->loc(), fits,
-                                                 index->constant(size), zero));
+    ifHolds(fits, [&] { body({size, whole, done}); });
+    done = index->add(
+        done, arith::SelectOp::create(function->builder(), function->loc(),
+                                      fits, index->constant(size), zero));
   }
 }
 
-void NestEmitter::emitTile(unsigned rows, Value panelRow, Value inPanel,
-                           Value column, unsigned vectors, unsigned tailLanes,
-                           Value validColumns) {
+void NestEmitter::ifHolds(Value condition, function_ref<void()> body) {
+  if (auto known = IndexBuilder::constantOf(condition)) {
+    if (*known)
+      body();
+    return;
+  }
+  OpBuilder &b = function->builder();
+  auto branch = scf::IfOp::create(b, function->loc(), condition);
+  OpBuilder::InsertionGuard guard(b);
+  b.setInsertionPointToStart(branch.thenBlock());
+  body();
+}
+
+void NestEmitter::emitTile(RowTile rowTile, ColumnTile columnTile) {
+  auto [rows, panelRow, inPanel] = rowTile;
+  auto [column, vectors, tailLanes, validColumns] = columnTile;
   Value row = index->add(panelRow, inPanel);
   Value lhsOffset;
   switch (s.lhs) {

@@ -13,14 +13,13 @@ std::string ContractionSchedule::str() const {
            : source == FactorSource::Filled ? "filled"
                                             : "packed";
   };
+  std::string flags = rowsOutside ? " rows-outside" : "";
+  flags += dot ? " dot" : fma ? "" : " strict";
   return llvm::formatv(
              "{0}x{1}v{2} lhs={3} rhs={4} block={5} unroll={6} prefetch={7} "
              "rows={8} columns={9} fill={10}{11}",
              tileRows, tileVectors, lanes, name(lhs), name(rhs), kBlock, unroll,
-             prefetch, rowsPerTask, columnsPerTask, columnsPerFill,
-             dot   ? " dot"
-             : fma ? ""
-                   : " strict")
+             prefetch, rowsPerTask, columnsPerTask, columnsPerFill, flags)
       .str();
 }
 
@@ -145,6 +144,67 @@ static void chooseTile(ContractionSchedule &s, const Sizes &sizes,
   s.tileVectors = wide;
 }
 
+/// How many columns are filled at a time, and which rows and columns a task
+/// has.
+static void cutIntoTasks(ContractionSchedule &s, const Sizes &sizes,
+                         const CpuTarget &target, int64_t bytes) {
+  const TargetDesc &desc = target.desc();
+  int64_t step = int64_t(std::max(s.panelVectors, s.tileVectors)) * s.lanes;
+  int64_t columnSteps = (sizes.typicalColumns + step - 1) / step;
+  int64_t rowSteps = (sizes.typicalRows + s.tileRows - 1) / s.tileRows;
+  int64_t columnBytes = sizes.typicalDepth * bytes;
+  int64_t lhsBytes = sizes.typicalRows * columnBytes;
+  bool fillsRhs = s.rhs == FactorSource::Filled;
+  // Panels that are filled should stay in the second-level cache while the rows
+  // pass. But each fill streams all of lhs: when that is large, wide fills that
+  // spill into the last-level cache cost less.
+  if (fillsRhs) {
+    int64_t steps = desc.l2Bytes * 6 / 10 / columnBytes / step;
+    steps = std::max<int64_t>(
+        steps, lhsBytes > desc.l2Bytes ? (128 + step - 1) / step : 1);
+    if (!sizes.columns || steps * step < *sizes.columns)
+      s.columnsPerFill = steps * step;
+  }
+
+  unsigned threads = target.threads() ? target.threads() : desc.cores;
+  double work = 2.0 * sizes.typicalRows * sizes.typicalColumns *
+                sizes.typicalDepth * sizes.typicalOuter;
+  int64_t wanted =
+      threads <= 1 ? 1
+                   : std::clamp<int64_t>(int64_t(work / 2e6), 1, 4 * threads);
+  wanted = std::max<int64_t>(1, wanted / sizes.typicalOuter);
+  int64_t columnTasks, rowTasks;
+  if (fillsRhs && sizes.typicalRows > sizes.typicalColumns) {
+    // Every task along the rows fills the same columns again, so only as many
+    // as there are threads; but each reads its rows of lhs alone.
+    rowTasks = std::min<int64_t>({wanted, threads, rowSteps});
+    columnTasks = 1;
+  } else {
+    columnTasks = std::clamp<int64_t>(wanted, 1, columnSteps);
+    int64_t left = fillsRhs ? std::min<int64_t>(wanted, threads) : wanted;
+    rowTasks = std::clamp<int64_t>(left / columnTasks, 1, (rowSteps + 3) / 4);
+  }
+  int64_t columnsOfTask = (columnSteps + columnTasks - 1) / columnTasks;
+  int64_t rowsOfTask = (rowSteps + rowTasks - 1) / rowTasks;
+  // A left factor that is filled is streamed from there: it may be large.
+  if (s.lhs == FactorSource::Filled)
+    rowsOfTask = std::min(
+        rowsOfTask, std::max<int64_t>(1, (8 << 20) / columnBytes / s.tileRows));
+  s.columnsPerTask =
+      sizes.columns && columnsOfTask >= columnSteps ? 0 : columnsOfTask * step;
+  s.rowsPerTask =
+      sizes.rows && rowsOfTask >= rowSteps ? 0 : rowsOfTask * s.tileRows;
+  if (s.columnsPerTask && s.columnsPerTask <= s.columnsPerFill)
+    s.columnsPerFill = 0;
+
+  // What is too large for the caches should be streamed once.
+  int64_t columns = s.columnsPerFill ? s.columnsPerFill : columnsOfTask * step;
+  int64_t rhsBytes = std::min(columns, sizes.typicalColumns) * columnBytes;
+  int64_t taskLhs =
+      std::min(rowsOfTask * s.tileRows, sizes.typicalRows) * columnBytes;
+  s.rowsOutside = taskLhs > desc.l3Bytes / 8 && taskLhs > 2 * rhsBytes;
+}
+
 ContractionSchedule dlc::defaultSchedule(const ContractionSpec &spec,
                                          const CpuTarget &target,
                                          const CpuCodegenOptions &options) {
@@ -153,7 +213,6 @@ ContractionSchedule dlc::defaultSchedule(const ContractionSpec &spec,
   Sizes sizes(spec);
   s.fma = !options.strict;
   bool masks = desc.arch == "x86" && desc.vectorBytes == 64;
-  int64_t bytes = bytesOf(spec.accumulator);
   int64_t panel = s.panelColumns();
 
   // Where the factors are read from.
@@ -203,43 +262,7 @@ ContractionSchedule dlc::defaultSchedule(const ContractionSpec &spec,
   if (sizes.typicalRows <= 2 && s.rhs == FactorSource::Packed)
     s.prefetch = 16;
 
-  // Right panels that a task fills should stay in its second-level cache while
-  // the rows pass; left ones are streamed and may be larger.
-  unsigned threads = target.threads() ? target.threads() : desc.cores;
-  int64_t step = std::max<int64_t>(panel, int64_t(s.tileVectors) * s.lanes);
-  if (s.rhs == FactorSource::Filled) {
-    int64_t steps = desc.l2Bytes * 6 / 10 / (sizes.typicalDepth * bytes) / step;
-    // Each fill streams all of lhs: a large one costs more than panels that
-    // spill into the last-level cache.
-    bool large = sizes.typicalRows * sizes.typicalDepth * bytes > desc.l2Bytes;
-    steps = std::max<int64_t>(steps, large ? (128 + step - 1) / step : 1);
-    if (!sizes.columns || steps * step < *sizes.columns)
-      s.columnsPerFill = steps * step;
-  }
-  int64_t maxRows = INT64_MAX;
-  if (s.lhs == FactorSource::Filled)
-    maxRows = std::max<int64_t>(1, (8 << 20) / (sizes.typicalDepth * bytes) /
-                                       s.tileRows);
-  int64_t columnSteps = (sizes.typicalColumns + step - 1) / step;
-  int64_t rowSteps = (sizes.typicalRows + s.tileRows - 1) / s.tileRows;
-  double work = 2.0 * sizes.typicalRows * sizes.typicalColumns *
-                sizes.typicalDepth * sizes.typicalOuter;
-  int64_t wanted =
-      threads <= 1 ? 1
-                   : std::clamp<int64_t>(int64_t(work / 2e6), 1, 4 * threads);
-  wanted = std::max<int64_t>(1, wanted / sizes.typicalOuter);
-  int64_t columnTasks = std::clamp<int64_t>(wanted, 1, columnSteps);
-  int64_t columnsOfTask = (columnSteps + columnTasks - 1) / columnTasks;
-  columnTasks = (columnSteps + columnsOfTask - 1) / columnsOfTask;
-  int64_t rowTasks =
-      std::clamp<int64_t>(wanted / columnTasks, 1, (rowSteps + 3) / 4);
-  int64_t rowsOfTask = std::min((rowSteps + rowTasks - 1) / rowTasks, maxRows);
-  s.columnsPerTask =
-      sizes.columns && columnsOfTask >= columnSteps ? 0 : columnsOfTask * step;
-  s.rowsPerTask =
-      sizes.rows && rowsOfTask >= rowSteps ? 0 : rowsOfTask * s.tileRows;
-  if (s.columnsPerTask && s.columnsPerTask <= s.columnsPerFill)
-    s.columnsPerFill = 0;
+  cutIntoTasks(s, sizes, target, bytesOf(spec.accumulator));
   return s;
 }
 

@@ -297,6 +297,19 @@ TEST_F(Contraction, TasksAndFills) {
         }
 }
 
+TEST_F(Contraction, RowsOutside) {
+  Options options = constants(true, false);
+  options.adjust = [](ContractionSchedule &s) { s.rowsOutside = true; };
+  for (auto [m, n, k] : {std::array<int64_t, 3>{45, 101, 33}, {14, 32, 16}})
+    check(einsum("mk,kn->mn", mnk(m, n, k)), options, "static");
+  check(conv({1, 5, 9, 11}, {17, 5, 3, 3}, {1, 1}, {1, 1}, {1, 1}, {1, 1}),
+        options, "conv");
+  options.constants = {};
+  options.symbols = {27, 75, 18};
+  check(einsum("mk,kn->mn", {{'m', "s0"}, {'n', "s1"}, {'k', "s2"}}), options,
+        "symbolic");
+}
+
 TEST_F(Contraction, Transposes) {
   for (const char *equation :
        {"km,kn->mn", "mk,nk->mn", "km,nk->mn", "mk,kn->nm", "mk,nk->nm"})

@@ -33,6 +33,9 @@ struct ContractionSchedule {
   int64_t columnsPerTask = 0; ///< 0: all columns; else a multiple of a panel
   /// Columns of rhs that are filled at a time; 0: all of the task.
   int64_t columnsPerFill = 0;
+  /// A tile's rows outside, columns inside: lhs is streamed once and rhs panels
+  /// are read again for every tile of rows. Else the other way round.
+  bool rowsOutside = false;
   /// Sums along vectors of k instead of along columns, for few rows against an
   /// rhs whose k are contiguous. Both factors are read from memory.
   bool dot = false;
