@@ -7,7 +7,7 @@ build=${DLC_BUILD:-build}
 arguments=() paths=()
 for argument in "$@"; do
   case $argument in
-    test/*) paths+=("$build/$argument") ;;
+    test | test/*) paths+=("$build/$argument") ;;
     *) arguments+=("$argument") ;;
   esac
 done
