@@ -263,11 +263,39 @@ std::optional<bool> LoopEmitter::guardState(unsigned id) const {
   return true;
 }
 
-SmallVector<LoopGuard, 4> LoopEmitter::openGuards(const LoopNode &node) const {
+std::optional<int64_t> LoopEmitter::constantOf(const IndexPoly &poly,
+                                               unsigned group) const {
+  SmallVector<int64_t> values(dims.size());
+  for (unsigned d = 0; d < dims.size(); ++d) {
+    if (!poly.dependsOnDim(d))
+      continue;
+    auto value =
+        dims[d] && int(d) != lanes.dim ? constantIndex(dims[d]) : std::nullopt;
+    if (!value || (int(d) == groups.dim && groups.limit))
+      return std::nullopt;
+    values[d] = *value + (int(d) == groups.dim ? group * groups.step : 0);
+  }
+  AffineExpr e = poly.toExpr(expr.context);
+  bool hasSymbols = false;
+  e.walk([&](AffineExpr x) { hasSymbols |= isa<AffineSymbolExpr>(x); });
+  if (hasSymbols)
+    return std::nullopt;
+  return graph::evaluate(e, {}, values);
+}
+
+bool LoopEmitter::isNever(const LoopNode &node, unsigned group) const {
+  return llvm::any_of(node.guards, [&](const LoopGuard &guard) {
+    auto value = constantOf(guard.expr, group);
+    return value && (guard.isEquality ? *value != 0 : *value < 0);
+  });
+}
+
+SmallVector<LoopGuard, 4> LoopEmitter::openGuards(const LoopNode &node,
+                                                  unsigned group) const {
   unsigned id = &node - expr.nodes.data();
   SmallVector<LoopGuard, 4> open;
   for (auto [i, guard] : llvm::enumerate(node.guards))
-    if (!holds.contains({id, unsigned(i)}))
+    if (!holds.contains({id, unsigned(i)}) && !constantOf(guard.expr, group))
       open.push_back(guard);
   return open;
 }
@@ -299,7 +327,7 @@ Value LoopEmitter::compareLanes(const LoopGuard &guard, Value base,
 Value LoopEmitter::guardValue(const LoopNode &node, unsigned group) {
   // A guard that is the same in all lanes stays a scalar as long as possible.
   Value uniform, perLane;
-  for (const LoopGuard &guard : openGuards(node)) {
+  for (const LoopGuard &guard : openGuards(node, group)) {
     auto test = [&](int lane) {
       return at(node, group, lane, [&]() -> Value {
         return arith::CmpIOp::create(
@@ -349,7 +377,7 @@ Value LoopEmitter::elementMask(const LoopNode &node, unsigned group,
   }
   if (!guarded)
     return mask;
-  for (const LoopGuard &guard : openGuards(node)) {
+  for (const LoopGuard &guard : openGuards(node, group)) {
     Value base =
         at(node, group, -1, [&] { return index.emit(guard.expr, dims); });
     // Both sides doubled, so that half a lane is a whole number.
@@ -377,11 +405,15 @@ LoopEmitter::Values LoopEmitter::evaluateLoad(const LoopNode &node,
     others = evaluate(node.args[0]);
   Values result;
   for (unsigned g = 0, n = alongGroups(node) ? groups.count : 1; g < n; ++g) {
-    if (!isGuarded) {
+    if (!isGuarded || (!isNever(node, g) && openGuards(node, g).empty())) {
       result.push_back(loadOne(node, g, Value(), std::nullopt));
       continue;
     }
     Scalar other = others[others.size() == 1 ? 0 : g];
+    if (isNever(node, g)) {
+      result.push_back(other);
+      continue;
+    }
     Value guard = guardValue(node, g);
     if (isa<VectorType>(guard.getType())) {
       result.push_back(loadOne(node, g, guard, other));
@@ -479,9 +511,10 @@ Scalar LoopEmitter::loadLanes(const LoopNode &node, unsigned group, Value mask,
     return finish(vector::ShuffleOp::create(b, loc, type, low, high, order));
   }
   if (step == 2 && useMask && (!lanes.mask || lanes.count) &&
-      (!mask || llvm::all_of(openGuards(node), [&](const LoopGuard &guard) {
-        return this->isLinear(node, guard);
-      }))) {
+      (!mask ||
+       llvm::all_of(openGuards(node, group), [&](const LoopGuard &guard) {
+         return this->isLinear(node, guard);
+       }))) {
     Value base = addressAt(-1);
     int64_t width = lanes.width;
     Value zeros = arith::ConstantOp::create(b, loc, b.getZeroAttr(type));
@@ -610,9 +643,44 @@ LoopEmitter::Values LoopEmitter::loadTransposed(const LoopNode &node) {
 // The result
 //===----------------------------------------------------------------------===//
 
+void LoopEmitter::storeInterleaved(const Values &values) {
+  int64_t width = lanes.width, count = groups.count;
+  SmallVector<Value> stored;
+  for (int64_t g = 0; g < count; ++g)
+    stored.push_back(scalar.toStorage(
+        scalar.broadcast(values[values.size() == 1 ? 0 : g], width)));
+  auto type = cast<VectorType>(stored[0].getType());
+  Value buffer = buffers[expr.resultBuffer];
+  Value first = index.emit(expr.store, dims);
+  for (int64_t part = 0; part < count; ++part) {
+    // Element e of this part is lane n / count of group n % count.
+    Value x = stored[0];
+    for (int64_t g = 1; g < count; ++g) {
+      SmallVector<int64_t> order;
+      for (int64_t e = 0; e < width; ++e) {
+        int64_t n = part * width + e, lane = n / count;
+        order.push_back(n % count == g ? width + lane : g == 1 ? lane : e);
+      }
+      x = vector::ShuffleOp::create(b, loc, type, x, stored[g], order);
+    }
+    Value address = index.add(first, index.constant(part * width));
+    if (!lanes.mask) {
+      vector::StoreOp::create(b, loc, x, buffer, address);
+      continue;
+    }
+    Value left = index.sub(index.mul(lanes.count, index.constant(count)),
+                           index.constant(part * width));
+    Value mask = vector::CreateMaskOp::create(
+        b, loc, VectorType::get({width}, b.getI1Type()), left);
+    vector::MaskedStoreOp::create(b, loc, buffer, ValueRange{address}, mask, x);
+  }
+}
+
 void LoopEmitter::storeRoot() {
   Values values = evaluate(expr.root);
   Value buffer = buffers[expr.resultBuffer];
+  if (groups.interleave)
+    return storeInterleaved(values);
   LoopNode point; // only for `at`
   unsigned count = groups.dim >= 0 ? groups.count : 1;
   for (unsigned g = 0; g < count; ++g) {

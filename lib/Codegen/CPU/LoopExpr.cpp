@@ -245,6 +245,55 @@ static SmallVector<IndexPoly *> polynomials(LoopExpr &expr) {
   return result;
 }
 
+// Axes are split by at most this: each remainder is a copy of the code.
+static constexpr int64_t maxSplit = 4;
+
+/// The constant by which quotients over `dim` divide; 0 if there is none or
+/// more than one.
+static int64_t divisorOf(LoopExpr &expr, unsigned dim) {
+  int64_t divisor = 0;
+  for (IndexPoly *poly : polynomials(expr))
+    for (auto &[monomial, factor] : poly->terms)
+      for (AffineExpr atom : monomial) {
+        auto binary = dyn_cast<AffineBinaryOpExpr>(atom);
+        if (!binary || !atom.isFunctionOfDim(dim))
+          continue;
+        auto by = graph::constantValue(binary.getRHS());
+        auto inside = IndexPoly::get(binary.getLHS()).coefficient(dim);
+        auto step = inside ? inside->constant() : std::nullopt;
+        if (!by || !step || std::abs(*step) != 1 || (divisor && divisor != *by))
+          return 0;
+        divisor = *by;
+      }
+  return divisor;
+}
+
+void LoopExpr::splitAxes(unsigned keep) {
+  for (size_t i = 0; i < domain.size(); ++i) {
+    unsigned axis = domain[i];
+    int64_t divisor = axis < keep ? 0 : divisorOf(*this, axis);
+    auto extent = graph::constantValue(extents[axis]);
+    if (divisor < 2 || divisor > maxSplit || !extent ||
+        *extent % divisor != 0 || *extent == divisor)
+      continue;
+    unsigned quotient = extents.size(), remainder = quotient + 1;
+    extents.push_back(getAffineConstantExpr(*extent / divisor, context));
+    extents.push_back(getAffineConstantExpr(divisor, context));
+    SmallVector<AffineExpr> replacement(axis + 1);
+    replacement[axis] = getAffineDimExpr(quotient, context) * divisor +
+                        getAffineDimExpr(remainder, context);
+    for (IndexPoly *poly : polynomials(*this))
+      if (poly->dependsOnDim(axis))
+        *poly = poly->substitute(replacement, context, extents);
+    domain[i] = quotient;
+    domain.insert(domain.begin() + i + 1, remainder);
+    splits.push_back({quotient, remainder});
+    ++i;
+  }
+  if (!splits.empty())
+    computeNeeds(*this);
+}
+
 /// Replaces (outer, inner) by one axis that is called `inner`, if each
 /// polynomial depends on outer * extent(inner) + inner only.
 static bool mergePair(LoopExpr &expr, unsigned outer, unsigned inner) {
@@ -332,6 +381,21 @@ std::optional<unsigned> LoopExpr::skippableLoad(const LoopNode &fold,
       if (auto load = find(arg))
         return load;
   return std::nullopt;
+}
+
+bool LoopExpr::isClippable(unsigned load, unsigned guard, unsigned axis) const {
+  const LoopNode &node = nodes[load];
+  if (node.guards[guard].isEquality)
+    return false;
+  auto coefficient = node.guards[guard].expr.coefficient(axis);
+  auto step = coefficient ? coefficient->constant() : std::nullopt;
+  if (!step || *step == 0)
+    return false;
+  // A quotient of the axis is a constant once its steps are written out.
+  return node.index.coefficient(axis) &&
+         llvm::all_of(node.guards, [&](const LoopGuard &g) {
+           return g.expr.coefficient(axis).has_value();
+         });
 }
 
 std::vector<unsigned> LoopExpr::reachable(unsigned node) const {

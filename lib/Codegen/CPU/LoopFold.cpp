@@ -113,21 +113,20 @@ LoopEmitter::clipAxis(const LoopNode &fold, unsigned axis,
     std::pair<unsigned, unsigned> key{*load, unsigned(i)};
     if (holds.contains(key) || guard.isEquality)
       continue;
-    auto coefficient = guard.expr.coefficient(axis);
-    auto step = coefficient ? coefficient->constant() : std::nullopt;
-    bool isFree = !step || *step == 0;
+    bool isFree = !expr.isClippable(*load, i, axis);
     for (unsigned d = 0; d < expr.extents.size() && !isFree; ++d)
       isFree = d != axis && guard.expr.dependsOnDim(d) &&
                (!dims[d] || int(d) == lanes.dim || int(d) == groups.dim);
     if (isFree)
       continue;
+    int64_t step = *guard.expr.coefficient(axis)->constant();
     if (!range.begin) {
       range.begin = index.constant(0);
       range.end = index.emit(expr.extents[axis]);
     }
     Value steps = index.floorDiv(index.emit(guard.expr.without(axis), dims),
-                                 index.constant(std::abs(*step)));
-    if (*step > 0) // step * axis + rest >= 0 from ceil(-rest / step) on
+                                 index.constant(std::abs(step)));
+    if (step > 0) // step * axis + rest >= 0 from ceil(-rest / step) on
       range.begin = index.max(range.begin, index.sub(index.constant(0), steps));
     else
       range.end = index.min(range.end, index.add(steps, index.constant(1)));
@@ -210,6 +209,13 @@ LoopEmitter::Values LoopEmitter::foldStep(const LoopNode &node, Values state) {
     }
     return state;
   }
+  // Steps that change nothing, by constants, are left out.
+  auto load = expr.skippableLoad(node, options.scalar.strict);
+  auto skips = [&](unsigned group) {
+    return load && isNever(expr.nodes[*load], group);
+  };
+  if (llvm::all_of(llvm::seq<unsigned>(0, state.size()), skips))
+    return state;
   // A product that is summed is one instruction where rounding twice is not
   // asked for.
   bool isSingleOrDouble = node.type.isF32() || node.type.isF64();
@@ -218,6 +224,8 @@ LoopEmitter::Values LoopEmitter::foldStep(const LoopNode &node, Values state) {
       body.kind == LoopNode::Apply && body.fn == ScalarFn::mul) {
     Values x = evaluate(body.args[0]), y = evaluate(body.args[1]);
     for (auto [g, acc] : llvm::enumerate(state)) {
+      if (skips(g))
+        continue;
       auto vector = dyn_cast<VectorType>(acc.value.getType());
       unsigned width = vector ? vector.getNumElements() : 0;
       Scalar l = scalar.broadcast(x[x.size() == 1 ? 0 : g], width);
@@ -228,7 +236,8 @@ LoopEmitter::Values LoopEmitter::foldStep(const LoopNode &node, Values state) {
   }
   Values x = evaluate(node.args[0]);
   for (auto [g, acc] : llvm::enumerate(state))
-    acc = scalar.combine(node.fold, acc, x[x.size() == 1 ? 0 : g]);
+    if (!skips(g))
+      acc = scalar.combine(node.fold, acc, x[x.size() == 1 ? 0 : g]);
   return state;
 }
 
@@ -363,7 +372,7 @@ LoopEmitter::Values LoopEmitter::foldRowInner(const LoopNode &node,
     dims[axis] = Value();
   };
   LoopLanes vectors{int(axis), unsigned(width), Value(), Value()};
-  LoopGroups several{int(axis), options.rowGroups, width, Value()};
+  LoopGroups several{int(axis), options.rowGroups, width, false, Value()};
   if (options.rowGroups > 1 || !options.maskedMemory)
     run(index.constant(0), blocks, block, vectors, several, 0,
         options.rowGroups);

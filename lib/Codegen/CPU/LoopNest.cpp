@@ -207,6 +207,8 @@ PlannedStage KernelEmitter::plan(StageOp stage, unsigned buffer,
   PlannedStage planned;
   planned.expr = LoopExpr::build(
       stage, buffer, [&](Value v) { return bufferOf(v); }, numBuffers, rows);
+  if (schedule.nest != "generic")
+    planned.expr.splitAxes(rows);
   planned.expr.mergeAxes(rows);
   LoopExpr &expr = planned.expr;
   // The row's axes are the phase's loops.
@@ -234,8 +236,7 @@ void KernelEmitter::emitPhase(MutableArrayRef<PlannedStage> stages,
   // Which axes the tasks run over, and what one of their points costs.
   SmallVector<unsigned> outer;
   for (unsigned d : main.expr.domain)
-    if (isSingle ? int(d) != main.plan.laneDim && int(d) != main.plan.tileDim
-                 : d < rows)
+    if (isSingle ? !main.plan.isInner(d) : d < rows)
       outer.push_back(d);
   SmallVector<AffineExpr> outerExtents, laneExtent;
   for (unsigned d : outer)
@@ -257,8 +258,9 @@ void KernelEmitter::emitPhase(MutableArrayRef<PlannedStage> stages,
   if (hasPieces) {
     // A piece is a whole number of vectors.
     AffineExpr cost = main.plan.elementCost;
-    if (main.plan.tileDim >= 0)
-      cost = graph::simplify(cost * main.expr.extents[main.plan.tileDim]);
+    for (unsigned d : main.expr.domain)
+      if (main.plan.isInner(d) && int(d) != main.plan.laneDim)
+        cost = graph::simplify(cost * main.expr.extents[d]);
     piece = graph::simplify(perTask(grain, cost).ceilDiv(256) * 256);
     pieceTasks =
         graph::simplify(main.expr.extents[main.plan.laneDim].ceilDiv(piece));
@@ -331,8 +333,9 @@ void KernelEmitter::emitPhase(MutableArrayRef<PlannedStage> stages,
                           function.status(), emitterOptions);
       SmallVector<unsigned> inner;
       for (unsigned d : stage.expr.domain)
-        if (!llvm::is_contained(outer, d) && int(d) != stage.plan.laneDim &&
-            int(d) != stage.plan.tileDim)
+        if (!llvm::is_contained(outer, d) &&
+            (!stage.plan.isInner(d) ||
+             llvm::is_contained(stage.plan.unrolled, d)))
           inner.push_back(d);
       for (auto [d, value] : llvm::zip(outer, coords))
         emitter.setDim(d, value);
@@ -420,7 +423,7 @@ CpuKernel KernelEmitter::emit() {
   }
   // All stages in one phase, a row at a time.
   findRowRank();
-  SmallVector<PlannedStage> stages;
+  SmallVector<PlannedStage, 0> stages;
   for (StageOp stage : kernel.getStages()) {
     if (llvm::is_contained(kept, stage))
       stages.push_back(plan(stage, *bufferOf(stage.getResult()), rowRank));

@@ -155,12 +155,21 @@ LoopPlan LoopPlan::get(const LoopExpr &expr, const CpuTarget &target,
     plan.laneDim = expr.domain.back();
   if (schedule.nest == "generic")
     return plan;
+  for (auto [quotient, remainder] : expr.splits) {
+    if (remainder == expr.domain.back()) {
+      plan.interleaveDim = remainder;
+      plan.laneDim = quotient;
+    } else {
+      plan.unrolled.push_back(remainder);
+    }
+  }
   unsigned vectorBytes = target.desc().vectorBytes;
   auto widthFor = [&](unsigned dim) {
     return schedule.width ? schedule.width
                           : std::max(2u, vectorBytes / widestBytes(expr, dim));
   };
-  if (const LoopNode *fold = rowFold(expr, strict)) {
+  const LoopNode *fold = expr.splits.empty() ? rowFold(expr, strict) : nullptr;
+  if (fold) {
     unsigned axis = fold->axes.back();
     unsigned width = widthFor(axis);
     auto extent = graph::constantValue(expr.extents[axis]);
@@ -189,6 +198,8 @@ LoopPlan LoopPlan::get(const LoopExpr &expr, const CpuTarget &target,
   if (plan.laneDim < 0)
     return plan; // one element and nothing to fold
   plan.width = widthFor(plan.laneDim);
+  if (plan.interleaveDim >= 0)
+    return plan; // the groups are the elements that are interleaved
   if (int tile = findTileDim(expr, plan.laneDim); tile >= 0) {
     plan.tileDim = tile;
     plan.width = std::min(plan.width, 16u); // a tile must fit the registers

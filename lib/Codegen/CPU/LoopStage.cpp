@@ -18,6 +18,15 @@ void StageLoops::emit(ArrayRef<unsigned> axes, Value begin, Value end) {
   emitter.hoist(expr.root);
   if (!axes.empty()) {
     unsigned axis = axes.front();
+    if (llvm::is_contained(plan.unrolled, axis)) {
+      for (int64_t i = 0, n = *graph::constantValue(expr.extents[axis]); i < n;
+           ++i) {
+        emitter.setDim(axis, index.constant(i));
+        emit(axes.drop_front(), begin, end);
+      }
+      emitter.setDim(axis, Value());
+      return;
+    }
     emitter.loop(index.constant(0), index.emit(expr.extents[axis]), 1, {},
                  [&](Value iv, ValueRange) {
                    emitter.setDim(axis, iv);
@@ -58,7 +67,8 @@ std::optional<unsigned> StageLoops::nextGuard() {
     });
     bool isClear = true; // nothing is left for a cut to decide
     for (unsigned i = 0; i < node.guards.size(); ++i)
-      isClear &= emitter.holds.contains({id, i}) || isClipped(id, i);
+      isClear &= emitter.holds.contains({id, i}) || isClipped(id, i) ||
+                 isConstantLater(node.guards[i]);
     if (!isKnown && !isFixed && !isClear && !tested.contains(id)) {
       found = id;
       return;
@@ -88,15 +98,95 @@ bool StageLoops::isClipped(unsigned id, unsigned number) const {
     for (unsigned d = 0; d < expr.extents.size(); ++d) {
       if (!guard.expr.dependsOnDim(d) || emitter.getDims()[d])
         continue;
-      auto coefficient = guard.expr.coefficient(d);
-      if (!llvm::is_contained(fold.axes, d) || !coefficient ||
-          !coefficient->constant())
+      if (!llvm::is_contained(fold.axes, d) || !expr.isClippable(id, number, d))
         return false;
       ++axes;
     }
     return axes == 1;
   }
   return false;
+}
+
+/// Whether a guard depends only on constants and on axes that are written out.
+bool StageLoops::isConstantLater(const LoopGuard &guard) const {
+  for (unsigned d = 0; d < expr.extents.size(); ++d) {
+    if (!guard.expr.dependsOnDim(d))
+      continue;
+    Value value = emitter.getDims()[d];
+    if (int(d) == plan.laneDim || (value && !constantIndex(value)) ||
+        !expr.extents[d] || !graph::constantValue(expr.extents[d]))
+      return false;
+  }
+  return true;
+}
+
+/// The least value of the terms of `poly` that depend on axes not yet in a
+/// loop, over the steps at which all constant guards of the node hold; the
+/// other terms are left in `poly`. Nothing when the terms are not constant
+/// then.
+std::optional<int64_t> StageLoops::takeLeast(const LoopNode &node,
+                                             IndexPoly &poly) const {
+  ArrayRef<Value> dims = emitter.getDims();
+  auto isOpen = [&](unsigned d) { return int(d) != plan.laneDim && !dims[d]; };
+  IndexPoly part, rest;
+  for (auto &term : poly.terms) {
+    IndexPoly single;
+    single.terms.insert(term);
+    bool hasOpen = false;
+    for (unsigned d = 0; d < expr.extents.size(); ++d)
+      hasOpen |= isOpen(d) && single.dependsOnDim(d);
+    (hasOpen ? part : rest).terms.insert(term);
+  }
+  if (!isConstantLater({part, false}))
+    return std::nullopt;
+  bool hasSymbols = false;
+  part.toExpr(expr.context).walk([&](AffineExpr e) {
+    hasSymbols |= isa<AffineSymbolExpr>(e);
+  });
+  if (hasSymbols)
+    return std::nullopt;
+  // Every step of the axes that the part or a constant guard depends on.
+  SmallVector<const LoopGuard *> conditions;
+  for (const LoopGuard &guard : node.guards)
+    if (guard.isEquality && isConstantLater(guard))
+      conditions.push_back(&guard);
+  SmallVector<unsigned> axes;
+  int64_t steps = 1;
+  SmallVector<int64_t> values(expr.extents.size());
+  for (unsigned d = 0; d < expr.extents.size(); ++d) {
+    bool isUsed = part.dependsOnDim(d);
+    for (const LoopGuard *guard : conditions)
+      isUsed |= guard->expr.dependsOnDim(d);
+    if (!isUsed)
+      continue;
+    if (dims[d]) {
+      values[d] = *constantIndex(dims[d]);
+      continue;
+    }
+    axes.push_back(d);
+    steps *= *graph::constantValue(expr.extents[d]);
+  }
+  if (steps > 4096)
+    return std::nullopt;
+  AffineExpr value = part.toExpr(expr.context);
+  std::optional<int64_t> least;
+  for (int64_t step = 0; step < steps; ++step) {
+    int64_t number = step;
+    for (unsigned axis : axes) {
+      int64_t n = *graph::constantValue(expr.extents[axis]);
+      values[axis] = number % n;
+      number /= n;
+    }
+    if (llvm::any_of(conditions, [&](const LoopGuard *guard) {
+          return graph::evaluate(guard->expr.toExpr(expr.context), {},
+                                 values) != 0;
+        }))
+      continue;
+    int64_t here = graph::evaluate(value, {}, values);
+    least = least ? std::min(*least, here) : here;
+  }
+  poly = rest;
+  return least.value_or(0); // no step at all: the guard is never asked
 }
 
 /// Where in [begin, end) all guards of a load hold, whatever the fold axes.
@@ -110,7 +200,7 @@ std::optional<StageLoops::Cut> StageLoops::findCut(unsigned id, Value begin,
   for (auto [i, guard] : llvm::enumerate(node.guards)) {
     if (emitter.holds.contains({id, unsigned(i)}))
       continue;
-    if (isClipped(id, i)) {
+    if (isClipped(id, i) || (guard.isEquality && isConstantLater(guard))) {
       cut.isExact = false;
       continue;
     }
@@ -118,6 +208,14 @@ std::optional<StageLoops::Cut> StageLoops::findCut(unsigned id, Value begin,
     IndexPoly least = guard.expr;
     if (guard.isEquality)
       return std::nullopt;
+    bool hasOpen = false;
+    for (unsigned d = 0; d < expr.extents.size(); ++d)
+      hasOpen |= int(d) != plan.laneDim && !dims[d] && least.dependsOnDim(d);
+    if (hasOpen)
+      if (auto value = takeLeast(node, least)) {
+        cut.isExact = false;
+        least = least + IndexPoly(*value);
+      }
     for (unsigned d = 0; d < expr.extents.size(); ++d) {
       if (int(d) == plan.laneDim || dims[d] || !least.dependsOnDim(d))
         continue;
@@ -236,6 +334,8 @@ void StageLoops::emitLeaf(Value begin, Value end) {
   unsigned dim = plan.laneDim;
   LoopEmitter::Scope outer(emitter);
   emitter.hoist(expr.root);
+  if (plan.interleaveDim >= 0)
+    return emitInterleaved(begin, end);
   auto run = [&](Value from, Value to, int64_t step, unsigned width,
                  unsigned groups, bool masked) {
     emitter.loop(from, to, step, {}, [&](Value iv, ValueRange) {
@@ -250,7 +350,7 @@ void StageLoops::emitLeaf(Value begin, Value end) {
             b, loc, type, ValueRange{emitter.lanes.count});
       }
       if (groups > 1)
-        emitter.groups = {int(dim), groups, int64_t(width), Value()};
+        emitter.groups = {int(dim), groups, int64_t(width), false, Value()};
       emitter.storeRoot();
       emitter.lanes = LoopLanes(), emitter.groups = LoopGroups();
       return SmallVector<Value>();
@@ -284,6 +384,54 @@ void StageLoops::emitLeaf(Value begin, Value end) {
   run(from, end, 1, 1, 1, false);
 }
 
+/// Lanes along the quotients of a split axis, the remainders side by side.
+void StageLoops::emitInterleaved(Value begin, Value end) {
+  unsigned dim = plan.laneDim, remainder = plan.interleaveDim;
+  int64_t count = *graph::constantValue(expr.extents[remainder]);
+  bool isTested = !tested.empty();
+  Value size = index.constant(plan.width), whole = begin;
+  auto vectors = [&](Value from, Value to, bool masked) {
+    emitter.loop(from, to, plan.width, {}, [&](Value iv, ValueRange) {
+      LoopEmitter::Scope scope(emitter);
+      emitter.setDim(dim, iv);
+      emitter.setDim(remainder, index.constant(0));
+      emitter.lanes = {int(dim), plan.width, Value(), Value()};
+      emitter.groups = {int(remainder), unsigned(count), 1, true, Value()};
+      if (masked) {
+        emitter.lanes.count = index.sub(to, iv);
+        auto type = VectorType::get({int64_t(plan.width)}, b.getI1Type());
+        emitter.lanes.mask = vector::CreateMaskOp::create(
+            b, loc, type, ValueRange{emitter.lanes.count});
+      }
+      emitter.storeRoot();
+      emitter.lanes = LoopLanes(), emitter.groups = LoopGroups();
+      return SmallVector<Value>();
+    });
+  };
+  if (plan.width > 1 && (!isTested || maskedMemory)) {
+    if (!isTested) {
+      whole = index.add(
+          begin,
+          index.mul(index.divUnsigned(index.sub(end, begin), size), size));
+      vectors(begin, whole, false);
+    }
+    if (maskedMemory)
+      vectors(whole, end, true);
+  }
+  if (plan.width == 1 || !maskedMemory)
+    emitter.loop(whole, end, 1, {}, [&](Value iv, ValueRange) {
+      emitter.setDim(dim, iv);
+      for (int64_t i = 0; i < count; ++i) {
+        LoopEmitter::Scope scope(emitter);
+        emitter.setDim(remainder, index.constant(i));
+        emitter.storeRoot();
+      }
+      return SmallVector<Value>();
+    });
+  emitter.setDim(dim, Value());
+  emitter.setDim(remainder, Value());
+}
+
 /// Square tiles of laneDim and tileDim. Whole ones are one copy of the code;
 /// those at the edges are another, masked or, without masks, point by point.
 void StageLoops::emitTiles(Value begin, Value end) {
@@ -297,7 +445,7 @@ void StageLoops::emitTiles(Value begin, Value end) {
       LoopEmitter::Scope scope(emitter);
       emitter.setDim(lane, iv);
       emitter.lanes = {int(lane), unsigned(width), Value(), Value()};
-      emitter.groups = {int(across), unsigned(width), 1, Value()};
+      emitter.groups = {int(across), unsigned(width), 1, false, Value()};
       if (masked) {
         emitter.lanes.count = index.min(index.sub(to, iv), size);
         emitter.groups.limit = height;

@@ -27,6 +27,9 @@ private:
   bool emitCut(unsigned id, mlir::Value begin, mlir::Value end);
   void emitLeaf(mlir::Value begin, mlir::Value end);
   void emitTiles(mlir::Value begin, mlir::Value end);
+  void emitInterleaved(mlir::Value begin, mlir::Value end);
+  bool isConstantLater(const LoopGuard &guard) const;
+  std::optional<int64_t> takeLeast(const LoopNode &node, IndexPoly &poly) const;
   std::optional<unsigned> nextGuard();
   /// Whether the fold around a load leaves out the steps where a guard is
   /// false.

@@ -249,6 +249,33 @@ TEST_F(NestTest, TransposedConvolutions) {
   check(c);
 }
 
+// Output sizes that the stride divides are computed a phase at a time.
+TEST_F(NestTest, TransposedConvolutionPhases) {
+  auto run = [&](const std::string &stride, const std::string &pad,
+                 std::vector<std::string> types, const std::string &result,
+                 std::vector<std::vector<int64_t>> shapes, int group = 1) {
+    std::string two = stride + ", " + stride;
+    OpCase c{"conv_transpose",
+             "strides = array<i64: " + two +
+                 ">, dilations = array<i64: 1, 1>, pads_low = array<i64: " +
+                 pad + ">, group = " + std::to_string(group) + " : i64",
+             types,
+             result,
+             shapes,
+             {}};
+    c.tolerance = 2e-5;
+    check(c);
+  };
+  run("2", "0, 0", {"tensor<1x3x5x19xf32>", "tensor<3x4x2x2xf32>"},
+      "tensor<1x4x10x38xf32>", {{1, 3, 5, 19}, {3, 4, 2, 2}});
+  run("2", "1, 1", {"tensor<1x3x5x19xf32>", "tensor<3x2x3x3xf32>"},
+      "tensor<1x2x10x38xf32>", {{1, 3, 5, 19}, {3, 2, 3, 3}});
+  run("2", "1, 1", {"tensor<2x2x4x17xf16>", "tensor<2x1x4x4xf16>"},
+      "tensor<2x2x8x34xf16>", {{2, 2, 4, 17}, {2, 1, 4, 4}}, 2);
+  run("3", "1, 0", {"tensor<1x2x4x11xf32>", "tensor<2x2x5x5xf32>"},
+      "tensor<1x2x12x33xf32>", {{1, 2, 4, 11}, {2, 2, 5, 5}});
+}
+
 std::string contract(const std::string &l, const std::string &r,
                      const std::string &o) {
   return "lhs_map = affine_map<" + l + ">, rhs_map = affine_map<" + r +

@@ -22,6 +22,8 @@ struct LoopGroups {
   int dim = -1;
   unsigned count = 1;
   int64_t step = 0;
+  /// Group g of lane l is element l * count + g of the result.
+  bool interleave = false;
   /// How many groups exist (at least 1); null: all. Those beyond compute what
   /// the last one does and store nothing.
   mlir::Value limit;
@@ -119,8 +121,16 @@ private:
   Values loadTransposed(const LoopNode &node);
   /// Where the guards hold: i1 or, with lanes, a vector of it.
   mlir::Value guardValue(const LoopNode &node, unsigned group);
-  /// The guards that must be tested.
-  llvm::SmallVector<LoopGuard, 4> openGuards(const LoopNode &node) const;
+  /// The guards that must be tested: not those known to hold, nor, for a
+  /// group, those whose value is a constant.
+  llvm::SmallVector<LoopGuard, 4> openGuards(const LoopNode &node,
+                                             unsigned group) const;
+  /// The value where all dims are constants.
+  std::optional<int64_t> constantOf(const IndexPoly &poly,
+                                    unsigned group) const;
+  /// Whether a guard is false by constants alone.
+  bool isNever(const LoopNode &node, unsigned group) const;
+  void storeInterleaved(const Values &values);
   /// The same for elements of memory of which every second one is a lane's:
   /// element e is lane (e + offset) / 2, if that is whole and the lane exists.
   mlir::Value elementMask(const LoopNode &node, unsigned group, bool guarded,

@@ -63,6 +63,14 @@ struct LoopExpr {
         llvm::function_ref<std::optional<unsigned>(mlir::Value)> bufferOf,
         unsigned firstRowBuffer, unsigned rowRank);
 
+  /// Domain axes that splitAxes has split: (quotient, remainder) dims.
+  llvm::SmallVector<std::pair<unsigned, unsigned>, 2> splits;
+
+  /// Splits a domain axis d that stands in `(.. d ..) floordiv s` or `mod s`
+  /// into s q + p, after which these depend on p and fold axes only: the phases
+  /// of a transposed convolution. The first `keep` dims stay as they are.
+  void splitAxes(unsigned keep);
+
   /// Joins neighbouring axes that every address walks as one, so that an
   /// elementwise stage on contiguous tensors is a single loop. The first `keep`
   /// dims stay as they are.
@@ -73,6 +81,10 @@ struct LoopExpr {
   /// for all values (0 * infinity is not 0).
   std::optional<unsigned> skippableLoad(const LoopNode &fold,
                                         bool strict) const;
+
+  /// Whether a guard of a load decides, for one axis, a range of its steps, and
+  /// nothing about the load needs the axis' steps to be written out.
+  bool isClippable(unsigned load, unsigned guard, unsigned axis) const;
 
   /// Nodes that the value of `node` needs, operands before users, once each.
   std::vector<unsigned> reachable(unsigned node) const;

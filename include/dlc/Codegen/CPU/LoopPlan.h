@@ -16,12 +16,23 @@ struct LoopPlan {
   /// The axis along which some operand is dense that is not along laneDim: the
   /// two are run in square tiles.
   int tileDim = -1;
+  /// The remainder of a split innermost axis: its elements are computed side by
+  /// side and interleaved when they are stored. -1: none.
+  int interleaveDim = -1;
+  /// The other remainders: loops that are written out.
+  llvm::SmallVector<unsigned, 2> unrolled;
   unsigned width = 1;  ///< lanes
   unsigned groups = 1; ///< vectors at a time along laneDim
   unsigned rowGroups = 1;
   /// Scalar operations for one element of the result, over the kernel's
   /// symbols.
   mlir::AffineExpr elementCost;
+
+  /// Axes that no task is cut along in the middle of a tile or vector.
+  bool isInner(unsigned dim) const {
+    return int(dim) == laneDim || int(dim) == tileDim ||
+           int(dim) == interleaveDim || llvm::is_contained(unrolled, dim);
+  }
 
   static LoopPlan get(const LoopExpr &expr, const CpuTarget &target,
                       bool strict, const LoopSchedule &schedule);

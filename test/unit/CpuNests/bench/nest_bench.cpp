@@ -240,6 +240,13 @@ int main(int argc, char **argv) {
        {"tensor<256x256xf32>", "tensor<256x256xf32>"},
        "tensor<256x256xf32>",
        2.0 * 256 * 256 * 256},
+      {"transposed conv 2x2",
+       "conv_transpose",
+       "strides = array<i64: 2, 2>, dilations = array<i64: 1, 1>, pads_low = "
+       "array<i64: 0, 0>, group = 1 : i64",
+       {"tensor<1x24x160x160xf32>", "tensor<24x24x2x2xf32>"},
+       "tensor<1x24x320x320xf32>",
+       2.0 * 24 * 24 * 320 * 320},
       {"cumsum",
        "cumsum",
        "axis = 1 : i64",
