@@ -111,10 +111,11 @@ private:
     });
   }
   Error call(graph::CallOp op);
+  Error view(Operation *op);
 
   const CudaModel &model;
   EmulatedModule *emulated;
-  ArrayRef<int64_t> symbols;
+  SmallVector<int64_t> symbols; ///< those the data tell are set on the way
   llvm::DenseMap<Value, Tensor> values;
 };
 } // namespace
@@ -169,6 +170,23 @@ Error Run::call(graph::CallOp op) {
   return Error::success();
 }
 
+// The operand's bytes under another type. A prefix also binds a dim symbol.
+Error Run::view(Operation *op) {
+  const Tensor &source = values[op->getOperand(0)];
+  if (auto prefix = dyn_cast<graph::PrefixOp>(op)) {
+    int64_t count = values[prefix.getCount()].getData<int64_t>()[0];
+    if (count < 0 || count > source.getShape()[0])
+      return makeError(ExitCode::Rejected,
+                       "a count in the data is out of range: " + Twine(count));
+    symbols[prefix.getSymbol()] = count;
+  }
+  auto type = cast<RankedTensorType>(op->getResult(0).getType());
+  Tensor result =
+      Tensor::copy(type.getElementType(), shapeOf(type), source.getBytes());
+  values[op->getResult(0)] = std::move(result);
+  return Error::success();
+}
+
 Expected<SmallVector<Tensor>> Run::main(func::FuncOp function,
                                         ArrayRef<Tensor> inputs) {
   for (auto [argument, input] : llvm::zip(function.getArguments(), inputs))
@@ -182,9 +200,9 @@ Expected<SmallVector<Tensor>> Run::main(func::FuncOp function,
       if (failed(tensor))
         return makeError(ExitCode::Internal, "a constant has no data");
       values[op.getResult(0)] = *tensor;
-    } else if (isa<graph::ReshapeOp>(op)) {
-      values[op.getResult(0)] =
-          values[op.getOperand(0)].reshaped(shapeOf(op.getResult(0).getType()));
+    } else if (isa<graph::ReshapeOp, graph::PrefixOp, graph::BitcastOp>(op)) {
+      if (Error error = view(&op))
+        return std::move(error);
     } else if (auto callOp = dyn_cast<graph::CallOp>(op)) {
       if (Error error = call(callOp))
         return std::move(error);

@@ -438,6 +438,9 @@ LogicalResult KernelEmitter::emitRows(unsigned rank) {
 }
 
 FailureOr<CudaKernel> KernelEmitter::emit() {
+  if (GraphOp opaque = kernel.getOpaque())
+    return opaque->emitError("operator '")
+           << opaque->getName().stripDialect() << "' has no CUDA kernel yet";
   result.symbol = options.symbol;
   result.module = ModuleOp::create(kernel.getLoc());
   for (StageOp stage : kernel.getStages()) {
