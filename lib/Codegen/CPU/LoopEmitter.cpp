@@ -463,6 +463,34 @@ Scalar LoopEmitter::loadOne(const LoopNode &node, unsigned group, Value mask,
   return scalar.fromStorage(stored, node.type);
 }
 
+/// What data coordinates and the lane add to a load's address, in each lane.
+std::optional<Value> LoopEmitter::dataOffsets(const LoopNode &node,
+                                              unsigned group) {
+  auto along = node.index.coefficient(lanes.dim);
+  auto laneStep = along ? along->constant() : std::nullopt;
+  if (!laneStep)
+    return std::nullopt;
+  Type i64 = b.getI64Type();
+  Value sum = laneNumbers(i64, *laneStep);
+  for (unsigned data : node.data) {
+    auto coefficient = node.index.coefficient(expr.nodes[data].dim);
+    auto step = coefficient ? coefficient->constant() : std::nullopt;
+    if (!step)
+      return std::nullopt;
+    Values values = evaluate(data);
+    Scalar value =
+        scalar.broadcast(values[values.size() == 1 ? 0 : group], lanes.width);
+    Value scale =
+        scalar
+            .broadcast({arith::ConstantIntOp::create(b, loc, *step, 64), i64},
+                       lanes.width)
+            .value;
+    sum = arith::AddIOp::create(
+        b, loc, sum, arith::MulIOp::create(b, loc, value.value, scale));
+  }
+  return sum;
+}
+
 Scalar LoopEmitter::loadLanes(const LoopNode &node, unsigned group, Value mask,
                               std::optional<Scalar> other) {
   Value buffer = buffers[node.buffer];
@@ -529,6 +557,21 @@ Scalar LoopEmitter::loadLanes(const LoopNode &node, unsigned group, Value mask,
     Value low = part(0), high = part(width - 1);
     return finish(vector::ShuffleOp::create(b, loc, type, low, high, order));
   }
+  if (hasLaneData(node))
+    if (auto offsets = dataOffsets(node, group)) {
+      // Indices from data: a gather from where the other axes stand.
+      IndexPoly rest = node.index;
+      for (unsigned data : node.data)
+        rest = rest.without(expr.nodes[data].dim);
+      Value base = at(node, group, -1, [&] { return index.emit(rest, dims); });
+      auto maskType = VectorType::get({int64_t(lanes.width)}, b.getI1Type());
+      Value all = exists ? exists
+                         : Value(arith::ConstantOp::create(
+                               b, loc, DenseElementsAttr::get(maskType, true)));
+      Value zeros = arith::ConstantOp::create(b, loc, b.getZeroAttr(type));
+      return finish(vector::GatherOp::create(
+          b, loc, type, buffer, ValueRange{base}, *offsets, all, zeros));
+    }
   auto laneAddress = [&](unsigned l) -> Value {
     if (!isLinear || l == 0)
       return addressAt(isLinear ? -1 : int(l));

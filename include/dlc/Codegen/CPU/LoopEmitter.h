@@ -115,6 +115,7 @@ private:
                  std::optional<Scalar> other);
   Scalar loadLanes(const LoopNode &node, unsigned group, mlir::Value mask,
                    std::optional<Scalar> other);
+  std::optional<mlir::Value> dataOffsets(const LoopNode &node, unsigned group);
   /// Lanes are apart in memory and groups are neighbours: a tile is loaded
   /// along the groups and transposed in registers.
   bool isTransposed(const LoopNode &node) const;
