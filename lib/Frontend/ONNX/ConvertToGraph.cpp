@@ -35,7 +35,7 @@ const ConverterTable &dlc::getConverterTable() {
           addNormalization, addResize,       addQuantization, addControlFlow,
           addSequences,     addGenerators,   addRecurrent,    addSampling,
           addSorting,       addScatters,     addSpectral,     addTraining,
-          addRandom})
+          addRandom,        addClassical, addDataSizes})
       add(rows);
     return rows;
   }();

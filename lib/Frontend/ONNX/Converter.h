@@ -107,9 +107,12 @@ void addRecurrent(ConverterTable &table);
 void addSampling(ConverterTable &table);
 void addSorting(ConverterTable &table);
 void addScatters(ConverterTable &table);
+/// After the others: falls back to their converters of known sizes.
+void addDataSizes(ConverterTable &table);
 void addSpectral(ConverterTable &table);
 void addTraining(ConverterTable &table);
 void addRandom(ConverterTable &table);
+void addClassical(ConverterTable &table);
 
 const ConverterTable &getConverterTable();
 
@@ -127,6 +130,12 @@ mlir::Value makeMatMul(GraphBuilder &b, mlir::Value x, mlir::Value y,
 /// graph.conv of a Conv-like node's attributes; zero points may be null.
 mlir::Value makeConv(NodeContext &node, mlir::Value x, mlir::Value w,
                      mlir::Value xZero, mlir::Value wZero, mlir::Type element);
+
+/// The first `count` (one i64 element) rows of x: a new dim symbol named for
+/// the node, bound when the model runs. See graph.prefix.
+mlir::Value makePrefix(NodeContext &node, mlir::Value x, mlir::Value count);
+/// A size as an i64 scalar.
+mlir::Value makeSizeValue(NodeContext &node, mlir::AffineExpr size);
 
 /// The number of elements over axes of x, as a tensor of one element.
 mlir::Value makeCount(GraphBuilder &b, mlir::Value x,
