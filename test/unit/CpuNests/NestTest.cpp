@@ -6,10 +6,42 @@
 
 #include "llvm/TargetParser/Host.h"
 
+#include <sys/mman.h>
+#include <unistd.h>
+
 using namespace mlir;
 using namespace dlc;
 using namespace dlc::test;
 using interp::Tensor;
+
+namespace {
+/// Bytes that end (or begin) at a page which must not be touched: a read
+/// outside is a crash.
+class PageBuffer {
+public:
+  PageBuffer(const char *bytes, size_t size, bool atEnd) {
+    size_t page = sysconf(_SC_PAGESIZE);
+    size_t inner = (size + page - 1) / page * page;
+    all = inner + 2 * page;
+    memory = static_cast<char *>(
+        mmap(nullptr, all, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+    if (memory == MAP_FAILED)
+      std::abort();
+    if (inner)
+      mprotect(memory + page, inner, PROT_READ | PROT_WRITE);
+    start = memory + page + (atEnd ? inner - size : 0);
+    if (size)
+      std::memcpy(start, bytes, size);
+  }
+  ~PageBuffer() { munmap(memory, all); }
+  PageBuffer(const PageBuffer &) = delete;
+  char *data() { return start; }
+
+private:
+  char *memory, *start;
+  size_t all;
+};
+} // namespace
 
 std::vector<std::string> test::runnableTargets() {
   auto features = llvm::sys::getHostCPUFeatures();
@@ -137,42 +169,47 @@ bool NestTest::checkVariant(graph::KernelOp kernel, const OpCase &c,
     ADD_FAILURE() << name << ": " << error;
     return false;
   }
-  std::vector<std::unique_ptr<GuardedBuffer>> buffers;
-  SmallVector<void *> pointers;
-  for (const Tensor &t : inputs) {
-    buffers.push_back(std::make_unique<GuardedBuffer>(t.getNumBytes()));
-    std::memcpy(buffers.back()->data(), t.getBytes(), t.getNumBytes());
+  bool ok = true;
+  // Twice: operands that end at a forbidden page, and such that begin at one.
+  for (bool atEnd : {true, false}) {
+    std::vector<std::unique_ptr<PageBuffer>> operands;
+    std::vector<std::unique_ptr<GuardedBuffer>> results;
+    SmallVector<void *> pointers;
+    for (const Tensor &t : inputs) {
+      operands.push_back(
+          std::make_unique<PageBuffer>(t.getBytes(), t.getNumBytes(), atEnd));
+      pointers.push_back(operands.back()->data());
+    }
+    for (const Tensor &t : expected) {
+      results.push_back(std::make_unique<GuardedBuffer>(t.getNumBytes()));
+      pointers.push_back(results.back()->data());
+    }
+    int status = loaded->run(pointers, c.symbols);
+    EXPECT_EQ(status, 0) << name;
+    ok &= status == 0;
+    for (auto [i, t] : llvm::enumerate(inputs))
+      if (std::memcmp(operands[i]->data(), t.getBytes(), t.getNumBytes()) !=
+          0) {
+        ADD_FAILURE() << name << ": operand " << i << " was written to";
+        ok = false;
+      }
+    for (auto [i, t] : llvm::enumerate(expected)) {
+      if (!results[i]->intact()) {
+        ADD_FAILURE() << name << ": wrote outside of result " << i;
+        ok = false;
+      }
+      std::string text = difference(t, results[i]->data(), c.tolerance,
+                                    variant.strict && exactWhenStrict);
+      if (!text.empty()) {
+        ADD_FAILURE() << name << " result " << i << " " << interp::describe(t)
+                      << ": " << text;
+        ok = false;
+      }
+    }
   }
-  for (const Tensor &t : expected)
-    buffers.push_back(std::make_unique<GuardedBuffer>(t.getNumBytes()));
-  for (auto &b : buffers)
-    pointers.push_back(b->data());
-  int status = loaded->run(pointers, c.symbols);
-  EXPECT_EQ(status, 0) << name;
-  bool ok = status == 0;
-  for (auto [i, t] : llvm::enumerate(inputs))
-    if (std::memcmp(buffers[i]->data(), t.getBytes(), t.getNumBytes()) != 0) {
-      ADD_FAILURE() << name << ": operand " << i << " was written to";
-      ok = false;
-    }
-  for (auto [i, b] : llvm::enumerate(buffers))
-    if (!b->intact()) {
-      ADD_FAILURE() << name << ": wrote outside of buffer " << i;
-      ok = false;
-    }
   if (!loaded->scratchIntact()) {
     ADD_FAILURE() << name << ": wrote outside of the scratch";
     ok = false;
-  }
-  for (auto [i, t] : llvm::enumerate(expected)) {
-    std::string text =
-        difference(t, buffers[inputs.size() + i]->data(), c.tolerance,
-                   variant.strict && exactWhenStrict);
-    if (!text.empty()) {
-      ADD_FAILURE() << name << " result " << i << " " << interp::describe(t)
-                    << ": " << text;
-      ok = false;
-    }
   }
   return ok;
 }
