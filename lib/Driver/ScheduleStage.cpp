@@ -38,7 +38,9 @@ Error dlc::chooseSchedules(Compilation &c) {
       refuse(admission.reason);
     for (const graph::Law &law : schedule->laws)
       laws.insert(law.str());
-    kernel.setScheduleAttr(schedule->toAttr(kernel.getContext()));
+    if (DictionaryAttr attr = schedule->toAttr(kernel.getContext());
+        !attr.empty())
+      kernel.setScheduleAttr(attr);
   }
   if (!refused.empty())
     return llvm::make_error<CompileError>(ExitCode::Verify, std::move(refused));
