@@ -8,8 +8,10 @@
 //            a scratch buffer
 //   reduce   one launch a stage as in points, but a block per element for a
 //            fold whose operands lie contiguous along the fold
+//   opaque   the loops of an operator that no expression declares
 //   tiles    one launch for a matrix product or convolution (Contraction.h)
 #include "Contraction.h"
+#include "OpaqueKernel.h"
 #include "StageEmitter.h"
 
 #include "dlc/Codegen/CUDA/CudaKernel.h"
@@ -438,9 +440,6 @@ LogicalResult KernelEmitter::emitRows(unsigned rank) {
 }
 
 FailureOr<CudaKernel> KernelEmitter::emit() {
-  if (GraphOp opaque = kernel.getOpaque())
-    return opaque->emitError("operator '")
-           << opaque->getName().stripDialect() << "' has no CUDA kernel yet";
   result.symbol = options.symbol;
   result.module = ModuleOp::create(kernel.getLoc());
   for (StageOp stage : kernel.getStages()) {
@@ -480,7 +479,9 @@ FailureOr<CudaKernel> KernelEmitter::emit() {
 FailureOr<CudaKernel> dlc::emitCudaKernel(KernelOp kernel,
                                           const CudaTarget &target,
                                           const CudaCodegenOptions &options) {
-  FailureOr<CudaKernel> result = KernelEmitter(kernel, options).emit();
+  FailureOr<CudaKernel> result = kernel.getOpaque()
+                                     ? emitOpaqueKernel(kernel, options)
+                                     : KernelEmitter(kernel, options).emit();
   if (failed(result) || failed(replaceMathCalls(*result->module)))
     return failure();
   return result;

@@ -45,7 +45,7 @@ struct CudaLaunch {
 
 struct CudaKernel {
   std::string symbol;
-  /// The nest that made it: "map", "row", "contraction" or "generic".
+  /// The nest that made it: "map", "row", "contraction", "generic" or "opaque".
   std::string nest;
   llvm::SmallVector<CudaLaunch> launches;
   /// Bytes of each scratch buffer, over the kernel's symbols.
