@@ -96,6 +96,48 @@ def test_topk_of_any_length(target, largest):
 
 
 @pytest.mark.parametrize("target", TARGETS)
+def test_topk_of_a_count_from_the_data(target):
+    model = make_model([helper.make_node("TopK", ["x", "k"], ["values", "indices"], axis=0)], [("x", TensorProto.INT32, ["n", 3]), ("k", TensorProto.INT64, [1])],
+                       [("values", TensorProto.INT32, 2), ("indices", TensorProto.INT64, 2)])
+    rng = np.random.default_rng(RNG_SEED)
+    check(model, [{"x": rng.integers(-9, 9, (n, 3)).astype(np.int32), "k": np.array([k])} for n, k in ((1, 0), (1, 1), (9, 4), (17, 17), (40, 2))], target)
+    with pytest.raises(dlc.Error):
+        dlc.compile(model, target=target).run({"x": np.zeros((4, 3), np.int32), "k": np.array([5])})
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_nonzero_of_any_shape(target):
+    model = make_model([helper.make_node("NonZero", ["x"], ["at"])], [("x", TensorProto.INT8, ["a", 3, "b"])], [("at", TensorProto.INT64, 2)])
+    rng = np.random.default_rng(RNG_SEED)
+    check(model, [{"x": rng.integers(0, 2, (a, 3, b)).astype(np.int8)} for a, b in ((1, 1), (2, 5), (7, 16), (0, 4), (3, 33))], target)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("known_axes", [True, False])
+def test_slice_by_the_data(target, known_axes):
+    lists = [("starts", TensorProto.INT64, [2]), ("ends", TensorProto.INT64, [2]), ("steps", TensorProto.INT64, [2])]
+    axes = np.array([2, 0])
+    inputs = [("x", TensorProto.FLOAT, ["n", 2, 9]), *lists] + ([] if known_axes else [("axes", TensorProto.INT64, [2])])
+    model = make_model([helper.make_node("Slice", ["x", "starts", "ends", "axes", "steps"], ["y"])], inputs, [("y", TensorProto.FLOAT, 3)],
+                       [("axes", axes)] if known_axes else ())
+    rng = np.random.default_rng(RNG_SEED)
+    feeds = []
+    for starts, ends, steps in (((0, 0), (9, 4), (1, 1)), ((-3, 1), (100, -1), (1, 2)), ((8, -1), (-100, 0), (-3, -1)), ((5, 0), (2, 100), (1, 1)),
+                                ((2**62, 0), (-(2**62), 3), (-1, 1))):
+        feed = {"x": rng.random((int(rng.integers(1, 9)), 2, 9), np.float32), "starts": np.array(starts), "ends": np.array(ends), "steps": np.array(steps)}
+        feeds.append(feed if known_axes else {**feed, "axes": axes if len(feeds) % 2 else axes - 3})
+    check(model, feeds, target)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_split_by_the_data(target):
+    model = make_model([helper.make_node("Split", ["x", "sizes"], ["a", "b", "c"], axis=1)], [("x", TensorProto.FLOAT, [2, "n"]), ("sizes", TensorProto.INT64, [3])],
+                       [(name, TensorProto.FLOAT, 2) for name in "abc"])
+    rng = np.random.default_rng(RNG_SEED)
+    check(model, [{"x": rng.random((2, sum(sizes)), np.float32), "sizes": np.array(sizes)} for sizes in ((1, 1, 1), (0, 7, 2), (16, 0, 0), (3, 30, 5))], target)
+
+
+@pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("reduction", ["none", "add", "mul", "max", "min"])
 def test_scatters_of_any_length(target, reduction):
     nodes = [helper.make_node("ScatterElements", ["x", "at", "u"], ["elements"], axis=1, reduction=reduction),
@@ -140,6 +182,15 @@ def test_nms(target, center):
         feeds.append({"boxes": rng.random((2, 40, 4), np.float32), "scores": rng.permutation(240).reshape(2, 3, 40).astype(np.float32) / 240,
                       "limit": np.array([limit]), "iou": np.array([iou], np.float32), "score": np.array([score], np.float32)})
     check(model, feeds, target)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("axis", [0, 1])
+def test_unique_along_an_axis(target, axis):
+    model = make_model([helper.make_node("Unique", ["x"], ["y", "first", "inverse", "counts"], axis=axis)], [("x", TensorProto.INT64, ["n", "m", 2])],
+                       [("y", TensorProto.INT64, 3)] + [(name, TensorProto.INT64, 1) for name in ("first", "inverse", "counts")])
+    rng = np.random.default_rng(RNG_SEED)
+    check(model, [{"x": rng.integers(0, 2, (n, m, 2))} for n, m in ((1, 1), (6, 2), (2, 9), (33, 1), (4, 4))], target)
 
 
 @pytest.mark.parametrize("target", TARGETS)

@@ -15,15 +15,6 @@ using namespace mlir;
 
 static Type getI64(GraphBuilder &b) { return b.builder.getI64Type(); }
 
-/// A size as an i64 scalar.
-static Value sizeOf(NodeContext &node, AffineExpr size) {
-  GraphBuilder &b = node.b;
-  if (std::optional<int64_t> n = graph::constantValue(size))
-    return b.splatInt(*n, getI64(b));
-  Entry entry = Entry::known({{}, getI64(b), {size}});
-  return node.converter.materialize(entry);
-}
-
 /// Indices in [-size, size) as numbers in [0, size).
 static Value wrapIndices(GraphBuilder &b, Value indices, AffineExpr size) {
   if (!b.element(indices).isInteger(32) && !b.element(indices).isInteger(64))
@@ -44,7 +35,7 @@ static Value addDigit(NodeContext &node, Value position, Value digit,
                       AffineExpr size) {
   if (!position)
     return digit;
-  return node.b.add(node.b.mul(position, sizeOf(node, size)), digit);
+  return node.b.add(node.b.mul(position, makeSizeValue(node, size)), digit);
 }
 
 /// Positions in the dims [0, batch + depth) of tuples of indices, the last axis
@@ -174,7 +165,7 @@ static void convertTensorScatter(NodeContext &node) {
     place = b.add(place, b.reshape(b.convert(start, getI64(b)), along));
   }
   if (node.s("mode", "linear") == "circular")
-    place = b.mod(place, sizeOf(node, size));
+    place = b.mod(place, makeSizeValue(node, size));
   Value at;
   for (int64_t i = 0; i < axis; ++i)
     at = addDigit(node, at, coordinate(b, b.dim(x, i), i, axis + 1),

@@ -35,29 +35,17 @@ static Value countTrue(GraphBuilder &b, Value mask) {
                   {0});
 }
 
-/// The first `count` rows of x; their number is a new symbol named for the
-/// node.
-static Value prefix(NodeContext &node, Value x, Value count) {
-  GraphBuilder &b = node.b;
-  Dims out = b.dims(x);
-  out[0] = node.converter.makeSymbol(node.op);
-  return b.emit("graph.prefix", {x, count}, {},
-                graph::makeTensorType(out, b.element(x)));
-}
-
-/// Numbers 0, 1, 2, ... of a size.
-static Value numbers(GraphBuilder &b, AffineExpr size) {
-  return b.iota(size, b.builder.getI64Type());
-}
-
 static void convertTopK(NodeContext &node) {
   GraphBuilder &b = node.b;
   Value x = node.in(0);
   int64_t rank = b.rank(x), axis = normalizeAxis(node.i("axis", -1), rank);
-  Dims wanted = node.symbolic(1, "K");
-  if (wanted.size() != 1)
-    refuseMalformed("'K' must be one number");
-  AffineExpr k = wanted[0], size = b.dim(x, axis);
+  AffineExpr size = b.dim(x, axis), k = size;
+  std::optional<ShapeValue> wanted = node.shapeValue(1);
+  if (wanted) {
+    if (wanted->values.size() != 1)
+      refuseMalformed("'K' must be one number");
+    k = wanted->values[0];
+  }
   std::optional<int64_t> n = graph::constantValue(size),
                          count = graph::constantValue(k);
   if (count && (*count < 0 || (n && *count > *n)))
@@ -75,9 +63,16 @@ static void convertTopK(NodeContext &node) {
   Dims dims = b.dims(moved);
   AffineExpr batches = graph::product(b.context(), ArrayRef(dims).drop_back());
   Value rows = b.reshape(moved, {batches, size, b.c(1)});
+  Value order = argsort(b, rows, k, node.i("largest", 1));
+  if (!wanted) {
+    // All are sorted; the first K, along the leading dim, are a view.
+    Value first = makePrefix(node, b.transpose(order, {1, 0}), node.in(1));
+    order = b.transpose(first, {1, 0});
+    k = b.dim(order, 1);
+  }
   Dims out = dims;
   out.back() = k;
-  Value order = b.reshape(argsort(b, rows, k, node.i("largest", 1)), out);
+  order = b.reshape(order, out);
   node.result(0, b.transpose(b.gatherElements(moved, order, rank - 1), back));
   node.result(1, b.transpose(order, back));
 }
@@ -85,25 +80,21 @@ static void convertTopK(NodeContext &node) {
 static void convertNonZero(NodeContext &node) {
   GraphBuilder &b = node.b;
   Value x = node.in(0);
-  Type element = b.element(x), i64 = b.builder.getI64Type();
-  SmallVector<int64_t> dims = b.staticDims(x, "NonZero");
+  Type element = b.element(x);
+  Dims dims = b.dims(x);
   if (dims.empty())
-    dims.push_back(1);
-  int64_t total = 1;
-  for (int64_t size : dims)
-    total *= size;
-  Value flat = b.reshape(x, {total});
-  Value mask = element.isInteger(1)
-                   ? flat
-                   : b.emit("graph.ne", {flat, b.splat(0, element)});
-  Value at = prefix(node, compact(b, mask), countTrue(b, mask));
-  SmallVector<Value> coordinates;
-  int64_t stride = total;
-  for (int64_t size : dims) {
-    stride /= std::max<int64_t>(size, 1);
-    Value digit = b.div(at, b.splatInt(std::max<int64_t>(stride, 1), i64));
-    coordinates.push_back(b.unsqueeze(
-        b.mod(digit, b.splatInt(std::max<int64_t>(size, 1), i64)), {0}));
+    dims.push_back(b.c(1));
+  Value mask = b.reshape(x, {graph::product(b.context(), dims)});
+  if (!element.isInteger(1))
+    mask = b.emit("graph.ne", {mask, b.splat(0, element)});
+  Value rest = makePrefix(node, compact(b, mask), countTrue(b, mask));
+  // The digits of each position, the last axis first.
+  SmallVector<Value> coordinates(dims.size());
+  for (size_t i = dims.size(); i-- > 0;) {
+    Value size = makeSizeValue(node, dims[i]);
+    coordinates[i] = b.unsqueeze(i ? b.mod(rest, size) : rest, {0});
+    if (i)
+      rest = b.div(rest, size);
   }
   node.result(b.concat(coordinates, 0));
 }
@@ -129,36 +120,41 @@ static void convertCompress(NodeContext &node) {
                  axis));
   }
   // A short condition says nothing of the rest, which goes.
-  Value at = prefix(node, compact(b, condition), countTrue(b, condition));
+  Value at = makePrefix(node, compact(b, condition), countTrue(b, condition));
   node.result(b.gather(x, at, axis));
 }
 
-/// (b * c * k) selections and their batch and class, those that exist first.
 static void convertNonMaxSuppression(NodeContext &node) {
   GraphBuilder &b = node.b;
   Value boxes = node.in(0), scores = node.in(1);
   Type i64 = b.builder.getI64Type(), f32 = b.builder.getF32Type();
   if (b.rank(boxes) != 3 || b.rank(scores) != 3)
     refuseMalformed("wants boxes (batch, n, 4) and scores (batch, class, n)");
-  SmallVector<int64_t> dims = b.staticDims(scores, "NonMaxSuppression");
-  int64_t batches = dims[0], classes = dims[1], n = dims[2], most = n;
+  AffineExpr batches = b.dim(scores, 0), classes = b.dim(scores, 1),
+             n = b.dim(scores, 2), most = n;
   Value limit;
   if (std::optional<ShapeValue> known = node.shapeValue(2);
       known && known->isConstant() && known->values.size() == 1) {
-    most = std::clamp<int64_t>(*graph::constantValue(known->values[0]), 0, n);
-    limit = b.splatInt(most, i64, {1});
+    int64_t given =
+        std::max<int64_t>(*graph::constantValue(known->values[0]), 0);
+    if (std::optional<int64_t> size = graph::constantValue(n))
+      most = b.c(std::min(given, *size));
+    limit = b.splatInt(given, i64, {1});
+    if (given == 0)
+      most = b.c(0);
   } else if (Value given = node.maybe(2)) {
-    limit = b.reshape(given, {1});
+    limit = b.reshape(given, ArrayRef<int64_t>{1});
   } else {
-    most = 0;
+    most = b.c(0);
   }
-  if (most == 0)
+  if (graph::constantValue(most) == 0)
     return node.result(b.constantInts({}, {0, 3}, i64));
   auto parameter = [&](unsigned i, double otherwise) {
     Value given = node.maybe(i);
-    return given ? b.reshape(given, {1}) : b.splat(otherwise, f32, {1});
+    return given ? b.reshape(given, ArrayRef<int64_t>{1})
+                 : b.splat(otherwise, f32, {1});
   };
-  Value order = argsort(b, b.reshape(scores, {batches * classes, n, 1}), b.c(n),
+  Value order = argsort(b, b.reshape(scores, {batches * classes, n, b.c(1)}), n,
                         /*descending=*/true);
   SmallVector<NamedAttribute> attributes;
   if (node.i("center_point_box", 0))
@@ -166,81 +162,93 @@ static void convertNonMaxSuppression(NodeContext &node) {
   Value selected = b.emit(
       "graph.nms",
       {boxes, scores, order, limit, parameter(3, 0), parameter(4, -INFINITY)},
-      attributes,
-      graph::makeTensorType({b.c(batches), b.c(classes), b.c(most)}, i64));
-  int64_t total = batches * classes * most;
-  SmallVector<int64_t> owners;
-  for (int64_t i = 0; i < batches; ++i)
-    for (int64_t j = 0; j < classes; ++j)
-      for (int64_t k = 0; k < most; ++k)
-        owners.append({i, j});
-  Value table = b.concat({b.constantInts(owners, {total, 2}, i64),
-                          b.reshape(selected, {total, 1})},
-                         1);
-  Value mask =
-      b.reshape(b.emit("graph.ge", {selected, b.splatInt(0, i64)}), {total});
-  Value at = prefix(node, compact(b, mask), countTrue(b, mask));
-  node.result(b.gather(table, at, 0));
+      attributes, graph::makeTensorType({batches, classes, most}, i64));
+  Value flat = b.reshape(selected, {batches * classes * most});
+  Value mask = b.emit("graph.ge", {flat, b.splatInt(0, i64)});
+  Value at = makePrefix(node, compact(b, mask), countTrue(b, mask));
+  Value owner = b.div(at, makeSizeValue(node, most)),
+        perBatch = makeSizeValue(node, classes);
+  SmallVector<Value> columns;
+  for (Value column :
+       {b.div(owner, perBatch), b.mod(owner, perBatch), b.gather(flat, at, 0)})
+    columns.push_back(b.unsqueeze(column, {1}));
+  node.result(b.concat(columns, 1));
 }
 
-/// Rows (n, m): where each first occurs among its equals, in the order asked.
+/// 1 where a row differs from the one before; the first one does.
+static Value markFirsts(GraphBuilder &b, Value rows) {
+  Type i64 = b.builder.getI64Type();
+  Value number = b.iota(b.dim(rows, 0), i64), zero = b.splatInt(0, i64);
+  Value before = b.max(b.sub(number, b.splatInt(1, i64)), zero);
+  Value differs = b.emit("graph.ne", {rows, b.gather(rows, before, 0)});
+  differs = b.squeeze(b.reduce(differs, graph::FoldKind::bit_or, {1}), {1});
+  return b.emit("graph.bit_or", {differs, b.emit("graph.eq", {number, zero})});
+}
+
+/// Sorts rows; a group of equal ones begins where a row differs from the one
+/// before. The sort is stable: a group's first is its first in the operand too.
 static void convertUnique(NodeContext &node) {
   GraphBuilder &b = node.b;
   Value x = node.in(0);
   Type i64 = b.builder.getI64Type();
   bool hasAxis = node.hasAttr("axis");
   int64_t axis = hasAxis ? normalizeAxis(node.i("axis", 0), b.rank(x)) : 0;
-  SmallVector<int64_t> dims = b.staticDims(x, "Unique"), perm{axis};
+  SmallVector<int64_t> perm{axis}, back(b.rank(x));
   for (int64_t i = 0; i < b.rank(x); ++i)
     if (i != axis)
       perm.push_back(i);
-  Value moved = hasAxis ? b.transpose(x, perm) : x;
-  int64_t n = 1, m = 1;
-  for (auto [i, size] : llvm::enumerate(dims))
-    (hasAxis && static_cast<int64_t>(i) != axis ? m : n) *= size;
-  if (n == 0 || m == 0)
-    refuse("an empty operand");
-  if (n > 4096)
-    refuse("more than 4096 rows");
+  Value moved = x;
+  AffineExpr n = graph::product(b.context(), b.dims(x)), m = b.c(1);
+  if (hasAxis) {
+    moved = b.transpose(x, perm);
+    n = b.dim(moved, 0);
+    m = graph::product(b.context(), ArrayRef(b.dims(moved)).drop_front());
+  } else {
+    moved = b.reshape(x, {n});
+  }
+  auto sortNumbers = [&](Value numbers) {
+    AffineExpr size = b.dim(numbers, 0);
+    return b.reshape(
+        argsort(b, b.reshape(numbers, {b.c(1), size, b.c(1)}), size, false),
+        {size});
+  };
   Value rows = b.reshape(moved, {n, m});
-  // equal[i][j] compares rows of the original order.
-  Value equal =
-      b.emit("graph.eq", {b.unsqueeze(rows, {1}), b.unsqueeze(rows, {0})});
-  equal = b.squeeze(b.reduce(equal, graph::FoldKind::bit_and, {2}), {2});
-  // The first row equal to i.
-  Value columns = b.broadcast(numbers(b, b.c(n)), {b.c(n), b.c(n)});
-  Value first = b.squeeze(b.reduce(b.select(equal, columns, b.splatInt(n, i64)),
-                                   graph::FoldKind::min, {1}),
-                          {1});
-  Value isFirst = b.emit("graph.eq", {first, numbers(b, b.c(n))});
-  Value order = numbers(b, b.c(n));
-  if (node.i("sorted", 1))
-    order = b.reshape(argsort(b, b.unsqueeze(rows, {0}), b.c(n), false), {n});
-  // Firsts in the order asked: flags in that order, compacted.
-  Value flags = b.gather(isFirst, order, 0);
-  Value at = prefix(node, compact(b, flags), countTrue(b, flags));
-  Value firsts = b.gather(order, at, 0);
+  Value order =
+      b.reshape(argsort(b, b.reshape(moved, {b.c(1), n, m}), n, false), {n});
+  Value isFirst = markFirsts(b, b.gather(rows, order, 0));
+  Value at = makePrefix(node, compact(b, isFirst), countTrue(b, isFirst));
+  Value firsts = b.gather(order, at, 0), rank; // of groups, where not sorted
+  if (!node.i("sorted", 1)) {
+    rank = sortNumbers(firsts);
+    firsts = b.gather(firsts, rank, 0);
+  }
   Value unique = b.gather(moved, firsts, 0);
   if (hasAxis) {
-    SmallVector<int64_t> back(perm.size());
     for (auto [to, from] : llvm::enumerate(perm))
       back[from] = to;
     unique = b.transpose(unique, back);
-  } else {
-    unique = b.gather(b.reshape(x, {n}), firsts, 0);
   }
   node.result(0, unique);
   node.result(1, firsts);
-  // belongs[i][u]: row i is of group u.
-  Value belongs =
-      b.emit("graph.eq", {b.unsqueeze(first, {1}), b.unsqueeze(firsts, {0})});
-  Value member = b.convert(belongs, i64);
-  if (node.wants(2)) {
-    Value group = b.mul(member, numbers(b, b.dim(firsts, 0)));
-    node.result(2, b.squeeze(b.reduce(group, graph::FoldKind::add, {1}), {1}));
+  if (!node.wants(2) && !node.wants(3))
+    return;
+  // The group of each row in sorted order.
+  Value group = b.emit("graph.cumsum", {b.convert(isFirst, i64)},
+                       {b.attr("axis", b.builder.getI64IntegerAttr(0))});
+  group = b.sub(group, b.splatInt(1, i64));
+  if (rank)
+    group = b.gather(sortNumbers(rank), group, 0);
+  if (node.wants(2))
+    node.result(2, b.gather(group, sortNumbers(order), 0));
+  if (node.wants(3)) {
+    AffineExpr groups = b.dim(firsts, 0);
+    Value zeros = b.broadcast(b.splatInt(0, i64), {groups, b.c(1)}),
+          ones = b.broadcast(b.splatInt(1, i64), {n, b.c(1)});
+    auto kind = graph::FoldKindAttr::get(b.context(), graph::FoldKind::add);
+    Value counts = b.emit("graph.scatter", {zeros, group, ones},
+                          {b.attr("kind", kind)}, zeros.getType());
+    node.result(3, b.reshape(counts, {groups}));
   }
-  if (node.wants(3))
-    node.result(3, b.squeeze(b.reduce(member, graph::FoldKind::add, {0}), {0}));
 }
 
 void dlc::addSorting(ConverterTable &table) {
