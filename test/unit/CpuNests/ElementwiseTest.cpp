@@ -111,6 +111,9 @@ TEST_F(NestTest, Casts) {
   for (const char *from : types)
     for (const char *to : types)
       for (const char *saturate : {"", ", saturate"}) {
+        bool isInteger = to[0] == 'i' || to[0] == 'u';
+        if (*saturate && !isInteger)
+          continue;
         std::string a = tensor("35", from), b = tensor("35", to);
         OpCase c{"convert", std::string("to = ") + to + saturate,
                  {a},       b,
@@ -118,9 +121,11 @@ TEST_F(NestTest, Casts) {
         c.specials = true;
         c.low = -70000, c.high = 70000;
         exactWhenStrict = false;
-        variants = {{runnableTargets().back(), {}, false}};
-        check(c);
-        variants = {{runnableTargets().front(), {}, false}};
+        // The widest and the narrowest instruction set in turn.
+        auto targets = runnableTargets();
+        variants = {{numChecked % 2 ? targets.back() : targets.front(),
+                     {},
+                     numChecked % 3 == 0}};
         check(c);
       }
 }

@@ -38,7 +38,7 @@ class NestTest : public ::testing::Test {
 protected:
   NestTest() { setUp(context); }
 
-  /// Every variant of a case; the interpreter runs once.
+  /// A case in several variants (DLC_TEST_FULL: in all).
   void check(const OpCase &c);
   /// One variant. Returns false, with failures recorded, on a difference.
   bool checkVariant(graph::KernelOp kernel, const OpCase &c,
@@ -59,6 +59,7 @@ protected:
   std::mt19937 generator{4711};
   std::vector<NestVariant> variants; ///< empty: all
   bool exactWhenStrict = true;
+  size_t numChecked = 0;
 };
 
 /// The instruction sets that this machine can run.
