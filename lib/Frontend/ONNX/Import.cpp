@@ -19,6 +19,10 @@
 #include "llvm/Support/MemoryBuffer.h"
 #include "llvm/Support/Path.h"
 
+#include <google/protobuf/io/zero_copy_stream_impl.h>
+
+#include <climits>
+
 using namespace dlc;
 using namespace mlir;
 
@@ -41,18 +45,17 @@ static void verifyModule(ModuleOp module, std::vector<ModelProblem> &problems) {
     problems.push_back({"", "", 0, "", "the imported module does not verify"});
 }
 
-llvm::Expected<ImportedModel>
-dlc::importOnnxBytes(StringRef bytes, StringRef folder, StringRef name,
-                     MLIRContext &context, const ImportOptions &options) {
+/// Everything after parsing; `file` is null when that failed for `reason`.
+static llvm::Expected<ImportedModel>
+importParsed(std::shared_ptr<ModelFile> file, StringRef reason, StringRef name,
+             MLIRContext &context, const ImportOptions &options) {
   context.loadDialect<func::FuncDialect, onnxd::ONNXDialect>();
   std::vector<ModelProblem> problems;
   auto fail = [&](ImportError::Kind kind) {
     return llvm::make_error<ImportError>(name.str(), kind, std::move(problems));
   };
-  std::string reason;
-  std::shared_ptr<ModelFile> file = ModelFile::parse(bytes, folder, reason);
   if (!file) {
-    problems.push_back({"", "", 0, "", reason});
+    problems.push_back({"", "", 0, "", reason.str()});
     return fail(ImportError::Kind::Malformed);
   }
   onnx::ModelProto &model = file->model();
@@ -96,6 +99,16 @@ dlc::importOnnxBytes(StringRef bytes, StringRef folder, StringRef name,
   return imported;
 }
 
+llvm::Expected<ImportedModel>
+dlc::importOnnxBytes(StringRef bytes, StringRef folder, StringRef name,
+                     MLIRContext &context, const ImportOptions &options) {
+  google::protobuf::io::ArrayInputStream input(
+      bytes.data(), static_cast<int>(std::min<size_t>(bytes.size(), INT_MAX)));
+  std::string reason;
+  auto file = ModelFile::parse(input, bytes.size(), folder, reason);
+  return importParsed(std::move(file), reason, name, context, options);
+}
+
 llvm::Expected<ImportedModel> dlc::importOnnx(StringRef path,
                                               MLIRContext &context,
                                               const ImportOptions &options) {
@@ -106,11 +119,35 @@ llvm::Expected<ImportedModel> dlc::importOnnx(StringRef path,
   };
   if (llvm::sys::fs::is_directory(path))
     return fail("is a folder, not a model");
-  auto buffer = llvm::MemoryBuffer::getFile(path, /*IsText=*/false,
-                                            /*RequiresNullTerminator=*/false);
-  if (!buffer)
-    return fail("cannot be read: " + buffer.getError().message());
   StringRef folder = llvm::sys::path::parent_path(path);
-  return importOnnxBytes((*buffer)->getBuffer(), folder.empty() ? "." : folder,
-                         path, context, options);
+  if (folder.empty())
+    folder = ".";
+  llvm::sys::fs::file_status status;
+  if (std::error_code code = llvm::sys::fs::status(path, status))
+    return fail("cannot be read: " + code.message());
+  if (status.type() != llvm::sys::fs::file_type::regular_file) {
+    // A pipe has no size until it is read.
+    auto buffer = llvm::MemoryBuffer::getFile(path, /*IsText=*/false,
+                                              /*RequiresNullTerminator=*/false);
+    if (!buffer)
+      return fail("cannot be read: " + buffer.getError().message());
+    return importOnnxBytes((*buffer)->getBuffer(), folder, path, context,
+                           options);
+  }
+  // Read piece by piece: a mapped file would be in memory twice.
+  auto descriptor = llvm::sys::fs::openNativeFileForRead(path);
+  if (!descriptor)
+    return fail("cannot be read: " + llvm::toString(descriptor.takeError()));
+  std::string reason;
+  std::shared_ptr<ModelFile> file;
+  {
+    google::protobuf::io::FileInputStream input(*descriptor, 1 << 20);
+    input.SetCloseOnDelete(true);
+    file = ModelFile::parse(input, status.getSize(), folder, reason);
+    if (!file && input.GetErrno())
+      return fail(
+          "cannot be read: " +
+          std::error_code(input.GetErrno(), std::generic_category()).message());
+  }
+  return importParsed(std::move(file), reason, path, context, options);
 }

@@ -24,24 +24,22 @@ using namespace dlc;
 using namespace mlir;
 using onnx::TensorProto;
 
-std::shared_ptr<ModelFile> ModelFile::parse(llvm::StringRef bytes,
-                                            llvm::StringRef folder,
-                                            std::string &reason) {
-  if (bytes.size() >= uint64_t(1) << 31) {
-    reason = "is " + std::to_string(bytes.size()) +
+std::shared_ptr<ModelFile>
+ModelFile::parse(google::protobuf::io::ZeroCopyInputStream &input,
+                 uint64_t size, llvm::StringRef folder, std::string &reason) {
+  if (size == 0) {
+    reason = "is empty";
+    return nullptr;
+  }
+  if (size >= uint64_t(1) << 31) {
+    reason = "is " + std::to_string(size) +
              " bytes long; protobuf messages end at 2 GiB, store the weights "
              "as external data";
     return nullptr;
   }
   auto file = std::make_shared<ModelFile>();
   file->folder = folder.str();
-  if (bytes.empty()) {
-    reason = "is empty";
-    return nullptr;
-  }
-  google::protobuf::io::CodedInputStream stream(
-      reinterpret_cast<const uint8_t *>(bytes.data()),
-      static_cast<int>(bytes.size()));
+  google::protobuf::io::CodedInputStream stream(&input);
   if (!file->proto.ParseFromCodedStream(&stream) ||
       !stream.ConsumedEntireMessage()) {
     reason = "is not an ONNX model: the protobuf message does not parse";

@@ -16,15 +16,19 @@
 #include "llvm/ADT/StringMap.h"
 #include "llvm/Support/MemoryBuffer.h"
 
+#include <google/protobuf/io/zero_copy_stream.h>
+
 namespace dlc {
 
 class ModelFile {
 public:
   using Problems = std::vector<ModelProblem>;
 
-  /// Parses a serialized model; fails with a problem's reason.
+  /// Parses a serialized model of `size` bytes, external data in `folder`;
+  /// null with a reason when it is none.
   static std::shared_ptr<ModelFile>
-  parse(llvm::StringRef bytes, llvm::StringRef folder, std::string &reason);
+  parse(google::protobuf::io::ZeroCopyInputStream &input, uint64_t size,
+        llvm::StringRef folder, std::string &reason);
 
   onnx::ModelProto &model() { return proto; }
 
