@@ -178,6 +178,14 @@ static Type parseType(StringRef text, MLIRContext *context) {
                                                 : IntegerType::Signless);
 }
 
+SmallVector<Type> Artifact::getInputTypes(MLIRContext *context) const {
+  SmallVector<Type> types;
+  for (const llvm::json::Value &input : *info.getArray("inputs"))
+    types.push_back(
+        parseType(*input.getAsObject()->getString("dtype"), context));
+  return types;
+}
+
 Expected<SmallVector<Tensor>> Artifact::makeRandomInputs(MLIRContext *context,
                                                          uint64_t seed) const {
   llvm::StringMap<int64_t> typical;

@@ -142,6 +142,14 @@ Expected<Tensor> dlc::readTensor(StringRef path, MLIRContext *context) {
   return ioError(path, "tensors are read from .npy and .pb files");
 }
 
+Tensor dlc::reinterpretBits(const Tensor &tensor, Type type) {
+  auto bits = dyn_cast<IntegerType>(tensor.getElementType());
+  bool holdsBits = bits && bits.isUnsigned() && isa<FloatType>(type) &&
+                   bits.getWidth() == type.getIntOrFloatBitWidth();
+  return holdsBits ? Tensor::copy(type, tensor.getShape(), tensor.getBytes())
+                   : tensor;
+}
+
 //===----------------------------------------------------------------------===//
 // Elements as numbers
 //===----------------------------------------------------------------------===//

@@ -73,7 +73,7 @@ private:
   Error runInterpreter();
   Expected<SmallVector<Tensor>> runEmulator();
   Error compare();
-  Expected<SmallVector<Tensor>> readInputs();
+  Expected<SmallVector<Tensor>> readInputs(mlir::TypeRange types);
   Expected<SmallVector<Tensor>> makeExpected();
 
   const Settings &s;
@@ -194,12 +194,15 @@ static Expected<Settings> readSettings(const InputArgList &args) {
 // Running
 //===----------------------------------------------------------------------===//
 
-Expected<SmallVector<Tensor>> Session::readInputs() {
+// `types` are the element types of the model's inputs.
+Expected<SmallVector<Tensor>> Session::readInputs(mlir::TypeRange types) {
   SmallVector<Tensor> tensors;
   for (const std::string &path : s.inputs) {
     Expected<Tensor> tensor = readTensor(path, context);
     if (!tensor)
       return tensor.takeError();
+    if (tensors.size() < types.size())
+      *tensor = reinterpretBits(*tensor, types[tensors.size()]);
     tensors.push_back(*tensor);
   }
   return tensors;
@@ -217,8 +220,8 @@ Error Session::runArtifact() {
   }
   if (artifact->isForeign())
     llvm::errs() << "dlc-run: runs under " << artifact->getEmulator() << "\n";
-  auto made =
-      s.seed ? artifact->makeRandomInputs(context, *s.seed) : readInputs();
+  auto made = s.seed ? artifact->makeRandomInputs(context, *s.seed)
+                     : readInputs(artifact->getInputTypes(context));
   if (!made)
     return made.takeError();
   inputs = *made;
@@ -271,7 +274,11 @@ Error Session::runInterpreter() {
   if (s.seed) {
     inputs = makeRandomInputs(source.getMain(), *s.seed);
   } else {
-    auto read = readInputs();
+    SmallVector<mlir::Type> types;
+    for (mlir::Type type : source.getMain().getArgumentTypes())
+      types.push_back(
+          mlir::cast<mlir::RankedTensorType>(type).getElementType());
+    auto read = readInputs(types);
     if (!read)
       return read.takeError();
     inputs = *read;
@@ -298,6 +305,13 @@ Expected<SmallVector<Tensor>> Session::runEmulator() {
 // Comparing
 //===----------------------------------------------------------------------===//
 
+static std::string toText(mlir::Type type) {
+  std::string text;
+  llvm::raw_string_ostream os(text);
+  type.print(os);
+  return text;
+}
+
 // What the outputs should be: files, or the interpreter's on the same inputs.
 Expected<SmallVector<Tensor>> Session::makeExpected() {
   SmallVector<Tensor> expected;
@@ -309,7 +323,7 @@ Expected<SmallVector<Tensor>> Session::makeExpected() {
           context);
       if (!tensor)
         return tensor.takeError();
-      expected.push_back(*tensor);
+      expected.push_back(reinterpretBits(*tensor, outputs[i].getElementType()));
     }
     return expected;
   }
@@ -322,16 +336,29 @@ Expected<SmallVector<Tensor>> Session::makeExpected() {
   // through bytes.
   SmallVector<Tensor> moved;
   for (auto [input, type] :
-       llvm::zip(inputs, model->getMain().getArgumentTypes()))
-    moved.push_back(Tensor::borrow(
-        llvm::cast<mlir::RankedTensorType>(type).getElementType(),
-        input.getShape(), input.getBytes()));
+       llvm::zip(inputs, model->getMain().getArgumentTypes())) {
+    auto element = llvm::cast<mlir::RankedTensorType>(type).getElementType();
+    if (toText(element) != toText(input.getElementType()))
+      return makeError(ExitCode::Verify, "input " + llvm::Twine(moved.size()) +
+                                             " of " + s.compare + " is " +
+                                             toText(element));
+    moved.push_back(
+        Tensor::borrow(element, input.getShape(), input.getBytes()));
+  }
   auto results = interpret(*model, moved, s.threads, s.math);
   if (!results)
     return results.takeError();
+  if (results->size() != outputs.size())
+    return makeError(ExitCode::Verify, "got " + llvm::Twine(outputs.size()) +
+                                           " outputs, " + s.compare + " has " +
+                                           llvm::Twine(results->size()));
   for (auto [i, result] : llvm::enumerate(*results)) {
-    if (i >= outputs.size())
-      break;
+    // Types of two contexts are compared by their text.
+    if (toText(result.getElementType()) != toText(outputs[i].getElementType()))
+      return makeError(ExitCode::Verify,
+                       "output " + llvm::Twine(i) + " is " +
+                           toText(outputs[i].getElementType()) + ", expected " +
+                           toText(result.getElementType()));
     expected.push_back(Tensor::copy(outputs[i].getElementType(),
                                     result.getShape(), result.getBytes()));
   }

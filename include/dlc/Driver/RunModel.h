@@ -40,6 +40,9 @@ public:
   llvm::Expected<llvm::SmallVector<interp::Tensor>>
   makeRandomInputs(mlir::MLIRContext *context, uint64_t seed) const;
 
+  /// The element types of its inputs.
+  llvm::SmallVector<mlir::Type> getInputTypes(mlir::MLIRContext *context) const;
+
   int64_t getNumOutputs() const;
 
 private:

@@ -14,6 +14,10 @@ llvm::Expected<interp::Tensor> readTensor(llvm::StringRef path,
 /// Writes `tensor` as .npy; bf16 has dtype '<V2'. Errors have code Io.
 llvm::Error writeTensor(llvm::StringRef path, const interp::Tensor &tensor);
 
+/// `tensor` as `type` where it holds the bit patterns of one: numpy has no
+/// bfloat16, so such arrays are often kept as uint16. Else `tensor` itself.
+interp::Tensor reinterpretBits(const interp::Tensor &tensor, mlir::Type type);
+
 /// A tensor of random values: floats uniform in [-1, 1), integers in [0, 8),
 /// bools 0 or 1. Equal seeds give equal values.
 interp::Tensor makeRandomTensor(mlir::Type elementType,
