@@ -8,6 +8,7 @@
 
 #include "llvm/ADT/StringSwitch.h"
 
+#include <limits>
 #include <numbers>
 
 using namespace mlir;
@@ -91,11 +92,65 @@ static StringRef expansionOf(StringRef name) {
       .Default("");
 }
 
+/// x^y in f64 as e^(y log |x|), to about 1e-12 relative for results that are
+/// not huge or tiny, with C's rules for signs and for 0, 1 and infinity.
+static Value powDouble(OpBuilder &b, Location loc, Value x, Value y) {
+  VectorMath math(b, loc, /*fma=*/true);
+  auto number = [&](double value) -> Value {
+    return arith::ConstantOp::create(b, loc, b.getF64FloatAttr(value));
+  };
+  auto compare = [&](arith::CmpFPredicate predicate, Value l,
+                     Value r) -> Value {
+    return arith::CmpFOp::create(b, loc, predicate, l, r);
+  };
+  auto select = [&](Value condition, Value yes, Value no) -> Value {
+    return arith::SelectOp::create(b, loc, condition, yes, no);
+  };
+  using P = arith::CmpFPredicate;
+  Value one = number(1), zero = number(0);
+  Value magnitude = math::AbsFOp::create(b, loc, x);
+  Value result =
+      math.exp(arith::MulFOp::create(b, loc, y, math.log(magnitude)));
+  // (-1)^infinity and 1^NaN are 1; so is everything to the power 0.
+  Value isInfinite = compare(P::OEQ, math::AbsFOp::create(b, loc, y),
+                             number(std::numeric_limits<double>::infinity()));
+  Value isUnit = arith::AndIOp::create(b, loc, isInfinite,
+                                       compare(P::OEQ, magnitude, one));
+  result = select(isUnit, one, result);
+  Value half = arith::MulFOp::create(b, loc, y, number(0.5));
+  Value isWhole = compare(P::OEQ, math::FloorOp::create(b, loc, y), y);
+  Value isOdd = arith::AndIOp::create(
+      b, loc, isWhole,
+      compare(P::ONE, math::FloorOp::create(b, loc, half), half));
+  Value signedResult =
+      select(isOdd, math::CopySignOp::create(b, loc, result, x), result);
+  Value isNegative = compare(P::OLT, x, zero);
+  Value isBad = arith::AndIOp::create(
+      b, loc,
+      arith::AndIOp::create(
+          b, loc, isNegative,
+          compare(P::UNE, magnitude,
+                  number(std::numeric_limits<double>::infinity()))),
+      compare(P::UNE, math::FloorOp::create(b, loc, y), y));
+  result = select(isBad, number(std::numeric_limits<double>::quiet_NaN()),
+                  signedResult);
+  Value isOne = arith::OrIOp::create(b, loc, compare(P::OEQ, x, one),
+                                     compare(P::OEQ, y, zero));
+  return select(isOne, one, result);
+}
+
 LogicalResult dlc::replaceMathCalls(ModuleOp module) {
   WalkResult walk = module.walk([&](func::CallOp call) {
     auto callee = module.lookupSymbol<func::FuncOp>(call.getCallee());
     if (!callee || !callee.isExternal())
       return WalkResult::advance();
+    if (call.getCallee() == "pow") {
+      OpBuilder builder(call);
+      call.replaceAllUsesWith(ValueRange{powDouble(
+          builder, call.getLoc(), call.getOperand(0), call.getOperand(1))});
+      call.erase();
+      return WalkResult::advance();
+    }
     StringRef op = expansionOf(call.getCallee());
     if (op.empty()) {
       call.emitError() << "function '" << call.getCallee()

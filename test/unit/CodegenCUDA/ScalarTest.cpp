@@ -225,3 +225,39 @@ TEST(Assembler, AcceptsEveryFunctionForBothArchitectures) {
     EXPECT_EQ(result->kernels[0].spillStoreBytes, 0);
   }
 }
+
+TEST(Types, PowersOfDoubles) {
+  const double inf = INFINITY;
+  std::vector<double> x = {2, 0.5, -2, -2, -8, 0, -0.0, 1, -1, NAN, 10, 3, inf};
+  std::vector<double> e = {10,  2,   3, -2,  0.5,  -1, 3,
+                           NAN, inf, 0, 300, -inf, -1};
+  std::vector<double> y(x.size());
+  std::string n = std::to_string(x.size());
+  CompiledKernel kernel("graph.kernel @k(%x: tensor<" + n +
+                        "xf64>, %e: tensor<" + n + "xf64>) -> tensor<" + n +
+                        "xf64> {\n  %s = graph.stage domain<" + n +
+                        "> : tensor<" + n + R"(xf64> {
+  ^bb0(%i: index):
+    %v = graph.load %x[affine_map<(d0) -> (d0)>](%i) : tensor<)" +
+                        n +
+                        R"(xf64> -> f64
+    %w = graph.load %e[affine_map<(d0) -> (d0)>](%i) : tensor<)" +
+                        n +
+                        R"(xf64> -> f64
+    %r = graph.apply pow(%v, %w) : (f64, f64) -> f64
+    graph.yield %r : f64
+  }
+  graph.return %s : tensor<)" +
+                        n + "xf64>\n}");
+  ASSERT_EQ(kernel.error, "");
+  ASSERT_EQ(kernel.run({in(x, "x"), in(e, "e"), out(y, "y")}), "");
+  for (size_t i = 0; i < x.size(); ++i) {
+    double expected = std::pow(x[i], e[i]);
+    if (std::isnan(expected))
+      EXPECT_TRUE(std::isnan(y[i])) << x[i] << "^" << e[i] << " = " << y[i];
+    else if (std::isinf(expected) || expected == 0)
+      EXPECT_EQ(y[i], expected) << x[i] << "^" << e[i];
+    else
+      EXPECT_NEAR(y[i] / expected, 1, 1e-12) << x[i] << "^" << e[i];
+  }
+}
