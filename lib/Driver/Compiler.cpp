@@ -105,6 +105,11 @@ static Error resolveTarget(Compilation &c) {
     return llvm::make_error<CompileError>(
         toCompileError(target.takeError(), ExitCode::Usage));
   c.target = std::move(*target);
+  const TargetDesc &desc = c.target->desc();
+  if (c.options.verbose)
+    llvm::errs() << "target " << c.options.target << ": " << desc.triple << ", "
+                 << desc.cpu << ", " << desc.vectorBytes * 8
+                 << "-bit vectors, features " << desc.features << "\n";
   return Error::success();
 }
 
@@ -173,6 +178,15 @@ static Error simplifyStage(Compilation &c) {
   return dumpModule(c, "01-graph.mlir");
 }
 
+// -v: what became of each kernel.
+static void printKernelList(Compilation &c) {
+  for (const CompiledKernel &kernel : c.kernels)
+    llvm::errs() << "  " << kernel.name << ": " << kernel.nest << ", "
+                 << countText(c.code[kernel.name].phases.size(), "phase")
+                 << ", " << countText(kernel.calls, "call")
+                 << llvm::format(", compiled in %.3f s\n", kernel.seconds);
+}
+
 static Error codeStages(Compilation &c) {
   c.progress.begin("kernels");
   if (Error error = formKernels(c))
@@ -192,6 +206,9 @@ static Error codeStages(Compilation &c) {
   c.progress.begin("codegen");
   if (Error error = compileKernels(c))
     return error;
+  c.progress.end();
+  if (c.options.verbose)
+    printKernelList(c);
   c.progress.begin("program");
   if (Error error = buildProgram(c))
     return error;
