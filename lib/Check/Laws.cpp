@@ -5,7 +5,8 @@ using namespace mlir;
 using namespace dlc;
 using namespace dlc::graph;
 
-// The type values are combined in: the result's, except for arg folds, which compare what is yielded.
+// The type values are combined in: the result's, except for arg folds, which
+// compare what is yielded.
 static Type foldedType(StageOp stage) { return stage.getYielded().getType(); }
 
 static bool isExactMonoid(FoldKind fold, Type type) {
@@ -20,7 +21,8 @@ static bool isExactMonoid(FoldKind fold, Type type) {
   }
 }
 
-check::Admission check::admitLaws(KernelOp kernel, ArrayRef<Law> laws, NumericsMode mode) {
+check::Admission check::admitLaws(KernelOp kernel, ArrayRef<Law> laws,
+                                  NumericsMode mode) {
   for (const Law &law : laws) {
     bool applies = false;
     for (StageOp stage : kernel.getStages()) {
@@ -30,13 +32,16 @@ check::Admission check::admitLaws(KernelOp kernel, ArrayRef<Law> laws, NumericsM
       Type type = foldedType(stage);
       if (!isExactMonoid(law.fold, type) && mode == NumericsMode::strict) {
         std::string text;
-        llvm::raw_string_ostream(text) << law.str() << ": " << stringifyFoldKind(law.fold) << " of " << type
-                                       << " is not associative, and -fp=strict keeps the order of folds";
+        llvm::raw_string_ostream(text)
+            << law.str() << ": " << stringifyFoldKind(law.fold) << " of "
+            << type
+            << " is not associative, and -fp=strict keeps the order of folds";
         return {false, text};
       }
     }
     if (!applies)
-      return {false, law.str() + ": kernel '" + kernel.getSymName().str() + "' has no such fold"};
+      return {false, law.str() + ": kernel '" + kernel.getSymName().str() +
+                         "' has no such fold"};
   }
   return {};
 }

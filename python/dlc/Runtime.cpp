@@ -2,7 +2,8 @@
 //
 // Tensors cross as (address, shape): the .py side turns any array into
 // contiguous memory with a dtype the model names, so that bfloat16 and
-// sub-byte values, which DLPack exporters disagree about, need no special case here.
+// sub-byte values, which DLPack exporters disagree about, need no special case
+// here.
 #include "dlc/runtime.h"
 
 #include <nanobind/nanobind.h>
@@ -17,10 +18,12 @@ namespace nb = nanobind;
 
 namespace {
 
-// A status with its text, raised as dlc.RuntimeError (class set by the package).
+// A status with its text, raised as dlc.RuntimeError (class set by the
+// package).
 struct StatusError : std::runtime_error {
   dlc_status status;
-  StatusError(dlc_status status, const std::string &text) : std::runtime_error(text), status(status) {}
+  StatusError(dlc_status status, const std::string &text)
+      : std::runtime_error(text), status(status) {}
 };
 
 void check(dlc_status status, const char *text) {
@@ -75,8 +78,10 @@ public:
   }
 
   // Dims of every output for these input shapes; -1 where the data decides.
-  std::vector<std::vector<int64_t>> outputShapes(const std::vector<Buffer> &inputs) {
-    Tensors in(dlc_get_info(instance)->inputs, dlc_get_info(instance)->num_inputs, inputs);
+  std::vector<std::vector<int64_t>>
+  outputShapes(const std::vector<Buffer> &inputs) {
+    Tensors in(dlc_get_info(instance)->inputs,
+               dlc_get_info(instance)->num_inputs, inputs);
     const dlc_info *i = dlc_get_info(instance);
     size_t total = 0;
     for (int64_t o = 0; o < i->num_outputs; ++o)
@@ -92,11 +97,13 @@ public:
     return shapes;
   }
 
-  // Runs into `outputs`; a zero address asks for memory, which comes back as bytes
-  // with its shape: [(shape, bytes or None)].
-  nb::list run(const std::vector<Buffer> &inputs, const std::vector<Buffer> &outputs) {
+  // Runs into `outputs`; a zero address asks for memory, which comes back as
+  // bytes with its shape: [(shape, bytes or None)].
+  nb::list run(const std::vector<Buffer> &inputs,
+               const std::vector<Buffer> &outputs) {
     const dlc_info *i = dlc_get_info(instance);
-    Tensors in(i->inputs, i->num_inputs, inputs), out(i->outputs, i->num_outputs, outputs);
+    Tensors in(i->inputs, i->num_inputs, inputs),
+        out(i->outputs, i->num_outputs, outputs);
     dlc_status status;
     {
       nb::gil_scoped_release release;
@@ -114,7 +121,8 @@ public:
       for (int64_t n : shape)
         bytes *= n;
       if (status == DLC_OK)
-        result.append(nb::make_tuple(shape, nb::bytes(static_cast<const char *>(t.data), bytes)));
+        result.append(nb::make_tuple(
+            shape, nb::bytes(static_cast<const char *>(t.data), bytes)));
       std::free(t.data);
     }
     check(status, error);
@@ -135,7 +143,8 @@ private:
         if (dim.kind == DLC_DIM_CONST)
           dims.append(dim.value);
         else
-          dims.append(dim.kind == DLC_DIM_DATA ? nb::object(nb::none()) : nb::object(nb::str(dim.text)));
+          dims.append(dim.kind == DLC_DIM_DATA ? nb::object(nb::none())
+                                               : nb::object(nb::str(dim.text)));
       }
       d["shape"] = dims;
       list.append(d);
@@ -149,10 +158,13 @@ private:
     std::vector<DLTensor *> pointers;
     std::vector<std::vector<int64_t>> shapes;
 
-    Tensors(const dlc_tensor_info *infos, int64_t n, const std::vector<Buffer> &buffers) : tensors(buffers.size()) {
+    Tensors(const dlc_tensor_info *infos, int64_t n,
+            const std::vector<Buffer> &buffers)
+        : tensors(buffers.size()) {
       if (static_cast<int64_t>(buffers.size()) != n)
-        throw StatusError(DLC_INVALID_ARGUMENT, "expected " + std::to_string(n) + " tensors, got " +
-                                                    std::to_string(buffers.size()));
+        throw StatusError(DLC_INVALID_ARGUMENT,
+                          "expected " + std::to_string(n) + " tensors, got " +
+                              std::to_string(buffers.size()));
       for (const Buffer &b : buffers)
         shapes.push_back(std::get<1>(b));
       for (int64_t i = 0; i < n; ++i) {
@@ -160,7 +172,8 @@ private:
         t.data = reinterpret_cast<void *>(std::get<0>(buffers[i]));
         t.device = {kDLCPU, 0};
         t.ndim = static_cast<int32_t>(shapes[i].size());
-        t.dtype = {static_cast<uint8_t>(infos[i].type_code), static_cast<uint8_t>(infos[i].type_bits), 1};
+        t.dtype = {static_cast<uint8_t>(infos[i].type_code),
+                   static_cast<uint8_t>(infos[i].type_bits), 1};
         t.shape = shapes[i].data();
         t.strides = nullptr;
         t.byte_offset = 0;
@@ -179,10 +192,11 @@ private:
 
 NB_MODULE(_runtime, m) {
   m.doc() = "the C runtime of compiled models";
-  static nb::exception<StatusError> statusError(m, "StatusError", PyExc_RuntimeError);
+  static nb::exception<StatusError> statusError(m, "StatusError",
+                                                PyExc_RuntimeError);
   nb::class_<Model>(m, "Model")
-      .def(nb::init<const std::string &, const std::string &, int>(), nb::arg("path"), nb::arg("weights") = "",
-           nb::arg("threads") = 0)
+      .def(nb::init<const std::string &, const std::string &, int>(),
+           nb::arg("path"), nb::arg("weights") = "", nb::arg("threads") = 0)
       .def("info", &Model::info)
       .def("output_shapes", &Model::outputShapes)
       .def("run", &Model::run);

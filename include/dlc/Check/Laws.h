@@ -13,13 +13,16 @@ struct Admission {
   explicit operator bool() const { return admitted; }
 };
 
-/// Checks that every law holds for some fold of `kernel` and is allowed in `mode`.
+/// Checks that every law holds for some fold of `kernel` and is allowed in
+/// `mode`.
 ///
-/// Exact in any order, so admitted always (C-SPLIT, C-REORDER, [A] of the theory):
-/// integer and boolean add, mul, and, or; min and max, which propagate NaN and
-/// order -0 below +0; the arg folds, whose ties go by index. Float add and mul
-/// are associative only in the reals: admitted in `reassoc`, refused in `strict`.
-Admission admitLaws(graph::KernelOp kernel, llvm::ArrayRef<graph::Law> laws, graph::NumericsMode mode);
+/// Exact in any order, so admitted always (C-SPLIT, C-REORDER, [A] of the
+/// theory): integer and boolean add, mul, and, or; min and max, which propagate
+/// NaN and order -0 below +0; the arg folds, whose ties go by index. Float add
+/// and mul are associative only in the reals: admitted in `reassoc`, refused in
+/// `strict`.
+Admission admitLaws(graph::KernelOp kernel, llvm::ArrayRef<graph::Law> laws,
+                    graph::NumericsMode mode);
 
 } // namespace dlc::check
 

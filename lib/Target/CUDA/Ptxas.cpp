@@ -39,8 +39,7 @@ llvm::Expected<std::string> dlc::findPtxas() {
     llvm::sys::path::append(folder, "bin");
     if (auto program = llvm::sys::findProgramByName("ptxas", {folder.str()}))
       return *program;
-    return llvm::make_error<ToolUnavailableError>(
-        (folder + "/ptxas").str());
+    return llvm::make_error<ToolUnavailableError>((folder + "/ptxas").str());
   }
   if (auto program = llvm::sys::findProgramByName("ptxas"))
     return *program;

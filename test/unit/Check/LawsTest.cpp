@@ -16,16 +16,24 @@ struct LawsTest : testing::Test {
 
   KernelOp reduction(Type element, FoldKind kind) {
     module = ModuleOp::create(UnknownLoc::get(&context));
-    auto type = [&](ArrayRef<int64_t> shape, Type t) { return makeTensorType(constantDims(&context, shape), t); };
-    Type result = kind >= FoldKind::argmax ? Type(IntegerType::get(&context, 64)) : element;
-    KernelBuilder builder(*module, UnknownLoc::get(&context), "k", {type({4, 9}, element)}, {type({4}, result)});
-    builder.finish(builder.fold(builder.resultType(0), constantDims(&context, {9}), kind, [&](ExprBuilder &b) {
-      return b.load(builder.operand(0), {b.d(0), b.r(0)});
-    }));
+    auto type = [&](ArrayRef<int64_t> shape, Type t) {
+      return makeTensorType(constantDims(&context, shape), t);
+    };
+    Type result = kind >= FoldKind::argmax
+                      ? Type(IntegerType::get(&context, 64))
+                      : element;
+    KernelBuilder builder(*module, UnknownLoc::get(&context), "k",
+                          {type({4, 9}, element)}, {type({4}, result)});
+    builder.finish(
+        builder.fold(builder.resultType(0), constantDims(&context, {9}), kind,
+                     [&](ExprBuilder &b) {
+                       return b.load(builder.operand(0), {b.d(0), b.r(0)});
+                     }));
     return builder.getKernel();
   }
   bool admits(Type element, FoldKind kind, Law law, NumericsMode mode) {
-    return static_cast<bool>(check::admitLaws(reduction(element, kind), {law}, mode));
+    return static_cast<bool>(
+        check::admitLaws(reduction(element, kind), {law}, mode));
   }
 
   MLIRContext context;
@@ -35,29 +43,40 @@ struct LawsTest : testing::Test {
 
 TEST_F(LawsTest, FloatSumsMayBeSplitOnlyInReassoc) {
   for (LawKind kind : {LawKind::split, LawKind::reorder}) {
-    EXPECT_TRUE(admits(f32, FoldKind::add, {kind, FoldKind::add}, NumericsMode::reassoc));
-    EXPECT_FALSE(admits(f32, FoldKind::add, {kind, FoldKind::add}, NumericsMode::strict));
-    EXPECT_FALSE(admits(f32, FoldKind::mul, {kind, FoldKind::mul}, NumericsMode::strict));
+    EXPECT_TRUE(admits(f32, FoldKind::add, {kind, FoldKind::add},
+                       NumericsMode::reassoc));
+    EXPECT_FALSE(admits(f32, FoldKind::add, {kind, FoldKind::add},
+                        NumericsMode::strict));
+    EXPECT_FALSE(admits(f32, FoldKind::mul, {kind, FoldKind::mul},
+                        NumericsMode::strict));
   }
 }
 
 TEST_F(LawsTest, ExactMonoidsAreFreeInStrict) {
-  EXPECT_TRUE(admits(i32, FoldKind::add, {LawKind::reorder, FoldKind::add}, NumericsMode::strict));
-  EXPECT_TRUE(admits(f32, FoldKind::max, {LawKind::reorder, FoldKind::max}, NumericsMode::strict));
-  EXPECT_TRUE(admits(f32, FoldKind::argmin, {LawKind::split, FoldKind::argmin}, NumericsMode::strict));
+  EXPECT_TRUE(admits(i32, FoldKind::add, {LawKind::reorder, FoldKind::add},
+                     NumericsMode::strict));
+  EXPECT_TRUE(admits(f32, FoldKind::max, {LawKind::reorder, FoldKind::max},
+                     NumericsMode::strict));
+  EXPECT_TRUE(admits(f32, FoldKind::argmin, {LawKind::split, FoldKind::argmin},
+                     NumericsMode::strict));
 }
 
 TEST_F(LawsTest, ALawNeedsItsFold) {
-  EXPECT_FALSE(admits(f32, FoldKind::max, {LawKind::split, FoldKind::add}, NumericsMode::reassoc));
-  auto answer = check::admitLaws(reduction(f32, FoldKind::add), {{LawKind::split, FoldKind::max}}, NumericsMode::reassoc);
-  EXPECT_NE(answer.reason.find("no such fold"), std::string::npos) << answer.reason;
+  EXPECT_FALSE(admits(f32, FoldKind::max, {LawKind::split, FoldKind::add},
+                      NumericsMode::reassoc));
+  auto answer = check::admitLaws(reduction(f32, FoldKind::add),
+                                 {{LawKind::split, FoldKind::max}},
+                                 NumericsMode::reassoc);
+  EXPECT_NE(answer.reason.find("no such fold"), std::string::npos)
+      << answer.reason;
 }
 
 TEST_F(LawsTest, TextRoundTrips) {
   Law law{LawKind::reorder, FoldKind::argmax_last};
   EXPECT_EQ(law.str(), "reorder(argmax_last)");
   EXPECT_EQ(*Law::parse(law.str()), law);
-  for (StringRef bad : {"reorder", "reorder()", "split(none)", "split(add", "hom(softmax)"})
+  for (StringRef bad :
+       {"reorder", "reorder()", "split(none)", "split(add", "hom(softmax)"})
     EXPECT_TRUE(failed(Law::parse(bad))) << bad.str();
 }
 } // namespace

@@ -40,13 +40,16 @@ Attribute DimsAttr::parse(AsmParser &parser, Type) {
   names.reserve(kMaxParsedSymbols);
   for (unsigned i = 0; i < kMaxParsedSymbols; ++i) {
     names.push_back("s" + std::to_string(i));
-    symbols.push_back({names.back(), getAffineSymbolExpr(i, parser.getContext())});
+    symbols.push_back(
+        {names.back(), getAffineSymbolExpr(i, parser.getContext())});
   }
   SmallVector<AffineExpr> dims;
   if (parser.parseLess())
     return {};
   if (failed(parser.parseOptionalGreater())) {
-    auto parseDim = [&]() { return parser.parseAffineExpr(symbols, dims.emplace_back()); };
+    auto parseDim = [&]() {
+      return parser.parseAffineExpr(symbols, dims.emplace_back());
+    };
     if (parser.parseCommaSeparatedList(parseDim) || parser.parseGreater())
       return {};
   }
@@ -55,7 +58,8 @@ Attribute DimsAttr::parse(AsmParser &parser, Type) {
 
 void DimsAttr::print(AsmPrinter &printer) const {
   printer << "<";
-  llvm::interleaveComma(getDims(), printer.getStream(), [&](AffineExpr e) { e.print(printer.getStream()); });
+  llvm::interleaveComma(getDims(), printer.getStream(),
+                        [&](AffineExpr e) { e.print(printer.getStream()); });
   printer << ">";
 }
 
@@ -87,19 +91,23 @@ AffineExpr graph::product(MLIRContext *context, ArrayRef<AffineExpr> dims) {
   return simplify(result);
 }
 
-SmallVector<AffineExpr> graph::constantDims(MLIRContext *context, ArrayRef<int64_t> sizes) {
-  return llvm::map_to_vector(sizes, [&](int64_t n) { return getAffineConstantExpr(n, context); });
+SmallVector<AffineExpr> graph::constantDims(MLIRContext *context,
+                                            ArrayRef<int64_t> sizes) {
+  return llvm::map_to_vector(
+      sizes, [&](int64_t n) { return getAffineConstantExpr(n, context); });
 }
 
 SmallVector<AffineExpr> graph::getDims(Type type) {
   auto tensor = cast<RankedTensorType>(type);
   if (auto dims = dyn_cast_or_null<DimsAttr>(tensor.getEncoding()))
     return SmallVector<AffineExpr>(dims.getDims());
-  assert(tensor.hasStaticShape() && "a dynamic dim needs the #graph.dims encoding");
+  assert(tensor.hasStaticShape() &&
+         "a dynamic dim needs the #graph.dims encoding");
   return constantDims(type.getContext(), tensor.getShape());
 }
 
-RankedTensorType graph::makeTensorType(ArrayRef<AffineExpr> dims, Type elementType) {
+RankedTensorType graph::makeTensorType(ArrayRef<AffineExpr> dims,
+                                       Type elementType) {
   SmallVector<int64_t> shape;
   SmallVector<AffineExpr> simplified;
   bool isStatic = true;
@@ -116,8 +124,11 @@ RankedTensorType graph::makeTensorType(ArrayRef<AffineExpr> dims, Type elementTy
   return RankedTensorType::get(shape, elementType, encoding);
 }
 
-int64_t graph::evaluate(AffineExpr expr, ArrayRef<int64_t> symbols, ArrayRef<int64_t> dims) {
-  auto floorDiv = [](int64_t a, int64_t b) { return b == 0 ? 0 : a / b - ((a % b != 0) && ((a < 0) != (b < 0))); };
+int64_t graph::evaluate(AffineExpr expr, ArrayRef<int64_t> symbols,
+                        ArrayRef<int64_t> dims) {
+  auto floorDiv = [](int64_t a, int64_t b) {
+    return b == 0 ? 0 : a / b - ((a % b != 0) && ((a < 0) != (b < 0)));
+  };
   switch (expr.getKind()) {
   case AffineExprKind::Constant:
     return cast<AffineConstantExpr>(expr).getValue();
@@ -129,7 +140,8 @@ int64_t graph::evaluate(AffineExpr expr, ArrayRef<int64_t> symbols, ArrayRef<int
     break;
   }
   auto bin = cast<AffineBinaryOpExpr>(expr);
-  int64_t a = evaluate(bin.getLHS(), symbols, dims), b = evaluate(bin.getRHS(), symbols, dims);
+  int64_t a = evaluate(bin.getLHS(), symbols, dims),
+          b = evaluate(bin.getRHS(), symbols, dims);
   switch (expr.getKind()) {
   case AffineExprKind::Add:
     return a + b;
@@ -144,7 +156,8 @@ int64_t graph::evaluate(AffineExpr expr, ArrayRef<int64_t> symbols, ArrayRef<int
   }
 }
 
-FailureOr<SmallVector<AffineExpr>> graph::broadcastDims(ArrayRef<AffineExpr> a, ArrayRef<AffineExpr> b) {
+FailureOr<SmallVector<AffineExpr>>
+graph::broadcastDims(ArrayRef<AffineExpr> a, ArrayRef<AffineExpr> b) {
   if (a.size() < b.size())
     std::swap(a, b);
   SmallVector<AffineExpr> result(a);

@@ -7,7 +7,8 @@ using namespace mlir;
 using namespace dlc;
 using namespace dlc::graph;
 
-// Symbols the function may have while rows are built; maps are renumbered afterwards.
+// Symbols the function may have while rows are built; maps are renumbered
+// afterwards.
 static unsigned countSymbols(ArrayRef<AffineExpr> exprs) {
   unsigned n = 0;
   for (AffineExpr e : exprs)
@@ -19,7 +20,8 @@ static unsigned countSymbols(ArrayRef<AffineExpr> exprs) {
 }
 
 ExprBuilder::ExprBuilder(OpBuilder &builder, Location loc, StageOp stage)
-    : builder(builder), loc(loc), domainRank(stage.getDomainRank()), reduceRank(stage.getReduceRank()),
+    : builder(builder), loc(loc), domainRank(stage.getDomainRank()),
+      reduceRank(stage.getReduceRank()),
       coords(stage.getBlock()->args_begin(), stage.getBlock()->args_end()) {}
 
 AffineExpr ExprBuilder::d(unsigned i) const {
@@ -30,11 +32,14 @@ AffineExpr ExprBuilder::r(unsigned j) const {
   assert(j < reduceRank && "no such reduce axis");
   return getAffineDimExpr(domainRank + j, builder.getContext());
 }
-AffineExpr ExprBuilder::c(int64_t value) const { return getAffineConstantExpr(value, builder.getContext()); }
+AffineExpr ExprBuilder::c(int64_t value) const {
+  return getAffineConstantExpr(value, builder.getContext());
+}
 
 AffineExpr ExprBuilder::dataCoord(Value scalar, AffineExpr size) {
-  coords.push_back(ToIndexOp::create(builder, loc, cast(scalar, builder.getI64Type()),
-                                     DimsAttr::get(builder.getContext(), {size})));
+  coords.push_back(
+      ToIndexOp::create(builder, loc, cast(scalar, builder.getI64Type()),
+                        DimsAttr::get(builder.getContext(), {size})));
   return getAffineDimExpr(coords.size() - 1, builder.getContext());
 }
 
@@ -42,10 +47,13 @@ Value ExprBuilder::load(Value tensor, ArrayRef<AffineExpr> index) {
   return loadGuarded(tensor, index, {}, Value(), {});
 }
 
-Value ExprBuilder::loadGuarded(Value tensor, ArrayRef<AffineExpr> index, ArrayRef<AffineExpr> nonNegative, Value other,
+Value ExprBuilder::loadGuarded(Value tensor, ArrayRef<AffineExpr> index,
+                               ArrayRef<AffineExpr> nonNegative, Value other,
                                ArrayRef<AffineExpr> zero) {
-  SmallVector<AffineExpr> simplified = llvm::map_to_vector(index, [](AffineExpr e) { return simplify(e); });
-  auto map = AffineMap::get(coords.size(), countSymbols(simplified), simplified, builder.getContext());
+  SmallVector<AffineExpr> simplified =
+      llvm::map_to_vector(index, [](AffineExpr e) { return simplify(e); });
+  auto map = AffineMap::get(coords.size(), countSymbols(simplified), simplified,
+                            builder.getContext());
   IntegerSetAttr guard;
   SmallVector<AffineExpr> constraints;
   SmallVector<bool> equalities;
@@ -64,10 +72,12 @@ Value ExprBuilder::loadGuarded(Value tensor, ArrayRef<AffineExpr> index, ArrayRe
     equalities.push_back(true);
   }
   if (!constraints.empty())
-    guard = IntegerSetAttr::get(
-        IntegerSet::get(coords.size(), countSymbols(constraints), constraints, equalities));
+    guard = IntegerSetAttr::get(IntegerSet::get(
+        coords.size(), countSymbols(constraints), constraints, equalities));
   Type type = cast<RankedTensorType>(tensor.getType()).getElementType();
-  return LoadOp::create(builder, loc, type, tensor, coords, AffineMapAttr::get(map), guard, guard ? other : Value());
+  return LoadOp::create(builder, loc, type, tensor, coords,
+                        AffineMapAttr::get(map), guard,
+                        guard ? other : Value());
 }
 
 Value ExprBuilder::apply(ScalarFn fn, std::initializer_list<Value> args) {
@@ -79,7 +89,8 @@ Value ExprBuilder::apply(ScalarFn fn, ValueRange args) {
   Type type = info.result == ScalarFnInfo::Bool           ? builder.getI1Type()
               : info.result == ScalarFnInfo::SameAsSecond ? args[1].getType()
                                                           : args[0].getType();
-  return ApplyOp::create(builder, loc, type, ScalarFnAttr::get(builder.getContext(), fn), args);
+  return ApplyOp::create(builder, loc, type,
+                         ScalarFnAttr::get(builder.getContext(), fn), args);
 }
 
 Value ExprBuilder::cast(Value x, Type type, bool saturate) {
@@ -93,38 +104,53 @@ Value ExprBuilder::lit(double value, Type type) {
   if (auto f = dyn_cast<FloatType>(type))
     attr = builder.getFloatAttr(f, value);
   else
-    attr = IntegerAttr::get(type, APInt(type.getIntOrFloatBitWidth(), static_cast<int64_t>(value), /*isSigned=*/true,
+    attr = IntegerAttr::get(type, APInt(type.getIntOrFloatBitWidth(),
+                                        static_cast<int64_t>(value),
+                                        /*isSigned=*/true,
                                         /*implicitTrunc=*/true));
   return LiteralOp::create(builder, loc, type, attr);
 }
 
 Value ExprBuilder::coord(AffineExpr expr) {
   AffineExpr s = simplify(expr);
-  return CoordOp::create(builder, loc, builder.getI64Type(), coords,
-                         AffineMapAttr::get(AffineMap::get(coords.size(), countSymbols({s}), s)));
+  return CoordOp::create(
+      builder, loc, builder.getI64Type(), coords,
+      AffineMapAttr::get(AffineMap::get(coords.size(), countSymbols({s}), s)));
 }
 
-KernelBuilder::KernelBuilder(ModuleOp module, Location loc, StringRef name, TypeRange operands, TypeRange results)
+KernelBuilder::KernelBuilder(ModuleOp module, Location loc, StringRef name,
+                             TypeRange operands, TypeRange results)
     : builder(OpBuilder::atBlockEnd(module.getBody())), loc(loc) {
   auto type = builder.getFunctionType(operands, results);
-  kernel = KernelOp::create(builder, loc, builder.getStringAttr(name), TypeAttr::get(type), /*arg_attrs=*/nullptr,
-                            /*res_attrs=*/nullptr, /*symbols=*/nullptr, /*origin=*/nullptr, /*schedule=*/nullptr);
+  kernel = KernelOp::create(builder, loc, builder.getStringAttr(name),
+                            TypeAttr::get(type), /*arg_attrs=*/nullptr,
+                            /*res_attrs=*/nullptr, /*symbols=*/nullptr,
+                            /*origin=*/nullptr, /*schedule=*/nullptr);
   Block *block = builder.createBlock(&kernel.getBody());
   for (Type t : operands)
     block->addArgument(t, loc);
   builder.setInsertionPointToStart(block);
 }
 
-Value KernelBuilder::map(Type type, Body body) { return fold(type, {}, FoldKind::none, body); }
+Value KernelBuilder::map(Type type, Body body) {
+  return fold(type, {}, FoldKind::none, body);
+}
 
-Value KernelBuilder::fold(Type type, ArrayRef<AffineExpr> reduce, FoldKind kind, Body body, TypedAttr init) {
+Value KernelBuilder::fold(Type type, ArrayRef<AffineExpr> reduce, FoldKind kind,
+                          Body body, TypedAttr init) {
   MLIRContext *context = builder.getContext();
-  DimsAttr reduceAttr = kind == FoldKind::none ? DimsAttr() : DimsAttr::get(context, reduce);
-  FoldKindAttr foldAttr = kind == FoldKind::none ? FoldKindAttr() : FoldKindAttr::get(context, kind);
-  auto stage = StageOp::create(builder, loc, type, DimsAttr::get(context, getDims(type)), reduceAttr, foldAttr, init);
+  DimsAttr reduceAttr =
+      kind == FoldKind::none ? DimsAttr() : DimsAttr::get(context, reduce);
+  FoldKindAttr foldAttr = kind == FoldKind::none
+                              ? FoldKindAttr()
+                              : FoldKindAttr::get(context, kind);
+  auto stage =
+      StageOp::create(builder, loc, type, DimsAttr::get(context, getDims(type)),
+                      reduceAttr, foldAttr, init);
   OpBuilder::InsertionGuard guard(builder);
   Block *block = builder.createBlock(&stage.getBody());
-  for (unsigned i = 0, n = stage.getDomainRank() + stage.getReduceRank(); i < n; ++i)
+  for (unsigned i = 0, n = stage.getDomainRank() + stage.getReduceRank(); i < n;
+       ++i)
     block->addArgument(builder.getIndexType(), loc);
   ExprBuilder expr(builder, loc, stage);
   Value value = body(expr);
@@ -132,7 +158,9 @@ Value KernelBuilder::fold(Type type, ArrayRef<AffineExpr> reduce, FoldKind kind,
   return stage.getResult();
 }
 
-void KernelBuilder::finish(ValueRange results) { ReturnOp::create(builder, loc, results); }
+void KernelBuilder::finish(ValueRange results) {
+  ReturnOp::create(builder, loc, results);
+}
 
 LogicalResult KernelBuilder::finishOpaque(Operation *op) {
   Operation *copy = builder.clone(*op);
@@ -147,7 +175,8 @@ LogicalResult KernelBuilder::finishOpaque(Operation *op) {
 //===----------------------------------------------------------------------===//
 
 namespace {
-// Renumbers the symbols of every type and attribute of a kernel in order of first use.
+// Renumbers the symbols of every type and attribute of a kernel in order of
+// first use.
 class SymbolRenumbering {
 public:
   explicit SymbolRenumbering(MLIRContext *context) : context(context) {}
@@ -170,19 +199,24 @@ public:
     return e.replaceSymbols(replacement);
   }
   AffineMap rewrite(AffineMap map) {
-    SmallVector<AffineExpr> results = llvm::map_to_vector(map.getResults(), [&](AffineExpr e) { return rewrite(e); });
+    SmallVector<AffineExpr> results = llvm::map_to_vector(
+        map.getResults(), [&](AffineExpr e) { return rewrite(e); });
     return AffineMap::get(map.getNumDims(), actual.size(), results, context);
   }
   Attribute rewrite(Attribute attr) {
     if (auto dims = dyn_cast_or_null<DimsAttr>(attr))
-      return DimsAttr::get(context, llvm::map_to_vector(dims.getDims(), [&](AffineExpr e) { return rewrite(e); }));
+      return DimsAttr::get(
+          context, llvm::map_to_vector(dims.getDims(), [&](AffineExpr e) {
+            return rewrite(e);
+          }));
     if (auto map = dyn_cast_or_null<AffineMapAttr>(attr))
       return AffineMapAttr::get(rewrite(map.getValue()));
     if (auto set = dyn_cast_or_null<IntegerSetAttr>(attr)) {
       IntegerSet s = set.getValue();
-      SmallVector<AffineExpr> exprs =
-          llvm::map_to_vector(s.getConstraints(), [&](AffineExpr e) { return rewrite(e); });
-      return IntegerSetAttr::get(IntegerSet::get(s.getNumDims(), actual.size(), exprs, s.getEqFlags()));
+      SmallVector<AffineExpr> exprs = llvm::map_to_vector(
+          s.getConstraints(), [&](AffineExpr e) { return rewrite(e); });
+      return IntegerSetAttr::get(IntegerSet::get(s.getNumDims(), actual.size(),
+                                                 exprs, s.getEqFlags()));
     }
     return attr;
   }
@@ -190,18 +224,22 @@ public:
     auto tensor = dyn_cast<RankedTensorType>(type);
     if (!tensor || !tensor.getEncoding())
       return type;
-    return RankedTensorType::get(tensor.getShape(), tensor.getElementType(), rewrite(tensor.getEncoding()));
+    return RankedTensorType::get(tensor.getShape(), tensor.getElementType(),
+                                 rewrite(tensor.getEncoding()));
   }
 
 private:
   MLIRContext *context;
-  llvm::DenseMap<unsigned, unsigned> renumbered; // function symbol -> kernel symbol
+  llvm::DenseMap<unsigned, unsigned>
+      renumbered; // function symbol -> kernel symbol
 };
 } // namespace
 
-FailureOr<KernelOp> graph::buildKernelFor(GraphOp op, ModuleOp module, StringRef name,
-                                          SmallVectorImpl<AffineExpr> &symbolMap) {
-  KernelBuilder builder(module, op->getLoc(), name, op->getOperandTypes(), op->getResultTypes());
+FailureOr<KernelOp>
+graph::buildKernelFor(GraphOp op, ModuleOp module, StringRef name,
+                      SmallVectorImpl<AffineExpr> &symbolMap) {
+  KernelBuilder builder(module, op->getLoc(), name, op->getOperandTypes(),
+                        op->getResultTypes());
   KernelOp kernel = builder.getKernel();
   if (failed(op.buildKernel(builder))) {
     kernel.erase();
@@ -210,11 +248,14 @@ FailureOr<KernelOp> graph::buildKernelFor(GraphOp op, ModuleOp module, StringRef
   MLIRContext *context = op->getContext();
   SymbolRenumbering symbols(context);
   auto rewriteTypes = [&](TypeRange types) {
-    return llvm::map_to_vector(types, [&](Type t) { return symbols.rewrite(t); });
+    return llvm::map_to_vector(types,
+                               [&](Type t) { return symbols.rewrite(t); });
   };
   auto type = kernel.getFunctionType();
-  SmallVector<Type> inputs = rewriteTypes(type.getInputs()), results = rewriteTypes(type.getResults());
-  kernel.setFunctionTypeAttr(TypeAttr::get(FunctionType::get(context, inputs, results)));
+  SmallVector<Type> inputs = rewriteTypes(type.getInputs()),
+                    results = rewriteTypes(type.getResults());
+  kernel.setFunctionTypeAttr(
+      TypeAttr::get(FunctionType::get(context, inputs, results)));
   for (BlockArgument arg : kernel.getBody().getArguments())
     arg.setType(symbols.rewrite(arg.getType()));
   kernel.getBody().walk([&](Operation *nested) {

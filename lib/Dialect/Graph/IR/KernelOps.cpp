@@ -17,17 +17,21 @@ using namespace dlc::graph;
 //===----------------------------------------------------------------------===//
 
 ParseResult KernelOp::parse(OpAsmParser &parser, OperationState &result) {
-  auto buildType = [](Builder &builder, ArrayRef<Type> args, ArrayRef<Type> results,
-                      function_interface_impl::VariadicFlag,
-                      std::string &) { return builder.getFunctionType(args, results); };
-  return function_interface_impl::parseFunctionOp(parser, result, /*allowVariadic=*/false,
-                                                  getFunctionTypeAttrName(result.name), buildType,
-                                                  getArgAttrsAttrName(result.name), getResAttrsAttrName(result.name));
+  auto buildType = [](Builder &builder, ArrayRef<Type> args,
+                      ArrayRef<Type> results,
+                      function_interface_impl::VariadicFlag, std::string &) {
+    return builder.getFunctionType(args, results);
+  };
+  return function_interface_impl::parseFunctionOp(
+      parser, result, /*allowVariadic=*/false,
+      getFunctionTypeAttrName(result.name), buildType,
+      getArgAttrsAttrName(result.name), getResAttrsAttrName(result.name));
 }
 
 void KernelOp::print(OpAsmPrinter &printer) {
-  function_interface_impl::printFunctionOp(printer, *this, /*isVariadic=*/false, getFunctionTypeAttrName(),
-                                           getArgAttrsAttrName(), getResAttrsAttrName());
+  function_interface_impl::printFunctionOp(
+      printer, *this, /*isVariadic=*/false, getFunctionTypeAttrName(),
+      getArgAttrsAttrName(), getResAttrsAttrName());
 }
 
 std::vector<StageOp> KernelOp::getStages() {
@@ -52,7 +56,8 @@ LogicalResult KernelOp::verifyRegions() {
     return ret.emitOpError("returns types other than the kernel's results");
   if (GraphOp opaque = getOpaque()) {
     if (opaque->getNextNode() != ret || ret.getValues() != opaque->getResults())
-      return opaque->emitOpError("only an opaque operator may stand in a kernel, alone and as its result");
+      return opaque->emitOpError("only an opaque operator may stand in a "
+                                 "kernel, alone and as its result");
     return success();
   }
   for (Value v : ret.getValues())
@@ -70,7 +75,8 @@ LogicalResult KernelOp::verifyRegions() {
       else if (auto set = dyn_cast<IntegerSetAttr>(attr.getValue()))
         used = set.getValue().getNumSymbols();
       if (used > symbols) {
-        op->emitOpError("uses ") << used << " symbols, the kernel has " << symbols;
+        op->emitOpError("uses ")
+            << used << " symbols, the kernel has " << symbols;
         return WalkResult::interrupt();
       }
     }
@@ -89,15 +95,19 @@ LogicalResult StageOp::verify() {
   if (getReduce().has_value() != (getFoldKind() != FoldKind::none))
     return emitOpError("has a fold exactly when it has reduce axes");
   if (getResult().getType().getRank() != static_cast<int64_t>(getDomainRank()))
-    return emitOpError("result rank ") << getResult().getType().getRank() << " is not the domain's "
-                                       << getDomainRank();
-  for (auto [type, dim] : llvm::zip(getDims(getResult().getType()), getDomainDims()))
+    return emitOpError("result rank ")
+           << getResult().getType().getRank() << " is not the domain's "
+           << getDomainRank();
+  for (auto [type, dim] :
+       llvm::zip(getDims(getResult().getType()), getDomainDims()))
     if (simplify(type - dim) != 0)
       return emitOpError("result dims differ from the domain");
   Block *block = getBlock();
   if (block->getNumArguments() != getDomainRank() + getReduceRank())
-    return emitOpError("body takes one coordinate for each domain and reduce axis, expected ")
-           << getDomainRank() + getReduceRank() << ", got " << block->getNumArguments();
+    return emitOpError("body takes one coordinate for each domain and reduce "
+                       "axis, expected ")
+           << getDomainRank() + getReduceRank() << ", got "
+           << block->getNumArguments();
   for (BlockArgument arg : block->getArguments())
     if (!arg.getType().isIndex())
       return emitOpError("coordinates have type index");
@@ -107,9 +117,11 @@ LogicalResult StageOp::verify() {
   Type element = getElementType();
   bool isArg = isArgFold(getFoldKind());
   if (isArg ? !element.isInteger(64) : yield.getValue().getType() != element)
-    return emitOpError("yields ") << yield.getValue().getType() << " for elements of type " << element;
+    return emitOpError("yields ")
+           << yield.getValue().getType() << " for elements of type " << element;
   if (getInit() && (isArg || getInitAttr().getType() != element))
-    return emitOpError("init must have the element type of a fold that has one");
+    return emitOpError(
+        "init must have the element type of a fold that has one");
   return success();
 }
 
@@ -117,15 +129,20 @@ LogicalResult LoadOp::verify() {
   auto type = cast<RankedTensorType>(getTensor().getType());
   AffineMap map = getMap();
   if (static_cast<int64_t>(map.getNumResults()) != type.getRank())
-    return emitOpError("map has ") << map.getNumResults() << " results for a tensor of rank " << type.getRank();
+    return emitOpError("map has ")
+           << map.getNumResults() << " results for a tensor of rank "
+           << type.getRank();
   if (map.getNumDims() != getCoords().size())
-    return emitOpError("map takes ") << map.getNumDims() << " coordinates, got " << getCoords().size();
+    return emitOpError("map takes ")
+           << map.getNumDims() << " coordinates, got " << getCoords().size();
   if (getResult().getType() != type.getElementType())
     return emitOpError("result type must be the tensor's element type");
   if (getGuard().has_value() != static_cast<bool>(getOther()))
     return emitOpError("a guard needs its else value and the reverse");
   if (getGuard() && getGuard()->getNumDims() != getCoords().size())
-    return emitOpError("guard takes ") << getGuard()->getNumDims() << " coordinates, got " << getCoords().size();
+    return emitOpError("guard takes ")
+           << getGuard()->getNumDims() << " coordinates, got "
+           << getCoords().size();
   if (getOther() && getOther().getType() != getResult().getType())
     return emitOpError("else value must have the result's type");
   return success();
@@ -134,17 +151,20 @@ LogicalResult LoadOp::verify() {
 LogicalResult ApplyOp::verify() {
   ScalarFnInfo info = getScalarFnInfo(getFn());
   if (getArgs().size() != info.arity)
-    return emitOpError() << stringifyScalarFn(getFn()) << " takes " << info.arity << " operands, got "
-                         << getArgs().size();
-  Type expected = info.result == ScalarFnInfo::Bool           ? IntegerType::get(getContext(), 1)
-                  : info.result == ScalarFnInfo::SameAsSecond ? getArgs()[1].getType()
-                                                              : getArgs()[0].getType();
+    return emitOpError() << stringifyScalarFn(getFn()) << " takes "
+                         << info.arity << " operands, got " << getArgs().size();
+  Type expected =
+      info.result == ScalarFnInfo::Bool ? IntegerType::get(getContext(), 1)
+      : info.result == ScalarFnInfo::SameAsSecond ? getArgs()[1].getType()
+                                                  : getArgs()[0].getType();
   if (getResult().getType() != expected)
     return emitOpError("result type must be ") << expected;
   if (getFn() == ScalarFn::select) {
-    if (!getArgs()[0].getType().isInteger(1) || getArgs()[1].getType() != getArgs()[2].getType())
+    if (!getArgs()[0].getType().isInteger(1) ||
+        getArgs()[1].getType() != getArgs()[2].getType())
       return emitOpError("select takes an i1 and two values of one type");
-  } else if (info.arity == 2 && getFn() != ScalarFn::pow && getArgs()[0].getType() != getArgs()[1].getType()) {
+  } else if (info.arity == 2 && getFn() != ScalarFn::pow &&
+             getArgs()[0].getType() != getArgs()[1].getType()) {
     return emitOpError("operands must have one type");
   }
   return success();
@@ -155,15 +175,18 @@ LogicalResult ApplyOp::verify() {
 //===----------------------------------------------------------------------===//
 
 LogicalResult CallOp::verifySymbolUses(SymbolTableCollection &tables) {
-  auto kernel = tables.lookupNearestSymbolFrom<KernelOp>(*this, getCalleeAttr());
+  auto kernel =
+      tables.lookupNearestSymbolFrom<KernelOp>(*this, getCalleeAttr());
   if (!kernel)
     return emitOpError("no kernel '") << getCallee() << "'";
   size_t given = getSymbols() ? getSymbols()->getDims().size() : 0;
   if (given != kernel.getNumSymbols())
-    return emitOpError("gives ") << given << " symbols, the kernel has " << kernel.getNumSymbols();
+    return emitOpError("gives ")
+           << given << " symbols, the kernel has " << kernel.getNumSymbols();
   SmallVector<AffineExpr> actual;
   if (getSymbols())
-    actual.assign(getSymbols()->getDims().begin(), getSymbols()->getDims().end());
+    actual.assign(getSymbols()->getDims().begin(),
+                  getSymbols()->getDims().end());
   auto matches = [&](Type formal, Type type) {
     auto f = cast<RankedTensorType>(formal), a = cast<RankedTensorType>(type);
     if (f.getElementType() != a.getElementType() || f.getRank() != a.getRank())
@@ -173,13 +196,18 @@ LogicalResult CallOp::verifySymbolUses(SymbolTableCollection &tables) {
         return false;
     return true;
   };
-  if (getArgs().size() != kernel.getArgumentTypes().size() || getNumResults() != kernel.getResultTypes().size())
+  if (getArgs().size() != kernel.getArgumentTypes().size() ||
+      getNumResults() != kernel.getResultTypes().size())
     return emitOpError("operand or result count differs from the kernel's");
-  for (auto [formal, type] : llvm::zip(kernel.getArgumentTypes(), getArgs().getTypes()))
+  for (auto [formal, type] :
+       llvm::zip(kernel.getArgumentTypes(), getArgs().getTypes()))
     if (!matches(formal, type))
-      return emitOpError("operand type ") << type << " is not the kernel's " << formal;
-  for (auto [formal, type] : llvm::zip(kernel.getResultTypes(), getResultTypes()))
+      return emitOpError("operand type ")
+             << type << " is not the kernel's " << formal;
+  for (auto [formal, type] :
+       llvm::zip(kernel.getResultTypes(), getResultTypes()))
     if (!matches(formal, type))
-      return emitOpError("result type ") << type << " is not the kernel's " << formal;
+      return emitOpError("result type ")
+             << type << " is not the kernel's " << formal;
   return success();
 }

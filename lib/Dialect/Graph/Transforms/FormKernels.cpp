@@ -64,7 +64,9 @@ struct FormKernels : graph::impl::FormKernelsBase<FormKernels> {
 private:
   LogicalResult outline(GraphOp op, ModuleOp module) {
     SmallVector<AffineExpr> symbols;
-    std::string base = (op->getName().stripDialect() + "_" + std::to_string(kernels.size())).str();
+    std::string base =
+        (op->getName().stripDialect() + "_" + std::to_string(kernels.size()))
+            .str();
     FailureOr<KernelOp> built = buildKernelFor(op, module, base, symbols);
     if (failed(built))
       return op->emitOpError("has no kernel for these operands");
@@ -76,8 +78,10 @@ private:
     ++numCalls;
 
     OpBuilder builder(op);
-    auto symbolsAttr = symbols.empty() ? DimsAttr() : DimsAttr::get(&getContext(), symbols);
-    auto call = CallOp::create(builder, op->getLoc(), op->getResultTypes(), it->second, op->getOperands(), symbolsAttr);
+    auto symbolsAttr =
+        symbols.empty() ? DimsAttr() : DimsAttr::get(&getContext(), symbols);
+    auto call = CallOp::create(builder, op->getLoc(), op->getResultTypes(),
+                               it->second, op->getOperands(), symbolsAttr);
     SmallVector<StringRef> origin;
     collectOrigin(op->getLoc(), origin);
     if (!origin.empty())

@@ -22,7 +22,9 @@ struct Law {
   std::string str() const;
   /// Fails on text that names no law or no fold.
   static llvm::FailureOr<Law> parse(llvm::StringRef text);
-  bool operator==(const Law &other) const { return kind == other.kind && fold == other.fold; }
+  bool operator==(const Law &other) const {
+    return kind == other.kind && fold == other.fold;
+  }
 };
 
 /// strict: left folds of floats keep their order. reassoc (the default): the
