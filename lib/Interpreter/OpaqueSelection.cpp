@@ -46,7 +46,11 @@ static void sortRows(const std::vector<T> &lanes, ArrayRef<int64_t> dims,
     std::sort(order.begin(), order.end(), [&](int64_t a, int64_t b) {
       return before(a, b) || (!before(b, a) && a < b);
     });
-    std::copy_n(order.begin(), numResults, result + batch * numResults);
+    // More results than rows: the number of rows, which is no row.
+    int64_t count = std::min(numResults, dims[1]);
+    int64_t *rest =
+        std::copy_n(order.begin(), count, result + batch * numResults);
+    std::fill_n(rest, numResults - count, dims[1]);
   }
 }
 

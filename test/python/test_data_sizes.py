@@ -96,6 +96,18 @@ def test_topk_of_any_length(target, largest):
 
 
 @pytest.mark.parametrize("target", TARGETS)
+def test_topk_of_too_many(target):
+    """A dim that is smaller than K, which only the run tells, is an error and not a read behind the rows."""
+    model = make_model([helper.make_node("TopK", ["x", "k"], ["values", "indices"])], [("x", TensorProto.FLOAT, ["n"])],
+                       [("values", TensorProto.FLOAT, 1), ("indices", TensorProto.INT64, 1)], [("k", np.array([3]))])
+    compiled = dlc.compile(model, target=target)
+    assert compiled.run([np.arange(3, dtype=np.float32)])[1].tolist() == [2, 1, 0]
+    for n in (0, 1, 2):
+        with pytest.raises(dlc.Error, match="(?s)out of range|outside"):
+            compiled.run([np.arange(n, dtype=np.float32)])
+
+
+@pytest.mark.parametrize("target", TARGETS)
 def test_topk_of_a_count_from_the_data(target):
     model = make_model([helper.make_node("TopK", ["x", "k"], ["values", "indices"], axis=0)], [("x", TensorProto.INT32, ["n", 3]), ("k", TensorProto.INT64, [1])],
                        [("values", TensorProto.INT32, 2), ("indices", TensorProto.INT64, 2)])

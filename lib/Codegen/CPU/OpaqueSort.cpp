@@ -2,10 +2,16 @@
 // The numbers lie in scratch twice; a pass merges neighbouring runs from one
 // half into the other. Only the first k results are wanted, so a run keeps its
 // first k numbers: the passes cost n log k and then halve.
+//
+// A few of many (TopK of scores) are kept in a sorted list instead: almost
+// every element is turned away by one comparison with the last of the list.
 #include "Opaque.h"
 
 using namespace mlir;
 using namespace dlc;
+
+/// The longest list that elements are inserted into one by one.
+static constexpr int64_t kMaxListed = 128;
 
 namespace {
 class ArgsortEmitter {
@@ -18,7 +24,12 @@ public:
 private:
   Value elementLess(Scalar x, Scalar y);
   Value rowLess(Value row, Value other);
+  bool isListed();
+  void insert(Value row, Value last);
+  void emitList();
   void mergeRuns(Value from, Value to, Value lo, Value width);
+  void emitMergeSort();
+  void emitResult(Value from);
 
   OpaquePhase &p;
   OpBuilder &b;
@@ -94,13 +105,73 @@ void ArgsortEmitter::mergeRuns(Value from, Value to, Value lo, Value width) {
   scf::YieldOp::create(b, loc, ValueRange{nextLeft, nextRight});
 }
 
-void ArgsortEmitter::emit() {
-  batch = p.function.task();
-  numRows = p.size(p.dims(0)[1]);
-  rowLength = p.size(p.dims(0)[2]);
-  numResults = p.size(p.dims(1)[1]);
+/// More results than rows, which symbolic sizes may turn out to be, get the
+/// number of rows: no row, so that who reads it reports an index out of range.
+void ArgsortEmitter::emitResult(Value from) {
+  Value base = ix.mul(batch, numResults), count = ix.min(numResults, numRows);
+  ix.forEach(ix.constant(0), count, 1, [&](Value i) {
+    p.storeIndex(p.loadIndex(scratch, ix.add(from, i)), 1, ix.add(base, i));
+  });
+  ix.forEach(count, numResults, 1,
+             [&](Value i) { p.storeIndex(numRows, 1, ix.add(base, i)); });
+}
+
+//===----------------------------------------------------------------------===//
+// A list of the first few
+//===----------------------------------------------------------------------===//
+
+/// Worth it where the list is much shorter than the rows, which are scalars.
+bool ArgsortEmitter::isListed() {
+  std::optional<int64_t> rows = IndexBuilder::constantOf(numRows),
+                         results = IndexBuilder::constantOf(numResults);
+  return IndexBuilder::constantOf(rowLength) == 1 && results && *results > 0 &&
+         *results <= kMaxListed && (!rows || *rows >= 8 * *results);
+}
+
+/// Puts `row` among scratch[0, last), moving those behind it on by one.
+void ArgsortEmitter::insert(Value row, Value last) {
+  Value moved = p.findFirst(ix.constant(0), last, [&](Value step) -> Value {
+    Value place = ix.sub(last, step),
+          other = p.loadIndex(scratch, ix.add(place, -1));
+    Value isBefore = rowLess(row, other);
+    p.when(isBefore, [&] { p.storeIndex(other, scratch, place); });
+    return arith::XOrIOp::create(b, loc, isBefore, p.isTrue(true));
+  });
+  p.storeIndex(row, scratch, ix.sub(last, moved));
+}
+
+void ArgsortEmitter::emitList() {
+  Value zero = ix.constant(0), first = ix.mul(batch, numRows);
+  Value full = ix.min(numResults, numRows), last = ix.sub(full, ix.constant(1));
+  scf::ForOp fill = scf::ForOp::create(b, loc, zero, full, ix.constant(1));
+  {
+    OpBuilder::InsertionGuard guard(b);
+    b.setInsertionPointToStart(fill.getBody());
+    insert(fill.getInductionVar(), fill.getInductionVar());
+  }
+  Type type = p.element(0);
+  // Without rows there is no last one, and none to compare with it.
+  p.when(ix.less(zero, numRows), [&] {
+    auto valueOf = [&](Value row) { return p.load(0, ix.add(first, row)); };
+    Value bar = valueOf(p.loadIndex(scratch, last)).value;
+    p.fold(full, numRows, bar, [&](Value row, Value bar) {
+      Scalar x = valueOf(row), y{bar, type};
+      Value enters = op.getDescending() ? elementLess(y, x) : elementLess(x, y);
+      return p.when(enters, bar, [&] {
+        insert(row, last);
+        return valueOf(p.loadIndex(scratch, last)).value;
+      });
+    });
+  });
+  emitResult(zero);
+}
+
+//===----------------------------------------------------------------------===//
+// All, by merging
+//===----------------------------------------------------------------------===//
+
+void ArgsortEmitter::emitMergeSort() {
   Value zero = ix.constant(0);
-  scratch = p.function.scratchView(b.getI64Type(), zero);
   ix.forEach(zero, numRows, 1, [&](Value i) { p.storeIndex(i, scratch, i); });
 
   Type type = b.getIndexType();
@@ -124,10 +195,19 @@ void ArgsortEmitter::emit() {
     }
     scf::YieldOp::create(b, loc, ValueRange{twice, to});
   }
-  Value from = passes.getResult(1), base = ix.mul(batch, numResults);
-  ix.forEach(zero, numResults, 1, [&](Value i) {
-    p.storeIndex(p.loadIndex(scratch, ix.add(from, i)), 1, ix.add(base, i));
-  });
+  emitResult(passes.getResult(1));
+}
+
+void ArgsortEmitter::emit() {
+  batch = p.function.task();
+  numRows = p.size(p.dims(0)[1]);
+  rowLength = p.size(p.dims(0)[2]);
+  numResults = p.size(p.dims(1)[1]);
+  scratch = p.function.scratchView(b.getI64Type(), ix.constant(0));
+  if (isListed())
+    emitList();
+  else
+    emitMergeSort();
   p.finish();
 }
 

@@ -48,6 +48,25 @@ TEST_F(OpaqueTest, KeepsTheFirst) {
   sort(1, 1000, 1, 10, "f64", true);
 }
 
+TEST_F(OpaqueTest, ListsAFewOfMany) {
+  for (const char *e : {"f32", "f16", "i8", "ui8", "i64"})
+    for (int64_t k : {1, 2, 17})
+      for (bool descending : {false, true})
+        sort(2, 8 * k + 3, 1, k, e, descending);
+  sort(1, 2000, 1, 128, "f32", true);
+  // Any number of rows, fewer than results too: those say that there is no row.
+  OpCase c;
+  c.op = "argsort";
+  c.types = {"tensor<?x?x1xf32, #graph.dims<s0, s1, 1>>"};
+  c.result = "tensor<?x5xi64, #graph.dims<s0, 5>>";
+  for (std::vector<int64_t> sizes :
+       {std::vector<int64_t>{3, 5}, {1, 100}, {2, 6}, {2, 3}, {1, 0}}) {
+    c.shapes = {{sizes[0], sizes[1], 1}};
+    c.symbols = sizes;
+    check(c);
+  }
+}
+
 TEST_F(OpaqueTest, SortsEveryElementType) {
   for (const char *e : {"f64", "f16", "bf16", "i8", "i16", "i32", "i64", "ui8",
                         "ui16", "ui32", "ui64", "i1"})
