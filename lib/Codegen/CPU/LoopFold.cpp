@@ -336,9 +336,21 @@ LoopEmitter::Values LoopEmitter::foldRowInner(const LoopNode &node,
   unsigned axis = node.axes.back();
   unsigned all = options.rowGroups + hasScalar;
   int64_t width = options.width, block = width * options.rowGroups;
-  Value extent = index.emit(expr.extents[axis]);
-  Value blocks = index.mul(index.divUnsigned(extent, index.constant(block)),
-                           index.constant(block));
+  Value begin = index.constant(0), extent = index.emit(expr.extents[axis]);
+  SmallVector<std::pair<unsigned, unsigned>> decided;
+  if (auto range = clipAxis(node, axis, decided)) {
+    begin = range->begin;
+    extent = index.max(range->end, begin);
+    for (auto guard : decided)
+      holds.insert(guard);
+  }
+  // The end of the last whole block of `size` steps.
+  auto wholeEnd = [&](int64_t size) {
+    Value blocks =
+        index.divUnsigned(index.sub(extent, begin), index.constant(size));
+    return index.add(begin, index.mul(blocks, index.constant(size)));
+  };
+  Value blocks = wholeEnd(block);
   // One step on part of the state: accumulators first .. first + count - 1.
   auto step = [&](Values carried, unsigned first, unsigned count) {
     Scope scope(*this);
@@ -374,18 +386,18 @@ LoopEmitter::Values LoopEmitter::foldRowInner(const LoopNode &node,
   LoopLanes vectors{int(axis), unsigned(width), Value(), Value()};
   LoopGroups several{int(axis), options.rowGroups, width, false, Value()};
   if (options.rowGroups > 1 || !options.maskedMemory)
-    run(index.constant(0), blocks, block, vectors, several, 0,
-        options.rowGroups);
+    run(begin, blocks, block, vectors, several, 0, options.rowGroups);
   else
-    blocks = index.constant(0);
+    blocks = begin;
   if (options.maskedMemory) {
     run(blocks, extent, width, vectors, LoopGroups(), 0, 1);
-    return state;
+  } else {
+    Value vectorEnd = wholeEnd(width);
+    if (options.rowGroups > 1)
+      run(blocks, vectorEnd, width, vectors, LoopGroups(), 0, 1);
+    run(vectorEnd, extent, 1, LoopLanes(), LoopGroups(), options.rowGroups, 1);
   }
-  Value vectorEnd = index.mul(index.divUnsigned(extent, index.constant(width)),
-                              index.constant(width));
-  if (options.rowGroups > 1)
-    run(blocks, vectorEnd, width, vectors, LoopGroups(), 0, 1);
-  run(vectorEnd, extent, 1, LoopLanes(), LoopGroups(), options.rowGroups, 1);
+  for (auto guard : decided)
+    holds.erase(guard);
   return state;
 }

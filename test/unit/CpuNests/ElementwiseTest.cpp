@@ -171,6 +171,31 @@ TEST_F(NestTest, SymbolicSizes) {
   }
 }
 
+TEST_F(NestTest, ScalarsAndEmptyTensors) {
+  check(
+      {"add", "", {"tensor<f32>", "tensor<f32>"}, "tensor<f32>", {{}, {}}, {}});
+  check(
+      {"exp", "", {"tensor<1x1x1xf32>"}, "tensor<1x1x1xf32>", {{1, 1, 1}}, {}});
+  check({"add",
+         "",
+         {"tensor<0x5xf32>", "tensor<5xf32>"},
+         "tensor<0x5xf32>",
+         {{0, 5}, {5}},
+         {}});
+  check({"reduce",
+         "kind = #graph<fold max>, axes = array<i64: 1>",
+         {"tensor<3x0xf32>"},
+         "tensor<3x1xf32>",
+         {{3, 0}},
+         {}});
+  check({"reduce",
+         "kind = #graph<fold add>, axes = array<i64: 0>",
+         {"tensor<0x7xi32>"},
+         "tensor<1x7xi32>",
+         {{0, 7}},
+         {}});
+}
+
 TEST_F(NestTest, ManyTasks) {
   check({"add",
          "",

@@ -276,6 +276,29 @@ TEST_F(NestTest, TransposedConvolutionPhases) {
       "tensor<1x2x12x33xf32>", {{1, 2, 4, 11}, {2, 2, 5, 5}});
 }
 
+TEST_F(NestTest, SymbolicWindows) {
+  std::string x = "tensor<?x4x?x?xf32, #graph.dims<s0, 4, s1, s2>>";
+  for (std::vector<int64_t> size :
+       {std::vector<int64_t>{1, 5, 33}, {2, 1, 1}, {1, 3, 16}, {0, 4, 4}}) {
+    std::vector<int64_t> shape{size[0], 4, size[1], size[2]};
+    OpCase c{"conv",
+             conv("1, 1", "1, 1", "1, 1", "1, 1", 4),
+             {x, "tensor<4x1x3x3xf32>"},
+             x,
+             {shape, {4, 1, 3, 3}},
+             size};
+    c.tolerance = 1e-5;
+    check(c);
+    for (const char *kind : {"max", "avg"}) {
+      c = {"pool",  pool(kind, "3, 3", "1, 1", "1, 1", "1, 1", "1, 1"),
+           {x},     x,
+           {shape}, size};
+      c.tolerance = 1e-5;
+      check(c);
+    }
+  }
+}
+
 std::string contract(const std::string &l, const std::string &r,
                      const std::string &o) {
   return "lhs_map = affine_map<" + l + ">, rhs_map = affine_map<" + r +
