@@ -6,11 +6,28 @@
 
 #include "dlc/Frontend/ONNX/ImportError.h"
 
+#include "llvm/ADT/StringExtras.h"
+#include "llvm/Support/JSON.h"
 #include "llvm/Support/raw_ostream.h"
 
 using namespace dlc;
 
 char ImportError::ID = 0;
+
+/// Names come from the model and may hold anything: a message stays one line
+/// of valid UTF-8.
+static std::string printable(std::string text) {
+  if (!llvm::json::isUTF8(text))
+    text = llvm::json::fixUTF8(text);
+  std::string out;
+  for (char c : text) {
+    if (static_cast<unsigned char>(c) >= 0x20 && c != 0x7f)
+      out += c;
+    else
+      out += "\\x" + llvm::toHex(llvm::StringRef(&c, 1), /*LowerCase=*/true);
+  }
+  return out;
+}
 
 std::string ModelProblem::text() const {
   std::string out = where;
@@ -25,7 +42,7 @@ std::string ModelProblem::text() const {
   out += reason;
   if (!types.empty())
     out += "; operands " + types;
-  return out;
+  return printable(std::move(out));
 }
 
 void ImportError::log(llvm::raw_ostream &os) const {

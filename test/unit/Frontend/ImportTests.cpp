@@ -232,6 +232,12 @@ TEST(Import, EveryBadNodeIsNamed) {
       << text;
 }
 
+TEST(Import, MessagesAreOneLineOfText) {
+  ModelProblem problem{"node 'a\nb\xff'", "Add", 18, "", "is odd"};
+  EXPECT_EQ(problem.text(),
+            "node 'a\\x0ab\xEF\xBF\xBD' (Add, opset 18): is odd");
+}
+
 TEST(Import, MissingFileIsAFileError) {
   MLIRContext context;
   auto imported = importOnnx("/nonexistent/model.onnx", context);
