@@ -153,6 +153,11 @@ Value LoopEmitter::elementMask(const LoopNode &node, unsigned group,
 // Loads
 //===----------------------------------------------------------------------===//
 
+bool LoopEmitter::movesAlongLanes(const LoopNode &node) const {
+  return lanes.dim >= 0 &&
+         (node.index.dependsOnDim(lanes.dim) || hasLaneData(node));
+}
+
 LoopEmitter::Values LoopEmitter::evaluateLoad(const LoopNode &node,
                                               unsigned id) {
   std::optional<bool> state = guardState(id);
@@ -180,7 +185,7 @@ LoopEmitter::Values LoopEmitter::evaluateLoad(const LoopNode &node,
       result.push_back(loadOne(node, g, guard, other));
       continue;
     }
-    bool isVector = alongLanes(node);
+    bool isVector = movesAlongLanes(node);
     other = scalar.broadcast(other, isVector ? lanes.width : 0);
     if (!isVector && other.isVector()) {
       // The lanes agree on the load but not on what stands in for it.
@@ -216,7 +221,7 @@ LoopEmitter::Values LoopEmitter::evaluateLoad(const LoopNode &node,
 
 Scalar LoopEmitter::loadOne(const LoopNode &node, unsigned group, Value mask,
                             std::optional<Scalar> other) {
-  if (mask || alongLanes(node))
+  if (mask || movesAlongLanes(node))
     return loadLanes(node, group, mask, other);
   Value address =
       at(node, group, -1, [&] { return index.emit(node.index, dims); });
@@ -262,6 +267,26 @@ Scalar LoopEmitter::loadLanes(const LoopNode &node, unsigned group, Value mask,
     Scalar result = scalar.fromStorage(stored, node.type);
     return mask ? scalar.select(mask, result, *other) : result;
   };
+  if (mask && !movesAlongLanes(node)) {
+    // One element for all lanes, there if any lane wants it.
+    Value any =
+        vector::ReductionOp::create(b, loc, vector::CombiningKind::OR, exists);
+    auto choice = scf::IfOp::create(b, loc, TypeRange{element}, any, true);
+    {
+      OpBuilder::InsertionGuard inside(b);
+      b.setInsertionPointToEnd(choice.thenBlock());
+      Value address =
+          at(node, group, -1, [&] { return index.emit(node.index, dims); });
+      scf::YieldOp::create(
+          b, loc, Value(memref::LoadOp::create(b, loc, buffer, address)));
+      b.setInsertionPointToEnd(choice.elseBlock());
+      scf::YieldOp::create(
+          b, loc,
+          Value(arith::ConstantOp::create(b, loc, b.getZeroAttr(element))));
+    }
+    Scalar one = scalar.fromStorage(choice.getResult(0), node.type);
+    return scalar.select(mask, one, *other);
+  }
   auto coefficient = node.index.coefficient(lanes.dim);
   bool isLinear = coefficient && !hasLaneData(node);
   auto step = isLinear ? coefficient->constant() : std::nullopt;

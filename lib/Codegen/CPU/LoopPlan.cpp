@@ -182,6 +182,15 @@ LoopPlan LoopPlan::get(const LoopExpr &expr, const CpuTarget &target,
       int64_t laneCost = loadCost(expr, plan.laneDim);
       takes = isNarrow ? rowCost <= laneCost : rowCost < laneCost;
       takes &= !isShort;
+      // A fold over a prefix (a running sum): along its own axis the steps
+      // outside are left out.
+      if (auto load = expr.skippableLoad(*fold, strict))
+        takes |=
+            llvm::any_of(expr.nodes[*load].guards, [&](const LoopGuard &guard) {
+              return guard.expr.dependsOnDim(axis) &&
+                     guard.expr.dependsOnDim(plan.laneDim) &&
+                     rowCost <= laneCost && !isShort;
+            });
     }
     if (takes) {
       plan.laneDim = -1;

@@ -103,6 +103,8 @@ private:
   bool alongGroups(const LoopNode &node) const {
     return groups.dim >= 0 && node.needs.test(groups.dim);
   }
+  /// Whether a load's address (not only its guard) differs between lanes.
+  bool movesAlongLanes(const LoopNode &node) const;
   /// Whether a data coordinate that the node uses differs between lanes.
   bool hasLaneData(const LoopNode &node) const;
   /// Runs `body` with the dims of one group (and one lane, if not negative).
