@@ -5,6 +5,7 @@
 #include "Opaque.h"
 
 #include "dlc/runtime.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
 
 using namespace mlir;
 using namespace dlc;
@@ -19,14 +20,61 @@ static std::pair<Value, Value> taskRange(OpaquePhase &p, Value count,
   return {begin, p.index.min(p.index.add(begin, piece), count)};
 }
 
+/// How many elements of buffer `i` a register holds; 1 where the description
+/// names no CPU (the CUDA nests run these loops a thread a task).
+static int64_t lanesOf(const OpaquePhase &p, const CpuTarget &target,
+                       unsigned i) {
+  if (target.desc().triple.empty())
+    return 1;
+  return target.desc().lanes(graph::elementBytes(p.element(i)));
+}
+
+/// Copies elements [from, from + count) of buffer `source` to `to` and on of
+/// buffer `target`, as they are stored.
+static void copyElements(OpaquePhase &p, unsigned source, Value from,
+                         unsigned target, Value to, Value count,
+                         int64_t lanes) {
+  IndexBuilder &ix = p.index;
+  Value in = p.function.buffer(source), out = p.function.buffer(target);
+  Value vectors = ix.mul(ix.div(count, ix.constant(lanes)), lanes);
+  if (lanes > 1) {
+    auto type = VectorType::get(
+        {lanes}, cast<MemRefType>(in.getType()).getElementType());
+    ix.forEach(ix.constant(0), vectors, lanes, [&](Value i) {
+      Value part = vector::LoadOp::create(p.b, p.loc, type, in,
+                                          ValueRange{ix.add(from, i)});
+      vector::StoreOp::create(p.b, p.loc, part, out, ValueRange{ix.add(to, i)});
+    });
+  }
+  ix.forEach(lanes > 1 ? vectors : ix.constant(0), count, 1, [&](Value i) {
+    Value element = memref::LoadOp::create(p.b, p.loc, in, ix.add(from, i));
+    memref::StoreOp::create(p.b, p.loc, element, out, ix.add(to, i));
+  });
+}
+
 static void emitCopy(OpaqueKernel &kernel, AffineExpr count) {
   OpaquePhase p(kernel, count.ceilDiv(kCopyPiece));
   auto [begin, end] = taskRange(p, p.size(count), kCopyPiece);
-  p.index.forEach(begin, end, 1, [&](Value i) {
-    Value element = memref::LoadOp::create(p.b, p.loc, p.function.buffer(0), i);
-    memref::StoreOp::create(p.b, p.loc, element, p.function.buffer(3), i);
-  });
+  copyElements(p, 0, begin, 3, begin, p.index.sub(end, begin),
+               lanesOf(p, kernel.target, 0));
   p.finish();
+}
+
+/// Columns [begin, end) of update `i` into row `row`.
+static void applyUpdate(OpaquePhase &p, graph::FoldKind kind, Value row,
+                        Value i, Value begin, Value end, int64_t lanes) {
+  IndexBuilder &ix = p.index;
+  Value columns = p.size(p.dims(0)[1]);
+  Value target = ix.mul(row, columns), update = ix.mul(i, columns);
+  if (kind == graph::FoldKind::none)
+    return copyElements(p, 2, ix.add(update, begin), 3, ix.add(target, begin),
+                        ix.sub(end, begin),
+                        IndexBuilder::constantOf(columns) == 1 ? 1 : lanes);
+  ix.forEach(begin, end, 1, [&](Value column) {
+    Value place = ix.add(target, column);
+    Scalar x = p.load(2, ix.add(update, column));
+    p.store(p.scalar.combine(kind, p.load(3, place), x), 3, place);
+  });
 }
 
 void dlc::emitScatter(OpaqueKernel &kernel, graph::ScatterOp op) {
@@ -35,33 +83,23 @@ void dlc::emitScatter(OpaqueKernel &kernel, graph::ScatterOp op) {
 
   OpaquePhase p(kernel, dims[1].ceilDiv(kColumnBlock));
   IndexBuilder &ix = p.index;
-  Value rows = p.size(dims[0]), columns = p.size(dims[1]);
-  auto [begin, end] = taskRange(p, columns, kColumnBlock);
-  ix.forEach(
-      ix.constant(0), p.size(p.dims(1)[0]), 1,
-      [&, begin = begin, end = end](Value i) {
-        Value given = p.loadIndex(1, i);
-        Value row = p.select(ix.less(given, ix.constant(0)),
-                             ix.add(given, rows), given);
-        Value isInside =
-            p.both(ix.less(row, rows), ix.atLeast(row, ix.constant(0)));
-        auto branch = scf::IfOp::create(p.b, p.loc, isInside,
-                                        /*withElseRegion=*/true);
-        OpBuilder::InsertionGuard guard(p.b);
-        p.b.setInsertionPointToStart(branch.thenBlock());
-        ix.forEach(begin, end, 1, [&](Value column) {
-          Value target = ix.add(ix.mul(row, columns), column);
-          Scalar update = p.load(2, ix.add(ix.mul(i, columns), column));
-          if (op.getKind() != graph::FoldKind::none)
-            update = p.scalar.combine(op.getKind(), p.load(3, target), update);
-          p.store(update, 3, target);
-        });
-        p.b.setInsertionPointToStart(branch.elseBlock());
-        Value code = arith::ConstantOp::create(
-            p.b, p.loc, p.b.getI32IntegerAttr(DLC_DATA_INDEX_OUT_OF_RANGE));
-        memref::StoreOp::create(p.b, p.loc, code, p.function.status(),
-                                ix.constant(0));
-      });
+  Value rows = p.size(dims[0]), zero = ix.constant(0);
+  auto range = taskRange(p, p.size(dims[1]), kColumnBlock);
+  int64_t lanes = lanesOf(p, kernel.target, 0);
+  ix.forEach(zero, p.size(p.dims(1)[0]), 1, [&](Value i) {
+    Value given = p.loadIndex(1, i);
+    Value row = p.select(ix.less(given, zero), ix.add(given, rows), given);
+    Value isInside = p.both(ix.less(row, rows), ix.atLeast(row, zero));
+    auto branch =
+        scf::IfOp::create(p.b, p.loc, isInside, /*withElseRegion=*/true);
+    OpBuilder::InsertionGuard guard(p.b);
+    p.b.setInsertionPointToStart(branch.thenBlock());
+    applyUpdate(p, op.getKind(), row, i, range.first, range.second, lanes);
+    p.b.setInsertionPointToStart(branch.elseBlock());
+    Value code = arith::ConstantOp::create(
+        p.b, p.loc, p.b.getI32IntegerAttr(DLC_DATA_INDEX_OUT_OF_RANGE));
+    memref::StoreOp::create(p.b, p.loc, code, p.function.status(), zero);
+  });
   p.finish();
 }
 

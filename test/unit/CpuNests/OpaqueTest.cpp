@@ -135,9 +135,11 @@ TEST_F(OpaqueTest, ScattersInManyTasks) {
              "tensor<?xi64, #graph.dims<s2>>",
              "tensor<?x?xf32, #graph.dims<s2, s1>>"};
   c.result = c.types[0];
-  c.shapes = {{9, 5001}, {4}, {4, 5001}};
-  c.symbols = {9, 5001, 4};
-  check(c);
+  for (int64_t columns : {1, 15, 16, 17, 4096, 5001}) {
+    c.shapes = {{9, columns}, {4}, {4, columns}};
+    c.symbols = {9, columns, 4};
+    check(c);
+  }
 }
 
 TEST_F(OpaqueTest, SelectsBoxes) {
