@@ -513,6 +513,49 @@ def top_k(rng, op):
     return Case(op, [x, integers(int(rng.integers(1, shape[axis] + 1)))], {"axis": axis, "largest": int(rng.integers(2))}, 2, (1,))
 
 
+@generator("NonZero")
+def non_zero(rng, op):
+    return Case(op, [values(rng, shape_of(rng), pick(rng, ("float32", "int8", "bool")), -2, 2).round()])
+
+
+@generator("Compress")
+def compress(rng, op):
+    shape = shape_of(rng)
+    if rng.random() < 0.3:
+        return Case(op, [values(rng, shape, "float32"), rng.random(int(np.prod(shape))) < 0.5])
+    axis = int(rng.integers(-len(shape), len(shape)))
+    # A short condition says nothing of the rest.
+    count = int(rng.integers(1, shape[axis] + 1))
+    return Case(op, [values(rng, shape, "float32"), rng.random(count) < 0.5], {"axis": axis})
+
+
+@generator("Unique")
+def unique(rng, op):
+    shape = shape_of(rng, 1, 3)
+    x = values(rng, shape, pick(rng, ("float32", "int64", "int8")), -2, 2).round()
+    if rng.random() < 0.5:
+        return Case(op, [x], {"axis": int(rng.integers(len(shape)))}, 4)
+    return Case(op, [x.ravel()], {"sorted": int(rng.integers(2))}, 4)
+
+
+@generator("TensorScatter")
+def tensor_scatter(rng, op):
+    batch, heads, size, width = (int(n) for n in rng.integers(1, 7, 4))
+    count = int(rng.integers(1, size + 1))
+    mode = pick(rng, ("linear", "circular"))
+    starts = rng.integers(0, size if mode == "circular" else size - count + 1, batch)
+    return Case(op, [values(rng, [batch, heads, size, width], "float32"), values(rng, [batch, heads, count, width], "float32"), starts], {"mode": mode})
+
+
+@generator("NonMaxSuppression")
+def non_max_suppression(rng, op):
+    batches, classes, n = (int(v) for v in rng.integers(1, 4, 3) * (1, 1, 9))
+    scores = rng.permutation(batches * classes * n).reshape(batches, classes, n).astype(np.float32)
+    inputs = [values(rng, [batches, n, 4], "float32", 0, 1), scores, np.array([int(rng.integers(0, n + 3))], np.int64),
+              np.array([rng.random()], np.float32), np.array([float(rng.integers(0, n)) + 0.5], np.float32)]
+    return Case(op, inputs, {"center_point_box": int(rng.integers(2))}, constants=(2,) if rng.random() < 0.5 else ())
+
+
 @generator("QuantizeLinear", "DequantizeLinear")
 def quantize(rng, op):
     shape = shape_of(rng, 2, 4)
