@@ -189,6 +189,7 @@ LoopPlan LoopPlan::get(const LoopExpr &expr, const CpuTarget &target,
             llvm::any_of(expr.nodes[*load].guards, [&](const LoopGuard &guard) {
               return guard.expr.dependsOnDim(axis) &&
                      guard.expr.dependsOnDim(plan.laneDim) &&
+                     !expr.nodes[*load].index.dependsOnDim(plan.laneDim) &&
                      rowCost <= laneCost && !isShort;
             });
     }
@@ -226,6 +227,11 @@ LoopPlan LoopPlan::get(const LoopExpr &expr, const CpuTarget &target,
     hasFold |= expr.nodes[id].kind == LoopNode::Fold;
   }
   plan.groups = work <= 6 || (hasFold && work <= 12) ? 4 : work <= 16 ? 2 : 1;
+  // The middle of a row, where no guard is tested, has fewer vectors than it.
+  bool hasGuards = llvm::any_of(
+      expr.nodes, [](const LoopNode &node) { return !node.guards.empty(); });
+  if (hasFold && hasGuards)
+    plan.groups = std::min(plan.groups, 2u);
   if (schedule.groups)
     plan.groups = schedule.groups;
   if (auto extent = graph::constantValue(expr.extents[plan.laneDim]))

@@ -124,6 +124,10 @@ int main(int argc, char **argv) {
       "strides = array<i64: 2, 2>, dilations = array<i64: 1, 1>, pads_low = "
       "array<i64: 1, 1>, pads_high = array<i64: 1, 1>, group = 144 : i64, "
       "operandSegmentSizes = array<i32: 1, 1, 0, 0>";
+  const char *depthwise5 =
+      "strides = array<i64: 1, 1>, dilations = array<i64: 1, 1>, pads_low = "
+      "array<i64: 2, 2>, pads_high = array<i64: 2, 2>, group = 240 : i64, "
+      "operandSegmentSizes = array<i32: 1, 1, 0, 0>";
   const char *matmul =
       "lhs_map = affine_map<(m, n, k) -> (m, k)>, rhs_map = affine_map<(m, n, "
       "k) -> (k, n)>, result_map = affine_map<(m, n, k) -> (m, n)>";
@@ -216,6 +220,12 @@ int main(int argc, char **argv) {
        {"tensor<1x144x112x112xf32>", "tensor<144x1x3x3xf32>"},
        "tensor<1x144x56x56xf32>",
        18 * 451584.0},
+      {"depthwise 5x5 @12x80",
+       "conv",
+       depthwise5,
+       {"tensor<1x240x12x80xf32>", "tensor<240x1x5x5xf32>"},
+       "tensor<1x240x12x80xf32>",
+       50 * 230400.0},
       {"concat",
        "concat",
        "axis = 1 : i64",
