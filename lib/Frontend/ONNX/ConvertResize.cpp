@@ -74,6 +74,9 @@ static SmallVector<double> nearestWeights(StringRef mode, double ratio) {
 /// an antialiased axis shrinks.
 static SmallVector<double> kernelWeights(double ratio, double scale, int radius,
                                          function_ref<double(double)> kernel) {
+  // The kernel widens as the image shrinks, and every tap is a gather.
+  if (!(scale >= 1.0 / 64))
+    refuse("antialiasing at a scale below 1/64");
   int64_t first = static_cast<int64_t>(std::floor(-radius / scale)) + 1,
           count = 2 - 2 * first;
   SmallVector<double> weights;
@@ -143,6 +146,8 @@ static Taps computeTaps(NodeContext &node, const AxisPlan &axis) {
 static Value resizeAxis(NodeContext &node, Value x, int64_t axis,
                         const AxisPlan &plan) {
   GraphBuilder &b = node.b;
+  if (plan.out == 0)
+    return node.b.sliceAxis(x, axis, node.b.c(0), node.b.c(0));
   Taps taps = computeTaps(node, plan);
   Type i64 = b.builder.getI64Type(), element = b.element(x);
   auto along = [&](Value vector) {
@@ -310,7 +315,7 @@ static void convertResize(NodeContext &node) {
       y = plan.scale == 1 ? y : repeatAxis(node, y, axis, plan.scale);
       continue;
     }
-    if (plan.out > int64_t(1) << 24)
+    if (plan.out > int64_t(1) << 21)
       refuseMalformed("the result is too large");
     if (plan.scale == 1 && plan.out == plan.in && plan.roiStart == 0 &&
         plan.roiEnd == 1)

@@ -237,20 +237,29 @@ Value GraphBuilder::splatInt(int64_t value, Type element,
 
 Value GraphBuilder::constantInts(ArrayRef<int64_t> values,
                                  ArrayRef<int64_t> dims, Type element) {
+  auto type = RankedTensorType::get(dims, element);
+  // Tables of millions of indices are made: no attribute for each element.
+  if (element.isSignlessInteger(64))
+    return constant(DenseElementsAttr::get(type, values));
   SmallVector<Attribute> elements;
   for (int64_t value : values)
     elements.push_back(makeElementInt(element, value));
-  return constant(
-      DenseElementsAttr::get(RankedTensorType::get(dims, element), elements));
+  return constant(DenseElementsAttr::get(type, elements));
 }
 
 Value GraphBuilder::constantFloats(ArrayRef<double> values,
                                    ArrayRef<int64_t> dims, Type element) {
+  auto type = RankedTensorType::get(dims, element);
+  if (element.isF64())
+    return constant(DenseElementsAttr::get(type, values));
+  if (element.isF32()) {
+    SmallVector<float> narrow(values.begin(), values.end());
+    return constant(DenseElementsAttr::get(type, ArrayRef<float>(narrow)));
+  }
   SmallVector<Attribute> elements;
   for (double value : values)
     elements.push_back(makeElement(element, value));
-  return constant(
-      DenseElementsAttr::get(RankedTensorType::get(dims, element), elements));
+  return constant(DenseElementsAttr::get(type, elements));
 }
 
 DenseElementsAttr GraphBuilder::asConstant(Value value) {
