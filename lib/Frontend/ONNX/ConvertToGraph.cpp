@@ -35,7 +35,7 @@ const ConverterTable &dlc::getConverterTable() {
           addNormalization, addResize,       addQuantization, addControlFlow,
           addSequences,     addGenerators,   addRecurrent,    addSampling,
           addSorting,       addScatters,     addSpectral,     addTraining,
-          addRandom,        addClassical, addDataSizes})
+          addRandom,        addClassical,    addDataSizes,    addRuntimeAxes})
       add(rows);
     return rows;
   }();
