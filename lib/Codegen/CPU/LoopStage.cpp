@@ -11,7 +11,7 @@ using namespace mlir;
 using namespace dlc;
 
 // Guards are resolved by cutting ranges up to this many nested cuts.
-static constexpr unsigned maxCuts = 6;
+static constexpr unsigned maxCuts = 40;
 
 void StageLoops::emit(ArrayRef<unsigned> axes, Value begin, Value end) {
   LoopEmitter::Scope scope(emitter);
@@ -286,8 +286,17 @@ bool StageLoops::emitCut(unsigned id, Value begin, Value end) {
     emitter.outside.insert(id);
   else
     tested.insert(id);
+  // Parts that are empty are left at once: they would pass all further cuts.
+  auto emitPart = [&](Value from, Value to) {
+    Value isThere =
+        arith::CmpIOp::create(b, loc, arith::CmpIPredicate::slt, from, to);
+    auto choice = scf::IfOp::create(b, loc, isThere, /*withElse=*/false);
+    OpBuilder::InsertionGuard inside(b);
+    b.setInsertionPoint(choice.thenBlock()->getTerminator());
+    emitRange(from, to);
+  };
   if (cut->isUniform) {
-    emitRange(cut->end, end);
+    emitPart(cut->end, end);
   } else {
     // The parts before and after share their code.
     emitter.loop(
@@ -295,10 +304,8 @@ bool StageLoops::emitCut(unsigned id, Value begin, Value end) {
         [&](Value part, ValueRange) {
           Value isFirst = arith::CmpIOp::create(
               b, loc, arith::CmpIPredicate::eq, part, index.constant(0));
-          Value from =
-              arith::SelectOp::create(b, loc, isFirst, begin, cut->end);
-          Value to = arith::SelectOp::create(b, loc, isFirst, cut->begin, end);
-          emitRange(from, to);
+          emitPart(arith::SelectOp::create(b, loc, isFirst, begin, cut->end),
+                   arith::SelectOp::create(b, loc, isFirst, cut->begin, end));
           return SmallVector<Value>();
         });
   }

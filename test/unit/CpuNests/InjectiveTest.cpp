@@ -149,6 +149,9 @@ TEST_F(NestTest, Concatenations) {
     many.shapes.push_back({2, 10});
   }
   check(many);
+  many.attributes = "axis = 0 : i64";
+  many.result = "tensor<18x10xf32>";
+  check(many);
   check({"concat",
          "axis = 0 : i64",
          {"tensor<?xf32, #graph.dims<s0>>", "tensor<?xf32, #graph.dims<s1>>"},

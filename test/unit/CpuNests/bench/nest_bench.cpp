@@ -282,6 +282,14 @@ int main(int argc, char **argv) {
        "tensor<1024x1024xui8>",
        m},
   };
+  // DenseNet's habit.
+  Case many{"concat 24",
+            "concat",
+            "axis = 1 : i64",
+            std::vector<const char *>(24, "tensor<1x32x14x14xf32>"),
+            "tensor<1x768x14x14xf32>",
+            150528};
+  cases.push_back(many);
   for (const Case &c : cases)
     if (llvm::StringRef(c.name).contains(filter))
       run(context, c, *target, argc > 3);
