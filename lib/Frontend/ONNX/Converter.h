@@ -109,6 +109,7 @@ void addSorting(ConverterTable &table);
 void addScatters(ConverterTable &table);
 /// After the others: falls back to their converters of known sizes.
 void addDataSizes(ConverterTable &table);
+void addRuntimeAxes(ConverterTable &table);
 void addSpectral(ConverterTable &table);
 void addTraining(ConverterTable &table);
 void addRandom(ConverterTable &table);

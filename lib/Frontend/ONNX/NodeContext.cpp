@@ -50,6 +50,16 @@ std::optional<ShapeValue> NodeContext::shapeValue(unsigned i) {
   Entry &known = entry(i);
   if (known.shape)
     return known.shape;
+  // A list of nothing is known whatever the run brings.
+  if (known.value) {
+    RankedTensorType type = GraphBuilder::type(known.value);
+    if (type.hasStaticShape() && type.getNumElements() == 0 &&
+        isa<IntegerType>(type.getElementType())) {
+      known.shape = ShapeValue{SmallVector<int64_t>(type.getShape()),
+                               type.getElementType(), {}};
+      return known.shape;
+    }
+  }
   DenseElementsAttr dense =
       known.value ? GraphBuilder::asConstant(known.value) : DenseElementsAttr();
   if (!dense || !isa<IntegerType>(dense.getElementType()) ||
