@@ -55,8 +55,8 @@ std::optional<ShapeValue> NodeContext::shapeValue(unsigned i) {
     RankedTensorType type = GraphBuilder::type(known.value);
     if (type.hasStaticShape() && type.getNumElements() == 0 &&
         isa<IntegerType>(type.getElementType())) {
-      known.shape = ShapeValue{SmallVector<int64_t>(type.getShape()),
-                               type.getElementType(), {}};
+      known.shape = ShapeValue{
+          SmallVector<int64_t>(type.getShape()), type.getElementType(), {}};
       return known.shape;
     }
   }
