@@ -150,6 +150,23 @@ def test_split_by_the_data(target):
 
 
 @pytest.mark.parametrize("target", TARGETS)
+def test_an_axis_from_the_data(target):
+    """The same shape for every axis, another one for each, and one axis that does not fit."""
+    nodes = [helper.make_node("CumSum", ["x", "scalar"], ["sums"]),
+             helper.make_node("ReduceMax", ["x", "axis"], ["largest"], keepdims=0),
+             helper.make_node("ReduceSum", ["x", "axis"], ["kept"], keepdims=1),
+             helper.make_node("Unsqueeze", ["x", "axis"], ["wide"]),
+             helper.make_node("Mul", ["kept", "kept"], ["squares"])]
+    model = make_model(nodes, [("x", TensorProto.FLOAT, [3, 4, 5]), ("scalar", TensorProto.INT64, []), ("axis", TensorProto.INT64, [1])],
+                       [("sums", TensorProto.FLOAT, 3), ("largest", TensorProto.FLOAT, 2), ("squares", TensorProto.FLOAT, 3), ("wide", TensorProto.FLOAT, 4)])
+    x = np.random.default_rng(RNG_SEED).random((3, 4, 5), np.float32)
+    feeds = [{"x": x, "scalar": np.array(axis), "axis": np.array([axis])} for axis in (0, 1, 2, -1, -2, -3)]
+    check(model, feeds, target)
+    with pytest.raises(dlc.Error, match="(?s)out of range|outside"):
+        dlc.compile(model, target=target).run({"x": x, "scalar": np.array(0), "axis": np.array([3])})
+
+
+@pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("reduction", ["none", "add", "mul", "max", "min"])
 def test_scatters_of_any_length(target, reduction):
     nodes = [helper.make_node("ScatterElements", ["x", "at", "u"], ["elements"], axis=1, reduction=reduction),
