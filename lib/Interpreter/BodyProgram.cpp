@@ -2,7 +2,6 @@
 // their loops, and reads that can be checked once are checked here.
 #include "BodyProgram.h"
 
-#include "mlir/IR/IntegerSet.h"
 #include "llvm/ADT/SetVector.h"
 #include "llvm/ADT/TypeSwitch.h"
 
@@ -43,6 +42,11 @@ static void collect(Value value, llvm::SetVector<Operation *> &operations) {
     }
     if (load.getOther())
       collect(load.getOther(), operations);
+  } else if (auto inside = dyn_cast<graph::InsideOp>(op)) {
+    for (auto [i, coord] : llvm::enumerate(inside.getCoords()))
+      if (llvm::any_of(inside.getSet().getConstraints(),
+                       [i = i](AffineExpr e) { return e.isFunctionOfDim(i); }))
+        collect(coord, operations);
   } else if (!isa<graph::CoordOp>(op)) {
     for (Value operand : op->getOperands())
       collect(operand, operations);
@@ -91,6 +95,18 @@ AffineExpr BodyProgram::bind(AffineExpr expr, OperandRange coords) const {
   return expr.replaceDimsAndSymbols(dims, symbolConstants);
 }
 
+std::vector<BodyProgram::Guard> BodyProgram::bind(IntegerSet set,
+                                                  OperandRange coords) const {
+  std::vector<Guard> guards;
+  for (auto [constraint, isEquality] :
+       llvm::zip(set.getConstraints(), set.getEqFlags())) {
+    IndexExpr expr(bind(constraint, coords), extents.size());
+    std::optional<int64_t> step = expr.getStep(inner);
+    guards.push_back({std::move(expr), isEquality, step});
+  }
+  return guards;
+}
+
 bool BodyProgram::addLoad(graph::LoadOp op, Instruction &instruction,
                           TensorLookup tensorOf) {
   auto load = std::make_unique<Load>();
@@ -122,13 +138,9 @@ bool BodyProgram::addLoad(graph::LoadOp op, Instruction &instruction,
   load->step = load->offset.getStep(inner);
   load->byRuns = load->step.has_value();
   if (auto guard = op.getGuard())
-    for (auto [constraint, isEquality] :
-         llvm::zip(guard->getConstraints(), guard->getEqFlags())) {
-      IndexExpr expr(bind(constraint, op.getCoords()), extents.size());
-      std::optional<int64_t> step = expr.getStep(inner);
-      load->byRuns &= step && (!isEquality || *step == 0);
-      load->guards.push_back({std::move(expr), isEquality, step});
-    }
+    load->guards = bind(*guard, op.getCoords());
+  for (const Guard &guard : load->guards)
+    load->byRuns &= guard.step && (!guard.isEquality || *guard.step == 0);
   if (op.getOther())
     load->other = numbers.lookup(op.getOther());
   instruction.load = std::move(load);
@@ -189,6 +201,11 @@ bool BodyProgram::add(Operation *op, TensorLookup tensorOf) {
             instruction.index =
                 IndexExpr(bind(coord.getMap().getResult(0), coord.getCoords()),
                           extents.size());
+            return true;
+          })
+          .Case<graph::InsideOp>([&](auto inside) {
+            instruction.kind = Kind::Inside;
+            instruction.inside = bind(inside.getSet(), inside.getCoords());
             return true;
           })
           .Case<graph::ToIndexOp>([&](auto toIndex) {

@@ -7,6 +7,7 @@
 #include "PointBlock.h"
 #include "ScalarLanes.h"
 #include "dlc/Interpreter/Tensor.h"
+#include "mlir/IR/IntegerSet.h"
 
 #include <memory>
 #include <mutex>
@@ -63,7 +64,7 @@ private:
     bool byRuns; // offset and guards are linear along the inner axis
     int other = -1;
   };
-  enum class Kind { Load, Apply, Cast, Literal, Coord, ToIndex };
+  enum class Kind { Load, Apply, Cast, Literal, Coord, Inside, ToIndex };
   struct Instruction {
     Kind kind;
     mlir::Operation *op;
@@ -72,12 +73,15 @@ private:
     ApplyFn apply = nullptr;
     CastFn cast = nullptr;
     std::unique_ptr<Load> load;
+    std::vector<Guard> inside;
     IndexExpr index;  // Coord
     int64_t size = 0; // ToIndex
   };
 
   // Building.
   mlir::AffineExpr bind(mlir::AffineExpr expr, mlir::OperandRange coords) const;
+  std::vector<Guard> bind(mlir::IntegerSet set,
+                          mlir::OperandRange coords) const;
   bool addLoad(graph::LoadOp op, Instruction &instruction,
                TensorLookup tensorOf);
   bool add(mlir::Operation *op, TensorLookup tensorOf);
@@ -113,6 +117,7 @@ private:
   const int64_t *dim(unsigned d);
   void runLoad(const BodyProgram::Instruction &instruction, char *out);
   void runLoadByLanes(const BodyProgram::Instruction &instruction, char *out);
+  void evaluateGuards(llvm::ArrayRef<BodyProgram::Guard> guards, bool *inside);
   void runToIndex(const BodyProgram::Instruction &instruction, char *out);
 
   const BodyProgram &program;

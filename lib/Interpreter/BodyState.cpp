@@ -62,6 +62,9 @@ bool BodyState::run(const PointBlock &points) {
       instruction.index.lanes([&](unsigned d) { return dim(d); }, count,
                               reinterpret_cast<int64_t *>(out));
       break;
+    case BodyProgram::Kind::Inside:
+      evaluateGuards(instruction.inside, reinterpret_cast<bool *>(out));
+      break;
     case BodyProgram::Kind::ToIndex:
       runToIndex(instruction, out);
       break;
@@ -122,19 +125,26 @@ void BodyState::runLoad(const BodyProgram::Instruction &instruction,
   }
 }
 
+// inside[i] = every guard holds in lane i.
+void BodyState::evaluateGuards(ArrayRef<BodyProgram::Guard> guards,
+                               bool *inside) {
+  int64_t count = block->getNumLanes(), value[kBlock];
+  std::fill_n(inside, count, true);
+  for (const BodyProgram::Guard &guard : guards) {
+    guard.expr.lanes([this](unsigned d) { return dim(d); }, count, value);
+    for (int64_t i = 0; i < count; ++i)
+      inside[i] &= guard.isEquality ? value[i] == 0 : value[i] >= 0;
+  }
+}
+
 void BodyState::runLoadByLanes(const BodyProgram::Instruction &instruction,
                                char *out) {
   const BodyProgram::Load &load = *instruction.load;
   int64_t count = block->getNumLanes();
   auto lanes = [this](unsigned d) { return dim(d); };
   bool inside[kBlock];
-  std::fill_n(inside, count, true);
+  evaluateGuards(load.guards, inside);
   int64_t value[kBlock], offset[kBlock];
-  for (const BodyProgram::Guard &guard : load.guards) {
-    guard.expr.lanes(lanes, count, value);
-    for (int64_t i = 0; i < count; ++i)
-      inside[i] &= guard.isEquality ? value[i] == 0 : value[i] >= 0;
-  }
   std::fill_n(offset, count, 0);
   for (auto [k, index] : llvm::enumerate(load.index)) {
     index.lanes(lanes, count, value);

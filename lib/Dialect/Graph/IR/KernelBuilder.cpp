@@ -125,7 +125,8 @@ KernelBuilder::KernelBuilder(ModuleOp module, Location loc, StringRef name,
   kernel = KernelOp::create(builder, loc, builder.getStringAttr(name),
                             TypeAttr::get(type), /*arg_attrs=*/nullptr,
                             /*res_attrs=*/nullptr, /*symbols=*/nullptr,
-                            /*origin=*/nullptr, /*schedule=*/nullptr);
+                            /*origin=*/nullptr, /*schedule=*/nullptr,
+                            /*rows=*/nullptr);
   Block *block = builder.createBlock(&kernel.getBody());
   for (Type t : operands)
     block->addArgument(t, loc);

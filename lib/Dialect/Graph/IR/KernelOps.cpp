@@ -1,5 +1,6 @@
 // Parsing, printing and verifying kernels, stages, loads and calls.
 #include "dlc/Dialect/Graph/IR/KernelBuilder.h"
+#include "dlc/Dialect/Graph/IR/Laws.h"
 
 #include "mlir/IR/Builders.h"
 #include "mlir/IR/IntegerSet.h"
@@ -48,6 +49,24 @@ OperandRange KernelOp::getResultValues() {
   return cast<ReturnOp>(getBody().front().getTerminator()).getValues();
 }
 
+// The row axes are the same axes of every stage.
+static LogicalResult verifyRows(KernelOp kernel, int64_t rows) {
+  if (rows < 0)
+    return kernel.emitOpError("has a negative number of row axes");
+  StageOp first;
+  for (StageOp stage : kernel.getStages()) {
+    if (stage.getDomainRank() < rows)
+      return stage.emitOpError("has ")
+             << stage.getDomainRank() << " domain axes, rows are " << rows;
+    first = first ? first : stage;
+    for (auto [a, b] : llvm::zip(first.getDomainDims().take_front(rows),
+                                 stage.getDomainDims().take_front(rows)))
+      if (simplify(a - b) != 0)
+        return stage.emitOpError("has row axes of other sizes than the first");
+  }
+  return success();
+}
+
 LogicalResult KernelOp::verifyRegions() {
   auto ret = dyn_cast<ReturnOp>(getBody().front().getTerminator());
   if (!ret)
@@ -66,6 +85,8 @@ LogicalResult KernelOp::verifyRegions() {
   for (Operation &op : getBody().front().without_terminator())
     if (!isa<StageOp>(op))
       return op.emitOpError("only stages may stand in a kernel");
+  if (getRows() && failed(verifyRows(*this, *getRows())))
+    return failure();
   unsigned symbols = getNumSymbols();
   WalkResult walk = getBody().walk([&](Operation *op) {
     for (NamedAttribute attr : op->getAttrs()) {
@@ -170,6 +191,14 @@ LogicalResult ApplyOp::verify() {
   return success();
 }
 
+LogicalResult InsideOp::verify() {
+  if (getSet().getNumDims() != getCoords().size())
+    return emitOpError("set takes ")
+           << getSet().getNumDims() << " coordinates, got "
+           << getCoords().size();
+  return success();
+}
+
 //===----------------------------------------------------------------------===//
 // CallOp
 //===----------------------------------------------------------------------===//
@@ -209,5 +238,44 @@ LogicalResult CallOp::verifySymbolUses(SymbolTableCollection &tables) {
     if (!matches(formal, type))
       return emitOpError("result type ")
              << type << " is not the kernel's " << formal;
+  return success();
+}
+
+//===----------------------------------------------------------------------===//
+// CertificateOp
+//===----------------------------------------------------------------------===//
+
+LogicalResult CertificateOp::verifyRegions() {
+  if (!llvm::is_contained({"exact", "reassociation", "precision"},
+                          getObligation()))
+    return emitOpError("obligation is exact, reassociation or precision, not ")
+           << getObligation();
+  for (Attribute law : getLaws())
+    if (failed(Law::parse(cast<StringAttr>(law).getValue())))
+      return emitOpError("no law ") << law;
+  if (!isa<ReturnOp>(getBody().front().getTerminator()))
+    return emitOpError("must end with graph.return");
+  for (Operation &op : getBody().front().without_terminator())
+    if (!isa<CallOp, ReshapeOp, ConstantOp>(op))
+      return op.emitOpError("is not a member a certificate may have: calls, "
+                            "reshapes and constants");
+  return success();
+}
+
+LogicalResult CertificateOp::verifySymbolUses(SymbolTableCollection &tables) {
+  auto kernel =
+      tables.lookupNearestSymbolFrom<KernelOp>(*this, getKernelAttr());
+  if (!kernel)
+    return emitOpError("no kernel '") << getKernel() << "'";
+  Block &block = getBody().front();
+  if (block.getArgumentTypes() != TypeRange(kernel.getArgumentTypes()))
+    return emitOpError("takes operands other than the kernel's");
+  if (block.getTerminator()->getOperandTypes() !=
+      TypeRange(kernel.getResultTypes()))
+    return emitOpError("returns types other than the kernel's results");
+  if (static_cast<int64_t>(kernel.getRows().value_or(0)) !=
+      static_cast<int64_t>(getRows()))
+    return emitOpError("rows are ")
+           << getRows() << ", the kernel's " << kernel.getRows().value_or(0);
   return success();
 }

@@ -10,12 +10,14 @@ def Graph_KernelOp : Graph_Op<"kernel", [FunctionOpInterface, IsolatedFromAbove]
     Arguments are the operand tensors; `graph.return` names the stages that are
     results, in order, the others are row buffers. `symbols` names the kernel's
     dim symbols s0, s1, ...; `origin` lists the model nodes it computes;
-    `schedule` is the nest and its knobs.
+    `schedule` is the nest and its knobs. `rows` is how many leading domain axes
+    all stages share: one row is computed at a time (C-ROW), row buffers live no
+    longer. Absent: the whole kernel is one row.
   }];
   let arguments = (ins SymbolNameAttr:$sym_name, TypeAttrOf<FunctionType>:$function_type,
                        OptionalAttr<DictArrayAttr>:$arg_attrs, OptionalAttr<DictArrayAttr>:$res_attrs,
                        OptionalAttr<StrArrayAttr>:$symbols, OptionalAttr<StrArrayAttr>:$origin,
-                       OptionalAttr<DictionaryAttr>:$schedule);
+                       OptionalAttr<DictionaryAttr>:$schedule, OptionalAttr<I64Attr>:$rows);
   let regions = (region SizedRegion<1>:$body);
   let hasCustomAssemblyFormat = 1;
   let hasRegionVerifier = 1;
@@ -115,6 +117,19 @@ def Graph_CoordOp : Graph_Op<"coord", [Pure]> {
   let assemblyFormat = "`[` $map `]` `(` $coords `)` attr-dict";
 }
 
+def Graph_InsideOp : Graph_Op<"inside", [Pure]> {
+  let summary = "the truth of an integer set at coordinates";
+  let description = [{
+    True where every constraint of the set holds; operands as a load's guard has
+    them. What a guarded load does for a tensor, `select(inside, value, other)`
+    does for an expression, whose own loads carry the set in their guards.
+  }];
+  let arguments = (ins Variadic<Index>:$coords, IntegerSetAttr:$set);
+  let results = (outs I1:$result);
+  let assemblyFormat = "`[` $set `]` `(` $coords `)` attr-dict";
+  let hasVerifier = 1;
+}
+
 def Graph_ToIndexOp : Graph_Op<"to_index", [Pure]> {
   let summary = "an i64 scalar as a load coordinate, checked against [0, size)";
   let description = [{
@@ -131,7 +146,7 @@ def Graph_YieldOp : Graph_Op<"yield", [Pure, Terminator, HasParent<"StageOp">]> 
   let assemblyFormat = "$value attr-dict `:` type($value)";
 }
 
-def Graph_ReturnOp : Graph_Op<"return", [Pure, Terminator, HasParent<"KernelOp">]> {
+def Graph_ReturnOp : Graph_Op<"return", [Pure, Terminator, ParentOneOf<["KernelOp", "CertificateOp"]>]> {
   let arguments = (ins Variadic<AnyRankedTensor>:$values);
   let assemblyFormat = "attr-dict ($values^ `:` type($values))?";
 }
@@ -144,6 +159,27 @@ def Graph_CallOp : Graph_Op<"call", [Pure, DeclareOpInterfaceMethods<SymbolUserO
   let arguments = (ins FlatSymbolRefAttr:$callee, Variadic<AnyRankedTensor>:$args, OptionalAttr<Graph_DimsAttr>:$symbols);
   let results = (outs Variadic<AnyRankedTensor>:$results);
   let assemblyFormat = "$callee `(` $args `)` (`symbols` $symbols^)? attr-dict `:` functional-type($args, $results)";
+}
+
+def Graph_CertificateOp : Graph_Op<"certificate", [Symbol, IsolatedFromAbove, SingleBlock,
+                                                   DeclareOpInterfaceMethods<SymbolUserOpInterface>]> {
+  let summary = "what a fused kernel claims to compute";
+  let description = [{
+    The region's arguments are the kernel's operands; its body is the members as
+    they were in the function, in order: `graph.call`s of the one-operator
+    kernels, `graph.reshape` and `graph.constant`; `graph.return` gives the kept
+    values in the order of the kernel's results. Symbols are the kernel's.
+    `rows` repeats the kernel's; `laws` are the algebraic licences used beyond
+    inlining; `obligation` is what has to be shown: `exact` (bit for bit),
+    `reassociation` or `precision`.
+  }];
+  let arguments = (ins SymbolNameAttr:$sym_name, FlatSymbolRefAttr:$kernel, I64Attr:$rows, StrArrayAttr:$laws,
+                       StrAttr:$obligation);
+  let regions = (region SizedRegion<1>:$body);
+  let assemblyFormat = [{
+    $sym_name `for` $kernel `rows` `(` $rows `)` `laws` $laws `obligation` $obligation attr-dict-with-keyword $body
+  }];
+  let hasRegionVerifier = 1;
 }
 
 #endif // DLC_GRAPH_KERNEL_OPS_TD
