@@ -15,6 +15,8 @@ packages=(
   protobuf-compiler libprotobuf-dev nlohmann-json3-dev libgtest-dev zlib1g-dev libzstd-dev
   # ARM: a C library to link against and an emulator to run the result
   qemu-user libc6-dev-arm64-cross libgcc-12-dev-arm64-cross
+  # the proofs of docs/proofs and the checker extracted from them
+  coq ocaml-nox
   python3 python3-dev python3-venv python3-psutil git)
 
 missing=()
