@@ -1,0 +1,51 @@
+// Claims about index expressions that the normal form does not settle: every
+// point is tried where there are at most 2^24, else Z3 is asked (bit-vectors
+// where all sizes are known, integers where they are not), else: unknown.
+#ifndef DLC_LIB_CHECK_PROVE_H
+#define DLC_LIB_CHECK_PROVE_H
+
+#include "Index.h"
+
+#include <map>
+#include <tuple>
+
+namespace dlc::check {
+
+enum class Answer { Proved, Refuted, Unknown };
+
+/// Values of axes, symbols and data coordinates at which a claim fails.
+using Witness = std::vector<std::pair<AtomId, int64_t>>;
+
+/// `a` and `b` are the same truth at every point of `context`.
+struct Claim {
+  Guard a, b;
+  ContextId context;
+};
+
+class Prover {
+public:
+  explicit Prover(IndexArena &index) : index(index) {}
+
+  Answer prove(const Claim &claim, Witness &witness);
+  Answer proveEqual(PolyId a, PolyId b, ContextId context, Witness &witness);
+  Answer proveNonNegative(PolyId poly, ContextId context, Witness &witness);
+
+  std::string str(const Witness &witness) const;
+  unsigned numExhaustive = 0, numSolver = 0;
+
+private:
+  IndexArena &index;
+  std::map<std::tuple<Guard, Guard, ContextId>, std::pair<Answer, Witness>>
+      known;
+  int64_t pointsLeft = int64_t(1) << 27; // of this whole check
+  unsigned solverCallsLeft = 64;
+};
+
+/// One call of Z3, bounded by its resource limit (so that the answer does not
+/// depend on the machine's load) and by time.
+Answer askSolver(const IndexArena &index, const Claim &claim,
+                 llvm::ArrayRef<Constraint> facts, Witness &witness);
+
+} // namespace dlc::check
+
+#endif // DLC_LIB_CHECK_PROVE_H

@@ -1,0 +1,152 @@
+// What is fused rightly is accepted, in the forms it may take; claims that the
+// normal form does not settle go to the other means.
+#include "Fixtures.h"
+
+#include "llvm/Support/JSON.h"
+#include "gtest/gtest.h"
+
+using namespace mlir;
+using namespace dlc;
+using namespace dlc::check;
+using namespace dlc::test;
+
+namespace {
+struct FusionTest : testing::Test {
+  FusionTest() { loadDialects(context); }
+
+  FusionVerdict check(const std::string &members, const std::string &main,
+                      const std::string &fused) {
+    original = parse(context, members + main);
+    result = parse(context, members + fused);
+    EXPECT_TRUE(original && result);
+    return checkFusion(*original, *result);
+  }
+  static std::string print(const FusionVerdict &verdict) {
+    std::string text;
+    llvm::raw_string_ostream os(text);
+    verdict.print(os);
+    return text;
+  }
+  // `fixture` with these replacements, one after the other.
+  FusionVerdict
+  checkWith(StringRef name,
+            ArrayRef<std::pair<std::string, std::string>> replacements) {
+    const Fixture &f = getFixture(name);
+    std::string fused = f.fused;
+    for (const auto &[from, to] : replacements) {
+      size_t at = fused.find(from);
+      EXPECT_NE(at, std::string::npos) << from;
+      if (at != std::string::npos)
+        fused.replace(at, from.size(), to);
+    }
+    return check(f.members, f.main, fused);
+  }
+
+  MLIRContext context;
+  OwningOpRef<ModuleOp> original, result;
+};
+} // namespace
+
+TEST_F(FusionTest, FixturesAreAccepted) {
+  for (const Fixture &f : getFixtures()) {
+    FusionVerdict verdict = check(f.members, f.main, f.fused);
+    EXPECT_TRUE(verdict.accepted()) << f.name << "\n" << print(verdict);
+    for (const KernelVerdict &k : verdict.kernels)
+      EXPECT_TRUE(llvm::is_contained(k.conditions, Condition::Compose));
+  }
+}
+
+// The same things as the lies of MutationTest change, changed to what is equal.
+TEST_F(FusionTest, EqualFormsAreAccepted) {
+  std::pair<StringRef, std::pair<std::string, std::string>> twins[] = {
+      {"views",
+       {"(d2, d0 * 2 + 1)", "((d2 floordiv 3) * 3 + d2 mod 3, d0 * 2 + 1)"}},
+      {"views", {"(d2, d0 * 2 + 1)", "(d2, (d0 * 2 + 1) mod 4)"}},
+      {"views", {"fold add :", "fold add init 0.0 : f32 :"}},
+      {"views",
+       {"laws [] obligation \"exact\"",
+        "laws [\"reorder(add)\"] obligation \"reassociation\""}},
+      {"guards",
+       {"(d0 + d1 - 1 >= 0, -d0 - d1 + 4 >= 0)",
+        "(-d0 - d1 + 4 >= 0, d1 * 2 + d0 * 2 - 1 >= 0)"}},
+      {"guards",
+       {"guard affine_set<(d0) : (d0 - 5 >= 0)>",
+        "guard affine_set<(d0) : (d0 floordiv 5 - 1 == 0)>"}},
+      {"guards",
+       {"graph.inside[affine_set<(d0) : (4 - d0 >= 0)>]",
+        "graph.inside[affine_set<(d0) : (4 - d0 >= 0, d0 >= 0)>]"}},
+      {"symbols", {"max(%p, %z)", "max(%z, %p)"}},
+      {"symbols", {"d1 * s1 + d0, d2", "(d1 * s1 + d0) floordiv 1, d2"}},
+      {"groups", {"add(%one, %p0)", "add(%p0, %one)"}},
+      {"softmax", {"rows = 1}", "rows = 0}"}},
+  };
+  for (const auto &[name, change] : twins) {
+    SmallVector<std::pair<std::string, std::string>> changes{change};
+    if (change.second == "rows = 0}")
+      changes.push_back({"rows(1)", "rows(0)"});
+    FusionVerdict verdict = checkWith(name, changes);
+    EXPECT_TRUE(verdict.accepted())
+        << name.str() << ": " << change.second << "\n"
+        << print(verdict);
+  }
+}
+
+TEST_F(FusionTest, NothingFusedIsAccepted) {
+  for (const Fixture &f : getFixtures()) {
+    FusionVerdict verdict = check(f.members, f.main, f.main);
+    EXPECT_TRUE(verdict.accepted()) << print(verdict);
+    EXPECT_TRUE(verdict.kernels.empty());
+  }
+}
+
+TEST_F(FusionTest, StrictModeRefusesReassociation) {
+  const Fixture &f = getFixture("views");
+  std::string fused = f.fused;
+  StringRef from = "laws [] obligation \"exact\"";
+  fused.replace(fused.find(from), from.size(),
+                "laws [\"reorder(add)\"] obligation \"reassociation\"");
+  check(f.members, f.main, fused);
+  EXPECT_TRUE(checkFusion(*original, *result).accepted());
+  FusionVerdict strict =
+      checkFusion(*original, *result, graph::NumericsMode::strict);
+  ASSERT_FALSE(strict.accepted());
+  EXPECT_EQ(strict.kernels[0].refusal->condition, Condition::Reorder);
+}
+
+// A refusal names a point at which the two sides differ.
+TEST_F(FusionTest, WitnessIsGiven) {
+  FusionVerdict verdict = checkWith("views", {{"d0 * 2 + 1)", "d0 * 2)"}});
+  ASSERT_FALSE(verdict.accepted());
+  EXPECT_NE(verdict.kernels[0].refusal->reason.find("index map"),
+            std::string::npos);
+  verdict = checkWith("guards", {{"-d0 - d1 + 4 >= 0", "-d0 - d1 + 3 >= 0"}});
+  ASSERT_FALSE(verdict.accepted());
+  EXPECT_NE(verdict.kernels[0].refusal->witness.find("k1.0 = "),
+            std::string::npos)
+      << print(verdict);
+  verdict = checkWith("symbols", {{"d1 * s1 + d0", "d0 * s0 + d1"}});
+  ASSERT_FALSE(verdict.accepted());
+  EXPECT_NE(verdict.kernels[0].refusal->witness.find("s0 = "),
+            std::string::npos)
+      << print(verdict);
+}
+
+TEST_F(FusionTest, VerdictsAsJson) {
+  FusionVerdict verdict = checkWith("views", {{"d0 * 2 + 1)", "d0 * 2)"}});
+  std::string text;
+  llvm::raw_string_ostream(text) << verdict.toJSON();
+  EXPECT_NE(text.find("\"condition\":\"C-COMPOSE\""), std::string::npos)
+      << text;
+}
+
+TEST_F(FusionTest, DumpHasEveryNode) {
+  const Fixture &f = getFixture("groups");
+  check(f.members, f.main, f.fused);
+  std::string text = dumpGroups(*original, *result);
+  StringRef ref(text);
+  EXPECT_EQ(ref.count("\nnode "), 6u) << text;
+  EXPECT_EQ(ref.count("\nopaque "), 1u) << text;
+  EXPECT_EQ(ref.count("\ngroup "), 4u) << text;
+  EXPECT_EQ(ref.count("\nmember "), 7u) << text;
+  EXPECT_TRUE(ref.ends_with("end\n"));
+}
