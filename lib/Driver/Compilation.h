@@ -8,6 +8,7 @@
 #include "dlc/Driver/CudaModel.h"
 #include "dlc/Driver/ModelSource.h"
 #include "dlc/Driver/Progress.h"
+#include "dlc/Fusion/Fusion.h"
 #include "dlc/Program/Weights.h"
 #include "dlc/Target/Targets.h"
 
@@ -41,6 +42,8 @@ struct Compilation {
 
   ModelSource source;
   unsigned numOps = 0;
+  fusion::FusionReport fusion; ///< empty with -fuse=off
+  unsigned numRefused = 0;     ///< groups that Check refused
 
   /// Of code generation's workers; packing functions may still refer to them.
   std::vector<std::unique_ptr<mlir::MLIRContext>> contexts;
@@ -81,6 +84,10 @@ struct Compilation {
 /// Canonical graph operators to kernels and calls; kernels that are called
 /// with a constant operand and without are told apart.
 llvm::Error formKernels(Compilation &c);
+
+/// Makes one kernel of each group of calls that pays as one. Groups that Check
+/// refuses are split again. Certificates go to -dump-dir.
+llvm::Error fuseKernels(Compilation &c);
 
 /// Gives every kernel its schedule and has Check admit the laws it uses.
 llvm::Error chooseSchedules(Compilation &c);

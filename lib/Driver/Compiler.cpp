@@ -268,6 +268,10 @@ static std::string makeSummary(Compilation &c) {
   if (c.target && c.wantsCode())
     os << ": " << countText(c.kernels.size(), "kernel")
        << " native, 0 interpreted, "
+       << (c.options.fuse
+               ? countText(c.fusion.groups.size(), "group") + " of " +
+                     countText(c.fusion.members(), "operator") + " fused, "
+               : std::string())
        << bytesText(c.weights.empty()
                         ? 0
                         : c.weights.back().offset + c.weights.back().bytes)

@@ -126,6 +126,9 @@ Error dlc::formKernels(Compilation &c) {
         manager.addPass(graph::createFormKernels());
       }))
     return error;
+  if (c.options.fuse)
+    if (Error error = fuseKernels(c))
+      return error;
   splitByConstantOperands(c.getModule());
   if (Error error = chooseSchedules(c))
     return error;

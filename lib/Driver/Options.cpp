@@ -247,6 +247,12 @@ static llvm::Error readOptions(const InputArgList &args, CompileOptions &o) {
   if (llvm::Error error = parseWord<bool>(
           args, OPT_fp, {{"strict", true}, {"reassoc", false}}, o.strict))
     return error;
+  if (llvm::Error error = parseWord<bool>(
+          args, OPT_fuse, {{"on", true}, {"off", false}}, o.fuse))
+    return error;
+  if (llvm::Error error = parseWord<bool>(args, OPT_explain, {{"fusion", true}},
+                                          o.explainFusion))
+    return error;
   if (llvm::Error error = parseWord<Color>(args, OPT_color,
                                            {{"auto", Color::Auto},
                                             {"always", Color::Always},
@@ -259,7 +265,8 @@ static llvm::Error readOptions(const InputArgList &args, CompileOptions &o) {
                    ": expected a number of threads");
 
   llvm::SmallVector<std::string> shaping;
-  for (const Arg *arg : args.filtered(OPT_target, OPT_dim, OPT_shape, OPT_fp))
+  for (const Arg *arg :
+       args.filtered(OPT_target, OPT_dim, OPT_shape, OPT_fp, OPT_fuse))
     shaping.push_back(arg->getAsString(args));
   o.shapingFlags = llvm::join(shaping, " ");
   return inferEmit(o);

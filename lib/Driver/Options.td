@@ -28,6 +28,7 @@ let Group = grp_shape in {
 def dim : J<"dim", "<name>=<n>", "Give a symbolic dim a size; <name>=<lo>..<hi>@<typical> gives bounds">;
 def shape : J<"shape", "<input>:<AxBxC>", "Give an input its shape">;
 def fp : J<"fp", "<mode>", "strict: the order of every sum is kept; reassoc: it is free (default)">;
+def fuse : J<"fuse", "<when>", "on: kernels that pay as one become one, with a certificate; off: a kernel an operator (default)">;
 }
 
 let Group = grp_debug in {
@@ -35,6 +36,7 @@ def verbose : Flag<["-"], "v">, HelpText<"Say more on standard error">;
 def quiet : Flag<["-"], "q">, HelpText<"Only errors on standard error">;
 def time_passes : F<"time-passes", "Print the time of every pass">;
 def print_ir_after : J<"print-ir-after", "<pass>", "Print the IR after a pass, by its name in dlc-opt, or after every one: all">;
+def explain : J<"explain", "<what>", "fusion: print the groups, and why neighbours stayed apart">;
 def dump_dir : J<"dump-dir", "<folder>", "Write the IR after each stage, the code and the report to this folder">;
 def color : J<"color", "<when>", "auto, always or never">;
 def diagnostics : J<"diagnostics", "<form>", "text, or json: errors as one JSON object on standard error">;

@@ -52,6 +52,13 @@ std::string dlc::makeReport(Compilation &c) {
                                   " kernels native, 0 interpreted");
     out.attribute("operators", c.numOps);
     out.attribute("kernels_native", numKernels);
+    out.attributeObject("fusion", [&] {
+      out.attribute("calls_before", c.fusion.calls);
+      out.attribute("calls", c.fusion.kernels);
+      out.attribute("groups", static_cast<int64_t>(c.fusion.groups.size()));
+      out.attribute("members", c.fusion.members());
+      out.attribute("refused", c.numRefused);
+    });
     out.attribute("kernels_interpreted", 0);
     if (c.arenaBytes >= 0)
       out.attribute("arena_bytes", c.arenaBytes);

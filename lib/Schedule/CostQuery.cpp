@@ -43,7 +43,11 @@ KernelWork dlc::countWork(graph::KernelOp kernel, ArrayRef<int64_t> symbols) {
 double RooflineCost::getSeconds(graph::KernelOp kernel,
                                 ArrayRef<int64_t> symbols,
                                 const TargetDesc &target) const {
-  KernelWork work = countWork(kernel, symbols);
+  return getSeconds(countWork(kernel, symbols), target);
+}
+
+double RooflineCost::getSeconds(const KernelWork &work,
+                                const TargetDesc &target) const {
   double arithmetic =
       work.scalarOps / (target.f32FlopsPerCycle * target.ghz * 1e9);
   double memory = work.bytes / (target.readGBs * 1e9);

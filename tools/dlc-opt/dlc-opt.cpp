@@ -4,6 +4,7 @@
 #include "dlc/Dialect/Graph/Transforms/Passes.h"
 #include "dlc/Dialect/ONNX/IR/ONNXDialect.h"
 #include "dlc/Dialect/Program/IR/Program.h"
+#include "dlc/Fusion/Passes.h"
 #include "dlc/Program/Passes.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -20,6 +21,7 @@ int main(int argc, char **argv) {
   mlir::registerCSEPass();
   mlir::registerSymbolDCEPass();
   dlc::graph::registerGraphPasses();
+  dlc::fusion::registerFusionPasses();
   dlc::program::registerProgramPasses();
   return mlir::asMainReturnCode(
       mlir::MlirOptMain(argc, argv, "dlc's optimizer driver\n", registry));

@@ -57,7 +57,9 @@ struct CompileOptions {
   std::string name;           ///< C identifier; empty: from the input's name
   std::map<std::string, DimRange> dims;
   std::map<std::string, llvm::SmallVector<int64_t>> shapes;
-  bool strict = false; ///< -fp=strict
+  bool strict = false;        ///< -fp=strict
+  bool fuse = false;          ///< -fuse=on
+  bool explainFusion = false; ///< -explain=fusion
   Weights weights = Weights::Auto;
   unsigned jobs = 0; ///< 0: the CPUs this process may use
   bool verify = false;

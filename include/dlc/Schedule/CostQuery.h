@@ -27,6 +27,9 @@ public:
   virtual double getSeconds(graph::KernelOp kernel,
                             llvm::ArrayRef<int64_t> symbols,
                             const TargetDesc &target) const = 0;
+  /// Seconds of that much work on one core, whatever kernel does it.
+  virtual double getSeconds(const KernelWork &work,
+                            const TargetDesc &target) const = 0;
 };
 
 /// The roofline: whichever takes longer, the arithmetic at the machine's peak
@@ -35,6 +38,8 @@ public:
 class RooflineCost final : public CostQuery {
 public:
   double getSeconds(graph::KernelOp kernel, llvm::ArrayRef<int64_t> symbols,
+                    const TargetDesc &target) const override;
+  double getSeconds(const KernelWork &work,
                     const TargetDesc &target) const override;
 };
 

@@ -88,10 +88,32 @@ graph.certificate @operands for @k rows(0) laws [] obligation "exact" {
 ^bb0(%x: tensor<5xf32>):
   graph.return %x : tensor<5xf32>
 }
+
+// -----
+
+graph.kernel @k(%x: tensor<4xf32>) -> tensor<4xf32> attributes {symbols = []} {
+  %r = graph.stage domain <4> : tensor<4xf32> {
+  ^bb0(%i: index):
+    %v = graph.load %x[affine_map<(d0) -> (d0)>](%i) : tensor<4xf32> -> f32
+    graph.yield %v : f32
+  }
+  graph.return %r : tensor<4xf32>
+}
 // expected-error@+1 {{returns types other than the kernel's results}}
 graph.certificate @results for @k rows(0) laws [] obligation "exact" {
 ^bb0(%x: tensor<4xf32>):
   graph.return
+}
+
+// -----
+
+graph.kernel @k(%x: tensor<4xf32>) -> tensor<4xf32> attributes {symbols = []} {
+  %r = graph.stage domain <4> : tensor<4xf32> {
+  ^bb0(%i: index):
+    %v = graph.load %x[affine_map<(d0) -> (d0)>](%i) : tensor<4xf32> -> f32
+    graph.yield %v : f32
+  }
+  graph.return %r : tensor<4xf32>
 }
 // expected-error@+1 {{rows are 1, the kernel's 0}}
 graph.certificate @rows for @k rows(1) laws [] obligation "exact" {

@@ -175,66 +175,83 @@ LogicalResult KernelBuilder::finishOpaque(Operation *op) {
 // A kernel's own symbols
 //===----------------------------------------------------------------------===//
 
-namespace {
-// Renumbers the symbols of every type and attribute of a kernel in order of
-// first use.
-class SymbolRenumbering {
-public:
-  explicit SymbolRenumbering(MLIRContext *context) : context(context) {}
-  SmallVector<AffineExpr> actual; // per new symbol: the function's expression
+AffineExpr SymbolRenumbering::rewrite(AffineExpr e) {
+  SmallVector<AffineExpr> replacement;
+  e.walk([&](AffineExpr x) {
+    auto s = dyn_cast<AffineSymbolExpr>(x);
+    if (!s)
+      return;
+    unsigned old = s.getPosition();
+    auto [it, isNew] = renumbered.try_emplace(old, actual.size());
+    if (isNew)
+      actual.push_back(x);
+    if (old >= replacement.size())
+      replacement.resize(old + 1, getAffineConstantExpr(0, context));
+    replacement[old] = getAffineSymbolExpr(it->second, context);
+  });
+  return e.replaceSymbols(replacement);
+}
 
-  AffineExpr rewrite(AffineExpr e) {
-    SmallVector<AffineExpr> replacement;
-    e.walk([&](AffineExpr x) {
-      auto s = dyn_cast<AffineSymbolExpr>(x);
-      if (!s)
-        return;
-      unsigned old = s.getPosition();
-      auto [it, isNew] = renumbered.try_emplace(old, actual.size());
-      if (isNew)
-        actual.push_back(x);
-      if (old >= replacement.size())
-        replacement.resize(old + 1, getAffineConstantExpr(0, context));
-      replacement[old] = getAffineSymbolExpr(it->second, context);
-    });
-    return e.replaceSymbols(replacement);
-  }
-  AffineMap rewrite(AffineMap map) {
-    SmallVector<AffineExpr> results = llvm::map_to_vector(
-        map.getResults(), [&](AffineExpr e) { return rewrite(e); });
-    return AffineMap::get(map.getNumDims(), actual.size(), results, context);
-  }
-  Attribute rewrite(Attribute attr) {
-    if (auto dims = dyn_cast_or_null<DimsAttr>(attr))
-      return DimsAttr::get(
-          context, llvm::map_to_vector(dims.getDims(), [&](AffineExpr e) {
-            return rewrite(e);
-          }));
-    if (auto map = dyn_cast_or_null<AffineMapAttr>(attr))
-      return AffineMapAttr::get(rewrite(map.getValue()));
-    if (auto set = dyn_cast_or_null<IntegerSetAttr>(attr)) {
-      IntegerSet s = set.getValue();
-      SmallVector<AffineExpr> exprs = llvm::map_to_vector(
-          s.getConstraints(), [&](AffineExpr e) { return rewrite(e); });
-      return IntegerSetAttr::get(IntegerSet::get(s.getNumDims(), actual.size(),
-                                                 exprs, s.getEqFlags()));
-    }
-    return attr;
-  }
-  Type rewrite(Type type) {
-    auto tensor = dyn_cast<RankedTensorType>(type);
-    if (!tensor || !tensor.getEncoding())
-      return type;
-    return RankedTensorType::get(tensor.getShape(), tensor.getElementType(),
-                                 rewrite(tensor.getEncoding()));
-  }
+AffineMap SymbolRenumbering::rewrite(AffineMap map) {
+  SmallVector<AffineExpr> results = llvm::map_to_vector(
+      map.getResults(), [&](AffineExpr e) { return rewrite(e); });
+  return AffineMap::get(map.getNumDims(), actual.size(), results, context);
+}
 
-private:
-  MLIRContext *context;
-  llvm::DenseMap<unsigned, unsigned>
-      renumbered; // function symbol -> kernel symbol
-};
-} // namespace
+Attribute SymbolRenumbering::rewrite(Attribute attr) {
+  if (auto dims = dyn_cast_or_null<DimsAttr>(attr))
+    return DimsAttr::get(
+        context, llvm::map_to_vector(dims.getDims(),
+                                     [&](AffineExpr e) { return rewrite(e); }));
+  if (auto map = dyn_cast_or_null<AffineMapAttr>(attr))
+    return AffineMapAttr::get(rewrite(map.getValue()));
+  if (auto set = dyn_cast_or_null<IntegerSetAttr>(attr)) {
+    IntegerSet s = set.getValue();
+    SmallVector<AffineExpr> exprs = llvm::map_to_vector(
+        s.getConstraints(), [&](AffineExpr e) { return rewrite(e); });
+    return IntegerSetAttr::get(
+        IntegerSet::get(s.getNumDims(), actual.size(), exprs, s.getEqFlags()));
+  }
+  return attr;
+}
+
+Type SymbolRenumbering::rewrite(Type type) {
+  auto tensor = dyn_cast<RankedTensorType>(type);
+  if (!tensor || !tensor.getEncoding())
+    return type;
+  return RankedTensorType::get(tensor.getShape(), tensor.getElementType(),
+                               rewrite(tensor.getEncoding()));
+}
+
+void SymbolRenumbering::rewrite(KernelOp kernel) {
+  auto rewriteTypes = [&](TypeRange types) {
+    return llvm::map_to_vector(types, [&](Type t) { return rewrite(t); });
+  };
+  auto type = kernel.getFunctionType();
+  SmallVector<Type> inputs = rewriteTypes(type.getInputs()),
+                    results = rewriteTypes(type.getResults());
+  kernel.setFunctionTypeAttr(
+      TypeAttr::get(FunctionType::get(context, inputs, results)));
+  for (BlockArgument arg : kernel.getBody().getArguments())
+    arg.setType(rewrite(arg.getType()));
+  kernel.getBody().walk([&](Operation *nested) { rewrite(nested); });
+}
+
+void SymbolRenumbering::rewrite(Operation *op) {
+  for (NamedAttribute attr : llvm::to_vector(op->getAttrs()))
+    op->setAttr(attr.getName(), rewrite(attr.getValue()));
+  for (Value v : op->getResults())
+    v.setType(rewrite(v.getType()));
+}
+
+void SymbolRenumbering::nameSymbols(KernelOp kernel) const {
+  // Names are the call's business: a kernel only knows how many symbols it has.
+  SmallVector<std::string> names;
+  for (unsigned i = 0; i < actual.size(); ++i)
+    names.push_back("s" + std::to_string(i));
+  SmallVector<StringRef> refs(names.begin(), names.end());
+  kernel.setSymbolsAttr(OpBuilder(context).getStrArrayAttr(refs));
+}
 
 FailureOr<KernelOp>
 graph::buildKernelFor(GraphOp op, ModuleOp module, StringRef name,
@@ -246,31 +263,9 @@ graph::buildKernelFor(GraphOp op, ModuleOp module, StringRef name,
     kernel.erase();
     return failure();
   }
-  MLIRContext *context = op->getContext();
-  SymbolRenumbering symbols(context);
-  auto rewriteTypes = [&](TypeRange types) {
-    return llvm::map_to_vector(types,
-                               [&](Type t) { return symbols.rewrite(t); });
-  };
-  auto type = kernel.getFunctionType();
-  SmallVector<Type> inputs = rewriteTypes(type.getInputs()),
-                    results = rewriteTypes(type.getResults());
-  kernel.setFunctionTypeAttr(
-      TypeAttr::get(FunctionType::get(context, inputs, results)));
-  for (BlockArgument arg : kernel.getBody().getArguments())
-    arg.setType(symbols.rewrite(arg.getType()));
-  kernel.getBody().walk([&](Operation *nested) {
-    for (NamedAttribute attr : llvm::to_vector(nested->getAttrs()))
-      nested->setAttr(attr.getName(), symbols.rewrite(attr.getValue()));
-    for (Value v : nested->getResults())
-      v.setType(symbols.rewrite(v.getType()));
-  });
+  SymbolRenumbering symbols(op->getContext());
+  symbols.rewrite(kernel);
   symbolMap.assign(symbols.actual.begin(), symbols.actual.end());
-  // Names are the call's business: a kernel only knows how many symbols it has.
-  SmallVector<std::string> names;
-  for (unsigned i = 0; i < symbols.actual.size(); ++i)
-    names.push_back("s" + std::to_string(i));
-  SmallVector<StringRef> refs(names.begin(), names.end());
-  kernel.setSymbolsAttr(OpBuilder(context).getStrArrayAttr(refs));
+  symbols.nameSymbols(kernel);
   return kernel;
 }

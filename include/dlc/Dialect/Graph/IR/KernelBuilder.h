@@ -110,6 +110,31 @@ private:
   KernelOp kernel;
 };
 
+/// Renumbers the symbols of types and attributes in order of first use: from a
+/// function's symbols to a kernel's own.
+class SymbolRenumbering {
+public:
+  explicit SymbolRenumbering(mlir::MLIRContext *context) : context(context) {}
+
+  /// By new symbol: what it is in the old numbering.
+  llvm::SmallVector<mlir::AffineExpr> actual;
+
+  mlir::AffineExpr rewrite(mlir::AffineExpr e);
+  mlir::AffineMap rewrite(mlir::AffineMap map);
+  mlir::Attribute rewrite(mlir::Attribute attr);
+  mlir::Type rewrite(mlir::Type type);
+  /// Attributes and result types, not those of nested operations.
+  void rewrite(mlir::Operation *op);
+  /// The kernel's type and all its operations.
+  void rewrite(KernelOp kernel);
+  /// Sets the kernel's `symbols` to s0, s1, ...: as many as there are.
+  void nameSymbols(KernelOp kernel) const;
+
+private:
+  mlir::MLIRContext *context;
+  llvm::DenseMap<unsigned, unsigned> renumbered; // old position -> new
+};
+
 } // namespace dlc::graph
 
 #endif // DLC_DIALECT_GRAPH_IR_KERNELBUILDER_H

@@ -1,0 +1,62 @@
+// Fusion: groups of calls become calls of one kernel each, with a certificate
+// of what it computes. What comes out is not trusted: Check re-proves it.
+#ifndef DLC_FUSION_FUSION_H
+#define DLC_FUSION_FUSION_H
+
+#include "dlc/Fusion/Profitability.h"
+
+#include <map>
+#include <string>
+
+namespace dlc::fusion {
+
+struct FusionOptions {
+  /// Typical sizes of dim symbols by name, for predicted times only; the first
+  /// axis of an input is 1 without one, any other 128.
+  std::map<std::string, int64_t> typicalSizes;
+  /// Collect a remark for each pair of groups that stayed apart.
+  bool explains = false;
+};
+
+struct FusedGroup {
+  std::string kernel;               ///< the fused kernel
+  std::vector<std::string> members; ///< model nodes, or kernels without origin
+};
+
+/// Two neighbouring groups that stayed apart.
+struct RefusedPair {
+  std::string producer, consumer;
+  Refusal refusal;
+};
+
+struct FusionReport {
+  unsigned calls = 0;   ///< before
+  unsigned kernels = 0; ///< calls after
+  std::vector<FusedGroup> groups;
+  std::vector<RefusedPair> refused; ///< with explains
+  unsigned members() const {
+    unsigned count = 0;
+    for (const FusedGroup &group : groups)
+      count += group.members.size();
+    return count;
+  }
+};
+
+/// Fuses the calls of `main`, in place: fused kernels and certificates are
+/// added to the module, the kernels of members stay in it.
+FusionReport fuseKernels(mlir::ModuleOp module, const Policy &policy,
+                         const FusionOptions &options);
+
+/// A line for each group and each refused pair, as -explain=fusion prints them.
+void printReport(const FusionReport &report, llvm::raw_ostream &os);
+
+/// Puts the members of a certificate back in the place of the calls of its
+/// kernel, and erases both.
+void splitGroup(graph::CertificateOp certificate);
+
+/// Erases all certificates and the kernels that no call in `main` needs.
+void dropCertificates(mlir::ModuleOp module);
+
+} // namespace dlc::fusion
+
+#endif // DLC_FUSION_FUSION_H

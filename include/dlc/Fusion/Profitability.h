@@ -1,0 +1,80 @@
+// Profitability: what is worth being one kernel. A policy answers for whole
+// bodies, so that another one can take its place; the default asks CostQuery
+// for times and knows which nests run a body well.
+#ifndef DLC_FUSION_PROFITABILITY_H
+#define DLC_FUSION_PROFITABILITY_H
+
+#include "dlc/Fusion/Legality.h"
+#include "dlc/Schedule/CostQuery.h"
+
+namespace dlc::fusion {
+
+/// What a policy is asked about: a body and what of it leaves the kernel.
+struct Candidate {
+  const Body &body;
+  llvm::ArrayRef<TensorId> outputs;
+  const TensorTable &tensors;
+  llvm::ArrayRef<int64_t> symbols; ///< typical sizes
+  unsigned members = 1;
+
+  bool isOutput(TensorId id) const { return llvm::is_contained(outputs, id); }
+};
+
+class Policy {
+public:
+  virtual ~Policy() = default;
+  /// Whether `producer` is worth computing where it is read.
+  virtual bool inlines(const Stage &producer,
+                       llvm::ArrayRef<StageRef> consumers, bool isOutput,
+                       llvm::ArrayRef<int64_t> symbols) const = 0;
+  /// Seconds of one run, the cost of starting it included.
+  virtual double getSeconds(const Candidate &candidate) const = 0;
+  /// Why `merged` should not be one kernel although it may; `first` and
+  /// `second` are what it is made of.
+  virtual std::optional<Refusal> check(const Candidate &merged,
+                                       const Candidate &first,
+                                       const Candidate &second) const = 0;
+};
+
+/// What today's nests run well, on one target.
+class NestPolicy final : public Policy {
+public:
+  struct Limits {
+    unsigned members = 64;
+    unsigned nodes = 160; ///< of one stage
+    unsigned stages = 8;
+    unsigned operands = 24;    ///< results included
+    bool allowsInside = false; ///< code generation takes graph.inside
+    double startSeconds = 1e-6;
+  };
+  NestPolicy(const TargetDesc &target, const CostQuery &cost, Limits limits)
+      : target(target), cost(cost), limits(limits) {}
+
+  bool inlines(const Stage &producer, llvm::ArrayRef<StageRef> consumers,
+               bool isOutput, llvm::ArrayRef<int64_t> symbols) const override;
+  double getSeconds(const Candidate &candidate) const override;
+  std::optional<Refusal> check(const Candidate &merged, const Candidate &first,
+                               const Candidate &second) const override;
+
+private:
+  std::optional<Refusal> checkSize(const Candidate &merged) const;
+  std::optional<Refusal> checkContraction(const Candidate &merged,
+                                          const Candidate &first,
+                                          const Candidate &second) const;
+  std::optional<Refusal> checkRows(const Candidate &merged) const;
+  std::optional<Refusal> checkLayout(const Candidate &merged,
+                                     const Candidate &first,
+                                     const Candidate &second) const;
+
+  const TargetDesc &target;
+  const CostQuery &cost;
+  Limits limits;
+};
+
+/// A sum of products of which each factor has axes of its own (or one has, when
+/// the other is a vector): the nest for it takes no other form.
+bool isContraction(const Stage &stage);
+
+} // namespace dlc::fusion
+
+#endif // DLC_FUSION_PROFITABILITY_H

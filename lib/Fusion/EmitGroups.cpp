@@ -1,0 +1,390 @@
+// From groups back to the IR: the fused kernel, its certificate, the call.
+#include "FusionGraph.h"
+
+#include "dlc/Dialect/Graph/IR/KernelBuilder.h"
+
+#include "mlir/IR/IntegerSet.h"
+#include "llvm/ADT/SetVector.h"
+#include "llvm/ADT/StringMap.h"
+
+using namespace mlir;
+using namespace dlc;
+using namespace dlc::fusion;
+
+static unsigned countSymbols(ArrayRef<AffineExpr> exprs) {
+  unsigned count = 0;
+  for (AffineExpr e : exprs)
+    e.walk([&](AffineExpr x) {
+      if (auto s = dyn_cast<AffineSymbolExpr>(x))
+        count = std::max(count, s.getPosition() + 1);
+    });
+  return count;
+}
+
+//===----------------------------------------------------------------------===//
+// Kernels
+//===----------------------------------------------------------------------===//
+
+namespace {
+// Emits the body of one stage.
+class StageEmitter {
+public:
+  StageEmitter(OpBuilder &builder, Location loc, const Stage &stage,
+               Block *block, const llvm::DenseMap<TensorId, Value> &tensors)
+      : builder(builder), loc(loc), stage(stage), block(block),
+        tensors(tensors) {}
+
+  void emit() {
+    for (const Node &node : stage.nodes)
+      values.push_back(emitNode(node));
+    graph::YieldOp::create(builder, loc, values[stage.root]);
+  }
+
+private:
+  // All coordinates of the stage, then the data coordinates of the node.
+  SmallVector<Value> coordsOf(const Node &node,
+                              SmallVectorImpl<AffineExpr> &index,
+                              SmallVectorImpl<AffineExpr> &guard) {
+    MLIRContext *context = builder.getContext();
+    SmallVector<Value> coords(block->args_begin(), block->args_end());
+    llvm::DenseMap<AffineExpr, AffineExpr> renamed;
+    node.forEachData([&](unsigned data) {
+      AffineExpr from = getAffineDimExpr(kDataDim + data, context);
+      if (!renamed.try_emplace(from, getAffineDimExpr(coords.size(), context))
+               .second)
+        return;
+      coords.push_back(values[data]);
+    });
+    auto rename = [&](AffineExpr e) {
+      return renamed.empty() ? e : e.replace(renamed);
+    };
+    for (AffineExpr e : node.index)
+      index.push_back(rename(e));
+    for (AffineExpr e : node.guard)
+      guard.push_back(rename(e));
+    return coords;
+  }
+
+  Value emitNode(const Node &node) {
+    SmallVector<Value> args;
+    for (unsigned arg : node.args)
+      args.push_back(values[arg]);
+    MLIRContext *context = builder.getContext();
+    switch (node.kind) {
+    case Node::Apply:
+      return graph::ApplyOp::create(
+          builder, loc, node.type,
+          graph::ScalarFnAttr::get(context,
+                                   static_cast<graph::ScalarFn>(node.fn)),
+          args);
+    case Node::Cast:
+      return graph::CastOp::create(builder, loc, node.type, args[0],
+                                   node.fn != 0);
+    case Node::Literal:
+      return graph::LiteralOp::create(builder, loc, node.type, node.literal);
+    case Node::ToIndex:
+      return graph::ToIndexOp::create(
+          builder, loc, args[0], graph::DimsAttr::get(context, node.index));
+    default:
+      break;
+    }
+    SmallVector<AffineExpr> index, guard;
+    SmallVector<Value> coords = coordsOf(node, index, guard);
+    IntegerSet set;
+    if (!guard.empty())
+      set = IntegerSet::get(coords.size(), countSymbols(guard), guard,
+                            node.equal);
+    if (node.kind == Node::Inside)
+      return graph::InsideOp::create(builder, loc, coords,
+                                     IntegerSetAttr::get(set));
+    if (node.kind == Node::Load && stageOf(node))
+      restoreUnitAxes(index, tensors.lookup(node.tensor).getType());
+    auto map = AffineMapAttr::get(AffineMap::get(
+        coords.size(), countSymbols(index), index, builder.getContext()));
+    if (node.kind == Node::Coord)
+      return graph::CoordOp::create(builder, loc, coords, map);
+    return graph::LoadOp::create(
+        builder, loc, node.type, tensors.lookup(node.tensor), coords, map,
+        guard.empty() ? IntegerSetAttr() : IntegerSetAttr::get(set),
+        guard.empty() ? Value() : args[0]);
+  }
+
+  bool stageOf(const Node &node) {
+    return tensors.lookup(node.tensor).getDefiningOp<graph::StageOp>() !=
+           nullptr;
+  }
+  // The coordinate on an axis of one element is 0; written as the coordinate it
+  // shows that a read stays in its row.
+  void restoreUnitAxes(MutableArrayRef<AffineExpr> index, Type type) {
+    SmallVector<AffineExpr> dims = graph::getDims(type);
+    for (size_t i = 0; i < std::min(index.size(), stage.domain.size()); ++i)
+      if (graph::constantValue(index[i]) == 0 &&
+          graph::constantValue(dims[i]) == 1 &&
+          graph::constantValue(stage.domain[i]) == 1)
+        index[i] = getAffineDimExpr(i, builder.getContext());
+  }
+
+  OpBuilder &builder;
+  Location loc;
+  const Stage &stage;
+  Block *block;
+  const llvm::DenseMap<TensorId, Value> &tensors;
+  SmallVector<Value> values;
+};
+
+class GroupEmitter {
+public:
+  GroupEmitter(FusionGraph &graph, FusionReport &report)
+      : graph(graph), report(report),
+        module(graph.main->getParentOfType<ModuleOp>()), symbolTable(module) {}
+
+  void emit(const Group &group);
+  void reorder(const Grouping &grouping);
+
+private:
+  std::vector<TensorId> operandsOf(const Group &group);
+  graph::KernelOp emitKernel(const Group &group, Location loc);
+  graph::CertificateOp emitCertificate(const Group &group,
+                                       graph::KernelOp kernel,
+                                       graph::SymbolRenumbering &symbols);
+  void place(Operation *op);
+
+  FusionGraph &graph;
+  FusionReport &report;
+  ModuleOp module;
+  SymbolTable symbolTable;
+  llvm::StringMap<graph::KernelOp> known; ///< by text of kernel + certificate
+  llvm::DenseMap<unsigned, Operation *> callOf; ///< first member -> fused call
+  llvm::SmallPtrSet<Operation *, 32> placed;
+};
+} // namespace
+
+// What the body reads, and what a member names without reading it.
+std::vector<TensorId> GroupEmitter::operandsOf(const Group &group) {
+  std::vector<TensorId> operands = group.body->operands();
+  llvm::SmallDenseSet<TensorId> known(operands.begin(), operands.end());
+  for (unsigned m : group.members)
+    for (Value result : graph.nodes[m].op->getResults())
+      known.insert(graph.tensors.get(result));
+  for (unsigned m : group.members)
+    for (auto [i, operand] :
+         llvm::enumerate(graph.nodes[m].op->getOperands())) {
+      TensorId id = graph.tensors.get(operand);
+      if (known.contains(graph.tensors.baseOf(id)) || known.contains(id) ||
+          isAbsorbed(graph.nodes[m].kernel, i, id, graph.tensors))
+        continue;
+      known.insert(id);
+      operands.push_back(id);
+    }
+  return operands;
+}
+
+graph::KernelOp GroupEmitter::emitKernel(const Group &group, Location loc) {
+  OpBuilder builder = OpBuilder::atBlockEnd(module.getBody());
+  MLIRContext *context = builder.getContext();
+  const Body &body = *group.body;
+  SmallVector<Type> operandTypes, resultTypes;
+  std::vector<TensorId> operands = operandsOf(group);
+  for (TensorId id : operands)
+    operandTypes.push_back(graph.tensors.typeOf(id));
+  for (TensorId id : group.outputs)
+    resultTypes.push_back(body.find(id)->type);
+  auto kernel = graph::KernelOp::create(
+      builder, loc, builder.getStringAttr("fused"),
+      TypeAttr::get(builder.getFunctionType(operandTypes, resultTypes)),
+      nullptr, nullptr, nullptr, nullptr, nullptr, nullptr);
+  Block *block = builder.createBlock(&kernel.getBody());
+  llvm::DenseMap<TensorId, Value> values;
+  for (auto [id, type] : llvm::zip(operands, operandTypes))
+    values[id] = block->addArgument(type, loc);
+  builder.setInsertionPointToStart(block);
+  bool hasRows = false;
+  for (const StageRef &stage : body.stages) {
+    auto op = graph::StageOp::create(
+        builder, loc, stage->type, graph::DimsAttr::get(context, stage->domain),
+        stage->isFold() ? graph::DimsAttr::get(context, stage->reduce)
+                        : graph::DimsAttr(),
+        stage->isFold() ? graph::FoldKindAttr::get(context, stage->fold)
+                        : graph::FoldKindAttr(),
+        stage->init);
+    OpBuilder::InsertionGuard guard(builder);
+    Block *inner = builder.createBlock(&op.getBody());
+    for (unsigned i = 0; i < stage->numAxes(); ++i)
+      inner->addArgument(builder.getIndexType(), loc);
+    StageEmitter(builder, loc, *stage, inner, values).emit();
+    values[stage->result] = op.getResult();
+    for (const StageRef &other : body.stages)
+      hasRows |= other->reads(stage->result);
+  }
+  SmallVector<Value> results;
+  for (TensorId id : group.outputs)
+    results.push_back(values.lookup(id));
+  graph::ReturnOp::create(builder, loc, results);
+  unsigned rows = 0;
+  if (hasRows && !llvm::any_of(body.stages, [](const StageRef &stage) {
+        return isContraction(*stage);
+      }))
+    if (!checkRow(body, rows) && rows > 0)
+      kernel.setRowsAttr(builder.getI64IntegerAttr(rows));
+  return kernel;
+}
+
+graph::CertificateOp
+GroupEmitter::emitCertificate(const Group &group, graph::KernelOp kernel,
+                              graph::SymbolRenumbering &symbols) {
+  OpBuilder builder = OpBuilder::atBlockEnd(module.getBody());
+  Location loc = kernel.getLoc();
+  auto certificate = graph::CertificateOp::create(
+      builder, loc, "fused_certificate", "fused", kernel.getRows().value_or(0),
+      builder.getArrayAttr({}), "exact");
+  Block *block = builder.createBlock(&certificate.getBody());
+  IRMapping mapping;
+  for (auto [id, arg] :
+       llvm::zip(operandsOf(group), kernel.getBody().getArguments()))
+    mapping.map(graph.tensors.valueOf(id),
+                block->addArgument(arg.getType(), loc));
+  builder.setInsertionPointToStart(block);
+  // Constants that became literals and reshapes between members come along.
+  auto clone = [&](Operation *op) {
+    Operation *copy = builder.clone(*op, mapping);
+    symbols.rewrite(copy);
+    copy->removeAttr("origin");
+  };
+  auto ensure = [&](auto &&self, Value value) -> void {
+    if (mapping.contains(value))
+      return;
+    Operation *def = value.getDefiningOp();
+    assert(def && (isa<graph::ConstantOp, graph::ReshapeOp>(def)) &&
+           "a member reads what the kernel does not");
+    for (Value operand : def->getOperands())
+      self(self, operand);
+    clone(def);
+  };
+  for (unsigned m : group.members) {
+    Operation *op = graph.nodes[m].op;
+    for (Value operand : op->getOperands())
+      ensure(ensure, operand);
+    clone(op);
+  }
+  SmallVector<Value> results;
+  for (TensorId id : group.outputs)
+    results.push_back(mapping.lookup(graph.tensors.valueOf(id)));
+  graph::ReturnOp::create(builder, loc, results);
+  return certificate;
+}
+
+static std::string textOf(Operation *op) {
+  std::string text;
+  llvm::raw_string_ostream os(text);
+  op->print(os, OpPrintingFlags().useLocalScope().assumeVerified());
+  return text;
+}
+
+void GroupEmitter::emit(const Group &group) {
+  MLIRContext *context = module.getContext();
+  SmallVector<Location> locations;
+  SmallVector<Attribute> origin;
+  for (unsigned m : group.members) {
+    Operation *op = graph.nodes[m].op;
+    locations.push_back(op->getLoc());
+    if (auto names = op->getAttrOfType<ArrayAttr>("origin"))
+      origin.append(names.begin(), names.end());
+  }
+  Location loc = FusedLoc::get(context, locations);
+  graph::KernelOp kernel = emitKernel(group, loc);
+  graph::SymbolRenumbering symbols(context);
+  symbols.rewrite(kernel);
+  graph::CertificateOp certificate = emitCertificate(group, kernel, symbols);
+  symbols.nameSymbols(kernel);
+  std::string text = textOf(kernel) + textOf(certificate);
+  std::string name = "fused_" + std::to_string(known.size());
+  auto [it, isNew] = known.try_emplace(text, kernel);
+  if (isNew) {
+    symbolTable.remove(kernel), symbolTable.remove(certificate);
+    kernel.setSymName(name);
+    certificate.setSymName(name + "_certificate");
+    symbolTable.insert(kernel), symbolTable.insert(certificate);
+    certificate.setKernel(kernel.getSymName());
+  } else {
+    certificate.erase();
+    kernel.erase();
+    kernel = it->second;
+  }
+  OpBuilder builder(graph.main.getBody().front().getTerminator());
+  SmallVector<Value> operands;
+  SmallVector<Type> types;
+  for (TensorId id : operandsOf(group))
+    operands.push_back(graph.tensors.valueOf(id));
+  for (TensorId id : group.outputs)
+    types.push_back(graph.tensors.valueOf(id).getType());
+  auto call = graph::CallOp::create(
+      builder, loc, types, kernel.getSymName(), operands,
+      symbols.actual.empty() ? graph::DimsAttr()
+                             : graph::DimsAttr::get(context, symbols.actual));
+  if (!origin.empty())
+    call->setAttr("origin", builder.getArrayAttr(origin));
+  callOf[group.members.front()] = call;
+  report.groups.push_back(
+      {kernel.getSymName().str(), graph.namesOf(group.members)});
+}
+
+static bool isView(Operation *op) {
+  return isa_and_nonnull<graph::ReshapeOp, graph::BitcastOp, graph::ConstantOp>(
+      op);
+}
+
+// Views and constants are put just before their first reader.
+void GroupEmitter::place(Operation *op) {
+  if (!op || op->getBlock() != &graph.main.getBody().front() ||
+      !placed.insert(op).second)
+    return;
+  for (Value operand : op->getOperands())
+    if (isView(operand.getDefiningOp()))
+      place(operand.getDefiningOp());
+  op->moveBefore(graph.main.getBody().front().getTerminator());
+}
+
+void GroupEmitter::reorder(const Grouping &grouping) {
+  Block &block = graph.main.getBody().front();
+  std::vector<bool> isMember(graph.nodes.size());
+  for (unsigned g : grouping.order) {
+    const Group &group = grouping.groups[g];
+    auto it = callOf.find(group.members.front());
+    if (group.members.size() < 2 || it == callOf.end())
+      continue;
+    for (auto [id, result] : llvm::zip(group.outputs, it->second->getResults()))
+      graph.tensors.valueOf(id).replaceAllUsesWith(result);
+    for (unsigned m : group.members)
+      isMember[m] = true;
+  }
+  for (unsigned m = graph.nodes.size(); m-- > 0;)
+    if (isMember[m]) {
+      graph.nodes[m].op->dropAllUses();
+      graph.nodes[m].op->erase();
+      graph.nodes[m].op = nullptr;
+    }
+  // Views and constants that only members read go with them.
+  for (bool changed = true; std::exchange(changed, false);)
+    for (Operation &op : llvm::make_early_inc_range(llvm::reverse(block)))
+      if (isView(&op) && op.use_empty()) {
+        op.erase();
+        changed = true;
+      }
+  for (unsigned g : grouping.order) {
+    const Group &group = grouping.groups[g];
+    unsigned first = group.members.front();
+    place(group.members.size() < 2 ? graph.nodes[first].op : callOf[first]);
+  }
+  for (Value operand : block.getTerminator()->getOperands())
+    if (isView(operand.getDefiningOp()))
+      place(operand.getDefiningOp());
+}
+
+void fusion::emitGroups(FusionGraph &graph, const Grouping &grouping,
+                        FusionReport &report) {
+  GroupEmitter emitter(graph, report);
+  for (unsigned g : grouping.order)
+    if (grouping.groups[g].members.size() > 1)
+      emitter.emit(grouping.groups[g]);
+  emitter.reorder(grouping);
+}

@@ -1,0 +1,158 @@
+// graph-fuse-kernels and its reverse.
+#include "FusionGraph.h"
+
+#include "dlc/Fusion/Passes.h"
+
+#include "mlir/IR/Builders.h"
+
+namespace dlc::fusion {
+#define GEN_PASS_DEF_FUSEKERNELS
+#define GEN_PASS_DEF_DROPCERTIFICATES
+#define GEN_PASS_DEF_SPLITFUSED
+#include "dlc/Fusion/Passes.h.inc"
+} // namespace dlc::fusion
+
+using namespace mlir;
+using namespace dlc;
+using namespace dlc::fusion;
+
+static func::FuncOp findMain(ModuleOp module) {
+  auto main = module.lookupSymbol<func::FuncOp>("main");
+  return main && llvm::hasSingleElement(main.getBody()) ? main : func::FuncOp();
+}
+
+FusionReport fusion::fuseKernels(ModuleOp module, const Policy &policy,
+                                 const FusionOptions &options) {
+  FusionReport report;
+  func::FuncOp main = findMain(module);
+  if (!main)
+    return report;
+  FusionGraph graph(main, options);
+  for (const GraphNode &node : graph.nodes)
+    report.calls += isa<graph::CallOp>(node.op);
+  Grouping grouping = formGroups(graph, policy, options.explains);
+  report.refused = std::move(grouping.refused);
+  emitGroups(graph, grouping, report);
+  report.kernels = report.calls - report.members() + report.groups.size();
+  return report;
+}
+
+//===----------------------------------------------------------------------===//
+// Back
+//===----------------------------------------------------------------------===//
+
+// A kernel's symbols as what a call gives for them.
+static Attribute replaceSymbols(Attribute attr, ArrayRef<AffineExpr> symbols) {
+  auto dims = dyn_cast_or_null<graph::DimsAttr>(attr);
+  if (!dims)
+    return attr;
+  return graph::DimsAttr::get(
+      attr.getContext(), llvm::map_to_vector(dims.getDims(), [&](AffineExpr e) {
+        return graph::simplify(e.replaceSymbols(symbols));
+      }));
+}
+
+static void putBack(graph::CertificateOp certificate, graph::CallOp call) {
+  OpBuilder builder(call);
+  ArrayRef<AffineExpr> symbols;
+  if (call.getSymbols())
+    symbols = call.getSymbols()->getDims();
+  Block &block = certificate.getBody().front();
+  IRMapping mapping;
+  mapping.map(block.getArguments(), call.getArgs());
+  for (Operation &op : block.without_terminator()) {
+    Operation *copy = builder.clone(op, mapping);
+    copy->setLoc(call.getLoc());
+    for (NamedAttribute attr : llvm::to_vector(copy->getAttrs()))
+      copy->setAttr(attr.getName(), replaceSymbols(attr.getValue(), symbols));
+    for (Value result : copy->getResults()) {
+      auto type = cast<RankedTensorType>(result.getType());
+      if (auto dims = dyn_cast_or_null<graph::DimsAttr>(type.getEncoding()))
+        result.setType(graph::makeTensorType(
+            cast<graph::DimsAttr>(replaceSymbols(dims, symbols)).getDims(),
+            type.getElementType()));
+    }
+  }
+  for (auto [value, result] :
+       llvm::zip(block.getTerminator()->getOperands(), call.getResults())) {
+    Value kept = mapping.lookup(value);
+    kept.setType(result.getType()); // the same sizes, as they were written
+    result.replaceAllUsesWith(kept);
+  }
+  call.erase();
+}
+
+void fusion::splitGroup(graph::CertificateOp certificate) {
+  auto module = certificate->getParentOfType<ModuleOp>();
+  func::FuncOp main = findMain(module);
+  SmallVector<graph::CallOp> calls;
+  for (auto call : main.getOps<graph::CallOp>())
+    if (call.getCallee() == certificate.getKernel())
+      calls.push_back(call);
+  for (graph::CallOp call : calls)
+    putBack(certificate, call);
+  if (auto kernel =
+          module.lookupSymbol<graph::KernelOp>(certificate.getKernel()))
+    kernel.erase();
+  certificate.erase();
+}
+
+void fusion::dropCertificates(ModuleOp module) {
+  for (auto certificate :
+       llvm::make_early_inc_range(module.getOps<graph::CertificateOp>()))
+    certificate.erase();
+  llvm::DenseSet<StringAttr> called;
+  module.walk([&](graph::CallOp call) {
+    called.insert(call.getCalleeAttr().getAttr());
+  });
+  for (auto kernel :
+       llvm::make_early_inc_range(module.getOps<graph::KernelOp>()))
+    if (!called.contains(kernel.getSymNameAttr()))
+      kernel.erase();
+}
+
+//===----------------------------------------------------------------------===//
+// Passes
+//===----------------------------------------------------------------------===//
+
+namespace {
+struct FuseKernels : fusion::impl::FuseKernelsBase<FuseKernels> {
+  using FuseKernelsBase::FuseKernelsBase;
+
+  void runOnOperation() override {
+    TargetDesc target;
+    target.cores = cores;
+    RooflineCost cost;
+    NestPolicy::Limits limits;
+    limits.allowsInside = inside;
+    FusionOptions options;
+    options.explains = explain;
+    FusionReport report =
+        fuseKernels(getOperation(), NestPolicy(target, cost, limits), options);
+    if (explain)
+      printReport(report, llvm::errs());
+  }
+};
+
+struct DropCertificates : fusion::impl::DropCertificatesBase<DropCertificates> {
+  void runOnOperation() override { dropCertificates(getOperation()); }
+};
+
+struct SplitFused : fusion::impl::SplitFusedBase<SplitFused> {
+  void runOnOperation() override {
+    for (auto certificate : llvm::make_early_inc_range(
+             getOperation().getOps<graph::CertificateOp>()))
+      splitGroup(certificate);
+  }
+};
+} // namespace
+
+void fusion::printReport(const FusionReport &report, llvm::raw_ostream &os) {
+  for (const FusedGroup &group : report.groups)
+    os << "fused " << group.kernel << ": " << llvm::join(group.members, " + ")
+       << "\n";
+  for (const RefusedPair &pair : report.refused)
+    os << "not fused: " << pair.producer << " | " << pair.consumer << ": "
+       << getName(pair.refusal.condition) << ": " << pair.refusal.reason
+       << "\n";
+}

@@ -1,0 +1,138 @@
+// Who reads what: dependences through views, and through the sizes that the
+// data tell.
+#include "FusionGraph.h"
+
+#include "llvm/ADT/SetVector.h"
+
+using namespace mlir;
+using namespace dlc;
+using namespace dlc::fusion;
+
+static bool isView(Operation *op) {
+  return isa_and_nonnull<graph::ReshapeOp, graph::BitcastOp>(op);
+}
+
+FusionGraph::FusionGraph(func::FuncOp main, const FusionOptions &options)
+    : main(main) {
+  readSizes(options);
+  SymbolTable symbols(main->getParentOfType<ModuleOp>());
+  for (Operation &op : main.getBody().front().without_terminator()) {
+    if (isView(&op) || isa<graph::ConstantOp>(op))
+      continue;
+    GraphNode node{&op, {}, {}, {}, {}};
+    if (auto call = dyn_cast<graph::CallOp>(op)) {
+      node.kernel = symbols.lookup<graph::KernelOp>(call.getCallee());
+      if (node.kernel && !checkPure(node.kernel))
+        node.body = readKernel(call, node.kernel, tensors);
+    }
+    numbers[&op] = nodes.size();
+    nodes.push_back(std::move(node));
+  }
+  connect();
+}
+
+void FusionGraph::readSizes(const FusionOptions &options) {
+  auto names = main->getAttrOfType<ArrayAttr>("graph.symbols");
+  if (names)
+    typicalSizes.assign(names.size(), 128);
+  for (Type type : main.getArgumentTypes()) {
+    auto tensor = dyn_cast<RankedTensorType>(type);
+    if (!tensor || tensor.getRank() == 0)
+      continue;
+    if (auto s = dyn_cast<AffineSymbolExpr>(graph::getDims(tensor)[0]))
+      if (s.getPosition() < typicalSizes.size())
+        typicalSizes[s.getPosition()] = 1;
+  }
+  if (!names)
+    return;
+  for (auto [i, name] : llvm::enumerate(names.getAsRange<StringAttr>()))
+    if (auto it = options.typicalSizes.find(name.str());
+        it != options.typicalSizes.end())
+      typicalSizes[i] = it->second;
+}
+
+void FusionGraph::collectUses(Value value, TensorUse &use) {
+  for (Operation *user : value.getUsers()) {
+    if (isa<graph::ReshapeOp>(user))
+      collectUses(user->getResult(0), use);
+    else if (auto it = numbers.find(user); it != numbers.end())
+      use.readers.push_back(it->second);
+    else
+      use.escapes = true; // returned, or its bits are read as another type
+  }
+}
+
+// The symbols that a node's types and symbol list mention.
+static void collectSymbols(Operation *op, llvm::SmallDenseSet<unsigned> &used) {
+  auto scan = [&](AffineExpr e) {
+    e.walk([&](AffineExpr x) {
+      if (auto s = dyn_cast<AffineSymbolExpr>(x))
+        used.insert(s.getPosition());
+    });
+  };
+  auto scanTypes = [&](TypeRange types) {
+    for (Type type : types)
+      if (auto tensor = dyn_cast<RankedTensorType>(type))
+        if (auto dims = dyn_cast_or_null<graph::DimsAttr>(tensor.getEncoding()))
+          llvm::for_each(dims.getDims(), scan);
+  };
+  scanTypes(op->getOperandTypes());
+  scanTypes(op->getResultTypes());
+  if (auto call = dyn_cast<graph::CallOp>(op))
+    if (call.getSymbols())
+      llvm::for_each(call.getSymbols()->getDims(), scan);
+}
+
+void FusionGraph::connect() {
+  llvm::DenseMap<unsigned, unsigned> binderOf; // symbol -> prefix node
+  for (auto [i, node] : llvm::enumerate(nodes))
+    if (auto prefix = dyn_cast<graph::PrefixOp>(node.op))
+      binderOf[prefix.getSymbol()] = i;
+  for (auto [i, node] : llvm::enumerate(nodes)) {
+    llvm::SetVector<unsigned> before;
+    for (Value operand : node.op->getOperands()) {
+      Operation *def = operand.getDefiningOp();
+      while (isView(def))
+        def = def->getOperand(0).getDefiningOp();
+      if (auto it = numbers.find(def); def && it != numbers.end())
+        before.insert(it->second);
+    }
+    if (!binderOf.empty()) {
+      llvm::SmallDenseSet<unsigned> used;
+      collectSymbols(node.op, used);
+      for (auto &[symbol, binder] : binderOf)
+        if (binder < i && used.contains(symbol))
+          before.insert(binder);
+    }
+    node.predecessors.assign(before.begin(), before.end());
+    llvm::sort(node.predecessors);
+    for (unsigned p : node.predecessors)
+      nodes[p].successors.push_back(i);
+    for (Value result : node.op->getResults())
+      if (isa<RankedTensorType>(result.getType()))
+        collectUses(result, uses[tensors.get(result)]);
+  }
+}
+
+std::vector<std::string>
+FusionGraph::namesOf(ArrayRef<unsigned> members) const {
+  std::vector<std::string> names;
+  for (unsigned m : members) {
+    Operation *op = nodes[m].op;
+    auto origin = op->getAttrOfType<ArrayAttr>("origin");
+    auto call = dyn_cast<graph::CallOp>(op);
+    std::string name =
+        call ? call.getCallee().str() : op->getName().stripDialect().str();
+    if (origin && !origin.empty())
+      name += "(" + cast<StringAttr>(origin[0]).getValue().str() + ")";
+    names.push_back(name);
+  }
+  return names;
+}
+
+std::string FusionGraph::describe(ArrayRef<unsigned> members) const {
+  std::string text;
+  for (const std::string &name : namesOf(members))
+    text += (text.empty() ? "" : " + ") + name;
+  return text;
+}

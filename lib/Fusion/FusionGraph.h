@@ -1,0 +1,78 @@
+// The calls of a function as a graph, for grouping.
+#ifndef DLC_LIB_FUSION_FUSIONGRAPH_H
+#define DLC_LIB_FUSION_FUSIONGRAPH_H
+
+#include "dlc/Fusion/Fusion.h"
+
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+
+namespace dlc::fusion {
+
+/// An operation of main that is no view and no constant.
+struct GraphNode {
+  mlir::Operation *op;
+  graph::KernelOp kernel;   ///< of a call
+  std::optional<Body> body; ///< of a call that may be fused
+  std::vector<unsigned> successors, predecessors; ///< without repetition
+};
+
+/// Who reads a tensor, through reshapes.
+struct TensorUse {
+  std::vector<unsigned> readers; ///< nodes
+  bool escapes = false;          ///< also read by what no group absorbs
+};
+
+class FusionGraph {
+public:
+  FusionGraph(mlir::func::FuncOp main, const FusionOptions &options);
+
+  mlir::func::FuncOp main;
+  TensorTable tensors;
+  std::vector<GraphNode> nodes;            ///< in the function's order
+  llvm::SmallVector<int64_t> typicalSizes; ///< by symbol
+
+  /// Uses of a node's result.
+  const TensorUse &usesOf(TensorId tensor) const {
+    return uses.find(tensor)->second;
+  }
+  /// "conv1 + relu1", from the origins of calls.
+  std::string describe(llvm::ArrayRef<unsigned> members) const;
+  std::vector<std::string> namesOf(llvm::ArrayRef<unsigned> members) const;
+
+private:
+  void readSizes(const FusionOptions &options);
+  void connect();
+  void collectUses(mlir::Value value, TensorUse &use);
+
+  llvm::DenseMap<mlir::Operation *, unsigned> numbers;
+  llvm::DenseMap<TensorId, TensorUse> uses;
+};
+
+/// A set of nodes that is to be one kernel.
+struct Group {
+  std::vector<unsigned> members; ///< sorted
+  std::optional<Body> body;
+  std::vector<TensorId> outputs; ///< in the members' order
+  double seconds = 0;
+  unsigned version = 0;
+  unsigned slot = 0; ///< place in the topological order
+  bool alive = true;
+};
+
+/// Groups in an order in which they can run.
+struct Grouping {
+  std::vector<Group> groups;
+  std::vector<unsigned> order; ///< alive groups
+  std::vector<RefusedPair> refused;
+};
+
+Grouping formGroups(FusionGraph &graph, const Policy &policy, bool explains);
+
+/// Rewrites the function: a kernel, a certificate and a call for each group of
+/// several members.
+void emitGroups(FusionGraph &graph, const Grouping &grouping,
+                FusionReport &report);
+
+} // namespace dlc::fusion
+
+#endif // DLC_LIB_FUSION_FUSIONGRAPH_H

@@ -1,0 +1,298 @@
+// Greedy grouping by predicted time saved: a heap of pairs, the best first.
+//
+// The groups are kept in an order in which they can run. A pair may be merged
+// iff no other path leads from the first to the second (C-CONVEX); such a path
+// lies in the window between their places, so the search stays there, and the
+// merge puts what depends on the first group behind the second's place.
+#include "FusionGraph.h"
+
+#include "dlc/Fusion/Compose.h"
+
+#include "llvm/ADT/SetVector.h"
+
+#include <queue>
+
+using namespace mlir;
+using namespace dlc;
+using namespace dlc::fusion;
+
+// Groups looked at in one search for a path; more is a refusal.
+static constexpr unsigned kMaxVisited = 100;
+
+namespace {
+struct Pair {
+  double key;    ///< seconds saved, or a guess of it
+  unsigned a, b; ///< groups; a comes first
+  unsigned versionA, versionB;
+  bool isExact;
+};
+struct WorsePair {
+  bool operator()(const Pair &x, const Pair &y) const {
+    if (x.key != y.key)
+      return x.key < y.key;
+    return std::tie(x.a, x.b) > std::tie(y.a, y.b);
+  }
+};
+
+class Grouper {
+public:
+  Grouper(FusionGraph &graph, const Policy &policy, bool explains)
+      : graph(graph), policy(policy), explains(explains) {}
+  Grouping run();
+
+private:
+  struct Merge {
+    Body body;
+    std::vector<TensorId> outputs;
+    std::vector<unsigned> members;
+    double seconds = 0, saved = 0;
+    llvm::SmallSetVector<unsigned, 16> behind; ///< groups that depend on a
+  };
+  Candidate candidate(const Group &group) {
+    return {*group.body, group.outputs, graph.tensors, graph.typicalSizes,
+            static_cast<unsigned>(group.members.size())};
+  }
+  std::optional<Refusal> checkConvex(unsigned a, unsigned b, Merge &merge);
+  std::optional<Refusal> tryMerge(unsigned a, unsigned b, Merge &merge);
+  std::vector<TensorId> outputsOf(const Body &first, const Body &second,
+                                  ArrayRef<unsigned> members);
+  void merge(unsigned a, unsigned b, Merge &&merge);
+  void push(unsigned a, unsigned b);
+  void pushNeighbours(unsigned group);
+  llvm::SmallSetVector<unsigned, 8> next(unsigned group, bool forwards);
+  void drain();
+  void pushSiblings();
+
+  FusionGraph &graph;
+  const Policy &policy;
+  bool explains;
+  std::vector<Group> groups;
+  std::vector<unsigned> groupOf; ///< node -> group
+  std::vector<int> slots;        ///< place -> group, -1 for none
+  std::priority_queue<Pair, std::vector<Pair>, WorsePair> heap;
+  std::map<std::pair<unsigned, unsigned>, Refusal> refusals;
+};
+} // namespace
+
+llvm::SmallSetVector<unsigned, 8> Grouper::next(unsigned group, bool forwards) {
+  llvm::SmallSetVector<unsigned, 8> result;
+  for (unsigned m : groups[group].members)
+    for (unsigned n :
+         forwards ? graph.nodes[m].successors : graph.nodes[m].predecessors)
+      if (groupOf[n] != group)
+        result.insert(groupOf[n]);
+  return result;
+}
+
+// A path from a to b through other groups stays between their places.
+std::optional<Refusal> Grouper::checkConvex(unsigned a, unsigned b,
+                                            Merge &merge) {
+  unsigned end = groups[b].slot;
+  SmallVector<unsigned> work;
+  auto visit = [&](unsigned from) {
+    for (unsigned n : next(from, /*forwards=*/true)) {
+      if (n == b && from != a)
+        return false;
+      if (n != b && groups[n].slot < end && merge.behind.insert(n))
+        work.push_back(n);
+    }
+    return true;
+  };
+  visit(a);
+  while (!work.empty()) {
+    if (merge.behind.size() > kMaxVisited)
+      return Refusal{Condition::Convex,
+                     "too many groups lie between to look for a path"};
+    unsigned from = work.pop_back_val();
+    if (!visit(from))
+      return Refusal{
+          Condition::Convex,
+          "a path leaves and comes back through " +
+              graph.describe(ArrayRef(groups[from].members).take_front(1))};
+  }
+  return std::nullopt;
+}
+
+std::vector<TensorId> Grouper::outputsOf(const Body &first, const Body &second,
+                                         ArrayRef<unsigned> members) {
+  std::vector<TensorId> outputs;
+  for (const Body *body : {&first, &second})
+    for (const StageRef &stage : body->stages) {
+      if (!graph.tensors.valueOf(stage->result))
+        continue;
+      const TensorUse &use = graph.usesOf(stage->result);
+      bool isRead = use.escapes || llvm::any_of(use.readers, [&](unsigned r) {
+                      return !llvm::binary_search(members, r);
+                    });
+      if (isRead)
+        outputs.push_back(stage->result);
+    }
+  return outputs;
+}
+
+std::optional<Refusal> Grouper::tryMerge(unsigned a, unsigned b, Merge &merge) {
+  Group &first = groups[a], &second = groups[b];
+  if (auto refusal = checkConvex(a, b, merge))
+    return refusal;
+  std::merge(first.members.begin(), first.members.end(), second.members.begin(),
+             second.members.end(), std::back_inserter(merge.members));
+  merge.outputs = outputsOf(*first.body, *second.body, merge.members);
+  if (merge.outputs.empty())
+    return Refusal{Condition::Live, "nothing reads the result"};
+  auto isOutput = [&](TensorId id) {
+    return llvm::is_contained(merge.outputs, id);
+  };
+  auto decide = [&](const Stage &producer, ArrayRef<StageRef> consumers,
+                    bool keeps) {
+    return policy.inlines(producer, consumers, keeps, graph.typicalSizes);
+  };
+  if (auto refusal = compose(*first.body, *second.body, isOutput, decide,
+                             graph.tensors, merge.body))
+    return refusal;
+  if (auto refusal = checkBounds(merge.body))
+    return refusal;
+  Candidate merged{merge.body, merge.outputs, graph.tensors, graph.typicalSizes,
+                   static_cast<unsigned>(merge.members.size())};
+  if (auto refusal = policy.check(merged, candidate(first), candidate(second)))
+    return refusal;
+  merge.seconds = policy.getSeconds(merged);
+  merge.saved = first.seconds + second.seconds - merge.seconds;
+  if (merge.saved <= 0)
+    return Refusal{Condition::Recompute,
+                   "no time is saved: computing values again takes longer "
+                   "than storing them"};
+  return std::nullopt;
+}
+
+void Grouper::merge(unsigned a, unsigned b, Merge &&merge) {
+  // Places from a's to b's: what does not depend on a, the group, the rest.
+  unsigned begin = groups[a].slot, end = groups[b].slot;
+  SmallVector<unsigned> before, behind;
+  for (unsigned s = begin + 1; s < end; ++s) {
+    if (slots[s] < 0)
+      continue;
+    unsigned g = slots[s];
+    (merge.behind.contains(g) ? behind : before).push_back(g);
+  }
+  unsigned place = begin;
+  auto put = [&](unsigned g) {
+    slots[place] = static_cast<int>(g);
+    groups[g].slot = place++;
+  };
+  llvm::for_each(before, put);
+  put(a);
+  llvm::for_each(behind, put);
+  while (place <= end)
+    slots[place++] = -1;
+  Group &group = groups[a];
+  for (unsigned m : groups[b].members)
+    groupOf[m] = a;
+  group.members = std::move(merge.members);
+  group.body = std::move(merge.body);
+  group.outputs = std::move(merge.outputs);
+  group.seconds = merge.seconds;
+  ++group.version;
+  groups[b].alive = false;
+  groups[b].body.reset();
+  groups[b].members.clear();
+  pushNeighbours(a);
+}
+
+void Grouper::push(unsigned a, unsigned b) {
+  if (!groups[a].body || !groups[b].body)
+    return;
+  // A guess that is seldom too low: the tensors between them for nothing.
+  double key = std::min(groups[a].seconds, groups[b].seconds);
+  heap.push({key, a, b, groups[a].version, groups[b].version, false});
+}
+
+void Grouper::pushNeighbours(unsigned group) {
+  for (unsigned n : next(group, /*forwards=*/true))
+    push(group, n);
+  for (unsigned n : next(group, /*forwards=*/false))
+    push(n, group);
+}
+
+void Grouper::drain() {
+  while (!heap.empty()) {
+    Pair pair = heap.top();
+    heap.pop();
+    Group &a = groups[pair.a], &b = groups[pair.b];
+    if (!a.alive || !b.alive || a.version != pair.versionA ||
+        b.version != pair.versionB)
+      continue;
+    Merge candidate;
+    if (auto refusal = tryMerge(pair.a, pair.b, candidate)) {
+      if (explains)
+        refusals.insert_or_assign({pair.a, pair.b}, *refusal);
+      continue;
+    }
+    bool isBest = heap.empty() || candidate.saved >= heap.top().key;
+    if (!pair.isExact && !isBest) {
+      pair.key = candidate.saved;
+      pair.isExact = true;
+      heap.push(pair);
+      continue;
+    }
+    merge(pair.a, pair.b, std::move(candidate));
+  }
+}
+
+// Groups that read one tensor and do not depend on each other.
+void Grouper::pushSiblings() {
+  std::map<TensorId, llvm::SmallSetVector<unsigned, 4>> readers;
+  for (unsigned g = 0; g < groups.size(); ++g)
+    if (groups[g].alive && groups[g].body)
+      for (TensorId operand : groups[g].body->operands())
+        readers[operand].insert(g);
+  for (auto &[tensor, list] : readers) {
+    if (list.size() < 2 || list.size() > 16)
+      continue;
+    SmallVector<unsigned> inOrder(list.begin(), list.end());
+    llvm::sort(inOrder, [&](unsigned x, unsigned y) {
+      return groups[x].slot < groups[y].slot;
+    });
+    for (size_t i = 0; i + 1 < inOrder.size(); ++i)
+      push(inOrder[i], inOrder[i + 1]);
+  }
+}
+
+Grouping Grouper::run() {
+  for (auto [i, node] : llvm::enumerate(graph.nodes)) {
+    Group group;
+    group.members = {static_cast<unsigned>(i)};
+    group.body = node.body;
+    group.slot = i;
+    groupOf.push_back(i);
+    slots.push_back(i);
+    groups.push_back(std::move(group));
+    Group &made = groups.back();
+    if (!made.body)
+      continue;
+    made.outputs = outputsOf(*made.body, Body(), made.members);
+    made.seconds = policy.getSeconds(candidate(made));
+  }
+  for (unsigned g = 0; g < groups.size(); ++g)
+    for (unsigned n : next(g, /*forwards=*/true))
+      push(g, n);
+  drain();
+  pushSiblings();
+  drain();
+  Grouping grouping;
+  for (int g : slots)
+    if (g >= 0)
+      grouping.order.push_back(g);
+  for (auto &[pair, refusal] : refusals) {
+    auto [a, b] = pair;
+    if (groups[a].alive && groups[b].alive)
+      grouping.refused.push_back({graph.describe(groups[a].members),
+                                  graph.describe(groups[b].members), refusal});
+  }
+  grouping.groups = std::move(groups);
+  return grouping;
+}
+
+Grouping fusion::formGroups(FusionGraph &graph, const Policy &policy,
+                            bool explains) {
+  return Grouper(graph, policy, explains).run();
+}

@@ -1,0 +1,501 @@
+// The default policy: times from work and traffic, and the forms that nests
+// run well.
+#include "dlc/Fusion/Profitability.h"
+
+#include <cmath>
+
+using namespace mlir;
+using namespace dlc;
+using namespace dlc::fusion;
+using graph::ScalarFn;
+
+//===----------------------------------------------------------------------===//
+// Counting
+//===----------------------------------------------------------------------===//
+
+static double sizeOf(AffineExpr extent, ArrayRef<int64_t> symbols) {
+  if (auto n = graph::constantValue(extent))
+    return static_cast<double>(*n);
+  return static_cast<double>(
+      std::max<int64_t>(1, graph::evaluate(extent, symbols)));
+}
+static double pointsOf(ArrayRef<AffineExpr> extents,
+                       ArrayRef<int64_t> symbols) {
+  double points = 1;
+  for (AffineExpr e : extents)
+    points *= sizeOf(e, symbols);
+  return points;
+}
+static double bytesOf(RankedTensorType type, ArrayRef<int64_t> symbols) {
+  return pointsOf(graph::getDims(type), symbols) *
+         static_cast<double>(graph::elementBytes(type.getElementType()));
+}
+
+// Vector operations of one node at one point, measured on the CPU nests.
+static double weightOf(const Node &node) {
+  if (node.kind == Node::Load || node.kind == Node::Cast ||
+      node.kind == Node::Inside)
+    return 1;
+  if (node.kind == Node::ToIndex)
+    return 2;
+  if (node.kind != Node::Apply)
+    return 0;
+  switch (static_cast<ScalarFn>(node.fn)) {
+  case ScalarFn::exp:
+  case ScalarFn::log:
+  case ScalarFn::log1p:
+  case ScalarFn::expm1:
+  case ScalarFn::tanh:
+  case ScalarFn::erf:
+    return 16;
+  case ScalarFn::sin:
+  case ScalarFn::cos:
+  case ScalarFn::pow:
+    return 32;
+  case ScalarFn::div:
+  case ScalarFn::sqrt:
+  case ScalarFn::rsqrt:
+    return 5;
+  case ScalarFn::mod:
+  case ScalarFn::rem:
+    return 8;
+  default: // what libm does, once a lane
+    return (node.fn >= 8 && node.fn < 18) ? 64 : 1;
+  }
+}
+
+namespace {
+// Per node, the innermost axis it depends on (-1: none). Nests compute a node
+// outside of the loops it does not depend on.
+std::vector<int> innermostAxes(const Stage &stage) {
+  std::vector<int> axes(stage.nodes.size(), -1);
+  for (auto [i, node] : llvm::enumerate(stage.nodes)) {
+    auto visit = [&](AffineExpr e) {
+      e.walk([&](AffineExpr x) {
+        auto dim = dyn_cast<AffineDimExpr>(x);
+        if (!dim)
+          return;
+        unsigned position = dim.getPosition();
+        axes[i] = std::max(axes[i], position >= kDataDim
+                                        ? axes[position - kDataDim]
+                                        : static_cast<int>(position));
+      });
+    };
+    if (node.kind != Node::ToIndex)
+      llvm::for_each(node.index, visit);
+    llvm::for_each(node.guard, visit);
+    for (unsigned arg : node.args)
+      axes[i] = std::max(axes[i], axes[arg]);
+  }
+  return axes;
+}
+} // namespace
+
+static double workOf(const Stage &stage, ArrayRef<int64_t> symbols) {
+  SmallVector<double> prefix{1};
+  for (AffineExpr e : stage.extents())
+    prefix.push_back(prefix.back() * sizeOf(e, symbols));
+  std::vector<int> axes = innermostAxes(stage);
+  double work = stage.isFold() ? prefix.back() : 0;
+  for (auto [i, node] : llvm::enumerate(stage.nodes))
+    work += weightOf(node) * prefix[axes[i] + 1];
+  return work;
+}
+
+//===----------------------------------------------------------------------===//
+// Inlining
+//===----------------------------------------------------------------------===//
+
+// C-RECOMPUTE, stage by stage: computing a value again where it is read must
+// not take longer than storing it in a row buffer and loading it.
+bool NestPolicy::inlines(const Stage &producer, ArrayRef<StageRef> consumers,
+                         bool isOutput, ArrayRef<int64_t> symbols) const {
+  double weight = 0;
+  for (const Node &node : producer.nodes)
+    weight += weightOf(node);
+  double points = pointsOf(producer.domain, symbols);
+  double again = 0, loads = 0;
+  for (const StageRef &consumer : consumers) {
+    SmallVector<double> prefix{1};
+    for (AffineExpr e : consumer->extents())
+      prefix.push_back(prefix.back() * sizeOf(e, symbols));
+    std::vector<int> axes = innermostAxes(*consumer);
+    for (auto [i, node] : llvm::enumerate(consumer->nodes))
+      if (node.kind == Node::Load && node.tensor == producer.result) {
+        again += weight * prefix[axes[i] + 1];
+        loads += prefix[axes[i] + 1];
+      }
+  }
+  if (isOutput)
+    return again <= loads;
+  return again <= weight * points + points + loads;
+}
+
+//===----------------------------------------------------------------------===//
+// Time
+//===----------------------------------------------------------------------===//
+
+double NestPolicy::getSeconds(const Candidate &candidate) const {
+  KernelWork work;
+  const Body &body = candidate.body;
+  // What lies in a cache is read some times faster than memory.
+  auto traffic = [&](double bytes) {
+    return bytes <= static_cast<double>(target.l2Bytes) / 2 ? bytes / 4 : bytes;
+  };
+  for (const StageRef &stage : body.stages) {
+    work.scalarOps += workOf(*stage, candidate.symbols);
+    double bytes = bytesOf(stage->type, candidate.symbols);
+    if (candidate.isOutput(stage->result))
+      work.bytes += traffic(bytes);
+    else
+      work.scalarOps += pointsOf(stage->domain, candidate.symbols);
+  }
+  for (TensorId operand : body.operands()) {
+    double bytes =
+        bytesOf(candidate.tensors.typeOf(operand), candidate.symbols);
+    // A slice or a gather reads no more than its points.
+    double wanted = 0;
+    for (const StageRef &stage : body.stages)
+      for (const Node &node : stage->nodes)
+        if (node.kind == Node::Load && node.tensor == operand)
+          wanted += pointsOf(stage->extents(), candidate.symbols) *
+                    static_cast<double>(graph::elementBytes(node.type));
+    work.bytes += traffic(std::min(bytes, wanted));
+  }
+  return limits.startSeconds + cost.getSeconds(work, target);
+}
+
+//===----------------------------------------------------------------------===//
+// Contractions
+//===----------------------------------------------------------------------===//
+
+static std::vector<bool> domainAxesOf(const Stage &stage, unsigned root) {
+  std::vector<bool> used(stage.domain.size());
+  std::vector<bool> seen(stage.nodes.size());
+  auto visit = [&](auto &&self, unsigned id) -> void {
+    if (seen[id])
+      return;
+    seen[id] = true;
+    const Node &node = stage.nodes[id];
+    auto scan = [&](AffineExpr e) {
+      e.walk([&](AffineExpr x) {
+        if (auto dim = dyn_cast<AffineDimExpr>(x))
+          if (dim.getPosition() < used.size())
+            used[dim.getPosition()] = true;
+      });
+    };
+    llvm::for_each(node.index, scan);
+    llvm::for_each(node.guard, scan);
+    node.forEachData([&](unsigned data) { self(self, data); });
+    for (unsigned arg : node.args)
+      self(self, arg);
+  };
+  visit(visit, root);
+  return used;
+}
+
+bool fusion::isContraction(const Stage &stage) {
+  const Node &root = stage.nodes[stage.root];
+  if (stage.fold != graph::FoldKind::add || stage.init ||
+      root.kind != Node::Apply ||
+      static_cast<ScalarFn>(root.fn) != ScalarFn::mul)
+    return false;
+  std::vector<bool> left = domainAxesOf(stage, root.args[0]),
+                    right = domainAxesOf(stage, root.args[1]);
+  for (auto [i, extent] : llvm::enumerate(stage.domain))
+    if (left[i] != right[i] && graph::constantValue(extent) != 1)
+      return true;
+  return false;
+}
+
+// A factor the nest reads as it lies: a load, perhaps converted.
+static bool isPlainFactor(const Stage &stage, unsigned id) {
+  if (stage.nodes[id].kind == Node::Cast)
+    id = stage.nodes[id].args[0];
+  return stage.nodes[id].kind == Node::Load;
+}
+
+static unsigned countDivisions(const Stage &stage) {
+  unsigned count = 0;
+  for (const Node &node : stage.nodes)
+    for (AffineExpr e : node.index)
+      e.walk([&](AffineExpr x) {
+        count += x.getKind() == AffineExprKind::FloorDiv ||
+                 x.getKind() == AffineExprKind::Mod;
+      });
+  return count;
+}
+
+static const Stage *findContraction(const Body &body) {
+  for (const StageRef &stage : body.stages)
+    if (isContraction(*stage))
+      return stage.get();
+  return nullptr;
+}
+
+std::optional<Refusal>
+NestPolicy::checkContraction(const Candidate &merged, const Candidate &first,
+                             const Candidate &second) const {
+  const std::vector<StageRef> &stages = merged.body.stages;
+  const Stage *sum = findContraction(merged.body);
+  if (!sum)
+    return std::nullopt;
+  const Stage *before = findContraction(first.body);
+  const Stage *after = findContraction(second.body);
+  auto refuse = [](StringRef reason) {
+    return Refusal{Condition::Size, reason.str()};
+  };
+  if (before && after)
+    return refuse("two contractions");
+  const Stage *original = before ? before : after;
+  if (!original)
+    return refuse("the sum would become a contraction");
+  if (stages.size() > 2 || stages.front().get() != sum ||
+      merged.outputs.size() != 1 ||
+      merged.outputs.front() != stages.back()->result)
+    return refuse("the contraction nest takes one stage after the sum, and "
+                  "returns only that");
+  const Node &product = sum->nodes[sum->root];
+  const Node &was = original->nodes[original->root];
+  for (int side : {0, 1})
+    if (!isPlainFactor(*sum, product.args[side]) &&
+        isPlainFactor(*original, was.args[side]))
+      return refuse("a factor would be computed again for every tile");
+  if (countDivisions(*sum) > countDivisions(*original))
+    return Refusal{Condition::Layout,
+                   "a factor's addresses would need divisions"};
+  bool hasGuards = llvm::any_of(
+      sum->nodes, [](const Node &node) { return !node.guard.empty(); });
+  if (hasGuards && sum != original && !before)
+    return Refusal{Condition::Layout, "pixels would be gathered by strides"};
+  if (stages.size() == 1)
+    return std::nullopt;
+  const Stage &last = *stages.back();
+  if (last.isFold() || last.domain != sum->domain)
+    return refuse("what follows the sum has another domain");
+  for (const Node &node : last.nodes) {
+    if (node.kind != Node::Load || node.tensor != sum->result)
+      continue;
+    for (auto [i, at] : llvm::enumerate(node.index)) {
+      auto dim = dyn_cast<AffineDimExpr>(at);
+      bool isOnly = graph::constantValue(at) == 0 &&
+                    graph::constantValue(sum->domain[i]) == 1;
+      if (!isOnly && (!dim || dim.getPosition() != i))
+        return refuse("what follows the sum reads it in another order");
+    }
+    if (!node.guard.empty())
+      return refuse("what follows the sum reads it under a guard");
+  }
+  return std::nullopt;
+}
+
+//===----------------------------------------------------------------------===//
+// Rows
+//===----------------------------------------------------------------------===//
+
+// A fold that its single reader wants once an element is computed there by the
+// nests and needs no buffer.
+static bool isComputedByReader(const Candidate &candidate, const Stage &stage) {
+  if (candidate.isOutput(stage.result))
+    return false;
+  const Stage *reader = nullptr;
+  const Node *load = nullptr;
+  for (const StageRef &other : candidate.body.stages)
+    for (const Node &node : other->nodes)
+      if (node.kind == Node::Load && node.tensor == stage.result) {
+        if (load)
+          return false;
+        load = &node, reader = other.get();
+      }
+  if (!load || !load->guard.empty() || reader->isFold())
+    return false;
+  llvm::SmallDenseSet<unsigned> seen;
+  for (AffineExpr at : load->index) {
+    if (graph::constantValue(at) == 0)
+      continue;
+    auto dim = dyn_cast<AffineDimExpr>(at);
+    if (!dim || !seen.insert(dim.getPosition()).second)
+      return false;
+  }
+  for (auto [i, extent] : llvm::enumerate(reader->domain))
+    if (!seen.contains(i) && graph::constantValue(extent) != 1)
+      return false;
+  return true;
+}
+
+std::optional<Refusal> NestPolicy::checkRows(const Candidate &merged) const {
+  const Body &body = merged.body;
+  Body kept; // the stages that lie in memory
+  for (const StageRef &stage : body.stages)
+    if (!isComputedByReader(merged, *stage))
+      kept.stages.push_back(stage);
+  if (kept.stages.size() < 2)
+    return std::nullopt;
+  bool hasReads = llvm::any_of(kept.stages, [&](const StageRef &stage) {
+    return llvm::any_of(body.stages, [&](const StageRef &other) {
+      return other->reads(stage->result);
+    });
+  });
+  constexpr double smallWork = 1 << 16; // less than a task has
+  if (!hasReads) { // the nests run such stages one after the other
+    double work = 0;
+    for (const StageRef &stage : body.stages)
+      work += workOf(*stage, merged.symbols);
+    if (work > smallWork)
+      return Refusal{Condition::Traffic,
+                     "results that do not read each other share no loop"};
+    return std::nullopt;
+  }
+  unsigned rows = 0;
+  if (auto refusal = checkRow(kept, rows))
+    return refusal;
+  // Reads through a stage that its reader computes count as the reader's; such
+  // a stage shares the reader's domain, so its own reads tell.
+  unsigned all = 0;
+  if (auto refusal = checkRow(body, all))
+    return refusal;
+  rows = std::min(rows, all);
+  double work = 0, scratch = 0;
+  bool hasFold = false;
+  for (const StageRef &stage : kept.stages) {
+    hasFold |= stage->isFold();
+    work += workOf(*stage, merged.symbols);
+    // The nests make rows of one element longer.
+    if (!stage->isFold() && rows == stage->domain.size() && rows > 0)
+      --rows;
+  }
+  for (const StageRef &stage : body.stages)
+    hasFold |= stage->isFold();
+  double parallel = 1;
+  for (AffineExpr e : ArrayRef(kept.stages.front()->domain).take_front(rows))
+    parallel *= sizeOf(e, merged.symbols);
+  for (const StageRef &stage : kept.stages)
+    if (!merged.isOutput(stage->result))
+      scratch += bytesOf(stage->type, merged.symbols) / parallel;
+  double needed = 4.0 * std::max(target.cores, 2u);
+  if (parallel < needed && work > smallWork)
+    return Refusal{Condition::Parallel,
+                   std::to_string(static_cast<int64_t>(parallel)) +
+                       " rows are too few to run in parallel"};
+  if (scratch > static_cast<double>(target.l2Bytes) / 2)
+    return Refusal{Condition::Capacity,
+                   "the row buffers take " +
+                       std::to_string(static_cast<int64_t>(scratch)) +
+                       " bytes, more than half of the second-level cache"};
+  if (!hasFold) {
+    // A row is one pass of the innermost axis for each stage.
+    double inner = work > smallWork ? 256 : 1;
+    double row =
+        pointsOf(kept.stages.back()->domain, merged.symbols) / parallel;
+    if (row < inner)
+      return Refusal{Condition::Parallel,
+                     "rows of " + std::to_string(static_cast<int64_t>(row)) +
+                         " elements are too short for several stages"};
+  }
+  return std::nullopt;
+}
+
+//===----------------------------------------------------------------------===//
+// Layout and size
+//===----------------------------------------------------------------------===//
+
+// Loads that take an instruction a lane. A single stage without folds and
+// guards is transposed by tiles in registers instead.
+static unsigned countStrided(const Candidate &candidate) {
+  const std::vector<StageRef> &stages = candidate.body.stages;
+  bool tiles = stages.size() == 1 && !stages[0]->isFold() &&
+               llvm::all_of(stages[0]->nodes, [](const Node &node) {
+                 return node.guard.empty() && node.kind != Node::ToIndex;
+               });
+  unsigned count = 0;
+  int dense = -1; // the axis along which the strided loads are dense
+  for (const StageRef &stage : stages) {
+    SmallVector<AffineExpr> extents = stage->extents();
+    IndexMath math(stage->type.getContext(), extents);
+    auto lastWide = [&](unsigned begin, unsigned end) {
+      for (unsigned i = end; i-- > begin;)
+        if (graph::constantValue(extents[i]) != 1)
+          return static_cast<int>(i);
+      return -1;
+    };
+    unsigned rank = stage->domain.size();
+    int across = lastWide(0, rank), along = lastWide(rank, extents.size());
+    unsigned byAcross = 0, byAlong = 0;
+    for (const Node &node : stage->nodes) {
+      if (node.kind != Node::Load)
+        continue;
+      Poly address = math.flatten(
+          node.index, graph::getDims(candidate.tensors.typeOf(node.tensor)));
+      auto isStrided = [&](int axis) {
+        if (axis < 0)
+          return false;
+        auto step = IndexMath::coefficient(address, axis);
+        auto value = step ? step->constant() : std::nullopt;
+        return !value || std::abs(*value) > 1;
+      };
+      byAlong += along >= 0 && isStrided(along);
+      if (!isStrided(across))
+        continue;
+      ++byAcross;
+      int here = -1;
+      for (unsigned d = 0; d < rank; ++d)
+        if (auto step = IndexMath::coefficient(address, d);
+            step && step->constant() == 1)
+          here = static_cast<int>(d);
+      tiles &= here >= 0 && (dense < 0 || dense == here);
+      dense = here;
+    }
+    count += along >= 0 ? std::min(byAlong, byAcross) : byAcross;
+  }
+  return tiles ? 0 : count;
+}
+
+std::optional<Refusal> NestPolicy::checkLayout(const Candidate &merged,
+                                               const Candidate &first,
+                                               const Candidate &second) const {
+  if (findContraction(merged.body))
+    return std::nullopt; // panels are transposed as they are filled
+  unsigned strided = countStrided(merged);
+  if (strided > countStrided(first) + countStrided(second))
+    return Refusal{Condition::Layout,
+                   std::to_string(strided) +
+                       " loads would be strided that were contiguous"};
+  return std::nullopt;
+}
+
+std::optional<Refusal> NestPolicy::checkSize(const Candidate &merged) const {
+  auto refuse = [](const Twine &reason) {
+    return Refusal{Condition::Size, reason.str()};
+  };
+  const Body &body = merged.body;
+  if (merged.members > limits.members)
+    return refuse("more than " + Twine(limits.members) + " members");
+  if (body.stages.size() > limits.stages)
+    return refuse("more than " + Twine(limits.stages) + " stages");
+  if (body.operands().size() + merged.outputs.size() > limits.operands)
+    return refuse("more than " + Twine(limits.operands) +
+                  " operands and results");
+  for (const StageRef &stage : body.stages) {
+    if (stage->nodes.size() > limits.nodes)
+      return refuse("an expression of " + Twine(stage->nodes.size()) +
+                    " nodes");
+    for (const Node &node : stage->nodes)
+      if (node.kind == Node::Inside && !limits.allowsInside)
+        return refuse("no nest computes an expression under a guard");
+  }
+  return std::nullopt;
+}
+
+std::optional<Refusal> NestPolicy::check(const Candidate &merged,
+                                         const Candidate &first,
+                                         const Candidate &second) const {
+  if (auto refusal = checkSize(merged))
+    return refusal;
+  if (auto refusal = checkContraction(merged, first, second))
+    return refusal;
+  if (auto refusal = checkLayout(merged, first, second))
+    return refusal;
+  if (findContraction(merged.body))
+    return std::nullopt;
+  return checkRows(merged);
+}
