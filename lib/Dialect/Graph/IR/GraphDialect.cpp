@@ -1,6 +1,6 @@
 // Registration of the graph dialect, its attributes, and the helpers on
 // symbolic sizes that the rest of the compiler shares.
-#include "dlc/Dialect/Graph/IR/Graph.h"
+#include "dlc/Dialect/Graph/IR/Control.h"
 
 #include "mlir/IR/Builders.h"
 #include "mlir/IR/DialectImplementation.h"
@@ -24,6 +24,10 @@ void GraphDialect::initialize() {
   addOperations<
 #define GET_OP_LIST
 #include "dlc/Dialect/Graph/IR/GraphOps.cpp.inc"
+      >();
+  addOperations<
+#define GET_OP_LIST
+#include "dlc/Dialect/Graph/IR/ControlOps.cpp.inc"
       >();
 }
 
