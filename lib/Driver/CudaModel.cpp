@@ -1,4 +1,4 @@
-// CUDA code of a whole model, and @main walked on the host with every kernel
+// CUDA code of a whole model, and @main run on the host with every kernel
 // launched on the emulator.
 #include "dlc/Driver/CudaModel.h"
 
@@ -95,28 +95,19 @@ Expected<std::string> dlc::emitPtx(CudaModel &model, const CudaTarget &target) {
 //===----------------------------------------------------------------------===//
 
 namespace {
-class Run {
+// Launches kernels on the emulator; the interpreter walks @main around them, as
+// the host does around a device.
+class Launcher {
 public:
-  Run(const CudaModel &model, EmulatedModule *emulated,
-      ArrayRef<int64_t> symbols)
-      : model(model), emulated(emulated), symbols(symbols) {}
+  Launcher(const CudaModel &model, EmulatedModule *emulated)
+      : model(model), emulated(emulated) {}
 
-  Expected<SmallVector<Tensor>> main(func::FuncOp function,
-                                     ArrayRef<Tensor> inputs);
+  Expected<SmallVector<Tensor>>
+  call(graph::CallOp op, ArrayRef<Tensor> operands, ArrayRef<int64_t> symbols);
 
 private:
-  SmallVector<int64_t> shapeOf(Type type) {
-    return llvm::map_to_vector(graph::getDims(type), [&](AffineExpr e) {
-      return graph::evaluate(e, symbols);
-    });
-  }
-  Error call(graph::CallOp op);
-  Error view(Operation *op);
-
   const CudaModel &model;
   EmulatedModule *emulated;
-  SmallVector<int64_t> symbols; ///< those the data tell are set on the way
-  llvm::DenseMap<Value, Tensor> values;
 };
 } // namespace
 
@@ -125,26 +116,30 @@ static EmulatedBuffer bufferOf(const Tensor &tensor, char *bytes,
   return {bytes, static_cast<size_t>(tensor.getNumBytes()), name, writable};
 }
 
-Error Run::call(graph::CallOp op) {
+Expected<SmallVector<Tensor>> Launcher::call(graph::CallOp op,
+                                             ArrayRef<Tensor> operands,
+                                             ArrayRef<int64_t> symbols) {
   auto kernel = model.kernels.find(op.getCallee());
   if (kernel == model.kernels.end())
     return makeError(ExitCode::Internal,
                      "no CUDA code for kernel '" + op.getCallee() + "'");
   std::vector<EmulatedBuffer> buffers;
-  for (auto [i, operand] : llvm::enumerate(op.getArgs())) {
-    const Tensor &tensor = values[operand];
+  for (auto [i, tensor] : llvm::enumerate(operands))
     // Kernels only read operands, and the emulator sees to it.
     buffers.push_back(bufferOf(tensor, const_cast<char *>(tensor.getBytes()),
                                "operand " + std::to_string(i),
                                /*writable=*/false));
-  }
+  SmallVector<Tensor> results;
   for (auto [i, result] : llvm::enumerate(op.getResults())) {
+    SmallVector<int64_t> shape = llvm::map_to_vector(
+        graph::getDims(result.getType()),
+        [&](AffineExpr e) { return graph::evaluate(e, symbols); });
     Tensor tensor(cast<RankedTensorType>(result.getType()).getElementType(),
-                  shapeOf(result.getType()));
+                  shape);
     buffers.push_back(bufferOf(tensor, tensor.getMutableBytes(),
                                "result " + std::to_string(i),
                                /*writable=*/true));
-    values[result] = std::move(tensor);
+    results.push_back(std::move(tensor));
   }
   SmallVector<int64_t> actual;
   if (op.getSymbols())
@@ -167,52 +162,7 @@ Error Run::call(graph::CallOp op) {
     return makeError(ExitCode::Rejected,
                      "kernel '" + op.getCallee() +
                          "': an index in the data is out of range");
-  return Error::success();
-}
-
-// The operand's bytes under another type. A prefix also binds a dim symbol.
-Error Run::view(Operation *op) {
-  const Tensor &source = values[op->getOperand(0)];
-  if (auto prefix = dyn_cast<graph::PrefixOp>(op)) {
-    int64_t count = values[prefix.getCount()].getData<int64_t>()[0];
-    if (count < 0 || count > source.getShape()[0])
-      return makeError(ExitCode::Rejected,
-                       "a count in the data is out of range: " + Twine(count));
-    symbols[prefix.getSymbol()] = count;
-  }
-  auto type = cast<RankedTensorType>(op->getResult(0).getType());
-  Tensor result =
-      Tensor::copy(type.getElementType(), shapeOf(type), source.getBytes());
-  values[op->getResult(0)] = std::move(result);
-  return Error::success();
-}
-
-Expected<SmallVector<Tensor>> Run::main(func::FuncOp function,
-                                        ArrayRef<Tensor> inputs) {
-  for (auto [argument, input] : llvm::zip(function.getArguments(), inputs))
-    values[argument] = input;
-  for (Operation &op : function.getBody().front()) {
-    if (isa<func::ReturnOp>(op))
-      return llvm::map_to_vector(op.getOperands(),
-                                 [&](Value v) { return values[v]; });
-    if (auto constant = dyn_cast<graph::ConstantOp>(op)) {
-      FailureOr<Tensor> tensor = Tensor::fromAttr(constant.getValue());
-      if (failed(tensor))
-        return makeError(ExitCode::Internal, "a constant has no data");
-      values[op.getResult(0)] = *tensor;
-    } else if (isa<graph::ReshapeOp, graph::PrefixOp, graph::BitcastOp>(op)) {
-      if (Error error = view(&op))
-        return std::move(error);
-    } else if (auto callOp = dyn_cast<graph::CallOp>(op)) {
-      if (Error error = call(callOp))
-        return std::move(error);
-    } else {
-      return makeError(ExitCode::Internal, "operation '" +
-                                               op.getName().getStringRef() +
-                                               "' is not a kernel");
-    }
-  }
-  return makeError(ExitCode::Internal, "@main does not return");
+  return results;
 }
 
 Expected<SmallVector<Tensor>> dlc::emulate(ModelSource &source,
@@ -220,9 +170,7 @@ Expected<SmallVector<Tensor>> dlc::emulate(ModelSource &source,
                                            ArrayRef<Tensor> inputs,
                                            EmulatorOptions options) {
   DiagnosticCollector diagnostics(source.context.get(), "");
-  FailureOr<SmallVector<int64_t>> symbols =
-      interp::bindSymbols(source.getMain(), inputs);
-  if (failed(symbols))
+  if (failed(interp::bindSymbols(source.getMain(), inputs)))
     return diagnostics.take(ExitCode::Usage, "the inputs do not fit the model");
   std::unique_ptr<EmulatedModule> emulated;
   if (!model.kernels.empty()) {
@@ -231,5 +179,23 @@ Expected<SmallVector<Tensor>> dlc::emulate(ModelSource &source,
       return created.takeError();
     emulated = std::move(*created);
   }
-  return Run(model, emulated.get(), *symbols).main(source.getMain(), inputs);
+  Launcher launcher(model, emulated.get());
+  std::optional<Error> problem;
+  interp::Options run;
+  run.call = [&](graph::CallOp op, ArrayRef<Tensor> operands,
+                 ArrayRef<int64_t> symbols) -> FailureOr<SmallVector<Tensor>> {
+    auto results = launcher.call(op, operands, symbols);
+    if (results)
+      return std::move(*results);
+    problem = results.takeError();
+    return failure();
+  };
+  FailureOr<SmallVector<Tensor>> outputs =
+      interp::Interpreter(run).run(source.getMain(), inputs);
+  if (problem)
+    return std::move(*problem);
+  if (failed(outputs))
+    return diagnostics.take(ExitCode::Rejected,
+                            "the model failed without saying why");
+  return std::move(*outputs);
 }

@@ -1,8 +1,11 @@
 // Walks functions: operators become kernels, kernels are evaluated stage by
 // stage.
 #include "dlc/Interpreter/Interpreter.h"
+#include "Control.h"
 #include "Opaque.h"
 #include "StageEvaluator.h"
+
+#include "dlc/Dialect/Graph/IR/Control.h"
 
 #include "mlir/IR/Builders.h"
 #include "mlir/IR/BuiltinOps.h"
@@ -178,6 +181,8 @@ FailureOr<SmallVector<Tensor>> Interpreter::runOp(Operation *op,
         Tensor::copy(type.getElementType(), shape, operands[0].getBytes())};
   }
   if (auto call = dyn_cast<graph::CallOp>(op)) {
+    if (options.call)
+      return options.call(call, operands, symbols);
     auto kernel = SymbolTable::lookupNearestSymbolFrom<graph::KernelOp>(
         op, call.getCalleeAttr());
     if (!kernel)
@@ -206,15 +211,12 @@ FailureOr<SmallVector<Tensor>> Interpreter::runOp(Operation *op,
 // Functions
 //===----------------------------------------------------------------------===//
 
-// The symbol that a prefix binds gets its value.
-static LogicalResult bindCount(graph::PrefixOp op, ArrayRef<Tensor> operands,
-                               SmallVectorImpl<int64_t> &symbols) {
-  int64_t count = operands[1].getData<int64_t>()[0],
-          rows = operands[0].getShape()[0];
-  if (count < 0 || count > rows)
-    return op.emitOpError()
-           << "count is " << count << ", of " << rows << " rows";
-  symbols[op.getSymbol()] = count;
+LogicalResult interp::checkResults(Operation *op, ArrayRef<Tensor> results,
+                                   ArrayRef<int64_t> symbols) {
+  for (auto [i, result] : llvm::enumerate(op->getResults()))
+    if (failed(checkType(op, "result " + Twine(i), results[i], result.getType(),
+                         symbols)))
+      return failure();
   return success();
 }
 
@@ -225,44 +227,6 @@ FailureOr<SmallVector<Tensor>> Interpreter::run(func::FuncOp main,
   FailureOr<SmallVector<int64_t>> symbols = bindSymbols(main, inputs);
   if (failed(symbols))
     return failure();
-  // Tensors are dropped after their last use.
-  struct Slot {
-    Tensor tensor;
-    unsigned remaining = 0;
-  };
-  llvm::DenseMap<Value, Slot> values;
-  auto define = [&](Value value, Tensor tensor) {
-    unsigned uses = std::distance(value.use_begin(), value.use_end());
-    if (uses)
-      values[value] = {std::move(tensor), uses};
-  };
-  auto use = [&](Value value) {
-    auto it = values.find(value);
-    Tensor tensor = it->second.tensor;
-    if (--it->second.remaining == 0)
-      values.erase(it);
-    return tensor;
-  };
-  for (auto [arg, input] : llvm::zip(main.getArguments(), inputs))
-    define(arg, input);
-  for (Operation &op : main.getBody().front()) {
-    SmallVector<Tensor> operands = llvm::map_to_vector(op.getOperands(), use);
-    if (isa<func::ReturnOp>(op))
-      return operands;
-    if (auto prefix = dyn_cast<graph::PrefixOp>(op))
-      if (failed(bindCount(prefix, operands, *symbols)))
-        return failure();
-    FailureOr<SmallVector<Tensor>> results = runOp(&op, operands, *symbols);
-    if (failed(results))
-      return failure();
-    for (auto [i, result] : llvm::enumerate(op.getResults()))
-      if (failed(checkType(&op, "result " + Twine(i), (*results)[i],
-                           result.getType(), *symbols)))
-        return failure();
-    if (options.observer)
-      options.observer(&op, operands, *results);
-    for (auto [value, tensor] : llvm::zip(op.getResults(), *results))
-      define(value, std::move(tensor));
-  }
-  return main.emitOpError("does not return");
+  return BlockRunner(*this, options.observer, *symbols)
+      .run(main.getBody().front(), inputs);
 }

@@ -26,6 +26,11 @@ struct Options {
   std::function<void(mlir::Operation *, llvm::ArrayRef<Tensor>,
                      llvm::ArrayRef<Tensor>)>
       observer;
+  /// Runs the calls of kernels in a function, with its symbols: on an emulated
+  /// device, say. Null: they are evaluated.
+  std::function<llvm::FailureOr<llvm::SmallVector<Tensor>>(
+      graph::CallOp, llvm::ArrayRef<Tensor>, llvm::ArrayRef<int64_t>)>
+      call;
 };
 
 /// Failures are diagnostics at the operation's location: an operator without a
