@@ -112,6 +112,12 @@ static Error describeModel(Compilation &c) {
   llvm::DenseSet<unsigned> data;
   for (auto bind : c.program.getAll<program::BindOp>())
     data.insert(bind.getSymbol());
+  for (auto set : c.program.getAll<program::SetOp>())
+    for (int64_t symbol : set.getSymbols())
+      data.insert(symbol);
+  for (auto loop : c.program.getAll<program::LoopOp>())
+    if (loop.getCount())
+      data.insert(*loop.getCount());
   for (auto input : c.program.getAll<program::InputOp>())
     info.inputs.push_back(describe(
         input.getName(), cast<RankedTensorType>(input.getType()), names, data));

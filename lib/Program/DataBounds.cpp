@@ -6,6 +6,20 @@
 using namespace mlir;
 using namespace dlc;
 
+void DataBounds::addAll(program::ModelOp model) {
+  // In order of execution: a bound names symbols that came before.
+  model.getBody().walk<WalkOrder::PreOrder>([&](Operation *op) {
+    if (auto bind = dyn_cast<program::BindOp>(op))
+      add(bind.getSymbol(), program::getSize(bind.getBound()));
+    else if (auto set = dyn_cast<program::SetOp>(op))
+      for (auto [symbol, bound] :
+           llvm::zip_equal(set.getSymbols(), set.getBounds().getResults()))
+        add(symbol, bound);
+    else if (auto loop = dyn_cast<program::LoopOp>(op); loop && loop.getCount())
+      add(*loop.getCount(), program::getSize(*loop.getCountBound()));
+  });
+}
+
 bool DataBounds::dependsOnData(AffineExpr expr) const {
   bool found = false;
   expr.walk([&](AffineExpr part) {

@@ -3,6 +3,7 @@
 #ifndef DLC_LIB_PROGRAM_DATABOUNDS_H
 #define DLC_LIB_PROGRAM_DATABOUNDS_H
 
+#include "dlc/Dialect/Program/IR/Program.h"
 #include "mlir/IR/AffineExpr.h"
 #include "mlir/IR/Types.h"
 #include "llvm/ADT/MapVector.h"
@@ -13,8 +14,11 @@ class DataBounds {
 public:
   /// `symbol` is the data's, in [0, largest].
   void add(unsigned symbol, mlir::AffineExpr largest) {
-    bounds[symbol] = getLargest(largest);
+    mlir::AffineExpr bound = getLargest(largest);
+    bounds[symbol] = bound;
   }
+  /// Adds what the steps of a model bind.
+  void addAll(program::ModelOp model);
   bool dependsOnData(mlir::AffineExpr expr) const;
   /// A dim of the tensor type depends on the data.
   bool dependsOnData(mlir::Type tensor) const;

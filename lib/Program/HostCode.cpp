@@ -1,16 +1,8 @@
-// `execute`, from a planned program: one straight line of code. Each call fills
+// `execute`, from a planned program: straight lines of code. Each call fills
 // the same dlc_frame on the stack and runs the kernel's phases one after the
 // other; a phase with one task is called directly, the others go to the
 // caller's parallel_for.
-#include "dlc/Program/HostCode.h"
-
-#include "DataBounds.h"
-#include "SizeCode.h"
-#include "dlc/Dialect/Graph/IR/Graph.h"
-#include "dlc/runtime.h"
-#include "llvm/ADT/DenseMap.h"
-#include "llvm/IR/Function.h"
-#include "llvm/IR/Module.h"
+#include "HostEmitter.h"
 
 #include <cstddef>
 
@@ -27,366 +19,323 @@ addFunction(llvm::Module &module, llvm::FunctionType *type, const Twine &name) {
   return function;
 }
 
-namespace {
-// Everything the functions below share.
-class HostEmitter {
-public:
-  HostEmitter(ModelOp model, StringRef prefix, llvm::Module &module)
-      : model(model), prefix(prefix.str()), module(module),
-        b(module.getContext()), sizes(b, nullptr) {
-    for (auto bind : model.getAll<BindOp>())
-      data.add(bind.getSymbol(), getSize(bind.getBound()));
-    planSlots();
-  }
+HostEmitter::HostEmitter(ModelOp model, StringRef prefix, llvm::Module &module)
+    : model(model), prefix(prefix.str()), module(module),
+      b(module.getContext()), sizes(b, nullptr) {
+  data.addAll(model);
+  planSlots();
+}
 
-  HostFunctions emit() {
-    HostFunctions functions;
-    functions.inputDims =
-        emitDims<InputOp>("input_dims", /*symbolsCount=*/false);
-    functions.outputDims =
-        emitDims<OutputOp>("output_dims", /*symbolsCount=*/true);
-    functions.workspaceBytes = emitWorkspaceBytes();
-    functions.execute = emitExecute();
-    return functions;
-  }
+HostFunctions HostEmitter::emit() {
+  HostFunctions functions;
+  functions.inputDims = emitDims<InputOp>("input_dims", /*symbolsCount=*/false);
+  functions.outputDims =
+      emitDims<OutputOp>("output_dims", /*symbolsCount=*/true);
+  functions.workspaceBytes = emitWorkspaceBytes();
+  functions.execute = emitExecute();
+  return functions;
+}
 
-private:
-  llvm::Type *ptr() { return b.getPtrTy(); }
-  llvm::Type *i64() { return b.getInt64Ty(); }
-  llvm::Value *at(llvm::Value *base, int64_t offset) {
-    return offset == 0
-               ? base
-               : b.CreateConstInBoundsGEP1_64(b.getInt8Ty(), base, offset);
-  }
-  void enter(llvm::Function *function) {
-    b.SetInsertPoint(
-        llvm::BasicBlock::Create(module.getContext(), "", function));
-  }
+//===----------------------------------------------------------------------===//
+// Sizes of memory
+//===----------------------------------------------------------------------===//
 
-  // The distinct sizes that share each slot.
-  void planSlots() {
-    for (auto alloc : model.getAll<AllocOp>())
-      if (std::optional<uint64_t> slot = alloc.getSlot()) {
-        if (*slot >= slotSizes.size())
-          slotSizes.resize(*slot + 1);
-        AffineExpr size = getSize(alloc.getSize());
-        if (!llvm::is_contained(slotSizes[*slot], size))
-          slotSizes[*slot].push_back(size);
-      }
-  }
-
-  // The offset of each slot, and last their total size.
-  SmallVector<llvm::Value *> emitSlotOffsets() {
-    SmallVector<llvm::Value *> offsets = {b.getInt64(0)};
-    for (ArrayRef<AffineExpr> members : slotSizes) {
-      llvm::Value *size = sizes.emitAligned(members.front());
-      for (AffineExpr other : members.drop_front())
-        size = sizes.max(size, sizes.emitAligned(other));
-      offsets.push_back(b.CreateAdd(offsets.back(), size));
+// The distinct sizes that share each slot.
+void HostEmitter::planSlots() {
+  for (auto alloc : model.getAll<AllocOp>())
+    if (std::optional<uint64_t> slot = alloc.getSlot()) {
+      if (*slot >= slotSizes.size())
+        slotSizes.resize(*slot + 1);
+      AffineExpr size = getSize(alloc.getSize());
+      if (!llvm::is_contained(slotSizes[*slot], size))
+        slotSizes[*slot].push_back(size);
     }
-    return offsets;
+}
+
+// The offset of each slot, and last their total size.
+SmallVector<llvm::Value *> HostEmitter::emitSlotOffsets() {
+  SmallVector<llvm::Value *> offsets = {b.getInt64(0)};
+  for (ArrayRef<AffineExpr> members : slotSizes) {
+    llvm::Value *size = sizes.emitAligned(members.front());
+    for (AffineExpr other : members.drop_front())
+      size = sizes.max(size, sizes.emitAligned(other));
+    offsets.push_back(b.CreateAdd(offsets.back(), size));
   }
+  return offsets;
+}
 
-  // Bytes of the buffers; scratch lies behind them.
-  llvm::Value *emitArenaBytes(ArrayRef<llvm::Value *> slotOffsets) {
-    if (slotOffsets.size() > 1)
-      return slotOffsets.back();
-    return b.getInt64(model.getArenaBytes() ? *graph::constantValue(getSize(
-                                                  *model.getArenaBytes()))
-                                            : 0);
+// Bytes of the buffers; scratch lies behind them.
+llvm::Value *HostEmitter::emitArenaBytes(ArrayRef<llvm::Value *> offsets) {
+  if (offsets.size() > 1)
+    return offsets.back();
+  return b.getInt64(model.getArenaBytes()
+                        ? *graph::constantValue(getSize(*model.getArenaBytes()))
+                        : 0);
+}
+
+llvm::Function *HostEmitter::emitWorkspaceBytes() {
+  SmallVector<AffineExpr> scratch; // distinct sizes of a worker's scratch
+  for (auto call : model.getAll<program::CallOp>()) {
+    AffineExpr size = getScratch(call);
+    if (size)
+      size = data.getLargest(size);
+    if (size && !llvm::is_contained(scratch, size))
+      scratch.push_back(size);
   }
+  bool hasArena = !slotSizes.empty() ||
+                  (model.getArenaBytes() &&
+                   graph::constantValue(getSize(*model.getArenaBytes())) != 0);
+  if (scratch.empty() && !hasArena)
+    return nullptr;
+  auto *function =
+      addFunction(module, llvm::FunctionType::get(i64(), {ptr(), i64()}, false),
+                  prefix + "_workspace_bytes");
+  enter(function);
+  sizes = SizeCode(b, function->getArg(0));
+  llvm::Value *total = emitArenaBytes(emitSlotOffsets());
+  llvm::Value *stride = b.getInt64(0);
+  for (AffineExpr size : scratch)
+    stride = sizes.max(stride, sizes.emitAligned(size));
+  b.CreateRet(b.CreateAdd(total, b.CreateMul(stride, function->getArg(1))));
+  return function;
+}
 
-  KernelOp getKernel(program::CallOp call) {
-    return SymbolTable::lookupNearestSymbolFrom<KernelOp>(model,
-                                                          call.getCalleeAttr());
+// A worker's scratch over the model's symbols; null for none.
+AffineExpr HostEmitter::getScratch(program::CallOp call) {
+  std::optional<AffineMap> scratch = getKernel(call).getScratch();
+  if (!scratch || graph::constantValue(getSize(*scratch)) == 0)
+    return {};
+  return toModel(getSize(*scratch), call);
+}
+
+// Each function stores the dims of all tensors, one after the other.
+template <typename OpT>
+llvm::Function *HostEmitter::emitDims(StringRef name, bool symbolsCount) {
+  SmallVector<AffineExpr> dims;
+  for (OpT op : model.getAll<OpT>())
+    llvm::append_range(dims, graph::getDims(op.getType()));
+  auto isNeeded = [&](AffineExpr e) {
+    return !isa<AffineConstantExpr>(e) &&
+           (symbolsCount || !isa<AffineSymbolExpr>(e));
+  };
+  if (llvm::none_of(dims, isNeeded))
+    return nullptr;
+  auto *function = addFunction(
+      module, llvm::FunctionType::get(b.getVoidTy(), {ptr(), ptr()}, false),
+      prefix + "_" + name);
+  enter(function);
+  sizes = SizeCode(b, function->getArg(0));
+  for (auto [i, dim] : llvm::enumerate(dims))
+    b.CreateStore(data.dependsOnData(dim) ? b.getInt64(-1) : sizes.emit(dim),
+                  at(function->getArg(1), i * sizeof(int64_t)));
+  b.CreateRetVoid();
+  return function;
+}
+
+//===----------------------------------------------------------------------===//
+// execute
+//===----------------------------------------------------------------------===//
+
+KernelOp HostEmitter::getKernel(program::CallOp call) {
+  return SymbolTable::lookupNearestSymbolFrom<KernelOp>(model,
+                                                        call.getCalleeAttr());
+}
+
+// An expression of the kernel's symbols, in the model's.
+AffineExpr HostEmitter::toModel(AffineExpr expr, program::CallOp call) {
+  return call.getActual() ? graph::simplify(expr.replaceSymbols(
+                                call.getActual()->getResults()))
+                          : expr;
+}
+
+llvm::FunctionType *HostEmitter::getTaskType() {
+  return llvm::FunctionType::get(b.getVoidTy(), {ptr(), i64(), i64()}, false);
+}
+
+// void run_phase(exec, frame, task function, tasks)
+llvm::Function *HostEmitter::emitRunPhase() {
+  auto *function = llvm::Function::Create(
+      llvm::FunctionType::get(b.getVoidTy(), {ptr(), ptr(), ptr(), i64()},
+                              false),
+      llvm::GlobalValue::InternalLinkage, prefix + "_run_phase", module);
+  function->setDoesNotThrow();
+  llvm::Argument *argExec = function->getArg(0),
+                 *argFrame = function->getArg(1), *task = function->getArg(2),
+                 *count = function->getArg(3);
+  auto *entry = llvm::BasicBlock::Create(module.getContext(), "", function);
+  auto *one = llvm::BasicBlock::Create(module.getContext(), "one", function);
+  auto *many = llvm::BasicBlock::Create(module.getContext(), "many", function);
+  auto *call = llvm::BasicBlock::Create(module.getContext(), "call", function);
+  auto *done = llvm::BasicBlock::Create(module.getContext(), "done", function);
+  b.SetInsertPoint(entry);
+  b.CreateCondBr(b.CreateICmpEQ(count, b.getInt64(1)), one, many);
+  b.SetInsertPoint(one);
+  b.CreateCall(getTaskType(), task, {argFrame, b.getInt64(0), b.getInt64(0)});
+  b.CreateBr(done);
+  b.SetInsertPoint(many);
+  b.CreateCondBr(b.CreateICmpSGT(count, b.getInt64(1)), call, done);
+  b.SetInsertPoint(call);
+  llvm::Value *parallelFor =
+      b.CreateLoad(ptr(), at(argExec, offsetof(dlc_exec, parallel_for)));
+  llvm::Value *context =
+      b.CreateLoad(ptr(), at(argExec, offsetof(dlc_exec, pf_ctx)));
+  llvm::Value *workers =
+      b.CreateLoad(i64(), at(argExec, offsetof(dlc_exec, num_workers)));
+  auto *type = llvm::FunctionType::get(
+      b.getVoidTy(), {ptr(), ptr(), ptr(), i64(), i64()}, false);
+  b.CreateCall(type, parallelFor, {context, task, argFrame, count, workers});
+  b.CreateBr(done);
+  b.SetInsertPoint(done);
+  b.CreateRetVoid();
+  return function;
+}
+
+llvm::Function *HostEmitter::emitExecute() {
+  runPhase = emitRunPhase();
+  execute = addFunction(module,
+                        llvm::FunctionType::get(b.getInt32Ty(), {ptr()}, false),
+                        prefix + "_execute");
+  enter(execute);
+  exec = execute->getArg(0);
+  emitFrame();
+  emitBlock(*model.getBlock());
+  b.CreateRet(b.getInt32(DLC_OK));
+  return execute;
+}
+
+void HostEmitter::emitFrame() {
+  int64_t maxBuffers = 1, maxSymbols = 1;
+  for (auto kernel : cast<ModuleOp>(model->getParentOp()).getOps<KernelOp>()) {
+    maxBuffers = std::max<int64_t>(maxBuffers,
+                                   kernel.getNumArgs() + kernel.getNumOuts());
+    maxSymbols = std::max<int64_t>(maxSymbols, kernel.getNumSymbols());
   }
+  frame = b.CreateAlloca(llvm::ArrayType::get(ptr(), sizeof(dlc_frame) / 8));
+  frameBuffers = b.CreateAlloca(llvm::ArrayType::get(ptr(), maxBuffers));
+  frameSymbols = b.CreateAlloca(llvm::ArrayType::get(i64(), maxSymbols));
+  inputs = loadField(offsetof(dlc_exec, inputs));
+  outputs = loadField(offsetof(dlc_exec, outputs));
+  workspace = loadField(offsetof(dlc_exec, workspace));
+  weights = loadField(offsetof(dlc_exec, weights));
+  symbols = loadField(offsetof(dlc_exec, symbols));
+  sizes = SizeCode(b, symbols);
+  slotOffsets = emitSlotOffsets();
+  b.CreateStore(at(exec, offsetof(dlc_exec, status)),
+                at(frame, offsetof(dlc_frame, status)));
+  b.CreateStore(b.CreateInBoundsGEP(b.getInt8Ty(), workspace,
+                                    emitArenaBytes(slotOffsets)),
+                at(frame, offsetof(dlc_frame, scratch)));
+  b.CreateStore(frameBuffers, at(frame, offsetof(dlc_frame, buffers)));
+  b.CreateStore(frameSymbols, at(frame, offsetof(dlc_frame, symbols)));
+}
 
-  // An expression of the kernel's symbols, in the model's.
-  AffineExpr toModel(AffineExpr expr, program::CallOp call) {
-    return call.getActual() ? graph::simplify(expr.replaceSymbols(
-                                  call.getActual()->getResults()))
-                            : expr;
+void HostEmitter::emitBlock(Block &block) {
+  for (Operation &op : block)
+    emitStep(&op);
+}
+
+void HostEmitter::emitStep(Operation *op) {
+  if (auto input = dyn_cast<InputOp>(op))
+    buffers[input] =
+        b.CreateLoad(ptr(), at(inputs, input.getIndex() * sizeof(void *)));
+  else if (auto output = dyn_cast<OutputOp>(op))
+    buffers[output] =
+        b.CreateLoad(ptr(), at(outputs, output.getIndex() * sizeof(void *)));
+  else if (auto constant = dyn_cast<program::ConstantOp>(op))
+    buffers[constant] = at(weights, *constant.getOffset());
+  else if (auto alloc = dyn_cast<AllocOp>(op))
+    buffers[alloc] = alloc.getSlot()
+                         ? b.CreateInBoundsGEP(b.getInt8Ty(), workspace,
+                                               slotOffsets[*alloc.getSlot()])
+                         : at(workspace, *alloc.getOffset());
+  else if (auto copy = dyn_cast<CopyOp>(op))
+    emitCopy(copy);
+  else if (auto bind = dyn_cast<BindOp>(op))
+    emitBind(bind);
+  else if (auto set = dyn_cast<SetOp>(op))
+    emitSet(set);
+  else if (auto expect = dyn_cast<ExpectOp>(op))
+    emitExpect(expect);
+  else if (auto branch = dyn_cast<IfOp>(op))
+    emitIf(branch);
+  else if (auto loop = dyn_cast<LoopOp>(op))
+    emitLoop(loop);
+  else if (auto next = dyn_cast<AgainOp>(op))
+    b.CreateStore(loadBool(next.getCondition()), again);
+  else if (auto call = dyn_cast<program::CallOp>(op))
+    emitCall(call);
+}
+
+void HostEmitter::emitCall(program::CallOp call) {
+  KernelOp kernel = getKernel(call);
+  unsigned slot = 0;
+  for (ValueRange range :
+       {ValueRange(call.getArgs()), ValueRange(call.getOuts())})
+    for (Value buffer : range)
+      b.CreateStore(buffers.lookup(buffer),
+                    at(frameBuffers, slot++ * sizeof(void *)));
+  if (call.getActual())
+    for (auto [i, expr] : llvm::enumerate(call.getActual()->getResults()))
+      b.CreateStore(sizes.emit(expr), at(frameSymbols, i * sizeof(int64_t)));
+  if (AffineExpr scratch = getScratch(call))
+    b.CreateStore(sizes.emitAligned(scratch),
+                  at(frame, offsetof(dlc_frame, scratch_stride)));
+  for (auto [i, phase] :
+       llvm::enumerate(kernel.getPhases().getAsRange<StringAttr>())) {
+    llvm::FunctionCallee task =
+        module.getOrInsertFunction(phase.getValue(), getTaskType());
+    cast<llvm::Function>(task.getCallee())
+        ->setVisibility(llvm::GlobalValue::HiddenVisibility);
+    AffineExpr count = toModel(kernel.getTasks()->getResult(i), call);
+    if (graph::constantValue(count) == 1)
+      b.CreateCall(task, {frame, b.getInt64(0), b.getInt64(0)});
+    else
+      b.CreateCall(runPhase,
+                   {exec, frame, task.getCallee(), sizes.emit(count)});
   }
+  if (kernel.getCanFail())
+    emitStatusCheck(call);
+}
 
-  // Each function stores the dims of all tensors, one after the other.
-  template <typename OpT>
-  llvm::Function *emitDims(StringRef name, bool symbolsCount) {
-    SmallVector<AffineExpr> dims;
-    for (OpT op : model.getAll<OpT>())
-      llvm::append_range(dims, graph::getDims(op.getType()));
-    auto isNeeded = [&](AffineExpr e) {
-      return !isa<AffineConstantExpr>(e) &&
-             (symbolsCount || !isa<AffineSymbolExpr>(e));
-    };
-    if (llvm::none_of(dims, isNeeded))
-      return nullptr;
-    auto *function = addFunction(
-        module, llvm::FunctionType::get(b.getVoidTy(), {ptr(), ptr()}, false),
-        prefix + "_" + name);
-    enter(function);
-    sizes = SizeCode(b, function->getArg(0));
-    for (auto [i, dim] : llvm::enumerate(dims))
-      b.CreateStore(data.dependsOnData(dim) ? b.getInt64(-1) : sizes.emit(dim),
-                    at(function->getArg(1), i * sizeof(int64_t)));
-    b.CreateRetVoid();
-    return function;
-  }
+void HostEmitter::emitCopy(CopyOp copy) {
+  llvm::Value *target = getTarget(copy);
+  b.CreateMemCpy(target, llvm::MaybeAlign(1), buffers.lookup(copy.getSource()),
+                 llvm::MaybeAlign(1),
+                 sizes.max(sizes.emit(getSize(copy.getSize())), b.getInt64(0)));
+}
 
-  llvm::Function *emitWorkspaceBytes() {
-    SmallVector<AffineExpr> scratch; // distinct sizes of a worker's scratch
-    for (auto call : model.getAll<program::CallOp>()) {
-      AffineExpr size = getScratch(call);
-      if (size)
-        size = data.getLargest(size);
-      if (size && !llvm::is_contained(scratch, size))
-        scratch.push_back(size);
-    }
-    bool hasArena =
-        !slotSizes.empty() ||
-        (model.getArenaBytes() &&
-         graph::constantValue(getSize(*model.getArenaBytes())) != 0);
-    if (scratch.empty() && !hasArena)
-      return nullptr;
-    auto *function = addFunction(
-        module, llvm::FunctionType::get(i64(), {ptr(), i64()}, false),
-        prefix + "_workspace_bytes");
-    enter(function);
-    sizes = SizeCode(b, function->getArg(0));
-    llvm::Value *total = emitArenaBytes(emitSlotOffsets());
-    llvm::Value *stride = b.getInt64(0);
-    for (AffineExpr size : scratch)
-      stride = sizes.max(stride, sizes.emitAligned(size));
-    b.CreateRet(b.CreateAdd(total, b.CreateMul(stride, function->getArg(1))));
-    return function;
-  }
+// Where a copy goes. Memory of an output whose size the data tell is asked for
+// now: no memory stops the run.
+llvm::Value *HostEmitter::getTarget(CopyOp copy) {
+  auto output = copy.getTarget().getDefiningOp<OutputOp>();
+  if (!output || !data.dependsOnData(output.getType()))
+    return buffers.lookup(copy.getTarget());
+  SmallVector<AffineExpr> dims = graph::getDims(output.getType());
+  llvm::Value *values = makeVariable(llvm::ArrayType::get(i64(), dims.size()));
+  for (auto [i, dim] : llvm::enumerate(dims))
+    b.CreateStore(sizes.emit(dim), at(values, i * sizeof(int64_t)));
+  llvm::Value *allocate = loadField(offsetof(dlc_exec, output_alloc));
+  auto *type = llvm::FunctionType::get(ptr(), {ptr(), i64(), ptr()}, false);
+  llvm::Value *memory = b.CreateCall(
+      type, allocate, {exec, b.getInt64(output.getIndex()), values});
+  emitStop(b.CreateIsNull(memory), "", DLC_OUT_OF_MEMORY);
+  return memory;
+}
 
-  // A worker's scratch over the model's symbols; null for none.
-  AffineExpr getScratch(program::CallOp call) {
-    std::optional<AffineMap> scratch = getKernel(call).getScratch();
-    if (!scratch || graph::constantValue(getSize(*scratch)) == 0)
-      return {};
-    return toModel(getSize(*scratch), call);
-  }
+// Stops when a task met invalid data, and says where.
+void HostEmitter::emitStatusCheck(program::CallOp call) {
+  llvm::Value *status =
+      b.CreateLoad(b.getInt32Ty(), at(exec, offsetof(dlc_exec, status)));
+  emitStop(b.CreateICmpNE(status, b.getInt32(0)),
+           getSite(call.getOrigin(), call.getCallee()), DLC_DATA_ERROR);
+}
 
-  // void run_phase(exec, frame, task function, tasks)
-  llvm::Function *emitRunPhase() {
-    auto *function = llvm::Function::Create(
-        llvm::FunctionType::get(b.getVoidTy(), {ptr(), ptr(), ptr(), i64()},
-                                false),
-        llvm::GlobalValue::InternalLinkage, prefix + "_run_phase", module);
-    function->setDoesNotThrow();
-    llvm::Argument *exec = function->getArg(0), *frame = function->getArg(1),
-                   *task = function->getArg(2), *count = function->getArg(3);
-    auto *entry = llvm::BasicBlock::Create(module.getContext(), "", function);
-    auto *one = llvm::BasicBlock::Create(module.getContext(), "one", function);
-    auto *many =
-        llvm::BasicBlock::Create(module.getContext(), "many", function);
-    auto *call =
-        llvm::BasicBlock::Create(module.getContext(), "call", function);
-    auto *done =
-        llvm::BasicBlock::Create(module.getContext(), "done", function);
-    b.SetInsertPoint(entry);
-    b.CreateCondBr(b.CreateICmpEQ(count, b.getInt64(1)), one, many);
-    b.SetInsertPoint(one);
-    b.CreateCall(getTaskType(), task, {frame, b.getInt64(0), b.getInt64(0)});
-    b.CreateBr(done);
-    b.SetInsertPoint(many);
-    b.CreateCondBr(b.CreateICmpSGT(count, b.getInt64(1)), call, done);
-    b.SetInsertPoint(call);
-    llvm::Value *parallelFor =
-        b.CreateLoad(ptr(), at(exec, offsetof(dlc_exec, parallel_for)));
-    llvm::Value *context =
-        b.CreateLoad(ptr(), at(exec, offsetof(dlc_exec, pf_ctx)));
-    llvm::Value *workers =
-        b.CreateLoad(i64(), at(exec, offsetof(dlc_exec, num_workers)));
-    auto *type = llvm::FunctionType::get(
-        b.getVoidTy(), {ptr(), ptr(), ptr(), i64(), i64()}, false);
-    b.CreateCall(type, parallelFor, {context, task, frame, count, workers});
-    b.CreateBr(done);
-    b.SetInsertPoint(done);
-    b.CreateRetVoid();
-    return function;
-  }
-
-  llvm::FunctionType *getTaskType() {
-    return llvm::FunctionType::get(b.getVoidTy(), {ptr(), i64(), i64()}, false);
-  }
-
-  llvm::Function *emitExecute() {
-    llvm::Function *runPhase = emitRunPhase();
-    execute = addFunction(
-        module, llvm::FunctionType::get(b.getInt32Ty(), {ptr()}, false),
-        prefix + "_execute");
-    enter(execute);
-    exec = execute->getArg(0);
-    int64_t maxBuffers = 1, maxSymbols = 1;
-    for (auto kernel :
-         cast<ModuleOp>(model->getParentOp()).getOps<KernelOp>()) {
-      maxBuffers = std::max<int64_t>(maxBuffers,
-                                     kernel.getNumArgs() + kernel.getNumOuts());
-      maxSymbols = std::max<int64_t>(maxSymbols, kernel.getNumSymbols());
-    }
-    frame = b.CreateAlloca(llvm::ArrayType::get(ptr(), sizeof(dlc_frame) / 8));
-    frameBuffers = b.CreateAlloca(llvm::ArrayType::get(ptr(), maxBuffers));
-    frameSymbols = b.CreateAlloca(llvm::ArrayType::get(i64(), maxSymbols));
-    auto load = [&](size_t offset) {
-      return b.CreateLoad(ptr(), at(exec, offset));
-    };
-    llvm::Value *inputs = load(offsetof(dlc_exec, inputs)),
-                *outputs = load(offsetof(dlc_exec, outputs));
-    llvm::Value *workspace = load(offsetof(dlc_exec, workspace)),
-                *weights = load(offsetof(dlc_exec, weights));
-    sizes = SizeCode(b, load(offsetof(dlc_exec, symbols)));
-    SmallVector<llvm::Value *> slotOffsets = emitSlotOffsets();
-
-    b.CreateStore(at(exec, offsetof(dlc_exec, status)),
-                  at(frame, offsetof(dlc_frame, status)));
-    b.CreateStore(b.CreateInBoundsGEP(b.getInt8Ty(), workspace,
-                                      emitArenaBytes(slotOffsets)),
-                  at(frame, offsetof(dlc_frame, scratch)));
-    b.CreateStore(frameBuffers, at(frame, offsetof(dlc_frame, buffers)));
-    b.CreateStore(frameSymbols, at(frame, offsetof(dlc_frame, symbols)));
-
-    for (Operation &op : *model.getBlock()) {
-      if (auto input = dyn_cast<InputOp>(op))
-        buffers[input] =
-            b.CreateLoad(ptr(), at(inputs, input.getIndex() * sizeof(void *)));
-      else if (auto output = dyn_cast<OutputOp>(op))
-        buffers[output] = b.CreateLoad(
-            ptr(), at(outputs, output.getIndex() * sizeof(void *)));
-      else if (auto constant = dyn_cast<program::ConstantOp>(op))
-        buffers[constant] = at(weights, *constant.getOffset());
-      else if (auto alloc = dyn_cast<AllocOp>(op))
-        buffers[alloc] =
-            alloc.getSlot() ? b.CreateInBoundsGEP(b.getInt8Ty(), workspace,
-                                                  slotOffsets[*alloc.getSlot()])
-                            : at(workspace, *alloc.getOffset());
-      else if (auto copy = dyn_cast<CopyOp>(op))
-        b.CreateMemCpy(
-            getTarget(copy), llvm::MaybeAlign(1),
-            buffers.lookup(copy.getSource()), llvm::MaybeAlign(1),
-            sizes.max(sizes.emit(getSize(copy.getSize())), b.getInt64(0)));
-      else if (auto bind = dyn_cast<BindOp>(op))
-        emitBind(bind);
-      else if (auto call = dyn_cast<program::CallOp>(op))
-        emitCall(call, runPhase);
-    }
-    b.CreateRet(b.getInt32(DLC_OK));
-    return execute;
-  }
-
-  void emitCall(program::CallOp call, llvm::Function *runPhase) {
-    KernelOp kernel = getKernel(call);
-    unsigned slot = 0;
-    for (ValueRange range :
-         {ValueRange(call.getArgs()), ValueRange(call.getOuts())})
-      for (Value buffer : range)
-        b.CreateStore(buffers.lookup(buffer),
-                      at(frameBuffers, slot++ * sizeof(void *)));
-    if (call.getActual())
-      for (auto [i, expr] : llvm::enumerate(call.getActual()->getResults()))
-        b.CreateStore(sizes.emit(expr), at(frameSymbols, i * sizeof(int64_t)));
-    if (AffineExpr scratch = getScratch(call))
-      b.CreateStore(sizes.emitAligned(scratch),
-                    at(frame, offsetof(dlc_frame, scratch_stride)));
-    for (auto [i, phase] :
-         llvm::enumerate(kernel.getPhases().getAsRange<StringAttr>())) {
-      llvm::FunctionCallee task =
-          module.getOrInsertFunction(phase.getValue(), getTaskType());
-      cast<llvm::Function>(task.getCallee())
-          ->setVisibility(llvm::GlobalValue::HiddenVisibility);
-      AffineExpr count = toModel(kernel.getTasks()->getResult(i), call);
-      if (graph::constantValue(count) == 1)
-        b.CreateCall(task, {frame, b.getInt64(0), b.getInt64(0)});
-      else
-        b.CreateCall(runPhase,
-                     {exec, frame, task.getCallee(), sizes.emit(count)});
-    }
-    if (kernel.getCanFail())
-      emitStatusCheck(call);
-  }
-
-  // Where a copy goes. Memory of an output whose size the data tell is asked
-  // for now: no memory stops the run.
-  llvm::Value *getTarget(CopyOp copy) {
-    auto output = copy.getTarget().getDefiningOp<OutputOp>();
-    if (!output || !data.dependsOnData(output.getType()))
-      return buffers.lookup(copy.getTarget());
-    SmallVector<AffineExpr> dims = graph::getDims(output.getType());
-    llvm::IRBuilder<> entry(&execute->getEntryBlock(),
-                            execute->getEntryBlock().begin());
-    llvm::Value *values =
-        entry.CreateAlloca(llvm::ArrayType::get(i64(), dims.size()));
-    for (auto [i, dim] : llvm::enumerate(dims))
-      b.CreateStore(sizes.emit(dim), at(values, i * sizeof(int64_t)));
-    llvm::Value *allocate =
-        b.CreateLoad(ptr(), at(exec, offsetof(dlc_exec, output_alloc)));
-    auto *type = llvm::FunctionType::get(ptr(), {ptr(), i64(), ptr()}, false);
-    llvm::Value *memory = b.CreateCall(
-        type, allocate, {exec, b.getInt64(output.getIndex()), values});
-    emitStop(b.CreateIsNull(memory), "", DLC_OUT_OF_MEMORY);
-    return memory;
-  }
-
-  // Reads a size from the data into the run's symbols.
-  void emitBind(BindOp bind) {
-    llvm::Value *value = b.CreateLoad(i64(), buffers.lookup(bind.getCount()));
-    llvm::Value *bound = sizes.emit(getSize(bind.getBound()));
-    llvm::Value *isWrong = b.CreateICmpUGT(value, bound);
-    llvm::Value *status = at(exec, offsetof(dlc_exec, status));
-    b.CreateStore(b.CreateSelect(isWrong, b.getInt32(DLC_DATA_BAD_SHAPE_VALUE),
-                                 b.CreateLoad(b.getInt32Ty(), status)),
-                  status);
-    emitStop(isWrong, getSite(bind.getOrigin(), "size of an output"),
-             DLC_DATA_ERROR);
-    llvm::Value *symbols =
-        b.CreateLoad(ptr(), at(exec, offsetof(dlc_exec, symbols)));
-    b.CreateStore(value, at(symbols, bind.getSymbol() * sizeof(int64_t)));
-  }
-
-  // Stops when a task met invalid data, and says where.
-  void emitStatusCheck(program::CallOp call) {
-    llvm::Value *status =
-        b.CreateLoad(b.getInt32Ty(), at(exec, offsetof(dlc_exec, status)));
-    emitStop(b.CreateICmpNE(status, b.getInt32(0)),
-             getSite(call.getOrigin(), call.getCallee()), DLC_DATA_ERROR);
-  }
-
-  static StringRef getSite(std::optional<ArrayAttr> origin,
+StringRef program::getSite(std::optional<ArrayAttr> origin,
                            StringRef otherwise) {
-    if (origin && !origin->empty())
-      return cast<StringAttr>((*origin)[0]).getValue();
-    return otherwise;
-  }
-
-  // Returns `result` where `condition` holds; `site` may be empty.
-  void emitStop(llvm::Value *condition, StringRef site, dlc_status result) {
-    auto *stop = llvm::BasicBlock::Create(module.getContext(), "stop", execute);
-    auto *next = llvm::BasicBlock::Create(module.getContext(), "", execute);
-    b.CreateCondBr(condition, stop, next);
-    b.SetInsertPoint(stop);
-    if (!site.empty())
-      b.CreateStore(b.CreateGlobalString(site, prefix + "_site"),
-                    at(exec, offsetof(dlc_exec, site)));
-    b.CreateRet(b.getInt32(result));
-    b.SetInsertPoint(next);
-  }
-
-  ModelOp model;
-  std::string prefix;
-  llvm::Module &module;
-  llvm::IRBuilder<> b;
-  SizeCode sizes;
-  std::vector<SmallVector<AffineExpr>> slotSizes;
-  DataBounds data;
-
-  // While `execute` is emitted:
-  llvm::Function *execute = nullptr;
-  llvm::Value *exec = nullptr, *frame = nullptr, *frameBuffers = nullptr,
-              *frameSymbols = nullptr;
-  llvm::DenseMap<Value, llvm::Value *> buffers;
-};
-} // namespace
+  if (origin && !origin->empty())
+    return cast<StringAttr>((*origin)[0]).getValue();
+  return otherwise;
+}
 
 HostFunctions dlc::emitHostCode(ModelOp model, StringRef prefix,
                                 llvm::Module &module) {

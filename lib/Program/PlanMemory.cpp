@@ -37,6 +37,79 @@ struct Buffer {
   }
 };
 
+// A buffer lives from the first step that names it to the last one; when these
+// are in a loop that does not hold the buffer, through the whole loop.
+class Liveness {
+public:
+  explicit Liveness(ArrayRef<int64_t> typical) : typical(typical) {}
+
+  std::vector<Buffer> compute(ModelOp model) {
+    visit(*model.getBlock());
+    for (auto &[number, op] : uses)
+      extend(buffers[number], op);
+    return std::move(buffers);
+  }
+
+private:
+  // Numbers the steps in order; an operator with regions has those of all in
+  // them.
+  void visit(Block &block) {
+    for (Operation &op : block) {
+      unsigned start = step++;
+      if (auto alloc = dyn_cast<AllocOp>(op))
+        add(alloc);
+      else
+        for (Value operand : op.getOperands())
+          for (unsigned number : numbers.lookup(operand))
+            uses.push_back({number, &op});
+      if (auto loop = dyn_cast<LoopOp>(op))
+        nameAliases(loop);
+      for (Region &region : op.getRegions())
+        visit(region.front());
+      steps[&op] = {start, step - 1};
+    }
+  }
+
+  void add(AllocOp alloc) {
+    int64_t bytes = graph::evaluate(getSize(alloc.getSize()), typical);
+    numbers[alloc] = {static_cast<unsigned>(buffers.size())};
+    buffers.push_back({alloc,
+                       static_cast<int64_t>(llvm::alignTo(
+                           std::max<int64_t>(bytes, 1), kAlignment)),
+                       std::numeric_limits<unsigned>::max(), 0});
+  }
+
+  // The two buffers of a carried tensor change places: each name is both.
+  void nameAliases(LoopOp loop) {
+    for (unsigned i = 0; i < loop.getNumCarried(); ++i) {
+      SmallVector<unsigned, 2> both = numbers.lookup(loop.getCurrent()[i]);
+      llvm::append_range(both, numbers.lookup(loop.getNext()[i]));
+      for (Value name : {loop.getCurrentArgument(i), loop.getNextArgument(i),
+                         Value(loop.getResult(i))})
+        numbers[name] = both;
+    }
+    for (auto [i, stack] : llvm::enumerate(loop.getStacked()))
+      numbers[loop.getSliceArgument(i)] = numbers.lookup(stack);
+  }
+
+  void extend(Buffer &b, Operation *op) {
+    Block *home = b.alloc->getBlock();
+    auto [first, last] = steps.lookup(op);
+    for (; op->getBlock() != home; op = op->getParentOp())
+      if (Operation *around = op->getParentOp(); isa<LoopOp>(around))
+        std::tie(first, last) = steps.lookup(around);
+    b.first = std::min(b.first, first);
+    b.last = std::max(b.last, last);
+  }
+
+  ArrayRef<int64_t> typical;
+  unsigned step = 0;
+  std::vector<Buffer> buffers;
+  llvm::DenseMap<Value, SmallVector<unsigned, 2>> numbers;
+  std::vector<std::pair<unsigned, Operation *>> uses;
+  llvm::DenseMap<Operation *, std::pair<unsigned, unsigned>> steps;
+};
+
 struct PlanMemory : program::impl::PlanMemoryBase<PlanMemory> {
   void runOnOperation() override {
     ModelOp model = getOperation();
@@ -52,31 +125,11 @@ struct PlanMemory : program::impl::PlanMemoryBase<PlanMemory> {
   }
 
 private:
-  // A buffer lives from the first step that names it to the last one.
   std::vector<Buffer> computeLiveness(ModelOp model) {
     SmallVector<int64_t> typical;
     for (unsigned i = 0; i < model.getNumSymbols(); ++i)
       typical.push_back(model.getRange(i)[2]);
-    std::vector<Buffer> buffers;
-    llvm::DenseMap<Value, unsigned> numbers;
-    for (auto [step, op] : llvm::enumerate(*model.getBlock())) {
-      if (auto alloc = dyn_cast<AllocOp>(op)) {
-        int64_t bytes = graph::evaluate(getSize(alloc.getSize()), typical);
-        numbers[alloc] = buffers.size();
-        buffers.push_back({alloc,
-                           static_cast<int64_t>(llvm::alignTo(
-                               std::max<int64_t>(bytes, 1), kAlignment)),
-                           std::numeric_limits<unsigned>::max(), 0});
-        continue;
-      }
-      for (Value operand : op.getOperands())
-        if (auto it = numbers.find(operand); it != numbers.end()) {
-          Buffer &b = buffers[it->second];
-          b.first = std::min<unsigned>(b.first, step);
-          b.last = step;
-        }
-    }
-    return buffers;
+    return Liveness(typical).compute(model);
   }
 
   void planOffsets(ModelOp model, std::vector<Buffer> &buffers) {
@@ -138,7 +191,7 @@ private:
           best = &s;
       if (!best)
         best = &slots.emplace_back(Slot{0, 0, {}});
-      best->last = b.last;
+      best->last = std::max(best->last, b.last);
       best->bytes = std::max(best->bytes, b.bytes);
       AffineExpr size = getSize(b.alloc.getSize());
       if (!llvm::is_contained(best->sizes, size))

@@ -58,11 +58,17 @@ LogicalResult ModelOp::verify() {
     }
   }
   int64_t inputs = 0, outputs = 0;
+  WalkResult walk = getBody().walk([&](Operation *op) {
+    if (op->getName().getDialectNamespace() ==
+            ProgramDialect::getDialectNamespace() &&
+        !isa<ModelOp, KernelOp>(op))
+      return WalkResult::advance();
+    op->emitOpError("may not stand in a program.model");
+    return WalkResult::interrupt();
+  });
+  if (walk.wasInterrupted())
+    return failure();
   for (Operation &op : *getBlock()) {
-    if (op.getName().getDialectNamespace() !=
-            ProgramDialect::getDialectNamespace() ||
-        isa<ModelOp, KernelOp>(op))
-      return op.emitOpError("may not stand in a program.model");
     if (auto input = dyn_cast<InputOp>(op);
         input && static_cast<int64_t>(input.getIndex()) != inputs++)
       return op.emitOpError("is input ")
@@ -94,11 +100,13 @@ LogicalResult KernelOp::verify() {
 //===----------------------------------------------------------------------===//
 
 // A size may use the model's symbols only.
-static LogicalResult verifySize(Operation *op, AffineMap size) {
-  if (size.getNumResults() != 1)
-    return op->emitOpError("size is one expression, got ")
-           << size.getNumResults();
-  unsigned symbols = cast<ModelOp>(op->getParentOp()).getNumSymbols();
+static LogicalResult verifySize(Operation *op, AffineMap size,
+                                unsigned results = 1) {
+  if (size.getNumResults() != results)
+    return op->emitOpError("size is ")
+           << (results == 1 ? "one expression" : "an expression each")
+           << ", got " << size.getNumResults();
+  unsigned symbols = op->getParentOfType<ModelOp>().getNumSymbols();
   if (size.getNumDims() != 0 || size.getNumSymbols() > symbols)
     return op->emitOpError("size uses ")
            << size.getNumSymbols() << " symbols, the model has " << symbols;
@@ -117,17 +125,61 @@ LogicalResult AllocOp::verify() {
 // Inputs and constants are read-only.
 static LogicalResult verifyWritten(Operation *op, Value buffer) {
   Operation *source = buffer.getDefiningOp();
+  if (!source) { // of a loop: what it reads comes first
+    auto arg = cast<BlockArgument>(buffer);
+    auto loop = cast<LoopOp>(arg.getOwner()->getParentOp());
+    if (arg.getArgNumber() < loop.getNumCarried())
+      return op->emitOpError("writes the current buffer of a carried tensor");
+    return success();
+  }
   if (!isa<OutputOp, AllocOp>(source))
     return op->emitOpError("writes the buffer of a ") << source->getName();
   return success();
 }
 
 LogicalResult BindOp::verify() {
-  unsigned symbols = cast<ModelOp>((*this)->getParentOp()).getNumSymbols();
+  unsigned symbols = (*this)->getParentOfType<ModelOp>().getNumSymbols();
   if (getSymbol() >= symbols)
     return emitOpError("binds symbol ")
            << getSymbol() << ", the model has " << symbols;
   return verifySize(*this, getBound());
+}
+
+LogicalResult SetOp::verify() {
+  unsigned symbols = (*this)->getParentOfType<ModelOp>().getNumSymbols(),
+           count = getSymbols().size();
+  for (int64_t symbol : getSymbols())
+    if (symbol < 0 || symbol >= symbols)
+      return emitOpError("sets symbol ")
+             << symbol << ", the model has " << symbols;
+  if (failed(verifySize(*this, getValues(), count)))
+    return failure();
+  return verifySize(*this, getBounds(), count);
+}
+
+LogicalResult LoopOp::verify() {
+  unsigned carried = getNumCarried(), stacked = getStacked().size();
+  if (getNext().size() != carried || getNumResults() != carried ||
+      getBody().getNumArguments() != 2 * carried + stacked)
+    return emitOpError("has ")
+           << carried << " carried tensors and " << stacked << " stacks, "
+           << getNext().size() << " next buffers, " << getNumResults()
+           << " results and " << getBody().getNumArguments() << " arguments";
+  for (auto range : {getNext(), getCurrent(), getStacked()})
+    for (Value buffer : range)
+      if (failed(verifyWritten(*this, buffer)))
+        return failure();
+  if (getIteration() && failed(verifyWritten(*this, getIteration())))
+    return failure();
+  if (stacked &&
+      (!getStrides() || failed(verifySize(*this, *getStrides(), stacked))))
+    return emitOpError("has ") << stacked << " stacks without strides";
+  if (getCount().has_value() != getCountBound().has_value())
+    return emitOpError("has a count and its bound, or neither");
+  for (std::optional<AffineMap> one : {getTrips(), getGuard(), getCountBound()})
+    if (one && failed(verifySize(*this, *one)))
+      return failure();
+  return success();
 }
 
 LogicalResult CopyOp::verify() {
@@ -140,7 +192,7 @@ LogicalResult CallOp::verify() {
   for (Value result : getOuts())
     if (failed(verifyWritten(*this, result)))
       return failure();
-  unsigned symbols = cast<ModelOp>((*this)->getParentOp()).getNumSymbols();
+  unsigned symbols = (*this)->getParentOfType<ModelOp>().getNumSymbols();
   if (getActual() && (getActual()->getNumDims() != 0 ||
                       getActual()->getNumSymbols() > symbols))
     return emitOpError("symbols use ") << getActual()->getNumSymbols()
@@ -149,8 +201,8 @@ LogicalResult CallOp::verify() {
 }
 
 LogicalResult CallOp::verifySymbolUses(SymbolTableCollection &tables) {
-  auto kernel = tables.lookupNearestSymbolFrom<KernelOp>((*this)->getParentOp(),
-                                                         getCalleeAttr());
+  auto kernel = tables.lookupNearestSymbolFrom<KernelOp>(
+      (*this)->getParentOfType<ModelOp>(), getCalleeAttr());
   if (!kernel)
     return emitOpError("no kernel '") << getCallee() << "'";
   size_t symbols = getActual() ? getActual()->getNumResults() : 0;

@@ -28,7 +28,7 @@ def Program_BufferType : TypeDef<Program_Dialect, "Buffer"> {
 }
 
 class Program_Op<string mnemonic, list<Trait> traits = []> : Op<Program_Dialect, mnemonic, traits>;
-defvar InModel = HasParent<"ModelOp">;
+defvar InModel = ParentOneOf<["ModelOp", "IfOp", "LoopOp"]>;
 
 def Program_ModelOp : Program_Op<"model", [Symbol, IsolatedFromAbove, NoTerminator, SingleBlock, NoRegionArguments]> {
   let summary = "a model: its buffers and the steps of one run";
@@ -45,10 +45,11 @@ def Program_ModelOp : Program_Op<"model", [Symbol, IsolatedFromAbove, NoTerminat
   let extraClassDeclaration = [{
     unsigned getNumSymbols() { return getSymbols().size(); }
     ::mlir::Block *getBlock() { return &getBody().front(); }
-    /// The operations of one kind, in order.
+    /// The operations of one kind, in order, also those in regions.
     template <typename OpT> ::llvm::SmallVector<OpT> getAll() {
-      auto range = getBlock()->getOps<OpT>();
-      return ::llvm::SmallVector<OpT>(range.begin(), range.end());
+      ::llvm::SmallVector<OpT> all;
+      getBody().walk<::mlir::WalkOrder::PreOrder>([&](OpT op) { all.push_back(op); });
+      return all;
     }
     /// Smallest, largest and typical value of symbol `i`.
     ::std::array<int64_t, 3> getRange(unsigned i);
@@ -131,6 +132,73 @@ def Program_BindOp : Program_Op<"bind", [InModel]> {
   let arguments = (ins Program_BufferType:$count, I64Attr:$symbol, AffineMapAttr:$bound, OptionalAttr<StrArrayAttr>:$origin);
   let assemblyFormat = "$symbol `to` $count `bound` $bound attr-dict";
   let hasVerifier = 1;
+}
+
+def Program_SetOp : Program_Op<"set", [InModel]> {
+  let summary = "gives symbols the values of expressions, all at once";
+  let description = [{
+    `bounds` holds their largest values, as for `program.bind`; a value outside
+    stops the run with a data error.
+  }];
+  let arguments = (ins DenseI64ArrayAttr:$symbols, AffineMapAttr:$values, AffineMapAttr:$bounds, OptionalAttr<StrArrayAttr>:$origin);
+  let assemblyFormat = "$symbols `to` $values `bounds` $bounds attr-dict";
+  let hasVerifier = 1;
+}
+
+def Program_ExpectOp : Program_Op<"expect", [InModel]> {
+  let summary = "stops the run with a data error unless the buffer's bool is true";
+  let arguments = (ins Program_BufferType:$condition, OptionalAttr<StrArrayAttr>:$origin);
+  let assemblyFormat = "$condition attr-dict";
+}
+
+def Program_IfOp : Program_Op<"if", [InModel, NoTerminator, NoRegionArguments, SingleBlock]> {
+  let summary = "runs one of two lists of steps, by the bool in a buffer";
+  let arguments = (ins Program_BufferType:$condition);
+  let regions = (region SizedRegion<1>:$thenRegion, SizedRegion<1>:$elseRegion);
+  let assemblyFormat = "$condition attr-dict-with-keyword $thenRegion `else` $elseRegion";
+}
+
+def Program_LoopOp : Program_Op<"loop", [InModel, NoTerminator, SingleBlock, AttrSizedOperandSegments]> {
+  let summary = "repeats a list of steps";
+  let description = [{
+    Carried tensors have two buffers each, that change places after every
+    iteration: the body's arguments are the `current` ones, which it reads, then
+    the `next` ones, which it writes; results are the current ones after the last
+    iteration. Then an argument for each of `stacked`: the place of this
+    iteration's value, which is `strides` bytes long.
+
+    It goes on while the bool of `program.again` in the body (before the first
+    iteration: of `condition`) is true and fewer iterations ran than `trips` and
+    the i64 in `limit`. More than `guard` are a data error. The number of the
+    iteration is stored to `iteration`, and their count to symbol `count` at the
+    end, at most `count_bound`.
+  }];
+  let arguments = (ins Optional<Program_BufferType>:$limit, Optional<Program_BufferType>:$condition,
+                       Optional<Program_BufferType>:$iteration, Variadic<Program_BufferType>:$current,
+                       Variadic<Program_BufferType>:$next, Variadic<Program_BufferType>:$stacked,
+                       OptionalAttr<AffineMapAttr>:$strides, OptionalAttr<AffineMapAttr>:$trips,
+                       OptionalAttr<AffineMapAttr>:$guard, OptionalAttr<I64Attr>:$count,
+                       OptionalAttr<AffineMapAttr>:$count_bound, OptionalAttr<StrArrayAttr>:$origin);
+  let results = (outs Variadic<Program_BufferType>:$results);
+  let regions = (region SizedRegion<1>:$body);
+  let assemblyFormat = [{
+    (`limit` $limit^)? (`if` $condition^)? (`iteration` $iteration^)? `current` `(` $current `)` `next` `(` $next `)`
+    `stacked` `(` $stacked `)` attr-dict-with-keyword `:` type($results) $body
+  }];
+  let hasVerifier = 1;
+  let extraClassDeclaration = [{
+    unsigned getNumCarried() { return getCurrent().size(); }
+    /// The body's arguments for carried tensor and stack `i`.
+    ::mlir::Value getCurrentArgument(unsigned i) { return getBody().getArgument(i); }
+    ::mlir::Value getNextArgument(unsigned i) { return getBody().getArgument(getNumCarried() + i); }
+    ::mlir::Value getSliceArgument(unsigned i) { return getBody().getArgument(2 * getNumCarried() + i); }
+  }];
+}
+
+def Program_AgainOp : Program_Op<"again", [HasParent<"LoopOp">]> {
+  let summary = "whether the loop goes on after this iteration, by the bool in a buffer";
+  let arguments = (ins Program_BufferType:$condition);
+  let assemblyFormat = "$condition attr-dict";
 }
 
 def Program_CopyOp : Program_Op<"copy", [InModel]> {

@@ -1,0 +1,105 @@
+// Everything that the functions of one model share while they are emitted.
+#ifndef DLC_LIB_PROGRAM_HOSTEMITTER_H
+#define DLC_LIB_PROGRAM_HOSTEMITTER_H
+
+#include "dlc/Program/HostCode.h"
+
+#include "DataBounds.h"
+#include "SizeCode.h"
+#include "dlc/Dialect/Graph/IR/Graph.h"
+#include "dlc/runtime.h"
+#include "llvm/ADT/DenseMap.h"
+#include "llvm/IR/Function.h"
+#include "llvm/IR/Module.h"
+
+namespace dlc::program {
+
+class HostEmitter {
+public:
+  HostEmitter(ModelOp model, llvm::StringRef prefix, llvm::Module &module);
+  HostFunctions emit();
+
+private:
+  llvm::Type *ptr() { return b.getPtrTy(); }
+  llvm::Type *i64() { return b.getInt64Ty(); }
+  llvm::Value *at(llvm::Value *base, int64_t offset) {
+    return offset == 0
+               ? base
+               : b.CreateConstInBoundsGEP1_64(b.getInt8Ty(), base, offset);
+  }
+  llvm::Value *loadField(size_t offset) {
+    return b.CreateLoad(ptr(), at(exec, offset));
+  }
+  void enter(llvm::Function *function) {
+    b.SetInsertPoint(
+        llvm::BasicBlock::Create(module.getContext(), "", function));
+  }
+  llvm::BasicBlock *makeBlock(const llvm::Twine &name) {
+    return llvm::BasicBlock::Create(module.getContext(), name, execute);
+  }
+
+  // Sizes of memory
+  void planSlots();
+  llvm::SmallVector<llvm::Value *> emitSlotOffsets();
+  llvm::Value *emitArenaBytes(llvm::ArrayRef<llvm::Value *> slotOffsets);
+  llvm::Function *emitWorkspaceBytes();
+  mlir::AffineExpr getScratch(CallOp call);
+  template <typename OpT>
+  llvm::Function *emitDims(llvm::StringRef name, bool symbolsCount);
+
+  // execute
+  KernelOp getKernel(CallOp call);
+  mlir::AffineExpr toModel(mlir::AffineExpr expr, CallOp call);
+  llvm::FunctionType *getTaskType();
+  llvm::Function *emitRunPhase();
+  llvm::Function *emitExecute();
+  void emitFrame();
+  void emitBlock(mlir::Block &block);
+  void emitStep(mlir::Operation *op);
+  void emitCall(CallOp call);
+  void emitCopy(CopyOp copy);
+  llvm::Value *getTarget(CopyOp copy);
+  void emitStatusCheck(CallOp call);
+
+  // Control flow and symbols (HostControl.cpp)
+  void emitIf(IfOp op);
+  void emitLoop(LoopOp op);
+  llvm::Value *emitLimit(LoopOp op);
+  void emitRegion(mlir::Region &region);
+  void emitBind(BindOp bind);
+  void emitSet(SetOp set);
+  void emitExpect(ExpectOp expect);
+  void storeSymbol(unsigned symbol, llvm::Value *value);
+  void forgetDataSizes();
+  llvm::Value *loadBool(mlir::Value buffer);
+  llvm::Value *makeVariable(llvm::Type *type);
+  void emitDataStop(llvm::Value *condition,
+                    std::optional<mlir::ArrayAttr> origin);
+  void emitStop(llvm::Value *condition, llvm::StringRef site,
+                dlc_status result);
+
+  ModelOp model;
+  std::string prefix;
+  llvm::Module &module;
+  llvm::IRBuilder<> b;
+  SizeCode sizes;
+  std::vector<llvm::SmallVector<mlir::AffineExpr>> slotSizes;
+  DataBounds data;
+
+  // While `execute` is emitted:
+  llvm::Function *execute = nullptr, *runPhase = nullptr;
+  llvm::Value *exec = nullptr, *frame = nullptr, *frameBuffers = nullptr,
+              *frameSymbols = nullptr, *inputs = nullptr, *outputs = nullptr,
+              *workspace = nullptr, *weights = nullptr, *symbols = nullptr,
+              *again = nullptr; ///< variable of the loop around
+  llvm::SmallVector<llvm::Value *> slotOffsets;
+  llvm::DenseMap<mlir::Value, llvm::Value *> buffers;
+};
+
+/// The node a step computes, for messages.
+llvm::StringRef getSite(std::optional<mlir::ArrayAttr> origin,
+                        llvm::StringRef otherwise);
+
+} // namespace dlc::program
+
+#endif // DLC_LIB_PROGRAM_HOSTEMITTER_H

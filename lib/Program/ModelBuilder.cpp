@@ -1,0 +1,181 @@
+// Buffers and straight-line steps; ModelControl.cpp has branches and loops.
+#include "ModelBuilder.h"
+
+using namespace mlir;
+using namespace dlc;
+using namespace dlc::program;
+
+ModelBuilder::ModelBuilder(func::FuncOp main, StringRef name)
+    : main(main), builder(main), context(main.getContext()) {
+  auto symbols = main->getAttrOfType<ArrayAttr>("graph.symbols");
+  if (!symbols)
+    symbols = builder.getArrayAttr({});
+  numSymbols = symbols.size();
+  model = ModelOp::create(
+      builder, main.getLoc(), builder.getStringAttr(name), symbols,
+      main->getAttrOfType<ArrayAttr>("graph.ranges"), AffineMapAttr());
+  builder.createBlock(&model.getBody());
+}
+
+void ModelBuilder::build() {
+  graph::forEachDataSymbol(main, [&](unsigned symbol, AffineExpr largest) {
+    data.add(symbol, largest);
+  });
+  bindInputs();
+  bindOutputs();
+  // Weights belong to no region.
+  Block &body = main.getBody().front();
+  main.walk([&](graph::ConstantOp op) {
+    if (op->getBlock() != &body)
+      convertConstant(op);
+  });
+  convertBlock(body);
+  addCopies(outputCopies);
+}
+
+//===----------------------------------------------------------------------===//
+// Sizes and buffers
+//===----------------------------------------------------------------------===//
+
+AffineExpr ModelBuilder::getBytes(Type tensor) {
+  SmallVector<AffineExpr> dims = graph::getDims(tensor);
+  dims.push_back(getAffineConstantExpr(
+      graph::elementBytes(cast<RankedTensorType>(tensor).getElementType()),
+      context));
+  return graph::product(context, dims);
+}
+
+AffineExpr ModelBuilder::getLargestBytes(Type tensor) {
+  return graph::simplify(data.getLargest(getBytes(tensor)));
+}
+
+Value ModelBuilder::makeAlloc(AffineExpr bytes, Location loc) {
+  return AllocOp::create(builder, loc, BufferType::get(context),
+                         makeSizeAttr(bytes), IntegerAttr(), IntegerAttr());
+}
+
+Value ModelBuilder::getOrMakeBuffer(Value tensor) {
+  Value &buffer = buffers[tensor];
+  if (!buffer)
+    buffer = makeAlloc(getLargestBytes(tensor.getType()), tensor.getLoc());
+  return buffer;
+}
+
+// Lets the kernel that makes `tensor` in `block` write `target`; false when it
+// is not a kernel's, or has a buffer already.
+bool ModelBuilder::bindInPlace(Value tensor, Value target, Block *block) {
+  auto root = dyn_cast<OpResult>(graph::getViewed(tensor));
+  if (!root || root.getOwner()->getBlock() != block)
+    return false;
+  auto loop = dyn_cast<graph::LoopOp>(root.getOwner());
+  bool isWhole = isa<graph::CallOp, graph::IfOp>(root.getOwner()) ||
+                 (loop && root.getResultNumber() >= loop.getNumCarried());
+  return isWhole && buffers.try_emplace(root, target).second;
+}
+
+void ModelBuilder::addCopies(const Copies &copies) {
+  for (auto [value, target] : copies)
+    CopyOp::create(builder, main.getLoc(), lookup(value), target,
+                   makeSizeAttr(getBytes(value.getType())));
+}
+
+//===----------------------------------------------------------------------===//
+// Inputs and outputs
+//===----------------------------------------------------------------------===//
+
+// The name the model gives to argument or result `index` of @main.
+static StringAttr getName(ArrayAttr attrs, unsigned index, StringRef fallback,
+                          Builder &builder) {
+  if (attrs)
+    if (auto name =
+            cast<DictionaryAttr>(attrs[index]).getAs<StringAttr>("graph.name"))
+      return name;
+  return builder.getStringAttr(fallback + Twine(index));
+}
+
+void ModelBuilder::bindInputs() {
+  for (BlockArgument arg : main.getArguments()) {
+    unsigned i = arg.getArgNumber();
+    buffers[arg] =
+        InputOp::create(builder, arg.getLoc(), BufferType::get(context),
+                        builder.getI64IntegerAttr(i),
+                        getName(main.getArgAttrsAttr(), i, "input", builder),
+                        TypeAttr::get(arg.getType()));
+  }
+}
+
+// The first output that a kernel's result reaches is that kernel's buffer.
+void ModelBuilder::bindOutputs() {
+  Block &body = main.getBody().front();
+  for (auto [i, value] : llvm::enumerate(body.getTerminator()->getOperands())) {
+    Value target =
+        OutputOp::create(builder, value.getLoc(), BufferType::get(context),
+                         builder.getI64IntegerAttr(i),
+                         getName(main.getResAttrsAttr(), i, "output", builder),
+                         TypeAttr::get(value.getType()));
+    if (data.dependsOnData(value.getType()) ||
+        !bindInPlace(value, target, &body))
+      outputCopies.push_back({value, target});
+  }
+}
+
+//===----------------------------------------------------------------------===//
+// Steps
+//===----------------------------------------------------------------------===//
+
+ArrayAttr ModelBuilder::getOrigin(Operation *op) {
+  if (auto name = dyn_cast<NameLoc>(op->getLoc()))
+    return builder.getStrArrayAttr({name.getName()});
+  return {};
+}
+
+void ModelBuilder::convertBlock(Block &block) {
+  for (Operation &op : block.without_terminator()) {
+    if (auto constant = dyn_cast<graph::ConstantOp>(op)) {
+      if (!buffers.contains(constant))
+        convertConstant(constant);
+    } else if (auto call = dyn_cast<graph::CallOp>(op)) {
+      convertCall(call);
+    } else if (auto prefix = dyn_cast<graph::PrefixOp>(op)) {
+      convertPrefix(prefix);
+    } else if (auto branch = dyn_cast<graph::IfOp>(op)) {
+      convertIf(branch);
+    } else if (auto loop = dyn_cast<graph::LoopOp>(op)) {
+      convertLoop(loop);
+    } else if (auto expect = dyn_cast<graph::ExpectOp>(op)) {
+      convertExpect(expect);
+    }
+  }
+}
+
+void ModelBuilder::convertConstant(graph::ConstantOp op) {
+  buffers[op] = ConstantOp::create(builder, op.getLoc(),
+                                   BufferType::get(context), op.getValue(),
+                                   StringAttr(), IntegerAttr(), IntegerAttr());
+}
+
+void ModelBuilder::convertCall(graph::CallOp call) {
+  SmallVector<Value> args, outs;
+  for (Value arg : call.getArgs())
+    args.push_back(lookup(arg));
+  for (Value result : call.getResults())
+    outs.push_back(getOrMakeBuffer(result));
+  AffineMapAttr actual;
+  if (call.getSymbols())
+    actual = AffineMapAttr::get(
+        AffineMap::get(0, numSymbols, call.getSymbols()->getDims(), context));
+  CallOp::create(builder, call.getLoc(), call.getCalleeAttr(), args, outs,
+                 actual, call->getAttrOfType<ArrayAttr>("origin"));
+}
+
+void ModelBuilder::convertPrefix(graph::PrefixOp op) {
+  AffineExpr bound = data.getLargest(graph::getDims(op.getX().getType())[0]);
+  BindOp::create(builder, op.getLoc(), lookup(op.getCount()),
+                 builder.getI64IntegerAttr(op.getSymbol()), makeSizeAttr(bound),
+                 getOrigin(op));
+}
+
+void ModelBuilder::convertExpect(graph::ExpectOp op) {
+  ExpectOp::create(builder, op.getLoc(), lookup(op.getCondition()),
+                   getOrigin(op));
+}
