@@ -5,6 +5,7 @@
 #include "dlc/Dialect/ONNX/IR/ONNXDialect.h"
 #include "dlc/Dialect/Program/IR/Program.h"
 #include "dlc/Frontend/ONNX/ConvertToGraph.h"
+#include "dlc/Frontend/ONNX/DimBounds.h"
 #include "dlc/Frontend/ONNX/Import.h"
 #include "dlc/Interpreter/Interpreter.h"
 #include "mlir/IR/BuiltinAttributes.h"
@@ -170,6 +171,13 @@ Expected<ModelSource> dlc::loadModel(const CompileOptions &options) {
       if (range.min == range.max)
         convert.dims[name] = range.min;
     convert.shapes = options.shapes;
+    SmallVector<NamedAttribute> bounds;
+    Builder builder(source.context.get());
+    for (auto &[name, range] : options.dims)
+      bounds.push_back(
+          builder.getNamedAttr(name, builder.getI64IntegerAttr(range.max)));
+    (*imported->module)
+        ->setAttr(kDimBoundsAttr, builder.getDictionaryAttr(bounds));
     DiagnosticCollector diagnostics(source.context.get(), options.input);
     auto module = convertToGraph(*imported->module, options.input, convert);
     if (!module)

@@ -1,206 +1,130 @@
-//===- ConvertControlFlow.cpp - If, Loop, Scan ----------------------------===//
+//===- ConvertControlFlow.cpp - If ----------------------------------------===//
 //
-// The graph dialect has no control flow: it is decided here. A known condition
-// takes one branch; an unknown one computes both and selects. Loops with a
-// known trip count are unrolled.
+// A known condition takes one branch. An unknown one makes a graph.if; where
+// the branches disagree about a dim, the result's dim is a symbol that the
+// branch binds.
 //
 //===----------------------------------------------------------------------===//
 
-#include "Converter.h"
+#include "ControlRegions.h"
 
-#include "dlc/Dialect/ONNX/IR/ONNXDialect.h"
+#include "dlc/Dialect/Graph/IR/Control.h"
 
 using namespace dlc;
 using namespace mlir;
 
-static Region &getGraph(NodeContext &node, StringRef name) {
-  auto names = node.op->getAttrOfType<ArrayAttr>(onnxd::kGraphsAttr);
-  for (auto [entry, region] : llvm::zip(names, node.op->getRegions()))
-    if (cast<StringAttr>(entry).getValue() == name)
-      return region;
-  refuseMalformed("has no graph '" + name.str() + "'");
+/// Both branches give the same integer, known now.
+static bool isKnownAlike(const Entry &x, const Entry &y) {
+  return x.kind == Entry::Tensor && y.kind == Entry::Tensor && x.shape &&
+         y.shape && x.shape->dims == y.shape->dims &&
+         x.shape->element == y.shape->element &&
+         x.shape->values == y.shape->values;
 }
 
-/// The condition when it is known.
-static std::optional<bool> knownCondition(NodeContext &node, Entry &entry) {
-  std::optional<ShapeValue> shape = entry.shape;
-  if (!shape && entry.value)
-    if (DenseElementsAttr dense = GraphBuilder::asConstant(entry.value);
-        dense && dense.getNumElements() == 1)
-      return !dense.getValues<APInt>()[0].isZero();
-  if (!shape || shape->values.size() != 1)
-    return std::nullopt;
-  std::optional<int64_t> value = graph::constantValue(shape->values[0]);
-  return value ? std::optional(*value != 0) : std::nullopt;
-}
+namespace {
+/// The types of the results, with symbols where the branches disagree.
+class ResultTypes {
+public:
+  ResultTypes(NodeContext &node, Block &thenBlock, Block &elseBlock)
+      : node(node), inThen(thenBlock), inElse(elseBlock) {}
 
-/// condition ? x : y for whole values; lists element by element.
-static Entry selectEntry(NodeContext &node, Value condition, Entry &x,
-                         Entry &y) {
-  if (x.kind != y.kind)
-    refuse("branches that give different kinds of values under an unknown "
-           "condition");
-  if (x.kind == Entry::None)
-    return x;
-  if (x.kind == Entry::List) {
-    if (x.list.size() != y.list.size())
-      refuse("branches that give sequences of different lengths under an "
-             "unknown condition");
-    Entry out{Entry::List, {}, std::nullopt, {}};
-    for (auto [a, b] : llvm::zip(x.list, y.list))
-      out.list.push_back(selectEntry(node, condition, a, b));
-    return out;
+  Type join(Value x, Value y) {
+    GraphBuilder &b = node.b;
+    if (b.element(x) != b.element(y) || b.rank(x) != b.rank(y))
+      refuse("branches that give " + describeType(x.getType()) + " and " +
+             describeType(y.getType()) +
+             " under a condition that only the "
+             "run tells");
+    Dims dims;
+    for (auto [m, n] : llvm::zip(b.dims(x), b.dims(y)))
+      dims.push_back(graph::simplify(m - n) == 0 ? m : bind(m, n));
+    return graph::makeTensorType(dims, b.element(x));
   }
-  Value a = node.converter.materialize(x), b = node.converter.materialize(y);
-  if (a.getType() != b.getType())
-    refuse("branches that give " + describeType(a.getType()) + " and " +
-           describeType(b.getType()) + " under an unknown condition");
-  return Entry::tensor(node.b.select(condition, a, b));
+
+  SmallVector<int64_t> symbols;
+  SmallVector<AffineExpr> bounds;
+
+private:
+  /// One symbol for each pair of dims: what is equal in both stays equal.
+  AffineExpr bind(AffineExpr m, AffineExpr n) {
+    for (auto [i, pair] : llvm::enumerate(pairs))
+      if (pair == std::make_pair(m, n))
+        return node.b.builder.getAffineSymbolExpr(symbols[i]);
+    AffineExpr symbol = node.converter.makeSymbol(node.op);
+    pairs.push_back({m, n});
+    symbols.push_back(cast<AffineSymbolExpr>(symbol).getPosition());
+    bounds.push_back(getUpperBound(inThen.getLargest(m), inElse.getLargest(n)));
+    return symbol;
+  }
+
+  NodeContext &node;
+  InnerSizes inThen, inElse;
+  SmallVector<std::pair<AffineExpr, AffineExpr>> pairs;
+};
+} // namespace
+
+static void convertUnknownIf(NodeContext &node, Region &thenGraph,
+                             Region &elseGraph) {
+  GraphBuilder &b = node.b;
+  Value condition = b.reshape(node.in(0), ArrayRef<int64_t>{});
+  std::vector<Entry> x, y;
+  SmallVector<Value> thenValues, elseValues;
+  auto thenBlock = buildBlock(
+      b, {}, [&](Block &) { x = node.converter.convertRegion(thenGraph, {}); });
+  auto elseBlock = buildBlock(b, {}, [&](Block &) {
+    y = node.converter.convertRegion(elseGraph, {});
+    if (x.size() != y.size())
+      refuseMalformed("the branches have different numbers of results");
+    for (auto [i, entry] : llvm::enumerate(y)) {
+      if (!haveSameStructure(x[i], entry))
+        refuse("branches that give different kinds of values, or sequences of "
+               "different lengths, under a condition that only the run tells");
+      if (!isKnownAlike(x[i], entry))
+        flatten(node, entry, elseValues);
+    }
+  });
+  {
+    OpBuilder::InsertionGuard guard(b.builder);
+    b.builder.setInsertionPointToEnd(thenBlock.get());
+    for (auto [i, entry] : llvm::enumerate(x))
+      if (!isKnownAlike(entry, y[i]))
+        flatten(node, entry, thenValues);
+  }
+  ResultTypes results(node, *thenBlock, *elseBlock);
+  SmallVector<Type> types;
+  for (auto [a, c] : llvm::zip_equal(thenValues, elseValues))
+    types.push_back(results.join(a, c));
+  addLeave(b, *thenBlock, thenValues);
+  addLeave(b, *elseBlock, elseValues);
+  bool binds = !results.symbols.empty();
+  auto op = graph::IfOp::create(
+      b.builder, b.loc, types, condition,
+      binds ? b.builder.getDenseI64ArrayAttr(results.symbols)
+            : DenseI64ArrayAttr(),
+      binds ? graph::DimsAttr::get(b.context(), results.bounds)
+            : graph::DimsAttr());
+  op.getThenRegion().push_back(thenBlock.release());
+  op.getElseRegion().push_back(elseBlock.release());
+  SmallVector<Value> made(op->getResults());
+  ArrayRef<Value> rest = made;
+  for (auto [i, entry] : llvm::enumerate(x)) {
+    if (isKnownAlike(entry, y[i]))
+      node.resultEntry(i, Entry::known(*entry.shape));
+    else
+      node.resultEntry(i, rebuild(entry, rest));
+  }
 }
 
 static void convertIf(NodeContext &node) {
   Region &thenGraph = getGraph(node, "then_branch"),
          &elseGraph = getGraph(node, "else_branch");
-  if (std::optional<bool> known = knownCondition(node, node.entry(0))) {
-    std::vector<Entry> results =
-        node.converter.convertRegion(*known ? thenGraph : elseGraph, {});
-    for (auto [i, entry] : llvm::enumerate(results))
-      node.resultEntry(i, entry);
-    return;
-  }
-  Value condition = node.b.reshape(node.in(0), ArrayRef<int64_t>{});
-  std::vector<Entry> x = node.converter.convertRegion(thenGraph, {}),
-                     y = node.converter.convertRegion(elseGraph, {});
-  if (x.size() != y.size())
-    refuseMalformed("the branches have different numbers of results");
-  for (size_t i = 0; i < x.size(); ++i)
-    node.resultEntry(i, selectEntry(node, condition, x[i], y[i]));
-}
-
-static Entry knownInt(GraphBuilder &b, int64_t value, Type element) {
-  return Entry::known(ShapeValue{{}, element, {b.c(value)}});
-}
-
-/// Stacks per-iteration values along a new axis.
-static Value stack(GraphBuilder &b, ArrayRef<Value> values, int64_t axis) {
-  SmallVector<Value> parts;
-  for (Value value : values)
-    parts.push_back(b.unsqueeze(value, {axis}));
-  return b.concat(parts, axis);
-}
-
-static void convertLoop(NodeContext &node) {
-  GraphBuilder &b = node.b;
-  Region &body = getGraph(node, "body");
-  int64_t carried = static_cast<int64_t>(node.numInputs()) - 2,
-          limit = node.converter.options.maxUnroll + 1;
-  if (node.has(0)) {
-    SmallVector<int64_t> trips = node.ints(0, "M");
-    if (trips.size() != 1)
-      refuseMalformed("'M' must be one number");
-    limit = std::min(limit, trips[0]);
-  }
-  std::vector<Entry> state;
-  for (int64_t i = 0; i < carried; ++i)
-    state.push_back(node.entry(2 + i));
-  Entry condition =
-      node.has(1) ? node.entry(1) : knownInt(b, 1, b.builder.getI1Type());
-  std::vector<SmallVector<Value>> scans(node.op->getNumResults() - carried);
-  // Null while the condition is known; then the tensor that says whether the
-  // iteration still counts.
-  Value active;
-  for (int64_t i = 0; i < limit; ++i) {
-    std::optional<bool> known = knownCondition(node, condition);
-    if (known == false)
-      break;
-    if (i == node.converter.options.maxUnroll)
-      refuse("more than " + std::to_string(i) +
-             " iterations, or a number that only the data tells");
-    if (!known) {
-      if (!scans.empty() || !node.has(0))
-        refuse("an iteration count that only the data tells");
-      Value now =
-          b.reshape(node.converter.materialize(condition), ArrayRef<int64_t>{});
-      active = active ? b.emit("graph.bit_and", {active, now}) : now;
-    }
-    std::vector<Entry> arguments{knownInt(b, i, b.builder.getI64Type()),
-                                 condition};
-    arguments.insert(arguments.end(), state.begin(), state.end());
-    std::vector<Entry> results = node.converter.convertRegion(body, arguments);
-    if (results.size() != 1 + carried + scans.size())
-      refuseMalformed("the body has the wrong number of results");
-    condition = results[0];
-    for (int64_t k = 0; k < carried; ++k)
-      state[k] = active ? selectEntry(node, active, results[1 + k], state[k])
-                        : results[1 + k];
-    for (size_t k = 0; k < scans.size(); ++k)
-      scans[k].push_back(node.converter.materialize(results[1 + carried + k]));
-  }
-  for (int64_t k = 0; k < carried; ++k)
-    node.resultEntry(k, state[k]);
-  for (auto [k, values] : llvm::enumerate(scans)) {
-    if (values.empty())
-      refuse("a loop without iterations that stacks values");
-    node.result(carried + k, stack(b, values, 0));
-  }
-}
-
-static void convertScan(NodeContext &node) {
-  GraphBuilder &b = node.b;
-  Region &body = getGraph(node, "body");
-  int64_t inputs = node.i("num_scan_inputs", 1),
-          states = static_cast<int64_t>(node.numInputs()) - inputs;
-  if (states < 0 || inputs < 1)
-    refuseMalformed("num_scan_inputs is " + std::to_string(inputs));
-  int64_t outputs = static_cast<int64_t>(node.op->getNumResults()) - states;
-  SmallVector<int64_t> zerosIn(inputs, 0),
-      zerosOut(std::max<int64_t>(outputs, 0), 0);
-  SmallVector<int64_t> inAxes = node.is("scan_input_axes", zerosIn),
-                       inReversed = node.is("scan_input_directions", zerosIn);
-  SmallVector<int64_t> outAxes = node.is("scan_output_axes", zerosOut),
-                       outReversed =
-                           node.is("scan_output_directions", zerosOut);
-  std::vector<Entry> state;
-  for (int64_t i = 0; i < states; ++i)
-    state.push_back(node.entry(i));
-  SmallVector<Value> scanned = node.inputs(states);
-  int64_t length = 0;
-  for (int64_t k = 0; k < inputs; ++k) {
-    inAxes[k] = normalizeAxis(inAxes[k], b.rank(scanned[k]));
-    std::optional<int64_t> n =
-        graph::constantValue(b.dim(scanned[k], inAxes[k]));
-    if (!n)
-      refuse("a scan over a symbolic dim");
-    if (k && *n != length)
-      refuseMalformed("the scanned operands have different lengths");
-    length = *n;
-  }
-  if (length < 1 || length > node.converter.options.maxUnroll)
-    refuse("a scan of " + std::to_string(length) + " steps");
-  std::vector<SmallVector<Value>> collected(std::max<int64_t>(outputs, 0));
-  for (int64_t i = 0; i < length; ++i) {
-    std::vector<Entry> arguments = state;
-    for (int64_t k = 0; k < inputs; ++k) {
-      int64_t at = inReversed[k] ? length - 1 - i : i;
-      Value part = b.sliceAxis(scanned[k], inAxes[k], b.c(at), b.c(1));
-      arguments.push_back(Entry::tensor(b.squeeze(part, {inAxes[k]})));
-    }
-    std::vector<Entry> results = node.converter.convertRegion(body, arguments);
-    if (static_cast<int64_t>(results.size()) != states + outputs)
-      refuseMalformed("the body has the wrong number of results");
-    for (int64_t k = 0; k < states; ++k)
-      state[k] = results[k];
-    for (int64_t k = 0; k < outputs; ++k)
-      collected[k].push_back(node.converter.materialize(results[states + k]));
-  }
-  for (int64_t k = 0; k < states; ++k)
-    node.resultEntry(k, state[k]);
-  for (int64_t k = 0; k < outputs; ++k) {
-    if (outReversed[k])
-      std::reverse(collected[k].begin(), collected[k].end());
-    int64_t axis = normalizeAxis(outAxes[k], b.rank(collected[k][0]) + 1);
-    node.result(states + k, stack(b, collected[k], axis));
-  }
+  std::optional<bool> known = knownCondition(node.entry(0));
+  if (!known)
+    return convertUnknownIf(node, thenGraph, elseGraph);
+  std::vector<Entry> results =
+      node.converter.convertRegion(*known ? thenGraph : elseGraph, {});
+  for (auto [i, entry] : llvm::enumerate(results))
+    node.resultEntry(i, entry);
 }
 
 void dlc::addControlFlow(ConverterTable &table) {

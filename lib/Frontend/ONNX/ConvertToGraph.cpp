@@ -25,6 +25,8 @@ using namespace mlir;
 
 /// Function bodies that call functions, and regions in regions.
 static constexpr unsigned kMaxDepth = 16;
+/// Begins the place of a refusal in a region.
+static constexpr StringLiteral kInside = " (node '";
 
 const ConverterTable &dlc::getConverterTable() {
   static const ConverterTable table = [] {
@@ -97,22 +99,31 @@ static Value makeSize(GraphBuilder &b, AffineExpr size) {
                   graph::FoldKind::add, {0});
 }
 
-Value Converter::materialize(Entry &entry) {
-  if (entry.value)
-    return entry.value;
-  const ShapeValue &shape = *entry.shape;
+/// Known integers as a tensor.
+static Value makeKnown(GraphBuilder &b, const ShapeValue &shape) {
   if (shape.isConstant()) {
     SmallVector<int64_t> values;
     for (AffineExpr e : shape.values)
       values.push_back(*graph::constantValue(e));
-    return entry.value =
-               builder.constantInts(values, shape.dims, shape.element);
+    return b.constantInts(values, shape.dims, shape.element);
   }
   SmallVector<Value> parts;
   for (AffineExpr e : shape.values)
-    parts.push_back(makeSize(builder, e));
-  Value all = builder.convert(builder.concat(parts, 0), shape.element);
-  return entry.value = builder.reshape(all, shape.dims);
+    parts.push_back(makeSize(b, e));
+  Value all = b.convert(b.concat(parts, 0), shape.element);
+  return b.reshape(all, shape.dims);
+}
+
+Value Converter::materialize(Entry &entry) {
+  if (entry.value)
+    return entry.value;
+  // In a region the tensor is not there for what comes after it.
+  Operation *parent = builder.builder.getBlock()->getParentOp();
+  bool isTopLevel = isa_and_nonnull<func::FuncOp>(parent);
+  Value value = makeKnown(builder, *entry.shape);
+  if (isTopLevel)
+    entry.value = value;
+  return value;
 }
 
 void Converter::eraseFrom(Operation *last) {
@@ -239,8 +250,16 @@ void Converter::convertNode(Operation *op) {
       (void)lookup(operand);
     return lower(op);
   } catch (const Refusal &refusal) {
-    if (regionDepth)
-      throw;
+    if (regionDepth) {
+      // The list names the outermost node; this one is the cause.
+      if (StringRef(refusal.reason).contains(kInside))
+        throw;
+      auto [domain, type] = onnxd::getOpName(op);
+      throw Refusal{refusal.reason + kInside.str() +
+                        onnxd::getNodeName(op).str() + "' (" + type.str() +
+                        ") inside)",
+                    refusal.malformed};
+    }
     report(op, refusal);
   } catch (const PoisonedValue &) {
     if (regionDepth)
