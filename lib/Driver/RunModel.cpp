@@ -157,6 +157,37 @@ Expected<std::string> Artifact::run(ArrayRef<std::string> inputs,
   return runProgram(arguments);
 }
 
+Expected<SmallVector<Tensor>> Artifact::run(ArrayRef<Tensor> inputs,
+                                            MLIRContext *context,
+                                            RunOptions options,
+                                            std::string *printed) const {
+  auto folder = TemporaryFolder::create();
+  if (!folder)
+    return folder.takeError();
+  std::vector<std::string> files;
+  for (const Tensor &input : inputs) {
+    files.push_back(
+        (*folder)->getPath("input_" + Twine(files.size()) + ".npy"));
+    if (Error error = writeTensor(files.back(), input))
+      return error;
+  }
+  options.outputs = (*folder)->getPath("");
+  Expected<std::string> text = run(files, options);
+  if (!text)
+    return text.takeError();
+  if (printed)
+    *printed = *text;
+  SmallVector<Tensor> outputs;
+  for (int64_t i = 0; i < getNumOutputs(); ++i) {
+    auto output =
+        readTensor((*folder)->getPath("output_" + Twine(i) + ".npy"), context);
+    if (!output)
+      return output.takeError();
+    outputs.push_back(*output);
+  }
+  return outputs;
+}
+
 int64_t Artifact::getNumOutputs() const {
   return info.getArray("outputs")->size();
 }
@@ -192,7 +223,7 @@ Expected<SmallVector<Tensor>> Artifact::makeRandomInputs(MLIRContext *context,
   for (const llvm::json::Value &symbol : *info.getArray("symbols"))
     typical[*symbol.getAsObject()->getString("name")] =
         *symbol.getAsObject()->getInteger("typical");
-  SmallVector<Tensor> tensors;
+  std::vector<TensorSpec> specs;
   for (const llvm::json::Value &value : *info.getArray("inputs")) {
     const llvm::json::Object &input = *value.getAsObject();
     SmallVector<int64_t> shape;
@@ -209,11 +240,9 @@ Expected<SmallVector<Tensor>> Artifact::makeRandomInputs(MLIRContext *context,
                              ": give the inputs with -inputs=");
       shape.push_back(it->second);
     }
-    tensors.push_back(
-        makeRandomTensor(parseType(*input.getString("dtype"), context), shape,
-                         seed + tensors.size()));
+    specs.push_back({parseType(*input.getString("dtype"), context), shape});
   }
-  return tensors;
+  return makeRandomTensors(specs, seed);
 }
 
 //===----------------------------------------------------------------------===//
@@ -241,16 +270,14 @@ SmallVector<Tensor> dlc::makeRandomInputs(func::FuncOp main, uint64_t seed) {
   if (auto ranges = main->getAttrOfType<ArrayAttr>("graph.ranges"))
     for (auto range : ranges.getAsRange<DenseI64ArrayAttr>())
       typical.push_back(range[2]);
-  SmallVector<Tensor> tensors;
+  std::vector<TensorSpec> specs;
   for (Type type : main.getArgumentTypes()) {
     SmallVector<int64_t> shape;
     for (AffineExpr dim : graph::getDims(type))
       shape.push_back(graph::evaluate(dim, typical));
-    tensors.push_back(
-        makeRandomTensor(cast<RankedTensorType>(type).getElementType(), shape,
-                         seed + tensors.size()));
+    specs.push_back({cast<RankedTensorType>(type).getElementType(), shape});
   }
-  return tensors;
+  return makeRandomTensors(specs, seed);
 }
 
 static void describeValue(llvm::json::OStream &out, DictionaryAttr attrs,

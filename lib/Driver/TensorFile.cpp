@@ -235,6 +235,15 @@ Tensor dlc::makeRandomTensor(Type elementType, ArrayRef<int64_t> shape,
   return tensor;
 }
 
+SmallVector<Tensor> dlc::makeRandomTensors(ArrayRef<TensorSpec> specs,
+                                           uint64_t seed) {
+  SmallVector<Tensor> tensors;
+  for (const TensorSpec &spec : specs)
+    tensors.push_back(
+        makeRandomTensor(spec.elementType, spec.shape, seed + tensors.size()));
+  return tensors;
+}
+
 double Difference::getRelative() const {
   if (maxAbsolute == 0)
     return 0;

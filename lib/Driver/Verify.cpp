@@ -18,37 +18,6 @@ static double getTolerance(Type type) {
   return isa<FloatType>(type) ? 1e-4 : 0;
 }
 
-static Expected<SmallVector<Tensor>>
-runArtifact(StringRef path, ArrayRef<Tensor> inputs, MLIRContext *context) {
-  Expected<Artifact> artifact = Artifact::open(path);
-  if (!artifact)
-    return artifact.takeError();
-  auto folder = TemporaryFolder::create();
-  if (!folder)
-    return folder.takeError();
-  std::vector<std::string> files;
-  for (const Tensor &input : inputs) {
-    files.push_back(
-        (*folder)->getPath("input_" + Twine(files.size()) + ".npy"));
-    if (Error error = writeTensor(files.back(), input))
-      return error;
-  }
-  Artifact::RunOptions options;
-  options.outputs = (*folder)->getPath("");
-  Expected<std::string> text = artifact->run(files, options);
-  if (!text)
-    return text.takeError();
-  SmallVector<Tensor> outputs;
-  for (int64_t i = 0; i < artifact->getNumOutputs(); ++i) {
-    auto output =
-        readTensor((*folder)->getPath("output_" + Twine(i) + ".npy"), context);
-    if (!output)
-      return output.takeError();
-    outputs.push_back(*output);
-  }
-  return outputs;
-}
-
 // The model is loaded again: the compiled module has become the program.
 static Error compareWithInterpreter(const CompileOptions &options,
                                     StringRef path, std::string &note) {
@@ -59,7 +28,10 @@ static Error compareWithInterpreter(const CompileOptions &options,
   auto expected = interpret(*source, inputs);
   if (!expected)
     return expected.takeError();
-  auto actual = runArtifact(path, inputs, source->context.get());
+  Expected<Artifact> artifact = Artifact::open(path);
+  if (!artifact)
+    return artifact.takeError();
+  auto actual = artifact->run(inputs, source->context.get(), {});
   if (!actual)
     return actual.takeError();
   double worst = 0;

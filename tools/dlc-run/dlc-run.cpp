@@ -226,32 +226,16 @@ Error Session::runArtifact() {
     return made.takeError();
   inputs = *made;
 
-  auto folder = TemporaryFolder::create();
-  if (!folder)
-    return folder.takeError();
-  std::vector<std::string> files;
-  for (const Tensor &input : inputs) {
-    files.push_back(
-        (*folder)->getPath("input_" + llvm::Twine(files.size()) + ".npy"));
-    if (Error error = writeTensor(files.back(), input))
-      return error;
-  }
   Artifact::RunOptions options;
-  options.outputs = (*folder)->getPath("");
   options.bench = s.bench ? kBenchRuns : 0;
   options.threads = s.threads;
-  Expected<std::string> text = artifact->run(files, options);
-  if (!text)
-    return text.takeError();
-  for (int64_t i = 0; i < artifact->getNumOutputs(); ++i) {
-    auto output = readTensor(
-        (*folder)->getPath("output_" + llvm::Twine(i) + ".npy"), context);
-    if (!output)
-      return output.takeError();
-    outputs.push_back(*output);
-  }
+  std::string text;
+  auto results = artifact->run(inputs, context, options, &text);
+  if (!results)
+    return results.takeError();
+  outputs = *results;
   if (s.bench) {
-    auto [fastest, median] = StringRef(*text).trim().split(' ');
+    auto [fastest, median] = StringRef(text).trim().split(' ');
     double ns[2] = {0, 0};
     if (fastest.getAsDouble(ns[0]) || median.getAsDouble(ns[1]))
       return makeError(ExitCode::Internal, "dlc-exec printed no times");

@@ -34,6 +34,11 @@ public:
   /// dlc-exec printed. A failure of the model has code Rejected.
   llvm::Expected<std::string> run(llvm::ArrayRef<std::string> inputs,
                                   const RunOptions &options) const;
+  /// Runs it on tensors through files in a temporary folder. `printed`, if
+  /// given, receives what dlc-exec printed.
+  llvm::Expected<llvm::SmallVector<interp::Tensor>>
+  run(llvm::ArrayRef<interp::Tensor> inputs, mlir::MLIRContext *context,
+      RunOptions options, std::string *printed = nullptr) const;
 
   /// Random tensors for its inputs; free dims get their typical value. Errors
   /// when a dim is a function of several (give the inputs then).

@@ -23,6 +23,16 @@ interp::Tensor reinterpretBits(const interp::Tensor &tensor, mlir::Type type);
 interp::Tensor makeRandomTensor(mlir::Type elementType,
                                 llvm::ArrayRef<int64_t> shape, uint64_t seed);
 
+/// A tensor to be made.
+struct TensorSpec {
+  mlir::Type elementType;
+  llvm::SmallVector<int64_t> shape;
+};
+
+/// A random tensor for each, from seeds `seed`, `seed` + 1, ...
+llvm::SmallVector<interp::Tensor>
+makeRandomTensors(llvm::ArrayRef<TensorSpec> specs, uint64_t seed);
+
 /// How far `actual` is from `expected`.
 struct Difference {
   double maxAbsolute = 0; ///< max |a - b|; infinite where only one is a number
