@@ -1,0 +1,290 @@
+#!/usr/bin/env python3
+"""Judges compiled random graphs (graphs.py): with fusion and without, strict and reassoc, beside the interpreter.
+
+    judge.py [--families=mix,norms] [--seeds=1-5] [--ops=1000] [--symbolic] [--controls] [--keep=FOLDER] [--json=FILE]
+
+For each graph and each run of it:
+- strict, fused: equal bits with `-fuse=off` and with the interpreter on the compiler's own functions (NaN payloads apart);
+- reassoc, fused and not: within the gate of evaluate.py of the float64 evaluation; integers and bools equal.
+A graph succeeds when all of this holds, the compiler refused no group of its own (the report's `fusion.refused`) and fused what
+it might. `--controls` breaks each graph in four ways and asks the same judge: a fault that it does not see is a failure.
+The last line is `N passed, N failed, N skipped`."""
+import argparse
+import concurrent.futures
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+
+import numpy as np
+from onnx import TensorProto
+
+import controls
+import evaluate
+import graphs
+
+TIMEOUT = 600
+# A gate that is wider than this part of the values (which are near 1) sees no small fault; such outputs are counted.
+SHARP = {TensorProto.FLOAT: 2.0**-9, TensorProto.DOUBLE: 2.0**-30, TensorProto.FLOAT16: 1.0, TensorProto.BFLOAT16: 4.0}
+
+
+class Failure(Exception):
+    """What is wrong with a graph; `kind` is one of compile, run, bits, gate, refused, controls."""
+
+    def __init__(self, kind, text):
+        super().__init__(f"{kind}: {text}")
+        self.kind = kind
+
+
+def tool(name):
+    found = shutil.which(name)
+    if not found:
+        sys.exit(f"{name} is not on PATH")
+    return found
+
+
+def call(command, kind, note=""):
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", stdin=subprocess.DEVNULL, timeout=TIMEOUT)
+    except subprocess.TimeoutExpired:
+        raise Failure(kind, f"{note}no end after {TIMEOUT} s: {' '.join(command)}") from None
+    if done.returncode:
+        text = (done.stderr.strip() or "no message")[-600:]
+        raise Failure(kind, f"{note}{os.path.basename(command[0])} ended with {done.returncode}: {text}")
+    return done
+
+
+def knows_fusion():
+    """True when this dlc has -fuse."""
+    return "-fuse" in subprocess.run([tool("dlc"), "-help"], capture_output=True, text=True).stdout
+
+
+def load(path, type):
+    array = np.load(path)
+    if type in (TensorProto.BFLOAT16,):
+        import ml_dtypes
+
+        array = array.view(ml_dtypes.bfloat16)
+    return array
+
+
+class Subject:
+    """A model in a folder, its inputs as files, and what it is compiled to."""
+
+    def __init__(self, case, folder):
+        self.case, self.folder = case, folder
+        self.runs = graphs.write(case, folder)
+        self.model = os.path.join(folder, "model.onnx")
+        self.types = [o.type.tensor_type.elem_type for o in case.model.graph.output]
+        self.seconds = {}
+
+    def compile(self, name, *options, model=None):
+        """The artifact's path; its report lies beside it."""
+        path = os.path.join(self.folder, name + ".so")
+        start = time.time()
+        call([tool("dlc"), model or self.model, "-q", "-o", path, "-emit=shared,report", *options], "compile", f"{name}: ")
+        self.seconds[name] = time.time() - start
+        return path
+
+    def _collect(self, out, command, kind):
+        os.makedirs(out, exist_ok=True)
+        call(command, kind)
+        return [load(os.path.join(out, f"output_{i}.npy"), t) for i, t in enumerate(self.types)]
+
+    def run(self, artifact, number):
+        out = artifact[:-3] + f"_out{number}"
+        inputs = ["-inputs=" + ",".join(self.runs[number])] if self.runs[number] else []
+        return self._collect(out, [tool("dlc-exec"), artifact, *inputs, "-outputs=" + out], "run")
+
+    def interpret(self, number, math="dlc"):
+        out = os.path.join(self.folder, f"interp{number}")
+        inputs = ["-inputs=" + ",".join(self.runs[number])] if self.runs[number] else []
+        return self._collect(out, [tool("dlc-run"), self.model, "-target=interp", f"-math={math}", *inputs, "-outputs=" + out], "run")
+
+
+# ---------------------------------------------------------------------------------------------- comparing
+def as_bits(array):
+    return array.view(f"u{array.dtype.itemsize}") if array.dtype.kind in "fV" else array
+
+
+def is_nan(array):
+    return np.isnan(array.astype(np.float64)) if array.dtype.kind in "fV" else np.zeros(array.shape, bool)
+
+
+def same_bits(got, expected):
+    """None, or how the first of the elements differs; NaNs are equal whatever their payload."""
+    for number, (a, b) in enumerate(zip(got, expected)):
+        if a.shape != b.shape or a.dtype != b.dtype:
+            return f"output {number} is {a.dtype}{list(a.shape)}, expected {b.dtype}{list(b.shape)}"
+        wrong = (as_bits(a) != as_bits(b)) & ~(is_nan(a) & is_nan(b))
+        if wrong.any():
+            at = tuple(int(n) for n in np.argwhere(np.atleast_1d(wrong))[0])
+            a, b = np.atleast_1d(a), np.atleast_1d(b)
+            return f"output {number}: {np.count_nonzero(wrong)} of {a.size} elements differ, first {list(at)}: {a[at]!r}, expected {b[at]!r}"
+    return None
+
+
+def within_gate(got, reference):
+    """None, or the worst element that is outside its gate."""
+    for number, (a, (expected, gate)) in enumerate(zip(got, reference)):
+        if a.shape != expected.shape:
+            return f"output {number} has shape {list(a.shape)}, expected {list(expected.shape)}"
+        if gate is None:
+            if not np.array_equal(a, expected):
+                return f"output {number}: {np.count_nonzero(a != expected)} of {a.size} integers differ"
+            continue
+        error = np.abs(a.astype(np.float64) - expected)
+        wrong = ~(error <= gate)  # NaN is wrong
+        if wrong.any():
+            ratio = np.where(np.isnan(error), np.inf, error / gate)
+            at = np.unravel_index(np.argmax(ratio), ratio.shape) if ratio.shape else ()
+            return (f"output {number}: {np.count_nonzero(wrong)} of {a.size} elements are outside, worst {[int(n) for n in at]}: {float(a[at])!r}, "
+                    f"expected {float(expected[at])!r} within {float(gate[at]):.3g}")
+    return None
+
+
+def sharpness(reference, types):
+    """(widest gate beside max(|values|, 1/4), number of outputs whose gate is too wide to see a small fault)"""
+    widest, blind = 0.0, 0
+    for (expected, gate), type in zip(reference, types):
+        if gate is None or not gate.size:
+            continue
+        ratio = float(gate.max() / max(np.abs(expected).max(), 0.25))
+        widest = max(widest, ratio)
+        blind += ratio > SHARP[type]
+    return widest, blind
+
+
+# ---------------------------------------------------------------------------------------------- judging
+def fused_share(report):
+    """(edges between kernels' operators that lie inside kernels, edges that might; refused groups) of a report."""
+    fusion = report.get("fusion") or {}
+    return fusion.get("edges_fused"), fusion.get("edges_fusible"), fusion.get("refused", 0)
+
+
+def judge(case, folder, fusion, options=()):
+    """What was found out about one graph, a dict; raises Failure."""
+    subject = Subject(case, folder)
+    found = {"name": case.name, "ops": case.ops}
+    variants = {"strict": ["-fp=strict"], "reassoc": ["-fp=reassoc"]}
+    if fusion:
+        variants.update(strict_off=["-fp=strict", "-fuse=off"], reassoc_off=["-fp=reassoc", "-fuse=off"])
+    artifacts = {name: subject.compile(name, *flags, *options) for name, flags in variants.items()}
+    for number, feed in enumerate(case.feeds):
+        results = {name: subject.run(path, number) for name, path in artifacts.items()}
+        oracle = subject.interpret(number)
+        where = f"run {number}, " if len(case.feeds) > 1 else ""
+        for name in ("strict_off", "strict"):
+            if name in results and (text := same_bits(results[name], oracle)):
+                raise Failure("bits", f"{where}{name} against the interpreter: {text}")
+        if fusion and (text := same_bits(results["strict"], results["strict_off"])):
+            raise Failure("bits", f"{where}strict with fusion against without: {text}")
+        reference = evaluate.reference(case.model, feed)
+        found["widest"], found["blind"] = sharpness(reference, subject.types)
+        for name in ("strict", "reassoc_off", "reassoc"):
+            if name in results and (text := within_gate(results[name], reference)):
+                raise Failure("gate", f"{where}{name}: {text}")
+    with open(artifacts["reassoc"][:-3] + ".json") as file:
+        report = json.load(file)
+    found["kernels"] = report["kernels_native"]
+    found["fused"], found["fusible"], refused = fused_share(report)
+    found["seconds"] = {name: round(s, 2) for name, s in subject.seconds.items()}
+    if refused:
+        raise Failure("refused", f"{refused} groups were refused by the checker")
+    return found
+
+
+def judge_controls(case):
+    """(planted, seen): faults of each kind in the model, evaluated in its own precision and asked the same comparisons.
+
+    A fault that changes no value (a swap of equals) is not planted."""
+    reference = evaluate.reference(case.model, case.feeds[0])
+    planted, missed = 0, []
+    for kind, broken in controls.broken_models(case.model):
+        results = controls.evaluate_single(broken, case.feeds[0])
+        clean = controls.evaluate_single(case.model, case.feeds[0])
+        if same_bits(results, clean) is None:
+            continue
+        planted += 1
+        if within_gate(clean, reference):
+            raise Failure("controls", f"the unbroken graph is outside the gate: {within_gate(clean, reference)}")
+        if within_gate(results, reference) is None:
+            missed.append(kind)
+    return planted, missed
+
+
+def work(task):
+    family, seed, arguments, fusion = task
+    name = f"{family} {seed}"
+    folder = tempfile.mkdtemp(prefix=f"judge-{family}-{seed}-", dir=arguments.keep)
+    found = {"name": name}
+    try:
+        case = graphs.make(family, seed, arguments.ops, arguments.symbolic)
+        found = judge(case, folder, fusion)
+        if arguments.controls:
+            found["planted"], found["missed"] = judge_controls(case)
+            if found["missed"]:
+                raise Failure("controls", f"not seen: {', '.join(found['missed'])}")
+    except Failure as failure:
+        found.update(failure=str(failure), kind=failure.kind, folder=folder)
+    except Exception as error:  # noqa: BLE001  a generator or evaluator that breaks is a failure of this graph, not of all
+        found.update(failure=f"judge: {type(error).__name__}: {error}", kind="judge", folder=folder)
+    if "failure" not in found or not arguments.keep:
+        shutil.rmtree(folder, ignore_errors=True)
+    return found
+
+
+def line_of(found):
+    if "failure" in found:
+        return f"FAILED  {found['name']}: {found['failure']}"
+    share = f", {found['fused']}/{found['fusible']} edges fused" if found.get("fusible") else ""
+    control = f", {found['planted']} faults seen" if "planted" in found else ""
+    blind = f", {found['blind']} outputs with a wide gate" if found["blind"] else ""
+    return (f"passed  {found['name']}: {found['ops']} nodes, {found['kernels']} kernels{share}, gate {found['widest']:.1e}{blind}{control}, "
+            f"compiled in {sum(found['seconds'].values()):.1f} s")
+
+
+def parse_seeds(text):
+    first, _, last = text.partition("-")
+    return range(int(first), int(last or first) + 1)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--families", default=",".join(graphs.FAMILIES))
+    parser.add_argument("--seeds", default="1")
+    parser.add_argument("--ops", type=int, default=1000)
+    parser.add_argument("--symbolic", action="store_true")
+    parser.add_argument("--controls", action="store_true")
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--keep", help="a folder for the files of what failed")
+    parser.add_argument("--json", help="append what was found, a line a graph")
+    arguments = parser.parse_args()
+    if arguments.keep:
+        os.makedirs(arguments.keep, exist_ok=True)
+    fusion = knows_fusion()
+    tasks = [(family, seed, arguments, fusion) for family in arguments.families.split(",") for seed in parse_seeds(arguments.seeds)]
+    results = []
+    with concurrent.futures.ProcessPoolExecutor(arguments.jobs) as pool:
+        for found in pool.map(work, tasks):
+            results.append(found)
+            print(line_of(found), flush=True)
+            if arguments.json:
+                with open(arguments.json, "a") as file:
+                    file.write(json.dumps(found) + "\n")
+    failed = [r for r in results if "failure" in r]
+    good = [r for r in results if "failure" not in r]
+    edges = [(r["fused"], r["fusible"]) for r in good if r.get("fusible")]
+    if edges:
+        print(f"{sum(f for f, _ in edges)} of {sum(n for _, n in edges)} fusible edges are fused")
+    wrong = sum(r["kind"] in ("bits", "gate", "run") for r in failed)
+    print(f"success {100 * len(good) / max(len(results), 1):.1f} %, {wrong} wrong results" + ("" if fusion else " (this dlc has no -fuse: unfused only)"))
+    print(f"{len(good)} passed, {len(failed)} failed, 0 skipped")
+    sys.exit(1 if failed or not results else 0)
+
+
+if __name__ == "__main__":
+    main()
