@@ -104,7 +104,10 @@ static void compileFromBytecode(Job &job, MLIRContext &context,
           config)))
     return reportFailure(job,
                          makeError(ExitCode::Internal, "cannot be read back"));
-  compileKernel(job, cast<graph::KernelOp>(block.front()), c);
+  auto kernel = cast<graph::KernelOp>(block.front());
+  if (!c.options.plantFault.empty())
+    plantFault(kernel, c.options.plantFault);
+  compileKernel(job, kernel, c);
 }
 
 static std::vector<Job> collectJobs(Compilation &c) {

@@ -4,6 +4,7 @@
 
 #include "dlc/Artifact/Link.h"
 #include "dlc/Artifact/ModelTable.h"
+#include "dlc/Dialect/Graph/IR/Graph.h"
 #include "dlc/Driver/Compiler.h"
 #include "dlc/Driver/CudaModel.h"
 #include "dlc/Driver/ModelSource.h"
@@ -41,6 +42,9 @@ struct Compilation {
   OutputSet scratch; ///< temporary files, never committed
 
   ModelSource source;
+  /// -verify=bisect: the kernels and their calls before they become the program,
+  /// with the certificates of fused ones. In the context of `source`.
+  mlir::OwningOpRef<mlir::ModuleOp> kernelModule;
   unsigned numOps = 0;
   fusion::FusionReport fusion; ///< empty with -fuse=off
   unsigned numRefused = 0;     ///< groups that Check refused
@@ -91,6 +95,10 @@ llvm::Error fuseKernels(Compilation &c);
 
 /// Gives every kernel its schedule and has Check admit the laws it uses.
 llvm::Error chooseSchedules(Compilation &c);
+
+/// -plant-fault: whether it is well formed; breaks `kernel` if it matches.
+llvm::Error checkFault(llvm::StringRef fault);
+void plantFault(graph::KernelOp kernel, llvm::StringRef fault);
 
 /// Code for each kernel, several at a time.
 llvm::Error compileKernels(Compilation &c);

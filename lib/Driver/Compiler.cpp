@@ -209,6 +209,8 @@ static Error codeStages(Compilation &c) {
   c.progress.end();
   if (c.options.verbose)
     printKernelList(c);
+  if (c.options.bisect)
+    c.kernelModule = c.getModule().clone();
   c.progress.begin("program");
   if (Error error = buildProgram(c))
     return error;
@@ -304,6 +306,9 @@ static Error compile(Compilation &c, CompileResult &result) {
   if (c.options.verify && !c.options.wants(EmitKind::Shared))
     return makeError(ExitCode::Usage,
                      "-verify runs a shared object: add shared to -emit=");
+  if (!c.options.plantFault.empty())
+    if (Error error = checkFault(c.options.plantFault))
+      return error;
   if (Error error = runStages(c))
     return llvm::make_error<CompileError>(
         toCompileError(std::move(error), ExitCode::Internal));

@@ -222,7 +222,11 @@ static llvm::Error readOptions(const InputArgList &args, CompileOptions &o) {
   o.target = args.getLastArgValue(OPT_target, "host").str();
   o.output = args.getLastArgValue(OPT_output).str();
   o.name = args.getLastArgValue(OPT_name).str();
-  o.verify = args.hasArg(OPT_verify);
+  o.verify = args.hasArg(OPT_verify, OPT_verify_mode);
+  if (llvm::Error error = parseWord<bool>(args, OPT_verify_mode,
+                                          {{"bisect", true}}, o.bisect))
+    return error;
+  o.plantFault = args.getLastArgValue(OPT_plant_fault).str();
   o.verbose = args.hasArg(OPT_verbose);
   o.quiet = args.hasArg(OPT_quiet);
   o.timePasses = args.hasArg(OPT_time_passes);
@@ -266,7 +270,8 @@ static llvm::Error readOptions(const InputArgList &args, CompileOptions &o) {
 
   llvm::SmallVector<std::string> shaping;
   for (const Arg *arg :
-       args.filtered(OPT_target, OPT_dim, OPT_shape, OPT_fp, OPT_fuse))
+       args.filtered(OPT_target, OPT_dim, OPT_shape, OPT_fp, OPT_fuse,
+                     OPT_plant_fault))
     shaping.push_back(arg->getAsString(args));
   o.shapingFlags = llvm::join(shaping, " ");
   return inferEmit(o);

@@ -17,6 +17,7 @@ def name : J<"name", "<identifier>", "C name of the model's functions (default: 
 def weights : J<"weights", "<where>", "embed or external (default: embed up to 1 MiB)">;
 def jobs : JoinedOrSeparate<["-"], "j">, MetaVarName<"<n>">, HelpText<"Kernels compiled at a time (default: the CPUs this process may use)">;
 def verify : F<"verify", "Run the result beside the interpreter on random inputs; exit 4 when they differ">;
+def verify_mode : J<"verify", "bisect", "-verify, and when they differ find the first kernel that is wrong, with its inputs in a folder">;
 def list_targets : F<"list-targets", "Print the known CPUs">;
 def list_ops : F<"list-ops", "Print the ONNX operators with a lowering of their own">;
 def help : F<"help", "Print this text">;
@@ -38,6 +39,7 @@ def time_passes : F<"time-passes", "Print the time of every pass">;
 def print_ir_after : J<"print-ir-after", "<pass>", "Print the IR after a pass, by its name in dlc-opt, or after every one: all">;
 def explain : J<"explain", "<what>", "fusion: print the groups, and why neighbours stayed apart">;
 def dump_dir : J<"dump-dir", "<folder>", "Write the IR after each stage, the code and the report to this folder">;
+def plant_fault : J<"plant-fault", "<kind>:<what>", "Break the code of some kernels, for tests of the tests: drop-last:<fold>, swap:<function>, crash:<function>">, Flags<[HelpHidden]>;
 def color : J<"color", "<when>", "auto, always or never">;
 def diagnostics : J<"diagnostics", "<form>", "text, or json: errors as one JSON object on standard error">;
 }

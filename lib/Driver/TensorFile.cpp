@@ -266,8 +266,14 @@ Expected<Difference> dlc::compareTensors(const Tensor &actual,
     if (a == b || (std::isnan(a) && std::isnan(b)))
       continue;
     double distance = std::abs(a - b);
-    difference.maxAbsolute = std::max(
-        difference.maxAbsolute, std::isfinite(distance) ? distance : HUGE_VAL);
+    if (!std::isfinite(distance))
+      distance = HUGE_VAL;
+    if (distance > difference.maxAbsolute || difference.at < 0) {
+      difference.at = i;
+      difference.actual = a;
+      difference.expected = b;
+    }
+    difference.maxAbsolute = std::max(difference.maxAbsolute, distance);
   }
   return difference;
 }

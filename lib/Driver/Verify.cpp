@@ -1,7 +1,9 @@
-// -verify: the artifact beside the interpreter, on random inputs.
-#include "Compilation.h"
+// -verify: the artifact beside the interpreter, on random inputs. Strict code
+// does the interpreter's operations in the interpreter's order, so there the
+// bits must be equal.
+#include "Verify.h"
 
-#include "dlc/Driver/RunModel.h"
+#include "dlc/Driver/DlcMath.h"
 
 using namespace mlir;
 using namespace dlc;
@@ -9,8 +11,11 @@ using interp::Tensor;
 using llvm::Error;
 using llvm::Expected;
 
-// What max|a-b|/max|b| may be: rounding of the type, and no more.
-static double getTolerance(Type type) {
+double dlc::getTolerance(const CompileOptions &options,
+                         const Tensor &expected) {
+  if (options.strict)
+    return 0;
+  Type type = expected.getElementType();
   if (type.isF16())
     return 5e-3;
   if (type.isBF16())
@@ -19,13 +24,14 @@ static double getTolerance(Type type) {
 }
 
 // The model is loaded again: the compiled module has become the program.
-static Error compareWithInterpreter(const CompileOptions &options,
-                                    StringRef path, std::string &note) {
+static Error compareWithInterpreter(Compilation &c, StringRef path,
+                                    interp::MathMode math, std::string &note) {
+  const CompileOptions &options = c.options;
   Expected<ModelSource> source = loadModel(options);
   if (!source)
     return source.takeError();
   SmallVector<Tensor> inputs = makeRandomInputs(source->getMain(), /*seed=*/1);
-  auto expected = interpret(*source, inputs);
+  auto expected = interpret(*source, inputs, /*threads=*/0, math);
   if (!expected)
     return expected.takeError();
   Expected<Artifact> artifact = Artifact::open(path);
@@ -42,14 +48,20 @@ static Error compareWithInterpreter(const CompileOptions &options,
       return difference.takeError();
     double relative = difference->getRelative();
     worst = std::max(worst, relative);
-    if (relative > getTolerance(b.getElementType()))
-      return makeError(
-          ExitCode::Verify,
-          llvm::formatv("output {0} differs from the interpreter's: "
-                        "max|a-b|/max|b| is {1:e2}, the tolerance {2:e2}",
-                        i, relative, getTolerance(b.getElementType()))
-              .str(),
-          options.input);
+    if (relative <= getTolerance(options, b))
+      continue;
+    if (options.bisect) // types belong to a context: the inputs are made again
+      return bisect(c, math,
+                    makeRandomInputs(
+                        c.kernelModule->lookupSymbol<func::FuncOp>("main"),
+                        /*seed=*/1));
+    return makeError(
+        ExitCode::Verify,
+        llvm::formatv("output {0} differs from the interpreter's: "
+                      "max|a-b|/max|b| is {1:e2}, the tolerance {2:e2}",
+                      i, relative, getTolerance(options, b))
+            .str(),
+        options.input);
   }
   note = llvm::formatv("max|a-b|/max|b| {0:e2}", worst);
   return Error::success();
@@ -57,11 +69,17 @@ static Error compareWithInterpreter(const CompileOptions &options,
 
 Error dlc::verifyProducts(Compilation &c) {
   c.progress.begin("verify");
+  auto math = interp::MathMode::libm;
+  if (c.options.strict) {
+    if (Error error = enableDlcMath(*c.target))
+      return error;
+    math = interp::MathMode::dlc;
+  }
   for (auto &[kind, path] : c.products) {
     if (kind != EmitKind::Shared)
       continue;
     std::string note;
-    if (Error error = compareWithInterpreter(c.options, path, note))
+    if (Error error = compareWithInterpreter(c, path, math, note))
       return error;
     c.progress.end(note);
   }

@@ -63,6 +63,8 @@ struct CompileOptions {
   Weights weights = Weights::Auto;
   unsigned jobs = 0; ///< 0: the CPUs this process may use
   bool verify = false;
+  bool bisect = false;    ///< -verify=bisect; implies verify
+  std::string plantFault; ///< hidden: see plantFault in lib/Driver
 
   bool verbose = false;
   bool quiet = false;

@@ -37,6 +37,8 @@ makeRandomTensors(llvm::ArrayRef<TensorSpec> specs, uint64_t seed);
 struct Difference {
   double maxAbsolute = 0; ///< max |a - b|; infinite where only one is a number
   double maxExpected = 0; ///< max |b| over finite values
+  int64_t at = -1;        ///< row-major index of the worst element; -1: none
+  double actual = 0, expected = 0; ///< there
   /// max|a-b| / max|b|, the measure of the tools. Where b is 0: 0 if a is too.
   double getRelative() const;
 };

@@ -1,0 +1,461 @@
+// -verify=bisect: which kernel is wrong.
+//
+// The one idea: the interpreter runs the model and every value is kept; then
+// the compiled kernels run again, each on the interpreter's values instead of
+// its predecessor's results. The first that differs is wrong by itself. For
+// that, @main is unchained: what a kernel reads of another's results becomes an
+// argument, what kernels compute become the results. The kernels' code is
+// reused, only the host program is made anew, so that foreign artifacts (under
+// qemu) and crashes of generated code need nothing of their own.
+//
+// A fused kernel is compared with its certificate, that is with the operators
+// it was made of; when its own body, interpreted, differs from them, then fusion
+// is wrong and not code generation.
+#include "Verify.h"
+
+#include "dlc/Dialect/Graph/IR/Graph.h"
+#include "dlc/Driver/RunModel.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/IR/Builders.h"
+#include "llvm/Support/FileSystem.h"
+#include "llvm/Support/Path.h"
+
+using namespace mlir;
+using namespace dlc;
+using interp::Tensor;
+using llvm::Error;
+using llvm::Expected;
+
+// Kernels of one unchained program, and the bytes of their tensors: an artifact
+// with all kernels of a large model would hold every value twice.
+static constexpr unsigned kMostCalls = 1000;
+static constexpr int64_t kMostBytes = int64_t(1) << 30;
+
+//===----------------------------------------------------------------------===//
+// What the interpreter says
+//===----------------------------------------------------------------------===//
+
+namespace {
+struct Recorder {
+  interp::Interpreter interpreter;
+  ModuleOp module;
+  llvm::StringMap<graph::CertificateOp> certificates; // by kernel
+  SmallVector<int64_t> symbols;                       // of @main
+  llvm::DenseMap<Value, Tensor> values;
+
+  Recorder(interp::Options options, ModuleOp module)
+      : interpreter(std::move(options)), module(module) {
+    for (auto certificate : module.getOps<graph::CertificateOp>())
+      certificates[certificate.getKernel()] = certificate;
+  }
+
+  SmallVector<Tensor> operandsOf(Operation *op) {
+    return llvm::map_to_vector(op->getOperands(),
+                               [&](Value v) { return values.lookup(v); });
+  }
+  SmallVector<int64_t> symbolsOf(graph::CallOp call) {
+    SmallVector<int64_t> actual;
+    if (call.getSymbols())
+      for (AffineExpr e : call.getSymbols()->getDims())
+        actual.push_back(graph::evaluate(e, symbols));
+    return actual;
+  }
+  LogicalResult run(func::FuncOp main, ArrayRef<Tensor> inputs);
+  FailureOr<SmallVector<Tensor>> runMembers(graph::CertificateOp certificate,
+                                            ArrayRef<Tensor> operands,
+                                            ArrayRef<int64_t> actual);
+};
+} // namespace
+
+// The operators a fused kernel was made of.
+FailureOr<SmallVector<Tensor>>
+Recorder::runMembers(graph::CertificateOp certificate,
+                     ArrayRef<Tensor> operands, ArrayRef<int64_t> actual) {
+  llvm::DenseMap<Value, Tensor> inner;
+  Block &block = certificate.getBody().front();
+  for (auto [argument, tensor] : llvm::zip_equal(block.getArguments(), operands))
+    inner[argument] = tensor;
+  for (Operation &op : block) {
+    SmallVector<Tensor> tensors = llvm::map_to_vector(
+        op.getOperands(), [&](Value v) { return inner.lookup(v); });
+    if (isa<graph::ReturnOp>(op))
+      return tensors;
+    auto results = interpreter.runOp(&op, tensors, actual);
+    if (failed(results))
+      return failure();
+    for (auto [value, tensor] : llvm::zip_equal(op.getResults(), *results))
+      inner[value] = tensor;
+  }
+  return failure();
+}
+
+LogicalResult Recorder::run(func::FuncOp main, ArrayRef<Tensor> inputs) {
+  auto bound = interp::bindSymbols(main, inputs);
+  if (failed(bound))
+    return failure();
+  symbols = *bound;
+  for (auto [argument, tensor] : llvm::zip_equal(main.getArguments(), inputs))
+    values[argument] = tensor;
+  for (Operation &op : main.getBody().front().without_terminator()) {
+    SmallVector<Tensor> operands = operandsOf(&op);
+    if (auto prefix = dyn_cast<graph::PrefixOp>(op))
+      symbols[prefix.getSymbol()] = operands[1].getData<int64_t>()[0];
+    FailureOr<SmallVector<Tensor>> results = failure();
+    auto call = dyn_cast<graph::CallOp>(op);
+    auto it = call ? certificates.find(call.getCallee()) : certificates.end();
+    results = it == certificates.end()
+                  ? interpreter.runOp(&op, operands, symbols)
+                  : runMembers(it->second, operands, symbolsOf(call));
+    if (failed(results))
+      return failure();
+    for (auto [value, tensor] : llvm::zip_equal(op.getResults(), *results))
+      values[value] = tensor;
+  }
+  return success();
+}
+
+//===----------------------------------------------------------------------===//
+// The unchained program
+//===----------------------------------------------------------------------===//
+
+namespace {
+struct Unchained {
+  OwningOpRef<ModuleOp> module;
+  SmallVector<Tensor> inputs;
+  /// The calls in `Recorder::module` whose results are the outputs, in order.
+  SmallVector<graph::CallOp> calls;
+};
+} // namespace
+
+// True when some size is only known once the data are: such a value cannot be an
+// input, since inputs give sizes.
+static bool dependsOnData(Type type, const llvm::DenseSet<unsigned> &data) {
+  bool found = false;
+  for (AffineExpr dim : graph::getDims(type))
+    dim.walk([&](AffineExpr part) {
+      if (auto symbol = dyn_cast<AffineSymbolExpr>(part))
+        found |= data.contains(symbol.getPosition());
+    });
+  return found;
+}
+
+// A copy of the module whose @main runs only `wanted`, each call on arguments.
+static Unchained unchain(Recorder &recorder, ArrayRef<graph::CallOp> wanted) {
+  Unchained result;
+  IRMapping mapping;
+  result.module = cast<ModuleOp>(recorder.module->clone(mapping));
+  auto original = recorder.module.lookupSymbol<func::FuncOp>("main");
+  auto main = result.module->lookupSymbol<func::FuncOp>("main");
+  Block &block = main.getBody().front();
+  Builder builder(main.getContext());
+  for (BlockArgument argument : original.getArguments())
+    result.inputs.push_back(recorder.values.lookup(argument));
+
+  llvm::DenseSet<unsigned> data;
+  main.walk([&](graph::PrefixOp op) { data.insert(op.getSymbol()); });
+  SmallVector<Value> outputs;
+  for (graph::CallOp call : wanted) {
+    result.calls.push_back(call);
+    for (Value value : call.getResults())
+      outputs.push_back(mapping.lookup(value));
+  }
+  Operation *terminator = block.getTerminator();
+  terminator->setOperands(outputs);
+
+  // Arguments for what is read; views in between stay.
+  SmallVector<DictionaryAttr> argAttrs;
+  for (unsigned i = 0; i < main.getNumArguments(); ++i)
+    argAttrs.push_back(main.getArgAttrDict(i));
+  for (Operation &op : original.getBody().front()) {
+    auto call = dyn_cast<graph::CallOp>(op);
+    if (!call)
+      continue;
+    for (Value value : call.getResults()) {
+      Value copy = mapping.lookup(value);
+      if (dependsOnData(copy.getType(), data) ||
+          llvm::all_of(copy.getUsers(),
+                       [&](Operation *user) { return user == terminator; }))
+        continue;
+      Value argument = block.addArgument(copy.getType(), copy.getLoc());
+      copy.replaceUsesWithIf(argument, [&](OpOperand &use) {
+        return use.getOwner() != terminator;
+      });
+      result.inputs.push_back(recorder.values.lookup(value));
+      argAttrs.push_back(builder.getDictionaryAttr({builder.getNamedAttr(
+          "graph.name", builder.getStringAttr(
+                            "bisect_" + Twine(result.inputs.size())))}));
+    }
+  }
+  for (Operation &op : llvm::make_early_inc_range(llvm::reverse(block)))
+    if (&op != terminator && op.use_empty() && !isa<graph::PrefixOp>(op))
+      op.erase();
+  // Arguments that nothing reads any more; those of the model may give sizes.
+  auto symbols = main->getAttrOfType<ArrayAttr>("graph.symbols");
+  unsigned kept =
+      symbols && !symbols.empty() ? original.getNumArguments() : 0;
+  for (unsigned i = block.getNumArguments(); i-- > kept;)
+    if (block.getArgument(i).use_empty()) {
+      block.eraseArgument(i);
+      argAttrs.erase(argAttrs.begin() + i);
+      result.inputs.erase(result.inputs.begin() + i);
+    }
+  main->removeAttr("res_attrs");
+  main.setFunctionType(builder.getFunctionType(
+      block.getArgumentTypes(), ValueRange(outputs).getTypes()));
+  main.setAllArgAttrs(argAttrs);
+  for (auto certificate : llvm::make_early_inc_range(
+           result.module->getOps<graph::CertificateOp>()))
+    certificate.erase();
+  return result;
+}
+
+// Only what @main calls.
+static void dropUncalledKernels(ModuleOp module) {
+  llvm::StringSet<> called;
+  module.walk([&](graph::CallOp call) { called.insert(call.getCallee()); });
+  for (auto kernel :
+       llvm::make_early_inc_range(module.getOps<graph::KernelOp>()))
+    if (!called.contains(kernel.getSymName()))
+      kernel.erase();
+}
+
+// Compiles the unchained program around the kernels' code and runs it.
+static Expected<SmallVector<Tensor>> runUnchained(Compilation &c,
+                                                  Unchained &program) {
+  auto folder = TemporaryFolder::create();
+  if (!folder)
+    return folder.takeError();
+  std::string path = (*folder)->getPath("unchained.so");
+  CompileOptions options = c.options;
+  options.emit = {EmitKind::Shared};
+  options.dumpDir.clear();
+  options.printAfter.clear();
+  options.verify = options.bisect = false;
+  options.weights = CompileOptions::Weights::External;
+  Progress progress(/*quiet=*/true, /*redraw=*/false);
+  Compilation d(options, progress);
+  d.name = c.name;
+  d.target = c.target;
+  d.products = {{EmitKind::Shared, path}};
+  d.info.laws = c.info.laws;
+  // What the first compilation made, for a while.
+  d.source.context = std::move(c.source.context);
+  d.source.module = std::move(program.module);
+  std::swap(d.kernels, c.kernels);
+  std::swap(d.code, c.code);
+  Error error = buildProgram(d);
+  if (!error)
+    error = writeProducts(d);
+  if (!error)
+    error = d.outputs.commit();
+  d.source.module = {};
+  c.source.context = std::move(d.source.context);
+  std::swap(d.kernels, c.kernels);
+  std::swap(d.code, c.code);
+  if (error)
+    return std::move(error);
+  Expected<Artifact> artifact = Artifact::open(path);
+  if (!artifact)
+    return artifact.takeError();
+  return artifact->run(program.inputs, c.source.context.get(), {});
+}
+
+//===----------------------------------------------------------------------===//
+// What is reported
+//===----------------------------------------------------------------------===//
+
+static std::string spellPoint(const Tensor &tensor, int64_t flat) {
+  SmallVector<int64_t> point;
+  for (int64_t size : llvm::reverse(tensor.getShape())) {
+    point.push_back(flat % std::max<int64_t>(size, 1));
+    flat /= std::max<int64_t>(size, 1);
+  }
+  std::string text = "[";
+  llvm::raw_string_ostream os(text);
+  llvm::interleaveComma(llvm::reverse(point), os);
+  os << "]";
+  return text;
+}
+
+static std::string nodesOf(graph::CallOp call) {
+  auto origin = call->getAttrOfType<ArrayAttr>("origin");
+  if (!origin || origin.empty())
+    return "";
+  std::string text = origin.size() == 1 ? " of node " : " of nodes ";
+  llvm::raw_string_ostream os(text);
+  llvm::interleaveComma(origin.getAsRange<StringAttr>(), os,
+                        [&](StringAttr s) { os << "'" << s.getValue() << "'"; });
+  return text;
+}
+
+// The kernel alone with its inputs and what its results should be and are.
+static Expected<std::string> writeReproducer(Compilation &c, Recorder &recorder,
+                                             graph::CallOp call,
+                                             ArrayRef<Tensor> actual) {
+  SmallString<128> folder(c.options.dumpDir);
+  if (folder.empty()) {
+    folder = c.products.front().second;
+    llvm::sys::path::replace_extension(folder, ".bisect");
+  } else {
+    llvm::sys::path::append(folder, "bisect");
+  }
+  if (std::error_code code = llvm::sys::fs::create_directories(folder))
+    return makeError(ExitCode::Io, code.message(), folder);
+  Unchained alone = unchain(recorder, call);
+  dropUncalledKernels(*alone.module);
+  std::string path = (folder + "/kernel.mlir").str();
+  std::error_code code;
+  llvm::raw_fd_ostream os(path, code);
+  if (code)
+    return makeError(ExitCode::Io, code.message(), path);
+  alone.module->print(os);
+  os << "\n";
+  os.close();
+  if (os.error())
+    return makeError(ExitCode::Io, os.error().message(), path);
+  auto write = [&](StringRef stem, ArrayRef<Tensor> tensors) -> Error {
+    for (auto [i, tensor] : llvm::enumerate(tensors))
+      if (Error error = writeTensor((folder + "/" + stem + "_" + Twine(i) +
+                                     ".npy").str(),
+                                    tensor))
+        return error;
+    return Error::success();
+  };
+  SmallVector<Tensor> expected;
+  for (Value value : call.getResults())
+    expected.push_back(recorder.values.lookup(value));
+  if (Error error = write("input", alone.inputs))
+    return std::move(error);
+  if (Error error = write("output", expected))
+    return std::move(error);
+  if (Error error = write("actual", actual))
+    return std::move(error);
+  std::string files;
+  for (size_t i = 0; i < alone.inputs.size(); ++i)
+    files += (files.empty() ? "" : ",") + std::string(folder) + "/input_" +
+             std::to_string(i) + ".npy";
+  return "dlc " + path + " " + c.options.shapingFlags + " -o kernel.so && dlc-run kernel.so" +
+         (files.empty() ? "" : " -inputs=" + files) + " -compare=" +
+         std::string(folder);
+}
+
+// "" when the kernel's own body agrees with the operators it was made of.
+static std::string blame(Recorder &recorder, graph::CallOp call,
+                         double tolerance) {
+  if (!recorder.certificates.contains(call.getCallee()))
+    return "code generation is wrong";
+  auto kernel = recorder.module.lookupSymbol<graph::KernelOp>(call.getCallee());
+  auto own = recorder.interpreter.runKernel(
+      kernel, recorder.operandsOf(call), recorder.symbolsOf(call));
+  if (failed(own))
+    return "fusion is wrong: the kernel's body cannot be interpreted";
+  for (auto [tensor, value] : llvm::zip_equal(*own, call.getResults())) {
+    auto difference = compareTensors(tensor, recorder.values.lookup(value));
+    if (!difference) {
+      llvm::consumeError(difference.takeError());
+      return "fusion is wrong: the kernel's body has results of other types";
+    }
+    if (difference->getRelative() > tolerance)
+      return "fusion is wrong: the kernel's body differs from the operators it "
+             "was made of";
+  }
+  return "fusion is right, code generation is wrong";
+}
+
+static Error report(Compilation &c, Recorder &recorder, graph::CallOp call,
+                    ArrayRef<Tensor> actual, unsigned index,
+                    const Difference &difference) {
+  Tensor expected = recorder.values.lookup(call.getResult(index));
+  std::string reason = blame(recorder, call, getTolerance(c.options, expected));
+  auto command = writeReproducer(c, recorder, call, actual);
+  if (!command)
+    return command.takeError();
+  StringRef nest = c.code.lookup(call.getCallee()).nest;
+  return makeError(
+      ExitCode::Verify,
+      llvm::formatv("kernel '{0}'{1} (nest {2}) is the first that is wrong: "
+                    "result {3} at {4} is {5}, the interpreter has {6} "
+                    "(max|a-b|/max|b| {7:e2}); {8}\n  replay: {9}",
+                    call.getCallee(), nodesOf(call), nest, index,
+                    spellPoint(expected, difference.at), difference.actual,
+                    difference.expected, difference.getRelative(), reason,
+                    *command)
+          .str(),
+      c.options.input);
+}
+
+//===----------------------------------------------------------------------===//
+// The search
+//===----------------------------------------------------------------------===//
+
+static Error searchChunk(Compilation &c, Recorder &recorder,
+                         ArrayRef<graph::CallOp> calls, double &worst) {
+  Unchained program = unchain(recorder, calls);
+  SmallVector<graph::CallOp> order = program.calls;
+  auto outputs = runUnchained(c, program);
+  if (!outputs)
+    return outputs.takeError();
+  unsigned next = 0;
+  for (graph::CallOp call : order) {
+    ArrayRef<Tensor> actual =
+        ArrayRef<Tensor>(*outputs).slice(next, call.getNumResults());
+    next += call.getNumResults();
+    for (auto [i, value] : llvm::enumerate(call.getResults())) {
+      Tensor expected = recorder.values.lookup(value);
+      Expected<Difference> difference = compareTensors(actual[i], expected);
+      if (!difference)
+        return difference.takeError();
+      worst = std::max(worst, difference->getRelative());
+      if (difference->getRelative() > getTolerance(c.options, expected))
+        return report(c, recorder, call, actual, i, *difference);
+    }
+  }
+  return Error::success();
+}
+
+Error dlc::bisect(Compilation &c, interp::MathMode math,
+                  ArrayRef<Tensor> inputs) {
+  c.progress.begin("bisect");
+  interp::Options options;
+  options.math = math;
+  Recorder recorder(options, *c.kernelModule);
+  auto main = c.kernelModule->lookupSymbol<func::FuncOp>("main");
+  {
+    DiagnosticCollector diagnostics(c.source.context.get(), c.options.input);
+    if (failed(recorder.run(main, inputs)))
+      return diagnostics.take(ExitCode::Internal,
+                              "the interpreter failed without saying why");
+  }
+  SmallVector<graph::CallOp> chunk;
+  int64_t bytes = 0;
+  unsigned count = 0;
+  double worst = 0;
+  auto search = [&]() -> Error {
+    SmallVector<graph::CallOp> calls = std::move(chunk);
+    chunk.clear();
+    bytes = 0;
+    return calls.empty() ? Error::success()
+                         : searchChunk(c, recorder, calls, worst);
+  };
+  for (auto call : main.getOps<graph::CallOp>()) {
+    chunk.push_back(call);
+    ++count;
+    for (Value value : llvm::concat<const Value>(
+             SmallVector<Value>(call.getArgs()),
+             SmallVector<Value>(call.getResults())))
+      bytes += recorder.values.lookup(value).getNumBytes();
+    if (chunk.size() >= kMostCalls || bytes >= kMostBytes)
+      if (Error error = search())
+        return error;
+  }
+  if (Error error = search())
+    return error;
+  return makeError(
+      ExitCode::Verify,
+      llvm::formatv("each of the {0} kernels is right on the interpreter's "
+                    "values (max|a-b|/max|b| {1:e2}): rounding adds up, or what "
+                    "joins them (buffers, views, sizes) is wrong",
+                    count, worst)
+          .str(),
+      c.options.input);
+}

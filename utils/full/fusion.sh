@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# 500 seeded graphs of 1,000 to 2,000 operators, ten to a unit: compiled with
+# fusion and without, strict and reassoc, and judged (utils/fuzz/judge.py). At
+# least 99 % must succeed and none may be wrong. The fifth unit of a family has
+# symbolic sizes. What is found out goes to build/fusion.jsonl.
+set -euo pipefail
+families=(mix transformer norms conv diamonds tangles reductions integers halves cut)
+if [ "$1" = --list ]; then
+  for family in "${families[@]}"; do printf "$family-%d\n" 1 2 3 4 5; done
+  exit
+fi
+cd "$(dirname "$0")/../.."
+export PATH="$PWD/build/bin:$PWD/.venv/bin:$PATH" PYTHONPATH="$PWD/build/python" DLC_NUM_THREADS=1
+family=${1%-*} number=${1##*-}
+symbolic=()
+[ "$number" != 5 ] || symbolic=(--symbolic)
+exec .venv/bin/python utils/fuzz/judge.py --families="$family" --seeds="$((10 * number - 9))-$((10 * number))" --ops=1000-2000 --controls \
+  --jobs="$(nproc)" --keep=build/fusion-failures --json=build/fusion.jsonl "${symbolic[@]}"
