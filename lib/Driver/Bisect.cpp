@@ -9,8 +9,8 @@
 // qemu) and crashes of generated code need nothing of their own.
 //
 // A fused kernel is compared with its certificate, that is with the operators
-// it was made of; when its own body, interpreted, differs from them, then fusion
-// is wrong and not code generation.
+// it was made of; when its own body, interpreted, differs from them, then
+// fusion is wrong and not code generation.
 #include "Verify.h"
 
 #include "dlc/Dialect/Graph/IR/Graph.h"
@@ -73,7 +73,8 @@ Recorder::runMembers(graph::CertificateOp certificate,
                      ArrayRef<Tensor> operands, ArrayRef<int64_t> actual) {
   llvm::DenseMap<Value, Tensor> inner;
   Block &block = certificate.getBody().front();
-  for (auto [argument, tensor] : llvm::zip_equal(block.getArguments(), operands))
+  for (auto [argument, tensor] :
+       llvm::zip_equal(block.getArguments(), operands))
     inner[argument] = tensor;
   for (Operation &op : block) {
     SmallVector<Tensor> tensors = llvm::map_to_vector(
@@ -127,8 +128,8 @@ struct Unchained {
 };
 } // namespace
 
-// True when some size is only known once the data are: such a value cannot be an
-// input, since inputs give sizes.
+// True when some size is only known once the data are: such a value cannot be
+// an input, since inputs give sizes.
 static bool dependsOnData(Type type, const llvm::DenseSet<unsigned> &data) {
   bool found = false;
   for (AffineExpr dim : graph::getDims(type))
@@ -182,8 +183,8 @@ static Unchained unchain(Recorder &recorder, ArrayRef<graph::CallOp> wanted) {
       });
       result.inputs.push_back(recorder.values.lookup(value));
       argAttrs.push_back(builder.getDictionaryAttr({builder.getNamedAttr(
-          "graph.name", builder.getStringAttr(
-                            "bisect_" + Twine(result.inputs.size())))}));
+          "graph.name",
+          builder.getStringAttr("bisect_" + Twine(result.inputs.size())))}));
     }
   }
   for (Operation &op : llvm::make_early_inc_range(llvm::reverse(block)))
@@ -191,8 +192,7 @@ static Unchained unchain(Recorder &recorder, ArrayRef<graph::CallOp> wanted) {
       op.erase();
   // Arguments that nothing reads any more; those of the model may give sizes.
   auto symbols = main->getAttrOfType<ArrayAttr>("graph.symbols");
-  unsigned kept =
-      symbols && !symbols.empty() ? original.getNumArguments() : 0;
+  unsigned kept = symbols && !symbols.empty() ? original.getNumArguments() : 0;
   for (unsigned i = block.getNumArguments(); i-- > kept;)
     if (block.getArgument(i).use_empty()) {
       block.eraseArgument(i);
@@ -200,8 +200,8 @@ static Unchained unchain(Recorder &recorder, ArrayRef<graph::CallOp> wanted) {
       result.inputs.erase(result.inputs.begin() + i);
     }
   main->removeAttr("res_attrs");
-  main.setFunctionType(builder.getFunctionType(
-      block.getArgumentTypes(), ValueRange(outputs).getTypes()));
+  main.setFunctionType(builder.getFunctionType(block.getArgumentTypes(),
+                                               ValueRange(outputs).getTypes()));
   main.setAllArgAttrs(argAttrs);
   for (auto certificate : llvm::make_early_inc_range(
            result.module->getOps<graph::CertificateOp>()))
@@ -283,8 +283,9 @@ static std::string nodesOf(graph::CallOp call) {
     return "";
   std::string text = origin.size() == 1 ? " of node " : " of nodes ";
   llvm::raw_string_ostream os(text);
-  llvm::interleaveComma(origin.getAsRange<StringAttr>(), os,
-                        [&](StringAttr s) { os << "'" << s.getValue() << "'"; });
+  llvm::interleaveComma(origin.getAsRange<StringAttr>(), os, [&](StringAttr s) {
+    os << "'" << s.getValue() << "'";
+  });
   return text;
 }
 
@@ -315,9 +316,8 @@ static Expected<std::string> writeReproducer(Compilation &c, Recorder &recorder,
     return makeError(ExitCode::Io, os.error().message(), path);
   auto write = [&](StringRef stem, ArrayRef<Tensor> tensors) -> Error {
     for (auto [i, tensor] : llvm::enumerate(tensors))
-      if (Error error = writeTensor((folder + "/" + stem + "_" + Twine(i) +
-                                     ".npy").str(),
-                                    tensor))
+      if (Error error = writeTensor(
+              (folder + "/" + stem + "_" + Twine(i) + ".npy").str(), tensor))
         return error;
     return Error::success();
   };
@@ -334,9 +334,10 @@ static Expected<std::string> writeReproducer(Compilation &c, Recorder &recorder,
   for (size_t i = 0; i < alone.inputs.size(); ++i)
     files += (files.empty() ? "" : ",") + std::string(folder) + "/input_" +
              std::to_string(i) + ".npy";
-  return "dlc " + path + " " + c.options.shapingFlags + " -o kernel.so && dlc-run kernel.so" +
-         (files.empty() ? "" : " -inputs=" + files) + " -compare=" +
-         std::string(folder);
+  return "dlc " + path + " " + c.options.shapingFlags +
+         " -o kernel.so && dlc-run kernel.so" +
+         (files.empty() ? "" : " -inputs=" + files) +
+         " -compare=" + std::string(folder);
 }
 
 // "" when the kernel's own body agrees with the operators it was made of.
@@ -345,8 +346,8 @@ static std::string blame(Recorder &recorder, graph::CallOp call,
   if (!recorder.certificates.contains(call.getCallee()))
     return "code generation is wrong";
   auto kernel = recorder.module.lookupSymbol<graph::KernelOp>(call.getCallee());
-  auto own = recorder.interpreter.runKernel(
-      kernel, recorder.operandsOf(call), recorder.symbolsOf(call));
+  auto own = recorder.interpreter.runKernel(kernel, recorder.operandsOf(call),
+                                            recorder.symbolsOf(call));
   if (failed(own))
     return "fusion is wrong: the kernel's body cannot be interpreted";
   for (auto [tensor, value] : llvm::zip_equal(*own, call.getResults())) {
@@ -440,9 +441,9 @@ Error dlc::bisect(Compilation &c, interp::MathMode math,
   for (auto call : main.getOps<graph::CallOp>()) {
     chunk.push_back(call);
     ++count;
-    for (Value value : llvm::concat<const Value>(
-             SmallVector<Value>(call.getArgs()),
-             SmallVector<Value>(call.getResults())))
+    for (Value value :
+         llvm::concat<const Value>(SmallVector<Value>(call.getArgs()),
+                                   SmallVector<Value>(call.getResults())))
       bytes += recorder.values.lookup(value).getNumBytes();
     if (chunk.size() >= kMostCalls || bytes >= kMostBytes)
       if (Error error = search())
@@ -452,10 +453,11 @@ Error dlc::bisect(Compilation &c, interp::MathMode math,
     return error;
   return makeError(
       ExitCode::Verify,
-      llvm::formatv("each of the {0} kernels is right on the interpreter's "
-                    "values (max|a-b|/max|b| {1:e2}): rounding adds up, or what "
-                    "joins them (buffers, views, sizes) is wrong",
-                    count, worst)
+      llvm::formatv(
+          "each of the {0} kernels is right on the interpreter's "
+          "values (max|a-b|/max|b| {1:e2}): rounding adds up, or what "
+          "joins them (buffers, views, sizes) is wrong",
+          count, worst)
           .str(),
       c.options.input);
 }

@@ -42,8 +42,8 @@ struct Compilation {
   OutputSet scratch; ///< temporary files, never committed
 
   ModelSource source;
-  /// -verify=bisect: the kernels and their calls before they become the program,
-  /// with the certificates of fused ones. In the context of `source`.
+  /// -verify=bisect: the kernels and their calls before they become the
+  /// program, with the certificates of fused ones. In the context of `source`.
   mlir::OwningOpRef<mlir::ModuleOp> kernelModule;
   unsigned numOps = 0;
   fusion::FusionReport fusion; ///< empty with -fuse=off

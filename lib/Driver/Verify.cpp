@@ -51,10 +51,10 @@ static Error compareWithInterpreter(Compilation &c, StringRef path,
     if (relative <= getTolerance(options, b))
       continue;
     if (options.bisect) // types belong to a context: the inputs are made again
-      return bisect(c, math,
-                    makeRandomInputs(
-                        c.kernelModule->lookupSymbol<func::FuncOp>("main"),
-                        /*seed=*/1));
+      return bisect(
+          c, math,
+          makeRandomInputs(c.kernelModule->lookupSymbol<func::FuncOp>("main"),
+                           /*seed=*/1));
     return makeError(
         ExitCode::Verify,
         llvm::formatv("output {0} differs from the interpreter's: "

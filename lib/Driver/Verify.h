@@ -8,15 +8,15 @@
 
 namespace dlc {
 
-/// What max|a-b|/max|b| of an output like `expected` may be: the rounding of its
-/// type and no more; 0 in strict mode.
+/// What max|a-b|/max|b| of an output like `expected` may be: the rounding of
+/// its type and no more; 0 in strict mode.
 double getTolerance(const CompileOptions &options,
                     const interp::Tensor &expected);
 
 /// Finds the first kernel that is wrong on the interpreter's values and writes
-/// it, its inputs and its results to <dump-dir>/bisect or <product>.bisect. Never
-/// succeeds: the error (Verify) says what was found. `inputs` are those on which
-/// the model was wrong.
+/// it, its inputs and its results to <dump-dir>/bisect or <product>.bisect.
+/// Never succeeds: the error (Verify) says what was found. `inputs` are those
+/// on which the model was wrong.
 llvm::Error bisect(Compilation &c, interp::MathMode math,
                    llvm::ArrayRef<interp::Tensor> inputs);
 

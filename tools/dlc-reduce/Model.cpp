@@ -250,8 +250,7 @@ bool dlc::replaceSize(onnx::ModelProto &model, int64_t from, int64_t to) {
   for (onnx::ValueInfoProto &input : *graph->mutable_input()) {
     if (!input.type().has_tensor_type())
       continue;
-    auto *shape =
-        input.mutable_type()->mutable_tensor_type()->mutable_shape();
+    auto *shape = input.mutable_type()->mutable_tensor_type()->mutable_shape();
     for (auto &dim : *shape->mutable_dim())
       if (dim.has_dim_value() && dim.dim_value() == from) {
         dim.set_dim_value(to);

@@ -21,8 +21,8 @@ TypeMap inferTypes(const onnx::ModelProto &model);
 std::vector<std::string> getReads(const onnx::NodeProto &node);
 
 /// Keeps the nodes of `keep` and what they need. What they read of a node that
-/// is gone becomes a graph input; outputs of such nodes are outputs no more. The
-/// results that were read only by nodes that are gone become outputs when
+/// is gone becomes a graph input; outputs of such nodes are outputs no more.
+/// The results that were read only by nodes that are gone become outputs when
 /// `exposeCut`. False when nothing is left or a cut value has no tensor type.
 bool keepNodes(onnx::ModelProto &model, const llvm::BitVector &keep,
                const TypeMap &types, bool exposeCut);

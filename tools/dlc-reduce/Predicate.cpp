@@ -21,7 +21,8 @@ static std::string readFile(const std::string &path) {
   return buffer ? (*buffer)->getBuffer().str() : std::string();
 }
 
-// In a form that does not depend on the order of protobuf's maps (onnx has none).
+// In a form that does not depend on the order of protobuf's maps (onnx has
+// none).
 static std::string serialize(const onnx::ModelProto &model) {
   std::string bytes;
   model.SerializeToString(&bytes);
@@ -30,7 +31,8 @@ static std::string serialize(const onnx::ModelProto &model) {
 
 bool Predicate::holds(const onnx::ModelProto &model) {
   std::string bytes = serialize(model);
-  std::string key = llvm::toHex(llvm::SHA1::hash(llvm::arrayRefFromStringRef(bytes)));
+  std::string key =
+      llvm::toHex(llvm::SHA1::hash(llvm::arrayRefFromStringRef(bytes)));
   if (seen.contains(key))
     return false;
   ++numTests;
@@ -53,9 +55,9 @@ bool Predicate::holds(const onnx::ModelProto &model) {
   std::optional<StringRef> redirects[] = {StringRef(""), StringRef(log),
                                           StringRef(log)};
   std::string message;
-  int code =
-      llvm::sys::ExecuteAndWait(command.front(), arguments, std::nullopt,
-                                redirects, timeout, /*MemoryLimit=*/0, &message);
+  int code = llvm::sys::ExecuteAndWait(command.front(), arguments, std::nullopt,
+                                       redirects, timeout, /*MemoryLimit=*/0,
+                                       &message);
   output = readFile(log);
   bool timedOut = code == kSignalOrTimeout &&
                   StringRef(message).contains_insensitive("timed out");
@@ -68,7 +70,8 @@ bool Predicate::holds(const onnx::ModelProto &model) {
     result = code == static_cast<int>(ExitCode::Verify);
     break;
   case Kind::Crash:
-    result = !timedOut && (code < 0 || code == static_cast<int>(ExitCode::Internal));
+    result =
+        !timedOut && (code < 0 || code == static_cast<int>(ExitCode::Internal));
     break;
   case Kind::Error:
     result = code != 0 && !timedOut && StringRef(output).contains(text);

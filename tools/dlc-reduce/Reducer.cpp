@@ -1,7 +1,7 @@
 // The steps, from coarse to fine: the tail behind the fault and the head before
 // it are found by halving (a cut value becomes an output or an input), then
-// single nodes, outputs, inputs, attributes and sizes go. All steps are repeated
-// until none helps: a later one often makes an earlier one possible.
+// single nodes, outputs, inputs, attributes and sizes go. All steps are
+// repeated until none helps: a later one often makes an earlier one possible.
 #include "Reducer.h"
 
 #include "llvm/Support/Format.h"
@@ -46,7 +46,8 @@ bool Reducer::cutTail() {
   bool changed = false;
   // The first `low` nodes do not fail; all of them do.
   unsigned low = 0;
-  while (!isOver() && low + 1 < static_cast<unsigned>(model.graph().node_size())) {
+  while (!isOver() &&
+         low + 1 < static_cast<unsigned>(model.graph().node_size())) {
     unsigned middle = (low + model.graph().node_size()) / 2;
     if (keepRange(0, middle)) {
       changed = true;
@@ -84,8 +85,8 @@ bool Reducer::dropOutputs() {
          first < static_cast<unsigned>(model.graph().output_size()) &&
          model.graph().output_size() > 1 && !isOver();) {
       BitVector keep(model.graph().output_size(), true);
-      keep.reset(first, std::min<unsigned>(first + size,
-                                           model.graph().output_size()));
+      keep.reset(first,
+                 std::min<unsigned>(first + size, model.graph().output_size()));
       onnx::ModelProto candidate = model;
       if (keepOutputs(candidate, keep) && take(std::move(candidate)))
         changed = true;
@@ -98,7 +99,8 @@ bool Reducer::dropOutputs() {
   return changed;
 }
 
-// Takes out runs of nodes, shorter and shorter ones; what read them reads inputs.
+// Takes out runs of nodes, shorter and shorter ones; what read them reads
+// inputs.
 bool Reducer::dropNodes() {
   bool changed = false;
   for (unsigned size = (model.graph().node_size() + 1) / 2; size > 0;
@@ -138,7 +140,8 @@ bool Reducer::mergeInputs() {
     for (int j = model.graph().input_size(); j-- > i + 1;) {
       const onnx::ValueInfoProto &a = model.graph().input(i),
                                  &b = model.graph().input(j);
-      if (isOver() || a.type().SerializeAsString() != b.type().SerializeAsString())
+      if (isOver() ||
+          a.type().SerializeAsString() != b.type().SerializeAsString())
         continue;
       onnx::ModelProto candidate = model;
       for (onnx::NodeProto &node : *candidate.mutable_graph()->mutable_node())
@@ -159,7 +162,9 @@ bool Reducer::simplifyNodes() {
   for (int i = 0; i < model.graph().node_size(); ++i) {
     for (int a = model.graph().node(i).attribute_size(); a-- > 0;) {
       onnx::ModelProto candidate = model;
-      candidate.mutable_graph()->mutable_node(i)->mutable_attribute()
+      candidate.mutable_graph()
+          ->mutable_node(i)
+          ->mutable_attribute()
           ->DeleteSubrange(a, 1);
       changed |= take(std::move(candidate));
     }

@@ -189,10 +189,11 @@ static Error reduce(Settings &s) {
   s.predicate.folder = (*folder)->getPath("");
   int nodes = model->graph().node_size();
   if (!s.predicate.holds(*model))
-    return makeError(ExitCode::Rejected,
-                     "does not fail as asked; the last words of the test were: " +
-                         StringRef(s.predicate.getOutput()).trim().take_back(400),
-                     s.input);
+    return makeError(
+        ExitCode::Rejected,
+        "does not fail as asked; the last words of the test were: " +
+            StringRef(s.predicate.getOutput()).trim().take_back(400),
+        s.input);
   Reducer reducer(std::move(*model), s.predicate, s.budget, s.quiet);
   reducer.run();
   if (Error error = writeModel(reducer.getModel(), s.output))
@@ -226,10 +227,10 @@ int main(int argc, char **argv) {
                     "dlc-reduce: makes a model that fails smaller");
     return 0;
   }
-  Error error = missingCount ? usage(llvm::Twine("'") +
-                                     args.getArgString(missingIndex) +
-                                     "' needs a value")
-                             : run(table, args);
+  Error error = missingCount
+                    ? usage(llvm::Twine("'") + args.getArgString(missingIndex) +
+                            "' needs a value")
+                    : run(table, args);
   if (!error)
     return 0;
   return printError(llvm::errs(),
