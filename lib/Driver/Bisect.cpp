@@ -17,6 +17,7 @@
 #include "dlc/Driver/RunModel.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/Builders.h"
+#include "llvm/ADT/StringSet.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/Path.h"
 
@@ -371,7 +372,7 @@ static Error report(Compilation &c, Recorder &recorder, graph::CallOp call,
   auto command = writeReproducer(c, recorder, call, actual);
   if (!command)
     return command.takeError();
-  StringRef nest = c.code.lookup(call.getCallee()).nest;
+  std::string nest = c.code.lookup(call.getCallee()).nest;
   return makeError(
       ExitCode::Verify,
       llvm::formatv("kernel '{0}'{1} (nest {2}) is the first that is wrong: "

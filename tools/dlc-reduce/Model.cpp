@@ -258,7 +258,9 @@ bool dlc::replaceSize(onnx::ModelProto &model, int64_t from, int64_t to) {
       }
   }
   for (onnx::TensorProto &tensor : *graph->mutable_initializer())
-    changed |= replaceElements(tensor, from, to) | cutTensor(tensor, from, to);
+    for (bool done :
+         {replaceElements(tensor, from, to), cutTensor(tensor, from, to)})
+      changed |= done;
   if (!changed)
     return false;
   graph->clear_value_info();
