@@ -30,7 +30,7 @@ def test_faults_in_the_model_are_seen(family):
     assert planted and not missed
 
 
-@pytest.mark.parametrize("family,fault", [("norms", "drop-last:add"), ("mix", "swap:sub"), ("transformer", "drop-last:max")])
+@pytest.mark.parametrize("family,fault", [("norms", "drop-last:add"), ("norms", "swap:sub"), ("transformer", "drop-last:max")])
 def test_faults_in_the_code_are_seen(family, fault, tmp_path):
     case = graphs.make(family, 8, 40)
     with pytest.raises(judge.Failure, match="^(bits|gate): "):

@@ -72,7 +72,8 @@ class Builder:
             sizes = [self.dims[n][number] if isinstance(n, str) else n for n in shape]
             arrays.append(self.random(sizes, type, low, high))
             self.feeds[number][name] = arrays[-1]
-        declared = [n if isinstance(n, str) and self.symbolic else self.dims[n][0] if isinstance(n, str) else n for n in shape]
+        named = lambda n: self.symbolic and self.dims[n][0] != self.dims[n][1]
+        declared = [n if not isinstance(n, str) else n if named(n) else self.dims[n][0] for n in shape]
         self.inputs.append(helper.make_tensor_value_info(name, type, declared))
         return self._define(name, [from_numpy(a, type) for a in arrays], None, True, isLeaf=True)
 

