@@ -32,6 +32,8 @@ config.substitutions += [
     ("%cxx", config.cxx_compiler),
     # %onnx-from-text in.onnxtxt out.onnx: onnx's own text format to a model.
     ("%onnx-from-text", config.python + " " + os.path.join(config.dlc_source_dir, "utils", "onnx-from-text.py")),
+    # %fusion-check file...: the checker extracted from docs/proofs, built by the first test that needs it.
+    ("%fusion-check", f"env DLC_PROOFS_BUILD={config.dlc_build_dir}/proofs {config.dlc_source_dir}/utils/fusion-check.sh"),
 ]
 
 
@@ -44,6 +46,8 @@ if have("qemu-aarch64") and os.path.isdir("/usr/aarch64-linux-gnu/lib"):
     features.add("qemu-aarch64")
 if have("ptxas"):
     features.add("ptxas")
+if have("coqc") and have("ocamlopt") and have("make"):
+    features.add("coq")
 if config.sanitized:
     features.add("sanitizer")
 try:

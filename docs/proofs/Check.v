@@ -1,9 +1,9 @@
 (** The checker of a fused graph, proved sound.
 
     What: [check_fusion] reads the graph, the groups in emitted order with what they keep,
-    and the graph's outputs; [None] is "accepted", [Some (c, w)] the failed condition and
+    and what both return; [None] is "accepted", [Some (c, w)] the failed condition and
     the id it failed at.  Accepted implies the hypotheses of [fusion_with_clones], so the
-    fused graph computes the outputs of the graph ([check_fusion_sound]).  One sweep a
+    fused graph returns what the graph returns ([check_fusion_sound]).  One sweep a
     condition, with sets and maps keyed by ids: n log n.
 
     Why: the C++ pass is clever, this is not, and it is the one that is proved.  It is
@@ -75,17 +75,16 @@ Definition same_node (M : PM.t (key * list id)) (F : PM.t id) (n : node) : bool 
   end.
 Definition covered (F : PM.t id) (n : node) : bool :=
   match PM.find (nid n) F with Some o => Pos.eqb o (nid n) | None => false end.
-Definition check_nodes (P : list node) (G : list group) (outs : list id) : refusal :=
+(** [outs]: what the graph returns; [rets]: what the fused graph returns, in the same order. *)
+Definition check_nodes (P : list node) (G : list group) (outs rets : list id) : refusal :=
   let M := table P in let F := origins G in
   match first (fun n => negb (covered F n)) P with
   | Some n => Some (C_SAME_NODES, nid n)
   | None =>
     match first (fun n => negb (same_node M F n)) (flat_nodes G) with
     | Some n => Some (C_SAME_NODES, nid n)
-    | None => match first (fun o => negb (Pos.eqb (origin F o) o)) outs with
-              | Some o => Some (C_SAME_NODES, o)
-              | None => None
-              end
+    | None => if ids_eqb (map (origin F) rets) outs then None
+              else Some (C_SAME_NODES, match rets with r :: _ => r | [] => 1%positive end)
     end
   end.
 
@@ -140,12 +139,12 @@ Definition check_outs (inputs : list id) (P : list node) (outs : list id) : refu
 
 Definition orelse (a : refusal) (b : unit -> refusal) : refusal := match a with None => b tt | _ => a end.
 Definition check_fusion (inputs : list id) (P : list node) (opaque : list (id * positive))
-    (G : list group) (outs : list id) : refusal :=
+    (G : list group) (outs rets : list id) : refusal :=
   orelse (check_ssa inputs P) (fun _ =>
   orelse (check_outs inputs P outs) (fun _ =>
-  orelse (check_nodes P G outs) (fun _ =>
+  orelse (check_nodes P G outs rets) (fun _ =>
   orelse (check_order inputs G) (fun _ =>
-  orelse (check_pure opaque G) (fun _ => check_live outs G))))).
+  orelse (check_pure opaque G) (fun _ => check_live rets G))))).
 
 (** ** Lemmas on sets, maps and searches *)
 Lemma first_none : forall (A : Type) (bad : A -> bool) l, first bad l = None ->
@@ -281,14 +280,13 @@ Proof.
 Qed.
 
 (** C-SAME-NODES: the groups hold the graph's nodes and copies of them, none is lost. *)
-Theorem check_nodes_sound : forall P G outs, check_nodes P G outs = None ->
-  covers (origin (origins G)) (prog_of P) (prog_of (flat_nodes G)) /\
-  (forall u, In u outs -> origin (origins G) u = u).
+Theorem check_nodes_sound : forall P G outs rets, check_nodes P G outs rets = None ->
+  covers (origin (origins G)) (prog_of P) (prog_of (flat_nodes G)) /\ map (origin (origins G)) rets = outs.
 Proof.
-  intros P G outs H. unfold check_nodes in H.
+  intros P G outs rets H. unfold check_nodes in H.
   destruct (first (fun n => negb (covered (origins G) n)) P) eqn:EC; [discriminate|].
   destruct (first (fun n => negb (same_node (table P) (origins G) n)) (flat_nodes G)) eqn:ES; [discriminate|].
-  destruct (first (fun o => negb (Pos.eqb (origin (origins G) o) o)) outs) eqn:EO; [discriminate|].
+  destruct (ids_eqb (map (origin (origins G)) rets) outs) eqn:EO; [|discriminate].
   assert (InF : forall u o, PM.find u (origins G) = Some o -> In u (map nid (flat_nodes G))).
   { intros u o Hf. unfold origins in Hf.
     apply built_in with (k := fun x : member => nid (fst x)) (v := fun x : member => snd x) in Hf.
@@ -310,7 +308,7 @@ Proof.
     destruct (PM.find (nid n) (origins G)) eqn:E; [|discriminate]. eapply InF; eauto.
   - intros u Hu. rewrite defs_of in Hu. unfold origin. destruct (PM.find u (origins G)) eqn:E; auto.
     exfalso. apply Hu. eapply InF; eauto.
-  - intros u Hu. pose proof (first_none _ _ EO u Hu) as Ho. apply negb_false_iff in Ho. now apply Pos.eqb_eq.
+  - now apply ids_eqb_eq.
 Qed.
 
 (** C-PURE: beside an opaque node there are only nodes of the same operation. *)
@@ -373,20 +371,20 @@ Proof.
     apply negb_false_iff in Hb. now apply addl_empty.
 Qed.
 
-(** The theorem of the checker: an accepted fused graph computes, at every output, what
-    the graph computes, for every meaning of the keys and every input. *)
-Theorem check_fusion_sound : forall inputs P opaque G outs s,
-  check_fusion inputs P opaque G outs = None ->
-  forall u, In u outs -> fused s (groups_of G) u = run s (prog_of P) u.
+(** The theorem of the checker: an accepted fused graph returns what the graph returns, for
+    every meaning of the keys and every input. *)
+Theorem check_fusion_sound : forall inputs P opaque G outs rets s,
+  check_fusion inputs P opaque G outs rets = None ->
+  map (fused s (groups_of G)) rets = map (run s (prog_of P)) outs.
 Proof.
-  intros inputs P opaque G outs s H u Hu. unfold check_fusion, orelse in H.
+  intros inputs P opaque G outs rets s H. unfold check_fusion, orelse in H.
   destruct (check_ssa inputs P) eqn:E1; [discriminate|].
   destruct (check_outs inputs P outs); [discriminate|].
-  destruct (check_nodes P G outs) eqn:E2; [discriminate|].
+  destruct (check_nodes P G outs rets) eqn:E2; [discriminate|].
   destruct (check_order inputs G) eqn:E3; [discriminate|].
   destruct (check_pure opaque G); [discriminate|].
-  destruct (check_nodes_sound _ _ _ E2) as [HC Hid].
-  apply fusion_with_clones with (f := origin (origins G)) (Out := fun w => In w outs); auto.
+  destruct (check_nodes_sound _ _ _ _ E2) as [HC <-]. rewrite map_map. apply map_ext_in. intros u Hu.
+  apply fusion_with_clones with (f := origin (origins G)) (Out := fun w => In w rets); auto.
   - eapply check_ssa_sound; eauto.
   - eapply check_order_sound; eauto.
   - now rewrite flat_of.

@@ -203,16 +203,17 @@ Proof.
   apply (@fused_correct G s s Out HK); [intros w _; reflexivity | exact Hu].
 Qed.
 
-(** The same when cheap nodes were cloned into several groups. *)
+(** The same when cheap nodes were cloned into several groups: a tensor of the fused graph
+    is the tensor of the node it is a copy of. *)
 Theorem fusion_with_clones : forall f P G s Out,
-  ssa P -> ssa (flat G) -> covers f P (flat G) -> keeps Out G -> (forall u, Out u -> f u = u) ->
-  forall u, Out u -> fused s G u = run s P u.
+  ssa P -> ssa (flat G) -> covers f P (flat G) -> keeps Out G ->
+  forall u, Out u -> fused s G u = run s P (f u).
 Proof.
-  intros f P G s Out HP HG HC HK Hid u Hu.
+  intros f P G s Out HP HG HC HK u Hu.
   rewrite (@fused_correct G s s Out HK (fun w _ => eq_refl) u Hu).
   destruct (in_dec Pos.eq_dec u (defs (flat G))) as [H|H].
-  - rewrite (cover_preserves s HP HG HC u H). now rewrite Hid.
-  - rewrite !run_frame; auto. intro HI; apply H. destruct HC as (_ & Hl & _); auto.
+  - apply (cover_preserves s HP HG HC u H).
+  - destruct HC as (_ & Hl & Hf). rewrite (Hf u H), !run_frame; auto.
 Qed.
 End Prog.
 

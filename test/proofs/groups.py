@@ -23,7 +23,7 @@ class Node:
 
 
 class Graph:
-    """inputs, nodes, groups as [members, keep], outputs."""
+    """inputs, nodes, groups as [members, keep], outputs, what the fused graph returns."""
 
     def text(self):
         out = ["dlc-groups 1", "input " + " ".join(self.inputs)]
@@ -32,7 +32,10 @@ class Graph:
             out.append(f"group g{number}")
             out += [f"clone {m.name} of {m.original} {m.tail()}" if m.original else f"member {m.name} {m.tail()}" for m in members]
             out.append("keep " + " ".join(keep))
-        return "\n".join(out + ["output " + " ".join(self.outputs), "end", ""])
+        out.append("output " + " ".join(self.outputs))
+        if self.returns != self.outputs:
+            out.append("returns " + " ".join(self.returns))
+        return "\n".join(out + ["end", ""])
 
 
 def make(seed, count):
@@ -83,7 +86,9 @@ def make(seed, count):
             members.insert(0, copied)
     read = {r for n in g.nodes for r in n.reads}
     g.outputs = [n.name for n in g.nodes if n.name not in read] + [rng.choice(g.nodes).name]
-    needed = set(g.outputs)
+    copies = {m.original: m.name for members, _ in g.groups for m in members if m.original}
+    g.returns = [copies.get(o, o) for o in g.outputs]
+    needed = set(g.returns)
     for members, keep in reversed(g.groups):
         keep += [m.name for m in members if m.name in needed]
         needed |= {r for m in members for r in m.reads}
@@ -177,7 +182,7 @@ def lost_keep(g, rng):
 
 @mutant("C-LIVE")
 def lost_keep_of_an_output(g, rng):
-    group, kept = pick(rng, [(group, k) for group in g.groups for k in group[1] if k in g.outputs])
+    group, kept = pick(rng, [(group, k) for group in g.groups for k in group[1] if k in g.returns])
     group[1].remove(kept)
 
 
@@ -368,6 +373,29 @@ def node_defines_an_input(g, rng):
 @mutant("C-SSA")
 def output_nowhere_defined(g, rng):
     g.outputs.append("nowhere")
+    g.returns.append("nowhere")
+
+
+@mutant("C-SAME-NODES")
+def returns_something_else(g, rng):
+    found = pick(rng, [m.name for _, m in members_of(g) if m.name not in g.returns])
+    if found is None:
+        return False
+    g.returns[-1] = found
+
+
+@mutant("C-SAME-NODES")
+def returns_in_another_order(g, rng):
+    if len(set(g.outputs)) < 2:
+        return False
+    i = next(i for i in range(1, len(g.outputs)) if g.outputs[i] != g.outputs[0])
+    g.returns[0], g.returns[i] = g.returns[i], g.returns[0]
+
+
+@mutant("C-SAME-NODES")
+def returns_one_less(g, rng):
+    g.returns.pop()
+    return bool(g.returns)
 
 
 @mutant("C-SSA")

@@ -1,0 +1,12 @@
+#!/usr/bin/env bash
+# Coq's kernel alone reads every compiled proof of docs/proofs again, and the
+# checker meets many more graphs and mutants than in the ci tier.
+set -euo pipefail
+[ "$1" != --list ] || { echo coqchk mutants; exit; }
+cd "$(dirname "$0")/../.."
+command -v coqchk >/dev/null || { echo "no coqchk: utils/install.sh installs it"; exit 77; }
+utils/fusion-check.sh --build
+case $1 in
+  coqchk) make -s -C docs/proofs BUILD="${DLC_PROOFS_BUILD:-$PWD/build/proofs}" chk ;;
+  mutants) test/proofs/groups.py --seeds=200 --nodes=300 --time=30000 utils/fusion-check.sh ;;
+esac
