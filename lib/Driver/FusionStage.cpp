@@ -2,12 +2,55 @@
 // it was made from; a group that it refuses is split again.
 #include "Compilation.h"
 
+#include "dlc/Check/Fusion.h"
 #include "dlc/Fusion/Fusion.h"
 #include "dlc/Schedule/CostQuery.h"
+
+#include <set>
 
 using namespace mlir;
 using namespace dlc;
 using llvm::Error;
+
+// Splits groups until Check accepts what is left; `original` is the module
+// before fusion.
+static void certify(Compilation &c, ModuleOp original) {
+  ModuleOp module = c.getModule();
+  auto mode = c.options.strict ? graph::NumericsMode::strict
+                               : graph::NumericsMode::reassoc;
+  std::set<std::string> split;
+  // A group that is gone may uncover what the next one does wrong.
+  for (bool all = false;;) {
+    check::FusionVerdict verdict = check::checkFusion(original, module, mode);
+    if (c.options.explainFusion)
+      verdict.print(llvm::errs());
+    if (verdict.accepted())
+      break;
+    std::vector<std::string> names = verdict.refused();
+    if (names.empty() && !verdict.blamed.empty())
+      names.push_back(verdict.blamed);
+    all = names.empty();
+    bool found = false;
+    for (auto certificate :
+         llvm::make_early_inc_range(module.getOps<graph::CertificateOp>())) {
+      std::string kernel = certificate.getKernel().str();
+      if (!all && !llvm::is_contained(names, kernel))
+        continue;
+      split.insert(kernel);
+      fusion::splitGroup(certificate);
+      found = true;
+    }
+    if (!found)
+      break; // nothing is fused any more
+  }
+  llvm::erase_if(c.fusion.groups, [&](const fusion::FusedGroup &group) {
+    bool isSplit = split.count(group.kernel) != 0;
+    c.numRefused += isSplit;
+    return isSplit;
+  });
+  c.fusion.kernels =
+      c.fusion.calls - c.fusion.members() + c.fusion.groups.size();
+}
 
 Error dlc::fuseKernels(Compilation &c) {
   TargetDesc target = c.target ? c.target->desc() : TargetDesc();
@@ -17,9 +60,11 @@ Error dlc::fuseKernels(Compilation &c) {
   options.explains = c.options.explainFusion;
   for (auto &[name, range] : c.options.dims)
     options.typicalSizes[name] = range.typical;
+  OwningOpRef<ModuleOp> original = c.getModule().clone();
   c.fusion = fusion::fuseKernels(c.getModule(), policy, options);
   if (c.options.explainFusion)
     fusion::printReport(c.fusion, llvm::errs());
+  certify(c, *original);
   if (Error error = dumpModule(c, "02-fused.mlir"))
     return error;
   fusion::dropCertificates(c.getModule());

@@ -149,6 +149,9 @@ std::optional<Refusal> Grouper::tryMerge(unsigned a, unsigned b, Merge &merge) {
   if (auto refusal = compose(*first.body, *second.body, isOutput, decide,
                              graph.tensors, merge.body))
     return refusal;
+  unsigned rows = 0;
+  if (auto refusal = checkRow(merge.body, rows))
+    return refusal;
   if (auto refusal = checkBounds(merge.body))
     return refusal;
   Candidate merged{merge.body, merge.outputs, graph.tensors, graph.typicalSizes,
@@ -199,8 +202,14 @@ void Grouper::merge(unsigned a, unsigned b, Merge &&merge) {
 }
 
 void Grouper::push(unsigned a, unsigned b) {
-  if (!groups[a].body || !groups[b].body)
+  if (!groups[a].body || !groups[b].body) {
+    for (unsigned g : {a, b})
+      if (graph::KernelOp kernel = graph.nodes[groups[g].members[0]].kernel;
+          kernel && explains)
+        if (auto refusal = checkPure(kernel))
+          refusals.insert_or_assign({a, b}, *refusal);
     return;
+  }
   // A guess that is seldom too low: the tensors between them for nothing.
   double key = std::min(groups[a].seconds, groups[b].seconds);
   heap.push({key, a, b, groups[a].version, groups[b].version, false});

@@ -323,20 +323,46 @@ static bool isComputedByReader(const Candidate &candidate, const Stage &stage) {
   return true;
 }
 
-std::optional<Refusal> NestPolicy::checkRows(const Candidate &merged) const {
+// Less scalar work than one task should have.
+static constexpr double smallWork = 1 << 16;
+
+// The work of the stages that have points enough for all cores.
+static double parallelWork(const Candidate &first, const Candidate &second,
+                           ArrayRef<int64_t> symbols, double needed) {
+  double work = 0;
+  for (const Candidate *part : {&first, &second})
+    if (pointsOf(part->body.stages.back()->domain, symbols) >= needed)
+      for (const StageRef &stage : part->body.stages)
+        work += workOf(*stage, symbols);
+  return work;
+}
+
+std::optional<Refusal> NestPolicy::checkRows(const Candidate &merged,
+                                             const Candidate &first,
+                                             const Candidate &second) const {
   const Body &body = merged.body;
   Body kept; // the stages that lie in memory
   for (const StageRef &stage : body.stages)
     if (!isComputedByReader(merged, *stage))
       kept.stages.push_back(stage);
-  if (kept.stages.size() < 2)
+  double needed = 4.0 * std::max(target.cores, 2u);
+  if (kept.stages.size() < 2) {
+    // A task folds whole elements: few elements keep few cores busy.
+    double tasks = pointsOf(kept.stages.back()->domain, merged.symbols);
+    bool folds = llvm::any_of(
+        body.stages, [](const StageRef &stage) { return stage->isFold(); });
+    if (folds && tasks < needed &&
+        parallelWork(first, second, merged.symbols, needed) > smallWork)
+      return Refusal{Condition::Parallel,
+                     std::to_string(static_cast<int64_t>(tasks)) +
+                         " folds are too few to run in parallel"};
     return std::nullopt;
+  }
   bool hasReads = llvm::any_of(kept.stages, [&](const StageRef &stage) {
     return llvm::any_of(body.stages, [&](const StageRef &other) {
       return other->reads(stage->result);
     });
   });
-  constexpr double smallWork = 1 << 16; // less than a task has
   if (!hasReads) { // the nests run such stages one after the other
     double work = 0;
     for (const StageRef &stage : body.stages)
@@ -357,22 +383,20 @@ std::optional<Refusal> NestPolicy::checkRows(const Candidate &merged) const {
   rows = std::min(rows, all);
   double work = 0, scratch = 0;
   bool hasFold = false;
-  for (const StageRef &stage : kept.stages) {
+  for (const StageRef &stage : body.stages) {
     hasFold |= stage->isFold();
     work += workOf(*stage, merged.symbols);
-    // The nests make rows of one element longer.
+  }
+  // The nests make rows of one element longer.
+  for (const StageRef &stage : kept.stages)
     if (!stage->isFold() && rows == stage->domain.size() && rows > 0)
       --rows;
-  }
-  for (const StageRef &stage : body.stages)
-    hasFold |= stage->isFold();
   double parallel = 1;
   for (AffineExpr e : ArrayRef(kept.stages.front()->domain).take_front(rows))
     parallel *= sizeOf(e, merged.symbols);
   for (const StageRef &stage : kept.stages)
     if (!merged.isOutput(stage->result))
       scratch += bytesOf(stage->type, merged.symbols) / parallel;
-  double needed = 4.0 * std::max(target.cores, 2u);
   if (parallel < needed && work > smallWork)
     return Refusal{Condition::Parallel,
                    std::to_string(static_cast<int64_t>(parallel)) +
@@ -445,7 +469,9 @@ static unsigned countStrided(const Candidate &candidate) {
       tiles &= here >= 0 && (dense < 0 || dense == here);
       dense = here;
     }
-    count += along >= 0 ? std::min(byAlong, byAcross) : byAcross;
+    count += along < 0    ? byAcross
+             : across < 0 ? byAlong
+                          : std::min(byAlong, byAcross);
   }
   return tiles ? 0 : count;
 }
@@ -497,5 +523,5 @@ std::optional<Refusal> NestPolicy::check(const Candidate &merged,
     return refusal;
   if (findContraction(merged.body))
     return std::nullopt;
-  return checkRows(merged);
+  return checkRows(merged, first, second);
 }

@@ -61,7 +61,9 @@ private:
   std::optional<Refusal> checkContraction(const Candidate &merged,
                                           const Candidate &first,
                                           const Candidate &second) const;
-  std::optional<Refusal> checkRows(const Candidate &merged) const;
+  std::optional<Refusal> checkRows(const Candidate &merged,
+                                   const Candidate &first,
+                                   const Candidate &second) const;
   std::optional<Refusal> checkLayout(const Candidate &merged,
                                      const Candidate &first,
                                      const Candidate &second) const;
