@@ -67,6 +67,7 @@ struct Compilation {
   std::string weightsPath;
 
   mlir::ModuleOp getModule() { return *source.module; }
+  bool wantsFusion() const { return options.fuse.value_or(!cuda); }
   bool wantsObjects() const {
     return options.wants(EmitKind::Shared) || options.wants(EmitKind::Static);
   }

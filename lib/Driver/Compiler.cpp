@@ -270,7 +270,7 @@ static std::string makeSummary(Compilation &c) {
   if (c.target && c.wantsCode())
     os << ": " << countText(c.kernels.size(), "kernel")
        << " native, 0 interpreted, "
-       << (c.options.fuse
+       << (c.wantsFusion()
                ? countText(c.fusion.groups.size(), "group") + " of " +
                      countText(c.fusion.members(), "operator") + " fused, "
                : std::string())

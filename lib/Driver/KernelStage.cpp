@@ -126,7 +126,7 @@ Error dlc::formKernels(Compilation &c) {
         manager.addPass(graph::createFormKernels());
       }))
     return error;
-  if (c.options.fuse)
+  if (c.wantsFusion())
     if (Error error = fuseKernels(c))
       return error;
   splitByConstantOperands(c.getModule());

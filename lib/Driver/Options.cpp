@@ -223,8 +223,8 @@ static llvm::Error readOptions(const InputArgList &args, CompileOptions &o) {
   o.output = args.getLastArgValue(OPT_output).str();
   o.name = args.getLastArgValue(OPT_name).str();
   o.verify = args.hasArg(OPT_verify, OPT_verify_mode);
-  if (llvm::Error error = parseWord<bool>(args, OPT_verify_mode,
-                                          {{"bisect", true}}, o.bisect))
+  if (llvm::Error error =
+          parseWord<bool>(args, OPT_verify_mode, {{"bisect", true}}, o.bisect))
     return error;
   o.plantFault = args.getLastArgValue(OPT_plant_fault).str();
   o.verbose = args.hasArg(OPT_verbose);
@@ -251,9 +251,12 @@ static llvm::Error readOptions(const InputArgList &args, CompileOptions &o) {
   if (llvm::Error error = parseWord<bool>(
           args, OPT_fp, {{"strict", true}, {"reassoc", false}}, o.strict))
     return error;
-  if (llvm::Error error = parseWord<bool>(
-          args, OPT_fuse, {{"on", true}, {"off", false}}, o.fuse))
-    return error;
+  if (bool fuse = false; args.hasArg(OPT_fuse)) {
+    if (llvm::Error error = parseWord<bool>(
+            args, OPT_fuse, {{"on", true}, {"off", false}}, fuse))
+      return error;
+    o.fuse = fuse;
+  }
   if (llvm::Error error = parseWord<bool>(args, OPT_explain, {{"fusion", true}},
                                           o.explainFusion))
     return error;
@@ -269,9 +272,8 @@ static llvm::Error readOptions(const InputArgList &args, CompileOptions &o) {
                    ": expected a number of threads");
 
   llvm::SmallVector<std::string> shaping;
-  for (const Arg *arg :
-       args.filtered(OPT_target, OPT_dim, OPT_shape, OPT_fp, OPT_fuse,
-                     OPT_plant_fault))
+  for (const Arg *arg : args.filtered(OPT_target, OPT_dim, OPT_shape, OPT_fp,
+                                      OPT_fuse, OPT_plant_fault))
     shaping.push_back(arg->getAsString(args));
   o.shapingFlags = llvm::join(shaping, " ");
   return inferEmit(o);

@@ -29,7 +29,7 @@ let Group = grp_shape in {
 def dim : J<"dim", "<name>=<n>", "Give a symbolic dim a size; <name>=<lo>..<hi>@<typical> gives bounds">;
 def shape : J<"shape", "<input>:<AxBxC>", "Give an input its shape">;
 def fp : J<"fp", "<mode>", "strict: the order of every sum is kept; reassoc: it is free (default)">;
-def fuse : J<"fuse", "<when>", "on: kernels that pay as one become one, with a certificate; off: a kernel an operator (default)">;
+def fuse : J<"fuse", "<when>", "on: kernels that pay as one become one, and Check proves each (default for CPUs); off: a kernel an operator (default for cuda)">;
 }
 
 let Group = grp_debug in {

@@ -58,7 +58,7 @@ struct CompileOptions {
   std::map<std::string, DimRange> dims;
   std::map<std::string, llvm::SmallVector<int64_t>> shapes;
   bool strict = false;        ///< -fp=strict
-  bool fuse = false;          ///< -fuse=on
+  std::optional<bool> fuse;   ///< -fuse; default: on for CPUs, off for cuda
   bool explainFusion = false; ///< -explain=fusion
   Weights weights = Weights::Auto;
   unsigned jobs = 0; ///< 0: the CPUs this process may use

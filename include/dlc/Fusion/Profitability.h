@@ -42,7 +42,7 @@ public:
   struct Limits {
     unsigned members = 64;
     unsigned nodes = 160; ///< of one stage
-    unsigned stages = 8;
+    unsigned stages = 16;
     unsigned operands = 24;    ///< results included
     bool allowsInside = false; ///< code generation takes graph.inside
     double startSeconds = 1e-6;
