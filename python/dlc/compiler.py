@@ -3,12 +3,13 @@
 import json
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import tempfile
 
 from . import errors
-from .model import InterpretedModel, Model
+from .model import InterpretedModel, Model, SequenceModel
 
 # Exit codes of the program (see `dlc -help`).
 _EXIT = {2: ValueError, 3: OSError, 4: errors.VerifyError, 5: errors.TargetError, 70: errors.InternalError}
@@ -38,8 +39,23 @@ def compile(model, target="host", *, dims=None, shapes=None, fp=None, precision=
     options: further command-line options as written there.
     output: keep the artifact at this path (default: a temporary folder that lives as long as the model).
 
+    A sequence among the inputs is a list of arrays when the model runs. Its length and shapes belong to the compiled model:
+    shapes={"s": [2], "s#0": [3, 4], "s#1": [5]}; without, the model is compiled by its first run (a SequenceModel).
+
     Raises CompileError (its subclass UnsupportedOpError when nodes have no lowering), TargetError, VerifyError.
     """
+    given = dict(dims=dims, fp=fp, precision=precision, threads=threads, output=output, options=options, **flags)
+    try:
+        return _compile(model, target, shapes=shapes, **given)
+    except errors.UnsupportedOpError as e:
+        waits = [re.search(r"input '(.*)': unsupported: is a sequence, and the number of its tensors is not told", d.message)
+                 for d in e.diagnostics]
+        if not waits or not all(waits):
+            raise
+    return SequenceModel([found[1] for found in waits], lambda more: _compile(model, target, shapes={**(shapes or {}), **more}, **given))
+
+
+def _compile(model, target, *, dims, shapes, fp, precision, threads, output, options, **flags):
     holder = tempfile.TemporaryDirectory(prefix="dlc-")
     path = _as_file(model, holder.name)
     if target == "interp":

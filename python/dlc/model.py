@@ -43,13 +43,41 @@ def as_array(value):
     return np.from_dlpack(value)
 
 
-class _Callable:
-    """The shared surface: run(list | dict) and calls with positional or named inputs."""
+def _group(tensors):
+    """[(name, number or list of numbers)]: the tensors of a sequence are called name#0, name#1, ..."""
+    groups = []
+    for i, tensor in enumerate(tensors):
+        name, mark, number = tensor["name"].rpartition("#")
+        if mark and number == "0":
+            groups.append((name, [i]))
+        elif mark and groups and isinstance(groups[-1][1], list) and (name, number) == (groups[-1][0], str(len(groups[-1][1]))):
+            groups[-1][1].append(i)
+        else:
+            groups.append((tensor["name"], i))
+    return groups
 
-    inputs = ()
+
+class _Callable:
+    """The shared surface: run(list | dict) and calls with positional or named inputs. A sequence is a list."""
+
+    inputs = outputs = ()
 
     def _feeds(self, feeds):
-        names = [i["name"] for i in self.inputs]
+        groups = _group(self.inputs)
+        flat = []
+        for value, (name, place) in zip(self._values(feeds, [name for name, _ in groups]), groups):
+            if not isinstance(place, list):
+                flat.append(value)
+            elif not isinstance(value, (list, tuple)) or len(value) != len(place):
+                raise errors.RunError(f"input '{name}' is a list of {len(place)} arrays")
+            else:
+                flat.extend(value)
+        return flat
+
+    def _results(self, arrays):
+        return [[arrays[i] for i in place] if isinstance(place, list) else arrays[place] for _, place in _group(self.outputs)]
+
+    def _values(self, feeds, names):
         if isinstance(feeds, dict):
             unknown = sorted(set(feeds) - set(names))
             missing = [n for n in names if n not in feeds]
@@ -71,7 +99,7 @@ class _Callable:
         if torch_inputs:
             import torch
 
-            results = [torch.from_numpy(r) if r.dtype.kind != "V" else torch.from_numpy(r.view(np.int16)).view(torch.bfloat16)
+            results = [r if isinstance(r, list) else torch.from_numpy(r) if r.dtype.kind != "V" else torch.from_numpy(r.view(np.int16)).view(torch.bfloat16)
                        for r in results]
         return results[0] if len(results) == 1 else results
 
@@ -131,7 +159,7 @@ class Model(_Callable):
         for i, (shape, data) in enumerate(produced):
             if results[i] is None:
                 results[i] = np.frombuffer(data or b"", self.outputs[i]["dtype"]).reshape(shape).copy()
-        return results
+        return self._results(results)
 
     def save(self, path):
         """Copies the artifact (and its header and weights, if any) to `path` and beside it."""
@@ -188,7 +216,30 @@ class InterpretedModel(_Callable):
             for i, want in enumerate(self.outputs):
                 array = np.load(os.path.join(out, f"output_{i}.npy"))
                 results.append(array.view(want["dtype"]) if want["dtype"].kind == "V" else array)
-            return results
+            return self._results(results)
+
+
+class SequenceModel(_Callable):
+    """A model with sequences among its inputs, compiled when a run tells how long they are: once for each combination of
+    the shapes of their arrays. `compile` gives one when no shapes were given for them."""
+
+    def __init__(self, sequences, compile_for):
+        self.sequences, self._compile_for = list(sequences), compile_for
+        self._models = {}
+
+    def run(self, feeds):
+        given = feeds.values() if isinstance(feeds, dict) else feeds
+        lists = [feeds[n] for n in self.sequences] if isinstance(feeds, dict) else [v for v in given if isinstance(v, (list, tuple))]
+        if len(lists) != len(self.sequences):
+            raise errors.RunError(f"inputs {self.sequences} are lists of arrays, got {len(lists)} lists")
+        shapes = {}
+        for name, arrays in zip(self.sequences, lists):
+            shapes[name] = [len(arrays)]
+            shapes.update((f"{name}#{i}", list(np.shape(a))) for i, a in enumerate(arrays))
+        key = str(sorted(shapes.items()))
+        if key not in self._models:
+            self._models[key] = self._compile_for(shapes)
+        return self._models[key].run(feeds)
 
 
 def load(path, threads=0):

@@ -229,3 +229,44 @@ def test_unique(target, sorted_):
                        [("y", TensorProto.FLOAT, 1)] + [(name, TensorProto.INT64, 1) for name in ("first", "inverse", "counts")])
     rng = np.random.default_rng(RNG_SEED)
     check(model, [{"x": rng.integers(0, most, 30).astype(np.float32)} for most in (1, 3, 10, 1000)], target)
+
+
+def declared(nodes, inputs, dims, kind=TensorProto.FLOAT):
+    graph = helper.make_graph(nodes, "declared", [helper.make_tensor_value_info(*i) for i in inputs], [helper.make_tensor_value_info("y", kind, dims)])
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 24)], ir_version=10)
+
+
+INT, FLOAT = TensorProto.INT64, TensorProto.FLOAT
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("op, inputs, dims, good, bad", [
+    ("Reshape", [("x", FLOAT, [2, 3, 4]), ("s", INT, [2])], [6, 4], [[6, 4], [-1, 4], [6, -1]], [[4, 6], [3, 8], [-1, 6], [0, 0]]),
+    ("Reshape", [("x", FLOAT, [2, 3, 4]), ("s", INT, [3])], [2, 4, 3], [[0, 4, 3], [2, -1, 3]], [[0, 3, 4], [0, 0, 4]]),
+    ("Expand", [("x", FLOAT, [3, 1]), ("s", INT, [3])], [2, 3, 4], [[2, 3, 4], [2, 1, 4]], [[2, 3, 1], [1, 3, 4], [2, 3, 5]]),
+    ("Tile", [("x", FLOAT, [2, 3]), ("s", INT, [2])], [4, 9], [[2, 3]], [[4, 9], [3, 2]]),
+    ("ConstantOfShape", [("s", INT, [2])], [2, 3], [[2, 3]], [[3, 2], [2, 2]]),
+])
+def test_declared_sizes(target, op, inputs, dims, good, bad):
+    """The model says what comes out, the data say it again; other data are an error."""
+    model = declared([helper.make_node(op, [name for name, *_ in inputs], ["y"])], inputs, dims)
+    compiled, reference = dlc.compile(model, target=target), onnx.reference.ReferenceEvaluator(model)
+    x = {"x": np.random.default_rng(RNG_SEED).random(inputs[0][2], np.float32)} if len(inputs) > 1 else {}
+    for values in good:
+        feed = {**x, "s": np.array(values)}
+        np.testing.assert_array_equal(compiled.run(feed)[0], reference.run(None, feed)[0])
+    for values in bad:
+        with pytest.raises(dlc.Error, match="a shape computed from the data"):
+            compiled.run({**x, "s": np.array(values)})
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_declared_ranges(target):
+    model = declared([helper.make_node("Range", ["a", "b", "d"], ["y"])], [(name, FLOAT, []) for name in "abd"], [5])
+    compiled, reference = dlc.compile(model, target=target), onnx.reference.ReferenceEvaluator(model)
+    for a, b, d in ((0, 5, 1), (1, 10, 2), (10, 0.5, -2), (0, 4.1, 1)):
+        feed = {name: np.array(v, np.float32) for name, v in zip("abd", (a, b, d))}
+        np.testing.assert_allclose(compiled.run(feed)[0], reference.run(None, feed)[0], rtol=1e-6)
+    for a, b, d in ((0, 5.1, 1), (0, 4, 1), (0, 5, -1), (0, 0, 0), (0, 5, 0)):
+        with pytest.raises(dlc.Error, match="a shape computed from the data"):
+            compiled.run({name: np.array(v, np.float32) for name, v in zip("abd", (a, b, d))})

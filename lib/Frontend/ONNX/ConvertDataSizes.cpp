@@ -6,7 +6,7 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "Converter.h"
+#include "DeclaredSizes.h"
 
 using namespace dlc;
 using namespace mlir;
@@ -147,4 +147,5 @@ void dlc::addDataSizes(ConverterTable &table) {
   convertKnownSplit = table.lookup("Split");
   table["Slice"] = convertSlice;
   table["Split"] = convertSplit;
+  addDeclaredSizes(table);
 }

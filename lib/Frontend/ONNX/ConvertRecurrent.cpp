@@ -1,16 +1,21 @@
 //===- ConvertRecurrent.cpp - RNN, GRU, LSTM ------------------------------===//
 //
-// Unrolled over time, so the length must be known. The products of the inputs
-// with W do not depend on the state: they are one matrix product for all steps.
+// Short sequences are unrolled over time, others are a loop. The products of
+// the inputs with W do not depend on the state: they are one matrix product for
+// all steps.
 //
 //===----------------------------------------------------------------------===//
 
-#include "Converter.h"
+#include "ControlRegions.h"
 
 #include "dlc/Dialect/ONNX/IR/ONNXDialect.h"
 
 using namespace dlc;
 using namespace mlir;
+
+/// Steps up to which a sequence is unrolled: each of them has kernels of its
+/// own.
+static constexpr int64_t kUnrolledSteps = 16;
 
 namespace {
 /// One direction of one recurrent node.
@@ -136,6 +141,104 @@ static void stepLSTM(Cell &cell, Value x, Value &h, Value &c) {
   h = b.mul(output, cell.activate(2, "Tanh", c));
 }
 
+namespace {
+/// A direction's run over time.
+struct Sequence {
+  Cell &cell;
+  Value inputs;  ///< X W^T + Wb: (steps, batch, gates * hidden)
+  Value lengths; ///< (batch, 1), or null: all sequences are full
+  AffineExpr steps;
+  bool backwards;
+  Value h, c; ///< c of LSTM only
+
+  /// One step: the output. `t` is an i64 scalar.
+  Value advance(Value xt, Value t, Value &h, Value &c);
+  /// All steps; returns the outputs (steps, batch, hidden), and leaves the last
+  /// states.
+  Value unroll(int64_t count);
+  Value loop();
+};
+} // namespace
+
+Value Sequence::advance(Value xt, Value t, Value &h, Value &c) {
+  GraphBuilder &b = cell.b;
+  Value nextH = h, nextC = c;
+  if (cell.gates == 4)
+    stepLSTM(cell, xt, nextH, nextC);
+  else if (cell.gates == 3)
+    stepGRU(cell, xt, nextH);
+  else
+    stepRNN(cell, xt, nextH);
+  Value output = nextH;
+  // Past a sequence's end the state stays and the output is zero.
+  if (lengths) {
+    Value inside = b.emit("graph.lt", {t, lengths});
+    output = b.select(inside, nextH, b.splat(0, b.element(xt)));
+    nextH = b.select(inside, nextH, h);
+    nextC = c ? b.select(inside, nextC, c) : c;
+  }
+  h = nextH;
+  c = nextC;
+  return output;
+}
+
+Value Sequence::unroll(int64_t count) {
+  GraphBuilder &b = cell.b;
+  SmallVector<Value> outputs(count);
+  for (int64_t i = 0; i < count; ++i) {
+    int64_t t = backwards ? count - 1 - i : i;
+    outputs[t] =
+        b.unsqueeze(advance(pick(b, inputs, t),
+                            b.splatInt(t, b.builder.getI64Type()), h, c),
+                    {0});
+  }
+  return b.concat(outputs, 0);
+}
+
+Value Sequence::loop() {
+  GraphBuilder &b = cell.b;
+  Type i64 = b.builder.getI64Type();
+  LoopRequest request;
+  request.trips = steps;
+  request.state = {Entry::tensor(h)};
+  if (c)
+    request.state.push_back(Entry::tensor(c));
+  request.numStacked = 1;
+  request.body = [&](Value iteration, ArrayRef<Entry> state) {
+    Value t = iteration;
+    if (backwards)
+      t = b.sub(b.sub(makeSizeValue(cell.node, steps), b.splatInt(1, i64)), t);
+    Value nextH = state[0].value, nextC = c ? state[1].value : Value();
+    Value output = advance(b.gather(inputs, t, 0), t, nextH, nextC);
+    std::vector<Entry> results = {knownInt(b, 1, b.builder.getI1Type()),
+                                  Entry::tensor(nextH)};
+    if (c)
+      results.push_back(Entry::tensor(nextC));
+    results.push_back(Entry::tensor(output));
+    return results;
+  };
+  LoopValues values = makeLoop(cell.node, request);
+  h = values.state[0].value;
+  c = c ? values.state[1].value : c;
+  Value outputs = values.stacks[0];
+  return backwards ? b.sliceAxis(outputs, 0, steps - 1, steps, -1) : outputs;
+}
+
+/// The lengths of the sequences; null where all are as long as X.
+static Value readLengths(NodeContext &node, AffineExpr steps,
+                         AffineExpr batch) {
+  GraphBuilder &b = node.b;
+  if (!node.has(4))
+    return {};
+  if (std::optional<ShapeValue> known = node.shapeValue(4);
+      known && llvm::all_of(known->values, [&](AffineExpr e) {
+        return graph::simplify(e - steps) == 0;
+      }))
+    return {};
+  return b.reshape(b.convert(node.in(4), b.builder.getI64Type()),
+                   {batch, b.c(1)});
+}
+
 /// All recurrent operators: X, W, R, B, sequence_lens, initial_h (, initial_c,
 /// P).
 static void convertRecurrent(NodeContext &node, int64_t gates) {
@@ -147,28 +250,15 @@ static void convertRecurrent(NodeContext &node, int64_t gates) {
   bool batchFirst = node.i("layout", 0);
   if (batchFirst)
     x = b.transpose(x, {1, 0, 2});
-  std::optional<int64_t> steps = graph::constantValue(b.dim(x, 0));
-  if (!steps || *steps > node.converter.options.maxUnroll || *steps < 1)
-    refuse("a sequence of " +
-           (steps ? std::to_string(*steps) : std::string("symbolic")) +
-           " steps");
-  AffineExpr batch = b.dim(x, 1), hidden = b.dims(r).back();
+  AffineExpr steps = b.dim(x, 0), batch = b.dim(x, 1),
+             hidden = b.dims(r).back();
+  std::optional<int64_t> known = graph::constantValue(steps);
   StringRef direction = node.s("direction", "forward");
   int64_t directions = direction == "bidirectional" ? 2 : 1;
   Type element = b.element(x);
-  Value lengths = node.maybe(4);
-  // Every sequence of full length needs no masks.
-  if (std::optional<ShapeValue> known = node.shapeValue(4);
-      known && llvm::all_of(known->values, [&](AffineExpr e) {
-        return graph::constantValue(e) == *steps;
-      }))
-    lengths = nullptr;
-  if (lengths)
-    lengths =
-        b.reshape(b.convert(lengths, b.builder.getI64Type()), {batch, b.c(1)});
+  Value lengths = readLengths(node, steps, batch);
 
-  std::vector<SmallVector<Value>> outputs(directions);
-  SmallVector<Value> lastH, lastC;
+  SmallVector<Value> outputs, lastH, lastC;
   for (int64_t d = 0; d < directions; ++d) {
     Cell cell{node, b, gates, d, hidden, pick(b, r, d), {}, {}};
     Value inputs = b.einsum("tbi", "ni", "tbn", x, pick(b, w, d));
@@ -188,35 +278,17 @@ static void convertRecurrent(NodeContext &node, int64_t gates) {
       Value all = node.in(i);
       return pick(b, batchFirst ? b.transpose(all, {1, 0, 2}) : all, d);
     };
-    Value h = initial(5), c = isLSTM ? initial(6) : Value();
-    Value zero = b.splat(0, element);
-    bool backwards = direction == "reverse" || d == 1;
-    SmallVector<Value> &sequence = outputs[d];
-    sequence.resize(*steps);
-    for (int64_t i = 0; i < *steps; ++i) {
-      int64_t t = backwards ? *steps - 1 - i : i;
-      Value xt = pick(b, inputs, t), nextH = h, nextC = c;
-      if (isLSTM)
-        stepLSTM(cell, xt, nextH, nextC);
-      else if (gates == 3)
-        stepGRU(cell, xt, nextH);
-      else
-        stepRNN(cell, xt, nextH);
-      // Past a sequence's end the state stays and the output is zero.
-      if (lengths) {
-        Value inside = b.emit("graph.lt",
-                              {b.splatInt(t, b.builder.getI64Type()), lengths});
-        h = b.select(inside, nextH, h);
-        c = isLSTM ? b.select(inside, nextC, c) : c;
-        sequence[t] = b.select(inside, nextH, zero);
-      } else {
-        h = nextH;
-        c = nextC;
-        sequence[t] = nextH;
-      }
-    }
-    lastH.push_back(h);
-    lastC.push_back(c);
+    Sequence sequence{cell,
+                      inputs,
+                      lengths,
+                      steps,
+                      direction == "reverse" || d == 1,
+                      initial(5),
+                      isLSTM ? initial(6) : Value()};
+    bool isShort = known && *known >= 1 && *known <= kUnrolledSteps;
+    outputs.push_back(isShort ? sequence.unroll(*known) : sequence.loop());
+    lastH.push_back(sequence.h);
+    lastC.push_back(sequence.c);
   }
   auto join = [&](ArrayRef<Value> values, int64_t axis) {
     SmallVector<Value> parts;
@@ -225,10 +297,7 @@ static void convertRecurrent(NodeContext &node, int64_t gates) {
     return b.concat(parts, axis);
   };
   if (node.wants(0)) {
-    SmallVector<Value> perDirection;
-    for (auto &sequence : outputs)
-      perDirection.push_back(join(sequence, 0));
-    Value y = join(perDirection, 1); // (steps, directions, batch, hidden)
+    Value y = join(outputs, 1); // (steps, directions, batch, hidden)
     node.result(0, batchFirst ? b.transpose(y, {2, 0, 1, 3}) : y);
   }
   auto state = [&](unsigned i, ArrayRef<Value> values) {

@@ -43,8 +43,34 @@ static void convertEmpty(NodeContext &node) {
   node.resultEntry(0, makeList({}));
 }
 
+/// The element at a position that the run tells: all are alike, and one is
+/// gathered.
+static void convertAtData(NodeContext &node, std::vector<Entry> &list) {
+  GraphBuilder &b = node.b;
+  SmallVector<Value> parts;
+  Type first;
+  for (Entry &entry : list) {
+    if (entry.kind != Entry::Tensor)
+      refuse("a position that only the run tells in a sequence of sequences or "
+             "optionals");
+    Value part = node.converter.materialize(entry);
+    if (!first)
+      first = part.getType();
+    if (part.getType() != first)
+      refuse("a position that only the run tells in a sequence of " +
+             describeType(first) + " and " + describeType(part.getType()));
+    parts.push_back(b.unsqueeze(part, {0}));
+  }
+  if (parts.empty())
+    refuseMalformed("the sequence is empty");
+  node.result(b.gather(b.concat(parts, 0),
+                       b.reshape(node.in(1), ArrayRef<int64_t>{}), 0));
+}
+
 static void convertAt(NodeContext &node) {
   std::vector<Entry> &list = getList(node, 0);
+  if (!node.shapeValue(1))
+    return convertAtData(node, list);
   node.resultEntry(0, list[readPosition(node, 1, list.size())]);
 }
 

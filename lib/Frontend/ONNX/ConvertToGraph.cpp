@@ -298,14 +298,12 @@ std::vector<Entry> Converter::convertRegion(Region &region,
   return results;
 }
 
-Type Converter::convertInputType(BlockArgument argument, StringRef name) {
-  auto tensor = dyn_cast<TensorType>(argument.getType());
-  if (!tensor)
-    refuse("inputs of type " + onnxd::getTypeText(argument.getType()) +
-           " are not supported");
-  auto given = options.shapes.find(name.str());
+/// The graph type of a tensor among the inputs; a shape given for it wins.
+static Type makeInputType(Converter &converter, TensorType tensor,
+                          StringRef name) {
+  auto given = converter.options.shapes.find(name.str());
   auto ranked = dyn_cast<RankedTensorType>(tensor);
-  if (given != options.shapes.end()) {
+  if (given != converter.options.shapes.end()) {
     if (ranked &&
         ranked.getRank() != static_cast<int64_t>(given->second.size()))
       refuse("has rank " + std::to_string(ranked.getRank()) +
@@ -317,7 +315,7 @@ Type Converter::convertInputType(BlockArgument argument, StringRef name) {
                std::to_string(ranked.getDimSize(i)) +
                ", the shape given for it says " + std::to_string(size));
     return graph::makeTensorType(
-        graph::constantDims(builder.context(), given->second),
+        graph::constantDims(converter.builder.context(), given->second),
         tensor.getElementType());
   }
   if (!ranked)
@@ -328,11 +326,51 @@ Type Converter::convertInputType(BlockArgument argument, StringRef name) {
     StringRef symbol =
         names ? cast<StringAttr>(names[i]).getValue() : StringRef();
     std::string own = (name + "_dim" + Twine(i)).str();
-    dims.push_back(ShapedType::isDynamic(size)
-                       ? getSymbol(symbol.empty() ? StringRef(own) : symbol)
-                       : builder.c(size));
+    dims.push_back(
+        ShapedType::isDynamic(size)
+            ? converter.getSymbol(symbol.empty() ? StringRef(own) : symbol)
+            : converter.builder.c(size));
   }
   return graph::makeTensorType(dims, tensor.getElementType());
+}
+
+/// The name of a sequence's tensor at the model's boundary.
+static std::string getPartName(StringRef name, size_t i) {
+  return (name + "#" + Twine(i)).str();
+}
+
+/// The tensors of a sequence among the inputs: their types.
+static SmallVector<Type> makeSequenceTypes(Converter &converter,
+                                           onnxd::SequenceType sequence,
+                                           StringRef name) {
+  auto tensor = dyn_cast<TensorType>(sequence.getElementType());
+  if (!tensor)
+    refuse("inputs of type " + onnxd::getTypeText(sequence) +
+           " are not supported");
+  const auto &shapes = converter.options.shapes;
+  size_t count = 0;
+  while (shapes.count(getPartName(name, count)))
+    ++count;
+  if (auto length = shapes.find(name.str()); length != shapes.end()) {
+    if (length->second.size() != 1 ||
+        length->second[0] < static_cast<int64_t>(count))
+      refuse("is a sequence: its shape is the number of its tensors");
+    count = length->second[0];
+  } else if (!count) {
+    refuse(("is a sequence, and the number of its tensors is not told; give "
+            "it, -shape=" +
+            name + ":<n>, or their shapes, -shape=" + name + "#0:2x3 and so on")
+               .str());
+  }
+  if (count > 4096)
+    refuse("a sequence of " + std::to_string(count));
+  // The tensors differ in sizes, also where the type names a dim.
+  if (auto ranked = dyn_cast<RankedTensorType>(tensor))
+    tensor = RankedTensorType::get(ranked.getShape(), ranked.getElementType());
+  SmallVector<Type> types;
+  for (size_t i = 0; i < count; ++i)
+    types.push_back(makeInputType(converter, tensor, getPartName(name, i)));
+  return types;
 }
 
 void Converter::eraseUnused() {
@@ -356,13 +394,30 @@ void Converter::convertFunction() {
                                                     onnxd::kNameAttr);
     name =
         name ? name : b.getStringAttr("input" + Twine(argument.getArgNumber()));
-    names.push_back(name);
-    try {
-      Type type = convertInputType(argument, name.getValue());
-      b.setInsertionPointToEnd(block);
+    auto add = [&](Type type, StringAttr partName) {
       checkElementSupported(type);
-      define(argument,
-             Entry::tensor(block->addArgument(type, argument.getLoc())));
+      names.push_back(partName);
+      return Entry::tensor(block->addArgument(type, argument.getLoc()));
+    };
+    try {
+      // An optional input is there: without it this is another model.
+      Type type = argument.getType();
+      if (auto optional = dyn_cast<onnxd::OptionalType>(type))
+        type = optional.getElementType();
+      if (auto sequence = dyn_cast<onnxd::SequenceType>(type)) {
+        Entry list{Entry::List, {}, std::nullopt, {}};
+        for (Type part : makeSequenceTypes(*this, sequence, name.getValue()))
+          list.list.push_back(add(
+              part,
+              b.getStringAttr(getPartName(name.getValue(), list.list.size()))));
+        define(argument, std::move(list));
+      } else if (auto tensor = dyn_cast<TensorType>(type)) {
+        define(argument,
+               add(makeInputType(*this, tensor, name.getValue()), name));
+      } else {
+        refuse("inputs of type " + onnxd::getTypeText(type) +
+               " are not supported");
+      }
     } catch (const Refusal &refusal) {
       problems.push_back({("input '" + name.getValue() + "'").str(), "", 0, "",
                           "unsupported: " + refusal.reason});
@@ -373,17 +428,30 @@ void Converter::convertFunction() {
   convertBlock(entry);
 
   SmallVector<Value> outputs;
+  SmallVector<StringAttr> outputNames;
   for (auto [i, value] : llvm::enumerate(entry.back().getOperands())) {
     auto name = source.getResultAttrOfType<StringAttr>(i, onnxd::kNameAttr);
+    if (!name)
+      name = b.getStringAttr("output" + Twine(i));
     try {
       Entry &output = lookup(value);
-      if (output.kind != Entry::Tensor)
-        refuse("outputs that are sequences or optionals are not supported");
-      outputs.push_back(materialize(output));
+      if (output.kind == Entry::Tensor) {
+        outputs.push_back(materialize(output));
+        outputNames.push_back(name);
+        continue;
+      }
+      if (output.list.empty())
+        refuse(output.kind == Entry::None ? "is an optional without a value"
+                                          : "is an empty sequence");
+      for (auto [k, part] : llvm::enumerate(output.list)) {
+        if (part.kind != Entry::Tensor)
+          refuse("is a sequence of sequences or optionals");
+        outputs.push_back(materialize(part));
+        outputNames.push_back(b.getStringAttr(getPartName(name.getValue(), k)));
+      }
     } catch (const Refusal &refusal) {
-      problems.push_back(
-          {"output '" + (name ? name.str() : std::to_string(i)) + "'", "", 0,
-           "", "unsupported: " + refusal.reason});
+      problems.push_back({"output '" + name.str() + "'", "", 0, "",
+                          "unsupported: " + refusal.reason});
     } catch (const PoisonedValue &) {
       // Its cause is on the list already.
     }
@@ -396,9 +464,8 @@ void Converter::convertFunction() {
                                              TypeRange(ValueRange(outputs))));
   for (auto [i, name] : llvm::enumerate(names))
     function.setArgAttr(i, "graph.name", name);
-  for (size_t i = 0; i < outputs.size(); ++i)
-    if (auto name = source.getResultAttr(i, onnxd::kNameAttr))
-      function.setResultAttr(i, "graph.name", name);
+  for (auto [i, name] : llvm::enumerate(outputNames))
+    function.setResultAttr(i, "graph.name", name);
   SmallVector<StringRef> symbolNames(symbols.begin(), symbols.end());
   function->setAttr("graph.symbols", b.getStrArrayAttr(symbolNames));
 }

@@ -181,8 +181,6 @@ private:
   bool expandFunctionBody(mlir::Operation *op);
   void eraseFrom(mlir::Operation *last);
   void report(mlir::Operation *op, const Refusal &refusal);
-  mlir::Type convertInputType(mlir::BlockArgument argument,
-                              llvm::StringRef name);
   void eraseUnused();
 
   mlir::ModuleOp model;

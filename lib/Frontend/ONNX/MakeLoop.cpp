@@ -126,6 +126,13 @@ private:
                        : IntegerAttr();
     if (most)
       guard = b.c(most.getInt());
+    // Or the model declares how many values it stacks.
+    for (OpResult result :
+         node.op->getResults().drop_front(request.state.size())) {
+      auto type = dyn_cast<RankedTensorType>(result.getType());
+      if (!guard && type && type.getRank() && !type.isDynamicDim(0))
+        guard = b.c(type.getDimSize(0));
+    }
     return guard;
   }
 
