@@ -338,7 +338,7 @@ void GroupEmitter::place(Operation *op) {
   if (!op || op->getBlock() != &graph.main.getBody().front() ||
       !placed.insert(op).second)
     return;
-  for (Value operand : op->getOperands())
+  for (Value operand : getReadValues(op))
     if (isView(operand.getDefiningOp()))
       place(operand.getDefiningOp());
   op->moveBefore(graph.main.getBody().front().getTerminator());

@@ -2,6 +2,8 @@
 // data tell.
 #include "FusionGraph.h"
 
+#include "dlc/Dialect/Graph/IR/Control.h"
+#include "mlir/Transforms/RegionUtils.h"
 #include "llvm/ADT/SetVector.h"
 
 using namespace mlir;
@@ -10,6 +12,13 @@ using namespace dlc::fusion;
 
 static bool isView(Operation *op) {
   return isa_and_nonnull<graph::ReshapeOp, graph::BitcastOp>(op);
+}
+
+SmallVector<Value> fusion::getReadValues(Operation *op) {
+  llvm::SetVector<Value> values(op->operand_begin(), op->operand_end());
+  for (Region &region : op->getRegions())
+    getUsedValuesDefinedAbove(region, values);
+  return values.takeVector();
 }
 
 FusionGraph::FusionGraph(func::FuncOp main, const FusionOptions &options)
@@ -52,8 +61,11 @@ void FusionGraph::readSizes(const FusionOptions &options) {
 }
 
 void FusionGraph::collectUses(Value value, TensorUse &use) {
+  Block &block = main.getBody().front();
   for (Operation *user : value.getUsers()) {
-    if (isa<graph::ReshapeOp>(user))
+    bool isHere = user->getBlock() == &block;
+    user = block.findAncestorOpInBlock(*user); // the branch or loop around it
+    if (isHere && isa<graph::ReshapeOp>(user))
       collectUses(user->getResult(0), use);
     else if (auto it = numbers.find(user); it != numbers.end())
       use.readers.push_back(it->second);
@@ -76,21 +88,35 @@ static void collectSymbols(Operation *op, llvm::SmallDenseSet<unsigned> &used) {
         if (auto dims = dyn_cast_or_null<graph::DimsAttr>(tensor.getEncoding()))
           llvm::for_each(dims.getDims(), scan);
   };
-  scanTypes(op->getOperandTypes());
-  scanTypes(op->getResultTypes());
-  if (auto call = dyn_cast<graph::CallOp>(op))
-    if (call.getSymbols())
-      llvm::for_each(call.getSymbols()->getDims(), scan);
+  op->walk([&](Operation *part) {
+    scanTypes(part->getOperandTypes());
+    scanTypes(part->getResultTypes());
+    if (auto call = dyn_cast<graph::CallOp>(part))
+      if (call.getSymbols())
+        llvm::for_each(call.getSymbols()->getDims(), scan);
+    if (auto loop = dyn_cast<graph::LoopOp>(part))
+      for (std::optional<graph::DimsAttr> one :
+           {loop.getTrips(), loop.getGuard()})
+        if (one)
+          llvm::for_each(one->getDims(), scan);
+  });
 }
 
 void FusionGraph::connect() {
-  llvm::DenseMap<unsigned, unsigned> binderOf; // symbol -> prefix node
-  for (auto [i, node] : llvm::enumerate(nodes))
+  llvm::DenseMap<unsigned, unsigned> binderOf; // symbol -> node
+  for (auto [i, node] : llvm::enumerate(nodes)) {
     if (auto prefix = dyn_cast<graph::PrefixOp>(node.op))
       binderOf[prefix.getSymbol()] = i;
+    else if (auto branch = dyn_cast<graph::IfOp>(node.op))
+      for (int64_t symbol : branch.getBoundSymbols())
+        binderOf[symbol] = i;
+    else if (auto loop = dyn_cast<graph::LoopOp>(node.op))
+      for (int64_t symbol : loop.getBoundSymbols())
+        binderOf[symbol] = i;
+  }
   for (auto [i, node] : llvm::enumerate(nodes)) {
     llvm::SetVector<unsigned> before;
-    for (Value operand : node.op->getOperands()) {
+    for (Value operand : getReadValues(node.op)) {
       Operation *def = operand.getDefiningOp();
       while (isView(def))
         def = def->getOperand(0).getDefiningOp();

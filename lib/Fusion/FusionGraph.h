@@ -16,6 +16,10 @@ struct GraphNode {
   std::vector<unsigned> successors, predecessors; ///< without repetition
 };
 
+/// What an operation of main reads: its operands, and what its regions read of
+/// main.
+llvm::SmallVector<mlir::Value> getReadValues(mlir::Operation *op);
+
 /// Who reads a tensor, through reshapes.
 struct TensorUse {
   std::vector<unsigned> readers; ///< nodes
