@@ -156,8 +156,12 @@ fusion::compose(const Body &first, const Body &second,
         consumers.push_back(stages[j]);
       }
     bool keeps = isOutput(producer->result);
+    bool readsFold = llvm::any_of(stages, [&](const StageRef &other) {
+      return other->isFold() && producer->reads(other->result) &&
+             !isOutput(other->result);
+    });
     if (!consumers.empty() && !producer->isFold() &&
-        decide(*producer, consumers, keeps)) {
+        decide(*producer, consumers, keeps, readsFold)) {
       for (size_t j : readers) {
         if (auto refusal = checkCompose(*producer, *stages[j]))
           return refusal;

@@ -143,8 +143,9 @@ std::optional<Refusal> Grouper::tryMerge(unsigned a, unsigned b, Merge &merge) {
     return llvm::is_contained(merge.outputs, id);
   };
   auto decide = [&](const Stage &producer, ArrayRef<StageRef> consumers,
-                    bool keeps) {
-    return policy.inlines(producer, consumers, keeps, graph.typicalSizes);
+                    bool keeps, bool readsFold) {
+    return policy.inlines(producer, consumers, keeps, readsFold,
+                          graph.typicalSizes);
   };
   if (auto refusal = compose(*first.body, *second.body, isOutput, decide,
                              graph.tensors, merge.body))

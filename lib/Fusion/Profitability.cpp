@@ -109,12 +109,14 @@ static double workOf(const Stage &stage, ArrayRef<int64_t> symbols) {
 // C-RECOMPUTE, stage by stage: computing a value again where it is read must
 // not take longer than storing it in a row buffer and loading it.
 bool NestPolicy::inlines(const Stage &producer, ArrayRef<StageRef> consumers,
-                         bool isOutput, ArrayRef<int64_t> symbols) const {
+                         bool isOutput, bool readsFold,
+                         ArrayRef<int64_t> symbols) const {
   double weight = 0;
   for (const Node &node : producer.nodes)
     weight += weightOf(node);
   double points = pointsOf(producer.domain, symbols);
   double again = 0, loads = 0;
+  unsigned numLoads = 0;
   for (const StageRef &consumer : consumers) {
     SmallVector<double> prefix{1};
     for (AffineExpr e : consumer->extents())
@@ -123,11 +125,16 @@ bool NestPolicy::inlines(const Stage &producer, ArrayRef<StageRef> consumers,
     for (auto [i, node] : llvm::enumerate(consumer->nodes))
       if (node.kind == Node::Load && node.tensor == producer.result) {
         again += weight * prefix[axes[i] + 1];
+        ++numLoads;
         loads += prefix[axes[i] + 1];
       }
   }
   if (isOutput)
     return again <= loads;
+  // The nests compute a stage that is loaded once where it is loaded, and the
+  // fold with it; the fold is kept if it is what is loaded.
+  if (readsFold && numLoads == 1 && weight <= 8)
+    return true;
   return again <= weight * points + points + loads;
 }
 
@@ -323,6 +330,26 @@ static bool isComputedByReader(const Candidate &candidate, const Stage &stage) {
   return true;
 }
 
+static unsigned countLoads(const Body &body, TensorId tensor) {
+  unsigned count = 0;
+  for (const StageRef &stage : body.stages)
+    for (const Node &node : stage->nodes)
+      count += node.kind == Node::Load && node.tensor == tensor;
+  return count;
+}
+
+// The nests compute a stage without a fold that is loaded once where it is
+// loaded; a fold that is computed in it is computed there too.
+static bool repeatsFold(const Candidate &candidate, const Stage &stage) {
+  if (stage.isFold() || candidate.isOutput(stage.result) ||
+      countLoads(candidate.body, stage.result) != 1)
+    return false;
+  return llvm::any_of(candidate.body.stages, [&](const StageRef &other) {
+    return other->isFold() && stage.reads(other->result) &&
+           isComputedByReader(candidate, *other);
+  });
+}
+
 // Less scalar work than one task should have.
 static constexpr double smallWork = 1 << 16;
 
@@ -358,6 +385,11 @@ std::optional<Refusal> NestPolicy::checkRows(const Candidate &merged,
                          " folds are too few to run in parallel"};
     return std::nullopt;
   }
+  for (const StageRef &stage : kept.stages)
+    if (repeatsFold(merged, *stage))
+      return Refusal{Condition::Recompute,
+                     "a fold would be computed again for each point that its "
+                     "reader is wanted at"};
   bool hasReads = llvm::any_of(kept.stages, [&](const StageRef &stage) {
     return llvm::any_of(body.stages, [&](const StageRef &other) {
       return other->reads(stage->result);

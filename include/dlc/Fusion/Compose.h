@@ -19,9 +19,11 @@ StageRef readThroughViews(StageRef stage, TensorId base,
                           const TensorTable &tensors);
 
 /// Decides whether `producer` is computed where `consumers` read it, or kept as
-/// a row buffer (or output).
-using InlineDecision = llvm::function_ref<bool(
-    const Stage &producer, llvm::ArrayRef<StageRef> consumers, bool isOutput)>;
+/// a row buffer (or output). `readsFold`: the producer loads a fold that is no
+/// output.
+using InlineDecision =
+    llvm::function_ref<bool(const Stage &producer, llvm::ArrayRef<StageRef>,
+                            bool isOutput, bool readsFold)>;
 
 /// The stages of `first` and then `second`, which may read what `first`
 /// computes. Stages that are neither outputs nor read any more are dropped.

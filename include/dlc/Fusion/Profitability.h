@@ -23,9 +23,11 @@ struct Candidate {
 class Policy {
 public:
   virtual ~Policy() = default;
-  /// Whether `producer` is worth computing where it is read.
+  /// Whether `producer` is worth computing where it is read. `readsFold`: it
+  /// loads a fold of the same kernel that is no output.
   virtual bool inlines(const Stage &producer,
                        llvm::ArrayRef<StageRef> consumers, bool isOutput,
+                       bool readsFold,
                        llvm::ArrayRef<int64_t> symbols) const = 0;
   /// Seconds of one run, the cost of starting it included.
   virtual double getSeconds(const Candidate &candidate) const = 0;
@@ -51,7 +53,8 @@ public:
       : target(target), cost(cost), limits(limits) {}
 
   bool inlines(const Stage &producer, llvm::ArrayRef<StageRef> consumers,
-               bool isOutput, llvm::ArrayRef<int64_t> symbols) const override;
+               bool isOutput, bool readsFold,
+               llvm::ArrayRef<int64_t> symbols) const override;
   double getSeconds(const Candidate &candidate) const override;
   std::optional<Refusal> check(const Candidate &merged, const Candidate &first,
                                const Candidate &second) const override;
