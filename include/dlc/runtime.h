@@ -183,7 +183,8 @@ typedef struct dlc_dim {
 typedef struct dlc_tensor_info {
   const char *name;    /*  0 */
   int64_t type_code;   /*  8: DLDataTypeCode; lanes are always 1 */
-  int64_t type_bits;   /* 16 */
+  int64_t type_bits;   /* 16: types of dlc/NarrowTypes.def take a byte an
+                          element, whatever their bits */
   int64_t rank;        /* 24 */
   const dlc_dim *dims; /* 32: rank entries, NULL for rank 0 */
 } dlc_tensor_info;     /* 40 bytes */

@@ -28,6 +28,10 @@ std::string dlc::toIdentifier(StringRef name) {
 }
 
 static std::string typeName(const TensorInfo &tensor) {
+#define DLC_NARROW_TYPE(name, code, bits)                                      \
+  if (tensor.typeCode == code && tensor.typeBits == bits)                      \
+    return std::string(name) + " (a byte an element)";
+#include "dlc/NarrowTypes.def"
   const char *stem = "type";
   switch (tensor.typeCode) {
   case kDLInt:

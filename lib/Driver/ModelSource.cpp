@@ -134,13 +134,16 @@ static Expected<OwningOpRef<ModuleOp>> parseGraph(const CompileOptions &options,
 
 static Expected<ImportedModel> importModel(const CompileOptions &options,
                                            MLIRContext &context) {
+  ImportOptions import;
+  import.limits = options.limits;
   if (options.input != "-")
-    return importOnnx(options.input, context);
+    return importOnnx(options.input, context, import);
   auto buffer = llvm::MemoryBuffer::getSTDIN();
   if (!buffer)
     return makeError(ExitCode::Io, buffer.getError().message(),
                      "standard input");
-  return importOnnxBytes((*buffer)->getBuffer(), "", "standard input", context);
+  return importOnnxBytes((*buffer)->getBuffer(), "", "standard input", context,
+                         import);
 }
 
 Expected<ModelSource> dlc::loadModel(const CompileOptions &options) {
@@ -178,6 +181,7 @@ Expected<ModelSource> dlc::loadModel(const CompileOptions &options) {
           builder.getNamedAttr(name, builder.getI64IntegerAttr(range.max)));
     (*imported->module)
         ->setAttr(kDimBoundsAttr, builder.getDictionaryAttr(bounds));
+    convert.limits = options.limits;
     DiagnosticCollector diagnostics(source.context.get(), options.input);
     auto module = convertToGraph(*imported->module, options.input, convert);
     if (!module)

@@ -218,6 +218,41 @@ static llvm::Error checkSpelling(const Table &table, const InputArgList &args) {
   return llvm::Error::success();
 }
 
+// "1000000" or "2^20"; at least 1 and below 2^62.
+static bool parseLimit(StringRef text, uint64_t &value) {
+  uint64_t exponent;
+  bool isPower = text.consume_front("2^");
+  if (text.getAsInteger(10, isPower ? exponent : value))
+    return false;
+  if (isPower)
+    value = exponent < 62 ? uint64_t(1) << exponent : 0;
+  return value >= 1 && value < uint64_t(1) << 62;
+}
+
+static llvm::Error readLimits(const InputArgList &args, ModelLimits &limits) {
+  llvm::Error failure = llvm::Error::success();
+  auto read = [&](OptionID id, auto &limit) {
+    const Arg *arg = args.getLastArg(id);
+    uint64_t value;
+    if (!arg || failure)
+      return;
+    if (parseLimit(arg->getValue(), value) &&
+        value <= static_cast<uint64_t>(
+                     std::numeric_limits<std::decay_t<decltype(limit)>>::max()))
+      limit = static_cast<std::decay_t<decltype(limit)>>(value);
+    else
+      failure = usage(arg->getSpelling() + arg->getValue() +
+                      ": expected a positive number, such as 1000 or 2^20");
+  };
+  read(OPT_max_nodes, limits.nodes);
+  read(OPT_max_expansion, limits.expansion);
+  read(OPT_max_nesting, limits.nesting);
+  read(OPT_max_unroll, limits.unroll);
+  read(OPT_max_elements, limits.elements);
+  read(OPT_max_bytes, limits.bytes);
+  return failure;
+}
+
 static llvm::Error readOptions(const InputArgList &args, CompileOptions &o) {
   o.target = args.getLastArgValue(OPT_target, "host").str();
   o.output = args.getLastArgValue(OPT_output).str();
@@ -265,6 +300,8 @@ static llvm::Error readOptions(const InputArgList &args, CompileOptions &o) {
                                             {"always", Color::Always},
                                             {"never", Color::Never}},
                                            o.color))
+    return error;
+  if (llvm::Error error = readLimits(args, o.limits))
     return error;
   if (const Arg *jobs = args.getLastArg(OPT_jobs))
     if (StringRef(jobs->getValue()).getAsInteger(10, o.jobs) || o.jobs == 0)
@@ -321,4 +358,24 @@ dlc::parseCommandLine(llvm::ArrayRef<const char *> arguments) {
 void dlc::printHelp(llvm::raw_ostream &os) {
   Table().printHelp(os, "dlc <model.onnx|graph.mlir|-> [options]",
                     "dlc: a deep learning compiler");
+  os << R"(
+A flag has one dash or two. Standard output is for products, standard error for
+everything said.
+
+EXAMPLES:
+  dlc model.onnx                                  for this machine: model.so, model.h
+  dlc model.onnx -dim=batch=1..64@8 -verify       one artifact for every batch, checked
+  dlc model.onnx -target=arm:cpu=neoverse-n1 -emit=static,header -o out/model.a
+  dlc model.onnx -target=cuda:sm=90a -emit=ptx -o model.ptx
+  dlc model.onnx -emit=graph -o -                 what the compiler made of the model
+
+EXIT CODES:
+  0  done                       4  verification or admission failed
+  1  the model was rejected     5  a tool or device is missing
+  2  bad usage                 70  a fault of dlc
+  3  a file
+
+ENVIRONMENT:
+  DLC_NUM_THREADS, OMP_NUM_THREADS   threads of a run
+)";
 }

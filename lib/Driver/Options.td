@@ -4,6 +4,7 @@ include "llvm/Option/OptParser.td"
 
 def grp_main : OptionGroup<"main">, HelpText<"GENERAL OPTIONS">;
 def grp_shape : OptionGroup<"shape">, HelpText<"SHAPES AND NUMERICS">;
+def grp_limits : OptionGroup<"limits">, HelpText<"LIMITS (a model beyond one is rejected)">;
 def grp_debug : OptionGroup<"debug">, HelpText<"DEBUGGING">;
 
 class F<string name, string help> : Flag<["-", "--"], name>, HelpText<help>;
@@ -19,7 +20,7 @@ def jobs : JoinedOrSeparate<["-"], "j">, MetaVarName<"<n>">, HelpText<"Kernels c
 def verify : F<"verify", "Run the result beside the interpreter on random inputs; exit 4 when they differ">;
 def verify_mode : J<"verify", "bisect", "-verify, and when they differ find the first kernel that is wrong, with its inputs in a folder">;
 def list_targets : F<"list-targets", "Print the known CPUs">;
-def list_ops : F<"list-ops", "Print the ONNX operators with a lowering of their own">;
+def list_ops : F<"list-ops", "Print every ONNX operator, how it is lowered, and its limits">;
 def help : F<"help", "Print this text">;
 def h : Flag<["-"], "h">, Alias<help>;
 def version : F<"version", "Print the version">;
@@ -30,6 +31,15 @@ def dim : J<"dim", "<name>=<n>", "Give a symbolic dim a size; <name>=<lo>..<hi>@
 def shape : J<"shape", "<input>:<AxBxC>", "Give an input its shape">;
 def fp : J<"fp", "<mode>", "strict: the order of every sum is kept; reassoc: it is free (default)">;
 def fuse : J<"fuse", "<when>", "on: kernels that pay as one become one, and Check proves each (default for CPUs); off: a kernel an operator (default for cuda)">;
+}
+
+let Group = grp_limits in {
+def max_nodes : J<"max-nodes", "<n>", "Most nodes in the file, subgraphs and functions included (default: 1000000)">;
+def max_expansion : J<"max-expansion", "<n>", "Most nodes after functions are inlined and loops unrolled (default: 1000000)">;
+def max_nesting : J<"max-nesting", "<n>", "Most graphs nested in one another (default: 16)">;
+def max_unroll : J<"max-unroll", "<n>", "Longest loop that is unrolled, in iterations (default: 256)">;
+def max_elements : J<"max-elements", "<n>", "Most elements of one tensor (default: 2^40)">;
+def max_bytes : J<"max-bytes", "<n>", "Most bytes of all weights together (default: 2^40)">;
 }
 
 let Group = grp_debug in {

@@ -2,6 +2,8 @@
 #include "Compilation.h"
 
 #include "dlc/Dialect/Graph/IR/Graph.h"
+#include "dlc/Dialect/Graph/IR/NarrowTypes.h"
+#include "dlc/Driver/TensorFile.h"
 #include "dlc/Program/HostCode.h"
 #include "dlc/Program/Passes.h"
 #include "mlir/Pass/PassManager.h"
@@ -15,18 +17,6 @@ using llvm::Error;
 //===----------------------------------------------------------------------===//
 // What the artifact says of itself
 //===----------------------------------------------------------------------===//
-
-// DLPack's code and width of an element type.
-static std::pair<DLDataTypeCode, int64_t> getDLPackType(Type type) {
-  int64_t bits = type.getIntOrFloatBitWidth();
-  if (type.isBF16())
-    return {kDLBfloat, 16};
-  if (isa<FloatType>(type))
-    return {kDLFloat, bits};
-  if (type.isInteger(1))
-    return {kDLBool, 8};
-  return {graph::isUnsigned(type) ? kDLUInt : kDLInt, bits};
-}
 
 // "2 * seq + 1": a size in the model's names.
 static std::string spell(AffineExpr expr, ArrayRef<StringRef> names) {
@@ -63,12 +53,15 @@ static std::string spell(AffineExpr expr, ArrayRef<StringRef> names) {
 }
 
 // `data` holds the numbers of the symbols that the run itself binds.
-static TensorInfo describe(StringRef name, RankedTensorType type,
-                           ArrayRef<StringRef> symbols,
+template <typename Op>
+static TensorInfo describe(Op value, ArrayRef<StringRef> symbols,
                            const llvm::DenseSet<unsigned> &data) {
   TensorInfo info;
-  info.name = name.str();
-  std::tie(info.typeCode, info.typeBits) = getDLPackType(type.getElementType());
+  info.name = value.getName().str();
+  auto type = cast<RankedTensorType>(value.getType());
+  auto narrow = value->template getAttrOfType<TypeAttr>(graph::kNarrowAttr);
+  std::tie(info.typeCode, info.typeBits) =
+      getDLPackType(narrow ? narrow.getValue() : type.getElementType());
   for (AffineExpr dim : graph::getDims(type)) {
     bool dependsOnData = false;
     dim.walk([&](AffineExpr part) {
@@ -119,12 +112,9 @@ static Error describeModel(Compilation &c) {
     if (loop.getCount())
       data.insert(*loop.getCount());
   for (auto input : c.program.getAll<program::InputOp>())
-    info.inputs.push_back(describe(
-        input.getName(), cast<RankedTensorType>(input.getType()), names, data));
+    info.inputs.push_back(describe(input, names, data));
   for (auto output : c.program.getAll<program::OutputOp>())
-    info.outputs.push_back(describe(output.getName(),
-                                    cast<RankedTensorType>(output.getType()),
-                                    names, data));
+    info.outputs.push_back(describe(output, names, data));
   return Error::success();
 }
 

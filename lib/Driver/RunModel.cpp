@@ -2,6 +2,8 @@
 #include "dlc/Driver/RunModel.h"
 
 #include "dlc/Dialect/Graph/IR/Graph.h"
+#include "dlc/Dialect/Graph/IR/NarrowTypes.h"
+#include "dlc/Driver/TensorFile.h"
 #include "dlc/Interpreter/Interpreter.h"
 #include "dlc/dlpack.h"
 #include "llvm/BinaryFormat/ELF.h"
@@ -199,7 +201,10 @@ static Type parseType(StringRef text, MLIRContext *context) {
   if (text == "bf16")
     return BFloat16Type::get(context);
   unsigned bits = 0;
-  text.drop_front().getAsInteger(10, bits);
+  // Narrow types are codes, as the interpreter has them.
+  if (text.drop_front(text.starts_with("ui") ? 2 : 1).getAsInteger(10, bits) ||
+      bits < 8)
+    return IntegerType::get(context, 8, IntegerType::Unsigned);
   if (text.starts_with("f"))
     return bits == 16   ? Type(Float16Type::get(context))
            : bits == 32 ? Type(Float32Type::get(context))
@@ -284,15 +289,12 @@ static void describeValue(llvm::json::OStream &out, DictionaryAttr attrs,
                           Type type, ArrayRef<StringRef> symbols) {
   Type element = cast<RankedTensorType>(type).getElementType();
   auto name = attrs ? attrs.getAs<StringAttr>("graph.name") : StringAttr();
-  int64_t code = element.isInteger(1)         ? kDLBool
-                 : element.isBF16()           ? kDLBfloat
-                 : isa<FloatType>(element)    ? kDLFloat
-                 : graph::isUnsigned(element) ? kDLUInt
-                                              : kDLInt;
+  auto narrow = attrs ? attrs.getAs<TypeAttr>(graph::kNarrowAttr) : TypeAttr();
+  auto [code, bits] = getDLPackType(narrow ? narrow.getValue() : element);
   out.object([&] {
     out.attribute("name", name ? name.getValue() : "");
     out.attribute("type_code", code);
-    out.attribute("type_bits", 8 * graph::elementBytes(element));
+    out.attribute("type_bits", bits);
     out.attributeArray("dims", [&] {
       for (AffineExpr dim : graph::getDims(type)) {
         auto symbol = dyn_cast<AffineSymbolExpr>(dim);

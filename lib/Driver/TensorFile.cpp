@@ -2,6 +2,7 @@
 #include "dlc/Driver/TensorFile.h"
 
 #include "dlc/Dialect/Graph/IR/Graph.h"
+#include "dlc/Dialect/Graph/IR/NarrowTypes.h"
 #include "dlc/Dialect/ONNX/IR/ONNXDialect.h"
 #include "mlir/IR/Builders.h"
 #include "onnx/onnx_pb.h"
@@ -49,16 +50,26 @@ static Type toElementType(DLDataType type, MLIRContext *context) {
   }
 }
 
-static DLDataType toDLPack(Type type) {
-  uint8_t bits = type.getIntOrFloatBitWidth();
+std::pair<int64_t, int64_t> dlc::getDLPackType(Type type) {
+  std::string text;
+  llvm::raw_string_ostream(text) << type;
+#define DLC_NARROW_TYPE(name, code, bits)                                      \
+  if (text == name)                                                            \
+    return {code, bits};
+#include "dlc/NarrowTypes.def"
+  int64_t bits = type.getIntOrFloatBitWidth();
   if (type.isInteger(1))
-    return {kDLBool, 8, 1};
+    return {kDLBool, 8};
   if (type.isBF16())
-    return {kDLBfloat, 16, 1};
+    return {kDLBfloat, 16};
   if (isa<FloatType>(type))
-    return {kDLFloat, bits, 1};
-  return {static_cast<uint8_t>(graph::isUnsigned(type) ? kDLUInt : kDLInt),
-          bits, 1};
+    return {kDLFloat, bits};
+  return {graph::isUnsigned(type) ? kDLUInt : kDLInt, bits};
+}
+
+static DLDataType toDLPack(Type type) {
+  auto [code, bits] = getDLPackType(type);
+  return {static_cast<uint8_t>(code), static_cast<uint8_t>(bits), 1};
 }
 
 static Expected<Tensor> readNpy(StringRef path, MLIRContext *context) {
@@ -113,7 +124,7 @@ static Expected<Tensor> readProto(StringRef path, MLIRContext *context) {
                             (*buffer)->getBufferSize()))
     return ioError(path, "is not a TensorProto");
   Type type = onnxd::getElementType(context, proto.data_type());
-  if (!type || !type.isIntOrFloat())
+  if (!type || !type.isIntOrFloat() || graph::isNarrow(type))
     return ioError(path, "element type is not supported");
   SmallVector<int64_t> shape(proto.dims().begin(), proto.dims().end());
   int64_t width = graph::elementBytes(type);

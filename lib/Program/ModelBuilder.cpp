@@ -1,6 +1,8 @@
 // Buffers and straight-line steps; ModelControl.cpp has branches and loops.
 #include "ModelBuilder.h"
 
+#include "dlc/Dialect/Graph/IR/NarrowTypes.h"
+
 using namespace mlir;
 using namespace dlc;
 using namespace dlc::program;
@@ -93,14 +95,25 @@ static StringAttr getName(ArrayAttr attrs, unsigned index, StringRef fallback,
   return builder.getStringAttr(fallback + Twine(index));
 }
 
+// The narrow type that argument or result `index` of @main holds codes of.
+static void setNarrow(Operation *op, ArrayAttr attrs, unsigned index) {
+  if (!attrs)
+    return;
+  if (Attribute type =
+          cast<DictionaryAttr>(attrs[index]).get(graph::kNarrowAttr))
+    op->setAttr(graph::kNarrowAttr, type);
+}
+
 void ModelBuilder::bindInputs() {
   for (BlockArgument arg : main.getArguments()) {
     unsigned i = arg.getArgNumber();
-    buffers[arg] =
+    auto input =
         InputOp::create(builder, arg.getLoc(), BufferType::get(context),
                         builder.getI64IntegerAttr(i),
                         getName(main.getArgAttrsAttr(), i, "input", builder),
                         TypeAttr::get(arg.getType()));
+    setNarrow(input, main.getArgAttrsAttr(), i);
+    buffers[arg] = input;
   }
 }
 
@@ -113,6 +126,7 @@ void ModelBuilder::bindOutputs() {
                          builder.getI64IntegerAttr(i),
                          getName(main.getResAttrsAttr(), i, "output", builder),
                          TypeAttr::get(value.getType()));
+    setNarrow(target.getDefiningOp(), main.getResAttrsAttr(), i);
     if (data.dependsOnData(value.getType()) ||
         !bindInPlace(value, target, &body))
       outputCopies.push_back({value, target});

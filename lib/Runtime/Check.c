@@ -9,6 +9,18 @@
 
 static const char *type_name(int64_t code, int64_t bits, int64_t lanes,
                              char *text, size_t size) {
+  static const struct {
+    const char *name;
+    int64_t code, bits;
+  } narrow[] = {
+#define DLC_NARROW_TYPE(name, code, bits) {name, code, bits},
+#include "dlc/NarrowTypes.def"
+  };
+  for (size_t i = 0; lanes == 1 && i < sizeof narrow / sizeof *narrow; ++i)
+    if (narrow[i].code == code && narrow[i].bits == bits) {
+      snprintf(text, size, "%s", narrow[i].name);
+      return text;
+    }
   const char *stem = "type";
   switch (code) {
   case kDLInt:
@@ -65,16 +77,24 @@ static const char *actual_shape(const DLTensor *tensor, char *text,
   return text;
 }
 
-/* A bool tensor may come as u8, which older libraries say. */
+static bool is_narrow(int64_t code, int64_t bits) {
+  return bits < 8 || (bits == 8 && code > kDLBool);
+}
+
+/* A tensor of bools or of a narrow type may come as u8, which older libraries
+ * say. */
 static bool same_type(const dlc_tensor_info *info, DLDataType type) {
-  if (type.lanes != 1 || type.bits != info->type_bits)
+  if (type.lanes != 1)
     return false;
-  return type.code == info->type_code ||
-         (info->type_code == kDLBool && type.code == kDLUInt);
+  if (type.code == info->type_code && type.bits == info->type_bits)
+    return true;
+  return type.code == kDLUInt && type.bits == 8 &&
+         (info->type_code == kDLBool ||
+          is_narrow(info->type_code, info->type_bits));
 }
 
 int64_t dlc_rt_tensor_bytes(const dlc_tensor_info *info, const int64_t *dims) {
-  int64_t bits = info->type_bits;
+  int64_t bits = info->type_bits < 8 ? 8 : info->type_bits;
   for (int64_t d = 0; d < info->rank; ++d)
     if (dims[d] == 0)
       return 0;

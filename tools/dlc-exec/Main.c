@@ -105,15 +105,27 @@ static const char *type_stem(int64_t code) {
   }
 }
 
+/* "f32", "bool", "f8E4M3FN" */
+static void print_type(int64_t code, int64_t bits) {
+#define DLC_NARROW_TYPE(name, narrow_code, narrow_bits)                        \
+  if (code == narrow_code && bits == narrow_bits) {                            \
+    printf(name);                                                              \
+    return;                                                                    \
+  }
+#include "dlc/NarrowTypes.def"
+  printf("%s", type_stem(code));
+  if (code != kDLBool)
+    printf("%lld", (long long)bits);
+}
+
 static void print_tensors(const char *key, const dlc_tensor_info *tensors,
                           int64_t n) {
   printf("  \"%s\": [", key);
   for (int64_t i = 0; i < n; ++i) {
     printf("%s\n    {\"name\": ", i ? "," : "");
     print_string(tensors[i].name);
-    printf(", \"dtype\": \"%s", type_stem(tensors[i].type_code));
-    if (tensors[i].type_code != kDLBool)
-      printf("%lld", (long long)tensors[i].type_bits);
+    printf(", \"dtype\": \"");
+    print_type(tensors[i].type_code, tensors[i].type_bits);
     printf("\", \"dims\": [");
     for (int64_t d = 0; d < tensors[i].rank; ++d) {
       printf("%s", d ? ", " : "");
@@ -234,6 +246,8 @@ static int make_outputs(session *s) {
     const dlc_tensor_info *output = &s->info->outputs[i];
     DLDataType type = {(uint8_t)output->type_code, (uint8_t)output->type_bits,
                        1};
+    if (type.bits < 8 || (type.bits == 8 && type.code > kDLBool))
+      type = (DLDataType){kDLUInt, 8, 1}; /* .npy has no name for it: codes */
     int late = 0;
     for (int64_t k = 0; k < output->rank; ++k)
       late |= d[k] < 0;

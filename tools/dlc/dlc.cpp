@@ -3,6 +3,7 @@
 #include "dlc/Driver/Crash.h"
 #include "dlc/Frontend/ONNX/ConvertToGraph.h"
 
+#include "llvm/Support/Format.h"
 #include "llvm/Support/raw_ostream.h"
 
 using namespace dlc;
@@ -13,6 +14,22 @@ static bool wantsJson(llvm::ArrayRef<const char *> arguments) {
     if (argument.ltrim('-') == "diagnostics=json")
       return true;
   return false;
+}
+
+// "Cast  own, narrow  no strings": name, what becomes of it, its limits.
+static void printOperators(llvm::raw_ostream &os) {
+  for (const OperatorSupport &op : listOperators()) {
+    std::string how = op.how == OperatorSupport::Own     ? "own"
+                      : op.how == OperatorSupport::Shape ? "sizes"
+                      : op.how == OperatorSupport::Body  ? "function body"
+                                                         : "refused";
+    how += op.narrow ? ", narrow" : "";
+    os << llvm::left_justify(op.name, 45) << ' ';
+    if (op.limits.empty())
+      os << how << '\n';
+    else
+      os << llvm::left_justify(how, 15) << op.limits << '\n';
+  }
 }
 
 static llvm::Error run(const CommandLine &line) {
@@ -31,8 +48,7 @@ static llvm::Error run(const CommandLine &line) {
     return llvm::Error::success();
   }
   case CommandLine::Action::ListOps:
-    for (const std::string &op : listOwnLowerings())
-      llvm::outs() << op << "\n";
+    printOperators(llvm::outs());
     return llvm::Error::success();
   case CommandLine::Action::Compile:
     return compileModel(line.options).takeError();

@@ -3,6 +3,7 @@
 #define DLC_DRIVER_OPTIONS_H
 
 #include "dlc/Driver/Diagnostics.h"
+#include "dlc/Frontend/ONNX/Limits.h"
 
 #include "llvm/ADT/ArrayRef.h"
 #include "llvm/ADT/SmallVector.h"
@@ -57,6 +58,7 @@ struct CompileOptions {
   std::string name;           ///< C identifier; empty: from the input's name
   std::map<std::string, DimRange> dims;
   std::map<std::string, llvm::SmallVector<int64_t>> shapes;
+  ModelLimits limits;
   bool strict = false;        ///< -fp=strict
   std::optional<bool> fuse;   ///< -fuse; default: on for CPUs, off for cuda
   bool explainFusion = false; ///< -explain=fusion

@@ -7,6 +7,9 @@
 
 namespace dlc {
 
+/// DLPack's code and width of an element type; see dlc/NarrowTypes.def.
+std::pair<int64_t, int64_t> getDLPackType(mlir::Type element);
+
 /// Reads a tensor by the file's extension. Errors have code Io.
 llvm::Expected<interp::Tensor> readTensor(llvm::StringRef path,
                                           mlir::MLIRContext *context);

@@ -47,12 +47,13 @@ void dlc::flatten(NodeContext &node, Entry &entry,
     for (Entry &part : entry.list)
       flatten(node, part, tensors);
   else if (entry.kind == Entry::Tensor)
-    tensors.push_back(node.converter.materialize(entry));
+    tensors.push_back(node.converter.materializeCodes(entry));
 }
 
 Entry dlc::rebuild(const Entry &like, ArrayRef<Value> &tensors) {
   if (like.kind == Entry::Tensor) {
     Entry entry = Entry::tensor(tensors.front());
+    entry.narrow = like.narrow;
     tensors = tensors.drop_front();
     return entry;
   }
@@ -64,7 +65,8 @@ Entry dlc::rebuild(const Entry &like, ArrayRef<Value> &tensors) {
 }
 
 bool dlc::haveSameStructure(const Entry &x, const Entry &y) {
-  return x.kind == y.kind && x.list.size() == y.list.size() &&
+  return x.kind == y.kind && x.narrow == y.narrow &&
+         x.list.size() == y.list.size() &&
          llvm::all_of(llvm::zip(x.list, y.list), [](auto pair) {
            return haveSameStructure(std::get<0>(pair), std::get<1>(pair));
          });

@@ -20,9 +20,10 @@ static void convertConstantOfShape(NodeContext &node) {
     if (std::optional<int64_t> n = graph::constantValue(size); n && *n < 0)
       refuseMalformed("a dim is negative");
   auto value = node.op->getAttrOfType<DenseElementsAttr>("value");
-  Value scalar = value ? b.reshape(b.constant(value), ArrayRef<int64_t>{})
+  Value scalar = value ? b.reshape(makeConstant(b, value), ArrayRef<int64_t>{})
                        : b.splat(0, b.builder.getF32Type());
-  node.result(b.broadcast(scalar, dims));
+  node.typedResult(b.broadcast(scalar, dims),
+                   value ? value.getElementType() : b.element(scalar));
 }
 
 /// The only element of a constant operand as a double.

@@ -118,7 +118,7 @@ private:
           break;
         if (!goesOn)
           return void(outcome = Unrolled::EndNotKnown);
-        if (i >= node.converter.options.maxUnroll ||
+        if (i >= node.converter.options.limits.unroll ||
             scratch.getOperations().size() > maxOps)
           return void(outcome = Unrolled::TooLong);
         std::vector<Entry> results =

@@ -62,34 +62,91 @@ static Value dequantize(NodeContext &node, Value x, Value scale, Value zero) {
                                           placeParameter(node, zero, x)});
 }
 
+/// The operand as the numbers it stands for.
+static Value decodeOperand(NodeContext &node, unsigned i) {
+  Type narrow = node.entry(i).narrow;
+  return castOperand(node, i,
+                     narrow ? graph::getDecodedType(narrow)
+                            : node.b.element(node.in(i)));
+}
+
+static bool isZeroConstant(Value value) {
+  DenseElementsAttr constant = GraphBuilder::asConstant(value);
+  return constant && constant.isSplat() &&
+         (isa<FloatType>(constant.getElementType())
+              ? constant.getSplatValue<APFloat>().isZero()
+              : constant.getSplatValue<APInt>().isZero());
+}
+
+/// x / scale + zero, rounded by the code. Without a zero point -0 stays.
+static Value quantizeToFloat(NodeContext &node, Value x, Value scale,
+                             Value zero, Type to) {
+  GraphBuilder &b = node.b;
+  Value ratio = b.div(x, placeParameter(node, scale, x));
+  if (zero && !isZeroConstant(zero)) {
+    Value shift = b.convert(placeParameter(node, zero, x), b.element(ratio));
+    Value isZero = b.emit("graph.eq", {shift, b.splat(0, b.element(shift))});
+    ratio = b.select(isZero, ratio, b.add(ratio, shift));
+  }
+  CastRules rules;
+  rules.saturate = node.i("saturate", 1) != 0;
+  return encode(b, ratio, to, rules);
+}
+
+/// Through i8 or ui8, then to the range of fewer bits.
+static Value quantizeToInteger(NodeContext &node, Value x, Value scale,
+                               Value zero, IntegerType to) {
+  GraphBuilder &b = node.b;
+  Type wide = graph::getDecodedType(to);
+  if (!zero)
+    zero = b.splatInt(0, wide);
+  int64_t steps = int64_t(1) << to.getWidth(),
+          low = to.isUnsigned() ? 0 : -steps / 2;
+  Value bytes = quantize(node, x, scale, zero);
+  Value inside = b.emit("graph.clip", {bytes, b.splatInt(low, wide),
+                                       b.splatInt(low + steps - 1, wide)});
+  return encode(b, inside, to);
+}
+
 static void convertQuantizeLinear(NodeContext &node) {
   GraphBuilder &b = node.b;
-  Value x = node.in(0), scale = node.in(1), zero = node.maybe(2);
-  if (int64_t type = node.i("output_dtype", 0); !zero && type)
-    zero = b.splatInt(
-        0, onnxd::getElementType(b.context(), static_cast<int>(type)));
-  if (!zero)
-    zero = b.splatInt(0, b.builder.getIntegerType(8, /*isSigned=*/false));
-  if (isFloat(b.element(zero)))
-    refuse("quantisation to a float type");
-  Type precision = b.element(scale);
-  if (int64_t type = node.i("precision", 0))
-    precision = onnxd::getElementType(b.context(), static_cast<int>(type));
+  Type u8 = b.builder.getIntegerType(8, /*isSigned=*/false);
+  Type to = node.has(2)                 ? node.elementOf(2)
+            : node.i("output_dtype", 0) ? readElementType(node, "output_dtype")
+                                        : u8;
   // Division in the scale's type, at least f32.
-  Type wide = wideType(precision);
-  node.result(quantize(node, b.convert(x, wide), b.convert(scale, wide), zero));
+  Type wide =
+      wideType(node.i("precision", 0) ? readElementType(node, "precision")
+               : node.entry(1).narrow ? b.builder.getF32Type()
+                                      : b.element(node.in(1)));
+  Value x = castOperand(node, 0, wide), scale = castOperand(node, 1, wide);
+  Value zero = node.has(2) ? decodeOperand(node, 2) : Value();
+  if (graph::isNarrow(to)) {
+    auto integer = dyn_cast<IntegerType>(to);
+    return node.typedResult(
+        integer ? quantizeToInteger(node, x, scale, zero, integer)
+                : quantizeToFloat(node, x, scale, zero, to),
+        to);
+  }
+  if (isFloat(to))
+    refuse("quantisation to " + describeElement(to));
+  node.result(quantize(node, x, scale, zero ? zero : b.splatInt(0, to)));
 }
 
 static void convertDequantizeLinear(NodeContext &node) {
   GraphBuilder &b = node.b;
-  Value scale = node.in(1);
-  Type element = b.element(scale);
-  if (int64_t type = node.i("output_dtype", 0))
-    element = onnxd::getElementType(b.context(), static_cast<int>(type));
-  node.result(b.convert(dequantize(node, node.in(0),
-                                   b.convert(scale, wideType(b.element(scale))),
-                                   node.maybe(2)),
-                        element));
+  Type scaleType = node.elementOf(1);
+  Type element = node.i("output_dtype", 0)
+                     ? readElementType(node, "output_dtype")
+                     : scaleType;
+  Type wide =
+      graph::isNarrow(scaleType) ? b.builder.getF32Type() : wideType(scaleType);
+  Value real =
+      dequantize(node, decodeOperand(node, 0), castOperand(node, 1, wide),
+                 node.has(2) ? decodeOperand(node, 2) : Value());
+  node.typedResult(graph::isNarrow(element) ? encode(b, real, element)
+                                            : b.convert(real, element),
+                   element);
 }
 
 /// u8 with scale (max - min) / 255 over the whole tensor and 0.

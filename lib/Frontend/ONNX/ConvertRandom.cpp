@@ -116,10 +116,36 @@ static void convertBernoulli(NodeContext &node) {
   node.result(b.convert(hit, readType(node, b.element(x))));
 }
 
+/// Dropout whose mode or ratio only the run tells.
+static void convertRuntimeDropout(NodeContext &node) {
+  GraphBuilder &b = node.b;
+  Value x = node.in(0);
+  Type f32 = b.builder.getF32Type();
+  auto scalar = [&](Value value) {
+    return b.reshape(value, ArrayRef<int64_t>{});
+  };
+  Value training = scalar(node.in(2));
+  Value ratio =
+      node.has(1) ? scalar(b.convert(node.in(1), f32)) : b.splat(0.5, f32);
+  Value stays = b.emit("graph.ge", {makeUniform(node, b.dims(x), 0), ratio});
+  Value scale = b.div(b.splat(1, f32), b.sub(b.splat(1, f32), ratio));
+  Value dropped = b.select(stays, b.mul(x, b.convert(scale, b.element(x))),
+                           b.splat(0, b.element(x)));
+  node.result(0, b.select(training, dropped, x));
+  if (node.wants(1))
+    node.result(
+        1, b.emit("graph.bit_or", {stays, b.unary("graph.bit_not", training)}));
+}
+
 /// Inference: the data passes and the mask is all true. In training an element
 /// stays with probability 1 - ratio and is scaled up by its inverse.
 static void convertDropout(NodeContext &node) {
   GraphBuilder &b = node.b;
+  bool isKnown = !node.has(2) || node.shapeValue(2).has_value();
+  bool isRatioKnown =
+      !node.has(2) || !node.has(1) || GraphBuilder::asConstant(node.in(1));
+  if (!isKnown || !isRatioKnown)
+    return convertRuntimeDropout(node);
   Value x = node.in(0);
   Type element = b.element(x);
   bool training = false;

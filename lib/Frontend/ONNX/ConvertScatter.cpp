@@ -197,7 +197,7 @@ static void convertMaxUnpool(NodeContext &node) {
         graph::simplify((inferred[i + 2] - 1) * strides[i] -
                         (pads[i] + pads[spatial + i]) + kernel[i]);
   auto type = graph::makeTensorType(inferred, b.element(x));
-  checkElementSupported(type);
+  node.b.checkType(type);
   Value zero = b.splat(0, b.element(x));
   Value all = b.broadcast(zero, inferred);
   Value result = scatter(b, all, b.rank(x), b.convert(node.in(1), getI64(b)), x,

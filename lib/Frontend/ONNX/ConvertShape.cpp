@@ -16,7 +16,8 @@ using namespace mlir;
 
 static void convertConstant(NodeContext &node) {
   if (auto value = node.op->getAttrOfType<ElementsAttr>("value"))
-    return node.result(node.b.constant(value));
+    return node.typedResult(makeConstant(node.b, value),
+                            value.getElementType());
   Type i64 = node.b.builder.getI64Type(), f32 = node.b.builder.getF32Type();
   if (node.hasAttr("value_int"))
     return node.result(node.b.splatInt(node.i("value_int", 0), i64));

@@ -115,6 +115,12 @@ static Value makeKnown(GraphBuilder &b, const ShapeValue &shape) {
 }
 
 Value Converter::materialize(Entry &entry) {
+  if (entry.narrow)
+    refuse("takes no elements of type " + describeElement(entry.narrow));
+  return materializeCodes(entry);
+}
+
+Value Converter::materializeCodes(Entry &entry) {
   if (entry.value)
     return entry.value;
   // In a region the tensor is not there for what comes after it.
@@ -142,7 +148,7 @@ static std::string describeOperands(ArrayRef<Entry *> operands) {
     else if (entry->kind == Entry::List)
       os << "sequence of " << entry->list.size();
     else if (entry->value)
-      os << describeType(entry->value.getType());
+      os << describeType(entry->value.getType(), entry->narrow);
     else
       os << describeType(
           RankedTensorType::get(entry->shape->dims, entry->shape->element));
@@ -389,15 +395,24 @@ void Converter::convertFunction() {
                                        b.getFunctionType({}, {}));
   Block *block = function.addEntryBlock();
   SmallVector<StringAttr> names;
+  SmallVector<Type> inputTypes; // the narrow ones; null for others
   for (BlockArgument argument : entry.getArguments()) {
     auto name = source.getArgAttrOfType<StringAttr>(argument.getArgNumber(),
                                                     onnxd::kNameAttr);
     name =
         name ? name : b.getStringAttr("input" + Twine(argument.getArgNumber()));
     auto add = [&](Type type, StringAttr partName) {
-      checkElementSupported(type);
+      Type element = cast<RankedTensorType>(type).getElementType();
+      bool isNarrow = graph::isNarrow(element);
+      if (isNarrow)
+        type = graph::makeTensorType(graph::getDims(type),
+                                     b.getIntegerType(8, /*isSigned=*/false));
+      builder.checkType(type);
       names.push_back(partName);
-      return Entry::tensor(block->addArgument(type, argument.getLoc()));
+      Entry input = Entry::tensor(block->addArgument(type, argument.getLoc()));
+      input.narrow = isNarrow ? element : Type();
+      inputTypes.push_back(input.narrow);
+      return input;
     };
     try {
       // An optional input is there: without it this is another model.
@@ -429,6 +444,12 @@ void Converter::convertFunction() {
 
   SmallVector<Value> outputs;
   SmallVector<StringAttr> outputNames;
+  SmallVector<Type> outputTypes; // the narrow ones; null for others
+  auto addOutput = [&](Entry &output, StringAttr name) {
+    outputs.push_back(materializeCodes(output));
+    outputNames.push_back(name);
+    outputTypes.push_back(output.narrow);
+  };
   for (auto [i, value] : llvm::enumerate(entry.back().getOperands())) {
     auto name = source.getResultAttrOfType<StringAttr>(i, onnxd::kNameAttr);
     if (!name)
@@ -436,8 +457,7 @@ void Converter::convertFunction() {
     try {
       Entry &output = lookup(value);
       if (output.kind == Entry::Tensor) {
-        outputs.push_back(materialize(output));
-        outputNames.push_back(name);
+        addOutput(output, name);
         continue;
       }
       if (output.list.empty())
@@ -446,8 +466,7 @@ void Converter::convertFunction() {
       for (auto [k, part] : llvm::enumerate(output.list)) {
         if (part.kind != Entry::Tensor)
           refuse("is a sequence of sequences or optionals");
-        outputs.push_back(materialize(part));
-        outputNames.push_back(b.getStringAttr(getPartName(name.getValue(), k)));
+        addOutput(part, b.getStringAttr(getPartName(name.getValue(), k)));
       }
     } catch (const Refusal &refusal) {
       problems.push_back({"output '" + name.str() + "'", "", 0, "",
@@ -464,6 +483,12 @@ void Converter::convertFunction() {
                                              TypeRange(ValueRange(outputs))));
   for (auto [i, name] : llvm::enumerate(names))
     function.setArgAttr(i, "graph.name", name);
+  for (auto [i, type] : llvm::enumerate(inputTypes))
+    if (type)
+      function.setArgAttr(i, graph::kNarrowAttr, TypeAttr::get(type));
+  for (auto [i, type] : llvm::enumerate(outputTypes))
+    if (type)
+      function.setResultAttr(i, graph::kNarrowAttr, TypeAttr::get(type));
   for (auto [i, name] : llvm::enumerate(outputNames))
     function.setResultAttr(i, "graph.name", name);
   SmallVector<StringRef> symbolNames(symbols.begin(), symbols.end());

@@ -11,6 +11,8 @@
 
 #include "GraphBuilder.h"
 
+#include "dlc/Dialect/Graph/IR/NarrowTypes.h"
+
 #include "llvm/ADT/StringMap.h"
 #include "llvm/ADT/StringSet.h"
 
@@ -31,6 +33,8 @@ struct Entry {
   mlir::Value value;               ///< null until needed when `shape` is there
   std::optional<ShapeValue> shape; ///< for Tensor
   std::vector<Entry> list;         ///< for List: a sequence
+  /// For Tensor: the narrow type that `value` holds codes of; null: none.
+  mlir::Type narrow = {};
 
   static Entry tensor(mlir::Value value) {
     return {Tensor, value, std::nullopt, {}};
@@ -55,8 +59,12 @@ public:
   unsigned numInputs() const { return op->getNumOperands(); }
   bool has(unsigned i);
   Entry &entry(unsigned i);
-  /// The tensor; refuses an omitted operand or a list.
+  /// The tensor; refuses an omitted operand or a list. Codes of a narrow type
+  /// only for operators that move them (getNarrowUse), which give
+  /// their first result the type; predicates of numbers get decoded ones.
   mlir::Value in(unsigned i);
+  /// The element type ONNX sees; null for an omitted operand or a list.
+  mlir::Type elementOf(unsigned i);
   /// The tensor or null.
   mlir::Value maybe(unsigned i) { return has(i) ? in(i) : mlir::Value(); }
   /// All operands from `first` on.
@@ -82,6 +90,8 @@ public:
   bool wants(unsigned i);
   void result(unsigned i, mlir::Value value);
   void result(mlir::Value value) { result(0, value); }
+  /// `value` holds codes if `element` is narrow.
+  void typedResult(mlir::Value value, mlir::Type element);
   void resultEntry(unsigned i, Entry entry);
 };
 
@@ -124,6 +134,26 @@ std::optional<ShapeValue> evaluateShape(NodeContext &node);
 /// The element type a Cast node asks for; null for an unknown number.
 mlir::Type getCastTarget(NodeContext &node);
 
+/// An element type by its number in ONNX; refuses unknown ones.
+mlir::Type readElementType(NodeContext &node, llvm::StringRef attribute);
+
+/// How casts treat what the narrow target has not; ONNX's defaults.
+struct CastRules {
+  bool saturate = true;
+  graph::PowerRounding rounding = graph::PowerRounding::Up;
+};
+/// The operand's elements as `to`; codes if that is narrow.
+mlir::Value castOperand(NodeContext &node, unsigned i, mlir::Type to,
+                        const CastRules &rules = {});
+/// The codes of x in a narrow type.
+mlir::Value encode(GraphBuilder &b, mlir::Value x, mlir::Type narrow,
+                   const CastRules &rules = {});
+/// An attribute's elements as a constant: codes if its type is narrow.
+mlir::Value makeConstant(GraphBuilder &b, mlir::ElementsAttr value);
+/// Whether the operator takes codes for what they stand for.
+enum class NarrowUse { Refused, Moved, Decoded };
+NarrowUse getNarrowUse(llvm::StringRef op);
+
 /// numpy.matmul: batch dims broadcast, vectors are rows or columns.
 mlir::Value makeMatMul(GraphBuilder &b, mlir::Value x, mlir::Value y,
                        mlir::Type element = {});
@@ -162,8 +192,10 @@ public:
   void define(mlir::Value value, Entry entry) {
     entries[value] = std::make_unique<Entry>(std::move(entry));
   }
-  /// The tensor of an entry, made if it is only known.
+  /// The tensor of an entry, made if it is only known; refuses codes.
   mlir::Value materialize(Entry &entry);
+  /// The same for those who mind `entry.narrow`.
+  mlir::Value materializeCodes(Entry &entry);
   /// Converts a region's block with these arguments; gives what it returns.
   std::vector<Entry> convertRegion(mlir::Region &region,
                                    llvm::ArrayRef<Entry> arguments);

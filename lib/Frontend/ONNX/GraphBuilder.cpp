@@ -21,13 +21,19 @@ void dlc::refuseMalformed(std::string reason) {
   throw Refusal{std::move(reason), true};
 }
 
-std::string dlc::describeType(Type type) {
+std::string dlc::describeElement(Type element) {
+  std::string text;
+  llvm::raw_string_ostream(text) << element;
+  return text;
+}
+
+std::string dlc::describeType(Type type, Type element) {
   std::string text;
   llvm::raw_string_ostream os(text);
   auto tensor = dyn_cast_or_null<RankedTensorType>(type);
   if (!tensor)
     return type ? (os << type, text) : "nothing";
-  os << tensor.getElementType() << "[";
+  os << (element ? element : tensor.getElementType()) << "[";
   llvm::interleave(
       graph::getDims(type), os, [&](AffineExpr dim) { os << dim; }, ",");
   os << "]";
@@ -67,7 +73,7 @@ SmallVector<int64_t> GraphBuilder::staticDims(Value value, StringRef what) {
   return SmallVector<int64_t>(type(value).getShape());
 }
 
-void dlc::checkElementSupported(Type type) {
+void GraphBuilder::checkType(Type type) const {
   auto tensor = cast<RankedTensorType>(type);
   Type element = tensor.getElementType();
   bool known =
@@ -83,14 +89,19 @@ void dlc::checkElementSupported(Type type) {
       refuseMalformed("a result dim is negative: " + describeType(type));
     if (ShapedType::isDynamic(dim) || dim == 0)
       continue;
-    if (elements > (uint64_t(1) << 40) / dim)
-      refuseMalformed("the result is too large: " + describeType(type));
+    if (elements > options.limits.elements / dim)
+      refuseMalformed("the result is too large (-max-elements): " +
+                      describeType(type));
     elements *= dim;
   }
 }
 
 Value GraphBuilder::emit(StringRef name, ValueRange operands,
                          ArrayRef<NamedAttribute> attributes, Type result) {
+  if (++numOperations > options.limits.expansion)
+    refuse("the model needs more than " +
+           std::to_string(options.limits.expansion) +
+           " operations (-max-expansion)");
   std::optional<RegisteredOperationName> info =
       RegisteredOperationName::lookup(name, context());
   if (!info)
@@ -139,7 +150,7 @@ Value GraphBuilder::emit(StringRef name, ValueRange operands,
       failed("type inference");
     result = types.front();
   }
-  checkElementSupported(result);
+  checkType(result);
   OperationState state(loc, *info);
   state.addOperands(operands);
   state.addTypes(result);
@@ -201,7 +212,7 @@ Value GraphBuilder::tryFold(Operation *op) {
 //===----------------------------------------------------------------------===//
 
 Value GraphBuilder::constant(ElementsAttr value) {
-  checkElementSupported(value.getShapedType());
+  checkType(value.getShapedType());
   return graph::ConstantOp::create(builder, loc, value.getShapedType(), value);
 }
 
@@ -300,7 +311,7 @@ Value GraphBuilder::broadcast(Value x, ArrayRef<AffineExpr> dims) {
   // A broadcast splat is a splat.
   if (DenseElementsAttr value = asConstant(x);
       value && value.isSplat() && result.hasStaticShape()) {
-    checkElementSupported(result);
+    checkType(result);
     return constant(value.resizeSplat(result));
   }
   return emit("graph.broadcast", {x}, {}, result);

@@ -28,8 +28,10 @@ struct Refusal {
 
 using Dims = llvm::SmallVector<mlir::AffineExpr>;
 
-/// "f32[1,3,s0]" for messages.
-std::string describeType(mlir::Type type);
+/// "f32[1,3,s0]" for messages; `element`, if given, instead of the type's own.
+std::string describeType(mlir::Type type, mlir::Type element = {});
+/// "f32".
+std::string describeElement(mlir::Type element);
 
 class GraphBuilder {
 public:
@@ -161,6 +163,9 @@ public:
     return attr(name, builder.getF64FloatAttr(value));
   }
 
+  /// Refuses element types no kernel has, and sizes beyond the limits.
+  void checkType(mlir::Type type) const;
+
   /// The text of the last diagnostic; the driver's handler writes it.
   std::string lastDiagnostic;
 
@@ -168,10 +173,8 @@ private:
   mlir::Value tryFold(mlir::Operation *op);
 
   const ConvertOptions &options;
+  uint64_t numOperations = 0; ///< made so far, folded ones included
 };
-
-/// Refuses element types no kernel has, and sizes that cannot be addressed.
-void checkElementSupported(mlir::Type type);
 
 /// True for f16, bf16, f32, f64.
 bool isFloat(mlir::Type element);

@@ -23,7 +23,7 @@ class LimitChecker {
 public:
   LimitChecker(const onnx::ModelProto &model, const ImportOptions &options,
                std::vector<ModelProblem> &problems)
-      : model(model), options(options), problems(problems) {}
+      : model(model), limits(options.limits), problems(problems) {}
 
   void run();
 
@@ -42,8 +42,9 @@ private:
   uint64_t countCall(const onnx::NodeProto &node);
 
   const onnx::ModelProto &model;
-  const ImportOptions &options;
+  const ModelLimits &limits;
   std::vector<ModelProblem> &problems;
+  uint64_t numNodes = 0, numBytes = 0; ///< in the file
   llvm::StringMap<const onnx::FunctionProto *> functions;
   /// Nodes after inlining, by function; kInProgress while it is being counted.
   llvm::StringMap<uint64_t> expanded;
@@ -92,13 +93,20 @@ void LimitChecker::checkTensorOf(const onnx::TensorProto &tensor,
            "tensor " +
                (tensor.name().empty() ? "" : "'" + tensor.name() + "' ") +
                reason);
+  else if (std::optional<uint64_t> elements = countElements(
+               {tensor.dims().data(), static_cast<size_t>(tensor.dims_size())});
+           elements && *elements > limits.elements)
+    report(where, "has more than " + std::to_string(limits.elements) +
+                      " elements (-max-elements)");
+  else if (tensor.data_type() != onnx::TensorProto::STRING)
+    numBytes += *getPackedBytes(tensor);
 }
 
 void LimitChecker::checkType(const onnx::TypeProto &type,
                              const std::string &where, unsigned depth) {
-  if (depth > options.maxNesting)
+  if (depth > limits.nesting)
     return report(where, "type is nested more than " +
-                             std::to_string(options.maxNesting) + " deep");
+                             std::to_string(limits.nesting) + " deep");
   if (type.has_sequence_type())
     return checkType(type.sequence_type().elem_type(), where, depth + 1);
   if (type.has_optional_type())
@@ -117,6 +125,7 @@ void LimitChecker::checkType(const onnx::TypeProto &type,
 }
 
 void LimitChecker::checkNode(const onnx::NodeProto &node, unsigned depth) {
+  ++numNodes;
   std::string where = describeNode(node);
   for (const auto &attribute : node.attribute()) {
     if (attribute.has_t())
@@ -134,11 +143,10 @@ void LimitChecker::checkNode(const onnx::NodeProto &node, unsigned depth) {
 }
 
 void LimitChecker::checkGraph(const onnx::GraphProto &graph, unsigned depth) {
-  if (depth > options.maxNesting) {
+  if (depth > limits.nesting) {
     if (!tooDeep)
       report("graph '" + graph.name() + "'",
-             "is nested more than " + std::to_string(options.maxNesting) +
-                 " deep");
+             "is nested more than " + std::to_string(limits.nesting) + " deep");
     tooDeep = true;
     return;
   }
@@ -190,7 +198,7 @@ template <typename Nodes>
 uint64_t LimitChecker::countNodes(const Nodes &nodes) {
   uint64_t total = 0;
   auto add = [&](uint64_t count) {
-    total = std::min(total + count, options.maxNodes + 1);
+    total = std::min(total + count, limits.expansion + 1);
   };
   for (const auto &node : nodes) {
     add(countCall(node));
@@ -221,9 +229,16 @@ void LimitChecker::run() {
   checkGraph(model.graph(), 0);
   if (tooDeep)
     return;
-  if (countNodes(model.graph().node()) > options.maxNodes)
-    report("", "has more than " + std::to_string(options.maxNodes) +
-                   " nodes after its functions are inlined");
+  if (numNodes > limits.nodes)
+    report("", "has " + std::to_string(numNodes) + " nodes, the limit is " +
+                   std::to_string(limits.nodes) + " (-max-nodes)");
+  if (numBytes > limits.bytes)
+    report("", "has " + std::to_string(numBytes) +
+                   " bytes of weights, the limit is " +
+                   std::to_string(limits.bytes) + " (-max-bytes)");
+  if (countNodes(model.graph().node()) > limits.expansion)
+    report("", "has more than " + std::to_string(limits.expansion) +
+                   " nodes after its functions are inlined (-max-expansion)");
 }
 
 std::string dlc::describeNode(const onnx::NodeProto &node) {

@@ -202,7 +202,7 @@ private:
           refuse("stacked values whose sizes differ between iterations");
       out.insert(out.begin(), stackSize);
       types.push_back(graph::makeTensorType(out, b.element(value)));
-      checkElementSupported(types.back());
+      b.checkType(types.back());
     }
     SmallVector<Value> leave;
     if (again)

@@ -34,7 +34,25 @@ Value NodeContext::in(unsigned i) {
     refuseMalformed("operand " + std::to_string(i) + " is missing");
   if (entry(i).kind != Entry::Tensor)
     refuse("operand " + std::to_string(i) + " is a sequence");
-  return converter.materialize(entry(i));
+  Entry &operand = entry(i);
+  NarrowUse use = operand.narrow ? getNarrowUse(op->getName().getStringRef())
+                                 : NarrowUse::Moved;
+  if (use == NarrowUse::Refused)
+    refuse("takes no elements of type " + describeElement(operand.narrow));
+  Value codes = converter.materializeCodes(operand);
+  return use == NarrowUse::Moved
+             ? codes
+             : b.emit("graph.decode", {codes},
+                      {b.attr("from", TypeAttr::get(operand.narrow))});
+}
+
+Type NodeContext::elementOf(unsigned i) {
+  if (!has(i) || entry(i).kind != Entry::Tensor)
+    return nullptr;
+  Entry &operand = entry(i);
+  return operand.narrow  ? operand.narrow
+         : operand.value ? b.element(operand.value)
+                         : operand.shape->element;
 }
 
 SmallVector<Value> NodeContext::inputs(unsigned first) {
@@ -45,7 +63,7 @@ SmallVector<Value> NodeContext::inputs(unsigned first) {
 }
 
 std::optional<ShapeValue> NodeContext::shapeValue(unsigned i) {
-  if (!has(i) || entry(i).kind != Entry::Tensor)
+  if (!has(i) || entry(i).kind != Entry::Tensor || entry(i).narrow)
     return std::nullopt;
   Entry &known = entry(i);
   if (known.shape)
@@ -143,7 +161,18 @@ bool NodeContext::wants(unsigned i) {
 }
 
 void NodeContext::result(unsigned i, Value value) {
-  resultEntry(i, Entry::tensor(value));
+  Entry entry = Entry::tensor(value);
+  if (i == 0 && has(0) && this->entry(0).narrow &&
+      getNarrowUse(op->getName().getStringRef()) == NarrowUse::Moved)
+    entry.narrow = this->entry(0).narrow;
+  resultEntry(i, std::move(entry));
+}
+
+void NodeContext::typedResult(Value value, Type element) {
+  Entry entry = Entry::tensor(value);
+  if (graph::isNarrow(element))
+    entry.narrow = element;
+  resultEntry(0, std::move(entry));
 }
 
 void NodeContext::resultEntry(unsigned i, Entry entry) {

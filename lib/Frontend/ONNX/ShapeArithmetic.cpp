@@ -312,7 +312,8 @@ static std::optional<ShapeValue> evaluateGenerator(NodeContext &node,
     std::optional<ShapeValue> shape = node.shapeValue(0);
     auto value = node.op->getAttrOfType<DenseElementsAttr>("value");
     if (!shape || !shape->isConstant() || !value ||
-        !isa<IntegerType>(value.getElementType()))
+        !isa<IntegerType>(value.getElementType()) ||
+        graph::isNarrow(value.getElementType()))
       return std::nullopt;
     ShapeValue out{{}, value.getElementType(), {}};
     for (AffineExpr e : shape->values) {

@@ -202,10 +202,10 @@ dlc::getPlainBytes(const TensorProto &tensor) {
   }
 }
 
-/// Spreads packed elements of `bits` (2, 4 or 6), low bits first, to bytes;
-/// signed integers are sign-extended, as MLIR keeps them.
+/// Spreads packed elements of `bits` (2, 4 or 6), low bits first, to bytes
+/// whose high bits are zero.
 static std::vector<char> unpack(llvm::ArrayRef<char> packed, unsigned bits,
-                                uint64_t elements, bool isSigned) {
+                                uint64_t elements) {
   std::vector<char> out(elements);
   for (uint64_t i = 0; i < elements; ++i) {
     uint64_t bit = i * bits;
@@ -214,10 +214,7 @@ static std::vector<char> unpack(llvm::ArrayRef<char> packed, unsigned bits,
       window |=
           static_cast<unsigned>(static_cast<unsigned char>(packed[bit / 8 + 1]))
           << 8;
-    unsigned value = (window >> (bit % 8)) & ((1u << bits) - 1);
-    if (isSigned && (value >> (bits - 1)))
-      value |= ~0u << bits;
-    out[i] = static_cast<char>(value);
+    out[i] = static_cast<char>((window >> (bit % 8)) & ((1u << bits) - 1));
   }
   return out;
 }
@@ -226,10 +223,8 @@ std::vector<char> dlc::copyPlainBytes(const TensorProto &tensor,
                                       llvm::ArrayRef<char> packed) {
   unsigned bits = getElementBits(tensor.data_type());
   uint64_t elements = *countElements(getDims(tensor));
-  bool isSigned = tensor.data_type() == TensorProto::INT4 ||
-                  tensor.data_type() == TensorProto::INT2;
   if (!packed.empty() || tensor.has_raw_data())
-    return bits < 8 ? unpack(packed, bits, elements, isSigned)
+    return bits < 8 ? unpack(packed, bits, elements)
                     : std::vector<char>(packed.begin(), packed.end());
   if (std::optional<llvm::ArrayRef<char>> plain = getPlainBytes(tensor))
     return {plain->begin(), plain->end()};
@@ -248,5 +243,5 @@ std::vector<char> dlc::copyPlainBytes(const TensorProto &tensor,
   for (int32_t value : tensor.int32_data())
     append(value, bits == 16 ? 2 : 1);
   // Six bit floats have an entry each; two and four bit ones are packed.
-  return bits == 2 || bits == 4 ? unpack(out, bits, elements, isSigned) : out;
+  return bits == 2 || bits == 4 ? unpack(out, bits, elements) : out;
 }

@@ -32,8 +32,7 @@ struct ConvertOptions {
   std::map<std::string, int64_t> dims;
   /// Sizes for whole inputs, by name.
   std::map<std::string, llvm::SmallVector<int64_t>> shapes;
-  /// Longest Loop or Scan that is unrolled.
-  int64_t maxUnroll = 256;
+  ModelLimits limits;
 };
 
 /// Converts a module made by importOnnx. The result holds `func.func @main` of
@@ -46,6 +45,23 @@ convertToGraph(mlir::ModuleOp model, llvm::StringRef file,
 
 /// Whether dlc lowers this operator itself (and not by its function body).
 bool hasOwnLowering(llvm::StringRef domain, llvm::StringRef op);
+
+/// What becomes of an operator.
+struct OperatorSupport {
+  enum How {
+    Own,    ///< lowered by dlc
+    Shape,  ///< an expression of sizes, nothing at run time
+    Body,   ///< by its ONNX function body
+    Refused ///< not supported
+  };
+  std::string name; ///< "Conv", "ai.onnx.ml.X"
+  How how = Refused;
+  bool narrow = false; ///< takes elements of 8 bits and fewer (f8, f4, i4, ...)
+  std::string limits;  ///< what is refused of it, in words; may be empty
+};
+
+/// Every operator that the linked ONNX defines, sorted by name.
+std::vector<OperatorSupport> listOperators();
 
 /// The operators with an own lowering, sorted: "Conv", "ai.onnx.ml.X".
 std::vector<std::string> listOwnLowerings();

@@ -10,6 +10,7 @@
 #define DLC_FRONTEND_ONNX_IMPORT_H
 
 #include "dlc/Frontend/ONNX/ImportError.h"
+#include "dlc/Frontend/ONNX/Limits.h"
 
 #include "mlir/IR/BuiltinOps.h"
 #include "mlir/IR/OwningOpRef.h"
@@ -19,10 +20,7 @@
 namespace dlc {
 
 struct ImportOptions {
-  /// Most nodes after local functions are inlined.
-  uint64_t maxNodes = 1000000;
-  /// Most graphs nested in one another.
-  unsigned maxNesting = 16;
+  ModelLimits limits;
   /// Tensors up to this many bytes become dense attributes; larger ones stay
   /// where they are in the file and are dense resources over that memory.
   uint64_t maxInlineBytes = 1024;

@@ -1,6 +1,7 @@
 // Parsing, printing and verifying kernels, stages, loads and calls.
 #include "dlc/Dialect/Graph/IR/KernelBuilder.h"
 #include "dlc/Dialect/Graph/IR/Laws.h"
+#include "dlc/Dialect/Graph/IR/NarrowTypes.h"
 
 #include "mlir/IR/Builders.h"
 #include "mlir/IR/IntegerSet.h"

@@ -129,6 +129,17 @@ def Graph_ConvertOp : Graph_Elementwise<"convert", [{
   }], "Adaptor(operands, attributes, properties, regions).getTo()",
   (ins AnyRankedTensor:$x, TypeAttr:$to, UnitAttr:$saturate)>;
 
+// Tensors of narrow element types are ui8 codes (NarrowTypes.h): a number's code
+// and a code's number, in f32, i8 or ui8. `rounding` is for f8E8M0FNU.
+def Graph_EncodeOp : Graph_Elementwise<"encode", [{
+    return detail::buildEncode(b, in[0], op.getTo(), op.getSaturate(), static_cast<PowerRounding>(op.getRounding()));
+  }], "::mlir::IntegerType::get(context, 8, ::mlir::IntegerType::Unsigned)",
+  (ins AnyRankedTensor:$x, TypeAttr:$to, UnitAttr:$saturate, DefaultValuedAttr<I64Attr, "0">:$rounding)>;
+def Graph_DecodeOp : Graph_Elementwise<"decode", [{
+    return detail::buildDecode(b, in[0], op.getFrom());
+  }], "getDecodedType(Adaptor(operands, attributes, properties, regions).getFrom())",
+  (ins AnyRankedTensor:$x, TypeAttr:$from)>;
+
 // Activations with their own row, because models use them whole.
 def Graph_ReluOp : Graph_Unary<"relu", [{ return b.max(in[0], b.lit(0.0, t)); }]>;
 def Graph_SigmoidOp : Graph_Unary<"sigmoid", [{
