@@ -11,10 +11,6 @@ import tempfile
 from . import errors
 from .model import InterpretedModel, Model, SequenceModel
 
-# Exit codes of the program (see `dlc -help`).
-_EXIT = {2: ValueError, 3: OSError, 4: errors.VerifyError, 5: errors.TargetError, 70: errors.InternalError}
-
-
 def tool(name):
     """Path of one of dlc's programs: beside the package, in the build tree, or on PATH."""
     here = pathlib.Path(__file__).resolve().parent
@@ -23,7 +19,7 @@ def tool(name):
             return str(folder / name)
     found = shutil.which(name)
     if not found:
-        raise errors.TargetError(f"the program '{name}' was not found beside the package or on PATH")
+        raise errors.ToolError(f"the program '{name}' was not found beside the package or on PATH")
     return found
 
 
@@ -31,18 +27,24 @@ def compile(model, target="host", *, dims=None, shapes=None, fp=None, precision=
             options=(), **flags):
     """Compiles an ONNX model and loads the result.
 
-    model: path, or the bytes of a model, or an onnx.ModelProto.
-    target: as on the command line: "host", "x86", "x86:cpu=x86-64-v3", "arm", "interp" (the reference interpreter) ...
+    model: path of a .onnx file, the bytes of one, or an onnx.ModelProto.
+    target: as on the command line: "host", "x86", "x86:cpu=x86-64-v3", "interp" (the reference interpreter) ...
     dims: {"batch": 4} binds a symbolic dim, {"batch": (1, 64, 8)} bounds it (min, max, typical).
     shapes: {"x": [1, 3, 224, 224]} fixes an input's shape.
-    fp, precision, and any other keyword: the option of that name (`weights="embed"` is -weights=embed).
-    options: further command-line options as written there.
+    threads: workers of a run; 0: DLC_NUM_THREADS, else the CPUs of the process.
     output: keep the artifact at this path (default: a temporary folder that lives as long as the model).
+    fp, precision, and any other keyword: the option of that name (`weights="embed"` is -weights=embed,
+        `max_nodes=10` is -max-nodes=10, `verify=True` is -verify). `dlc -help` lists them.
+    options: further command-line options as written there.
 
     A sequence among the inputs is a list of arrays when the model runs. Its length and shapes belong to the compiled model:
     shapes={"s": [2], "s#0": [3, 4], "s#1": [5]}; without, the model is compiled by its first run (a SequenceModel).
 
-    Raises CompileError (its subclass UnsupportedOpError when nodes have no lowering), TargetError, VerifyError.
+    Returns a Model. Raises a subclass of dlc.Error: RejectedError (its subclass UnsupportedOpError when nodes have no
+    lowering), UsageError, IoError, VerifyError, ToolError or InternalError.
+
+        m = dlc.compile("bert.onnx", dims={"batch": 1, "sequence": (1, 512, 128)})
+        hidden, = m.run({"input_ids": ids, "attention_mask": mask})
     """
     given = dict(dims=dims, fp=fp, precision=precision, threads=threads, output=output, options=options, **flags)
     try:
@@ -62,12 +64,17 @@ def _compile(model, target, *, dims, shapes, fp, precision, threads, output, opt
         return InterpretedModel(path, tool("dlc-run"), holder, _shape_flags(dims, shapes))
     out = os.fspath(output) if output else os.path.join(holder.name, "model.so")
     command = [tool("dlc"), path, f"-target={target}", "-o", out, "-q", "-diagnostics=json"]
+    if not output and "emit" not in flags:
+        command.append("-emit=shared,header,report")
     command += _shape_flags(dims, shapes)
     for name, value in dict(flags, fp=fp, precision=precision).items():
-        if value is not None:
-            command.append(f"-{name.replace('_', '-')}={value}")
+        option = "-" + name.replace("_", "-")
+        if value is True:
+            command.append(option)
+        elif value is not None and value is not False:
+            command.append(f"{option}={value}")
     _run(command + list(options))
-    return Model(out, threads=threads, holder=holder)
+    return Model(out, threads=threads, holder=holder, target=target)
 
 
 def _as_file(model, folder):
@@ -105,14 +112,11 @@ def _error(code, text):
     """The exception for an exit code, with the diagnostics the program wrote as JSON."""
     diagnostics = _diagnostics(text)
     message = "\n".join(d.message for d in diagnostics) or text.strip() or f"the compiler ended with code {code}"
-    if code == 1:
-        unsupported = [d for d in diagnostics if d.kind == "unsupported"]
-        if unsupported:
-            return errors.UnsupportedOpError(message, diagnostics)
-        return errors.CompileError(message, diagnostics)
     if code < 0:
-        return errors.InternalError(f"the compiler was ended by signal {-code}: {message}")
-    return _EXIT.get(code, errors.InternalError)(message)
+        return errors.InternalError(f"the compiler was ended by signal {-code}: {message}", diagnostics)
+    if code == 1 and any(d.kind == "unsupported" for d in diagnostics):
+        return errors.UnsupportedOpError(message, diagnostics)
+    return errors.BY_EXIT_CODE.get(code, errors.InternalError)(message, diagnostics)
 
 
 def _diagnostics(text):

@@ -13,7 +13,8 @@ from . import _runtime, errors
 _CODES = {0: "int", 1: "uint", 2: "float", 5: "complex", 6: "bool"}
 _ML = {(4, 16): "bfloat16", (7, 8): "float8_e3m4", (8, 8): "float8_e4m3", (10, 8): "float8_e4m3fn",
        (11, 8): "float8_e4m3fnuz", (12, 8): "float8_e5m2", (13, 8): "float8_e5m2fnuz", (14, 8): "float8_e8m0fnu",
-       (0, 4): "int4", (1, 4): "uint4", (0, 2): "int2", (1, 2): "uint2", (17, 4): "float4_e2m1fn"}
+       (0, 4): "int4", (1, 4): "uint4", (0, 2): "int2", (1, 2): "uint2", (17, 4): "float4_e2m1fn",
+       (15, 6): "float6_e2m3fn", (16, 6): "float6_e3m2fn"}
 
 
 def dtype_of(code, bits):
@@ -29,17 +30,53 @@ def dtype_of(code, bits):
     raise errors.RunError(f"no numpy dtype for DLPack type code {code} with {bits} bits")
 
 
+def _is_foreign(dtype):
+    """A type of ml_dtypes: numpy and .npy files have no name for it (nor always a kind of their own)."""
+    return dtype.type.__module__.startswith("ml_dtypes")
+
+
+# torch's names of types that numpy has not, and ml_dtypes' names.
+_TORCH = {"bfloat16": "bfloat16", "float8_e4m3fn": "float8_e4m3fn", "float8_e4m3fnuz": "float8_e4m3fnuz",
+          "float8_e5m2": "float8_e5m2", "float8_e5m2fnuz": "float8_e5m2fnuz", "float8_e8m0fnu": "float8_e8m0fnu"}
+
+
+def _is_torch(value):
+    return type(value).__module__.split(".")[0] == "torch"
+
+
+def _from_torch(tensor):
+    tensor = tensor.detach()
+    if tensor.device.type != "cpu":
+        raise errors.RunError(f"a tensor is on the device {tensor.device}: the model runs on the CPU, pass tensor.cpu()")
+    name = _TORCH.get(str(tensor.dtype).removeprefix("torch."))
+    if name is None:
+        return tensor.numpy()
+    import ml_dtypes
+    import torch
+
+    bits = torch.int16 if tensor.element_size() == 2 else torch.uint8
+    return tensor.contiguous().view(bits).numpy().view(getattr(ml_dtypes, name))
+
+
+def _to_torch(array):
+    import torch
+
+    for name, ml in _TORCH.items():
+        if array.dtype.name == ml and hasattr(torch, name):
+            bits = np.int16 if array.dtype.itemsize == 2 else np.uint8
+            return torch.from_numpy(array.view(bits)).view(getattr(torch, name))
+    try:
+        return torch.from_numpy(array)
+    except TypeError:
+        return array  # a type torch has not
+
+
 def as_array(value):
     """numpy view of an array-like, a DLPack exporter, or a Python scalar or list (no copy where possible)."""
+    if _is_torch(value):
+        return _from_torch(value)
     if isinstance(value, np.ndarray) or not hasattr(value, "__dlpack__"):
         return np.asarray(value)
-    if type(value).__module__.split(".")[0] == "torch":
-        value = value.detach()
-        if str(value.dtype) == "torch.bfloat16":  # numpy has no such DLPack type
-            import ml_dtypes
-            import torch
-
-            return value.contiguous().view(torch.int16).numpy().view(ml_dtypes.bfloat16)
     return np.from_dlpack(value)
 
 
@@ -58,7 +95,11 @@ def _group(tensors):
 
 
 class _Callable:
-    """The shared surface: run(list | dict) and calls with positional or named inputs. A sequence is a list."""
+    """The shared surface: run(list | dict) and calls with positional or named inputs.
+
+    inputs, outputs: one dict a tensor: name, dtype (numpy's), shape (a number, or the text of a symbol's expression).
+    info: the same and more; see _complete.
+    """
 
     inputs = outputs = ()
 
@@ -95,33 +136,51 @@ class _Callable:
             raise errors.RunError("give inputs either in order or by name")
         values = list(args) if args or not named else [named[n] for n in named]
         results = self.run(list(args) if args or not named else named)
-        torch_inputs = [v for v in values if type(v).__module__.split(".")[0] == "torch"]
-        if torch_inputs:
-            import torch
-
-            results = [r if isinstance(r, list) else torch.from_numpy(r) if r.dtype.kind != "V" else torch.from_numpy(r.view(np.int16)).view(torch.bfloat16)
-                       for r in results]
+        if any(_is_torch(v) for v in values):
+            results = [r if isinstance(r, list) else _to_torch(r) for r in results]
         return results[0] if len(results) == 1 else results
 
 
-class Model(_Callable):
-    """A compiled model in this process."""
+def _complete(info, target):
+    """info as users get it: dtypes, target, version and memory beside what the artifact says of itself.
 
-    def __init__(self, path, threads=0, holder=None):
+    inputs, outputs: [{name, dtype, shape}]; symbols: [{name, min, max, typical}], max None when unbounded; target;
+    version: dlc's; memory: {"weights": bytes, "workspace": bytes of a run where the sizes are fixed and the report is
+    there, else None}; kernels: how many; and triple, cpu, features, flags, fp.
+    """
+    for tensor in info["inputs"] + info["outputs"]:
+        tensor["dtype"] = dtype_of(tensor["type_code"], tensor["type_bits"])
+        tensor["shape"] = tensor.pop("dims", tensor.get("shape"))
+    for symbol in info.get("symbols", []):
+        if symbol["max"] == 2**63 - 1:
+            symbol["max"] = None
+    info["target"] = target or next((f[8:] for f in info.get("flags", "").split() if f.startswith("-target=")), "host")
+    info["version"] = info.get("dlc_version", "")
+    info["memory"] = {"weights": info.get("weights_bytes", 0)}
+    return info
+
+
+class Model(_Callable):
+    """A compiled model in this process. Runs may come from several threads; they take turns."""
+
+    def __init__(self, path, threads=0, holder=None, target=None):
         self.path = os.path.abspath(path)
         self._holder = holder  # the temporary folder the artifact lives in
         try:
             self._model = _runtime.Model(self.path, threads=threads)
         except _runtime.StatusError as e:
             raise errors.RunError(str(e)) from None
-        self.info = self._model.info()
-        for tensor in self.info["inputs"] + self.info["outputs"]:
-            tensor["dtype"] = dtype_of(tensor["type_code"], tensor["type_bits"])
+        self.info = _complete(self._model.info(), target)
         self.inputs, self.outputs = self.info["inputs"], self.info["outputs"]
+        self.info["memory"]["workspace"] = (self.report or {}).get("arena_bytes")
 
     @property
     def report(self):
-        """What the compiler reported, when the artifact has a .json beside it; else None."""
+        """The compile report as a dict, when the artifact has its .json beside it (-emit=shared,report); else None.
+
+        schema_version, target, operators, kernels_native, arena_bytes, weights_bytes, compile_seconds,
+        compile_peak_bytes, stages {name: seconds}, kernels [{name, nest, calls, seconds, object_bytes, ...}].
+        """
         import json
 
         path = os.path.splitext(self.path)[0] + ".json"
@@ -131,13 +190,18 @@ class Model(_Callable):
             return json.load(f)
 
     def run(self, feeds):
-        """feeds: arrays in graph-input order, or {name: array}. Returns numpy arrays in graph-output order."""
+        """Runs the model.
+
+        feeds: arrays in graph-input order, or {name: array}; dtypes and shapes as `inputs` says. Bit patterns (uint8,
+        uint16) are taken for types numpy has not.
+        Returns numpy arrays in graph-output order. Raises RunError for inputs that do not fit.
+        """
         arrays = []
         for value, want in zip(self._feeds(feeds), self.inputs):
             array = as_array(value)
             if array.dtype != want["dtype"]:
                 # bit patterns are accepted for types numpy does not have
-                if not (want["dtype"].kind == "V" and array.dtype.kind in "ui"
+                if not (_is_foreign(want["dtype"]) and array.dtype.kind in "ui"
                         and array.dtype.itemsize == want["dtype"].itemsize):
                     raise errors.RunError(f"input '{want['name']}' has dtype {array.dtype}, the model expects {want['dtype']}")
             arrays.append(np.ascontiguousarray(array).reshape(array.shape))
@@ -194,10 +258,7 @@ class InterpretedModel(_Callable):
     def _describe(self):
         import json
 
-        info = json.loads(self._call("-info"))
-        for tensor in info["inputs"] + info["outputs"]:
-            tensor["dtype"] = dtype_of(tensor["type_code"], tensor["type_bits"])
-        return info
+        return _complete(json.loads(self._call("-info")), "interp")
 
     def run(self, feeds):
         feeds = self._feeds(feeds)
@@ -205,8 +266,8 @@ class InterpretedModel(_Callable):
             files = []
             for i, (value, want) in enumerate(zip(feeds, self.inputs)):
                 array = np.asarray(as_array(value), order="C")  # ascontiguousarray makes a scalar 1-d
-                if array.dtype.kind == "V":  # .npy has no name for it: its bits
-                    array = array.view(f"V{array.dtype.itemsize}")
+                if _is_foreign(array.dtype):  # .npy has no name for it: its bits
+                    array = array.view("V2" if array.dtype.itemsize == 2 else np.uint8)
                 files.append(os.path.join(folder, f"in{i}.npy"))
                 np.save(files[-1], array)
             out = os.path.join(folder, "out")
@@ -215,7 +276,7 @@ class InterpretedModel(_Callable):
             results = []
             for i, want in enumerate(self.outputs):
                 array = np.load(os.path.join(out, f"output_{i}.npy"))
-                results.append(array.view(want["dtype"]) if want["dtype"].kind == "V" else array)
+                results.append(array.view(want["dtype"]) if _is_foreign(want["dtype"]) else array)
             return self._results(results)
 
 
@@ -243,5 +304,9 @@ class SequenceModel(_Callable):
 
 
 def load(path, threads=0):
-    """Loads a compiled model (a shared object). threads: 0 = DLC_NUM_THREADS, else the CPUs of the process."""
+    """Loads a compiled model (a shared object, and the weights file beside it).
+
+    threads: workers of a run; 0: DLC_NUM_THREADS, else the CPUs of the process.
+    Raises RunError when it is no model, is for another CPU, or its weights are missing.
+    """
     return Model(path, threads=threads)
