@@ -167,13 +167,25 @@ def clip(rng, op):
     return Case(op, [values(rng, shape_of(rng), dtype), low, high])
 
 
+def narrow(rng):
+    """A type of eight bits or fewer."""
+    import ml_dtypes
+
+    return getattr(ml_dtypes, pick(rng, ("float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz", "float4_e2m1fn", "int4", "uint4")))
+
+
 @generator("Cast")
 def cast(rng, op):
     from onnx import helper
 
-    source, target = pick(rng, ("float32", "float64", "float16", "bool") + INTEGERS), pick(rng, ("float32", "float64", "float16", "bool") + INTEGERS)
+    plain = ("float32", "float64", "float16", "bool") + INTEGERS
+    source, target = pick(rng, plain), pick(rng, plain)
+    if rng.random() < 0.3:
+        source = narrow(rng)
+    if rng.random() < 0.3:
+        target = narrow(rng)
     # Out-of-range casts are left to the implementation: the values fit every type.
-    x = values(rng, shape_of(rng), source, 0, 100)
+    x = values(rng, shape_of(rng), source, 0, 100 if source in plain and target in plain else 1)
     return Case(op, [x], {"to": int(helper.np_dtype_to_tensor_dtype(np.dtype(target)))})
 
 
