@@ -756,7 +756,7 @@ Qed.
 (** The theorem of the body checker: the accepted kernel, run row by row with whatever its
     buffers hold elsewhere ([junk]), computes at every point of a result what the members
     compute, bit for bit, for every meaning of functions, folds and start values. *)
-Theorem check_bodies_sound : forall rows original fused results (junk : V) s,
+Theorem check_bodies_sound : forall rows original fused results (junk : idx -> id -> tensor V) s,
   check_bodies rows original fused results = None ->
   forall o f, In (o, f) results -> exists sh,
     PM.find o (shapes_of original) = Some sh /\ PM.find f (shapes_of fused) = Some sh /\

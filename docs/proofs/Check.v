@@ -390,4 +390,89 @@ Proof.
   - now rewrite flat_of.
   - now apply check_live_sound.
 Qed.
+
+(** ** With real kernels
+    Tensors have shapes ([dom]); a real kernel agrees with its group only inside them. *)
+Variable dom : id -> idx -> Prop.
+Definition agree_in (s s' : store V) : Prop := forall t p, dom t p -> s t p = s' t p.
+(** The kernel [k] implements a group: from stores that agree inside the shapes it makes one
+    that agrees with the group's.  It follows from "equal bodies inside the shapes"
+    (Bodies.v) and "the group reads inside the shapes" (C-BOUNDS). *)
+Definition implements (g : list (id * expr V) * list id) (k : store V -> store V) : Prop :=
+  forall s s', agree_in s s' -> agree_in (kernel s (fst g) (snd g)) (k s').
+Lemma implements_by_bodies : forall g k,
+  (forall s s', agree_in s s' -> agree_in (kernel s (fst g) (snd g)) (kernel s' (fst g) (snd g))) ->
+  (forall s, agree_in (kernel s (fst g) (snd g)) (k s)) -> implements g k.
+Proof. intros g k H1 H2 s s' H t p Hp. rewrite (H1 s s' H t p Hp). now apply H2. Qed.
+
+Definition run_kernels (ks : list (store V -> store V)) (s : store V) : store V := fold_left (fun s k => k s) ks s.
+Lemma kernels_agree : forall G ks, Forall2 implements G ks -> forall s s', agree_in s s' ->
+  agree_in (fused s G) (run_kernels ks s').
+Proof. intros G ks H; induction H as [|g k G ks Hk H IH]; intros s s' Hs; [exact Hs|]. apply IH. now apply Hk. Qed.
+
+(** The whole program: if the graph checker accepts and every kernel implements its group,
+    the kernels run in order return, at every point of the shapes, what the graph returns. *)
+Theorem certified_program : forall inputs P opaque G outs rets ks s s',
+  check_fusion inputs P opaque G outs rets = None ->
+  Forall2 implements (groups_of G) ks -> agree_in s s' ->
+  Forall2 (fun o r => forall p, dom r p -> run_kernels ks s' r p = run s (prog_of P) o p) outs rets.
+Proof.
+  intros inputs P opaque G outs rets ks s s' H HK Hs.
+  pose proof (check_fusion_sound _ _ _ _ _ _ s H) as E. clear H. revert rets E.
+  induction outs as [|o outs IH]; intros [|r rets] E; try discriminate; constructor.
+  - cbn in E. injection E as E1 _. intros p Hp. rewrite <- E1. symmetry. now apply (kernels_agree HK Hs).
+  - apply IH. cbn in E. now injection E.
+Qed.
 End Sound.
+
+(** ** What a key is
+    The two hypotheses of the section hold for kernels: a key names an expression over the
+    operands 1, 2, .., and a node's body is that expression of what the node reads. *)
+Section Templates.
+Variable V : Type.
+Variable arity : key -> nat.
+Variable template : key -> expr V.
+Variable nothing : V.
+Hypothesis closed : forall k u, reads (template k) u -> Pos.to_nat u <= arity k.
+
+Definition operand (rs : list id) (i : id) : id := nth (Pos.to_nat i - 1) rs 1%positive.
+Definition body_of (k : key) (rs : list id) : expr V :=
+  if Nat.eqb (length rs) (arity k) then ren (operand rs) (template k) else App (fun _ => nothing) [].
+
+Lemma reads_ren : forall (e : expr V) f u, reads (ren f e) u -> exists w, reads e w /\ u = f w.
+Proof.
+  assert (X : forall l f u, Forall (fun e : expr V => forall f u, reads (ren f e) u -> exists w, reads e w /\ u = f w) l ->
+    fold_right (fun a acc => reads a u \/ acc) False (map (ren f) l) ->
+    exists w, fold_right (fun a acc => reads a w \/ acc) False l /\ u = f w).
+  { intros l f u H. induction H as [|a l Ha H IH]; cbn; intro R; [contradiction|].
+    destruct R as [R|R]; [destruct (Ha _ _ R) as (w & ? & ?)|destruct (IH R) as (w & ? & ?)]; eauto. }
+  induction e using expr_ind'; intros g u R; cbn in *; eauto.
+  - destruct R as [R|R]; [destruct (IHe1 _ _ R) as (w & ? & ?)|destruct (IHe2 _ _ R) as (w & ? & ?)]; eauto.
+  - destruct R as [R|R]; [destruct (IHe _ _ R) as (w & ? & ?)|destruct (X _ _ _ H R) as (w & ? & ?)]; eauto.
+Qed.
+Lemma ren_ren : forall (e : expr V) f g h, (forall u, reads e u -> f (g u) = h u) -> ren f (ren g e) = ren h e.
+Proof.
+  assert (X : forall l f g h, Forall (fun e : expr V => forall f g h, (forall u, reads e u -> f (g u) = h u) ->
+      ren f (ren g e) = ren h e) l ->
+    (forall u, fold_right (fun a acc => reads a u \/ acc) False l -> f (g u) = h u) ->
+    map (ren f) (map (ren g) l) = map (ren h) l).
+  { intros l f g h H. induction H as [|a l Ha H IH]; cbn; intro E; auto. f_equal; auto. }
+  induction e using expr_ind'; intros f' g h E; cbn in *; f_equal; auto.
+Qed.
+Lemma operand_in : forall rs i, Pos.to_nat i <= length rs -> In (operand rs i) rs.
+Proof. intros rs i H. apply nth_In. pose proof (Pos2Nat.is_pos i). lia. Qed.
+
+Theorem body_of_reads : forall k rs u, reads (body_of k rs) u -> In u rs.
+Proof.
+  intros k rs u. unfold body_of. destruct (Nat.eqb_spec (length rs) (arity k)) as [L|L]; cbn; [|contradiction].
+  intro R. apply reads_ren in R. destruct R as (w & Hw & ->). apply operand_in. rewrite L. now apply closed.
+Qed.
+Theorem body_of_ren : forall f k rs, ren f (body_of k rs) = body_of k (map f rs).
+Proof.
+  intros f k rs. unfold body_of. rewrite map_length.
+  destruct (Nat.eqb_spec (length rs) (arity k)) as [L|L]; [|reflexivity].
+  apply ren_ren. intros u Hu. unfold operand.
+  assert (H : Pos.to_nat u - 1 < length rs) by (apply closed in Hu; pose proof (Pos2Nat.is_pos u); lia).
+  rewrite (nth_indep (map f rs) 1%positive (f 1%positive)) by now rewrite map_length. now rewrite map_nth.
+Qed.
+End Templates.

@@ -604,6 +604,24 @@ Proof.
   apply form_eqb_sound; auto; try (eapply form_good; eassumption); [now rewrite Sf|now rewrite Sg].
 Qed.
 
+(** Examples: the check is not empty. *)
+Example transpose_twice : same_views [4; 6] [Transpose [1; 0]%nat; Transpose [1; 0]%nat] [] = true.
+Proof. reflexivity. Qed.
+Example reshape_round_trip :
+  same_views [4; 6] [Transpose [1; 0]%nat; Reshape [2; 12]; Reshape [6; 4]; Transpose [1; 0]%nat] [] = true.
+Proof. reflexivity. Qed.
+Example split_heads : same_views [8; 64]
+  [Reshape [8; 4; 16]; Transpose [1; 0; 2]%nat; Slice [(1, 2, 2); (0, 1, 8); (0, 1, 16)]]
+  [Slice [(0, 1, 8); (16, 1, 48)]; Reshape [8; 3; 16]; Slice [(0, 1, 8); (0, 2, 2); (0, 1, 16)]; Transpose [1; 0; 2]%nat] = true.
+Proof. reflexivity. Qed.
+Example transposed_is_not : same_views [4; 4] [Transpose [1; 0]%nat] [] = false.
+Proof. reflexivity. Qed.
+Example slice_off_by_one : same_views [8] [Slice [(1, 1, 4)]] [Slice [(2, 1, 4)]] = false.
+Proof. reflexivity. Qed.
+Example expanded : same_views [4; 1] [Reshape [4]; Expand [None; Some 6]; Slice [(0, 1, 4); (3, 1, 2)]]
+                                     [Reshape [4]; Expand [None; Some 2]] = true.
+Proof. reflexivity. Qed.
+
 (** ** The row, by digits
     The least and the greatest value of the digits. *)
 Definition lo (ds : list digit) : Z := zsum (map (fun d => Z.min 0 (fst d * (snd d - 1))) ds).

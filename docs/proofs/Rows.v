@@ -8,7 +8,7 @@
     Why: softmax, layer norm and attention are of this form, and nothing about the
     scalar functions is used: the result is equal bit for bit. *)
 Require Import List ZArith Bool Lia FunctionalExtensionality.
-Require Import Tensor.
+Require Import Tensor Loops.
 Import ListNotations.
 Set Implicit Arguments.
 
@@ -74,14 +74,15 @@ Proof.
     rewrite E. apply eval_ext. intros u Hu. extensionality q. apply (proj1 Hag). auto.
 Qed.
 
-(** The kernel instance of row [r] holds row [r] of each internal tensor; what its
-    buffers hold elsewhere is [junk]. *)
-Variable junk : V.
+(** The kernel instance of row [r] holds row [r] of each internal tensor.  Elsewhere a
+    buffer holds whatever an earlier row or another tensor left there: [junk], which may
+    depend on everything. *)
+Variable junk : R -> id -> tensor V.
 Variable inrow : id -> R -> idx -> bool.
 Hypothesis inrow_spec : forall t r p, inrow t r p = true <-> dom t p /\ row t p = r.
 
 Definition exec_row (r : R) (s : store V) (st : id * expr V) : store V :=
-  upd s (fst st) (fun p => if inrow (fst st) r p then eval s (snd st) p else junk).
+  upd s (fst st) (fun p => if inrow (fst st) r p then eval s (snd st) p else junk r (fst st) p).
 Definition run_row (r : R) (s : store V) (prog : list (id * expr V)) : store V :=
   fold_left (exec_row r) prog s.
 (** C-ROW and C-BOUNDS for a group. *)
@@ -117,6 +118,15 @@ Proof.
   - split; intros; reflexivity.
   - apply H; auto.
 Qed.
+
+(** As a loop: storing the outputs point by point, rows in any order and on any threads,
+    fills the output with what the group computes. *)
+Theorem row_loop_fills : forall prog s t ps m q,
+  aligned_prog prog -> internal t = true -> NoDup ps -> In q ps -> dom t q ->
+  loop (fun _ p => row_kernel s prog t p) ps m q = run s prog t q.
+Proof.
+  intros. rewrite (loop_fills (row_kernel s prog t)) by auto. now apply rbr_single_kernel.
+Qed.
 End Rows.
 
 (** ** Instance: the form of softmax and the norms
@@ -126,7 +136,7 @@ End Rows.
     Ids: 1 = x (outside), 2 = m, 3 = y, 4 = z, 5 = o; the row is i. *)
 Section RBR.
 Variable V : Type.
-Variables (op1 op2 : V -> V -> V) (e1 e2 junk : V) (f g : list V -> V) (N M : nat).
+Variables (op1 op2 : V -> V -> V) (e1 e2 : V) (junk : Z -> id -> tensor V) (f g : list V -> V) (N M : nat).
 Definition swap2 (q : idx) : idx := match q with k :: i :: _ => [i; k] | _ => [] end.
 Definition hd1 (q : idx) : idx := match q with i :: _ => [i] | _ => [] end.
 Definition rbr : list (id * expr V) :=
