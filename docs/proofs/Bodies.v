@@ -380,6 +380,7 @@ Fixpoint cmp (x : ctx) (a b : sx) {struct a} : option body_condition :=
   | Ga l e, Ga k f =>
       match cmp_list l k with None => cmp (below_unknown (length l) x) e f | r => r end
   | Fd _ _ _ _, _ | _, Fd _ _ _ _ => Some B_ORDER
+  | Gd _ _ _, _ | _, Gd _ _ _ => Some B_COMPOSE
   | Fn _ _, _ | _, Fn _ _ => Some B_ROUND
   | _, _ => Some B_COMPOSE
   end.
@@ -409,6 +410,87 @@ Proof.
 Qed.
 Lemma unknown_in : forall x k p, in_ctx x p -> in_ctx (below_unknown (length k) x) (k ++ p).
 Proof. intros x k p [A B]. split; [exact I|]. cbn [below_unknown snd]. now rewrite shift_hyps_hold. Qed.
+
+(** *** Guards that the context decides
+    A composed map often carries a guard that an outer guard already implies, or lost it for
+    that reason.  [prune] drops what the context decides, on both sides. *)
+Definition same_cond (x : ctx) (a b : cond) : bool := Bool.eqb (fst a) (fst b) && ix_same x (snd a) (snd b).
+Definition implied (x : ctx) (b : cond) : bool :=
+  existsb (fun h : list cond * bool => snd h && existsb (same_cond x b) (fst h)) (snd x) || decide x (holds [b]).
+Definition refuted (x : ctx) (c : list cond) : bool :=
+  existsb (fun h : list cond * bool => negb (snd h) && conds_eqb x c (fst h)) (snd x) || decide x (fun p => negb (holds c p)).
+Definition needed (x : ctx) (c : list cond) : list cond := filter (fun b => negb (implied x b)) c.
+Fixpoint prune (x : ctx) (e : sx) : sx :=
+  match e with
+  | Ld t m => Ld t m
+  | Fn f l => Fn f (map (prune x) l)
+  | Gd c a b =>
+      let c' := needed x c in
+      match c' with
+      | [] => prune x a
+      | _ => if refuted x c' then prune x b else Gd c' (prune (assume c' true x) a) (prune (assume c' false x) b)
+      end
+  | Fd op i ns b => Fd op i ns (if forallb (Z.ltb 0) ns then prune (below ns x) b else b)
+  | Ga l b => Ga (map (prune x) l) (prune (below_unknown (length l) x) b)
+  end.
+
+Definition cond_holds (b : cond) (p : idx) : bool := if fst b then 0 <=? ieval p (snd b) else ieval p (snd b) =? 0.
+Lemma same_cond_sound : forall x a b p, same_cond x a b = true -> in_ctx x p -> cond_holds a p = cond_holds b p.
+Proof.
+  intros x [a e] [b f] p H Hp. unfold same_cond in H. cbn in H. apply andb_true_iff in H. destruct H as [H1 H2].
+  apply eqb_prop in H1. subst. unfold cond_holds. cbn. now rewrite (ix_same_sound _ _ _ p H2 Hp).
+Qed.
+Lemma implied_sound : forall x b p, implied x b = true -> in_ctx x p -> cond_holds b p = true.
+Proof.
+  intros x b p H Hp. unfold implied in H. apply orb_true_iff in H. destruct H as [H|H].
+  - apply existsb_exists in H. destruct H as ([h v] & Hin & H). cbn in H. apply andb_true_iff in H.
+    destruct H as [Hv H]. subst. apply existsb_exists in H. destruct H as (b' & Hb & H).
+    rewrite (same_cond_sound _ _ _ p H Hp). destruct Hp as [_ Hh]. unfold hold_hyps in Hh.
+    rewrite forallb_forall in Hh. apply Hh in Hin. cbn in Hin. apply eqb_prop in Hin. unfold holds in Hin.
+    rewrite forallb_forall in Hin. exact (Hin b' Hb).
+  - pose proof (decide_sound _ _ H p Hp) as G. cbn in G. now rewrite andb_true_r in G.
+Qed.
+Lemma conds_eqb_sound : forall x c d p, conds_eqb x c d = true -> in_ctx x p -> holds c p = holds d p.
+Proof. intros x c d p H. apply conds_same_sound. unfold conds_same. now rewrite H. Qed.
+Lemma refuted_sound : forall x c p, refuted x c = true -> in_ctx x p -> holds c p = false.
+Proof.
+  intros x c p H Hp. unfold refuted in H. apply orb_true_iff in H. destruct H as [H|H].
+  - apply existsb_exists in H. destruct H as ([h v] & Hin & H). cbn in H. apply andb_true_iff in H.
+    destruct H as [Hv H]. apply negb_true_iff in Hv. subst. rewrite (conds_eqb_sound _ _ _ p H Hp).
+    destruct Hp as [_ Hh]. unfold hold_hyps in Hh. rewrite forallb_forall in Hh. apply Hh in Hin. cbn in Hin.
+    now apply eqb_prop in Hin.
+  - pose proof (decide_sound _ _ H p Hp) as G. cbn in G. now apply negb_true_iff in G.
+Qed.
+Lemma needed_sound : forall x c p, in_ctx x p -> holds (needed x c) p = holds c p.
+Proof.
+  intros x c p Hp. induction c as [|b c IH]; [reflexivity|]. cbn [needed filter].
+  change (holds (b :: c) p) with (cond_holds b p && holds c p). destruct (implied x b) eqn:E; cbn [negb].
+  - rewrite (implied_sound _ _ p E Hp). exact IH.
+  - change (holds (b :: filter (fun b => negb (implied x b)) c) p)
+      with (cond_holds b p && holds (needed x c) p). now rewrite IH.
+Qed.
+
+Section Prune.
+Variable V : Type.
+Variables (fn : positive -> list V -> V) (op2 : positive -> V -> V -> V) (start : positive -> V) (toint : V -> Z).
+Notation sev := (sev V fn op2 start toint).
+(** Pruning changes no value in the context. *)
+Theorem prune_sound : forall e x s p, in_ctx x p -> sev s (prune x e) p = sev s e p.
+Proof.
+  induction e using sx_ind'; intros x s p Hp; cbn [prune]; auto.
+  - cbn. f_equal. rewrite map_map. apply map_ext_Forall. eapply Forall_impl; [|exact H]. cbn. auto.
+  - pose proof (needed_sound x c p Hp) as N. cbn [Bodies.sev]. rewrite <- N.
+    destruct (needed x c) as [|b c'] eqn:EN; [cbn; auto|].
+    destruct (refuted x (b :: c')) eqn:ER; [rewrite (refuted_sound _ _ p ER Hp); auto|].
+    cbn [Bodies.sev]. pose proof (assume_in (b :: c') x p Hp) as A. destruct (holds (b :: c') p); auto.
+  - cbn. f_equal. apply map_ext_in. intros k Hk. destruct (forallb (Z.ltb 0) ns) eqn:EN; [|reflexivity].
+    apply IHe. now apply below_in.
+  - cbn. assert (E : map (fun a => sev s a p) (map (prune x) l) = map (fun a => sev s a p) l).
+    { rewrite map_map. apply map_ext_Forall. eapply Forall_impl; [|exact H]. cbn. auto. }
+    rewrite E. apply IHe. set (vs := map toint (map (fun a => sev s a p) l)).
+    replace (length l) with (length vs) by (unfold vs; now rewrite !map_length). now apply unknown_in.
+Qed.
+End Prune.
 
 Section Equal.
 Variable V : Type.
@@ -682,7 +764,8 @@ Fixpoint check_results (SO SF : PM.t (list Z)) (O F : PM.t sx) (l : list (id * i
       match PM.find o O, PM.find f F, PM.find f SF with
       | Some a, Some b, Some sh =>
           if has_shape SO o sh then
-            match cmp (Some sh, []) a b with Some c => Some (c, o) | None => check_results SO SF O F r end
+            let x := (Some sh, []) in
+            match cmp x (prune x a) (prune x b) with Some c => Some (c, o) | None => check_results SO SF O F r end
           else Some (B_BOUNDS, o)
       | _, _, _ => Some (B_COMPOSE, o)
       end
@@ -743,13 +826,13 @@ Qed.
 
 Lemma check_results_sound : forall SO SF O F l, check_results SO SF O F l = None -> forall o f, In (o, f) l ->
   exists a b sh, PM.find o O = Some a /\ PM.find f F = Some b /\ PM.find f SF = Some sh /\
-    PM.find o SO = Some sh /\ cmp (Some sh, []) a b = None.
+    PM.find o SO = Some sh /\ cmp (Some sh, []) (prune (Some sh, []) a) (prune (Some sh, []) b) = None.
 Proof.
   induction l as [|[o f] l IH]; intros H o' f' Hin; [contradiction|]. cbn in H.
   destruct (PM.find o O) as [a|] eqn:E1; [|discriminate]. destruct (PM.find f F) as [b|] eqn:E2; [|discriminate].
   destruct (PM.find f SF) as [sh|] eqn:E3; [|discriminate]. unfold has_shape in H.
   destruct (PM.find o SO) as [s|] eqn:E4; [|discriminate]. destruct (zs_eqb s sh) eqn:E5; [|discriminate].
-  apply zs_eqb_eq in E5. subst. destruct (cmp (Some sh, []) a b) eqn:E6; [discriminate|].
+  apply zs_eqb_eq in E5. subst. destruct (cmp (Some sh, []) (prune (Some sh, []) a) (prune (Some sh, []) b)) eqn:E6; [discriminate|].
   destruct Hin as [E|Hin]; [|eauto]. inversion E; subst. exists a, b, sh. auto.
 Qed.
 
@@ -772,7 +855,9 @@ Proof.
              (internal := internal_of (shapes_of fused))).
   - rewrite (inline_program_sound V fn op2 start toint (stages_prog fused) s f).
     rewrite (inline_program_sound V fn op2 start toint (stages_prog original) s o). rewrite Fa, Fb.
-    symmetry. eapply cmp_sound; [exact Ec|]. split; [exact Hp|reflexivity].
+    assert (Hx : in_ctx (Some sh, []) p) by (split; [exact Hp|reflexivity]).
+    rewrite <- (prune_sound V fn op2 start toint a (Some sh, []) s p Hx), <- (prune_sound V fn op2 start toint b (Some sh, []) s p Hx).
+    symmetry. eapply cmp_sound; [exact Ec|exact Hx].
   - intros t r q. unfold in_row, dom_of, row_of. destruct (PM.find t (shapes_of fused)) as [z|].
     + rewrite andb_true_iff, inboxb_spec. destruct (list_eq_dec Z.eq_dec (firstn rows q) r); intuition discriminate.
     + split; [discriminate|intros [[] _]].

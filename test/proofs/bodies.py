@@ -50,6 +50,20 @@ original y ((i 1024) (j 1024)) (relu (load c i j))
 fused Y ((i 1024) (j 1024)) (relu (fold add 0 ((k 512) (l 64)) (mul (mul (load a i k l) (lit:2)) (load b k l j))))
 result y Y
 """,
+    "guards in a guard": """
+kernel guards rows 0
+original c ((i 7)) (guard ((>= (+ 2 (* i -1)))) (load a i) (load b (+ i -3)))
+original y ((i 9)) (guard ((>= (+ i -1)) (>= (+ 7 (* i -1)))) (load c (+ i -1)) (lit:1))
+fused Y ((i 9)) (guard ((>= (+ i -1)) (>= (+ 7 (* i -1)))) (guard ((>= (+ 3 (* i -1))) (>= (+ i -1))) (load a (+ i -1)) (load b (+ i -4))) (lit:1))
+result y Y
+""",
+    "large guards that say it twice": """
+kernel large rows 0
+original p ((i 1000002)) (guard ((>= (+ i -1)) (>= (+ 1000000 (* i -1)))) (load x (+ i -1)) (lit:0))
+original y ((i 1000002)) (guard ((>= (+ i -1))) (exp (load p i)) (lit:1))
+fused Y ((i 1000002)) (guard ((>= (+ i -1))) (exp (guard ((>= (+ 1000000 (* i -1)))) (guard ((>= (+ -1 i))) (load x (+ i -1)) (lit:7)) (lit:0))) (lit:1))
+result y Y
+""",
     "a concat read back": """
 kernel concat rows 0
 original c ((i 7)) (guard ((>= (+ 2 (* i -1)))) (load a i) (load b (+ i -3)))
@@ -96,6 +110,11 @@ FAULTS = [
     ("two axes", "epilogue in the fold", "(relu (fold add 0 ((k 512) (l 64)) (mul (mul (load a i k l) (lit:2)) (load b k l j))))",
      "(fold add 0 ((k 512) (l 64)) (relu (mul (mul (load a i k l) (lit:2)) (load b k l j))))", "C-ORDER"),
     ("two axes", "transposed operand", "(mul (mul (load a i k l) (lit:2)) (load b k l j))", "(mul (mul (load a i k l) (lit:2)) (load b l k j))", "C-COMPOSE"),
+    ("guards", "inner guard off by one", "(>= (+ 3 (* i -1))) (>= (+ i -1))", "(>= (+ 3 (* i -1))) (>= (+ i -2))", "C-COMPOSE"),
+    ("guards", "inner guard dropped", "(guard ((>= (+ 3 (* i -1))) (>= (+ i -1))) (load a (+ i -1)) (load b (+ i -4)))", "(load a (+ i -1))", "C-COMPOSE"),
+    ("large", "inner guard not implied", "(>= (+ -1 i))", "(>= (+ -2 i))", "C-COMPOSE"),
+    ("large", "outer guard dropped", "(guard ((>= (+ i -1))) (exp (guard ((>= (+ 1000000 (* i -1)))) (guard ((>= (+ -1 i))) (load x (+ i -1)) (lit:7)) (lit:0))) (lit:1))",
+     "(exp (guard ((>= (+ 1000000 (* i -1)))) (guard ((>= (+ -1 i))) (load x (+ i -1)) (lit:7)) (lit:0)))", "C-COMPOSE"),
     ("a concat", "boundary off by one", "(>= (+ -1 (* i -1)))", "(>= (+ 0 (* i -1)))", "C-COMPOSE"),
     ("a concat", "parts swapped", "(load a (+ i 3)) (load b i)))", "(load b i) (load a (+ i 3))))", "C-COMPOSE"),
 ]
