@@ -124,8 +124,6 @@ namespace {
 struct Unchained {
   OwningOpRef<ModuleOp> module;
   SmallVector<Tensor> inputs;
-  /// The calls in `Recorder::module` whose results are the outputs, in order.
-  SmallVector<graph::CallOp> calls;
 };
 } // namespace
 
@@ -156,11 +154,9 @@ static Unchained unchain(Recorder &recorder, ArrayRef<graph::CallOp> wanted) {
   llvm::DenseSet<unsigned> data;
   main.walk([&](graph::PrefixOp op) { data.insert(op.getSymbol()); });
   SmallVector<Value> outputs;
-  for (graph::CallOp call : wanted) {
-    result.calls.push_back(call);
+  for (graph::CallOp call : wanted)
     for (Value value : call.getResults())
       outputs.push_back(mapping.lookup(value));
-  }
   Operation *terminator = block.getTerminator();
   terminator->setOperands(outputs);
 
@@ -364,26 +360,33 @@ static std::string blame(Recorder &recorder, graph::CallOp call,
   return "fusion is right, code generation is wrong";
 }
 
+// `what` is wrong with the kernel.
 static Error report(Compilation &c, Recorder &recorder, graph::CallOp call,
-                    ArrayRef<Tensor> actual, unsigned index,
-                    const Difference &difference) {
-  Tensor expected = recorder.values.lookup(call.getResult(index));
-  std::string reason = blame(recorder, call, getTolerance(c.options, expected));
+                    ArrayRef<Tensor> actual, const std::string &what) {
   auto command = writeReproducer(c, recorder, call, actual);
   if (!command)
     return command.takeError();
-  std::string nest = c.code.lookup(call.getCallee()).nest;
   return makeError(
       ExitCode::Verify,
       llvm::formatv("kernel '{0}'{1} (nest {2}) is the first that is wrong: "
-                    "result {3} at {4} is {5}, the interpreter has {6} "
-                    "(max|a-b|/max|b| {7:e2}); {8}\n  replay: {9}",
-                    call.getCallee(), nodesOf(call), nest, index,
-                    spellPoint(expected, difference.at), difference.actual,
-                    difference.expected, difference.getRelative(), reason,
-                    *command)
+                    "{3}\n  replay: {4}",
+                    call.getCallee(), nodesOf(call),
+                    c.code.lookup(call.getCallee()).nest, what, *command)
           .str(),
       c.options.input);
+}
+
+static std::string describe(Compilation &c, Recorder &recorder,
+                            graph::CallOp call, unsigned index,
+                            const Difference &difference) {
+  Tensor expected = recorder.values.lookup(call.getResult(index));
+  return llvm::formatv("result {0} at {1} is {2}, the interpreter has {3} "
+                       "(max|a-b|/max|b| {4:e2}); {5}",
+                       index, spellPoint(expected, difference.at),
+                       difference.actual, difference.expected,
+                       difference.getRelative(),
+                       blame(recorder, call, getTolerance(c.options, expected)))
+      .str();
 }
 
 //===----------------------------------------------------------------------===//
@@ -393,12 +396,18 @@ static Error report(Compilation &c, Recorder &recorder, graph::CallOp call,
 static Error searchChunk(Compilation &c, Recorder &recorder,
                          ArrayRef<graph::CallOp> calls, double &worst) {
   Unchained program = unchain(recorder, calls);
-  SmallVector<graph::CallOp> order = program.calls;
   auto outputs = runUnchained(c, program);
-  if (!outputs)
-    return outputs.takeError();
+  if (!outputs) { // a kernel crashes, or says that the data are in error
+    std::string reason = llvm::toString(outputs.takeError());
+    if (calls.size() == 1)
+      return report(c, recorder, calls[0], {}, reason);
+    size_t half = calls.size() / 2;
+    if (Error error = searchChunk(c, recorder, calls.take_front(half), worst))
+      return error;
+    return searchChunk(c, recorder, calls.drop_front(half), worst);
+  }
   unsigned next = 0;
-  for (graph::CallOp call : order) {
+  for (graph::CallOp call : calls) {
     ArrayRef<Tensor> actual =
         ArrayRef<Tensor>(*outputs).slice(next, call.getNumResults());
     next += call.getNumResults();
@@ -409,7 +418,8 @@ static Error searchChunk(Compilation &c, Recorder &recorder,
         return difference.takeError();
       worst = std::max(worst, difference->getRelative());
       if (difference->getRelative() > getTolerance(c.options, expected))
-        return report(c, recorder, call, actual, i, *difference);
+        return report(c, recorder, call, actual,
+                      describe(c, recorder, call, i, *difference));
     }
   }
   return Error::success();

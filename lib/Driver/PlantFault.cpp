@@ -7,6 +7,7 @@
 //                       element of their last axis
 //   swap:<function>     its first two operands change places
 //   crash:<function>    code generation of its kernels aborts
+//   stray:<function>    its kernels read far outside their operands
 #include "Compilation.h"
 
 #include "dlc/Dialect/Graph/IR/Graph.h"
@@ -34,17 +35,28 @@ static void swapOperands(graph::ApplyOp apply) {
   apply->setOperand(1, first);
 }
 
+static void stray(graph::LoadOp load) {
+  AffineMap map = load.getMap();
+  if (map.getNumResults() == 0)
+    return;
+  SmallVector<AffineExpr> results(map.getResults());
+  results.back() = results.back() + (int64_t(1) << 40);
+  load.setMapAttr(AffineMapAttr::get(AffineMap::get(
+      map.getNumDims(), map.getNumSymbols(), results, map.getContext())));
+}
+
 Error dlc::checkFault(StringRef fault) {
   auto [kind, what] = fault.split(':');
   if (kind == "drop-last" &&
       (what == "any" || graph::symbolizeFoldKind(what).has_value()))
     return Error::success();
-  if ((kind == "swap" || kind == "crash") && graph::symbolizeScalarFn(what))
+  if ((kind == "swap" || kind == "crash" || kind == "stray") &&
+      graph::symbolizeScalarFn(what))
     return Error::success();
   return makeError(ExitCode::Usage,
                    "-plant-fault=" + fault +
-                       ": expected drop-last:<fold>, swap:<function> or "
-                       "crash:<function>");
+                       ": expected drop-last:<fold>, swap:<function>, "
+                       "crash:<function> or stray:<function>");
 }
 
 void dlc::plantFault(graph::KernelOp kernel, StringRef fault) {
@@ -61,5 +73,7 @@ void dlc::plantFault(graph::KernelOp kernel, StringRef fault) {
       std::abort();
     if (kind == "swap")
       swapOperands(apply);
+    if (kind == "stray")
+      kernel.walk(stray);
   });
 }

@@ -34,10 +34,20 @@ static Error compareWithInterpreter(Compilation &c, StringRef path,
   auto expected = interpret(*source, inputs, /*threads=*/0, math);
   if (!expected)
     return expected.takeError();
+  auto search = [&] { // types belong to a context: the inputs are made again
+    return bisect(
+        c, math,
+        makeRandomInputs(c.kernelModule->lookupSymbol<func::FuncOp>("main"),
+                         /*seed=*/1));
+  };
   Expected<Artifact> artifact = Artifact::open(path);
   if (!artifact)
     return artifact.takeError();
   auto actual = artifact->run(inputs, source->context.get(), {});
+  if (!actual && options.bisect) {
+    llvm::consumeError(actual.takeError());
+    return search();
+  }
   if (!actual)
     return actual.takeError();
   double worst = 0;
@@ -50,11 +60,8 @@ static Error compareWithInterpreter(Compilation &c, StringRef path,
     worst = std::max(worst, relative);
     if (relative <= getTolerance(options, b))
       continue;
-    if (options.bisect) // types belong to a context: the inputs are made again
-      return bisect(
-          c, math,
-          makeRandomInputs(c.kernelModule->lookupSymbol<func::FuncOp>("main"),
-                           /*seed=*/1));
+    if (options.bisect)
+      return search();
     return makeError(
         ExitCode::Verify,
         llvm::formatv("output {0} differs from the interpreter's: "
