@@ -44,10 +44,20 @@ struct Recorder {
   SmallVector<int64_t> symbols;                       // of @main
   llvm::DenseMap<Value, Tensor> values;
 
-  Recorder(interp::Options options, ModuleOp module)
-      : interpreter(std::move(options)), module(module) {
-    for (auto certificate : module.getOps<graph::CertificateOp>())
-      certificates[certificate.getKernel()] = certificate;
+  Recorder(interp::Options options, Compilation &c)
+      : interpreter(std::move(options)), module(*c.kernelModule) {
+    if (!c.certifiedModule)
+      return;
+    llvm::StringMap<graph::CertificateOp> known;
+    for (auto certificate : c.certifiedModule->getOps<graph::CertificateOp>())
+      known[certificate.getKernel()] = certificate;
+    for (auto kernel : module.getOps<graph::KernelOp>()) {
+      auto copy = c.copyOf.find(kernel.getSymName());
+      auto it = known.find(copy == c.copyOf.end() ? kernel.getSymName()
+                                                  : StringRef(copy->second));
+      if (it != known.end())
+        certificates[kernel.getSymName()] = it->second;
+    }
   }
 
   SmallVector<Tensor> operandsOf(Operation *op) {
@@ -200,9 +210,6 @@ static Unchained unchain(Recorder &recorder, ArrayRef<graph::CallOp> wanted) {
   main.setFunctionType(builder.getFunctionType(block.getArgumentTypes(),
                                                ValueRange(outputs).getTypes()));
   main.setAllArgAttrs(argAttrs);
-  for (auto certificate : llvm::make_early_inc_range(
-           result.module->getOps<graph::CertificateOp>()))
-    certificate.erase();
   return result;
 }
 
@@ -430,7 +437,7 @@ Error dlc::bisect(Compilation &c, interp::MathMode math,
   c.progress.begin("bisect");
   interp::Options options;
   options.math = math;
-  Recorder recorder(options, *c.kernelModule);
+  Recorder recorder(options, c);
   auto main = c.kernelModule->lookupSymbol<func::FuncOp>("main");
   {
     DiagnosticCollector diagnostics(c.source.context.get(), c.options.input);

@@ -43,8 +43,11 @@ struct Compilation {
 
   ModelSource source;
   /// -verify=bisect: the kernels and their calls before they become the
-  /// program, with the certificates of fused ones. In the context of `source`.
-  mlir::OwningOpRef<mlir::ModuleOp> kernelModule;
+  /// program, and as fusion left them, with certificates. In the context of
+  /// `source`.
+  mlir::OwningOpRef<mlir::ModuleOp> kernelModule, certifiedModule;
+  /// Kernels that were copied for their constant operands, and what of.
+  llvm::StringMap<std::string> copyOf;
   unsigned numOps = 0;
   fusion::FusionReport fusion; ///< empty with -fuse=off
   unsigned numRefused = 0;     ///< groups that Check refused

@@ -67,6 +67,8 @@ Error dlc::fuseKernels(Compilation &c) {
   certify(c, *original);
   if (Error error = dumpModule(c, "02-fused.mlir"))
     return error;
+  if (c.options.bisect)
+    c.certifiedModule = c.getModule().clone();
   fusion::dropCertificates(c.getModule());
   return Error::success();
 }

@@ -87,7 +87,8 @@ static std::string getConstantMask(graph::CallOp call) {
 
 // Code generation may ask for constants in another layout, so a kernel's calls
 // must agree on which operands are constant: other combinations get a copy.
-static void splitByConstantOperands(ModuleOp module) {
+static void splitByConstantOperands(ModuleOp module,
+                                    llvm::StringMap<std::string> &copyOf) {
   SymbolTable symbols(module);
   llvm::MapVector<StringAttr, std::map<std::string, StringAttr>>
       variants; // kernel -> mask -> name
@@ -101,6 +102,7 @@ static void splitByConstantOperands(ModuleOp module) {
       copy.setSymName(
           (kernel.getSymName() + "_" + std::to_string(byMask.size())).str());
       it->second = symbols.insert(copy, std::next(kernel->getIterator()));
+      copyOf[it->second.getValue()] = kernel.getSymName().str();
     }
     call.setCallee(it->second);
   });
@@ -129,7 +131,7 @@ Error dlc::formKernels(Compilation &c) {
   if (c.wantsFusion())
     if (Error error = fuseKernels(c))
       return error;
-  splitByConstantOperands(c.getModule());
+  splitByConstantOperands(c.getModule(), c.copyOf);
   if (Error error = chooseSchedules(c))
     return error;
   if (c.options.wants(EmitKind::Kernels))

@@ -12,7 +12,8 @@ from onnx import TensorProto, helper
 import dlc
 from test_fusion import FUSION
 
-MODES = [("strict", []), ("reassoc", [])] + ([("strict", ["-fuse=off"]), ("reassoc", ["-fuse=off"])] if FUSION else [])
+FUSE = [["-fuse=on"], ["-fuse=off"]] if FUSION else [[]]
+MODES = [(mode, options) for mode in ("strict", "reassoc") for options in FUSE]
 
 
 def whole(*shape, low=-4, high=5, seed=0):

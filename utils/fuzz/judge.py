@@ -1,13 +1,12 @@
 #!/usr/bin/env python3
 """Judges compiled random graphs (graphs.py): with fusion and without, strict and reassoc, beside the interpreter.
 
-    judge.py [--families=mix,norms] [--seeds=1-5] [--ops=1000-2000] [--symbolic] [--controls] [--keep=FOLDER] [--json=FILE]
+    judge.py [--families=mix,norms] [--seeds=1-5] [--ops=1000-2000] [--symbolic] [--controls] [--time] [--keep=FOLDER] [--json=FILE]
 
 For each graph and each run of it:
 - strict, fused: equal bits with `-fuse=off` and with the interpreter on the compiler's own functions (NaN payloads apart);
 - reassoc, fused and not: within the gate of evaluate.py of the float64 evaluation; integers and bools equal.
-A graph succeeds when all of this holds, the compiler refused no group of its own (the report's `fusion.refused`) and fused what
-it might. `--controls` breaks each graph in four ways and asks the same judge: a fault that it does not see is a failure.
+A graph succeeds when all of this holds, Check refused none of the groups that were formed (the report's `fusion.refused`). `--controls` breaks each graph in four ways and asks the same judge: a fault that it does not see is a failure.
 The last line is `N passed, N failed, N skipped`."""
 import argparse
 import concurrent.futures
@@ -162,18 +161,36 @@ def sharpness(reference, types):
 
 
 # ---------------------------------------------------------------------------------------------- judging
-def fused_share(report):
-    """(edges between kernels' operators that lie inside kernels, edges that might; refused groups) of a report."""
+def describe_fusion(report):
+    """What the report says of fusion: calls of kernels before and after, groups, their members, groups that Check refused."""
     fusion = report.get("fusion") or {}
-    return fusion.get("edges_fused"), fusion.get("edges_fusible"), fusion.get("refused", 0)
+    return {name: fusion.get(name, 0) for name in ("calls_before", "calls", "groups", "members", "refused")}
 
 
-def judge(case, folder, fusion, options=()):
-    """What was found out about one graph, a dict; raises Failure."""
+def measure(subject, artifacts, limit=1.02):
+    """Time of the fused artifact beside the unfused one: runs in turn, the fastest of each; measured again up to three times while above `limit`."""
+    inputs = ["-inputs=" + ",".join(subject.runs[0])] if subject.runs[0] else []
+
+    def once(path):
+        text = call([tool("dlc-exec"), path, *inputs, "-bench=20"], "run").stdout
+        return float(text.split()[0])
+
+    ratio = None
+    for _ in range(4):
+        best = [min(times) for times in zip(*[(once(artifacts["reassoc"]), once(artifacts["reassoc_off"])) for _ in range(4)])]
+        ratio = min(ratio or 1e9, best[0] / best[1])
+        if ratio <= limit:
+            break
+    return ratio
+
+
+def judge(case, folder, fusion, options=(), timed=False):
+    """What was found out about one graph, a dict; raises Failure. `fusion`: compile with -fuse=on and -fuse=off."""
     subject = Subject(case, folder)
     found = {"name": case.name, "ops": case.ops}
     variants = {"strict": ["-fp=strict"], "reassoc": ["-fp=reassoc"]}
     if fusion:
+        variants = {name: [*flags, "-fuse=on"] for name, flags in variants.items()}
         variants.update(strict_off=["-fp=strict", "-fuse=off"], reassoc_off=["-fp=reassoc", "-fuse=off"])
     artifacts = {name: subject.compile(name, *flags, *options) for name, flags in variants.items()}
     for number, feed in enumerate(case.feeds):
@@ -193,10 +210,12 @@ def judge(case, folder, fusion, options=()):
     with open(artifacts["reassoc"][:-3] + ".json") as file:
         report = json.load(file)
     found["kernels"] = report["kernels_native"]
-    found["fused"], found["fusible"], refused = fused_share(report)
+    found["fusion"] = describe_fusion(report)
     found["seconds"] = {name: round(s, 2) for name, s in subject.seconds.items()}
-    if refused:
-        raise Failure("refused", f"{refused} groups were refused by the checker")
+    if timed and fusion:
+        found["time"] = measure(subject, artifacts)
+    if found["fusion"]["refused"]:
+        raise Failure("refused", f"{found['fusion']['refused']} groups were refused by the checker")
     return found
 
 
@@ -230,7 +249,7 @@ def work(task):
         low, _, high = arguments.ops.partition("-")
         ops = int(low) + seed * 97 % (int(high or low) - int(low) + 1)
         case = graphs.make(family, seed, ops, arguments.symbolic)
-        found = judge(case, folder, fusion)
+        found = judge(case, folder, fusion, timed=arguments.time)
         if arguments.controls:
             found["planted"], found["missed"] = judge_controls(case)
             if found["missed"]:
@@ -247,7 +266,9 @@ def work(task):
 def line_of(found):
     if "failure" in found:
         return f"FAILED  {found['name']}: {found['failure']}"
-    share = f", {found['fused']}/{found['fusible']} edges fused" if found.get("fusible") else ""
+    fusion = found["fusion"]
+    share = f", {fusion['calls_before']} -> {fusion['calls']} calls in {fusion['groups']} groups" if fusion["calls_before"] else ""
+    share += f", {found['time']:.3f} x the time" if "time" in found else ""
     control = f", {found['planted']} faults seen" if "planted" in found else ""
     blind = f", {found['blind']} outputs with a wide gate" if found["blind"] else ""
     return (f"passed  {found['name']}: {found['ops']} nodes, {found['kernels']} kernels{share}, gate {found['widest']:.1e}{blind}{control}, "
@@ -266,6 +287,7 @@ def main():
     parser.add_argument("--ops", default="1000", help="nodes, or a range from which the seed draws")
     parser.add_argument("--symbolic", action="store_true")
     parser.add_argument("--controls", action="store_true")
+    parser.add_argument("--time", action="store_true", help="measure fused beside unfused")
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--keep", help="a folder for the files of what failed")
     parser.add_argument("--json", help="append what was found, a line a graph")
@@ -284,9 +306,14 @@ def main():
                     file.write(json.dumps(found) + "\n")
     failed = [r for r in results if "failure" in r]
     good = [r for r in results if "failure" not in r]
-    edges = [(r["fused"], r["fusible"]) for r in good if r.get("fusible")]
-    if edges:
-        print(f"{sum(f for f, _ in edges)} of {sum(n for _, n in edges)} fusible edges are fused")
+    calls = [(r["fusion"]["calls_before"], r["fusion"]["calls"]) for r in good if r["fusion"]["calls_before"]]
+    if calls:
+        before, after = map(sum, zip(*calls))
+        print(f"{before} -> {after} calls, {100 * (1 - after / before):.1f} % fused away")
+    times = [r["time"] for r in good if "time" in r]
+    if times:
+        print(f"{sum(t <= 1.02 for t in times)} of {len(times)} graphs take at most 1.02 x the unfused time, worst {max(times):.3f}, "
+              f"geometric mean {np.exp(np.mean(np.log(times))):.3f}")
     wrong = sum(r["kind"] in ("bits", "gate", "run") for r in failed)
     print(f"success {100 * len(good) / max(len(results), 1):.1f} %, {wrong} wrong results" + ("" if fusion else " (this dlc has no -fuse: unfused only)"))
     print(f"{len(good)} passed, {len(failed)} failed, 0 skipped")
