@@ -3,6 +3,7 @@
 #include "Compilation.h"
 
 #include "dlc/Check/Fusion.h"
+#include "dlc/Dialect/Graph/IR/Graph.h"
 #include "dlc/Fusion/Fusion.h"
 #include "dlc/Schedule/CostQuery.h"
 
@@ -67,6 +68,12 @@ Error dlc::fuseKernels(Compilation &c) {
   certify(c, *original);
   if (Error error = dumpModule(c, "02-fused.mlir"))
     return error;
+  StringRef fault = c.options.plantFault;
+  if (fault.consume_front("fused-"))
+    for (auto certificate : c.getModule().getOps<graph::CertificateOp>())
+      plantFault(
+          c.getModule().lookupSymbol<graph::KernelOp>(certificate.getKernel()),
+          fault);
   if (c.options.bisect)
     c.certifiedModule = c.getModule().clone();
   fusion::dropCertificates(c.getModule());

@@ -2,7 +2,8 @@
 
 Models: the .onnx files in the folder that DLC_FUZZ_MODELS names (real, trained ones; `utils/demo.sh` leaves one in build/demo,
 utils/bench/real_models.py writes others), else in build/demo, else graphs of the other families. A model's own inputs are drawn
-uniformly from [-1, 1]; symbolic ones are 1, or 32 on the last axis."""
+uniformly from [-1, 1]; symbolic ones are 1, and 48
+from the third axis on."""
 import functools
 import glob
 import os
@@ -34,7 +35,7 @@ def load(path):
         if i.name in weights:
             continue
         dims = i.type.tensor_type.shape.dim
-        shape = [d.dim_value if d.HasField("dim_value") else 32 if k >= 2 else 1 for k, d in enumerate(dims)]
+        shape = [d.dim_value if d.HasField("dim_value") else 48 if k >= 2 else 1 for k, d in enumerate(dims)]
         for d, n in zip(dims, shape):
             d.dim_value = n
         dtype = helper.tensor_dtype_to_np_dtype(i.type.tensor_type.elem_type)
