@@ -16,7 +16,7 @@ import onnx
 
 from builder import Builder
 
-FAMILIES = ["mix", "transformer", "norms", "conv", "diamonds", "tangles", "reductions", "integers", "halves", "cut"]
+FAMILIES = ["mix", "transformer", "norms", "conv", "diamonds", "tangles", "reductions", "integers", "halves", "rows", "cut"]
 
 
 @dataclasses.dataclass
@@ -40,8 +40,8 @@ def make(family, seed, ops=1000, symbolic=False):
     if hasattr(module, "make"):
         return Case(name, *module.make(key, ops, symbolic))
     kind = module.TYPES[int(np.random.default_rng(key).integers(len(module.TYPES)))]
-    limits = getattr(module, "LIMIT", 8.0)
-    b = Builder(key, ops, type=kind, dims=module.DIMS, symbolic=symbolic, limit=limits)
+    b = Builder(key, min(ops, getattr(module, "MOST", ops)), type=kind, dims=module.DIMS, symbolic=symbolic,
+                largest=getattr(module, "LARGEST", 1 << 14))
     module.build(b)
     return Case(name, *b.finish(name))
 
