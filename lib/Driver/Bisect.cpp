@@ -13,7 +13,7 @@
 // fusion is wrong and not code generation.
 #include "Verify.h"
 
-#include "dlc/Dialect/Graph/IR/Graph.h"
+#include "dlc/Dialect/Graph/IR/Control.h"
 #include "dlc/Driver/RunModel.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/Builders.h"
@@ -29,7 +29,7 @@ using llvm::Expected;
 
 // Kernels of one unchained program, and the bytes of their tensors: an artifact
 // with all kernels of a large model would hold every value twice.
-static constexpr unsigned kMostCalls = 1000;
+static constexpr unsigned kMostUnits = 1000;
 static constexpr int64_t kMostBytes = int64_t(1) << 30;
 
 //===----------------------------------------------------------------------===//
@@ -37,46 +37,49 @@ static constexpr int64_t kMostBytes = int64_t(1) << 30;
 //===----------------------------------------------------------------------===//
 
 namespace {
+// Runs @main once and keeps the values of its block; what happens inside
+// branches and loops is their own.
 struct Recorder {
-  interp::Interpreter interpreter;
+  interp::Interpreter kernels; // evaluates kernels
   ModuleOp module;
   llvm::StringMap<graph::CertificateOp> certificates; // by kernel
-  SmallVector<int64_t> symbols;                       // of @main
   llvm::DenseMap<Value, Tensor> values;
+  llvm::DenseMap<Operation *, SmallVector<int64_t>> symbolsOf; // of calls
 
-  Recorder(interp::Options options, Compilation &c)
-      : interpreter(std::move(options)), module(*c.kernelModule) {
-    if (!c.certifiedModule)
-      return;
-    llvm::StringMap<graph::CertificateOp> known;
-    for (auto certificate : c.certifiedModule->getOps<graph::CertificateOp>())
-      known[certificate.getKernel()] = certificate;
-    for (auto kernel : module.getOps<graph::KernelOp>()) {
-      auto copy = c.copyOf.find(kernel.getSymName());
-      auto it = known.find(copy == c.copyOf.end() ? kernel.getSymName()
-                                                  : StringRef(copy->second));
-      if (it != known.end())
-        certificates[kernel.getSymName()] = it->second;
-    }
-  }
-
+  Recorder(interp::MathMode math, Compilation &c);
+  LogicalResult run(interp::MathMode math, func::FuncOp main,
+                    ArrayRef<Tensor> inputs);
   SmallVector<Tensor> operandsOf(Operation *op) {
     return llvm::map_to_vector(op->getOperands(),
                                [&](Value v) { return values.lookup(v); });
   }
-  SmallVector<int64_t> symbolsOf(graph::CallOp call) {
-    SmallVector<int64_t> actual;
-    if (call.getSymbols())
-      for (AffineExpr e : call.getSymbols()->getDims())
-        actual.push_back(graph::evaluate(e, symbols));
-    return actual;
-  }
-  LogicalResult run(func::FuncOp main, ArrayRef<Tensor> inputs);
   FailureOr<SmallVector<Tensor>> runMembers(graph::CertificateOp certificate,
                                             ArrayRef<Tensor> operands,
                                             ArrayRef<int64_t> actual);
 };
 } // namespace
+
+static interp::Options withMath(interp::MathMode math) {
+  interp::Options options;
+  options.math = math;
+  return options;
+}
+
+Recorder::Recorder(interp::MathMode math, Compilation &c)
+    : kernels(withMath(math)), module(*c.kernelModule) {
+  if (!c.certifiedModule)
+    return;
+  llvm::StringMap<graph::CertificateOp> known;
+  for (auto certificate : c.certifiedModule->getOps<graph::CertificateOp>())
+    known[certificate.getKernel()] = certificate;
+  for (auto kernel : module.getOps<graph::KernelOp>()) {
+    auto copy = c.copyOf.find(kernel.getSymName());
+    auto it = known.find(copy == c.copyOf.end() ? kernel.getSymName()
+                                                : StringRef(copy->second));
+    if (it != known.end())
+      certificates[kernel.getSymName()] = it->second;
+  }
+}
 
 // The operators a fused kernel was made of.
 FailureOr<SmallVector<Tensor>>
@@ -92,7 +95,7 @@ Recorder::runMembers(graph::CertificateOp certificate,
         op.getOperands(), [&](Value v) { return inner.lookup(v); });
     if (isa<graph::ReturnOp>(op))
       return tensors;
-    auto results = interpreter.runOp(&op, tensors, actual);
+    auto results = kernels.runOp(&op, tensors, actual);
     if (failed(results))
       return failure();
     for (auto [value, tensor] : llvm::zip_equal(op.getResults(), *results))
@@ -101,29 +104,32 @@ Recorder::runMembers(graph::CertificateOp certificate,
   return failure();
 }
 
-LogicalResult Recorder::run(func::FuncOp main, ArrayRef<Tensor> inputs) {
-  auto bound = interp::bindSymbols(main, inputs);
-  if (failed(bound))
-    return failure();
-  symbols = *bound;
-  for (auto [argument, tensor] : llvm::zip_equal(main.getArguments(), inputs))
+LogicalResult Recorder::run(interp::MathMode math, func::FuncOp main,
+                            ArrayRef<Tensor> inputs) {
+  for (auto [argument, tensor] : llvm::zip(main.getArguments(), inputs))
     values[argument] = tensor;
-  for (Operation &op : main.getBody().front().without_terminator()) {
-    SmallVector<Tensor> operands = operandsOf(&op);
-    if (auto prefix = dyn_cast<graph::PrefixOp>(op))
-      symbols[prefix.getSymbol()] = operands[1].getData<int64_t>()[0];
-    FailureOr<SmallVector<Tensor>> results = failure();
-    auto call = dyn_cast<graph::CallOp>(op);
-    auto it = call ? certificates.find(call.getCallee()) : certificates.end();
-    results = it == certificates.end()
-                  ? interpreter.runOp(&op, operands, symbols)
-                  : runMembers(it->second, operands, symbolsOf(call));
-    if (failed(results))
-      return failure();
-    for (auto [value, tensor] : llvm::zip_equal(op.getResults(), *results))
-      values[value] = tensor;
-  }
-  return success();
+  interp::Options options = withMath(math);
+  options.call = [&](graph::CallOp call, ArrayRef<Tensor> operands,
+                     ArrayRef<int64_t> symbols) {
+    SmallVector<int64_t> &actual = symbolsOf[call];
+    actual.clear();
+    if (call.getSymbols())
+      for (AffineExpr e : call.getSymbols()->getDims())
+        actual.push_back(graph::evaluate(e, symbols));
+    auto it = certificates.find(call.getCallee());
+    return it == certificates.end()
+               ? kernels.runKernel(
+                     module.lookupSymbol<graph::KernelOp>(call.getCallee()),
+                     operands, actual)
+               : runMembers(it->second, operands, actual);
+  };
+  options.observer = [&](Operation *op, ArrayRef<Tensor>,
+                         ArrayRef<Tensor> results) {
+    if (op->getParentOp() == main)
+      for (auto [value, tensor] : llvm::zip_equal(op->getResults(), results))
+        values[value] = tensor;
+  };
+  return success(succeeded(interp::Interpreter(options).run(main, inputs)));
 }
 
 //===----------------------------------------------------------------------===//
@@ -149,8 +155,13 @@ static bool dependsOnData(Type type, const llvm::DenseSet<unsigned> &data) {
   return found;
 }
 
-// A copy of the module whose @main runs only `wanted`, each call on arguments.
-static Unchained unchain(Recorder &recorder, ArrayRef<graph::CallOp> wanted) {
+// What is compared: calls of kernels, and branches and loops as a whole.
+static bool isUnit(Operation &op) {
+  return isa<graph::CallOp, graph::IfOp, graph::LoopOp>(op);
+}
+
+// A copy of the module whose @main runs only `wanted`, each on arguments.
+static Unchained unchain(Recorder &recorder, ArrayRef<Operation *> wanted) {
   Unchained result;
   IRMapping mapping;
   result.module = cast<ModuleOp>(recorder.module->clone(mapping));
@@ -162,10 +173,11 @@ static Unchained unchain(Recorder &recorder, ArrayRef<graph::CallOp> wanted) {
     result.inputs.push_back(recorder.values.lookup(argument));
 
   llvm::DenseSet<unsigned> data;
-  main.walk([&](graph::PrefixOp op) { data.insert(op.getSymbol()); });
+  graph::forEachDataSymbol(
+      main, [&](unsigned symbol, AffineExpr) { data.insert(symbol); });
   SmallVector<Value> outputs;
-  for (graph::CallOp call : wanted)
-    for (Value value : call.getResults())
+  for (Operation *op : wanted)
+    for (Value value : op->getResults())
       outputs.push_back(mapping.lookup(value));
   Operation *terminator = block.getTerminator();
   terminator->setOperands(outputs);
@@ -175,10 +187,9 @@ static Unchained unchain(Recorder &recorder, ArrayRef<graph::CallOp> wanted) {
   for (unsigned i = 0; i < main.getNumArguments(); ++i)
     argAttrs.push_back(main.getArgAttrDict(i));
   for (Operation &op : original.getBody().front()) {
-    auto call = dyn_cast<graph::CallOp>(op);
-    if (!call)
+    if (!isUnit(op))
       continue;
-    for (Value value : call.getResults()) {
+    for (Value value : op.getResults()) {
       Value copy = mapping.lookup(value);
       if (dependsOnData(copy.getType(), data) ||
           llvm::all_of(copy.getUsers(),
@@ -194,8 +205,14 @@ static Unchained unchain(Recorder &recorder, ArrayRef<graph::CallOp> wanted) {
           builder.getStringAttr("bisect_" + Twine(result.inputs.size())))}));
     }
   }
+  // What binds sizes stays.
+  auto binds = [](Operation &op) {
+    bool found = false;
+    graph::forEachDataSymbol(&op, [&](unsigned, AffineExpr) { found = true; });
+    return found;
+  };
   for (Operation &op : llvm::make_early_inc_range(llvm::reverse(block)))
-    if (&op != terminator && op.use_empty() && !isa<graph::PrefixOp>(op))
+    if (&op != terminator && op.use_empty() && !binds(op))
       op.erase();
   // Arguments that nothing reads any more; those of the model may give sizes.
   auto symbols = main->getAttrOfType<ArrayAttr>("graph.symbols");
@@ -281,21 +298,32 @@ static std::string spellPoint(const Tensor &tensor, int64_t flat) {
   return text;
 }
 
-static std::string nodesOf(graph::CallOp call) {
-  auto origin = call->getAttrOfType<ArrayAttr>("origin");
-  if (!origin || origin.empty())
-    return "";
-  std::string text = origin.size() == 1 ? " of node " : " of nodes ";
+// "kernel 'reduce_1' of node 'total' (nest row)"
+static std::string describeUnit(Compilation &c, Operation *op) {
+  std::string text;
   llvm::raw_string_ostream os(text);
-  llvm::interleaveComma(origin.getAsRange<StringAttr>(), os, [&](StringAttr s) {
-    os << "'" << s.getValue() << "'";
-  });
+  auto call = dyn_cast<graph::CallOp>(op);
+  if (!call) {
+    os << op->getName().stripDialect();
+    if (auto name = dyn_cast<NameLoc>(op->getLoc()))
+      os << " of node '" << name.getName().getValue() << "'";
+    return text;
+  }
+  os << "kernel '" << call.getCallee() << "'";
+  auto origin = call->getAttrOfType<ArrayAttr>("origin");
+  if (origin && !origin.empty()) {
+    os << (origin.size() == 1 ? " of node " : " of nodes ");
+    llvm::interleaveComma(
+        origin.getAsRange<StringAttr>(), os,
+        [&](StringAttr s) { os << "'" << s.getValue() << "'"; });
+  }
+  os << " (nest " << c.code.lookup(call.getCallee()).nest << ")";
   return text;
 }
 
 // The kernel alone with its inputs and what its results should be and are.
 static Expected<std::string> writeReproducer(Compilation &c, Recorder &recorder,
-                                             graph::CallOp call,
+                                             Operation *op,
                                              ArrayRef<Tensor> actual) {
   SmallString<128> folder(c.options.dumpDir);
   if (folder.empty()) {
@@ -306,7 +334,7 @@ static Expected<std::string> writeReproducer(Compilation &c, Recorder &recorder,
   }
   if (std::error_code code = llvm::sys::fs::create_directories(folder))
     return makeError(ExitCode::Io, code.message(), folder);
-  Unchained alone = unchain(recorder, call);
+  Unchained alone = unchain(recorder, op);
   dropUncalledKernels(*alone.module);
   std::string path = (folder + "/kernel.mlir").str();
   std::error_code code;
@@ -326,7 +354,7 @@ static Expected<std::string> writeReproducer(Compilation &c, Recorder &recorder,
     return Error::success();
   };
   SmallVector<Tensor> expected;
-  for (Value value : call.getResults())
+  for (Value value : op->getResults())
     expected.push_back(recorder.values.lookup(value));
   if (Error error = write("input", alone.inputs))
     return std::move(error);
@@ -344,14 +372,17 @@ static Expected<std::string> writeReproducer(Compilation &c, Recorder &recorder,
          " -compare=" + std::string(folder);
 }
 
-// "" when the kernel's own body agrees with the operators it was made of.
-static std::string blame(Recorder &recorder, graph::CallOp call,
-                         double tolerance) {
+// Which part of the compiler: fusion, when the kernel's own body differs from
+// the operators it was made of.
+static std::string blame(Recorder &recorder, Operation *op, double tolerance) {
+  auto call = dyn_cast<graph::CallOp>(op);
+  if (!call)
+    return "a kernel in its regions or the code around them is wrong";
   if (!recorder.certificates.contains(call.getCallee()))
     return "code generation is wrong";
   auto kernel = recorder.module.lookupSymbol<graph::KernelOp>(call.getCallee());
-  auto own = recorder.interpreter.runKernel(kernel, recorder.operandsOf(call),
-                                            recorder.symbolsOf(call));
+  auto own = recorder.kernels.runKernel(kernel, recorder.operandsOf(call),
+                                        recorder.symbolsOf.lookup(call));
   if (failed(own))
     return "fusion is wrong: the kernel's body cannot be interpreted";
   for (auto [tensor, value] : llvm::zip_equal(*own, call.getResults())) {
@@ -368,31 +399,28 @@ static std::string blame(Recorder &recorder, graph::CallOp call,
 }
 
 // `what` is wrong with the kernel.
-static Error report(Compilation &c, Recorder &recorder, graph::CallOp call,
+static Error report(Compilation &c, Recorder &recorder, Operation *op,
                     ArrayRef<Tensor> actual, const std::string &what) {
-  auto command = writeReproducer(c, recorder, call, actual);
+  auto command = writeReproducer(c, recorder, op, actual);
   if (!command)
     return command.takeError();
-  return makeError(
-      ExitCode::Verify,
-      llvm::formatv("kernel '{0}'{1} (nest {2}) is the first that is wrong: "
-                    "{3}\n  replay: {4}",
-                    call.getCallee(), nodesOf(call),
-                    c.code.lookup(call.getCallee()).nest, what, *command)
-          .str(),
-      c.options.input);
+  return makeError(ExitCode::Verify,
+                   llvm::formatv("{0} is the first that is wrong: {1}\n"
+                                 "  replay: {2}",
+                                 describeUnit(c, op), what, *command)
+                       .str(),
+                   c.options.input);
 }
 
-static std::string describe(Compilation &c, Recorder &recorder,
-                            graph::CallOp call, unsigned index,
-                            const Difference &difference) {
-  Tensor expected = recorder.values.lookup(call.getResult(index));
+static std::string describe(Compilation &c, Recorder &recorder, Operation *op,
+                            unsigned index, const Difference &difference) {
+  Tensor expected = recorder.values.lookup(op->getResult(index));
   return llvm::formatv("result {0} at {1} is {2}, the interpreter has {3} "
                        "(max|a-b|/max|b| {4:e2}); {5}",
                        index, spellPoint(expected, difference.at),
                        difference.actual, difference.expected,
                        difference.getRelative(),
-                       blame(recorder, call, getTolerance(c.options, expected)))
+                       blame(recorder, op, getTolerance(c.options, expected)))
       .str();
 }
 
@@ -401,32 +429,32 @@ static std::string describe(Compilation &c, Recorder &recorder,
 //===----------------------------------------------------------------------===//
 
 static Error searchChunk(Compilation &c, Recorder &recorder,
-                         ArrayRef<graph::CallOp> calls, double &worst) {
-  Unchained program = unchain(recorder, calls);
+                         ArrayRef<Operation *> units, double &worst) {
+  Unchained program = unchain(recorder, units);
   auto outputs = runUnchained(c, program);
   if (!outputs) { // a kernel crashes, or says that the data are in error
     std::string reason = llvm::toString(outputs.takeError());
-    if (calls.size() == 1)
-      return report(c, recorder, calls[0], {}, reason);
-    size_t half = calls.size() / 2;
-    if (Error error = searchChunk(c, recorder, calls.take_front(half), worst))
+    if (units.size() == 1)
+      return report(c, recorder, units[0], {}, reason);
+    size_t half = units.size() / 2;
+    if (Error error = searchChunk(c, recorder, units.take_front(half), worst))
       return error;
-    return searchChunk(c, recorder, calls.drop_front(half), worst);
+    return searchChunk(c, recorder, units.drop_front(half), worst);
   }
   unsigned next = 0;
-  for (graph::CallOp call : calls) {
+  for (Operation *op : units) {
     ArrayRef<Tensor> actual =
-        ArrayRef<Tensor>(*outputs).slice(next, call.getNumResults());
-    next += call.getNumResults();
-    for (auto [i, value] : llvm::enumerate(call.getResults())) {
+        ArrayRef<Tensor>(*outputs).slice(next, op->getNumResults());
+    next += op->getNumResults();
+    for (auto [i, value] : llvm::enumerate(op->getResults())) {
       Tensor expected = recorder.values.lookup(value);
       Expected<Difference> difference = compareTensors(actual[i], expected);
       if (!difference)
         return difference.takeError();
       worst = std::max(worst, difference->getRelative());
       if (difference->getRelative() > getTolerance(c.options, expected))
-        return report(c, recorder, call, actual,
-                      describe(c, recorder, call, i, *difference));
+        return report(c, recorder, op, actual,
+                      describe(c, recorder, op, i, *difference));
     }
   }
   return Error::success();
@@ -435,35 +463,35 @@ static Error searchChunk(Compilation &c, Recorder &recorder,
 Error dlc::bisect(Compilation &c, interp::MathMode math,
                   ArrayRef<Tensor> inputs) {
   c.progress.begin("bisect");
-  interp::Options options;
-  options.math = math;
-  Recorder recorder(options, c);
+  Recorder recorder(math, c);
   auto main = c.kernelModule->lookupSymbol<func::FuncOp>("main");
   {
     DiagnosticCollector diagnostics(c.source.context.get(), c.options.input);
-    if (failed(recorder.run(main, inputs)))
+    if (failed(recorder.run(math, main, inputs)))
       return diagnostics.take(ExitCode::Internal,
                               "the interpreter failed without saying why");
   }
-  SmallVector<graph::CallOp> chunk;
+  SmallVector<Operation *> chunk;
   int64_t bytes = 0;
   unsigned count = 0;
   double worst = 0;
   auto search = [&]() -> Error {
-    SmallVector<graph::CallOp> calls = std::move(chunk);
+    SmallVector<Operation *> units = std::move(chunk);
     chunk.clear();
     bytes = 0;
-    return calls.empty() ? Error::success()
-                         : searchChunk(c, recorder, calls, worst);
+    return units.empty() ? Error::success()
+                         : searchChunk(c, recorder, units, worst);
   };
-  for (auto call : main.getOps<graph::CallOp>()) {
-    chunk.push_back(call);
+  for (Operation &op : main.getBody().front()) {
+    if (!isUnit(op))
+      continue;
+    chunk.push_back(&op);
     ++count;
-    for (Value value :
-         llvm::concat<const Value>(SmallVector<Value>(call.getArgs()),
-                                   SmallVector<Value>(call.getResults())))
+    for (Value value : op.getOperands())
       bytes += recorder.values.lookup(value).getNumBytes();
-    if (chunk.size() >= kMostCalls || bytes >= kMostBytes)
+    for (Value value : op.getResults())
+      bytes += recorder.values.lookup(value).getNumBytes();
+    if (chunk.size() >= kMostUnits || bytes >= kMostBytes)
       if (Error error = search())
         return error;
   }
