@@ -171,6 +171,9 @@ private:
   }
 
   LoopValues emit() {
+    if (!request.trips && !request.limit && !again)
+      refuseMalformed("an endless loop: nothing limits its iterations, and its "
+                      "condition is always true");
     InnerSizes inner(*body);
     SmallVector<int64_t> symbols;
     SmallVector<AffineExpr> bounds;
