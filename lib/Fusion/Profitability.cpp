@@ -340,14 +340,21 @@ static unsigned countLoads(const Body &body, TensorId tensor) {
 
 // The nests compute a stage without a fold that is loaded once where it is
 // loaded; a fold that is computed in it is computed there too.
-static bool repeatsFold(const Candidate &candidate, const Stage &stage) {
-  if (stage.isFold() || candidate.isOutput(stage.result) ||
-      countLoads(candidate.body, stage.result) != 1)
+bool NestPolicy::repeatsWork(const Candidate &candidate,
+                             const StageRef &stage) const {
+  if (stage->isFold() || candidate.isOutput(stage->result) ||
+      countLoads(candidate.body, stage->result) != 1)
     return false;
-  return llvm::any_of(candidate.body.stages, [&](const StageRef &other) {
-    return other->isFold() && stage.reads(other->result) &&
-           isComputedByReader(candidate, *other);
-  });
+  for (const StageRef &other : candidate.body.stages) {
+    if (other->isFold() && stage->reads(other->result) &&
+        isComputedByReader(candidate, *other))
+      return true;
+    if (!other->isFold() && other->reads(stage->result) &&
+        !inlines(*stage, other, /*isOutput=*/false, /*readsFold=*/false,
+                 candidate.symbols))
+      return true;
+  }
+  return false;
 }
 
 // Less scalar work than one task should have.
@@ -386,10 +393,10 @@ std::optional<Refusal> NestPolicy::checkRows(const Candidate &merged,
     return std::nullopt;
   }
   for (const StageRef &stage : kept.stages)
-    if (repeatsFold(merged, *stage))
+    if (limits.nestsInlineSingleLoads && repeatsWork(merged, stage))
       return Refusal{Condition::Recompute,
-                     "a fold would be computed again for each point that its "
-                     "reader is wanted at"};
+                     "the nests would compute a value again for each point it "
+                     "is loaded at"};
   bool hasReads = llvm::any_of(kept.stages, [&](const StageRef &stage) {
     return llvm::any_of(body.stages, [&](const StageRef &other) {
       return other->reads(stage->result);

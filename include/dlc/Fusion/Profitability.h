@@ -47,6 +47,9 @@ public:
     unsigned stages = 16;
     unsigned operands = 24;    ///< results included
     bool allowsInside = false; ///< code generation takes graph.inside
+    /// The nests compute a stage that is loaded once where it is loaded,
+    /// however often that is.
+    bool nestsInlineSingleLoads = true;
     double startSeconds = 1e-6;
   };
   NestPolicy(const TargetDesc &target, const CostQuery &cost, Limits limits)
@@ -70,6 +73,8 @@ private:
   std::optional<Refusal> checkLayout(const Candidate &merged,
                                      const Candidate &first,
                                      const Candidate &second) const;
+
+  bool repeatsWork(const Candidate &candidate, const StageRef &stage) const;
 
   const TargetDesc &target;
   const CostQuery &cost;
