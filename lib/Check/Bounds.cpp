@@ -172,6 +172,33 @@ bool IndexArena::isNonNegative(PolyId poly, ContextId context) {
   return result;
 }
 
+std::optional<PolyId> IndexArena::atLeastPoint(PolyId poly, ContextId context) {
+  for (unsigned step = 0; step < 16; ++step) {
+    std::optional<AtomId> chosen;
+    for (const Term &term : get(poly))
+      for (AtomId x : term.atoms) {
+        if (atoms[x].kind == Atom::Floor || atoms[x].kind == Atom::Data)
+          return std::nullopt;
+        if (atoms[x].kind == Atom::Axis)
+          chosen = x;
+      }
+    if (!chosen)
+      return poly;
+    auto [factor, rest] = split(poly, *chosen);
+    if (llvm::any_of(get(factor), [&](const Term &t) {
+          return llvm::is_contained(t.atoms, *chosen);
+        }))
+      return std::nullopt;
+    if (isNonNegative(factor, context))
+      poly = rest;
+    else if (isNonNegative(scale(factor, -1), context))
+      poly = add(rest, mul(factor, sub(atoms[*chosen].size, constant(1))));
+    else
+      return std::nullopt;
+  }
+  return std::nullopt;
+}
+
 // poly = factor * atom + rest, where rest has no atom outside floors; a power
 // leaves the atom in the factor.
 std::pair<PolyId, PolyId> IndexArena::split(PolyId poly, AtomId atom) {
@@ -239,9 +266,9 @@ bool IndexArena::prove(PolyId poly, ContextId context, unsigned depth,
         chosen = x;
     }
   }
-  if (!chosen)
-    return proveFromSymbols(poly, context);
-  if (allPositive) {
+  if (!chosen && proveFromSymbols(poly, context))
+    return true;
+  if (chosen && allPositive) {
     Poly terms = get(poly);
     if (llvm::all_of(terms, [&](const Term &term) {
           return llvm::all_of(term.atoms, [&](AtomId x) {
@@ -264,6 +291,8 @@ bool IndexArena::prove(PolyId poly, ContextId context, unsigned depth,
       if (prove(sub(poly, scale(fact.poly, factor)), context, depth + 1, fuel))
         return true;
     }
+  if (!chosen)
+    return false;
   const Atom atom = atoms[*chosen];
   if (atom.kind == Atom::Floor)
     return proveFloor(poly, *chosen, context, depth, fuel);

@@ -1,6 +1,8 @@
 // Equality of expressions.
 #include "Compare.h"
 
+#include "Substitute.h"
+
 #include "llvm/ADT/STLExtras.h"
 
 using namespace mlir;
@@ -295,6 +297,39 @@ bool Comparer::equalApplications(NodeId a, NodeId b, ContextId context) {
   return false;
 }
 
+// A fold over several axes is row-major: over their product it is the same one.
+std::optional<Comparer::FlatFolds>
+Comparer::flattenFolds(const Node &x, const Node &y, ContextId context) {
+  auto product = [&](ArrayRef<PolyId> extents) {
+    PolyId n = index.constant(1);
+    for (PolyId extent : extents)
+      n = index.mul(n, extent);
+    return n;
+  };
+  PolyId count = product(x.extents);
+  if (count != product(y.extents) || index.isZero(count))
+    return std::nullopt;
+  ContextId inner = index.withExtents(context, count);
+  // A position of its own: no axis of either side has this name.
+  PolyId at = index.axis(x.level, 1000, count);
+  auto flatten = [&](const Node &fold) {
+    Substitution substitution(index, exprs, inner);
+    PolyId stride = index.constant(1);
+    for (size_t j = fold.extents.size(); j-- > 0;) {
+      PolyId extent = fold.extents[j],
+             digit = index.floorDiv(at, stride, inner);
+      substitution.replace(index.axis(fold.level, j, extent),
+                           j == 0 ? digit : index.mod(digit, extent, inner));
+      stride = index.mul(stride, extent);
+    }
+    return substitution.run(fold.args[0]);
+  };
+  NodeId a = flatten(x), b = flatten(y);
+  if (exprs.overflowed())
+    return std::nullopt;
+  return FlatFolds{a, b, count};
+}
+
 bool Comparer::equalFolds(NodeId a, NodeId b, ContextId context) {
   const Node &x = exprs.get(a), &y = exprs.get(b);
   if (x.payload != y.payload)
@@ -305,6 +340,9 @@ bool Comparer::equalFolds(NodeId a, NodeId b, ContextId context) {
     return differ(Condition::Order,
                   describeDifference("a fold starts from another value",
                                      exprs.str(a), exprs.str(b)));
+  if (x.extents != y.extents && x.level == y.level)
+    if (auto flat = flattenFolds(x, y, context))
+      return equal(flat->a, flat->b, index.withExtents(context, flat->extent));
   if (x.extents != y.extents || x.level != y.level)
     return differ(Condition::Order,
                   describeDifference("a fold goes over another domain",

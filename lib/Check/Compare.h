@@ -12,15 +12,13 @@ namespace dlc::check {
 /// prover; guards that are nested differently by looking at each case.
 class Comparer {
 public:
-  Comparer(IndexArena &index, ExprArena &exprs, Prover &prover,
-           llvm::ArrayRef<graph::Law> laws = {})
-      : index(index), exprs(exprs), prover(prover), laws(laws) {}
+  Comparer(IndexArena &index, ExprArena &exprs, Prover &prover)
+      : index(index), exprs(exprs), prover(prover) {}
 
   /// True when `a` (what the members say) and `b` (the fused kernel) are equal
   /// wherever `context` holds; else getRefusal() says what differs.
   bool equal(NodeId a, NodeId b, ContextId context);
   const Refusal &getRefusal() const { return *refusal; }
-  bool usesLaw() const { return lawUsed; }
 
 private:
   bool equalHeads(NodeId a, NodeId b, ContextId context);
@@ -28,6 +26,12 @@ private:
   bool equalLoads(NodeId a, NodeId b, ContextId context);
   bool equalApplications(NodeId a, NodeId b, ContextId context);
   bool equalFolds(NodeId a, NodeId b, ContextId context);
+  struct FlatFolds {
+    NodeId a, b; // bodies over one axis
+    PolyId extent;
+  };
+  std::optional<FlatFolds> flattenFolds(const Node &x, const Node &y,
+                                        ContextId context);
   bool equalIndex(PolyId a, PolyId b, ContextId context, Witness &witness);
   bool equalGuards(const Guard &a, const Guard &b, ContextId context,
                    Witness &witness);
@@ -39,11 +43,9 @@ private:
   IndexArena &index;
   ExprArena &exprs;
   Prover &prover;
-  llvm::ArrayRef<graph::Law> laws;
   llvm::DenseMap<std::pair<uint64_t, uint32_t>, bool> known;
   std::optional<Refusal> refusal;
   unsigned steps = 0;
-  bool lawUsed = false;
 };
 
 } // namespace dlc::check

@@ -44,7 +44,9 @@ private:
   bool addNodes(func::FuncOp main);
   bool addGroups(func::FuncOp main);
   bool addCall(CallOp call, CertificateOp certificate, NameMap &names);
-  void addMembers(ArrayRef<Line> lines);
+  bool isCopy(ArrayRef<Line> lines) const;
+  void addMembers(ArrayRef<Line> lines, bool asCopies);
+  void keep(uint32_t number) { firstKept.try_emplace(number, numGroups - 1); }
 
   ModuleOp original, fused;
   IndexArena index;
@@ -55,6 +57,10 @@ private:
   llvm::DenseMap<Attribute, unsigned> attributeNumbers;
   llvm::DenseSet<uint32_t> inputs, live, members;
   llvm::MapVector<uint32_t, Line> nodes;
+  // The group that is the first to write a value: its computation is the node,
+  // others are copies. Found in a first round.
+  llvm::DenseMap<uint32_t, unsigned> firstKept;
+  SmallVector<uint32_t> outputs; // of the original
   std::string inputText, groupText, outputText;
   unsigned numGroups = 0, numClones = 0;
 };
@@ -148,8 +154,11 @@ bool Dumper::addNodes(func::FuncOp main) {
       return false;
   for (Line &line : lines)
     nodes.insert({line.number, line});
-  for (Value v : main.getBody().front().getTerminator()->getOperands())
-    live.insert(names.lookup(v).number);
+  for (Value v : main.getBody().front().getTerminator()->getOperands()) {
+    outputs.push_back(names.lookup(v).number);
+    live.insert(outputs.back());
+    outputText += "output v" + std::to_string(outputs.back()) + "\n";
+  }
   // What nothing needs may be gone.
   for (Operation &op :
        llvm::reverse(main.getBody().front().without_terminator())) {
@@ -165,13 +174,22 @@ bool Dumper::addNodes(func::FuncOp main) {
   return true;
 }
 
-// The first time a value is computed it is the node, later it is a copy.
-void Dumper::addMembers(ArrayRef<Line> lines) {
+// Is this computation, in the group being written, a copy of one elsewhere?
+bool Dumper::isCopy(ArrayRef<Line> lines) const {
+  return llvm::any_of(lines, [&](const Line &line) {
+    auto it = firstKept.find(line.number);
+    return members.contains(line.number) ||
+           (it != firstKept.end() && it->second != numGroups - 1);
+  });
+}
+
+void Dumper::addMembers(ArrayRef<Line> lines, bool asCopies) {
   for (const Line &line : lines) {
-    groupText += members.insert(line.number).second
-                     ? "member " + line.id
-                     : "clone " + line.id + "c" + std::to_string(numClones) +
-                           " of " + line.id;
+    if (!asCopies)
+      members.insert(line.number);
+    groupText += asCopies ? "clone " + line.id + "c" +
+                                std::to_string(numClones) + " of " + line.id
+                          : "member " + line.id;
     groupText += " " + line.key + " reads" + line.reads + "\n";
   }
 }
@@ -188,17 +206,25 @@ bool Dumper::addCall(CallOp call, CertificateOp certificate, NameMap &names) {
     inner[arg] = it->second;
   }
   SmallVector<PolyId> actual = callSymbols(index, call, symbols);
+  llvm::DenseMap<uint32_t, std::string> here; // values computed in this group
   for (Operation &op : body.without_terminator()) {
     std::vector<Line> lines;
     if (!describe(&op, fusedTable, actual, inner, lines))
       return false;
-    bool isCopy = llvm::any_of(
-        lines, [&](const Line &l) { return members.contains(l.number); });
-    numClones += isCopy;
-    addMembers(lines);
-    if (isCopy)
+    // The same operation twice is one value.
+    if (!lines.empty() && here.count(lines[0].number)) {
       for (Value v : op.getResults())
+        inner[v].id = here.lookup(inner[v].number);
+      continue;
+    }
+    bool asCopies = isCopy(lines);
+    numClones += asCopies;
+    addMembers(lines, asCopies);
+    for (Value v : op.getResults()) {
+      if (asCopies)
         inner[v].id += "c" + std::to_string(numClones);
+      here[inner[v].number] = inner[v].id;
+    }
   }
   Operation *kept = body.getTerminator();
   if (kept->getNumOperands() != call.getNumResults())
@@ -210,6 +236,7 @@ bool Dumper::addCall(CallOp call, CertificateOp certificate, NameMap &names) {
     if (it == inner.end())
       return false;
     names[result] = it->second;
+    keep(it->second.number);
     groupText += " " + it->second.id;
   }
   groupText += "\n";
@@ -238,23 +265,31 @@ bool Dumper::addGroups(func::FuncOp main) {
     if (lines.empty())
       continue; // a constant
     groupText += head;
-    bool isCopy = llvm::any_of(
-        lines, [&](const Line &l) { return members.contains(l.number); });
-    numClones += isCopy;
-    addMembers(lines);
+    bool asCopies = isCopy(lines);
+    numClones += asCopies;
+    addMembers(lines, asCopies);
     groupText += "keep";
     for (Value v : op.getResults()) {
-      if (isCopy)
+      keep(names[v].number);
+      if (asCopies)
         names[v].id += "c" + std::to_string(numClones);
       groupText += " " + names[v].id;
     }
     groupText += "\n";
   }
-  for (Value v : main.getBody().front().getTerminator()->getOperands()) {
+  // The form has the original's outputs; that the program returns those, in
+  // their order, is not for it to say.
+  auto isKnown = [&](uint32_t number) {
+    return nodes.count(number) || inputs.contains(number);
+  };
+  auto returned = main.getBody().front().getTerminator()->getOperands();
+  if (returned.size() != outputs.size())
+    return false;
+  for (auto [v, number] : llvm::zip(returned, outputs)) {
     auto it = names.find(v);
-    if (it == names.end())
+    if (it == names.end() ||
+        (it->second.number != number && isKnown(it->second.number)))
       return false;
-    outputText += "output " + it->second.id + "\n";
   }
   return true;
 }
@@ -267,6 +302,10 @@ std::string Dumper::run() {
     symbols = ownSymbols(index, std::max(countFunctionSymbols(main),
                                          countFunctionSymbols(other)));
     if (!addNodes(main) || !addGroups(other))
+      return "";
+    groupText.clear(), members.clear();
+    numGroups = numClones = 0;
+    if (!addGroups(other))
       return "";
     break; // a model has one function
   }

@@ -5,6 +5,7 @@
 #include "dlc/Check/Fusion.h"
 
 #include "mlir/IR/SymbolTable.h"
+#include "llvm/Support/thread.h"
 
 using namespace mlir;
 using namespace dlc;
@@ -12,6 +13,8 @@ using namespace dlc::check;
 using namespace dlc::graph;
 
 namespace {
+// Whole models are nested deeply: a stack of this size carries this depth.
+constexpr unsigned kDepth = 40000, kStackBytes = 512u << 20;
 // Leaves that are results of opaque operations come after these.
 constexpr uint32_t kFirstOpaqueLeaf = 1u << 20;
 
@@ -92,23 +95,16 @@ private:
 };
 } // namespace
 
-FailureOr<std::vector<OutputVerdict>> check::checkEquivalence(func::FuncOp a,
-                                                              func::FuncOp b) {
-  if (a.getFunctionType() != b.getFunctionType())
-    return b.emitOpError() << "has type " << b.getFunctionType()
-                           << ", the other " << a.getFunctionType();
-  if (a->getAttr("graph.symbols") != b->getAttr("graph.symbols"))
-    return b.emitOpError("names other dim symbols than the other");
-  if (a.isExternal() || b.isExternal() || !a.getBody().hasOneBlock() ||
-      !b.getBody().hasOneBlock())
-    return b.emitOpError("is not a list of operations");
+static FailureOr<std::vector<OutputVerdict>> compareOutputs(func::FuncOp a,
+                                                            func::FuncOp b) {
   std::vector<OutputVerdict> verdicts;
   for (unsigned i = 0; i < a.getNumResults(); ++i) {
     // Each output on its own: one that is too large does not spoil the others.
     IndexArena index;
     ExprArena exprs(index);
-    Inliner inliner(index, exprs);
-    Prover prover(index);
+    Inliner inliner(index, exprs, kDepth);
+    ProofBudget budget;
+    Prover prover(index, budget);
     ValueNumbering numbering(index);
     SmallVector<PolyId> symbols = ownSymbols(
         index, std::max(countFunctionSymbols(a), countFunctionSymbols(b)));
@@ -136,5 +132,22 @@ FailureOr<std::vector<OutputVerdict>> check::checkEquivalence(func::FuncOp a,
     }
     verdicts.push_back(std::move(verdict));
   }
+  return verdicts;
+}
+
+FailureOr<std::vector<OutputVerdict>> check::checkEquivalence(func::FuncOp a,
+                                                              func::FuncOp b) {
+  if (a.getFunctionType() != b.getFunctionType())
+    return b.emitOpError() << "has type " << b.getFunctionType()
+                           << ", the other " << a.getFunctionType();
+  if (a->getAttr("graph.symbols") != b->getAttr("graph.symbols"))
+    return b.emitOpError("names other dim symbols than the other");
+  if (a.isExternal() || b.isExternal() || !a.getBody().hasOneBlock() ||
+      !b.getBody().hasOneBlock())
+    return b.emitOpError("is not a list of operations");
+  FailureOr<std::vector<OutputVerdict>> verdicts = failure();
+  llvm::thread worker(std::optional<unsigned>(kStackBytes),
+                      [&] { verdicts = compareOutputs(a, b); });
+  worker.join();
   return verdicts;
 }

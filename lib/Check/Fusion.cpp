@@ -39,9 +39,10 @@ namespace {
 class KernelCheck {
 public:
   KernelCheck(KernelOp kernel, CertificateOp certificate,
-              const SymbolTable &symbols, NumericsMode mode)
+              const SymbolTable &symbols, NumericsMode mode,
+              ProofBudget &budget)
       : kernel(kernel), certificate(certificate), symbolTable(symbols),
-        mode(mode), exprs(index), inliner(index, exprs), prover(index) {
+        mode(mode), exprs(index), inliner(index, exprs), prover(index, budget) {
     verdict.kernel = kernel.getSymName().str();
     verdict.certificate = certificate.getSymName().str();
   }
@@ -91,7 +92,6 @@ private:
   Inliner inliner;
   Prover prover;
   SmallVector<PolyId> symbols;
-  SmallVector<Law> laws;
   SmallVector<TensorId> leaves, expected, actual;
   std::vector<std::pair<KernelOp, uint32_t>> members; // and environments
   uint32_t kernelEnvironment = 0;
@@ -212,7 +212,6 @@ bool KernelCheck::checkLaws() {
       return refuse(condition, law->str() +
                                    " does not keep bits, but the "
                                    "certificate's obligation is exact");
-    laws.push_back(*law);
     verdict.conditions.push_back(condition);
   }
   if (certificate.getObligation() == "precision")
@@ -256,7 +255,7 @@ bool KernelCheck::compareResults() {
            b = inliner.read(actual[i], at, 0, context);
     if (inliner.failure())
       return false;
-    Comparer comparer(index, exprs, prover, laws);
+    Comparer comparer(index, exprs, prover);
     if (!comparer.equal(a, b, context)) {
       const Refusal &why = comparer.getRefusal();
       return refuse(why.condition,
@@ -283,59 +282,81 @@ bool KernelCheck::compareResults() {
 // The program
 //===----------------------------------------------------------------------===//
 
-FusionVerdict check::checkFusion(ModuleOp original, ModuleOp fused,
-                                 NumericsMode mode) {
-  FusionVerdict verdict;
-  GraphVerdict graph = checkGraph(original, fused);
-  verdict.graph = graph.refusal;
-  verdict.blamed = graph.blamed;
-  // What only names can be wrong with, before anything is relied on.
-  SymbolTable symbols(fused);
+// What is well-formed by name only: heads of the kernels, before anything is
+// relied on. False when a kernel is refused or a certificate has none.
+static bool checkHeads(ModuleOp fused, const SymbolTable &symbols,
+                       NumericsMode mode, FusionVerdict &verdict) {
   for (auto certificate : fused.getOps<CertificateOp>()) {
-    if (verdict.graph)
-      break;
     auto kernel = symbols.lookup<KernelOp>(certificate.getKernel());
     if (!kernel) {
       verdict.graph = Refusal{Condition::SameNodes,
                               "a certificate is for no kernel: '" +
                                   certificate.getKernel().str() + "'",
                               ""};
-      return verdict;
+      return false;
     }
-    KernelCheck check(kernel, certificate, symbols, mode);
+    ProofBudget unused;
+    KernelCheck check(kernel, certificate, symbols, mode, unused);
     if (!check.runHead())
       verdict.kernels.push_back(check.getVerdict());
   }
-  if (!verdict.kernels.empty())
-    return verdict;
-  if (!verdict.graph) {
-    // Well-formed as the dialect has it, else nothing below means anything.
-    std::string problem;
-    ScopedDiagnosticHandler handler(fused.getContext(),
-                                    [&](Diagnostic &diagnostic) {
-                                      if (problem.empty())
-                                        problem = diagnostic.str();
-                                      return success();
-                                    });
-    if (failed(verify(fused)))
-      verdict.graph = Refusal{Condition::Ssa, problem, ""};
-  }
-  if (verdict.graph) {
-    // The driver splits the group that is to blame.
-    if (!verdict.blamed.empty()) {
-      KernelVerdict &blamed = verdict.kernels.emplace_back();
-      blamed.kernel = verdict.blamed;
-      blamed.refusal = verdict.graph;
-    }
-    return verdict;
-  }
+  return verdict.kernels.empty();
+}
+
+// As the dialect has it, else nothing that is read means anything.
+static std::optional<Refusal> checkWellFormed(ModuleOp module) {
+  std::string problem;
+  ScopedDiagnosticHandler handler(module.getContext(),
+                                  [&](Diagnostic &diagnostic) {
+                                    if (problem.empty())
+                                      problem = diagnostic.str();
+                                    return success();
+                                  });
+  if (succeeded(verify(module)))
+    return std::nullopt;
+  return Refusal{Condition::Ssa, problem, ""};
+}
+
+static void checkKernels(ModuleOp fused, NumericsMode mode,
+                         FusionVerdict &verdict) {
+  SymbolTable symbols(fused);
+  if (!checkHeads(fused, symbols, mode, verdict))
+    return;
+  verdict.graph = checkWellFormed(fused);
+  if (verdict.graph)
+    return;
+  ProofBudget budget;
   for (auto certificate : fused.getOps<CertificateOp>()) {
     auto kernel = symbols.lookup<KernelOp>(certificate.getKernel());
-    KernelCheck check(kernel, certificate, symbols, mode);
+    KernelCheck check(kernel, certificate, symbols, mode, budget);
     verdict.kernels.push_back(check.run());
     verdict.exhaustive += check.numExhaustive();
     verdict.solver += check.numSolver();
   }
+}
+
+FusionVerdict check::checkFusion(ModuleOp original, ModuleOp fused,
+                                 NumericsMode mode) {
+  FusionVerdict verdict;
+  GraphVerdict graph = checkGraph(original, fused);
+  if (graph.refusal) {
+    verdict.graph = graph.refusal;
+    verdict.blamed = graph.blamed;
+    // The driver splits the group that is to blame.
+    if (!graph.blamed.empty()) {
+      KernelVerdict &blamed = verdict.kernels.emplace_back();
+      blamed.kernel = graph.blamed;
+      blamed.refusal = graph.refusal;
+    }
+    return verdict;
+  }
+  checkKernels(fused, mode, verdict);
+  return verdict;
+}
+
+FusionVerdict check::checkCertificates(ModuleOp fused, NumericsMode mode) {
+  FusionVerdict verdict;
+  checkKernels(fused, mode, verdict);
   return verdict;
 }
 

@@ -115,6 +115,9 @@ public:
   /// Shows poly >= 0 (at every point of the context), or gives up: false is no
   /// answer.
   bool isNonNegative(PolyId poly, ContextId context);
+  /// The least value of `poly` over all its axes, as an expression of symbols;
+  /// nullopt where that is not found (floors, data, mixed signs).
+  std::optional<PolyId> atLeastPoint(PolyId poly, ContextId context);
   bool isZero(PolyId poly) const { return polys[poly].empty(); }
 
   /// Set when a number left 64 bits or a table its bound: nothing may be

@@ -10,17 +10,24 @@ using namespace dlc;
 using namespace dlc::check;
 using namespace dlc::graph;
 
-// Deeper expressions would need a deeper stack.
-static constexpr unsigned kMaxDepth = 3000;
+// Scalars looked at; a kernel that needs more is refused.
+static constexpr unsigned kMaxSteps = 1u << 21;
 
 std::optional<std::string> Inliner::failure() const {
   if (!unknown.empty())
     return unknown;
   if (tooDeep)
     return "the expression is nested too deeply to be compared";
+  if (tooMany)
+    return "the expression is too large to be compared";
   if (exprs.overflowed())
     return "the expression or its sizes are too large to be compared";
   return std::nullopt;
+}
+
+void Inliner::enter() {
+  tooDeep |= ++depth > maxDepth;
+  tooMany |= ++steps > kMaxSteps;
 }
 
 //===----------------------------------------------------------------------===//
@@ -125,15 +132,14 @@ NodeId Inliner::readConstant(TensorId id, ArrayRef<PolyId> coords) {
 
 NodeId Inliner::read(TensorId id, ArrayRef<PolyId> coords, uint32_t level,
                      ContextId context) {
-  if (tooDeep || !unknown.empty() || exprs.overflowed())
+  if (stopped())
     return 0;
   const TensorSource &source = tensors[id];
   std::vector<uint64_t> key = {id, level, context};
   key.insert(key.end(), coords.begin(), coords.end());
   if (auto it = reads.find(key); it != reads.end())
     return it->second;
-  if (++depth > kMaxDepth)
-    tooDeep = true;
+  enter();
   NodeId result = 0;
   switch (source.kind) {
   case TensorSource::Leaf: {
@@ -297,15 +303,14 @@ std::optional<Guard> Inliner::guard(IntegerSet set, OperandRange coords,
 }
 
 NodeId Inliner::evaluate(Value value, const Frame &frame, ContextId context) {
-  if (tooDeep || !unknown.empty() || exprs.overflowed())
+  if (stopped())
     return 0;
   std::vector<uint64_t> key = {
       frame.id, context,
       reinterpret_cast<uintptr_t>(value.getAsOpaquePointer())};
   if (auto it = values.find(key); it != values.end())
     return it->second;
-  if (++depth > kMaxDepth)
-    tooDeep = true;
+  enter();
   Operation *op = value.getDefiningOp();
   MLIRContext *mlirContext = value.getContext();
   NodeId result = 0;

@@ -28,7 +28,12 @@ struct TensorSource {
 
 class Inliner {
 public:
-  Inliner(IndexArena &index, ExprArena &exprs) : index(index), exprs(exprs) {}
+  /// Expressions nested deeper than this would need a deeper stack.
+  static constexpr unsigned kDefaultDepth = 1500;
+
+  Inliner(IndexArena &index, ExprArena &exprs,
+          unsigned maxDepth = kDefaultDepth)
+      : index(index), exprs(exprs), maxDepth(maxDepth) {}
 
   uint32_t newEnvironment(llvm::ArrayRef<PolyId> symbols);
   Environment &getEnvironment(uint32_t id) { return environments[id]; }
@@ -83,6 +88,10 @@ private:
                                              const Frame &frame,
                                              ContextId context);
   TensorId add(TensorSource source);
+  bool stopped() const {
+    return tooDeep || tooMany || !unknown.empty() || exprs.overflowed();
+  }
+  void enter();
 
   IndexArena &index;
   ExprArena &exprs;
@@ -92,8 +101,9 @@ private:
   SequenceMap<uint32_t> frameIds;
   SequenceMap<NodeId> reads;
   SequenceMap<NodeId> values;
-  unsigned depth = 0;
-  bool tooDeep = false;
+  const unsigned maxDepth;
+  unsigned depth = 0, steps = 0;
+  bool tooDeep = false, tooMany = false;
   std::string unknown;
 };
 

@@ -116,10 +116,12 @@ struct Problem {
       if (atom.kind == Atom::Axis || atom.kind == Atom::Data)
         evaluator.compile(atom.size);
     }
+    // A claim about no coordinate is one about the facts.
+    bool wantsAll = evaluator.base.empty();
     for (const Constraint &fact : index.getContext(claim.context).facts) {
       std::vector<AtomId> used;
       index.collectAtoms(fact.poly, used);
-      if (llvm::any_of(used, [&](AtomId x) {
+      if (wantsAll || llvm::any_of(used, [&](AtomId x) {
             return llvm::is_contained(evaluator.base, x);
           }))
         factList.push_back(fact);
@@ -237,16 +239,21 @@ Answer Prover::prove(const Claim &claim, Witness &witness) {
     witness = it->second.second;
     return it->second.first;
   }
+  if (budget.claims == 0)
+    return Answer::Unknown;
+  --budget.claims;
   Problem problem(index, claim);
   Answer answer = Answer::Unknown;
   if (findCounterexample(index, problem, claim.context, witness)) {
     answer = Answer::Refuted;
   } else {
     bool isComplete = false;
-    answer = tryEveryPoint(index, problem, pointsLeft, isComplete, witness);
+    if (largestMagnitude(index, claim, problem.factList))
+      answer =
+          tryEveryPoint(index, problem, budget.points, isComplete, witness);
     numExhaustive += isComplete;
-    if (!isComplete && solverCallsLeft > 0) {
-      --solverCallsLeft;
+    if (!isComplete && budget.solverCalls > 0) {
+      --budget.solverCalls;
       ++numSolver;
       answer = askSolver(index, claim, problem.factList, witness);
     }

@@ -22,9 +22,17 @@ struct Claim {
   ContextId context;
 };
 
+/// What one check may spend on claims, over all its kernels.
+struct ProofBudget {
+  int64_t points = int64_t(1) << 27;
+  unsigned solverCalls = 16;
+  unsigned claims = 20000;
+};
+
 class Prover {
 public:
-  explicit Prover(IndexArena &index) : index(index) {}
+  Prover(IndexArena &index, ProofBudget &budget)
+      : index(index), budget(budget) {}
 
   Answer prove(const Claim &claim, Witness &witness);
   Answer proveEqual(PolyId a, PolyId b, ContextId context, Witness &witness);
@@ -37,9 +45,14 @@ private:
   IndexArena &index;
   std::map<std::tuple<Guard, Guard, ContextId>, std::pair<Answer, Witness>>
       known;
-  int64_t pointsLeft = int64_t(1) << 27; // of this whole check
-  unsigned solverCallsLeft = 64;
+  ProofBudget &budget;
 };
+
+/// The largest magnitude that anything in the claim takes; nullopt where a size
+/// is not known or it is near 64 bits.
+std::optional<uint64_t> largestMagnitude(const IndexArena &index,
+                                         const Claim &claim,
+                                         llvm::ArrayRef<Constraint> facts);
 
 /// One call of Z3, bounded by its resource limit (so that the answer does not
 /// depend on the machine's load) and by time.

@@ -54,6 +54,17 @@ static std::vector<uint64_t> keyOf(uint32_t leaf, const Read &read) {
   return key;
 }
 
+// 0 <= coordinate and coordinate <= size - 1, for every coordinate.
+static SmallVector<PolyId> boundsOf(const Read &read, ArrayRef<PolyId> dims,
+                                    IndexArena &index) {
+  SmallVector<PolyId> bounds;
+  for (auto [coord, size] : llvm::zip(read.coords, dims)) {
+    bounds.push_back(coord);
+    bounds.push_back(index.sub(index.sub(size, coord), index.constant(1)));
+  }
+  return bounds;
+}
+
 void check::collectReads(KernelOp kernel, uint32_t environment,
                          Inliner &inliner, IndexArena &index,
                          KnownReads &reads) {
@@ -65,12 +76,32 @@ void check::collectReads(KernelOp kernel, uint32_t environment,
       TensorId id =
           inliner.getEnvironment(environment).tensors.lookup(load.getTensor());
       const TensorSource &source = inliner.getTensor(id);
-      if (source.kind != TensorSource::Leaf)
+      auto read = readOf(load, frame, point.context, inliner, index);
+      if (!read)
         continue;
-      if (auto read = readOf(load, frame, point.context, inliner, index))
-        reads.insert(keyOf(source.number, *read));
+      if (source.kind == TensorSource::Leaf)
+        reads.loads.insert(keyOf(source.number, *read));
+      if (load.getGuard())
+        continue;
+      for (PolyId bound : boundsOf(*read, source.dims, index))
+        if (!index.isNonNegative(bound, point.context))
+          if (auto least = index.atLeastPoint(bound, point.context))
+            reads.facts.push_back({point.extents, *least});
     }
   }
+}
+
+// The context with what the sizes must be for the original's reads.
+static ContextId withFacts(ContextId context, const KnownReads &known,
+                           IndexArena &index) {
+  Guard facts;
+  for (const KnownReads::Fact &fact : known.facts)
+    if (llvm::all_of(fact.extents, [&](PolyId extent) {
+          return index.isNonNegative(index.sub(extent, index.constant(1)),
+                                     context);
+        }))
+      facts.push_back(index.normalize({fact.holds, /*isEquality=*/false}));
+  return index.assume(context, facts);
 }
 
 RowsVerdict
@@ -114,21 +145,22 @@ check::checkRows(KernelOp kernel, unsigned rows, uint32_t environment,
                         describe(i) + ", which is not the row it computes",
                         witness);
       }
-      for (auto [i, coord] : llvm::enumerate(read->coords)) {
-        Witness witness;
-        PolyId last =
-            index.sub(index.sub(source.dims[i], coord), index.constant(1));
-        if (prover.proveNonNegative(coord, read->context, witness) ==
-                Answer::Proved &&
-            prover.proveNonNegative(last, read->context, witness) ==
-                Answer::Proved)
+      SmallVector<PolyId> bounds = boundsOf(*read, source.dims, index);
+      for (auto [i, bound] : llvm::enumerate(bounds)) {
+        if (index.isNonNegative(bound, read->context))
           continue;
+        const KnownReads &known = knownReads();
         if (source.kind == TensorSource::Leaf &&
-            knownReads().count(keyOf(source.number, *read)))
+            known.loads.count(keyOf(source.number, *read)))
           break;
+        Witness witness;
+        if (prover.proveNonNegative(bound,
+                                    withFacts(read->context, known, index),
+                                    witness) == Answer::Proved)
+          continue;
         return refuse(Condition::Bounds,
-                      describe(i) + ", not shown to be inside its " +
-                          index.str(source.dims[i]),
+                      describe(i / 2) + ", not shown to be inside its " +
+                          index.str(source.dims[i / 2]),
                       witness);
       }
     }

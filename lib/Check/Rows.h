@@ -16,9 +16,18 @@ struct RowsVerdict {
   bool readsStages = false;
 };
 
-/// The reads of one-operator kernels, which are in bounds by assumption: the
-/// original program reads there too.
-using KnownReads = std::set<std::vector<uint64_t>>;
+/// What the original program does and so is taken to be in bounds: it reads
+/// there too.
+struct KnownReads {
+  /// Loads of the kernel's operands, in the coordinates of their stage.
+  std::set<std::vector<uint64_t>> loads;
+  /// Sizes fit: `holds` >= 0 wherever a stage with these extents has a point.
+  struct Fact {
+    llvm::SmallVector<PolyId> extents;
+    PolyId holds;
+  };
+  std::vector<Fact> facts;
+};
 void collectReads(graph::KernelOp kernel, uint32_t environment,
                   Inliner &inliner, IndexArena &index, KnownReads &reads);
 

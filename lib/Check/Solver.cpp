@@ -12,7 +12,7 @@ using namespace dlc::check;
 
 // About a second of work on this family of queries; the time limit only stops a
 // query that the resource limit does not.
-static constexpr unsigned kResources = 3000000, kMilliseconds = 3000;
+static constexpr unsigned kResources = 3000000, kMilliseconds = 2000;
 
 namespace {
 class Encoder {
@@ -92,7 +92,7 @@ public:
         std::optional<__int128> m = ofAtom(x);
         if (!m)
           return std::nullopt;
-        product *= *m;
+        product *= std::max<__int128>(*m, 1);
         if (product > kLimit)
           return std::nullopt;
       }
@@ -123,17 +123,24 @@ private:
 };
 } // namespace
 
+std::optional<uint64_t>
+check::largestMagnitude(const IndexArena &index, const Claim &claim,
+                        llvm::ArrayRef<Constraint> facts) {
+  Magnitude magnitude(index);
+  for (llvm::ArrayRef<Constraint> guard :
+       {llvm::ArrayRef<Constraint>(claim.a),
+        llvm::ArrayRef<Constraint>(claim.b), facts})
+    for (const Constraint &c : guard)
+      if (!magnitude.of(c.poly))
+        return std::nullopt;
+  return static_cast<uint64_t>(magnitude.largest);
+}
+
 Answer check::askSolver(const IndexArena &index, const Claim &claim,
                         llvm::ArrayRef<Constraint> facts, Witness &witness) {
-  Magnitude magnitude(index);
-  bool isStatic = true;
-  for (const Guard &guard :
-       {claim.a, claim.b, Guard(facts.begin(), facts.end())})
-    for (const Constraint &c : guard)
-      isStatic &= magnitude.of(c.poly).has_value();
-  unsigned width = 0;
-  if (isStatic)
-    width = std::bit_width(static_cast<uint64_t>(magnitude.largest)) + 3;
+  std::optional<uint64_t> largest = largestMagnitude(index, claim, facts);
+  bool isStatic = largest.has_value();
+  unsigned width = isStatic ? std::bit_width(*largest) + 3 : 0;
   try {
     z3::context context;
     z3::solver solver =

@@ -146,23 +146,25 @@ static Expected<ImportedModel> importModel(const CompileOptions &options,
                          import);
 }
 
-Expected<ModelSource> dlc::loadModel(const CompileOptions &options) {
+Expected<ModelSource> dlc::loadModel(const CompileOptions &options,
+                                     MLIRContext *shared) {
   ModelSource source;
   DialectRegistry registry;
   registerDialects(registry);
   // One thread: a thread pool costs more than small models take, and the
   // parallel part of compiling, code generation, has contexts of its own.
-  source.context =
-      std::make_unique<MLIRContext>(registry, MLIRContext::Threading::DISABLED);
+  if (!shared)
+    source.context = std::make_unique<MLIRContext>(
+        registry, MLIRContext::Threading::DISABLED);
+  MLIRContext *context = shared ? shared : source.context.get();
 
   if (StringRef(options.input).ends_with(".mlir")) {
-    Expected<OwningOpRef<ModuleOp>> module =
-        parseGraph(options, source.context.get());
+    Expected<OwningOpRef<ModuleOp>> module = parseGraph(options, context);
     if (!module)
       return module.takeError();
     source.module = std::move(*module);
   } else {
-    Expected<ImportedModel> imported = importModel(options, *source.context);
+    Expected<ImportedModel> imported = importModel(options, *context);
     if (!imported)
       return llvm::make_error<CompileError>(
           toCompileError(imported.takeError(), ExitCode::Rejected));
@@ -175,14 +177,14 @@ Expected<ModelSource> dlc::loadModel(const CompileOptions &options) {
         convert.dims[name] = range.min;
     convert.shapes = options.shapes;
     SmallVector<NamedAttribute> bounds;
-    Builder builder(source.context.get());
+    Builder builder(context);
     for (auto &[name, range] : options.dims)
       bounds.push_back(
           builder.getNamedAttr(name, builder.getI64IntegerAttr(range.max)));
     (*imported->module)
         ->setAttr(kDimBoundsAttr, builder.getDictionaryAttr(bounds));
     convert.limits = options.limits;
-    DiagnosticCollector diagnostics(source.context.get(), options.input);
+    DiagnosticCollector diagnostics(context, options.input);
     auto module = convertToGraph(*imported->module, options.input, convert);
     if (!module)
       return llvm::make_error<CompileError>(

@@ -71,6 +71,12 @@ FusionVerdict
 checkFusion(mlir::ModuleOp original, mlir::ModuleOp fused,
             graph::NumericsMode mode = graph::NumericsMode::reassoc);
 
+/// Each fused kernel against its certificate alone: that the certificates
+/// describe the program is not looked at.
+FusionVerdict
+checkCertificates(mlir::ModuleOp fused,
+                  graph::NumericsMode mode = graph::NumericsMode::reassoc);
+
 /// The groups in the input format of the extracted Coq checker
 /// (docs/proofs/README.md); "" when the certificates do not describe `fused`.
 std::string dumpGroups(mlir::ModuleOp original, mlir::ModuleOp fused);

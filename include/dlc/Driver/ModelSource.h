@@ -14,7 +14,8 @@
 
 namespace dlc {
 
-/// A model as graph operators in `func.func @main`. The context lives as long.
+/// A model as graph operators in `func.func @main`. The context lives as long;
+/// it is null when the model was loaded into another's.
 struct ModelSource {
   std::unique_ptr<mlir::MLIRContext> context;
   std::shared_ptr<void> file; ///< what the constants point into
@@ -29,8 +30,10 @@ struct ModelSource {
 void registerDialects(mlir::DialectRegistry &registry);
 
 /// Loads `options.input`: an ONNX model, or graph operators in MLIR's text
-/// form (*.mlir). Applies -dim and -shape. Fails with a CompileError.
-llvm::Expected<ModelSource> loadModel(const CompileOptions &options);
+/// form (*.mlir). Applies -dim and -shape. Fails with a CompileError. With
+/// `shared`, into that context, where models can be compared.
+llvm::Expected<ModelSource> loadModel(const CompileOptions &options,
+                                      mlir::MLIRContext *shared = nullptr);
 
 /// Collects MLIR's diagnostics of one context while it lives.
 class DiagnosticCollector {

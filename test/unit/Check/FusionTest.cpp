@@ -91,6 +91,50 @@ TEST_F(FusionTest, EqualFormsAreAccepted) {
   }
 }
 
+// Two axes in row-major order are one: no law is needed.
+TEST_F(FusionTest, FoldsOverFlattenedAxes) {
+  std::pair<std::string, std::string> changes[] = {
+      {"reduce <6>", "reduce <2, 3>"},
+      {"^bb0(%i: index, %j: index, %k: index)",
+       "^bb0(%i: index, %j: index, %k: index, %l: index)"},
+      {"affine_map<(d0, d1, d2) -> (d2, d0 * 2 + 1)>](%i, %j, %k)",
+       "affine_map<(d0, d1, d2, d3) -> (d2 * 3 + d3, d0 * 2 + 1)>](%i, %j, %k, "
+       "%l)"}};
+  FusionVerdict verdict = checkWith("views", changes);
+  EXPECT_TRUE(verdict.accepted()) << print(verdict);
+  // Column-major is another order.
+  changes[0].second = "reduce <3, 2>";
+  changes[2].second = "affine_map<(d0, d1, d2, d3) -> (d3 * 3 + d2, d0 * 2 + "
+                      "1)>](%i, %j, %k, %l)";
+  verdict = checkWith("views", changes);
+  EXPECT_FALSE(verdict.accepted());
+}
+
+// A kernel is its body: one that was changed under its old name is another,
+// though certificate and fused kernel agree on it; a new name changes nothing.
+TEST_F(FusionTest, KernelsCountByTheirBodies) {
+  auto replaceAll = [](std::string text, StringRef from, StringRef to) {
+    for (size_t at = text.find(from); at != std::string::npos;
+         at = text.find(from, at + to.size()))
+      text.replace(at, from.size(), to.str());
+    return text;
+  };
+  const Fixture &f = getFixture("softmax");
+  original = parse(context, std::string(f.members) + f.main);
+  std::string members = f.members, fused = f.fused;
+  result = parse(context, replaceAll(members, "apply exp", "apply tanh") +
+                              replaceAll(fused, "apply exp", "apply tanh"));
+  FusionVerdict verdict = checkFusion(*original, *result);
+  ASSERT_TRUE(verdict.graph) << print(verdict);
+  EXPECT_EQ(verdict.graph->condition, Condition::SameNodes);
+  EXPECT_EQ(verdict.refused(), std::vector<std::string>{"fused"});
+  EXPECT_TRUE(checkCertificates(*result).accepted());
+  result = parse(context, replaceAll(members, "@exp", "@other") +
+                              replaceAll(fused, "@exp", "@other"));
+  verdict = checkFusion(*original, *result);
+  EXPECT_TRUE(verdict.accepted()) << print(verdict);
+}
+
 TEST_F(FusionTest, NothingFusedIsAccepted) {
   for (const Fixture &f : getFixtures()) {
     FusionVerdict verdict = check(f.members, f.main, f.main);

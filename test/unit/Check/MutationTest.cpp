@@ -89,6 +89,13 @@ const Lie lies[] = {
      "(f32, "
      "f32) -> f32\n graph.yield %g : f32",
      Condition::SameNodes},
+    {"padding folded into the average", "guards",
+     "%n = graph.literal 2.0 : f32 : f32",
+     "%all = graph.inside[affine_set<(d0) : (d0 - 1 >= 0, 3 - d0 >= 0)>](%i)\n"
+     "%two = graph.literal 2.0 : f32 : f32\n"
+     "%one = graph.literal 1.0 : f32 : f32\n"
+     "%n = graph.apply select(%all, %two, %one) : (i1, f32, f32) -> f32",
+     Condition::SameNodes},
     // Casts.
     {"dropped casts", "views", "graph.yield %d", "graph.yield %v",
      Condition::Round},
