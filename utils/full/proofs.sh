@@ -8,7 +8,7 @@ command -v coqchk >/dev/null || { echo "no coqchk: utils/install.sh installs it"
 utils/fusion-check.sh --build
 case $1 in
   coqchk)
-    out=$(make -s -C docs/proofs BUILD="${DLC_PROOFS_BUILD:-$PWD/build/proofs}" chk)
+    out=$(make -s -C docs/proofs BUILD="${DLC_PROOFS_BUILD:-$PWD/build/proofs}" chk 2>&1) || { echo "$out"; exit 1; }
     echo "$out"
     # Its summary: only the axioms of the list, nothing that relies on a switched-off check.
     found=$(grep -oE '^ +Coq\.[A-Za-z_.]+$' <<<"$out" | sed -E 's/.*\.([A-Za-z_]+\.[A-Za-z_]+)$/\1/' | sort)
