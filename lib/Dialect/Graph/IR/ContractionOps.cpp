@@ -1,43 +1,25 @@
 // Contractions: einsum, convolution and transposed convolution, each a left
 // fold of products.
-#include "dlc/Dialect/Graph/IR/KernelBuilder.h"
+#include "OpCommon.h"
 
 #include "mlir/IR/Builders.h"
 
 using namespace mlir;
 using namespace dlc;
 using namespace dlc::graph;
-
-static Type elementOf(Type type) {
-  return cast<RankedTensorType>(type).getElementType();
-}
-
-// The type products are formed and summed in: f32 for 16-bit floats, else the
-// result's.
-static Type accumulatorType(Type result) {
-  return isa<Float16Type, BFloat16Type>(result)
-             ? Float32Type::get(result.getContext())
-             : result;
-}
+using namespace dlc::graph::detail;
 
 // One fold stage of `product` over `reduce`, then a rounding stage for 16-bit
 // results.
 static void
 finishContraction(KernelBuilder &kernel, ArrayRef<AffineExpr> reduce,
                   function_ref<Value(ExprBuilder &, Type)> product) {
-  Type result = kernel.resultType(0), element = elementOf(result),
-       accumulator = accumulatorType(element);
+  Type result = kernel.resultType(0),
+       accumulator = accumulatorType(elementOf(result));
   Value sum = kernel.fold(
       makeTensorType(getDims(result), accumulator), reduce, FoldKind::add,
       [&](ExprBuilder &b) { return product(b, accumulator); });
-  if (accumulator != element)
-    sum = kernel.map(result, [&](ExprBuilder &b) {
-      SmallVector<AffineExpr> at;
-      for (int64_t i = 0; i < cast<RankedTensorType>(result).getRank(); ++i)
-        at.push_back(b.d(i));
-      return b.cast(b.load(sum, at), element);
-    });
-  kernel.finish(sum);
+  kernel.finish(roundTo(kernel, sum, result));
 }
 
 //===----------------------------------------------------------------------===//
@@ -134,15 +116,10 @@ LogicalResult ContractOp::buildKernel(KernelBuilder &kernel) {
 LogicalResult ConvOp::verify() {
   auto x = cast<RankedTensorType>(getX().getType()),
        w = cast<RankedTensorType>(getW().getType());
-  int64_t spatial = x.getRank() - 2;
-  if (spatial < 1 || w.getRank() != x.getRank() ||
-      getType().getRank() != x.getRank())
-    return emitOpError("x, w and result must have one rank of at least 3");
-  for (ArrayRef<int64_t> list :
-       {getStrides(), getDilations(), getPadsLow(), getPadsHigh()})
-    if (static_cast<int64_t>(list.size()) != spatial)
-      return emitOpError(
-          "strides, dilations and pads must have one entry a spatial axis");
+  if (failed(verifySpatial(
+          *this, x, w,
+          {getStrides(), getDilations(), getPadsLow(), getPadsHigh()})))
+    return failure();
   if (static_cast<int64_t>(getGroup()) < 1)
     return emitOpError("group must be positive");
   SmallVector<AffineExpr> xd = graph::getDims(x), wd = graph::getDims(w);
@@ -228,14 +205,9 @@ LogicalResult ConvOp::buildKernel(KernelBuilder &kernel) {
 LogicalResult ConvTransposeOp::verify() {
   auto x = cast<RankedTensorType>(getX().getType()),
        w = cast<RankedTensorType>(getW().getType());
-  int64_t spatial = x.getRank() - 2;
-  if (spatial < 1 || w.getRank() != x.getRank() ||
-      getType().getRank() != x.getRank())
-    return emitOpError("x, w and result must have one rank of at least 3");
-  for (ArrayRef<int64_t> list : {getStrides(), getDilations(), getPadsLow()})
-    if (static_cast<int64_t>(list.size()) != spatial)
-      return emitOpError(
-          "strides, dilations and pads must have one entry a spatial axis");
+  if (failed(verifySpatial(*this, x, w,
+                           {getStrides(), getDilations(), getPadsLow()})))
+    return failure();
   if (simplify(graph::getDims(w)[0] - graph::getDims(x)[1]) != 0)
     return emitOpError("w's first dim must be x's channels");
   return success();

@@ -1,16 +1,13 @@
 // Injective and broadcast operators: y[p] = x[phi(p)], guarded where phi is
 // partial.
-#include "dlc/Dialect/Graph/IR/KernelBuilder.h"
+#include "OpCommon.h"
 
 #include "mlir/IR/Builders.h"
 
 using namespace mlir;
 using namespace dlc;
 using namespace dlc::graph;
-
-static Type elementOf(Type type) {
-  return cast<RankedTensorType>(type).getElementType();
-}
+using namespace dlc::graph::detail;
 
 // Most injective rows are one load at an index computed from the domain point.
 static LogicalResult

@@ -1,35 +1,12 @@
 // Reductions, scans and pooling windows.
-#include "dlc/Dialect/Graph/IR/KernelBuilder.h"
+#include "OpCommon.h"
 
 #include "mlir/IR/Builders.h"
 
 using namespace mlir;
 using namespace dlc;
 using namespace dlc::graph;
-
-static Type elementOf(Type type) {
-  return cast<RankedTensorType>(type).getElementType();
-}
-
-// Sums of 16-bit floats are accumulated in f32 and rounded once.
-static Type accumulatorType(Type element, FoldKind kind) {
-  bool sums = kind == FoldKind::add || kind == FoldKind::mul;
-  return sums && isa<Float16Type, BFloat16Type>(element)
-             ? Float32Type::get(element.getContext())
-             : element;
-}
-
-// Adds a stage that converts `value` to the element type of `type` when needed.
-static Value roundTo(KernelBuilder &kernel, Value value, Type type) {
-  if (value.getType() == type)
-    return value;
-  return kernel.map(type, [&](ExprBuilder &b) {
-    SmallVector<AffineExpr> at;
-    for (int64_t i = 0; i < cast<RankedTensorType>(type).getRank(); ++i)
-      at.push_back(b.d(i));
-    return b.cast(b.load(value, at), elementOf(type));
-  });
-}
+using namespace dlc::graph::detail;
 
 //===----------------------------------------------------------------------===//
 // ReduceOp
