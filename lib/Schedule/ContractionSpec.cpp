@@ -1,7 +1,11 @@
 // Classification of a kernel as a contraction. Nothing here knows an operator:
 // which axes each factor of the product reads decides everything.
-#include "dlc/Codegen/CPU/ContractionSpec.h"
+#include "dlc/Schedule/ContractionSpec.h"
 
+#include "ContractionSpace.h"
+#include "dlc/Schedule/IndexPoly.h"
+
+#include "mlir/IR/IntegerSet.h"
 #include "llvm/ADT/SetVector.h"
 
 using namespace mlir;
@@ -70,121 +74,17 @@ dlc::collapsedStride(ArrayRef<unsigned> group,
   return std::nullopt;
 }
 
-bool IterationSpace::isWide(unsigned axis) const {
-  return graph::constantValue(extents[axis]) != 1;
-}
-
-FailureOr<AffineExpr> IterationSpace::toAxes(AffineExpr expr,
-                                             ValueRange coords) const {
-  // Which block argument each dim of `expr` is.
-  SmallVector<unsigned> argumentOf;
-  for (Value coord : coords) {
-    auto argument = dyn_cast<BlockArgument>(coord);
-    if (!argument)
-      return failure();
-    argumentOf.push_back(argument.getArgNumber());
-  }
-  std::function<AffineExpr(AffineExpr)> rewrite =
-      [&](AffineExpr e) -> AffineExpr {
-    if (auto dim = dyn_cast<AffineDimExpr>(e))
-      return arguments[argumentOf[dim.getPosition()]];
-    auto binary = dyn_cast<AffineBinaryOpExpr>(e);
-    if (!binary)
-      return e;
-    if (auto dim = dyn_cast<AffineDimExpr>(binary.getLHS()))
-      for (const Split &split : splits)
-        if (split.argument == argumentOf[dim.getPosition()] &&
-            split.divisor == binary.getRHS()) {
-          if (e.getKind() == AffineExprKind::FloorDiv)
-            return split.outer;
-          if (e.getKind() == AffineExprKind::Mod)
-            return split.inner;
-        }
-    return getAffineBinaryOpExpr(e.getKind(), rewrite(binary.getLHS()),
-                                 rewrite(binary.getRHS()));
-  };
-  return graph::simplify(rewrite(expr));
-}
-
-//===----------------------------------------------------------------------===//
-// The iteration space
-//===----------------------------------------------------------------------===//
-
-/// Finds `coordinate floordiv n` and `coordinate mod n` in the stage's loads.
-/// One divisor a coordinate: a second one leaves the first expression as it is,
-/// which then is not linear, and the kernel is declined.
-static DenseMap<unsigned, AffineExpr> findSplits(graph::StageOp stage,
-                                                 ArrayRef<AffineExpr> sizes) {
-  DenseMap<unsigned, AffineExpr> divisors;
-  stage.getBlock()->walk([&](graph::LoadOp load) {
-    auto scan = [&](AffineExpr expr) {
-      expr.walk([&](AffineExpr e) {
-        auto binary = dyn_cast<AffineBinaryOpExpr>(e);
-        if (!binary || (e.getKind() != AffineExprKind::FloorDiv &&
-                        e.getKind() != AffineExprKind::Mod))
-          return;
-        auto dim = dyn_cast<AffineDimExpr>(binary.getLHS());
-        if (!dim || hasDims(binary.getRHS()))
-          return;
-        auto argument =
-            dyn_cast<BlockArgument>(load.getCoords()[dim.getPosition()]);
-        if (!argument)
-          return;
-        // Only an exact division: the axes must tile the coordinate.
-        AffineExpr size = sizes[argument.getArgNumber()],
-                   divisor = binary.getRHS();
-        auto n = graph::constantValue(size), d = graph::constantValue(divisor);
-        bool exact =
-            n && d
-                ? *d > 0 && *n % *d == 0
-                : graph::simplify(size - size.floorDiv(divisor) * divisor) == 0;
-        if (exact)
-          divisors.try_emplace(argument.getArgNumber(), divisor);
-      });
-    };
-    for (AffineExpr expr : load.getMap().getResults())
-      scan(expr);
-    if (load.getGuard())
-      for (AffineExpr expr : load.getGuard()->getConstraints())
-        scan(expr);
-  });
-  return divisors;
-}
-
-static IterationSpace makeSpace(graph::StageOp stage) {
-  MLIRContext *context = stage.getContext();
-  SmallVector<AffineExpr> sizes(stage.getDomainDims());
-  llvm::append_range(sizes, stage.getReduceDims());
-  DenseMap<unsigned, AffineExpr> divisors = findSplits(stage, sizes);
-  IterationSpace space;
-  auto addAxis = [&](AffineExpr extent) {
-    space.extents.push_back(graph::simplify(extent));
-    return getAffineDimExpr(space.extents.size() - 1, context);
-  };
-  for (auto [i, size] : llvm::enumerate(sizes)) {
-    auto found = divisors.find(i);
-    if (found == divisors.end()) {
-      space.arguments.push_back(addAxis(size));
-    } else {
-      AffineExpr divisor = found->second;
-      AffineExpr outer = addAxis(size.floorDiv(divisor));
-      AffineExpr inner = addAxis(divisor);
-      space.arguments.push_back(outer * divisor + inner);
-      space.splits.push_back({unsigned(i), divisor, outer, inner});
-    }
-    if (i + 1 == stage.getDomainRank())
-      space.numDomain = space.extents.size();
-  }
-  return space;
-}
-
 //===----------------------------------------------------------------------===//
 // Operands
 //===----------------------------------------------------------------------===//
 
-/// Adds the axes that `value` depends on; fails on data-dependent coordinates.
+/// Adds the axes that `value` depends on; fails on data-dependent coordinates
+/// and folds.
 static LogicalResult collectAxes(Value value, const IterationSpace &space,
-                                 llvm::SmallSetVector<unsigned, 8> &axes) {
+                                 llvm::SmallSetVector<unsigned, 8> &axes,
+                                 llvm::SmallDenseSet<Value> &seen) {
+  if (!seen.insert(value).second)
+    return success();
   auto note = [&](AffineExpr expr, ValueRange coords) -> LogicalResult {
     auto inAxes = space.toAxes(expr, coords);
     if (failed(inAxes))
@@ -199,8 +99,11 @@ static LogicalResult collectAxes(Value value, const IterationSpace &space,
   if (!op)
     return failure();
   if (auto load = dyn_cast<graph::LoadOp>(op)) {
-    if (!isa<BlockArgument>(load.getTensor()))
-      return failure(); // an earlier stage: only single folds are contractions
+    if (auto source = load.getTensor().getDefiningOp<graph::StageOp>()) {
+      if (source.getFoldKind() != graph::FoldKind::none)
+        return failure();
+      return collectAxes(source.getYielded(), space, axes, seen);
+    }
     for (AffineExpr expr : load.getMap().getResults())
       if (failed(note(expr, load.getCoords())))
         return failure();
@@ -208,16 +111,22 @@ static LogicalResult collectAxes(Value value, const IterationSpace &space,
       for (AffineExpr expr : load.getGuard()->getConstraints())
         if (failed(note(expr, load.getCoords())))
           return failure();
-      return collectAxes(load.getOther(), space, axes);
+      return collectAxes(load.getOther(), space, axes, seen);
     }
     return success();
   }
   if (auto coord = dyn_cast<graph::CoordOp>(op))
     return note(coord.getMap().getResult(0), coord.getCoords());
+  if (auto inside = dyn_cast<graph::InsideOp>(op)) {
+    for (AffineExpr expr : inside.getSet().getConstraints())
+      if (failed(note(expr, inside.getCoords())))
+        return failure();
+    return success();
+  }
   if (!isa<graph::ApplyOp, graph::CastOp, graph::LiteralOp>(op))
     return failure();
   for (Value operand : op->getOperands())
-    if (failed(collectAxes(operand, space, axes)))
+    if (failed(collectAxes(operand, space, axes, seen)))
       return failure();
   return success();
 }
@@ -225,12 +134,24 @@ static LogicalResult collectAxes(Value value, const IterationSpace &space,
 /// Fills in the plain form of `operand` when it has one.
 static void describe(ContractionOperand &operand, const IterationSpace &space) {
   Value value = operand.value;
-  // One conversion: a second one would mean a rounding in between.
-  if (auto cast = value.getDefiningOp<graph::CastOp>())
-    value = cast.getValue();
-  auto load = value.getDefiningOp<graph::LoadOp>();
-  if (!load || load.getGuard())
-    return;
+  graph::LoadOp load;
+  for (bool isConverted = false;;) {
+    if (auto cast = value.getDefiningOp<graph::CastOp>()) {
+      // A second conversion would mean a rounding in between.
+      if (isConverted)
+        return;
+      isConverted = true;
+      value = cast.getValue();
+      continue;
+    }
+    load = value.getDefiningOp<graph::LoadOp>();
+    if (!load || load.getGuard())
+      return;
+    auto source = load.getTensor().getDefiningOp<graph::StageOp>();
+    if (!source)
+      break;
+    value = source.getYielded();
+  }
   MLIRContext *context = value.getContext();
   AffineExpr offset = zero(context), stride = getAffineConstantExpr(1, context);
   SmallVector<AffineExpr> dims = graph::getDims(load.getTensor().getType());
@@ -241,7 +162,9 @@ static void describe(ContractionOperand &operand, const IterationSpace &space) {
     offset = offset + *index * stride;
     stride = stride * dims[i];
   }
-  offset = graph::simplify(offset);
+  // The digits of a reshape meet their place values only in the whole sum.
+  offset =
+      graph::simplify(IndexPoly::get(offset, space.extents).toExpr(context));
   for (size_t axis = 0; axis < space.extents.size(); ++axis) {
     auto coefficient = linearCoefficient(offset, axis);
     if (!coefficient)
@@ -278,21 +201,13 @@ ContractionSpec::strideOf(const ContractionOperand &operand,
       space.extents, context());
 }
 
-/// The stage that only post-processes the sum, element by element.
-static bool isEpilogueOf(graph::StageOp epilogue, graph::StageOp stage) {
-  if (epilogue.getFoldKind() != graph::FoldKind::none ||
-      epilogue.getDomainDims() != stage.getDomainDims())
-    return false;
-  WalkResult result = epilogue.getBlock()->walk([&](graph::LoadOp load) {
-    if (isa<BlockArgument>(load.getTensor()))
-      return WalkResult::advance();
-    bool same = load.getTensor() == stage.getResult() && !load.getGuard() &&
-                load.getMap().isIdentity();
-    for (auto [i, coord] : llvm::enumerate(load.getCoords()))
-      same &= coord == epilogue.getBlock()->getArgument(i);
-    return same ? WalkResult::advance() : WalkResult::interrupt();
+/// Whether a stage reads at an index from data.
+static bool usesData(const IterationSpace &space) {
+  return llvm::any_of(space.arguments, [](auto &entry) {
+    bool found = false;
+    entry.first->walk([&](graph::ToIndexOp) { found = true; });
+    return found;
   });
-  return !result.wasInterrupted();
 }
 
 /// Rows: the longest run of `candidates`, ending at its last one, that the
@@ -315,28 +230,20 @@ static SmallVector<unsigned> chooseRows(const ContractionSpec &spec,
   return rows;
 }
 
-FailureOr<ContractionSpec> dlc::classifyContraction(graph::KernelOp kernel,
-                                                    std::string &reason) {
+/// Classifies the sum `stage` of a kernel (or part of one) with `results`.
+static FailureOr<ContractionSpec> classify(graph::StageOp stage,
+                                           ArrayRef<graph::StageOp> results,
+                                           std::string &reason) {
   auto decline = [&](const char *why) -> FailureOr<ContractionSpec> {
     reason = why;
     return failure();
   };
-  auto stages = kernel.getStages();
-  if (stages.empty() || stages.size() > 2)
-    return decline("not one fold stage with at most one stage after it");
   ContractionSpec spec;
-  spec.kernel = kernel;
-  spec.stage = stages[0];
-  if (spec.stage.getFoldKind() != graph::FoldKind::add || spec.stage.getInit())
+  spec.kernel = stage->getParentOfType<graph::KernelOp>();
+  spec.stage = stage;
+  spec.results.assign(results.begin(), results.end());
+  if (stage.getFoldKind() != graph::FoldKind::add || stage.getInit())
     return decline("the fold is not a sum from zero");
-  if (stages.size() == 2) {
-    spec.epilogue = stages[1];
-    if (!isEpilogueOf(spec.epilogue, spec.stage))
-      return decline("the last stage is not an elementwise use of the sum");
-  }
-  if (kernel.getResultValues().size() != 1 ||
-      kernel.getResultValues()[0] != stages.back().getResult())
-    return decline("the kernel returns other than its last stage");
   spec.accumulator = spec.stage.getElementType();
   if (!spec.accumulator.isIntOrFloat() || spec.accumulator.isInteger(1) ||
       spec.accumulator.isF16() || spec.accumulator.isBF16())
@@ -345,14 +252,33 @@ FailureOr<ContractionSpec> dlc::classifyContraction(graph::KernelOp kernel,
   auto product = spec.stage.getYielded().getDefiningOp<graph::ApplyOp>();
   if (!product || product.getFn() != graph::ScalarFn::mul)
     return decline("the summand is not a product");
-  spec.space = makeSpace(spec.stage);
+  MLIRContext *context = stage.getContext();
+  // The results' domain; each sum is wanted at one of its points.
+  ArrayRef<AffineExpr> domain = spec.results[0].getDomainDims();
+  for (graph::StageOp result : results)
+    if (result.getDomainDims() != domain)
+      return decline("results of different shapes");
+  AffineExpr points = graph::product(context, domain),
+             sums = graph::product(context, stage.getDomainDims());
+  auto numPoints = graph::constantValue(points),
+       numSums = graph::constantValue(sums);
+  if (numPoints && numSums ? *numPoints > *numSums
+                           : graph::simplify(points - sums) != 0)
+    return decline("the results repeat the sums");
+  auto made = makeIterationSpace(stage, results, domain, reason);
+  if (failed(made))
+    return failure();
+  spec.space = std::move(*made);
   const IterationSpace &space = spec.space;
-  MLIRContext *context = kernel.getContext();
+  if (usesData(space))
+    return decline("an index from data");
 
   llvm::SmallSetVector<unsigned, 8> uses[2];
-  for (int side : {0, 1})
-    if (failed(collectAxes(product.getArgs()[side], space, uses[side])))
-      return decline("a factor reads an index from data or another stage");
+  for (int side : {0, 1}) {
+    llvm::SmallDenseSet<Value> seen;
+    if (failed(collectAxes(product.getArgs()[side], space, uses[side], seen)))
+      return decline("a factor reads an index from data or a fold");
+  }
 
   SmallVector<unsigned> wide;
   for (unsigned axis = 0; axis < space.numDomain; ++axis)
@@ -400,4 +326,31 @@ FailureOr<ContractionSpec> dlc::classifyContraction(graph::KernelOp kernel,
     return decline(
         "no axis over which a filled factor is used again (depthwise)");
   return spec;
+}
+
+FailureOr<ContractionSpec> dlc::classifyContraction(graph::KernelOp kernel,
+                                                    std::string &reason) {
+  graph::StageOp sum;
+  SmallVector<graph::StageOp> results;
+  for (graph::StageOp stage : kernel.getStages()) {
+    if (stage.getFoldKind() == graph::FoldKind::none)
+      continue;
+    if (sum) {
+      reason = "more than one fold";
+      return failure();
+    }
+    sum = stage;
+  }
+  if (!sum) {
+    reason = "no fold";
+    return failure();
+  }
+  for (Value value : kernel.getResultValues())
+    results.push_back(value.getDefiningOp<graph::StageOp>());
+  return classify(sum, results, reason);
+}
+
+bool dlc::isContraction(graph::StageOp stage) {
+  std::string reason;
+  return succeeded(classify(stage, {stage}, reason));
 }

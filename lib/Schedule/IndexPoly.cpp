@@ -2,7 +2,7 @@
 // makes it worth having is the treatment of quotients: a term that the divisor
 // divides is taken out, a remainder that is provably small vanishes, and the
 // digits of a number multiplied by their place values become the number again.
-#include "dlc/Codegen/Common/IndexEmitter.h"
+#include "dlc/Schedule/IndexPoly.h"
 
 using namespace mlir;
 using namespace dlc;

@@ -1,38 +1,38 @@
-// What a contraction kernel computes, freed of its operator: the classified
-// form of a stage `fold add { mul(f, g) }`.
+// What a contraction kernel computes, freed of its operators: the classified
+// form of a sum of products and of the stages around it.
 //
-//   C[outer, row, column] = epilogue(sum over inner of f * g)
+//   R_i[outer, row, column] = epilogue_i(sum over inner of f * g)
 //
 // where the factor `lhs` depends on outer, row and inner axes, `rhs` on outer,
-// column and inner axes, and the columns are the last axes of the result.
+// column and inner axes, and the columns are the last axes of the results.
 // MatMul with any transposes, Gemm, Einsum and (grouped, dilated, strided) Conv
 // all take this form; in Conv the weights are `lhs` and the pixels the columns.
-#ifndef DLC_CODEGEN_CPU_CONTRACTIONSPEC_H
-#define DLC_CODEGEN_CPU_CONTRACTIONSPEC_H
+//
+// Stages before the sum are read into its factors, stages after it are computed
+// on each finished tile. A stage after it may read the sum through a map (a
+// transpose, a reshape): the iteration space then is that of the results.
+#ifndef DLC_SCHEDULE_CONTRACTIONSPEC_H
+#define DLC_SCHEDULE_CONTRACTIONSPEC_H
 
 #include "dlc/Dialect/Graph/IR/Graph.h"
 
+#include "llvm/ADT/MapVector.h"
+
 namespace dlc {
 
-/// The iteration space of a stage. Its axes are the stage's coordinates, except
-/// that a coordinate which only occurs divided (the channel of a grouped Conv)
-/// becomes two axes.
+/// The iteration space: the coordinates of the results, then the sum's reduce
+/// axes, except that a coordinate which only occurs divided (the channel of a
+/// grouped Conv, the columns of split heads) becomes two axes.
 struct IterationSpace {
   /// Extents of the axes over the kernel's symbols: domain axes, then reduce.
   llvm::SmallVector<mlir::AffineExpr> extents;
   unsigned numDomain = 0;
-  /// Each block argument of the stage as an expression of axes d0, d1, ...
-  llvm::SmallVector<mlir::AffineExpr> arguments;
+  /// By the body of a stage: each of its block arguments as an expression of
+  /// axes d0, d1, ...
+  llvm::MapVector<mlir::Block *, llvm::SmallVector<mlir::AffineExpr>> arguments;
 
-  /// Rewrites coordinate splits: (outer * n + inner) floordiv n -> outer.
-  struct Split {
-    unsigned argument;
-    mlir::AffineExpr divisor, outer, inner;
-  };
-  llvm::SmallVector<Split> splits;
-
-  /// `expr` over the dims that `coords` (block arguments) name -> over axes.
-  /// Fails when a coordinate comes from data.
+  /// `expr` over the dims that `coords` (block arguments) name -> over axes, in
+  /// normal form. Fails when a coordinate comes from data.
   mlir::FailureOr<mlir::AffineExpr> toAxes(mlir::AffineExpr expr,
                                            mlir::ValueRange coords) const;
   /// True when the axis has more than one point, or may have.
@@ -67,23 +67,27 @@ struct ContractionOperand {
 
 struct ContractionSpec {
   graph::KernelOp kernel;
-  graph::StageOp stage;
-  /// A stage without fold over the same domain that reads the sum; may be null.
-  graph::StageOp epilogue;
+  graph::StageOp stage; ///< the sum
+  /// The kernel's results in order: the sum itself or stages without fold, all
+  /// over the same domain.
+  llvm::SmallVector<graph::StageOp> results;
   IterationSpace space;
   /// The axes of each group, in domain (or reduce) order; axes of extent one
   /// belong to none.
   llvm::SmallVector<unsigned> outer, rows, columns, inner;
   ContractionOperand lhs, rhs;
   mlir::Type accumulator;
-  /// Offset of a result element: sum of axis * stride.
+  /// Offset of an element of each result: sum of axis * stride.
   llvm::SmallVector<mlir::AffineExpr> resultStrides;
 
   mlir::MLIRContext *context() const { return stage->getContext(); }
   mlir::AffineExpr extentOf(llvm::ArrayRef<unsigned> group) const;
-  mlir::Type resultElement() const {
-    return epilogue ? const_cast<graph::StageOp &>(epilogue).getElementType()
-                    : const_cast<graph::StageOp &>(stage).getElementType();
+  /// Something other than the sum is computed.
+  bool hasEpilogue() const {
+    return results.size() != 1 || results[0] != stage;
+  }
+  mlir::Type resultElement(unsigned i) const {
+    return graph::StageOp(results[i]).getElementType();
   }
   /// Stride of a group in a plain operand, walked as one axis.
   std::optional<mlir::AffineExpr>
@@ -96,6 +100,9 @@ struct ContractionSpec {
 mlir::FailureOr<ContractionSpec> classifyContraction(graph::KernelOp kernel,
                                                      std::string &reason);
 
+/// Whether `stage` alone, with what it reads, would be a contraction.
+bool isContraction(graph::StageOp stage);
+
 } // namespace dlc
 
-#endif // DLC_CODEGEN_CPU_CONTRACTIONSPEC_H
+#endif // DLC_SCHEDULE_CONTRACTIONSPEC_H

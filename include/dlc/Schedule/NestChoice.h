@@ -1,0 +1,35 @@
+// Which nest code generation takes for a kernel, and what it gives up by it. A
+// pure function of the kernel: fusion's profitability asks it before a group is
+// formed, code generation before it emits.
+#ifndef DLC_SCHEDULE_NESTCHOICE_H
+#define DLC_SCHEDULE_NESTCHOICE_H
+
+#include "dlc/Schedule/RowPlan.h"
+
+#include <string>
+
+namespace dlc {
+
+struct NestChoice {
+  /// "contraction", "row" (a kernel that folds), "map" or "opaque".
+  std::string nest;
+  /// A stage would be a contraction on its own, but the kernel as a whole is
+  /// none: its sums run in a loop nest, at about a quarter of the peak or less.
+  /// Such a kernel is slower than its parts.
+  bool losesContraction = false;
+  /// Why the contraction nest does not take the kernel.
+  std::string reason;
+  /// For "row" and "map".
+  RowPlan plan;
+  /// Loads that do not move by nothing or one element along the innermost axis
+  /// of the result they are read for: each costs about a load a lane, unless a
+  /// tile is transposed in registers. Fusion compares with the parts'
+  /// (C-LAYOUT).
+  unsigned stridedLoads = 0;
+};
+
+NestChoice bestNest(graph::KernelOp kernel);
+
+} // namespace dlc
+
+#endif // DLC_SCHEDULE_NESTCHOICE_H

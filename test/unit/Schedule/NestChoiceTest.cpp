@@ -1,0 +1,135 @@
+// Which nest takes a kernel, what is kept, what a row is.
+#include "dlc/Schedule/NestChoice.h"
+
+#include "mlir/IR/BuiltinOps.h"
+#include "mlir/IR/MLIRContext.h"
+#include "mlir/Parser/Parser.h"
+#include "gtest/gtest.h"
+
+using namespace mlir;
+using namespace dlc;
+
+namespace {
+struct NestChoiceTest : ::testing::Test {
+  NestChoiceTest() { context.loadDialect<graph::GraphDialect>(); }
+
+  NestChoice choose(std::string text) {
+    module = parseSourceString<ModuleOp>(text, &context);
+    EXPECT_TRUE(module) << text;
+    return bestNest(*module->getOps<graph::KernelOp>().begin());
+  }
+
+  MLIRContext context;
+  OwningOpRef<ModuleOp> module;
+};
+
+/// A product, then `after` (stages that read %s), then the results.
+std::string product(const std::string &after, const std::string &results,
+                    const std::string &types) {
+  return R"(graph.kernel @k(%a: tensor<20x30xf32>, %b: tensor<30x40xf32>, %i: tensor<40xi64>) -> ()" +
+         types + R"() attributes {symbols = []} {
+  %s = graph.stage domain<20, 40> reduce<30> fold add : tensor<20x40xf32> {
+  ^bb0(%i0: index, %j: index, %l: index):
+    %x = graph.load %a[affine_map<(d0, d1, d2) -> (d0, d2)>](%i0, %j, %l) : tensor<20x30xf32> -> f32
+    %w = graph.load %b[affine_map<(d0, d1, d2) -> (d2, d1)>](%i0, %j, %l) : tensor<30x40xf32> -> f32
+    %p = graph.apply mul(%x, %w) : (f32, f32) -> f32
+    graph.yield %p : f32
+  }
+)" + after +
+         "  graph.return " + results + " : " + types + "\n}\n";
+}
+
+std::string map(const std::string &name, const std::string &from) {
+  return "  %" + name + R"( = graph.stage domain<20, 40> : tensor<20x40xf32> {
+  ^bb0(%i0: index, %j: index):
+    %x = graph.load %)" +
+         from +
+         R"([affine_map<(d0, d1) -> (d0, d1)>](%i0, %j) : tensor<20x40xf32> -> f32
+    %y = graph.apply exp(%x) : (f32) -> f32
+    graph.yield %y : f32
+  }
+)";
+}
+
+TEST_F(NestChoiceTest, ContractionTakesEpilogues) {
+  const std::string t = "tensor<20x40xf32>";
+  EXPECT_EQ(choose(product("", "%s", t)).nest, "contraction");
+  EXPECT_EQ(choose(product(map("t", "s") + map("u", "t"), "%u", t)).nest,
+            "contraction");
+  EXPECT_EQ(choose(product(map("t", "s"), "%t, %s", t + ", " + t)).nest,
+            "contraction");
+}
+
+// A fold after the sum: it would run in a loop nest, and the choice says so.
+TEST_F(NestChoiceTest, FoldAfterTheSumLosesIt) {
+  NestChoice choice = choose(product(R"(
+  %t = graph.stage domain<20> reduce<40> fold max : tensor<20xf32> {
+  ^bb0(%i0: index, %j: index):
+    %x = graph.load %s[affine_map<(d0, d1) -> (d0, d1)>](%i0, %j) : tensor<20x40xf32> -> f32
+    graph.yield %x : f32
+  }
+)",
+                                     "%t", "tensor<20xf32>"));
+  EXPECT_EQ(choice.nest, "row");
+  EXPECT_TRUE(choice.losesContraction);
+  EXPECT_EQ(choice.reason, "more than one fold");
+  EXPECT_EQ(choice.plan.kept.size(), 1u);
+  EXPECT_EQ(choice.plan.rowRank, 1u);
+}
+
+TEST_F(NestChoiceTest, IndexFromDataAfterTheSum) {
+  NestChoice choice = choose(product(R"(
+  %t = graph.stage domain<20, 40> : tensor<20x40xf32> {
+  ^bb0(%i0: index, %j: index):
+    %n = graph.load %i[affine_map<(d0, d1) -> (d1)>](%i0, %j) : tensor<40xi64> -> i64
+    %k = graph.to_index %n in <40>
+    %x = graph.load %s[affine_map<(d0, d1) -> (d0, d1)>](%i0, %k) : tensor<20x40xf32> -> f32
+    graph.yield %x : f32
+  }
+)",
+                                     "%t", "tensor<20x40xf32>"));
+  EXPECT_EQ(choice.nest, "row");
+  EXPECT_TRUE(choice.losesContraction);
+}
+
+/// Rows of `n`: a maximum, then the differences.
+std::string rows(int m, int n) {
+  std::string ms = std::to_string(m), ns = std::to_string(n),
+              x = "tensor<" + ms + "x" + ns + "xf32>",
+              r = "tensor<" + ms + "xf32>";
+  return "graph.kernel @k(%x: " + x + ") -> " + x +
+         " attributes {symbols = []} {\n  %m = graph.stage domain<" + ms +
+         "> reduce<" + ns + "> fold max : " + r + R"( {
+  ^bb0(%i: index, %k: index):
+    %v = graph.load %x[affine_map<(d0, d1) -> (d0, d1)>](%i, %k) : )" +
+         x + R"( -> f32
+    graph.yield %v : f32
+  }
+  %y = graph.stage domain<)" +
+         ms + ", " + ns + "> : " + x + R"( {
+  ^bb0(%i: index, %k: index):
+    %v = graph.load %x[affine_map<(d0, d1) -> (d0, d1)>](%i, %k) : )" +
+         x + R"( -> f32
+    %w = graph.load %m[affine_map<(d0, d1) -> (d0)>](%i, %k) : )" +
+         r + R"( -> f32
+    %d = graph.apply sub(%v, %w) : (f32, f32) -> f32
+    graph.yield %d : f32
+  }
+  graph.return %y : )" +
+         x + "\n}\n";
+}
+
+TEST_F(NestChoiceTest, Rows) {
+  NestChoice many = choose(rows(100, 64));
+  EXPECT_EQ(many.nest, "row");
+  EXPECT_FALSE(many.losesContraction);
+  EXPECT_EQ(many.stridedLoads, 0u);
+  EXPECT_EQ(many.plan.mode, RowPlan::Rows);
+  EXPECT_EQ(many.plan.rowRank, 1u);
+  EXPECT_EQ(graph::constantValue(many.plan.rows), 100);
+  EXPECT_EQ(graph::constantValue(many.plan.rowBytes), 64);
+  // Two long rows would keep two cores busy at most: a phase a stage.
+  EXPECT_EQ(choose(rows(2, 100000)).plan.mode, RowPlan::Phases);
+  EXPECT_EQ(choose(rows(2, 100)).plan.mode, RowPlan::Rows);
+}
+} // namespace
