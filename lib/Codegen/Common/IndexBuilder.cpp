@@ -82,10 +82,19 @@ Value IndexBuilder::ceilDiv(Value x, Value y) {
   return div(add(x, sub(y, constant(1))), y);
 }
 
+Value IndexBuilder::floorDiv(Value x, Value y) {
+  auto cx = constantOf(x), cy = constantOf(y);
+  if (cx && cy && *cy > 0)
+    return constant(*cx >= 0 ? *cx / *cy : -((-*cx + *cy - 1) / *cy));
+  return cy == 1 ? x : Value(arith::FloorDivSIOp::create(b, l, x, y));
+}
+
 Value IndexBuilder::min(Value x, Value y) {
   auto cx = constantOf(x), cy = constantOf(y);
   if (cx && cy)
     return constant(std::min(*cx, *cy));
+  if (x == y)
+    return x;
   return arith::MinSIOp::create(b, l, x, y);
 }
 
@@ -93,6 +102,8 @@ Value IndexBuilder::max(Value x, Value y) {
   auto cx = constantOf(x), cy = constantOf(y);
   if (cx && cy)
     return constant(std::max(*cx, *cy));
+  if (x == y)
+    return x;
   return arith::MaxSIOp::create(b, l, x, y);
 }
 

@@ -11,6 +11,8 @@ using namespace dlc;
 
 // Marks a body; holds {buffers, symbols}. Without a dot: it is no dialect's.
 static constexpr llvm::StringLiteral taskAttr = "task_entry";
+// Marks a body whose scratch is the same for all workers.
+static constexpr llvm::StringLiteral sharedAttr = "shared_scratch";
 static constexpr llvm::StringLiteral bodySuffix = ".impl";
 
 Type dlc::getStorageType(Type elementType) {
@@ -32,7 +34,8 @@ MemRefType dlc::getFlatMemRef(Type elementType) {
 
 KernelFunctionBuilder::KernelFunctionBuilder(ModuleOp module, StringRef symName,
                                              TypeRange elementTypes,
-                                             unsigned numSymbols, bool noalias)
+                                             unsigned numSymbols, bool noalias,
+                                             bool sharedScratch)
     : b(module.getContext()), numBuffers(elementTypes.size()),
       numSymbols(numSymbols) {
   SmallVector<Type> inputs;
@@ -47,6 +50,8 @@ KernelFunctionBuilder::KernelFunctionBuilder(ModuleOp module, StringRef symName,
                            b.getFunctionType(inputs, {}));
   function.setPrivate();
   function->setAttr(taskAttr, b.getDenseI64ArrayAttr({numBuffers, numSymbols}));
+  if (sharedScratch)
+    function->setAttr(sharedAttr, b.getUnitAttr());
   if (noalias)
     for (auto [i, type] : llvm::enumerate(inputs))
       if (isa<MemRefType>(type))
@@ -71,7 +76,7 @@ void KernelFunctionBuilder::finish() { func::ReturnOp::create(b, loc()); }
 
 /// The entry of one body: unpacks the frame (see dlc_frame in runtime.h).
 static void emitEntry(LLVM::LLVMFuncOp body, int64_t numBuffers,
-                      int64_t numSymbols) {
+                      int64_t numSymbols, bool sharedScratch) {
   OpBuilder b(body);
   Location loc = body.getLoc();
   Type pointer = LLVM::LLVMPointerType::get(b.getContext());
@@ -110,9 +115,12 @@ static void emitEntry(LLVM::LLVMFuncOp body, int64_t numBuffers,
       arguments.push_back(element(symbols, i, i64));
   }
   arguments.push_back(task);
-  Value offset = LLVM::MulOp::create(b, loc, worker, stride);
-  arguments.push_back(LLVM::GEPOp::create(
-      b, loc, pointer, b.getI8Type(), scratch, ArrayRef<LLVM::GEPArg>{offset}));
+  if (!sharedScratch) {
+    Value offset = LLVM::MulOp::create(b, loc, worker, stride);
+    scratch = LLVM::GEPOp::create(b, loc, pointer, b.getI8Type(), scratch,
+                                  ArrayRef<LLVM::GEPArg>{offset});
+  }
+  arguments.push_back(scratch);
   arguments.push_back(status);
   LLVM::CallOp::create(b, loc, body, arguments);
   LLVM::ReturnOp::create(b, loc, ValueRange{});
@@ -129,6 +137,7 @@ void dlc::emitTaskEntries(ModuleOp module) {
     if (!counts)
       continue;
     body->removeAttr(taskAttr);
-    emitEntry(body, counts[0], counts[1]);
+    bool sharedScratch = body->removeAttr(sharedAttr) != nullptr;
+    emitEntry(body, counts[0], counts[1], sharedScratch);
   }
 }

@@ -31,10 +31,11 @@ public:
   /// Appends to `module` the phase `symName` of a kernel whose buffers
   /// (operands, then results) have the given element types. `noalias` promises
   /// that no buffer which the phase writes overlaps another one; pass false
-  /// when the memory plan may let a result reuse an operand's buffer.
+  /// when the memory plan may let a result reuse an operand's buffer. With
+  /// `sharedScratch` all workers are given the same scratch.
   KernelFunctionBuilder(mlir::ModuleOp module, llvm::StringRef symName,
                         mlir::TypeRange elementTypes, unsigned numSymbols,
-                        bool noalias = true);
+                        bool noalias = true, bool sharedScratch = false);
 
   mlir::OpBuilder &builder() { return b; }
   mlir::Location loc() { return function.getLoc(); }
@@ -49,7 +50,8 @@ public:
   llvm::SmallVector<mlir::Value> symbols();
   /// Number of the task to run: index.
   mlir::Value task() { return function.getArgument(numBuffers + numSymbols); }
-  /// The worker's private scratch: memref<flat x i8>, 64-byte aligned.
+  /// The worker's private (or the shared) scratch: memref<flat x i8>, 64-byte
+  /// aligned.
   mlir::Value scratch() {
     return function.getArgument(numBuffers + numSymbols + 1);
   }
