@@ -2,6 +2,7 @@
 #include "dlc/Codegen/CPU/ContractionExpr.h"
 
 #include "dlc/Codegen/Common/KernelFunction.h"
+#include "dlc/Schedule/IndexPoly.h"
 
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
@@ -50,12 +51,70 @@ Value ExprEmitter::ramp(Value base, Value step, const ExprPoint &point) {
   return arith::AddIOp::create(b, loc, iota, widen(base));
 }
 
+Value ExprEmitter::perLane(AffineExpr expr, const ExprPoint &point) {
+  if (auto step = laneStep(expr, point))
+    return ramp(at(expr, point), at(*step, point), point);
+  // The lanes' coordinates one by one.
+  SmallVector<Value> extents, elements;
+  Value first = index.constant(0);
+  for (unsigned axis : point.laneAxes) {
+    extents.push_back(index.expr(space.extents[axis], {}, symbols));
+    first = index.add(index.mul(first, extents.back()), point.axes[axis]);
+  }
+  ExprPoint lane = point;
+  for (unsigned i = 0; i < point.lanes; ++i) {
+    for (auto [axis, value] : llvm::zip_equal(
+             point.laneAxes, index.delinearize(index.add(first, i), extents)))
+      lane.axes[axis] = value;
+    elements.push_back(
+        arith::IndexCastOp::create(b, loc, b.getI64Type(), at(expr, lane)));
+  }
+  auto type = VectorType::get({point.lanes}, b.getI64Type());
+  return vector::FromElementsOp::create(b, loc, type, elements);
+}
+
+FailureOr<ExprEmitter::Condition> ExprEmitter::emitSet(IntegerSet set,
+                                                       ValueRange coords,
+                                                       const ExprPoint &point,
+                                                       std::string &reason) {
+  Condition condition;
+  auto require = [&](Value holds) {
+    Value &all =
+        isa<VectorType>(holds.getType()) ? condition.mask : condition.inside;
+    all = all ? b.createOrFold<arith::AndIOp>(loc, all, holds) : holds;
+  };
+  for (unsigned i = 0; i < set.getNumConstraints(); ++i) {
+    auto expr = space.toAxes(set.getConstraint(i), coords);
+    if (failed(expr)) {
+      reason = "a guard's coordinate comes from data";
+      return failure();
+    }
+    auto predicate =
+        set.isEq(i) ? arith::CmpIPredicate::eq : arith::CmpIPredicate::sge;
+    auto step = point.lanes ? laneStep(*expr, point)
+                            : getAffineConstantExpr(0, expr->getContext());
+    if (step && *step == 0) {
+      require(b.createOrFold<arith::CmpIOp>(loc, predicate, at(*expr, point),
+                                            index.constant(0)));
+      continue;
+    }
+    Value values = perLane(*expr, point);
+    require(arith::CmpIOp::create(
+        b, loc, predicate, values,
+        constantLike(b, loc, b.getI64IntegerAttr(0), values.getType())));
+  }
+  return condition;
+}
+
 FailureOr<Scalar> ExprEmitter::emitLoad(graph::LoadOp load,
                                         const ExprPoint &point,
                                         std::string &reason) {
   auto argument = dyn_cast<BlockArgument>(load.getTensor());
-  if (!argument)
-    return stageValue;
+  if (!argument) {
+    auto stage = load.getTensor().getDefiningOp<graph::StageOp>();
+    return stage == known ? stageValue
+                          : emitNext(stage.getYielded(), point, reason);
+  }
   MLIRContext *context = load.getContext();
   auto tensor = cast<RankedTensorType>(load.getTensor().getType());
   AffineExpr offset = getAffineConstantExpr(0, context),
@@ -70,63 +129,38 @@ FailureOr<Scalar> ExprEmitter::emitLoad(graph::LoadOp load,
     offset = offset + *part * stride;
     stride = stride * dims[i];
   }
-  offset = graph::simplify(offset);
+  offset =
+      graph::simplify(IndexPoly::get(offset, space.extents).toExpr(context));
 
   Value mask = point.mask; // of the lanes
   Value inside;            // a condition that is the same for all lanes
-  auto require = [&](Value condition) {
-    Value &all = isa<VectorType>(condition.getType()) ? mask : inside;
-    all = all ? b.createOrFold<arith::AndIOp>(loc, all, condition) : condition;
-  };
-  if (auto guard = load.getGuard())
-    for (unsigned i = 0; i < guard->getNumConstraints(); ++i) {
-      auto expr = space.toAxes(guard->getConstraint(i), load.getCoords());
-      if (failed(expr)) {
-        reason = "a guard's coordinate comes from data";
-        return failure();
-      }
-      auto predicate =
-          guard->isEq(i) ? arith::CmpIPredicate::eq : arith::CmpIPredicate::sge;
-      std::optional<AffineExpr> step = getAffineConstantExpr(0, context);
-      if (point.lanes)
-        step = laneStep(*expr, point);
-      if (!step) {
-        reason = "a guard is not linear along the vector";
-        return failure();
-      }
-      Value value = at(*expr, point);
-      if (*step == 0) {
-        require(
-            arith::CmpIOp::create(b, loc, predicate, value, index.constant(0)));
-        continue;
-      }
-      Value values = ramp(value, at(*step, point), point);
-      require(arith::CmpIOp::create(
-          b, loc, predicate, values,
-          constantLike(b, loc, b.getI64IntegerAttr(0), values.getType())));
-    }
+  if (auto guard = load.getGuard()) {
+    auto holds = emitSet(*guard, load.getCoords(), point, reason);
+    if (failed(holds))
+      return failure();
+    inside = holds->inside;
+    if (holds->mask)
+      mask = mask ? b.createOrFold<arith::AndIOp>(loc, mask, holds->mask)
+                  : holds->mask;
+  }
 
   Type element = tensor.getElementType(), storage = getStorageType(element);
   Value memory = buffer(argument.getArgNumber());
-  Value where = at(offset, point);
   std::optional<AffineExpr> step = getAffineConstantExpr(0, context);
   if (point.lanes)
     step = laneStep(offset, point);
-  if (!step) {
-    reason = "a load is not linear along the vector";
-    return failure();
-  }
   // One element for all lanes, unless the guard tells them apart.
-  bool splats = !point.lanes || (*step == 0 && mask == point.mask);
+  bool splats = !point.lanes || (step && *step == 0 && mask == point.mask);
   Value other;
   if (load.getGuard()) {
-    auto value = emit(load.getOther(), point, reason);
+    auto value = emitNext(load.getOther(), point, reason);
     if (failed(value))
       return failure();
+    splats &= !value->isVector();
     other = scalars.toStorage(splats ? *value
                                      : scalars.broadcast(*value, point.lanes));
-    splats &= !isa<VectorType>(other.getType());
   }
+  Value where = step ? at(offset, point) : index.constant(0);
   // Loads at the point; `read` may run only where `inside` holds.
   auto read = [&]() -> Value {
     if (splats)
@@ -136,13 +170,14 @@ FailureOr<Scalar> ExprEmitter::emitLoad(graph::LoadOp load,
         other ? other
               : constantLike(b, loc, cast<TypedAttr>(b.getZeroAttr(storage)),
                              type);
-    if (*step == 1) {
+    if (step && *step == 1) {
       if (mask)
         return vector::MaskedLoadOp::create(b, loc, type, memory, where, mask,
                                             pass);
       return vector::LoadOp::create(b, loc, type, memory, where);
     }
-    Value lanes = ramp(index.constant(0), at(*step, point), point);
+    Value lanes = step ? ramp(index.constant(0), at(*step, point), point)
+                       : perLane(offset, point);
     Value all =
         mask ? mask
              : constantLike(b, loc, b.getBoolAttr(true), lanes.getType());
@@ -167,8 +202,18 @@ FailureOr<Scalar> ExprEmitter::emitLoad(graph::LoadOp load,
   return scalars.fromStorage(result, element);
 }
 
-FailureOr<Scalar> ExprEmitter::emit(Value scalar, const ExprPoint &point,
-                                    std::string &reason) {
+FailureOr<Scalar> ExprEmitter::emitNext(Value scalar, const ExprPoint &point,
+                                        std::string &reason) {
+  if (auto it = memo.find(scalar); it != memo.end())
+    return it->second;
+  auto value = emitNew(scalar, point, reason);
+  if (succeeded(value))
+    memo[scalar] = *value;
+  return value;
+}
+
+FailureOr<Scalar> ExprEmitter::emitNew(Value scalar, const ExprPoint &point,
+                                       std::string &reason) {
   Operation *op = scalar.getDefiningOp();
   if (!op) {
     reason = "a coordinate is used as a value";
@@ -179,7 +224,7 @@ FailureOr<Scalar> ExprEmitter::emit(Value scalar, const ExprPoint &point,
   if (auto apply = dyn_cast<graph::ApplyOp>(op)) {
     SmallVector<Scalar> args;
     for (Value argument : apply.getArgs()) {
-      auto value = emit(argument, point, reason);
+      auto value = emitNext(argument, point, reason);
       if (failed(value))
         return failure();
       args.push_back(*value);
@@ -189,17 +234,36 @@ FailureOr<Scalar> ExprEmitter::emit(Value scalar, const ExprPoint &point,
   if (auto literal = dyn_cast<graph::LiteralOp>(op))
     return scalars.literal(literal.getValue());
   if (auto conversion = dyn_cast<graph::CastOp>(op)) {
-    auto value = emit(conversion.getValue(), point, reason);
+    auto value = emitNext(conversion.getValue(), point, reason);
     if (failed(value))
       return failure();
     return scalars.cast(*value, conversion.getType(), conversion.getSaturate());
   }
-  if (auto coord = dyn_cast<graph::CoordOp>(op); coord && !point.lanes) {
+  if (auto set = dyn_cast<graph::InsideOp>(op)) {
+    auto holds = emitSet(set.getSet(), set.getCoords(), point, reason);
+    if (failed(holds))
+      return failure();
+    Type i1 = b.getI1Type();
+    Scalar inside = holds->inside ? Scalar{holds->inside, i1}
+                                  : scalars.literal(b.getBoolAttr(true));
+    if (!holds->mask)
+      return inside;
+    Scalar mask{holds->mask, i1};
+    return holds->inside
+               ? scalars.apply(graph::ScalarFn::bit_and, {inside, mask})
+               : mask;
+  }
+  if (auto coord = dyn_cast<graph::CoordOp>(op)) {
     auto expr = space.toAxes(coord.getMap().getResult(0), coord.getCoords());
-    if (succeeded(expr))
-      return Scalar{
-          arith::IndexCastOp::create(b, loc, b.getI64Type(), at(*expr, point)),
-          b.getI64Type()};
+    if (succeeded(expr)) {
+      auto step = point.lanes ? laneStep(*expr, point)
+                              : getAffineConstantExpr(0, expr->getContext());
+      if (step && *step == 0)
+        return Scalar{arith::IndexCastOp::create(b, loc, b.getI64Type(),
+                                                 at(*expr, point)),
+                      b.getI64Type()};
+      return Scalar{perLane(*expr, point), b.getI64Type()};
+    }
   }
   reason = "an expression that only the generic nest emits";
   return failure();

@@ -4,106 +4,24 @@
 // in the first-level cache.
 #include "dlc/Codegen/CPU/ContractionNest.h"
 
-#include "ContractionPanels.h"
-#include "dlc/Codegen/CPU/ContractionPacking.h"
-#include "dlc/Codegen/CPU/ContractionTile.h"
+#include "ContractionTask.h"
 #include "dlc/Codegen/Common/CpuLowering.h"
-#include "dlc/Codegen/Common/KernelFunction.h"
-
-#include "mlir/Dialect/SCF/IR/SCF.h"
-#include "mlir/Dialect/Vector/IR/VectorOps.h"
 
 using namespace mlir;
 using namespace dlc;
 
-namespace {
-
-class NestEmitter {
-public:
-  NestEmitter(const ContractionSpec &spec, const ContractionSchedule &schedule,
-              const CpuTarget &target, const CpuCodegenOptions &options)
-      : spec(spec), s(schedule), options(options),
-        scalarOptions(ScalarOptions::get(target, options.strict)),
-        kernel(const_cast<graph::KernelOp &>(spec.kernel)) {}
-
-  FailureOr<CpuKernel> emit(std::string &reason);
-
-private:
-  void layOutScratch(CpuKernel &result);
-  LogicalResult packConstants(CpuKernel &result, std::string &reason);
-  LogicalResult emitTask(std::string &reason);
-  void locateLhs();
-  void locateRhs();
-  void emitTiles();
-  /// A tile's height: `inPanel` rows into the panel that starts at `panelRow`.
-  struct RowTile {
-    unsigned rows;
-    Value panelRow, inPanel;
-  };
-  /// A tile's width; `validColumns` is a constant where it is static.
-  struct ColumnTile {
-    Value column;
-    unsigned vectors, tailLanes;
-    Value validColumns;
-  };
-  void forEachColumnTile(function_ref<void(ColumnTile)> body);
-  void forEachRowTile(function_ref<void(RowTile)> body);
-  void ifHolds(Value condition, function_ref<void()> body);
-  void emitTile(RowTile rowTile, ColumnTile columnTile);
-  LogicalResult emitEpilogue(std::string &reason);
-
-  Value symbolic(AffineExpr expr) { return index->expr(expr, axes, symbols); }
-  /// The offset of `operand` at the outer coordinates.
-  Value outerOffset(AffineExpr base, ArrayRef<AffineExpr> strides) {
-    AffineExpr offset = base;
-    for (unsigned axis : spec.outer)
-      offset = offset + getAffineDimExpr(axis, spec.context()) * strides[axis];
-    return symbolic(offset);
-  }
-  Value scratchAt(AffineExpr offset) {
-    return function->scratchView(accumulator(), symbolic(offset));
-  }
-  Value packedBatch(const ContractionOperand &operand,
-                    const PackedLayout &layout);
-  AffineExpr constantExpr(int64_t value) {
-    return getAffineConstantExpr(value, spec.context());
-  }
-  Type accumulator() { return ScalarEmitter::computeType(spec.accumulator); }
-  unsigned resultBuffer() { return kernel.getArgumentTypes().size(); }
-  /// The tile can be accumulated right in the result.
-  bool storesDirectly() {
-    return getStorageType(spec.resultElement()) == accumulator();
-  }
-
-  const ContractionSpec &spec;
-  const ContractionSchedule &s;
-  const CpuCodegenOptions &options;
-  ScalarOptions scalarOptions;
-  graph::KernelOp kernel;
-  OwningOpRef<ModuleOp> module;
-  SmallVector<Type> bufferTypes;
-  PackedLayout lhsLayout, rhsLayout;
-  AffineExpr rowTasks, columnTasks; // tasks along rows and columns
-  AffineExpr rowsOfTask, columnsOfTask, pitch;
-  AffineExpr lhsScratch, rhsScratch, tileScratch; // byte offsets
-
-  // The task function.
-  std::optional<KernelFunctionBuilder> function;
-  std::optional<IndexBuilder> index;
-  SmallVector<Value> symbols, axes;
-  Value depth, paddedDepth, firstRow, rowCount, firstColumn, columnCount;
-  std::optional<TileEmitter> tiles;
-  Value lhs, lhsBase, rhs, rhsBase, lhsRow, lhsBlock, rhsStep, rhsPanel,
-      rhsColumn;
-  Value out, outBase, outRow, resultBase, resultRow;
-  unsigned rhsPanelVectors = 1;
-  func::FuncOp epilogue;
-};
-
-} // namespace
+std::optional<unsigned> ContractionTask::directResult() {
+  for (auto [i, stage] : llvm::enumerate(spec.results))
+    if (stage == spec.stage)
+      return i;
+  for (unsigned i = 0; i < spec.results.size(); ++i)
+    if (getStorageType(spec.resultElement(i)) == accumulator())
+      return i;
+  return std::nullopt;
+}
 
 /// Cuts rows and columns into tasks and gives every scratch area its place.
-void NestEmitter::layOutScratch(CpuKernel &result) {
+void ContractionTask::layOutScratch(CpuKernel &result) {
   AffineExpr rows = spec.extentOf(spec.rows),
              columns = spec.extentOf(spec.columns),
              depthExpr = spec.extentOf(spec.inner);
@@ -138,14 +56,14 @@ void NestEmitter::layOutScratch(CpuKernel &result) {
   if (s.rhs == FactorSource::Filled)
     offset = offset + area(pitch * depthExpr + 2 * width);
   tileScratch = offset;
-  if (!storesDirectly())
+  if (!directResult())
     offset = offset +
              area(constantExpr(int64_t(s.tileRows) * s.tileVectors * s.lanes));
   result.scratchBytes = graph::simplify(offset);
 }
 
-LogicalResult NestEmitter::packConstants(CpuKernel &result,
-                                         std::string &reason) {
+LogicalResult ContractionTask::packConstants(CpuKernel &result,
+                                             std::string &reason) {
   auto add = [&](const ContractionOperand &operand, ArrayRef<unsigned> major,
                  int64_t panel, int64_t block,
                  PackedLayout &layout) -> LogicalResult {
@@ -180,8 +98,8 @@ LogicalResult NestEmitter::packConstants(CpuKernel &result,
   return success();
 }
 
-Value NestEmitter::packedBatch(const ContractionOperand &operand,
-                               const PackedLayout &layout) {
+Value ContractionTask::packedBatch(const ContractionOperand &operand,
+                                   const PackedLayout &layout) {
   Value batch = index->constant(0);
   for (unsigned axis : packedBatchAxes(spec, operand))
     batch = index->add(index->mul(batch, symbolic(spec.space.extents[axis])),
@@ -190,7 +108,7 @@ Value NestEmitter::packedBatch(const ContractionOperand &operand,
 }
 
 /// Where the micro-kernel finds the rows' factor.
-void NestEmitter::locateLhs() {
+void ContractionTask::locateLhs() {
   lhsRow = index->constant(s.kBlock);
   lhsBlock = index->constant(int64_t(s.panelRows) * s.kBlock);
   switch (s.lhs) {
@@ -211,8 +129,8 @@ void NestEmitter::locateLhs() {
   }
 }
 
-/// Where it finds the columns' factor, and where the result goes.
-void NestEmitter::locateRhs() {
+/// Where it finds the columns' factor.
+void ContractionTask::locateRhs() {
   rhsPanelVectors = s.panelVectors;
   rhsColumn = index->constant(1);
   rhsStep = index->constant(s.panelColumns());
@@ -241,14 +159,18 @@ void NestEmitter::locateRhs() {
                          index->mul(firstColumn, depth));
     break;
   }
+  locateResult();
+}
+
+void ContractionTask::locateResult() {
   resultRow = spec.rows.empty()
                   ? index->constant(0)
                   : symbolic(spec.resultStrides[spec.rows.back()]);
   resultBase =
       index->add(outerOffset(constantExpr(0), spec.resultStrides),
                  index->add(index->mul(firstRow, resultRow), firstColumn));
-  if (storesDirectly()) {
-    out = function->buffer(resultBuffer());
+  if (auto direct = directResult()) {
+    out = function->buffer(resultBuffer(*direct));
     outRow = resultRow;
   } else {
     out = scratchAt(tileScratch);
@@ -256,7 +178,7 @@ void NestEmitter::locateRhs() {
   }
 }
 
-LogicalResult NestEmitter::emitTask(std::string &reason) {
+LogicalResult ContractionTask::emitTask(std::string &reason) {
   function.emplace(*module, options.symbol, bufferTypes,
                    kernel.getNumSymbols());
   OpBuilder &b = function->builder();
@@ -334,272 +256,7 @@ LogicalResult NestEmitter::emitTask(std::string &reason) {
   return filled;
 }
 
-void NestEmitter::emitTiles() {
-  TileParams params;
-  params.accumulator = spec.accumulator;
-  params.lhsType =
-      s.lhs == FactorSource::Filled ? spec.accumulator : spec.lhs.element;
-  params.rhsType =
-      s.rhs == FactorSource::Filled ? spec.accumulator : spec.rhs.element;
-  params.depth = depth;
-  params.kBlock = s.lhs == FactorSource::Memory ? 1 : s.kBlock;
-  params.lhsRow = lhsRow;
-  params.lhsBlock = lhsBlock;
-  params.panelVectors = rhsPanelVectors;
-  params.rhsStep = rhsStep;
-  params.rhsPanel = rhsPanel;
-  params.dot = s.dot;
-  params.rhsColumn = rhsColumn;
-  params.maskRhs = s.rhs == FactorSource::Memory;
-  params.outRow = outRow;
-  params.lanes = s.lanes;
-  params.unroll = s.unroll;
-  params.prefetch = s.prefetch;
-  params.fma = s.fma;
-  params.scalar = scalarOptions;
-  tiles.emplace(*module, options.symbol, params);
-
-  if (s.rowsOutside)
-    forEachRowTile([&](RowTile row) {
-      forEachColumnTile([&](ColumnTile column) { emitTile(row, column); });
-    });
-  else
-    forEachColumnTile([&](ColumnTile column) {
-      forEachRowTile([&](RowTile row) { emitTile(row, column); });
-    });
-}
-
-/// Whole tiles' widths of columns, then what is left of them.
-void NestEmitter::forEachColumnTile(function_ref<void(ColumnTile)> body) {
-  int64_t step = int64_t(s.tileVectors) * s.lanes;
-  Value whole =
-      index->mul(index->div(columnCount, index->constant(step)), step);
-  index->forEach(index->constant(0), whole, step, [&](Value column) {
-    body({column, s.tileVectors, 0, index->constant(step)});
-  });
-  // The number of columns after the last whole tile is known when the extent
-  // is, since tasks and fills start at whole tiles.
-  auto extent = graph::constantValue(spec.extentOf(spec.columns));
-  if (extent && *extent % step == 0)
-    return;
-  Value rest = index->sub(columnCount, whole);
-  if (IndexBuilder::constantOf(rest) == 0)
-    return;
-  ifHolds(index->less(index->constant(0), rest), [&] {
-    unsigned left = extent ? *extent % step : 0;
-    if (extent)
-      body({whole, (left + s.lanes - 1) / s.lanes, left % s.lanes,
-            index->constant(left)});
-    else
-      body({whole, s.tileVectors, 0, rest});
-  });
-}
-
-/// Whole tiles' heights of rows, then what is left of them.
-void NestEmitter::forEachRowTile(function_ref<void(RowTile)> body) {
-  Value zero = index->constant(0);
-  Value whole =
-      index->mul(index->div(rowCount, index->constant(s.tileRows)), s.tileRows);
-  index->forEach(zero, whole, s.tileRows,
-                 [&](Value row) { body({s.tileRows, row, zero}); });
-  auto extent = graph::constantValue(spec.extentOf(spec.rows));
-  if (extent && *extent % s.tileRows == 0)
-    return;
-  Value rest = index->sub(rowCount, whole);
-  if (extent) {
-    ifHolds(index->less(zero, rest),
-            [&] { body({unsigned(*extent % s.tileRows), whole, zero}); });
-    return;
-  }
-  // Symbolic rows: tails of powers of two, each at most once.
-  unsigned size = 1;
-  while (size * 2 < s.tileRows)
-    size *= 2;
-  Value done = zero;
-  for (; size; size /= 2) {
-    Value fits = index->atLeast(index->sub(rest, done), index->constant(size));
-    ifHolds(fits, [&] { body({size, whole, done}); });
-    done = index->add(
-        done, arith::SelectOp::create(function->builder(), function->loc(),
-                                      fits, index->constant(size), zero));
-  }
-}
-
-void NestEmitter::ifHolds(Value condition, function_ref<void()> body) {
-  if (auto known = IndexBuilder::constantOf(condition)) {
-    if (*known)
-      body();
-    return;
-  }
-  OpBuilder &b = function->builder();
-  auto branch = scf::IfOp::create(b, function->loc(), condition);
-  OpBuilder::InsertionGuard guard(b);
-  b.setInsertionPointToStart(branch.thenBlock());
-  body();
-}
-
-void NestEmitter::emitTile(RowTile rowTile, ColumnTile columnTile) {
-  auto [rows, panelRow, inPanel] = rowTile;
-  auto [column, vectors, tailLanes, validColumns] = columnTile;
-  Value row = index->add(panelRow, inPanel);
-  Value lhsOffset;
-  switch (s.lhs) {
-  case FactorSource::Memory:
-    lhsOffset = index->mul(index->add(firstRow, row), lhsRow);
-    break;
-  case FactorSource::Filled:
-    lhsOffset = index->add(index->mul(panelRow, paddedDepth),
-                           index->mul(inPanel, s.kBlock));
-    break;
-  case FactorSource::Packed:
-    lhsOffset =
-        index->add(index->mul(index->add(firstRow, panelRow), paddedDepth),
-                   index->mul(inPanel, s.kBlock));
-    break;
-  }
-  Value rhsOffset = index->mul(column, rhsColumn);
-  bool panels = s.rhs == FactorSource::Packed ||
-                (s.rhs == FactorSource::Filled && hasColumnPanels(spec));
-  if (panels) {
-    Value width = index->constant(s.panelColumns());
-    if (s.tileVectors % s.panelVectors == 0) {
-      rhsOffset = index->mul(column, depth);
-    } else {
-      Value inside = index->rem(column, width);
-      rhsOffset =
-          index->add(index->mul(index->sub(column, inside), depth), inside);
-    }
-  }
-  Value resultOffset =
-      index->add(resultBase, index->add(index->mul(row, resultRow), column));
-  Value outOffset = storesDirectly() ? resultOffset : index->constant(0);
-  TileShape shape;
-  shape.rows = rows;
-  shape.vectors = vectors;
-  shape.tailLanes = tailLanes;
-  shape.dynamicTail = !IndexBuilder::constantOf(validColumns);
-  tiles->call(*index, shape, lhs, index->add(lhsBase, lhsOffset), rhs,
-              index->add(rhsBase, rhsOffset), out, outOffset, validColumns);
-  if (!epilogue)
-    return;
-  SmallVector<Value> arguments;
-  for (unsigned i = 0; i < bufferTypes.size(); ++i)
-    arguments.push_back(function->buffer(i));
-  arguments.append(symbols);
-  for (unsigned axis : spec.outer)
-    arguments.push_back(axes[axis]);
-  arguments.append({out, outOffset, outRow, resultOffset,
-                    index->add(firstRow, row), index->add(firstColumn, column),
-                    index->constant(rows), validColumns});
-  func::CallOp::create(function->builder(), function->loc(), epilogue,
-                       arguments);
-}
-
-/// The function that turns a tile of sums into results:
-///   (buffers, symbols, outer axes, tile, tile offset, tile row distance,
-///    result offset, first row, first column, rows, columns)
-LogicalResult NestEmitter::emitEpilogue(std::string &reason) {
-  MLIRContext *context = spec.context();
-  OpBuilder b(context);
-  Location loc = module->getLoc();
-  Type i = b.getIndexType();
-  SmallVector<Type> inputs;
-  for (Type type : bufferTypes)
-    inputs.push_back(getFlatMemRef(getStorageType(type)));
-  inputs.append(kernel.getNumSymbols() + spec.outer.size(), i);
-  inputs.push_back(getFlatMemRef(accumulator()));
-  inputs.append(7, i);
-  b.setInsertionPointToEnd(module->getBody());
-  epilogue = func::FuncOp::create(b, loc, options.symbol + ".epilogue",
-                                  b.getFunctionType(inputs, {}));
-  epilogue.setPrivate();
-  b.setInsertionPointToStart(epilogue.addEntryBlock());
-  unsigned next = bufferTypes.size();
-  auto take = [&] { return epilogue.getArgument(next++); };
-  SmallVector<Value> symbolValues;
-  for (unsigned k = 0; k < kernel.getNumSymbols(); ++k)
-    symbolValues.push_back(take());
-  IndexBuilder at(b, loc);
-  ExprPoint point;
-  point.axes.assign(spec.space.extents.size(), at.constant(0));
-  for (unsigned axis : spec.outer)
-    point.axes[axis] = take();
-  Value tile = take(), tileOffset = take(), tileRow = take(),
-        resultOffset = take(), firstRow = take(), firstColumn = take(),
-        rows = take(), columns = take();
-  auto coordinates = [&](ArrayRef<unsigned> group, Value linear) {
-    SmallVector<Value> extents;
-    for (unsigned axis : group)
-      extents.push_back(at.expr(spec.space.extents[axis], {}, symbolValues));
-    for (auto [axis, value] :
-         llvm::zip_equal(group, at.delinearize(linear, extents)))
-      point.axes[axis] = value;
-  };
-  Value rowStride =
-      spec.rows.empty()
-          ? at.constant(0)
-          : at.expr(spec.resultStrides[spec.rows.back()], {}, symbolValues);
-  point.lanes = s.lanes;
-  point.laneAxes = spec.columns;
-  auto type = VectorType::get({s.lanes}, accumulator());
-  auto maskType = VectorType::get({s.lanes}, b.getI1Type());
-  Value result = epilogue.getArgument(resultBuffer());
-
-  LogicalResult outcome = success();
-  auto emitVector = [&](Value row, Value column, Value mask) {
-    coordinates(spec.columns, at.add(firstColumn, column));
-    point.mask = mask;
-    Value from = at.add(at.add(tileOffset, at.mul(row, tileRow)), column);
-    Value zeros = arith::ConstantOp::create(b, loc, b.getZeroAttr(type));
-    Value sum;
-    if (mask)
-      sum = vector::MaskedLoadOp::create(b, loc, type, tile, from, mask, zeros);
-    else
-      sum = vector::LoadOp::create(b, loc, type, tile, from);
-    ExprEmitter expressions(
-        at, spec.space, symbolValues, scalarOptions,
-        [&](unsigned k) { return epilogue.getArgument(k); });
-    expressions.setStageValue({sum, spec.accumulator});
-    graph::StageOp stage = spec.epilogue;
-    auto value = expressions.emit(stage.getYielded(), point, reason);
-    if (failed(value)) {
-      outcome = failure();
-      return;
-    }
-    Value stored = expressions.scalars.toStorage(
-        expressions.scalars.broadcast(*value, s.lanes));
-    Value to = at.add(at.add(resultOffset, at.mul(row, rowStride)), column);
-    if (mask)
-      vector::MaskedStoreOp::create(b, loc, result, to, mask, stored);
-    else
-      vector::StoreOp::create(b, loc, stored, result, to);
-  };
-  Value zero = at.constant(0);
-  auto rowLoop = scf::ForOp::create(b, loc, zero, rows, at.constant(1));
-  {
-    OpBuilder::InsertionGuard guard(b);
-    b.setInsertionPointToStart(rowLoop.getBody());
-    Value row = rowLoop.getInductionVar();
-    coordinates(spec.rows, at.add(firstRow, row));
-    Value whole = at.mul(at.div(columns, at.constant(s.lanes)), s.lanes);
-    auto loop = scf::ForOp::create(b, loc, zero, whole, at.constant(s.lanes));
-    {
-      OpBuilder::InsertionGuard inner(b);
-      b.setInsertionPointToStart(loop.getBody());
-      emitVector(row, loop.getInductionVar(), Value());
-    }
-    auto branch = scf::IfOp::create(b, loc, at.less(whole, columns));
-    OpBuilder::InsertionGuard inner(b);
-    b.setInsertionPointToStart(branch.thenBlock());
-    emitVector(
-        row, whole,
-        vector::CreateMaskOp::create(b, loc, maskType, at.sub(columns, whole)));
-  }
-  func::ReturnOp::create(b, loc);
-  return outcome;
-}
-
-FailureOr<CpuKernel> NestEmitter::emit(std::string &reason) {
+FailureOr<CpuKernel> ContractionTask::emit(std::string &reason) {
   CpuKernel result;
   result.symbol = options.symbol;
   result.nest = "contraction";
@@ -612,7 +269,7 @@ FailureOr<CpuKernel> NestEmitter::emit(std::string &reason) {
   layOutScratch(result);
   if (failed(packConstants(result, reason)))
     return failure();
-  if (spec.epilogue && failed(emitEpilogue(reason)))
+  if (spec.hasEpilogue() && failed(emitEpilogue(reason)))
     return failure();
   if (failed(emitTask(reason)))
     return failure();
@@ -627,7 +284,7 @@ FailureOr<CpuKernel> dlc::emitContraction(const ContractionSpec &spec,
                                           std::string &reason) {
   if (!isLegal(schedule, spec, target, reason))
     return failure();
-  return NestEmitter(spec, schedule, target, options).emit(reason);
+  return ContractionTask(spec, schedule, target, options).emit(reason);
 }
 
 FailureOr<CpuKernel> dlc::emitContraction(graph::KernelOp kernel,

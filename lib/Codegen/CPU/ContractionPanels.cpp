@@ -54,6 +54,7 @@ private:
   void copyAlongDepth();
   void copyAlongRows();
   LogicalResult copyElements(std::string &reason);
+  LogicalResult copyBlocks(std::string &reason);
   /// Start of row `row`'s part of the panels.
   Value rowOffset(Value row) {
     Value panel = index.div(row, index.constant(rows));
@@ -185,6 +186,39 @@ LogicalResult LhsFiller::copyElements(std::string &reason) {
   return result;
 }
 
+/// Any expression, a block of k at a time. Lanes after the last k are padding.
+LogicalResult LhsFiller::copyBlocks(std::string &reason) {
+  LogicalResult result = success();
+  auto known = IndexBuilder::constantOf(c.depth);
+  bool isWhole = known && *known % block == 0;
+  index.forEach(index.constant(0), count, 1, [&](Value row) {
+    setCoordinates(index, c, c.axes, c.spec.rows, index.add(first, row));
+    Value to = rowOffset(row);
+    index.forEach(index.constant(0), c.depth, block, [&](Value k) {
+      ExprPoint point;
+      point.axes = c.axes;
+      point.lanes = block;
+      point.laneAxes = c.spec.inner;
+      setCoordinates(index, c, point.axes, c.spec.inner, k);
+      if (!isWhole)
+        point.mask = vector::CreateMaskOp::create(
+            b, loc, VectorType::get({block}, b.getI1Type()),
+            index.sub(c.depth, k));
+      auto value = c.expressions.emit(c.spec.lhs.value, point, reason);
+      if (failed(value)) {
+        result = failure();
+        return;
+      }
+      vector::StoreOp::create(
+          b, loc, c.expressions.scalars.broadcast(*value, block).value, panels,
+          index.add(to, index.mul(k, rows)));
+    });
+  });
+  for (unsigned axis : c.spec.rows)
+    c.axes[axis] = index.constant(0);
+  return result;
+}
+
 LogicalResult LhsFiller::fill(std::string &reason) {
   const ContractionOperand &lhs = c.spec.lhs;
   if (lhs.plain) {
@@ -199,7 +233,7 @@ LogicalResult LhsFiller::fill(std::string &reason) {
       return success();
     }
   }
-  return copyElements(reason);
+  return block > 1 ? copyBlocks(reason) : copyElements(reason);
 }
 
 LogicalResult dlc::fillLhs(PanelContext &context, Value panels, Value first,

@@ -5,9 +5,11 @@
 #ifndef DLC_CODEGEN_CPU_CONTRACTIONEXPR_H
 #define DLC_CODEGEN_CPU_CONTRACTIONEXPR_H
 
-#include "dlc/Codegen/CPU/ContractionSpec.h"
 #include "dlc/Codegen/Common/IndexBuilder.h"
 #include "dlc/Codegen/Common/ScalarEmitter.h"
+#include "dlc/Schedule/ContractionSpec.h"
+
+#include "mlir/IR/IntegerSet.h"
 
 namespace dlc {
 
@@ -41,19 +43,42 @@ public:
         b(index.builder()), loc(index.loc()), space(space), symbols(symbols),
         buffer(std::move(buffer)) {}
 
-  /// Loads from stage results yield `value` instead.
-  void setStageValue(Scalar value) { stageValue = value; }
+  /// Loads of `stage` yield `value` instead; those of other stages yield what
+  /// the stage's body is at the point.
+  void setStageValue(graph::StageOp stage, Scalar value) {
+    known = stage;
+    stageValue = value;
+  }
 
   /// Emits `scalar` at `point`: a scalar, or where it differs between lanes a
   /// vector. Fails, in words, on what it does not support.
   mlir::FailureOr<Scalar> emit(mlir::Value scalar, const ExprPoint &point,
-                               std::string &reason);
+                               std::string &reason) {
+    memo.clear();
+    return emitNext(scalar, point, reason);
+  }
+  /// The same at the point of the last emit: what was emitted is used again.
+  mlir::FailureOr<Scalar> emitNext(mlir::Value scalar, const ExprPoint &point,
+                                   std::string &reason);
 
   ScalarEmitter scalars;
 
 private:
+  mlir::FailureOr<Scalar> emitNew(mlir::Value scalar, const ExprPoint &point,
+                                  std::string &reason);
   mlir::FailureOr<Scalar> emitLoad(graph::LoadOp load, const ExprPoint &point,
                                    std::string &reason);
+  /// Where a set holds: what is the same in all lanes and what is not. Null:
+  /// everywhere.
+  struct Condition {
+    mlir::Value inside, mask;
+  };
+  mlir::FailureOr<Condition> emitSet(mlir::IntegerSet set,
+                                     mlir::ValueRange coords,
+                                     const ExprPoint &point,
+                                     std::string &reason);
+  /// `expr` in each lane, as a vector of i64.
+  mlir::Value perLane(mlir::AffineExpr expr, const ExprPoint &point);
   /// The step of `expr` from one lane to the next; nothing if not linear.
   std::optional<mlir::AffineExpr> laneStep(mlir::AffineExpr expr,
                                            const ExprPoint &point);
@@ -67,7 +92,9 @@ private:
   const IterationSpace &space;
   mlir::ValueRange symbols;
   std::function<mlir::Value(unsigned)> buffer;
+  graph::StageOp known; ///< the stage that stageValue is
   Scalar stageValue;
+  llvm::DenseMap<mlir::Value, Scalar> memo;
 };
 
 } // namespace dlc

@@ -4,8 +4,8 @@
 #ifndef DLC_CODEGEN_CPU_CONTRACTIONSCHEDULE_H
 #define DLC_CODEGEN_CPU_CONTRACTIONSCHEDULE_H
 
-#include "dlc/Codegen/CPU/ContractionSpec.h"
 #include "dlc/Codegen/CPU/CpuKernel.h"
+#include "dlc/Schedule/ContractionSpec.h"
 #include "dlc/Target/Common/CpuTarget.h"
 
 namespace dlc {

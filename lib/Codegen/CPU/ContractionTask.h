@@ -1,0 +1,110 @@
+// One task of a contraction as code: its class, shared by the files that emit
+// the task (ContractionNest), the loops over its tiles (ContractionTiles) and
+// what is done to a finished tile (ContractionEpilogue).
+#ifndef DLC_LIB_CODEGEN_CPU_CONTRACTIONTASK_H
+#define DLC_LIB_CODEGEN_CPU_CONTRACTIONTASK_H
+
+#include "ContractionPanels.h"
+#include "dlc/Codegen/CPU/ContractionPacking.h"
+#include "dlc/Codegen/CPU/ContractionTile.h"
+#include "dlc/Codegen/Common/KernelFunction.h"
+
+namespace dlc {
+
+class ContractionTask {
+public:
+  ContractionTask(const ContractionSpec &spec,
+                  const ContractionSchedule &schedule, const CpuTarget &target,
+                  const CpuCodegenOptions &options)
+      : spec(spec), s(schedule), options(options),
+        scalarOptions(ScalarOptions::get(target, options.strict)),
+        kernel(const_cast<graph::KernelOp &>(spec.kernel)) {}
+
+  mlir::FailureOr<CpuKernel> emit(std::string &reason);
+
+private:
+  void layOutScratch(CpuKernel &result);
+  mlir::LogicalResult packConstants(CpuKernel &result, std::string &reason);
+  mlir::LogicalResult emitTask(std::string &reason);
+  void locateLhs();
+  void locateRhs();
+  void locateResult();
+  void emitTiles();
+  /// A tile's height: `inPanel` rows into the panel that starts at `panelRow`.
+  struct RowTile {
+    unsigned rows;
+    mlir::Value panelRow, inPanel;
+  };
+  /// A tile's width; `validColumns` is a constant where it is static.
+  struct ColumnTile {
+    mlir::Value column;
+    unsigned vectors, tailLanes;
+    mlir::Value validColumns;
+  };
+  void forEachColumnTile(llvm::function_ref<void(ColumnTile)> body);
+  void forEachRowTile(llvm::function_ref<void(RowTile)> body);
+  void ifHolds(mlir::Value condition, llvm::function_ref<void()> body);
+  void emitTile(RowTile rowTile, ColumnTile columnTile);
+  mlir::LogicalResult emitEpilogue(std::string &reason);
+  void callEpilogue(mlir::Value outOffset, mlir::Value resultOffset,
+                    mlir::Value row, mlir::Value column, unsigned rows,
+                    mlir::Value validColumns);
+
+  mlir::Value symbolic(mlir::AffineExpr expr) {
+    return index->expr(expr, axes, symbols);
+  }
+  /// The offset of `operand` at the outer coordinates.
+  mlir::Value outerOffset(mlir::AffineExpr base,
+                          llvm::ArrayRef<mlir::AffineExpr> strides) {
+    mlir::AffineExpr offset = base;
+    for (unsigned axis : spec.outer)
+      offset =
+          offset + mlir::getAffineDimExpr(axis, spec.context()) * strides[axis];
+    return symbolic(offset);
+  }
+  mlir::Value scratchAt(mlir::AffineExpr offset) {
+    return function->scratchView(accumulator(), symbolic(offset));
+  }
+  mlir::Value packedBatch(const ContractionOperand &operand,
+                          const PackedLayout &layout);
+  mlir::AffineExpr constantExpr(int64_t value) {
+    return mlir::getAffineConstantExpr(value, spec.context());
+  }
+  mlir::Type accumulator() {
+    return ScalarEmitter::computeType(spec.accumulator);
+  }
+  unsigned resultBuffer(unsigned i) {
+    return kernel.getArgumentTypes().size() + i;
+  }
+  /// The result in which a tile can be accumulated, the sum itself if it is
+  /// one; none: the tile lies in scratch.
+  std::optional<unsigned> directResult();
+
+  const ContractionSpec &spec;
+  const ContractionSchedule &s;
+  const CpuCodegenOptions &options;
+  ScalarOptions scalarOptions;
+  graph::KernelOp kernel;
+  mlir::OwningOpRef<mlir::ModuleOp> module;
+  llvm::SmallVector<mlir::Type> bufferTypes;
+  PackedLayout lhsLayout, rhsLayout;
+  mlir::AffineExpr rowTasks, columnTasks; // tasks along rows and columns
+  mlir::AffineExpr rowsOfTask, columnsOfTask, pitch;
+  mlir::AffineExpr lhsScratch, rhsScratch, tileScratch; // byte offsets
+
+  // The task function.
+  std::optional<KernelFunctionBuilder> function;
+  std::optional<IndexBuilder> index;
+  llvm::SmallVector<mlir::Value> symbols, axes;
+  mlir::Value depth, paddedDepth, firstRow, rowCount, firstColumn, columnCount;
+  std::optional<TileEmitter> tiles;
+  mlir::Value lhs, lhsBase, rhs, rhsBase, lhsRow, lhsBlock, rhsStep, rhsPanel,
+      rhsColumn;
+  mlir::Value out, outBase, outRow, resultBase, resultRow;
+  unsigned rhsPanelVectors = 1;
+  mlir::func::FuncOp epilogue;
+};
+
+} // namespace dlc
+
+#endif // DLC_LIB_CODEGEN_CPU_CONTRACTIONTASK_H
