@@ -48,7 +48,7 @@ Value LoopEmitter::andMask(Value x, Value y) {
 SmallVector<Value> LoopEmitter::loop(
     Value begin, Value end, int64_t step, ValueRange values,
     llvm::function_ref<SmallVector<Value>(Value, ValueRange)> body) {
-  auto b0 = constantIndex(begin), e0 = constantIndex(end);
+  auto b0 = IndexBuilder::constantOf(begin), e0 = IndexBuilder::constantOf(end);
   if (b0 && e0 && *b0 >= *e0)
     return SmallVector<Value>(values);
   if (b0 && e0 && *e0 - *b0 <= step) // one round
@@ -94,13 +94,23 @@ LoopEmitter::Values LoopEmitter::evaluateNew(const LoopNode &node,
   case LoopNode::ToIndex:
     return evaluateToIndex(node);
   case LoopNode::Fold:
-    return evaluateFold(node);
+    return evaluateFold(node, id);
+  case LoopNode::Inside:
+    return evaluateInside(node, id);
+  case LoopNode::Store:
+    return evaluateStore(node);
+  case LoopNode::Tuple:
+    for (unsigned store : node.args)
+      evaluate(store);
+    return {};
   case LoopNode::Literal:
     return {scalar.literal(node.attr)};
   case LoopNode::Apply:
   case LoopNode::Cast:
     break;
   }
+  if (auto taken = takenOperand(node))
+    return evaluate(*taken);
   SmallVector<Values, 3> args;
   size_t count = 1;
   for (unsigned arg : node.args) {
@@ -119,10 +129,27 @@ LoopEmitter::Values LoopEmitter::evaluateNew(const LoopNode &node,
   return result;
 }
 
+std::optional<unsigned> LoopEmitter::takenOperand(const LoopNode &node) const {
+  if (node.kind != LoopNode::Apply || node.fn != graph::ScalarFn::select ||
+      expr.nodes[node.args[0]].kind != LoopNode::Inside)
+    return std::nullopt;
+  std::optional<bool> state = guardState(node.args[0]);
+  if (!state)
+    return std::nullopt;
+  return node.args[*state ? 1 : 2];
+}
+
 void LoopEmitter::hoist(unsigned id) {
+  llvm::SmallDenseSet<unsigned> seen;
+  hoist(id, seen);
+}
+
+void LoopEmitter::hoist(unsigned id, llvm::SmallDenseSet<unsigned> &seen) {
   const LoopNode &node = expr.nodes[id];
-  if (node.kind == LoopNode::Literal)
+  if (node.kind == LoopNode::Literal || !seen.insert(id).second)
     return;
+  if (auto taken = takenOperand(node))
+    return hoist(*taken, seen);
   if (isBound(node)) {
     evaluate(id);
     return;
@@ -132,10 +159,10 @@ void LoopEmitter::hoist(unsigned id) {
   bool isSure = state == true && !node.guards.empty(); // `other` is not used
   if (!isDead)
     for (unsigned data : node.data)
-      hoist(data);
+      hoist(data, seen);
   if (!isSure)
     for (unsigned arg : node.args)
-      hoist(arg);
+      hoist(arg, seen);
 }
 
 LoopEmitter::Values LoopEmitter::evaluateCoord(const LoopNode &node) {
@@ -219,18 +246,18 @@ LoopEmitter::Values LoopEmitter::evaluateToIndex(const LoopNode &node) {
 }
 
 //===----------------------------------------------------------------------===//
-// The result
+// Stores
 //===----------------------------------------------------------------------===//
 
-void LoopEmitter::storeInterleaved(const Values &values) {
+void LoopEmitter::storeInterleaved(const LoopNode &node, const Values &values) {
   int64_t width = lanes.width, count = groups.count;
   SmallVector<Value> stored;
   for (int64_t g = 0; g < count; ++g)
     stored.push_back(scalar.toStorage(
         scalar.broadcast(values[values.size() == 1 ? 0 : g], width)));
   auto type = cast<VectorType>(stored[0].getType());
-  Value buffer = buffers[expr.resultBuffer];
-  Value first = index.emit(expr.store, dims);
+  Value buffer = buffers[node.buffer];
+  Value first = index.emit(node.index, dims);
   for (int64_t part = 0; part < count; ++part) {
     // Element e of this part is lane n / count of group n % count.
     Value x = stored[0];
@@ -255,26 +282,26 @@ void LoopEmitter::storeInterleaved(const Values &values) {
   }
 }
 
-void LoopEmitter::storeRoot() {
-  Values values = evaluate(expr.root);
-  Value buffer = buffers[expr.resultBuffer];
-  if (groups.interleave)
-    return storeInterleaved(values);
-  LoopNode point; // only for `at`
-  unsigned count = groups.dim >= 0 ? groups.count : 1;
-  for (unsigned g = 0; g < count; ++g) {
+LoopEmitter::Values LoopEmitter::evaluateStore(const LoopNode &node) {
+  Values values = evaluate(node.args[0]);
+  Value buffer = buffers[node.buffer];
+  if (groups.interleave) {
+    storeInterleaved(node, values);
+    return values;
+  }
+  bool isVector = alongLanes(node);
+  for (unsigned g = 0, n = alongGroups(node) ? groups.count : 1; g < n; ++g) {
     Scalar x = values[values.size() == 1 ? 0 : g];
-    bool isVector = lanes.dim >= 0;
     x = scalar.broadcast(x, isVector ? lanes.width : 0);
     Value stored = scalar.toStorage(x);
     auto addressAt = [&](int lane) {
-      return at(point, g, lane, [&] { return index.emit(expr.store, dims); });
+      return at(node, g, lane, [&] { return index.emit(node.index, dims); });
     };
     if (!isVector) {
       memref::StoreOp::create(b, loc, stored, buffer, addressAt(-1));
       continue;
     }
-    // LoopNest runs lanes along the innermost axis, where results are dense.
+    // Lanes run where everything that is stored is dense.
     Value mask = lanes.mask;
     if (groups.limit) {
       Value exists = arith::CmpIOp::create(b, loc, CmpI::slt, index.constant(g),
@@ -289,4 +316,5 @@ void LoopEmitter::storeRoot() {
     vector::MaskedStoreOp::create(b, loc, buffer, ValueRange{addressAt(-1)},
                                   mask, stored);
   }
+  return values;
 }

@@ -12,21 +12,33 @@ using graph::StageOp;
 namespace {
 class Reader {
 public:
-  Reader(LoopExpr &expr,
-         llvm::function_ref<std::optional<unsigned>(Value)> bufferOf,
-         unsigned firstRowBuffer, unsigned rowRank)
-      : expr(expr), bufferOf(bufferOf), firstRowBuffer(firstRowBuffer),
-        rowRank(rowRank) {}
+  Reader(LoopExpr &expr, const LoopSource &source)
+      : expr(expr), source(source) {}
 
-  unsigned readStage(StageOp stage, ArrayRef<AffineExpr> domain);
+  /// The store of an output.
+  unsigned readOutput(const LoopOutput &output, ArrayRef<AffineExpr> domain);
 
 private:
   struct Scope {
     llvm::DenseMap<Value, AffineExpr> coords;
     llvm::DenseMap<Value, unsigned> nodes; // scalar value -> node
   };
+  /// A stage that has been read at some coordinates.
+  struct Known {
+    StageOp stage;
+    SmallVector<AffineExpr> at;
+    unsigned node;
+  };
   unsigned read(Value value, Scope &scope);
+  unsigned readStage(StageOp stage, ArrayRef<AffineExpr> domain);
+  unsigned readNewStage(StageOp stage, ArrayRef<AffineExpr> domain);
   unsigned readLoad(graph::LoadOp load, Scope &scope);
+  std::optional<unsigned> joinFold(StageOp stage, ArrayRef<AffineExpr> domain);
+  unsigned readFold(StageOp stage, ArrayRef<AffineExpr> domain,
+                    ArrayRef<unsigned> axes);
+  SmallVector<LoopGuard, 2> guardsOf(IntegerSet set,
+                                     ArrayRef<AffineExpr> coords);
+  void useData(LoopNode &node);
   unsigned add(LoopNode node) {
     expr.nodes.push_back(std::move(node));
     return expr.nodes.size() - 1;
@@ -36,23 +48,25 @@ private:
     return expr.extents.size() - 1;
   }
   AffineExpr dim(unsigned i) { return getAffineDimExpr(i, expr.context); }
-  SmallVector<AffineExpr> coordsOf(ValueRange values, Scope &scope,
-                                   SmallVectorImpl<unsigned> &data);
+  SmallVector<AffineExpr> coordsOf(ValueRange values, Scope &scope);
+  unsigned rowRankOf(unsigned buffer) {
+    return buffer >= source.firstRowBuffer ? source.rowRank : 0;
+  }
+  unsigned addStore(unsigned value, unsigned buffer, StageOp stage,
+                    ArrayRef<AffineExpr> at);
 
   LoopExpr &expr;
-  llvm::function_ref<std::optional<unsigned>(Value)> bufferOf;
-  unsigned firstRowBuffer;
-  unsigned rowRank;
+  const LoopSource &source;
+  SmallVector<Known> known;
+  SmallVector<unsigned> toIndex; ///< the ToIndex nodes
 };
 } // namespace
 
-SmallVector<AffineExpr> Reader::coordsOf(ValueRange values, Scope &scope,
-                                         SmallVectorImpl<unsigned> &data) {
+SmallVector<AffineExpr> Reader::coordsOf(ValueRange values, Scope &scope) {
   SmallVector<AffineExpr> result;
   for (Value v : values) {
     if (v.getDefiningOp<graph::ToIndexOp>()) {
       unsigned node = read(v, scope);
-      data.push_back(node);
       result.push_back(dim(expr.nodes[node].dim));
       continue;
     }
@@ -72,40 +86,60 @@ static IndexPoly flatten(ArrayRef<AffineExpr> index, Type type,
   return IndexPoly::get(address.toExpr(type.getContext()), extents);
 }
 
+SmallVector<LoopGuard, 2> Reader::guardsOf(IntegerSet set,
+                                           ArrayRef<AffineExpr> coords) {
+  SmallVector<LoopGuard, 2> guards;
+  for (auto [constraint, isEquality] :
+       llvm::zip(set.getConstraints(), set.getEqFlags()))
+    guards.push_back(
+        {IndexPoly::get(constraint.replaceDims(coords), expr.extents),
+         isEquality});
+  // What holds everywhere is no guard.
+  llvm::erase_if(guards, [](const LoopGuard &g) {
+    return g.isEquality ? g.expr.isZero() : g.expr.isNonNegative();
+  });
+  return guards;
+}
+
+/// Notes which data coordinates a node depends on: its own, or those at which
+/// the stage that it is inlined from is read.
+void Reader::useData(LoopNode &node) {
+  for (unsigned id : toIndex) {
+    unsigned d = expr.nodes[id].dim;
+    if (node.index.dependsOnDim(d) ||
+        llvm::any_of(node.guards, [&](const LoopGuard &g) {
+          return g.expr.dependsOnDim(d);
+        }))
+      node.data.push_back(id);
+  }
+}
+
 unsigned Reader::readLoad(graph::LoadOp load, Scope &scope) {
-  SmallVector<unsigned> data;
-  SmallVector<AffineExpr> coords = coordsOf(load.getCoords(), scope, data);
+  SmallVector<AffineExpr> coords = coordsOf(load.getCoords(), scope);
   SmallVector<AffineExpr> index;
   for (AffineExpr e : load.getMap().getResults())
     index.push_back(e.replaceDims(coords));
-  std::optional<unsigned> buffer = bufferOf(load.getTensor());
-  if (!buffer)
-    return readStage(load.getTensor().getDefiningOp<StageOp>(), index);
+  Value tensor = load.getTensor();
+  std::optional<unsigned> buffer = source.bufferOf(tensor);
+  auto isOneOf = [&](ArrayRef<LoopOutput> outputs) {
+    return llvm::any_of(outputs, [&](const LoopOutput &output) {
+      return StageOp(output.stage).getResult() == tensor;
+    });
+  };
+  if (!buffer || isOneOf(source.outputs) || isOneOf(source.absorbed))
+    return readStage(tensor.getDefiningOp<StageOp>(), index);
   LoopNode node;
   node.kind = LoopNode::Load;
   node.type = load.getType();
   node.buffer = *buffer;
-  node.index = flatten(index, load.getTensor().getType(), expr.extents,
-                       *buffer >= firstRowBuffer ? rowRank : 0);
+  node.index =
+      flatten(index, tensor.getType(), expr.extents, rowRankOf(*buffer));
   if (auto guard = load.getGuard()) {
-    for (auto [constraint, isEquality] :
-         llvm::zip(guard->getConstraints(), guard->getEqFlags()))
-      node.guards.push_back(
-          {IndexPoly::get(constraint.replaceDims(coords), expr.extents),
-           isEquality});
-    // What holds everywhere is no guard.
-    llvm::erase_if(node.guards, [](const LoopGuard &g) {
-      return g.isEquality ? g.expr.isZero() : g.expr.isNonNegative();
-    });
+    node.guards = guardsOf(*guard, coords);
     if (!node.guards.empty())
       node.args.push_back(read(load.getOther(), scope));
   }
-  for (unsigned d : data)
-    if (node.index.dependsOnDim(expr.nodes[d].dim) ||
-        llvm::any_of(node.guards, [&](const LoopGuard &g) {
-          return g.expr.dependsOnDim(expr.nodes[d].dim);
-        }))
-      node.data.push_back(d);
+  useData(node);
   return add(node);
 }
 
@@ -129,288 +163,182 @@ unsigned Reader::read(Value value, Scope &scope) {
     node.saturate = cast.getSaturate();
     node.args.push_back(read(cast.getValue(), scope));
     result = add(node);
+  } else if (auto inside = dyn_cast<graph::InsideOp>(op)) {
+    node.kind = LoopNode::Inside;
+    node.guards =
+        guardsOf(inside.getSet(), coordsOf(inside.getCoords(), scope));
+    useData(node);
+    if (node.guards.empty()) { // everywhere
+      node.kind = LoopNode::Literal;
+      node.attr = BoolAttr::get(expr.context, true);
+    }
+    result = add(node);
   } else if (auto literal = dyn_cast<graph::LiteralOp>(op)) {
     node.kind = LoopNode::Literal;
     node.attr = literal.getValueAttr();
     result = add(node);
   } else if (auto coord = dyn_cast<graph::CoordOp>(op)) {
     node.kind = LoopNode::Coord;
-    SmallVector<unsigned> data;
-    SmallVector<AffineExpr> coords = coordsOf(coord.getCoords(), scope, data);
+    SmallVector<AffineExpr> coords = coordsOf(coord.getCoords(), scope);
     node.index = IndexPoly::get(coord.getMap().getResult(0).replaceDims(coords),
                                 expr.extents);
-    for (unsigned d : data)
-      if (node.index.dependsOnDim(expr.nodes[d].dim))
-        node.data.push_back(d);
+    useData(node);
     result = add(node);
   } else {
-    auto toIndex = llvm::cast<graph::ToIndexOp>(op);
+    auto checked = llvm::cast<graph::ToIndexOp>(op);
     node.kind = LoopNode::ToIndex;
-    node.args.push_back(read(toIndex.getValue(), scope));
-    node.index = IndexPoly::get(toIndex.getSize().getDims()[0]);
+    node.args.push_back(read(checked.getValue(), scope));
+    node.index = IndexPoly::get(checked.getSize().getDims()[0]);
     node.dim = newDim(AffineExpr());
     result = add(node);
+    toIndex.push_back(result);
   }
   scope.nodes[value] = result;
   return result;
 }
 
+unsigned Reader::addStore(unsigned value, unsigned buffer, StageOp stage,
+                          ArrayRef<AffineExpr> at) {
+  LoopNode node;
+  node.kind = LoopNode::Store;
+  node.type = stage.getElementType();
+  node.args.push_back(value);
+  node.buffer = buffer;
+  node.index =
+      flatten(at, stage.getResult().getType(), expr.extents, rowRankOf(buffer));
+  return add(node);
+}
+
+unsigned Reader::readOutput(const LoopOutput &output,
+                            ArrayRef<AffineExpr> domain) {
+  unsigned value = readStage(output.stage, domain);
+  unsigned store = addStore(value, output.buffer, output.stage, domain);
+  // A stage that reads it at its own point has it at hand.
+  for (Known &k : known)
+    if (k.stage == output.stage && ArrayRef(k.at) == domain)
+      k.node = store;
+  return store;
+}
+
+/// A stage's value; the same value when it has been read there already.
 unsigned Reader::readStage(StageOp stage, ArrayRef<AffineExpr> domain) {
-  Scope scope;
-  LoopNode fold;
-  for (auto [i, arg] : llvm::enumerate(stage.getBlock()->getArguments())) {
-    if (i < domain.size()) {
-      scope.coords[arg] = domain[i];
-      continue;
-    }
-    unsigned axis = newDim(stage.getReduceDims()[i - domain.size()]);
-    fold.axes.push_back(axis);
-    scope.coords[arg] = dim(axis);
+  for (const Known &k : known)
+    if (k.stage == stage && ArrayRef(k.at) == domain)
+      return k.node;
+  unsigned node = readNewStage(stage, domain);
+  for (const LoopOutput &output : source.absorbed)
+    if (output.stage == stage)
+      node = addStore(node, output.buffer, stage, domain);
+  known.push_back({stage, SmallVector<AffineExpr>(domain), node});
+  return node;
+}
+
+unsigned Reader::readNewStage(StageOp stage, ArrayRef<AffineExpr> domain) {
+  if (stage.getFoldKind() != graph::FoldKind::none) {
+    if (auto joined = joinFold(stage, domain))
+      return *joined;
+    SmallVector<unsigned> axes;
+    for (AffineExpr n : stage.getReduceDims())
+      axes.push_back(newDim(n));
+    return readFold(stage, domain, axes);
   }
+  return readFold(stage, domain, {});
+}
+
+/// The stage's fold over `axes` at `domain`, or its body if it has no fold.
+unsigned Reader::readFold(StageOp stage, ArrayRef<AffineExpr> domain,
+                          ArrayRef<unsigned> axes) {
+  Scope scope;
+  for (auto [i, arg] : llvm::enumerate(stage.getBlock()->getArguments()))
+    scope.coords[arg] =
+        i < domain.size() ? domain[i] : dim(axes[i - domain.size()]);
   unsigned body = read(stage.getYielded(), scope);
   if (stage.getFoldKind() == graph::FoldKind::none)
     return body;
+  LoopNode fold;
   fold.kind = LoopNode::Fold;
+  fold.axes.assign(axes.begin(), axes.end());
   fold.type = stage.getElementType();
   fold.fold = stage.getFoldKind();
   fold.attr = stage.getInitAttr();
   fold.args.push_back(body);
+  fold.group = expr.nodes.size();
   return add(fold);
 }
 
-/// Fills `needs`; operands come before their users.
-static void computeNeeds(LoopExpr &expr) {
-  unsigned dims = expr.extents.size();
-  auto addPoly = [&](llvm::SmallBitVector &bits, const IndexPoly &poly) {
-    for (unsigned d = 0; d < dims; ++d)
-      if (expr.extents[d] && poly.dependsOnDim(d))
-        bits.set(d);
+/// Reads a fold into the loop of an earlier one over the same points, if there
+/// is one that neither needs the other, so that what both load is loaded once.
+std::optional<unsigned> Reader::joinFold(StageOp stage,
+                                         ArrayRef<AffineExpr> domain) {
+  auto isOrdered = [&](graph::FoldKind kind, Type type) {
+    return source.strict && isa<FloatType>(type) &&
+           (kind == graph::FoldKind::add || kind == graph::FoldKind::mul);
   };
-  for (LoopNode &node : expr.nodes) {
-    node.needs.clear();
-    node.needs.resize(dims);
-    for (unsigned arg : node.args)
-      node.needs |= expr.nodes[arg].needs;
-    for (unsigned data : node.data)
-      node.needs |= expr.nodes[data].needs;
-    addPoly(node.needs, node.index);
-    for (const LoopGuard &guard : node.guards)
-      addPoly(node.needs, guard.expr);
-    for (unsigned axis : node.axes)
-      node.needs.reset(axis);
+  for (size_t i = known.size(); i-- > 0;) {
+    Known k = known[i];
+    StageOp other = k.stage;
+    if (other.getFoldKind() == graph::FoldKind::none ||
+        ArrayRef(k.at) != domain ||
+        other.getReduceDims() != stage.getReduceDims() ||
+        isOrdered(other.getFoldKind(), other.getElementType()) !=
+            isOrdered(stage.getFoldKind(), stage.getElementType()))
+      continue;
+    // An output's node is its store.
+    unsigned first = k.node;
+    while (expr.nodes[first].kind == LoopNode::Store)
+      first = expr.nodes[first].args[0];
+    if (expr.skippableLoad(expr.nodes[first], source.strict))
+      continue; // its loop leaves steps out
+    unsigned group = expr.nodes[first].group;
+    auto axes = llvm::to_vector(expr.nodes[first].axes);
+    size_t nodes = expr.nodes.size(), dims = expr.extents.size(),
+           stages = known.size();
+    unsigned fold = readFold(stage, domain, axes);
+    bool depends =
+        expr.skippableLoad(expr.nodes[fold], source.strict).has_value();
+    for (unsigned id : expr.reachable(expr.nodes[fold].args[0]))
+      depends |= expr.nodes[id].kind == LoopNode::Fold &&
+                 expr.nodes[id].group == group;
+    if (!depends) {
+      expr.nodes[fold].group = group;
+      return fold;
+    }
+    expr.nodes.resize(nodes);
+    expr.extents.resize(dims);
+    known.truncate(stages);
+    llvm::erase_if(toIndex, [&](unsigned id) { return id >= nodes; });
   }
+  return std::nullopt;
 }
 
-LoopExpr
-LoopExpr::build(StageOp stage, unsigned resultBuffer,
-                llvm::function_ref<std::optional<unsigned>(Value)> bufferOf,
-                unsigned firstRowBuffer, unsigned rowRank) {
+LoopExpr LoopExpr::build(const LoopSource &source) {
   LoopExpr expr;
-  expr.context = stage.getContext();
-  expr.resultBuffer = resultBuffer;
-  expr.resultType = stage.getElementType();
-  expr.extents.assign(stage.getDomainDims().begin(),
-                      stage.getDomainDims().end());
+  StageOp first = source.outputs.front().stage;
+  expr.context = first.getContext();
+  expr.extents.assign(first.getDomainDims().begin(),
+                      first.getDomainDims().end());
   SmallVector<AffineExpr> domain;
   for (unsigned i = 0; i < expr.extents.size(); ++i) {
     domain.push_back(getAffineDimExpr(i, expr.context));
     if (graph::constantValue(expr.extents[i]) != 1)
       expr.domain.push_back(i);
   }
-  expr.store = flatten(domain, stage.getResult().getType(), expr.extents,
-                       resultBuffer >= firstRowBuffer ? rowRank : 0);
-  expr.root =
-      Reader(expr, bufferOf, firstRowBuffer, rowRank).readStage(stage, domain);
+  Reader reader(expr, source);
+  LoopNode tuple;
+  tuple.kind = LoopNode::Tuple;
+  for (const LoopOutput &output : source.outputs)
+    tuple.args.push_back(reader.readOutput(output, domain));
+  expr.root = tuple.args.back();
+  if (tuple.args.size() > 1) {
+    tuple.type = expr.nodes[expr.root].type;
+    expr.root = expr.nodes.size();
+    expr.nodes.push_back(tuple);
+  }
   // A reduce axis of one element is no loop (its coordinate is 0 everywhere).
   for (LoopNode &node : expr.nodes)
     llvm::erase_if(node.axes, [&](unsigned axis) {
       return graph::constantValue(expr.extents[axis]) == 1;
     });
-  computeNeeds(expr);
+  expr.computeNeeds();
   return expr;
-}
-
-//===----------------------------------------------------------------------===//
-// Merging axes
-//===----------------------------------------------------------------------===//
-
-/// Every polynomial of the expression.
-static SmallVector<IndexPoly *> polynomials(LoopExpr &expr) {
-  SmallVector<IndexPoly *> result{&expr.store};
-  for (LoopNode &node : expr.nodes) {
-    result.push_back(&node.index);
-    for (LoopGuard &guard : node.guards)
-      result.push_back(&guard.expr);
-  }
-  return result;
-}
-
-// Axes are split by at most this: each remainder is a copy of the code.
-static constexpr int64_t maxSplit = 4;
-
-/// The constant by which quotients over `dim` divide; 0 if there is none or
-/// more than one.
-static int64_t divisorOf(LoopExpr &expr, unsigned dim) {
-  int64_t divisor = 0;
-  for (IndexPoly *poly : polynomials(expr))
-    for (auto &[monomial, factor] : poly->terms)
-      for (AffineExpr atom : monomial) {
-        auto binary = dyn_cast<AffineBinaryOpExpr>(atom);
-        if (!binary || !atom.isFunctionOfDim(dim))
-          continue;
-        auto by = graph::constantValue(binary.getRHS());
-        auto inside = IndexPoly::get(binary.getLHS()).coefficient(dim);
-        auto step = inside ? inside->constant() : std::nullopt;
-        if (!by || !step || std::abs(*step) != 1 || (divisor && divisor != *by))
-          return 0;
-        divisor = *by;
-      }
-  return divisor;
-}
-
-void LoopExpr::splitAxes(unsigned keep) {
-  for (size_t i = 0; i < domain.size(); ++i) {
-    unsigned axis = domain[i];
-    int64_t divisor = axis < keep ? 0 : divisorOf(*this, axis);
-    auto extent = graph::constantValue(extents[axis]);
-    if (divisor < 2 || divisor > maxSplit || !extent ||
-        *extent % divisor != 0 || *extent == divisor)
-      continue;
-    unsigned quotient = extents.size(), remainder = quotient + 1;
-    extents.push_back(getAffineConstantExpr(*extent / divisor, context));
-    extents.push_back(getAffineConstantExpr(divisor, context));
-    SmallVector<AffineExpr> replacement(axis + 1);
-    replacement[axis] = getAffineDimExpr(quotient, context) * divisor +
-                        getAffineDimExpr(remainder, context);
-    for (IndexPoly *poly : polynomials(*this))
-      if (poly->dependsOnDim(axis))
-        *poly = poly->substitute(replacement, context, extents);
-    domain[i] = quotient;
-    domain.insert(domain.begin() + i + 1, remainder);
-    splits.push_back({quotient, remainder});
-    ++i;
-  }
-  if (!splits.empty())
-    computeNeeds(*this);
-}
-
-/// Replaces (outer, inner) by one axis that is called `inner`, if each
-/// polynomial depends on outer * extent(inner) + inner only.
-static bool mergePair(LoopExpr &expr, unsigned outer, unsigned inner) {
-  IndexPoly extent = IndexPoly::get(expr.extents[inner]);
-  SmallVector<IndexPoly *> polys = polynomials(expr);
-  for (IndexPoly *poly : polys) {
-    auto high = poly->coefficient(outer), low = poly->coefficient(inner);
-    if (!high || !low || !(*high == *low * extent))
-      return false;
-  }
-  for (IndexPoly *poly : polys)
-    *poly = poly->without(outer);
-  expr.extents[inner] =
-      (IndexPoly::get(expr.extents[outer]) * extent).toExpr(expr.context);
-  expr.extents[outer] = getAffineConstantExpr(1, expr.context);
-  return true;
-}
-
-static void mergeList(LoopExpr &expr, SmallVectorImpl<unsigned> &axes,
-                      unsigned keep) {
-  for (size_t i = axes.size(); i-- > 1;)
-    if (axes[i - 1] >= keep && mergePair(expr, axes[i - 1], axes[i]))
-      axes.erase(axes.begin() + (i - 1));
-}
-
-void LoopExpr::mergeAxes(unsigned keep) {
-  mergeList(*this, domain, keep);
-  for (LoopNode &node : nodes)
-    // The position of an arg fold is the coordinate on its single axis.
-    if (node.kind == LoopNode::Fold && node.fold < graph::FoldKind::argmax)
-      mergeList(*this, node.axes, 0);
-  computeNeeds(*this);
-}
-
-/// Whether combining `attr` with anything of `fold` gives the other.
-static bool isNeutral(graph::FoldKind fold, TypedAttr attr) {
-  using graph::FoldKind;
-  if (auto f = dyn_cast<FloatAttr>(attr)) {
-    APFloat value = f.getValue();
-    return fold == FoldKind::add   ? value.isZero()
-           : fold == FoldKind::max ? value.isInfinity() && value.isNegative()
-           : fold == FoldKind::min ? value.isInfinity() && !value.isNegative()
-                                   : false;
-  }
-  APInt value = cast<IntegerAttr>(attr).getValue();
-  bool isUnsigned = graph::isUnsigned(attr.getType());
-  switch (fold) {
-  case FoldKind::add:
-  case FoldKind::bit_or:
-    return value.isZero();
-  case FoldKind::max:
-    return isUnsigned ? value.isMinValue() : value.isMinSignedValue();
-  case FoldKind::min:
-    return isUnsigned ? value.isMaxValue() : value.isMaxSignedValue();
-  default:
-    return false;
-  }
-}
-
-std::optional<unsigned> LoopExpr::skippableLoad(const LoopNode &fold,
-                                                bool strict) const {
-  if (fold.kind != LoopNode::Fold)
-    return std::nullopt;
-  // The load whose replacement is neutral, through conversions that keep it so.
-  auto find = [&](unsigned id) -> std::optional<unsigned> {
-    bool isSum = fold.fold == graph::FoldKind::add;
-    while (nodes[id].kind == LoopNode::Cast && isSum)
-      id = nodes[id].args[0];
-    const LoopNode &node = nodes[id];
-    if (node.kind != LoopNode::Load || node.guards.empty())
-      return std::nullopt;
-    const LoopNode &other = nodes[node.args[0]];
-    if (other.kind != LoopNode::Literal || !isNeutral(fold.fold, other.attr))
-      return std::nullopt;
-    return id;
-  };
-  unsigned body = fold.args[0];
-  if (auto load = find(body))
-    return load;
-  const LoopNode &node = nodes[body];
-  bool isExact = !strict || isa<IntegerType>(fold.type);
-  if (fold.fold == graph::FoldKind::add && isExact &&
-      node.kind == LoopNode::Apply && node.fn == graph::ScalarFn::mul)
-    for (unsigned arg : node.args)
-      if (auto load = find(arg))
-        return load;
-  return std::nullopt;
-}
-
-bool LoopExpr::isClippable(unsigned load, unsigned guard, unsigned axis) const {
-  const LoopNode &node = nodes[load];
-  if (node.guards[guard].isEquality)
-    return false;
-  auto coefficient = node.guards[guard].expr.coefficient(axis);
-  auto step = coefficient ? coefficient->constant() : std::nullopt;
-  if (!step || *step == 0)
-    return false;
-  // A quotient of the axis is a constant once its steps are written out.
-  return node.index.coefficient(axis) &&
-         llvm::all_of(node.guards, [&](const LoopGuard &g) {
-           return g.expr.coefficient(axis).has_value();
-         });
-}
-
-std::vector<unsigned> LoopExpr::reachable(unsigned node) const {
-  std::vector<bool> seen(nodes.size());
-  std::vector<unsigned> result;
-  auto visit = [&](auto &&self, unsigned n) -> void {
-    if (seen[n])
-      return;
-    seen[n] = true;
-    for (unsigned data : nodes[n].data)
-      self(self, data);
-    for (unsigned arg : nodes[n].args)
-      self(self, arg);
-    result.push_back(n);
-  };
-  visit(visit, node);
-  return result;
 }

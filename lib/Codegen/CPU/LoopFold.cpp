@@ -1,6 +1,6 @@
 // Folds. With lanes along a domain axis (or none) a fold is a loop that carries
-// one accumulator a group. Along its own last axis it carries several vectors
-// of partial results, which are combined at the end.
+// one accumulator a group; LoopRow.cpp has the lanes along the fold's own axis.
+// Folds of one group share the loop: what they load is loaded once.
 #include "dlc/Codegen/CPU/LoopEmitter.h"
 
 #include "mlir/Dialect/Math/IR/Math.h"
@@ -25,8 +25,7 @@ Scalar LoopEmitter::initial(const LoopNode &node) {
 }
 
 LoopEmitter::Values
-LoopEmitter::carry(const LoopNode &node, Value begin, Value end, int64_t step,
-                   const Values &state,
+LoopEmitter::carry(Value begin, Value end, int64_t step, const Values &state,
                    llvm::function_ref<Values(Value, Values)> body) {
   SmallVector<Value> values;
   for (const Scalar &s : state)
@@ -83,23 +82,71 @@ void LoopEmitter::argStep(const LoopNode &node, Scalar &best, Scalar &position,
 // Lanes along a domain axis
 //===----------------------------------------------------------------------===//
 
-LoopEmitter::Values LoopEmitter::evaluateFold(const LoopNode &node) {
-  if (rowAxis >= 0 && lanes.dim < 0 && !node.axes.empty() &&
-      int(node.axes.back()) == rowAxis)
-    return foldRow(node);
-  const LoopNode &body = expr.nodes[node.args[0]];
-  unsigned count = alongGroups(body) ? groups.count : 1;
-  unsigned width = alongLanes(body) ? lanes.width : 0;
-  Values state(count, scalar.broadcast(initial(node), width));
-  if (isArgFold(node.fold)) {
-    Scalar first = scalar.identity(FoldKind::add, b.getI64Type());
-    state.append(count, scalar.broadcast(first, width));
+SmallVector<unsigned, 2> LoopEmitter::foldsHere(unsigned id) {
+  SmallVector<unsigned, 2> folds{id};
+  for (auto [other, node] : llvm::enumerate(expr.nodes)) {
+    if (other == id || node.kind != LoopNode::Fold ||
+        node.group != expr.nodes[id].group || !isBound(node))
+      continue;
+    bool isKnown = llvm::any_of(
+        memo, [&](auto &scope) { return scope.contains(unsigned(other)); });
+    if (!isKnown)
+      folds.push_back(other);
   }
-  Scope scope(*this);
-  state = foldLoops(node, 0, state);
-  if (isArgFold(node.fold))
-    state.erase(state.begin(), state.begin() + count);
-  return state;
+  return folds;
+}
+
+LoopEmitter::Values LoopEmitter::evaluateFold(const LoopNode &node,
+                                              unsigned id) {
+  SmallVector<unsigned, 2> folds = foldsHere(id);
+  SmallVector<Values, 2> results =
+      takesRow(node) ? foldRow(folds) : foldAcross(folds);
+  for (auto [fold, values] : llvm::drop_begin(llvm::zip(folds, results)))
+    memo.back()[fold] = values;
+  return results[0];
+}
+
+/// Appends a fold's accumulators to the state, at what they start from: vectors
+/// (or scalars, without lanes), then scalars; an arg fold's positions follow.
+void LoopEmitter::addPart(FoldParts &parts, Values &state, unsigned fold,
+                          unsigned numVectors, unsigned width,
+                          unsigned numScalars) {
+  const LoopNode &node = expr.nodes[fold];
+  bool isArg = isArgFold(node.fold);
+  Type type = isArg ? expr.nodes[node.args[0]].type : node.type;
+  unsigned first = state.size();
+  auto append = [&](Scalar start) {
+    state.append(numVectors, scalar.broadcast(start, width));
+    state.append(numScalars, start);
+  };
+  // Partial results start from the identity: `init` is combined once.
+  append(takesRow(node) ? scalar.identity(node.fold, type) : initial(node));
+  if (isArg)
+    append(scalar.identity(FoldKind::add, b.getI64Type()));
+  parts.push_back({fold, first, unsigned(state.size()) - first});
+}
+
+SmallVector<LoopEmitter::Values, 2>
+LoopEmitter::foldAcross(ArrayRef<unsigned> folds) {
+  FoldParts parts;
+  Values state;
+  for (unsigned fold : folds) {
+    const LoopNode &body = expr.nodes[expr.nodes[fold].args[0]];
+    addPart(parts, state, fold, alongGroups(body) ? groups.count : 1,
+            alongLanes(body) ? lanes.width : 0, 0);
+  }
+  {
+    Scope scope(*this);
+    state = foldLoops(parts, 0, state);
+  }
+  SmallVector<Values, 2> results;
+  for (const FoldPart &part : parts) {
+    bool isArg = isArgFold(expr.nodes[part.fold].fold);
+    auto begin = state.begin() + part.first;
+    results.emplace_back(begin + (isArg ? part.count / 2 : 0),
+                         begin + part.count);
+  }
+  return results;
 }
 
 std::optional<LoopEmitter::AxisRange>
@@ -130,28 +177,44 @@ LoopEmitter::clipAxis(const LoopNode &fold, unsigned axis,
       range.begin = index.max(range.begin, index.sub(index.constant(0), steps));
     else
       range.end = index.min(range.end, index.add(steps, index.constant(1)));
-    decided.push_back(key);
+    // Equal guards of other nodes hold there too.
+    for (auto [id, node] : llvm::enumerate(expr.nodes))
+      for (auto [g, other] : llvm::enumerate(node.guards))
+        if (other == guard && !holds.contains({unsigned(id), unsigned(g)}))
+          decided.push_back({unsigned(id), unsigned(g)});
   }
   if (decided.empty())
     return std::nullopt;
   return range;
 }
 
-LoopEmitter::Values LoopEmitter::foldLoops(const LoopNode &node, unsigned level,
-                                           Values state) {
-  if (level == node.axes.size())
-    return foldStep(node, state);
-  hoist(node.args[0]);
+LoopEmitter::Values LoopEmitter::foldLoops(const FoldParts &parts,
+                                           unsigned level, Values state) {
+  const LoopNode &node = expr.nodes[parts.front().fold];
+  if (level == node.axes.size()) {
+    for (const FoldPart &part : parts) {
+      auto begin = state.begin() + part.first;
+      Values next =
+          foldStep(expr.nodes[part.fold], Values(begin, begin + part.count));
+      llvm::copy(next, begin);
+    }
+    return state;
+  }
+  for (const FoldPart &part : parts)
+    hoist(expr.nodes[part.fold].args[0]);
   unsigned axis = node.axes[level];
   SmallVector<std::pair<unsigned, unsigned>> decided;
-  if (auto range = clipAxis(node, axis, decided)) {
+  std::optional<AxisRange> range;
+  if (parts.size() == 1)
+    range = clipAxis(node, axis, decided);
+  if (range) {
     for (auto guard : decided)
       holds.insert(guard);
-    state = carry(node, range->begin, range->end, 1, state,
+    state = carry(range->begin, range->end, 1, state,
                   [&](Value iv, Values carried) {
                     Scope scope(*this);
                     dims[axis] = iv;
-                    return foldLoops(node, level + 1, carried);
+                    return foldLoops(parts, level + 1, carried);
                   });
     for (auto guard : decided)
       holds.erase(guard);
@@ -170,16 +233,16 @@ LoopEmitter::Values LoopEmitter::foldLoops(const LoopNode &node, unsigned level,
     for (int64_t i = 0; i < n; ++i) {
       Scope scope(*this);
       dims[axis] = index.constant(i);
-      state = foldLoops(node, level + 1, state);
+      state = foldLoops(parts, level + 1, state);
     }
     dims[axis] = Value();
     return state;
   }
-  state = carry(node, index.constant(0), index.emit(expr.extents[axis]), 1,
-                state, [&](Value iv, Values carried) {
+  state = carry(index.constant(0), index.emit(expr.extents[axis]), 1, state,
+                [&](Value iv, Values carried) {
                   Scope scope(*this);
                   dims[axis] = iv;
-                  return foldLoops(node, level + 1, carried);
+                  return foldLoops(parts, level + 1, carried);
                 });
   dims[axis] = Value();
   return state;
@@ -238,166 +301,5 @@ LoopEmitter::Values LoopEmitter::foldStep(const LoopNode &node, Values state) {
   for (auto [g, acc] : llvm::enumerate(state))
     if (!skips(g))
       acc = scalar.combine(node.fold, acc, x[x.size() == 1 ? 0 : g]);
-  return state;
-}
-
-//===----------------------------------------------------------------------===//
-// Lanes along the fold's last axis
-//===----------------------------------------------------------------------===//
-
-// The state in the loops: the vectors of the groups, then, where there is no
-// masked memory, the scalar of the elements left over; an arg fold's state has
-// the positions of the same after it.
-
-LoopEmitter::Values LoopEmitter::foldRow(const LoopNode &node) {
-  bool isArg = isArgFold(node.fold), hasScalar = !options.maskedMemory;
-  Type valueType = isArg ? expr.nodes[node.args[0]].type : node.type;
-  Scalar neutral = scalar.identity(node.fold, valueType);
-  Values state(options.rowGroups, scalar.broadcast(neutral, options.width));
-  if (hasScalar)
-    state.push_back(neutral);
-  unsigned count = state.size();
-  if (isArg) {
-    Scalar first = scalar.identity(FoldKind::add, b.getI64Type());
-    state.append(options.rowGroups, scalar.broadcast(first, options.width));
-    if (hasScalar)
-      state.push_back(first);
-  }
-  {
-    Scope scope(*this);
-    state = foldRowLoops(node, 0, state);
-  }
-  Scalar result = state[0], position = isArg ? state[count] : Scalar();
-  auto join = [&](Scalar x, Scalar at) {
-    if (isArg)
-      argStep(node, result, position, x, at, /*comparePositions=*/true);
-    else
-      result = scalar.combine(node.fold, result, x);
-  };
-  for (unsigned g = 1; g < options.rowGroups; ++g)
-    join(state[g], isArg ? state[count + g] : Scalar());
-  reduceLanes(node, result, isArg ? &position : nullptr);
-  if (hasScalar)
-    join(state[count - 1], isArg ? state[2 * count - 1] : Scalar());
-  if (node.attr)
-    join(scalar.literal(node.attr), Scalar());
-  return {isArg ? position : result};
-}
-
-/// Combines the lanes by halves.
-void LoopEmitter::reduceLanes(const LoopNode &node, Scalar &value,
-                              Scalar *position) {
-  for (int64_t width = options.width; width > 1; width /= 2) {
-    auto half = [&](Scalar x, int64_t offset) -> Scalar {
-      SmallVector<int64_t> order;
-      for (int64_t l = 0; l < width / 2; ++l)
-        order.push_back(offset + l);
-      auto type =
-          VectorType::get({width / 2}, getElementTypeOrSelf(x.value.getType()));
-      return {vector::ShuffleOp::create(b, loc, type, x.value, x.value, order),
-              x.type};
-    };
-    Scalar low = half(value, 0), high = half(value, width / 2);
-    if (!position) {
-      value = scalar.combine(node.fold, low, high);
-      continue;
-    }
-    Scalar at = half(*position, 0), highAt = half(*position, width / 2);
-    argStep(node, low, at, high, highAt, /*comparePositions=*/true);
-    value = low, *position = at;
-  }
-  auto first = [&](Scalar x) -> Scalar {
-    return {vector::ExtractOp::create(b, loc, x.value, int64_t(0)), x.type};
-  };
-  value = first(value);
-  if (position)
-    *position = first(*position);
-}
-
-LoopEmitter::Values LoopEmitter::foldRowLoops(const LoopNode &node,
-                                              unsigned level, Values state) {
-  hoist(node.args[0]);
-  if (level + 1 == node.axes.size())
-    return foldRowInner(node, state);
-  unsigned axis = node.axes[level];
-  state = carry(node, index.constant(0), index.emit(expr.extents[axis]), 1,
-                state, [&](Value iv, Values carried) {
-                  Scope scope(*this);
-                  dims[axis] = iv;
-                  return foldRowLoops(node, level + 1, carried);
-                });
-  dims[axis] = Value();
-  return state;
-}
-
-LoopEmitter::Values LoopEmitter::foldRowInner(const LoopNode &node,
-                                              Values state) {
-  bool isArg = isArgFold(node.fold), hasScalar = !options.maskedMemory;
-  unsigned axis = node.axes.back();
-  unsigned all = options.rowGroups + hasScalar;
-  int64_t width = options.width, block = width * options.rowGroups;
-  Value begin = index.constant(0), extent = index.emit(expr.extents[axis]);
-  SmallVector<std::pair<unsigned, unsigned>> decided;
-  if (auto range = clipAxis(node, axis, decided)) {
-    begin = range->begin;
-    extent = index.max(range->end, begin);
-    for (auto guard : decided)
-      holds.insert(guard);
-  }
-  // The end of the last whole block of `size` steps.
-  auto wholeEnd = [&](int64_t size) {
-    Value blocks =
-        index.divUnsigned(index.sub(extent, begin), index.constant(size));
-    return index.add(begin, index.mul(blocks, index.constant(size)));
-  };
-  Value blocks = wholeEnd(block);
-  // One step on part of the state: accumulators first .. first + count - 1.
-  auto step = [&](Values carried, unsigned first, unsigned count) {
-    Scope scope(*this);
-    Values part(carried.begin() + first, carried.begin() + first + count);
-    if (isArg)
-      part.append(carried.begin() + all + first,
-                  carried.begin() + all + first + count);
-    Values next = foldStep(node, part);
-    for (unsigned i = 0; i < next.size(); ++i) {
-      Scalar &to = carried[i < count ? first + i : all + first + i - count];
-      to = lanes.mask ? scalar.select(lanes.mask, next[i], to) : next[i];
-    }
-    return carried;
-  };
-  auto run = [&](Value begin, Value end, int64_t stride, LoopLanes useLanes,
-                 LoopGroups useGroups, unsigned first, unsigned count) {
-    state =
-        carry(node, begin, end, stride, state, [&](Value iv, Values carried) {
-          dims[axis] = iv;
-          lanes = useLanes, groups = useGroups;
-          if (lanes.dim >= 0 && options.maskedMemory && stride == width) {
-            lanes.count = index.sub(extent, iv);
-            auto type = VectorType::get({width}, b.getI1Type());
-            lanes.mask =
-                vector::CreateMaskOp::create(b, loc, type, lanes.count);
-          }
-          Values next = step(carried, first, count);
-          lanes = LoopLanes(), groups = LoopGroups();
-          return next;
-        });
-    dims[axis] = Value();
-  };
-  LoopLanes vectors{int(axis), unsigned(width), Value(), Value()};
-  LoopGroups several{int(axis), options.rowGroups, width, false, Value()};
-  if (options.rowGroups > 1 || !options.maskedMemory)
-    run(begin, blocks, block, vectors, several, 0, options.rowGroups);
-  else
-    blocks = begin;
-  if (options.maskedMemory) {
-    run(blocks, extent, width, vectors, LoopGroups(), 0, 1);
-  } else {
-    Value vectorEnd = wholeEnd(width);
-    if (options.rowGroups > 1)
-      run(blocks, vectorEnd, width, vectors, LoopGroups(), 0, 1);
-    run(vectorEnd, extent, 1, LoopLanes(), LoopGroups(), options.rowGroups, 1);
-  }
-  for (auto guard : decided)
-    holds.erase(guard);
   return state;
 }

@@ -30,8 +30,9 @@ std::optional<int64_t> LoopEmitter::constantOf(const IndexPoly &poly,
   for (unsigned d = 0; d < dims.size(); ++d) {
     if (!poly.dependsOnDim(d))
       continue;
-    auto value =
-        dims[d] && int(d) != lanes.dim ? constantIndex(dims[d]) : std::nullopt;
+    auto value = dims[d] && int(d) != lanes.dim
+                     ? IndexBuilder::constantOf(dims[d])
+                     : std::nullopt;
     if (!value || (int(d) == groups.dim && groups.limit))
       return std::nullopt;
     values[d] = *value + (int(d) == groups.dim ? group * groups.step : 0);
@@ -121,6 +122,23 @@ Value LoopEmitter::guardValue(const LoopNode &node, unsigned group) {
     perLane = andMask(
         perLane, scalar.broadcast({uniform, b.getI1Type()}, lanes.width).value);
   return perLane;
+}
+
+LoopEmitter::Values LoopEmitter::evaluateInside(const LoopNode &node,
+                                                unsigned id) {
+  auto known = [&](bool value) { return scalar.literal(b.getBoolAttr(value)); };
+  if (auto state = guardState(id))
+    return {known(*state)};
+  Values result;
+  for (unsigned g = 0, n = alongGroups(node) ? groups.count : 1; g < n; ++g) {
+    if (isNever(node, g))
+      result.push_back(known(false));
+    else if (Value holds = guardValue(node, g))
+      result.push_back({holds, node.type});
+    else
+      result.push_back(known(true));
+  }
+  return result;
 }
 
 Value LoopEmitter::elementMask(const LoopNode &node, unsigned group,

@@ -6,9 +6,9 @@
 #include "dlc/Codegen/CPU/LoopNest.h"
 
 #include "LoopStage.h"
+#include "LoopUnits.h"
 #include "dlc/Codegen/Common/KernelFunction.h"
 
-#include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
 
 using namespace mlir;
@@ -23,27 +23,23 @@ static constexpr int64_t defaultGrain = 1 << 17;
 //===----------------------------------------------------------------------===//
 
 namespace {
-struct PlannedStage {
-  LoopExpr expr;
-  LoopPlan plan;
-};
-
 class KernelEmitter {
 public:
   KernelEmitter(graph::KernelOp kernel, const CpuTarget &target,
                 const CpuCodegenOptions &options, const LoopSchedule &schedule)
-      : kernel(kernel), target(target), options(options), schedule(schedule) {}
+      : kernel(kernel), target(target), options(options), schedule(schedule),
+        rowPlan(planRows(kernel)), places(kernel, rowPlan) {}
 
   CpuKernel emit();
 
 private:
-  void chooseStages();
-  void findRowRank();
-  bool inlines(StageOp stage);
-  std::optional<unsigned> bufferOf(Value value);
-  PlannedStage plan(StageOp stage, unsigned buffer, unsigned rowRank);
-  void emitPhase(MutableArrayRef<PlannedStage> stages, unsigned rowRank,
-                 StringRef symbol);
+  /// The phase's task function. Units of several stages share rows, the
+  /// leading `rows` axes.
+  void emitPhase(MutableArrayRef<LoopUnit> units, StringRef symbol);
+  /// The kept stages' buffers for row `local` of the rows computed at once.
+  SmallVector<Value> keptBuffers(KernelFunctionBuilder &function,
+                                 IndexEmitter &index, Value local);
+  int64_t rowsAtOnce();
   bool maskedMemory() {
     return target.desc().arch == "x86" && target.hasFeature("avx512vl") &&
            target.hasFeature("avx512bw");
@@ -53,171 +49,12 @@ private:
   const CpuTarget &target;
   const CpuCodegenOptions &options;
   const LoopSchedule &schedule;
+  RowPlan rowPlan;
+  LoopBuffers places;
   CpuKernel result;
-  SmallVector<StageOp> kept; ///< intermediate stages that lie in scratch
-  SmallVector<Type> bufferTypes;
-  unsigned numBuffers = 0; ///< operands and results
-  unsigned rowRank = 0;
+  SmallVector<Type> bufferTypes; ///< of operands and results
 };
 } // namespace
-
-static SmallVector<graph::LoadOp> loadsOf(StageOp stage) {
-  SmallVector<graph::LoadOp> loads;
-  for (Operation *user : stage.getResult().getUsers())
-    if (auto load = dyn_cast<graph::LoadOp>(user))
-      loads.push_back(load);
-  return loads;
-}
-
-/// The map's results are all the axes of the stage that loads, once each: each
-/// element of the loaded stage is wanted once.
-static bool isPermutation(graph::LoadOp load) {
-  auto stage = load->getParentOfType<StageOp>();
-  unsigned domainRank = stage.getDomainRank();
-  llvm::SmallDenseSet<unsigned> seen;
-  AffineMap map = load.getMap();
-  for (AffineExpr e : map.getResults()) {
-    auto dim = dyn_cast<AffineDimExpr>(e);
-    if (!dim) {
-      if (graph::constantValue(e) == 0)
-        continue;
-      return false;
-    }
-    auto arg = dyn_cast<BlockArgument>(load.getCoords()[dim.getPosition()]);
-    if (!arg || !seen.insert(arg.getArgNumber()).second)
-      return false;
-  }
-  // Axes that the load does not follow repeat it, unless they are one element.
-  for (unsigned i = 0; i < domainRank + stage.getReduceRank(); ++i) {
-    AffineExpr extent = i < domainRank ? stage.getDomainDims()[i]
-                                       : stage.getReduceDims()[i - domainRank];
-    if (!seen.contains(i) && graph::constantValue(extent) != 1)
-      return false;
-  }
-  return true;
-}
-
-/// Whether a stage is computed where it is used instead of being kept.
-bool KernelEmitter::inlines(StageOp stage) {
-  SmallVector<graph::LoadOp> loads = loadsOf(stage);
-  if (llvm::any_of(loads, [](graph::LoadOp l) { return l.getGuard(); }))
-    return false;
-  bool folds = stage.getFoldKind() != graph::FoldKind::none;
-  if (loads.size() == 1) {
-    // Without a fold in it, a stage may be computed anywhere but in a fold that
-    // wants its elements several times.
-    bool intoFold = loads[0]->getParentOfType<StageOp>().getReduceRank() > 0;
-    if (folds ? !intoFold && isPermutation(loads[0])
-              : !intoFold || isPermutation(loads[0]))
-      return true;
-  }
-  // Counting the taps of a window takes less than keeping the counts.
-  int64_t steps = 1;
-  for (AffineExpr n : stage.getReduceDims())
-    steps *= graph::constantValue(n).value_or(1 << 20);
-  bool readsMemory = false;
-  stage.getBlock()->walk([&](graph::LoadOp) { readsMemory = true; });
-  return !readsMemory && steps <= 128;
-}
-
-std::optional<unsigned> KernelEmitter::bufferOf(Value value) {
-  if (auto arg = dyn_cast<BlockArgument>(value))
-    return arg.getArgNumber();
-  for (auto [i, v] : llvm::enumerate(kernel.getResultValues()))
-    if (v == value)
-      return kernel.getArgumentTypes().size() + i;
-  for (auto [i, stage] : llvm::enumerate(kept))
-    if (stage.getResult() == value)
-      return numBuffers + i;
-  return std::nullopt;
-}
-
-void KernelEmitter::chooseStages() {
-  llvm::SmallDenseSet<Value> results(kernel.getResultValues().begin(),
-                                     kernel.getResultValues().end());
-  for (StageOp stage : kernel.getStages())
-    if (!results.contains(stage.getResult()) &&
-        !stage.getResult().use_empty() && !inlines(stage))
-      kept.push_back(stage);
-}
-
-/// How many leading axes all stages share: those along which a stage reads only
-/// its own row of the stages before it.
-void KernelEmitter::findRowRank() {
-  std::vector<StageOp> stages = kernel.getStages();
-  auto values = kernel.getResultValues();
-  rowRank = std::numeric_limits<unsigned>::max();
-  StageOp first;
-  auto isKept = [&](Value v) {
-    return llvm::is_contained(values, v) || bufferOf(v).has_value();
-  };
-  for (StageOp stage : stages) {
-    if (stage.getResult().use_empty())
-      continue;
-    // An inlined stage may be read anywhere: its own loads tell too little.
-    if (!isKept(stage.getResult())) {
-      bool reads = false;
-      stage.getBlock()->walk([&](graph::LoadOp load) {
-        reads |= load.getTensor().getDefiningOp<StageOp>() != nullptr;
-      });
-      auto loads = loadsOf(stage);
-      bool same = llvm::all_of(loads, [&](graph::LoadOp load) {
-        return load.getMap().isIdentity();
-      });
-      if (reads && !same)
-        rowRank = 0;
-      continue;
-    }
-    if (!first)
-      first = stage;
-    unsigned shared = 0;
-    while (shared < std::min(first.getDomainRank(), stage.getDomainRank()) &&
-           graph::simplify(first.getDomainDims()[shared] -
-                           stage.getDomainDims()[shared]) == 0)
-      ++shared;
-    rowRank = std::min(rowRank, shared);
-  }
-  for (StageOp stage : stages)
-    stage.getBlock()->walk([&](graph::LoadOp load) {
-      auto source = load.getTensor().getDefiningOp<StageOp>();
-      if (!source || !isKept(source.getResult()))
-        return;
-      unsigned same = 0;
-      AffineMap map = load.getMap();
-      while (same < map.getNumResults()) {
-        auto dim = dyn_cast<AffineDimExpr>(map.getResult(same));
-        if (!dim ||
-            load.getCoords()[dim.getPosition()] !=
-                Value(stage.getBlock()->getArgument(same)) ||
-            same >= stage.getDomainRank())
-          break;
-        ++same;
-      }
-      rowRank = std::min(rowRank, same);
-    });
-  // Rows of one element would be loops without vectors.
-  for (StageOp stage : stages)
-    if (isKept(stage.getResult()) && stage.getReduceRank() == 0 &&
-        rowRank == stage.getDomainRank() && rowRank > 0)
-      --rowRank;
-}
-
-PlannedStage KernelEmitter::plan(StageOp stage, unsigned buffer,
-                                 unsigned rows) {
-  PlannedStage planned;
-  planned.expr = LoopExpr::build(
-      stage, buffer, [&](Value v) { return bufferOf(v); }, numBuffers, rows);
-  if (schedule.nest != "generic")
-    planned.expr.splitAxes(rows);
-  planned.expr.mergeAxes(rows);
-  LoopExpr &expr = planned.expr;
-  // The row's axes are the phase's loops.
-  SmallVector<unsigned> all = expr.domain;
-  llvm::erase_if(expr.domain, [&](unsigned d) { return d < rows; });
-  planned.plan = LoopPlan::get(expr, target, options.strict, schedule);
-  expr.domain = all;
-  return planned;
-}
 
 /// ceil(grain / cost), at least 1 for any cost including 0.
 static AffineExpr perTask(int64_t grain, AffineExpr cost) {
@@ -228,11 +65,49 @@ static AffineExpr perTask(int64_t grain, AffineExpr cost) {
   return (cost + grain).floorDiv(cost + 1);
 }
 
-void KernelEmitter::emitPhase(MutableArrayRef<PlannedStage> stages,
-                              unsigned rows, StringRef symbol) {
+// Bytes of short rows that are computed at once.
+static constexpr int64_t rowBlockBytes = 8 << 10, maxRowBlock = 16;
+
+/// Short rows are computed several at a time, stage by stage: the stages of one
+/// row wait for each other, those of several rows do not.
+int64_t KernelEmitter::rowsAtOnce() {
+  auto bytes = graph::constantValue(rowPlan.rowBytes);
+  if (rowPlan.mode != RowPlan::Rows || rowPlan.kept.empty() || !bytes)
+    return 1;
+  return std::clamp<int64_t>(rowBlockBytes / std::max<int64_t>(*bytes, 1), 1,
+                             maxRowBlock);
+}
+
+// Rows in the worker's scratch, or whole tensors in what all workers share.
+SmallVector<Value> KernelEmitter::keptBuffers(KernelFunctionBuilder &function,
+                                              IndexEmitter &index,
+                                              Value local) {
   MLIRContext *context = kernel.getContext();
-  PlannedStage &main = stages.back();
-  bool isSingle = stages.size() == 1;
+  SmallVector<Value> views;
+  AffineExpr offset = getAffineConstantExpr(0, context);
+  int64_t block = rowsAtOnce();
+  for (StageOp stage : rowPlan.kept) {
+    Type type = ScalarEmitter::storageType(stage.getElementType());
+    AffineExpr bytes =
+        getAffineConstantExpr(type.getIntOrFloatBitWidth() / 8, context);
+    for (AffineExpr n : stage.getDomainDims().drop_front(rowPlan.rowRank))
+      bytes = bytes * n;
+    bytes = bytes.ceilDiv(64) * 64;
+    views.push_back(function.scratchView(
+        type,
+        index.add(index.emit(offset), index.mul(local, index.emit(bytes)))));
+    offset = offset + bytes * block;
+  }
+  result.scratchBytes = graph::simplify(offset);
+  return views;
+}
+
+void KernelEmitter::emitPhase(MutableArrayRef<LoopUnit> stages,
+                              StringRef symbol) {
+  MLIRContext *context = kernel.getContext();
+  LoopUnit &main = stages.back();
+  unsigned rows = rowPlan.rowRank;
+  bool isSingle = stages.size() == 1 && (rows == 0 || rowPlan.kept.empty());
   // Which axes the tasks run over, and what one of their points costs.
   SmallVector<unsigned> outer;
   for (unsigned d : main.expr.domain)
@@ -243,7 +118,7 @@ void KernelEmitter::emitPhase(MutableArrayRef<PlannedStage> stages,
     outerExtents.push_back(main.expr.extents[d]);
   AffineExpr numRows = graph::product(context, outerExtents);
   AffineExpr one = getAffineConstantExpr(1, context), rowCost = one;
-  for (PlannedStage &stage : stages) {
+  for (LoopUnit &stage : stages) {
     AffineExpr points = one;
     for (unsigned d : stage.expr.domain)
       if (!llvm::is_contained(outer, d))
@@ -268,27 +143,18 @@ void KernelEmitter::emitPhase(MutableArrayRef<PlannedStage> stages,
   result.phases.push_back(
       {symbol.str(), graph::simplify(rowTasks * pieceTasks)});
 
-  KernelFunctionBuilder function(*result.module, symbol, bufferTypes,
-                                 kernel.getNumSymbols(),
-                                 /*noalias=*/!options.mayReuseOperand);
+  KernelFunctionBuilder function(
+      *result.module, symbol, bufferTypes, kernel.getNumSymbols(),
+      /*noalias=*/!options.mayReuseOperand, rowPlan.mode == RowPlan::Phases);
   OpBuilder &b = function.builder();
   Location loc = function.loc();
   SmallVector<Value> symbols = function.symbols(), buffers;
   IndexEmitter index(b, loc, symbols);
-  for (unsigned i = 0; i < numBuffers; ++i)
+  for (unsigned i = 0; i < places.firstKept; ++i)
     buffers.push_back(function.buffer(i));
-  AffineExpr offset = getAffineConstantExpr(0, context);
-  for (StageOp stage : kept) {
-    Type type = ScalarEmitter::storageType(stage.getElementType());
-    buffers.push_back(function.scratchView(type, index.emit(offset)));
-    AffineExpr bytes =
-        getAffineConstantExpr(type.getIntOrFloatBitWidth() / 8, context);
-    for (AffineExpr n : stage.getDomainDims().drop_front(rows))
-      bytes = bytes * n;
-    offset = offset + bytes.ceilDiv(64) * 64;
-  }
-  if (!kept.empty())
-    result.scratchBytes = graph::simplify(offset);
+  int64_t block = isSingle ? 1 : rowsAtOnce();
+  if (block == 1)
+    buffers.append(keptBuffers(function, index, index.constant(0)));
 
   Value pieces = index.emit(pieceTasks);
   Value rowTask = index.divUnsigned(function.task(), pieces);
@@ -301,7 +167,7 @@ void KernelEmitter::emitPhase(MutableArrayRef<PlannedStage> stages,
     Value size = index.emit(piece);
     pieceBegin = index.mul(index.remUnsigned(function.task(), pieces), size);
     pieceEnd = index.min(index.add(pieceBegin, size), extent);
-    if (constantIndex(pieces) == 1) { // known to be whole
+    if (IndexBuilder::constantOf(pieces) == 1) { // known to be whole
       pieceBegin = index.constant(0);
       pieceEnd = extent;
     }
@@ -313,51 +179,50 @@ void KernelEmitter::emitPhase(MutableArrayRef<PlannedStage> stages,
   LoopEmitterOptions emitterOptions;
   emitterOptions.scalar = ScalarOptions::get(target, options.strict);
   emitterOptions.maskedMemory = maskedMemory();
-  auto body = [&](Value row) {
-    // The row's number as coordinates, the last axis fastest.
-    SmallVector<Value> coords(outer.size());
-    Value rest = row;
-    for (size_t i = outer.size(); i-- > 0;) {
-      if (i == 0) {
-        coords[i] = rest;
-        break;
-      }
-      Value extent = index.emit(main.expr.extents[outer[i]]);
-      coords[i] = index.remUnsigned(rest, extent);
-      rest = index.divUnsigned(rest, extent);
-    }
-    for (PlannedStage &stage : stages) {
-      emitterOptions.width = stage.plan.width;
-      emitterOptions.rowGroups = stage.plan.rowGroups;
-      LoopEmitter emitter(b, loc, stage.expr, buffers, symbols,
-                          function.status(), emitterOptions);
-      SmallVector<unsigned> inner;
-      for (unsigned d : stage.expr.domain)
-        if (!llvm::is_contained(outer, d) &&
-            (!stage.plan.isInner(d) ||
-             llvm::is_contained(stage.plan.unrolled, d)))
-          inner.push_back(d);
-      for (auto [d, value] : llvm::zip(outer, coords))
-        emitter.setDim(d, value);
-      StageLoops loops(b, loc, stage.expr, stage.plan, emitter, maskedMemory(),
-                       options.strict);
-      loops.emit(inner, pieceBegin, pieceEnd);
-    }
+  // One stage of a row; the row's number gives its coordinates, the last axis
+  // fastest.
+  auto emitStage = [&](LoopUnit &stage, Value row, ArrayRef<Value> memory) {
+    SmallVector<Value> extents;
+    for (unsigned d : outer)
+      extents.push_back(index.emit(main.expr.extents[d]));
+    SmallVector<Value> coords = IndexBuilder(b, loc).delinearize(row, extents);
+    emitterOptions.width = stage.plan.width;
+    emitterOptions.rowGroups = stage.plan.rowGroups;
+    LoopEmitter emitter(b, loc, stage.expr, memory, symbols, function.status(),
+                        emitterOptions);
+    SmallVector<unsigned> inner;
+    for (unsigned d : stage.expr.domain)
+      if (!llvm::is_contained(outer, d) &&
+          (!stage.plan.isInner(d) ||
+           llvm::is_contained(stage.plan.unrolled, d)))
+        inner.push_back(d);
+    for (auto [d, value] : llvm::zip(outer, coords))
+      emitter.setDim(d, value);
+    StageLoops loops(b, loc, stage.expr, stage.plan, emitter, maskedMemory(),
+                     options.strict);
+    loops.emit(inner, pieceBegin, pieceEnd);
   };
-  if (constantIndex(begin) && constantIndex(end) == 1) {
-    body(index.constant(0));
-  } else {
-    auto loop = scf::ForOp::create(b, loc, begin, end, index.constant(1));
-    OpBuilder::InsertionGuard guard(b);
-    b.setInsertionPoint(loop.getBody()->getTerminator());
-    body(loop.getInductionVar());
-  }
+  IndexBuilder rowIndex(b, loc);
+  rowIndex.forEach(begin, end, block, [&](Value first) {
+    if (block == 1) {
+      for (LoopUnit &stage : stages)
+        emitStage(stage, first, buffers);
+      return;
+    }
+    Value last = index.min(index.add(first, index.constant(block)), end);
+    for (LoopUnit &stage : stages)
+      rowIndex.forEach(first, last, 1, [&](Value row) {
+        SmallVector<Value> memory(buffers);
+        memory.append(keptBuffers(function, index, index.sub(row, first)));
+        emitStage(stage, row, memory);
+      });
+  });
   function.finish();
 }
 
 /// Every operand element is read at the place the result element is written to,
 /// or the operand cannot have the result's size.
-static bool allowsInPlace(const PlannedStage &stage, graph::KernelOp kernel) {
+static bool allowsInPlace(const LoopUnit &unit, graph::KernelOp kernel) {
   auto sizeOf = [](Type type) -> std::optional<int64_t> {
     int64_t bytes =
         graph::elementBytes(cast<RankedTensorType>(type).getElementType());
@@ -369,19 +234,20 @@ static bool allowsInPlace(const PlannedStage &stage, graph::KernelOp kernel) {
     }
     return bytes;
   };
+  auto bytesOf = [](Type type) {
+    return ScalarEmitter::storageType(type).getIntOrFloatBitWidth();
+  };
   auto result = sizeOf(kernel.getResultTypes()[0]);
-  Type resultElement = stage.expr.resultType;
-  for (unsigned id : stage.expr.reachable(stage.expr.root)) {
-    const LoopNode &node = stage.expr.nodes[id];
+  const LoopNode &store = unit.expr.nodes[unit.expr.root];
+  for (unsigned id : unit.expr.reachable(unit.expr.root)) {
+    const LoopNode &node = unit.expr.nodes[id];
     if (node.kind != LoopNode::Load)
       continue;
     auto operand = sizeOf(kernel.getArgumentTypes()[node.buffer]);
     if (result && operand && *result != *operand)
       continue;
     bool isSame =
-        node.index == stage.expr.store &&
-        ScalarEmitter::storageType(node.type).getIntOrFloatBitWidth() ==
-            ScalarEmitter::storageType(resultElement).getIntOrFloatBitWidth();
+        node.index == store.index && bytesOf(node.type) == bytesOf(store.type);
     if (!isSame)
       return false;
   }
@@ -400,38 +266,31 @@ CpuKernel KernelEmitter::emit() {
     for (Type type : types)
       bufferTypes.push_back(ScalarEmitter::storageType(
           cast<RankedTensorType>(type).getElementType()));
-  numBuffers = bufferTypes.size();
-  chooseStages();
-  auto values = kernel.getResultValues();
-  unsigned firstResult = kernel.getArgumentTypes().size();
-  bool readsResults = llvm::any_of(values, [](Value v) {
-    return llvm::any_of(
-        v.getUsers(), [](Operation *user) { return isa<graph::LoadOp>(user); });
-  });
-  if (kept.empty() && !readsResults) {
-    for (auto [i, v] : llvm::enumerate(values)) {
-      SmallVector<PlannedStage, 1> stages{
-          plan(v.getDefiningOp<StageOp>(), firstResult + i, 0)};
-      std::string symbol = options.symbol;
-      if (values.size() > 1)
-        symbol += "_" + std::to_string(i);
-      result.allowsInPlace =
-          values.size() == 1 && allowsInPlace(stages[0], kernel);
-      emitPhase(stages, 0, symbol);
-    }
+  // What one loop computes needs no rows: its axes may merge and take lanes.
+  RowPlan planned = rowPlan;
+  if (rowPlan.kept.empty()) {
+    rowPlan.mode = RowPlan::Independent;
+    rowPlan.rowRank = 0;
+  }
+  auto units = formUnits(places, target, options.strict, schedule);
+  if (units.size() > 1 && rowPlan.mode != planned.mode) {
+    rowPlan = planned;
+    units = formUnits(places, target, options.strict, schedule);
+  }
+  if (rowPlan.mode == RowPlan::Rows && units.size() > 1) {
+    emitPhase(units, options.symbol);
     return std::move(result);
   }
-  // All stages in one phase, a row at a time.
-  findRowRank();
-  SmallVector<PlannedStage, 0> stages;
-  for (StageOp stage : kernel.getStages()) {
-    if (llvm::is_contained(kept, stage))
-      stages.push_back(plan(stage, *bufferOf(stage.getResult()), rowRank));
-    for (auto [i, v] : llvm::enumerate(values))
-      if (v == stage.getResult())
-        stages.push_back(plan(stage, firstResult + i, rowRank));
+  result.allowsInPlace = units.size() == 1 && bufferTypes.size() > 0 &&
+                         kernel.getResultTypes().size() == 1 &&
+                         rowPlan.mode == RowPlan::Independent &&
+                         allowsInPlace(units[0], kernel);
+  for (auto [i, unit] : llvm::enumerate(units)) {
+    std::string symbol = options.symbol;
+    if (units.size() > 1)
+      symbol += "_" + std::to_string(i);
+    emitPhase(unit, symbol);
   }
-  emitPhase(stages, rowRank, options.symbol);
   return std::move(result);
 }
 

@@ -4,11 +4,11 @@
 #include "dlc/Codegen/CPU/LoopPlan.h"
 
 #include "dlc/Codegen/Common/ScalarEmitter.h"
+#include "dlc/Schedule/RowPlan.h"
 
 using namespace mlir;
 using namespace dlc;
 using graph::FoldKind;
-using graph::ScalarFn;
 
 /// What the loads cost with lanes along `dim`, in loads of a vector.
 static int64_t loadCost(const LoopExpr &expr, unsigned dim) {
@@ -50,28 +50,7 @@ static unsigned widestBytes(const LoopExpr &expr, unsigned dim) {
 static int64_t weight(const LoopNode &node) {
   if (node.kind != LoopNode::Apply)
     return node.kind == LoopNode::Load ? 1 : 0;
-  switch (node.fn) {
-  case ScalarFn::exp:
-  case ScalarFn::log:
-  case ScalarFn::log1p:
-  case ScalarFn::expm1:
-  case ScalarFn::tanh:
-  case ScalarFn::erf:
-    return 8;
-  case ScalarFn::sin:
-  case ScalarFn::cos:
-  case ScalarFn::pow:
-    return 16;
-  case ScalarFn::div:
-  case ScalarFn::sqrt:
-  case ScalarFn::rsqrt:
-    return 3;
-  default: // names libm knows are called
-    return static_cast<uint32_t>(node.fn) < 24 &&
-                   static_cast<uint32_t>(node.fn) > 7
-               ? 64
-               : 1;
-  }
+  return scalarWeight(node.fn);
 }
 
 /// Product of the extents of a fold's axes.
@@ -112,6 +91,20 @@ static const LoopNode *rowFold(const LoopExpr &expr, bool strict) {
       best = &node;
   }
   return best;
+}
+
+/// Values that the largest group of folds carries from step to step, for one
+/// vector of results; the positions of an arg fold count twice: they are wide.
+static unsigned countStates(const LoopExpr &expr) {
+  llvm::SmallDenseMap<unsigned, unsigned> states;
+  unsigned most = 1;
+  for (const LoopNode &node : expr.nodes)
+    if (node.kind == LoopNode::Fold) {
+      unsigned &count = states[node.group];
+      count += node.fold >= FoldKind::argmax ? 4 : 1;
+      most = std::max(most, count);
+    }
+  return most;
 }
 
 /// The axis along which all loads are dense that are not along `lane`; -1 when
@@ -200,8 +193,9 @@ LoopPlan LoopPlan::get(const LoopExpr &expr, const CpuTarget &target,
       plan.rowGroups = !extent || *extent >= 4 * width ? 4
                        : *extent >= 2 * width          ? 2
                                                        : 1;
-      if (fold->fold >= FoldKind::argmax)
-        plan.rowGroups = std::min(plan.rowGroups, 2u);
+      // Each fold of the loop has its accumulators.
+      while (plan.rowGroups > 1 && plan.rowGroups * countStates(expr) > 8)
+        plan.rowGroups /= 2;
       return plan;
     }
   }
@@ -232,6 +226,8 @@ LoopPlan LoopPlan::get(const LoopExpr &expr, const CpuTarget &target,
       expr.nodes, [](const LoopNode &node) { return !node.guards.empty(); });
   if (hasFold && hasGuards)
     plan.groups = std::min(plan.groups, 2u);
+  while (plan.groups > 1 && plan.groups * countStates(expr) > 8)
+    plan.groups /= 2;
   if (schedule.groups)
     plan.groups = schedule.groups;
   if (auto extent = graph::constantValue(expr.extents[plan.laneDim]))

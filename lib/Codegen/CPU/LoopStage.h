@@ -51,6 +51,7 @@ private:
   bool maskedMemory;
   bool strict;
   unsigned cuts = 0;                    ///< nested now
+  unsigned leaves = 0;                  ///< copies of the code so far
   llvm::SmallDenseSet<unsigned> tested; ///< guards left to be tested
 };
 

@@ -56,7 +56,7 @@ public:
   llvm::ArrayRef<mlir::Value> getDims() const { return dims; }
   LoopLanes lanes;
   LoopGroups groups;
-  /// The fold whose last axis this is runs its lanes along it.
+  /// Folds whose last axis this is, or is as long, run their lanes along it.
   int rowAxis = -1;
   /// What is known of guards at all points emitted now: those that hold, by
   /// load and number, and the loads whose guards do not hold.
@@ -84,8 +84,11 @@ public:
   Values evaluate(unsigned node);
   /// Evaluates now what does not change in the loops still to be entered.
   void hoist(unsigned node);
-  /// Evaluates the root and stores it.
-  void storeRoot();
+  /// Evaluates the root: its stores.
+  void storeRoot() { evaluate(expr.root); }
+  /// Of a select whose condition is a set: the operand that is taken, where the
+  /// set is decided. Nothing for other nodes.
+  std::optional<unsigned> takenOperand(const LoopNode &node) const;
 
   /// scf.for over [begin, end) that carries `values`; returns the last ones.
   llvm::SmallVector<mlir::Value>
@@ -133,7 +136,10 @@ private:
                                     unsigned group) const;
   /// Whether a guard is false by constants alone.
   bool isNever(const LoopNode &node, unsigned group) const;
-  void storeInterleaved(const Values &values);
+  Values evaluateInside(const LoopNode &node, unsigned id);
+  Values evaluateStore(const LoopNode &node);
+  void storeInterleaved(const LoopNode &node, const Values &values);
+  void hoist(unsigned id, llvm::SmallDenseSet<unsigned> &seen);
   /// The same for elements of memory of which every second one is a lane's:
   /// element e is lane (e + offset) / 2, if that is whole and the lane exists.
   mlir::Value elementMask(const LoopNode &node, unsigned group, bool guarded,
@@ -150,9 +156,21 @@ private:
                           int64_t constant = 0);
   mlir::Value andMask(mlir::Value x, mlir::Value y);
 
-  // LoopFold.cpp
-  Values evaluateFold(const LoopNode &node);
-  Values foldLoops(const LoopNode &node, unsigned level, Values state);
+  // LoopFold.cpp, LoopRow.cpp
+  /// A fold's accumulators in the state that a loop carries.
+  struct FoldPart {
+    unsigned fold; ///< the node
+    unsigned first, count;
+  };
+  using FoldParts = llvm::SmallVector<FoldPart, 2>;
+  Values evaluateFold(const LoopNode &node, unsigned id);
+  /// The folds of the group that can be evaluated here.
+  llvm::SmallVector<unsigned, 2> foldsHere(unsigned id);
+  bool takesRow(const LoopNode &node) const;
+  void addPart(FoldParts &parts, Values &state, unsigned fold,
+               unsigned numVectors, unsigned width, unsigned numScalars);
+  llvm::SmallVector<Values, 2> foldAcross(llvm::ArrayRef<unsigned> folds);
+  Values foldLoops(const FoldParts &parts, unsigned level, Values state);
   /// The part of an axis where guards that the axis decides hold, which are
   /// appended to `decided`. Nothing when there are none.
   struct AxisRange {
@@ -162,15 +180,15 @@ private:
   clipAxis(const LoopNode &fold, unsigned axis,
            llvm::SmallVectorImpl<std::pair<unsigned, unsigned>> &decided);
   Values foldStep(const LoopNode &node, Values state);
-  Values foldRow(const LoopNode &node);
-  Values foldRowLoops(const LoopNode &node, unsigned level, Values state);
-  Values foldRowInner(const LoopNode &node, Values state);
+  llvm::SmallVector<Values, 2> foldRow(llvm::ArrayRef<unsigned> folds);
+  Values foldRowLoops(const FoldParts &parts, unsigned level, Values state);
+  Values foldRowInner(const FoldParts &parts, Values state);
   Scalar initial(const LoopNode &node);
   void argStep(const LoopNode &node, Scalar &best, Scalar &position, Scalar x,
                Scalar at, bool comparePositions);
   void reduceLanes(const LoopNode &node, Scalar &value, Scalar *position);
-  Values carry(const LoopNode &node, mlir::Value begin, mlir::Value end,
-               int64_t step, const Values &state,
+  Values carry(mlir::Value begin, mlir::Value end, int64_t step,
+               const Values &state,
                llvm::function_ref<Values(mlir::Value, Values)> body);
 
   mlir::OpBuilder &b;

@@ -1,6 +1,6 @@
-// One stage of a kernel, made ready for a loop nest: its scalar expression with
-// the stages it inlines, over numbered dims, with every load an address
-// polynomial into a flat buffer.
+// Stages of a kernel over one domain, made ready for a loop nest: their scalar
+// expressions with the stages they inline, over numbered dims, with every load
+// and store an address polynomial into a flat buffer.
 #ifndef DLC_CODEGEN_CPU_LOOPEXPR_H
 #define DLC_CODEGEN_CPU_LOOPEXPR_H
 
@@ -9,38 +9,79 @@
 
 #include "llvm/ADT/SmallBitVector.h"
 
+#include <functional>
+
 namespace dlc {
 
 struct LoopGuard {
   IndexPoly expr; ///< >= 0, or == 0 for an equality
   bool isEquality = false;
+  bool operator==(const LoopGuard &other) const {
+    return isEquality == other.isEquality && expr == other.expr;
+  }
 };
 
 struct LoopNode {
-  enum Kind { Load, Apply, Cast, Literal, Coord, ToIndex, Fold };
+  enum Kind {
+    Load,
+    Apply,
+    Cast,
+    Literal,
+    Coord,
+    ToIndex,
+    Fold,
+    Inside, ///< whether its guards hold
+    Store,  ///< stores its argument, which is also its value
+    Tuple,  ///< the root of several stores
+  };
   Kind kind = Literal;
   mlir::Type type; ///< the graph's element type of the value
-  /// Apply: operands. Cast, ToIndex: the value. Fold: the body. Load: the value
-  /// where the guard is false, if there is a guard.
+  /// Apply: operands. Cast, ToIndex, Store: the value. Fold: the body. Load:
+  /// the value where the guard is false, if there is a guard. Tuple: the
+  /// stores.
   llvm::SmallVector<unsigned, 3> args;
   graph::ScalarFn fn = graph::ScalarFn::add;
   bool saturate = false;
   mlir::TypedAttr attr; ///< Literal: the value. Fold: init or null
-  unsigned buffer = 0;  ///< Load
-  IndexPoly index;      ///< Load: address. Coord: value. ToIndex: the size
+  unsigned buffer = 0;  ///< Load, Store
+  IndexPoly index;      ///< Load, Store: address. Coord: value. ToIndex: size
   llvm::SmallVector<LoopGuard, 2> guards;
   llvm::SmallVector<unsigned, 2> data; ///< Load, Coord: the ToIndex nodes used
   unsigned dim = 0;                    ///< ToIndex: the dim that it gives
   graph::FoldKind fold = graph::FoldKind::none;
   llvm::SmallVector<unsigned, 3>
       axes; ///< Fold: its reduce dims, outermost first
+  /// Fold: folds of one group have the same axes and run in one loop.
+  unsigned group = 0;
   /// The dims whose values it needs; dims that a fold binds are not needed
   /// outside of it.
   llvm::SmallBitVector needs;
 };
 
-/// A stage's expression. Dims 0..domainRank-1 are the stage's domain; then come
-/// reduce axes and data coordinates.
+/// A stage and the buffer it is stored to.
+struct LoopOutput {
+  graph::StageOp stage;
+  unsigned buffer;
+};
+
+/// What a LoopExpr is built from.
+struct LoopSource {
+  /// Stages over the same domain, computed point by point in one loop.
+  llvm::SmallVector<LoopOutput, 2> outputs;
+  /// Stages without fold that are stored where a fold of the outputs reads
+  /// them, which visits each of their points once.
+  llvm::SmallVector<LoopOutput, 2> absorbed;
+  /// Tells the buffer of a kernel operand or of a stage that lies in memory;
+  /// other stages are inlined.
+  std::function<std::optional<unsigned>(mlir::Value)> bufferOf;
+  /// The first `rowRank` dims of a stage and of buffers from `firstRowBuffer`
+  /// on say which row: those buffers hold one row at a time.
+  unsigned firstRowBuffer = 0, rowRank = 0;
+  bool strict = false; ///< float sums keep their order
+};
+
+/// The expression of some stages. Dims 0..domainRank-1 are their domain; then
+/// come reduce axes and data coordinates.
 struct LoopExpr {
   mlir::MLIRContext *context = nullptr;
   llvm::SmallVector<mlir::AffineExpr>
@@ -49,19 +90,11 @@ struct LoopExpr {
   /// those merged into a neighbour are gone.
   llvm::SmallVector<unsigned> domain;
   std::vector<LoopNode> nodes;
-  unsigned root = 0;
-  unsigned resultBuffer = 0;
-  mlir::Type resultType; ///< element type
-  IndexPoly store;       ///< address of the result
+  unsigned root = 0; ///< a Store, or a Tuple of them
 
-  /// Builds the expression of `stage`. `bufferOf` tells the buffer of a kernel
-  /// operand or of a stage that lies in memory; other stages are inlined. The
-  /// first `rowRank` dims of the stage and of buffers from `firstRowBuffer` on
-  /// say which row: those buffers hold one row at a time.
-  static LoopExpr
-  build(graph::StageOp stage, unsigned resultBuffer,
-        llvm::function_ref<std::optional<unsigned>(mlir::Value)> bufferOf,
-        unsigned firstRowBuffer, unsigned rowRank);
+  static LoopExpr build(const LoopSource &source);
+  /// Fills every node's `needs`; after a change of the polynomials.
+  void computeNeeds();
 
   /// Domain axes that splitAxes has split: (quotient, remainder) dims.
   llvm::SmallVector<std::pair<unsigned, unsigned>, 2> splits;
@@ -76,15 +109,18 @@ struct LoopExpr {
   /// dims stay as they are.
   void mergeAxes(unsigned keep);
 
-  /// The guarded load without which a step of `fold` changes nothing: where its
-  /// guard is false the step may be left out. With `strict`, only if that is so
-  /// for all values (0 * infinity is not 0).
+  /// The guarded load (or Inside of a select) without which a step of `fold`
+  /// changes nothing: where its guards are false the step may be left out. With
+  /// `strict`, only if that is so for all values (0 * infinity is not 0).
   std::optional<unsigned> skippableLoad(const LoopNode &fold,
                                         bool strict) const;
 
   /// Whether a guard of a load decides, for one axis, a range of its steps, and
   /// nothing about the load needs the axis' steps to be written out.
   bool isClippable(unsigned load, unsigned guard, unsigned axis) const;
+
+  /// Whether all of the second node's guards are among the first's.
+  bool impliesGuards(unsigned node, unsigned other) const;
 
   /// Nodes that the value of `node` needs, operands before users, once each.
   std::vector<unsigned> reachable(unsigned node) const;
