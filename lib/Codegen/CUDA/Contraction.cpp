@@ -50,6 +50,13 @@ static llvm::BitVector coordinatesOf(StageOp stage, Value scalar) {
     Operation *op = value.getDefiningOp();
     if (op->getBlock() != stage.getBlock())
       continue; // a tensor of another stage
+    if (auto inside = dyn_cast<InsideOp>(op)) {
+      for (auto [i, coordinate] : llvm::enumerate(inside.getCoords()))
+        if (llvm::any_of(inside.getSet().getConstraints(),
+                         [&](AffineExpr e) { return e.isFunctionOfDim(i); }))
+          work.push_back(coordinate);
+      continue;
+    }
     auto load = dyn_cast<LoadOp>(op);
     if (!load) {
       llvm::append_range(work, op->getOperands());

@@ -1,90 +1,30 @@
 // Chooses how a kernel is laid out over blocks and threads, and emits it.
 //
-//   points   one launch a stage: one thread per element, grid-stride; a fold is
-//            a loop in the thread (which also serves small matrix products)
+// Stages without fold that read the stage before them at their own point are
+// computed with it, in registers: a group. A launch computes a group, except
+// that of rows, which computes all of them.
+//
+//   points   one thread per element, grid-stride; a fold is a loop in the
+//   thread
+//            (which also serves small matrix products)
 //   rows     one launch: one block per row. The stages share leading axes (the
 //            row); a fold over the whole row is dealt out to the block's
 //            threads, what stages pass on stays in registers, shared memory or
 //            a scratch buffer
-//   reduce   one launch a stage as in points, but a block per element for a
-//            fold whose operands lie contiguous along the fold
+//   reduce   as in points, but a block per element for a fold whose operands
+//            lie contiguous along the fold
 //   opaque   the loops of an operator that no expression declares
-//   tiles    one launch for a matrix product or convolution (Contraction.h)
-#include "Contraction.h"
+//   tiles    a matrix product or convolution (Contraction.h)
+#include "EmitKernel.h"
 #include "OpaqueKernel.h"
-#include "StageEmitter.h"
-
-#include "dlc/Codegen/CUDA/CudaKernel.h"
-
-#include "dlc/Codegen/Common/KernelFunction.h"
-
-#include "mlir/Dialect/Arith/IR/Arith.h"
 
 using namespace mlir;
 using namespace dlc;
 using namespace dlc::graph;
 
-namespace {
-
-constexpr unsigned kPointThreads = 256;
-/// Of shared memory that row buffers of one kernel may take: leaves room for
-/// several blocks on a multiprocessor.
-constexpr int64_t kRowBufferBytes = 32 << 10;
-
 /// See rowsFillDevice.
-constexpr int64_t kEnoughRows = 32;
-constexpr int64_t kLongRow = 16 << 10;
-
-/// A stage and where its value goes.
-struct StagePlan {
-  StageOp stage;
-  /// Indices of the results this stage is.
-  SmallVector<unsigned> results;
-  /// Index of its scratch buffer, if it has one.
-  std::optional<unsigned> scratch;
-};
-
-class KernelEmitter {
-public:
-  KernelEmitter(KernelOp kernel, const CudaCodegenOptions &options)
-      : kernel(kernel), options(options), context(kernel.getContext()) {}
-
-  FailureOr<CudaKernel> emit();
-
-private:
-  std::optional<Contraction> contractionOf(StageOp stage) const;
-  unsigned rowRank() const;
-  bool rowsFillDevice(unsigned rank) const;
-  bool passesRow(StageOp stage, unsigned rank) const;
-  bool readsAlongFold(StageOp stage) const;
-  std::optional<int64_t> rowElements(StageOp stage, unsigned rank) const;
-  unsigned rowThreads(unsigned rank) const;
-  void addScratch(StagePlan &plan);
-  SmallVector<Type> bufferTypes() const;
-  void placeOperands(LaunchBuilder &launch, StageEmitter &emitter);
-  Value resultMemory(LaunchBuilder &launch, const StagePlan &plan);
-  void storeResults(LaunchBuilder &launch, StageEmitter &emitter,
-                    const StagePlan &plan, Scalar element, Value position);
-
-  LogicalResult emitPoints(StagePlan &plan, StringRef symbol);
-  LogicalResult emitReduce(StagePlan &plan, StringRef symbol);
-  LogicalResult emitContraction(StagePlan &plan, const Contraction &match,
-                                StringRef symbol);
-  LogicalResult emitStage(StagePlan &plan, StringRef symbol);
-  LogicalResult emitRows(unsigned rank);
-  LogicalResult emitRowStage(LaunchBuilder &launch, StageEmitter &emitter,
-                             StagePlan &plan, ValueRange row);
-
-  KernelOp kernel;
-  const CudaCodegenOptions &options;
-  MLIRContext *context;
-  CudaKernel result;
-  SmallVector<StagePlan> plans;
-  /// Per scratch buffer.
-  SmallVector<Type> scratchTypes;
-};
-
-} // namespace
+static constexpr int64_t kEnoughRows = 32;
+static constexpr int64_t kLongRow = 16 << 10;
 
 //===----------------------------------------------------------------------===//
 // Analysis
@@ -101,12 +41,13 @@ static std::optional<unsigned> plainCoordinate(LoadOp load, unsigned i) {
 }
 
 // A strict fold keeps the declared rounding of products, which tiles do not.
-std::optional<Contraction> KernelEmitter::contractionOf(StageOp stage) const {
+std::optional<Contraction>
+CudaKernelEmitter::contractionOf(StageOp stage) const {
   return options.strict ? std::nullopt : matchContraction(stage);
 }
 
 /// The stage reads earlier stages only in its own row: the first `rank` axes.
-bool KernelEmitter::passesRow(StageOp stage, unsigned rank) const {
+bool CudaKernelEmitter::passesRow(StageOp stage, unsigned rank) const {
   bool passes = true;
   stage.walk([&](LoadOp load) {
     if (!load.getTensor().getDefiningOp<StageOp>())
@@ -119,7 +60,7 @@ bool KernelEmitter::passesRow(StageOp stage, unsigned rank) const {
 }
 
 // The largest number of leading axes that all stages have in common.
-unsigned KernelEmitter::rowRank() const {
+unsigned CudaKernelEmitter::rowRank() const {
   StageOp first = plans.front().stage;
   unsigned rank = first.getDomainRank();
   for (const StagePlan &plan : plans) {
@@ -139,7 +80,7 @@ unsigned KernelEmitter::rowRank() const {
 
 // A block a row uses the device only with enough rows: fewer, with long rows,
 // are better spread out point by point.
-bool KernelEmitter::rowsFillDevice(unsigned rank) const {
+bool CudaKernelEmitter::rowsFillDevice(unsigned rank) const {
   StageOp first = plans.front().stage;
   auto rows =
       constantValue(product(context, first.getDomainDims().take_front(rank)));
@@ -151,8 +92,8 @@ bool KernelEmitter::rowsFillDevice(unsigned rank) const {
   });
 }
 
-std::optional<int64_t> KernelEmitter::rowElements(StageOp stage,
-                                                  unsigned rank) const {
+std::optional<int64_t> CudaKernelEmitter::rowElements(StageOp stage,
+                                                      unsigned rank) const {
   return constantValue(
       product(context, stage.getDomainDims().drop_front(rank)));
 }
@@ -160,7 +101,7 @@ std::optional<int64_t> KernelEmitter::rowElements(StageOp stage,
 /// Every operand that changes along the innermost reduce axis lies contiguous
 /// there, and none along the innermost domain axis: a row reduction, not a
 /// matrix product.
-bool KernelEmitter::readsAlongFold(StageOp stage) const {
+bool CudaKernelEmitter::readsAlongFold(StageOp stage) const {
   if (stage.getReduceRank() == 0 || stage.getFoldKind() >= FoldKind::argmax)
     return false;
   unsigned inner = stage.getDomainRank() + stage.getReduceRank() - 1;
@@ -180,7 +121,7 @@ bool KernelEmitter::readsAlongFold(StageOp stage) const {
 }
 
 // Enough threads for the longest thing a row does, in whole warps.
-unsigned KernelEmitter::rowThreads(unsigned rank) const {
+unsigned CudaKernelEmitter::rowThreads(unsigned rank) const {
   int64_t longest = 1;
   for (const StagePlan &plan : plans) {
     StageOp stage = plan.stage;
@@ -196,7 +137,7 @@ unsigned KernelEmitter::rowThreads(unsigned rank) const {
   return threads;
 }
 
-void KernelEmitter::addScratch(StagePlan &plan) {
+void CudaKernelEmitter::addScratch(StagePlan &plan) {
   StageOp stage = plan.stage;
   plan.scratch = scratchTypes.size();
   scratchTypes.push_back(stage.getElementType());
@@ -205,241 +146,56 @@ void KernelEmitter::addScratch(StagePlan &plan) {
                elementBytes(stage.getElementType())));
 }
 
-//===----------------------------------------------------------------------===//
-// Buffers
-//===----------------------------------------------------------------------===//
-
-SmallVector<Type> KernelEmitter::bufferTypes() const {
-  SmallVector<Type> types;
-  KernelOp op = kernel;
-  for (Type type : op.getArgumentTypes())
-    types.push_back(cast<RankedTensorType>(type).getElementType());
-  for (Type type : op.getResultTypes())
-    types.push_back(cast<RankedTensorType>(type).getElementType());
-  llvm::append_range(types, scratchTypes);
-  return types;
+/// A load reads its tensor at the point where its stage stands.
+static bool isAtOwnPoint(LoadOp load) {
+  if (load.getGuard() || !load.getMap().isIdentity())
+    return false;
+  for (unsigned i = 0; i < load.getMap().getNumResults(); ++i)
+    if (plainCoordinate(load, i) != i)
+      return false;
+  return true;
 }
 
-void KernelEmitter::placeOperands(LaunchBuilder &launch,
-                                  StageEmitter &emitter) {
-  for (auto [i, argument] :
-       llvm::enumerate(kernel.getBody().front().getArguments()))
-    emitter.place(argument, {launch.buffer(i), Scalar(), 0});
-}
-
-// The buffer in global memory that holds a stage's tensor; null: none does.
-Value KernelEmitter::resultMemory(LaunchBuilder &launch,
-                                  const StagePlan &plan) {
-  unsigned operands = kernel.getArgumentTypes().size();
-  if (!plan.results.empty())
-    return launch.buffer(operands + plan.results.front());
-  if (plan.scratch)
-    return launch.buffer(operands + kernel.getResultTypes().size() +
-                         *plan.scratch);
-  return {};
-}
-
-void KernelEmitter::storeResults(LaunchBuilder &launch, StageEmitter &emitter,
-                                 const StagePlan &plan, Scalar element,
-                                 Value position) {
-  unsigned operands = kernel.getArgumentTypes().size();
-  for (unsigned i : plan.results)
-    emitter.store(element, launch.buffer(operands + i), position);
-  if (plan.results.empty() && plan.scratch)
-    emitter.store(element, resultMemory(launch, plan), position);
-}
-
-//===----------------------------------------------------------------------===//
-// Layouts
-//===----------------------------------------------------------------------===//
-
-LogicalResult KernelEmitter::emitPoints(StagePlan &plan, StringRef symbol) {
-  StageOp stage = plan.stage;
-  LaunchBuilder launch(*result.module, symbol, bufferTypes(),
-                       kernel.getNumSymbols(), kPointThreads);
-  StageEmitter emitter(launch, options.strict);
-  placeOperands(launch, emitter);
-  for (const StagePlan &other : plans)
-    emitter.place(StageOp(other.stage).getResult(),
-                  {resultMemory(launch, other), Scalar(), 0});
-
-  IndexBuilder &index = launch.index();
-  AffineExpr points = product(context, stage.getDomainDims());
-  Value threads = index.constant(kPointThreads);
-  Value from = index.add(index.mul(launch.block(), threads), launch.thread());
-  Value step = index.mul(launch.gridBlocks(), threads);
-  bool good = true;
-  launch.loop(from, launch.size(points), step, [&](Value i) {
-    SmallVector<Value> point =
-        index.delinearize(i, launch.sizes(stage.getDomainDims()));
-    FailureOr<Scalar> element = emitter.element(stage, point);
-    good = succeeded(element);
-    if (good)
-      storeResults(launch, emitter, plan, *element, i);
-  });
-  launch.finish();
-  result.launches.push_back(
-      {symbol.str(), simplify(points.ceilDiv(kPointThreads)), kPointThreads});
-  return success(good);
-}
-
-LogicalResult KernelEmitter::emitReduce(StagePlan &plan, StringRef symbol) {
-  StageOp stage = plan.stage;
-  auto folded = constantValue(product(context, stage.getReduceDims()));
-  unsigned threads = kWarpThreads;
-  while (threads < kPointThreads && (!folded || threads < *folded))
-    threads *= 2;
-  LaunchBuilder launch(*result.module, symbol, bufferTypes(),
-                       kernel.getNumSymbols(), threads);
-  StageEmitter emitter(launch, options.strict);
-  placeOperands(launch, emitter);
-  for (const StagePlan &other : plans)
-    emitter.place(StageOp(other.stage).getResult(),
-                  {resultMemory(launch, other), Scalar(), 0});
-  SmallVector<Value> point = launch.index().delinearize(
-      launch.block(), launch.sizes(stage.getDomainDims()));
-  FailureOr<Scalar> element = emitter.elementByBlock(stage, point);
-  if (failed(element))
-    return failure();
-  launch.onlyIf(
-      launch.index().less(launch.thread(), launch.index().constant(1)),
-      [&] { storeResults(launch, emitter, plan, *element, launch.block()); });
-  launch.finish();
-  result.launches.push_back(
-      {symbol.str(), product(context, stage.getDomainDims()), threads});
-  return success();
-}
-
-LogicalResult KernelEmitter::emitContraction(StagePlan &plan,
-                                             const Contraction &match,
-                                             StringRef symbol) {
-  LaunchBuilder launch(*result.module, symbol, bufferTypes(),
-                       kernel.getNumSymbols(), kTileThreads);
-  StageEmitter emitter(launch, options.strict);
-  placeOperands(launch, emitter);
-  for (const StagePlan &other : plans)
-    emitter.place(StageOp(other.stage).getResult(),
-                  {resultMemory(launch, other), Scalar(), 0});
-  StageOp stage = plan.stage;
-  auto store = [&](Scalar element, ValueRange point) {
-    storeResults(launch, emitter, plan, element,
-                 emitter.linear(point, stage.getDomainDims()));
-  };
-  if (failed(emitTile(launch, emitter, match, store)))
-    return failure();
-  launch.finish();
-  result.launches.push_back({symbol.str(), countTiles(match), kTileThreads});
-  return success();
-}
-
-LogicalResult KernelEmitter::emitStage(StagePlan &plan, StringRef symbol) {
-  if (auto match = contractionOf(plan.stage)) {
-    result.nest = "contraction";
-    return emitContraction(plan, *match, symbol);
-  }
-  if (!options.strict && readsAlongFold(plan.stage)) {
-    if (result.nest == "map")
-      result.nest = "row";
-    return emitReduce(plan, symbol);
-  }
-  if (StageOp(plan.stage).getFoldKind() != FoldKind::none &&
-      result.nest == "map")
-    result.nest = "generic";
-  return emitPoints(plan, symbol);
-}
-
-LogicalResult KernelEmitter::emitRowStage(LaunchBuilder &launch,
-                                          StageEmitter &emitter,
-                                          StagePlan &plan, ValueRange row) {
-  StageOp stage = plan.stage;
-  IndexBuilder &index = launch.index();
-  unsigned rank = row.size();
-  ArrayRef<AffineExpr> innerDims = stage.getDomainDims().drop_front(rank);
-  auto elements = rowElements(stage, rank);
-  Value rowStart =
-      index.mul(launch.block(), launch.size(product(context, innerDims)));
-  FoldKind kind = stage.getFoldKind();
-  if (elements == 1) {
-    // One element a row: every thread has it.
-    SmallVector<Value> point(row);
-    point.append(innerDims.size(), index.constant(0));
-    bool together =
-        kind != FoldKind::none && kind < FoldKind::argmax && !options.strict;
-    FailureOr<Scalar> element = together ? emitter.elementByBlock(stage, point)
-                                         : emitter.element(stage, point);
-    if (failed(element))
-      return failure();
-    emitter.place(stage.getResult(), {Value(), *element, 0});
-    if (!plan.results.empty())
-      launch.onlyIf(index.less(launch.thread(), index.constant(1)), [&] {
-        storeResults(launch, emitter, plan, *element, rowStart);
+SmallVector<CudaKernelEmitter::Group> CudaKernelEmitter::formGroups() {
+  SmallVector<Group> groups;
+  size_t begin = 0;
+  for (size_t i = 1; i <= plans.size(); ++i) {
+    bool joins = false;
+    if (i < plans.size()) {
+      StageOp stage = plans[i].stage, first = plans[begin].stage;
+      joins = stage.getFoldKind() == FoldKind::none &&
+              stage.getDomainDims() == first.getDomainDims();
+      stage.walk([&](LoadOp load) {
+        auto source = load.getTensor().getDefiningOp<StageOp>();
+        for (size_t k = begin; k < i; ++k)
+          if (source == plans[k].stage)
+            joins &= isAtOwnPoint(load);
       });
-    return success();
-  }
-
-  // Many elements: dealt out to the threads, kept where later stages find them.
-  Value kept;
-  if (plan.results.empty() && !plan.scratch)
-    kept = launch.shared(getStorageType(stage.getElementType()), *elements);
-  bool good = true;
-  launch.loop(launch.thread(), launch.size(product(context, innerDims)),
-              index.constant(launch.blockThreads()), [&](Value i) {
-                SmallVector<Value> point(row);
-                llvm::append_range(
-                    point, index.delinearize(i, launch.sizes(innerDims)));
-                FailureOr<Scalar> element = emitter.element(stage, point);
-                good = succeeded(element);
-                if (!good)
-                  return;
-                if (kept)
-                  emitter.store(*element, kept, i);
-                storeResults(launch, emitter, plan, *element,
-                             index.add(rowStart, i));
-              });
-  if (kept)
-    emitter.place(stage.getResult(), {kept, Scalar(), rank});
-  else
-    emitter.place(stage.getResult(), {resultMemory(launch, plan), Scalar(), 0});
-  // Later stages may read what other threads wrote; after the last stage nobody
-  // reads any more.
-  if (stage != StageOp(plans.back().stage))
-    launch.barrier();
-  return success(good);
-}
-
-LogicalResult KernelEmitter::emitRows(unsigned rank) {
-  // Row buffers of a known and small size stay in shared memory.
-  int64_t sharedLeft = kRowBufferBytes;
-  for (StagePlan &plan : plans) {
-    auto elements = rowElements(plan.stage, rank);
-    if (!plan.results.empty() || elements == 1)
+    }
+    if (joins)
       continue;
-    int64_t bytes = elements.value_or(0) *
-                    elementBytes(StageOp(plan.stage).getElementType());
-    if (elements && bytes <= sharedLeft)
-      sharedLeft -= bytes;
-    else
-      addScratch(plan);
+    groups.push_back(Group(plans).slice(begin, i - begin));
+    begin = i;
   }
-  unsigned threads = rowThreads(rank);
-  LaunchBuilder launch(*result.module, options.symbol, bufferTypes(),
-                       kernel.getNumSymbols(), threads);
-  StageEmitter emitter(launch, options.strict);
-  placeOperands(launch, emitter);
-  ArrayRef<AffineExpr> rowDims =
-      StageOp(plans.front().stage).getDomainDims().take_front(rank);
-  SmallVector<Value> row =
-      launch.index().delinearize(launch.block(), launch.sizes(rowDims));
-  for (StagePlan &plan : plans)
-    if (failed(emitRowStage(launch, emitter, plan, row)))
-      return failure();
-  launch.finish();
-  result.launches.push_back(
-      {options.symbol, product(context, rowDims), threads});
-  return success();
+  return groups;
 }
 
-FailureOr<CudaKernel> KernelEmitter::emit() {
+bool CudaKernelEmitter::isReadOutside(const StagePlan &plan,
+                                      Group group) const {
+  return llvm::any_of(
+      StageOp(plan.stage).getResult().getUsers(), [&](Operation *user) {
+        auto reader = user->getParentOfType<StageOp>();
+        return llvm::none_of(group, [&](const StagePlan &other) {
+          return other.stage == reader;
+        });
+      });
+}
+
+//===----------------------------------------------------------------------===//
+// Entry
+//===----------------------------------------------------------------------===//
+
+FailureOr<CudaKernel> CudaKernelEmitter::emit() {
   result.symbol = options.symbol;
   result.module = ModuleOp::create(kernel.getLoc());
   for (StageOp stage : kernel.getStages()) {
@@ -455,22 +211,24 @@ FailureOr<CudaKernel> KernelEmitter::emit() {
   bool hasContraction = llvm::any_of(plans, [&](const StagePlan &plan) {
     return contractionOf(plan.stage).has_value();
   });
-  unsigned rank = plans.size() > 1 && !hasContraction ? rowRank() : 0;
+  SmallVector<Group> groups = formGroups();
+  unsigned rank = groups.size() > 1 && !hasContraction ? rowRank() : 0;
   if (rank > 0 && rowsFillDevice(rank)) {
     result.nest = "row";
     if (failed(emitRows(rank)))
       return failure();
     return std::move(result);
   }
-  for (StagePlan &plan : plans)
-    if (plan.results.empty())
-      addScratch(plan);
+  for (Group group : groups)
+    for (StagePlan &plan : group)
+      if (plan.results.empty() && isReadOutside(plan, group))
+        addScratch(plan);
   result.nest = "map";
-  for (auto [i, plan] : llvm::enumerate(plans)) {
-    std::string symbol = plans.size() == 1
+  for (auto [i, group] : llvm::enumerate(groups)) {
+    std::string symbol = groups.size() == 1
                              ? options.symbol
                              : options.symbol + "__" + std::to_string(i);
-    if (failed(emitStage(plan, symbol)))
+    if (failed(emitGroup(group, symbol)))
       return failure();
   }
   return std::move(result);
@@ -479,9 +237,9 @@ FailureOr<CudaKernel> KernelEmitter::emit() {
 FailureOr<CudaKernel> dlc::emitCudaKernel(KernelOp kernel,
                                           const CudaTarget &target,
                                           const CudaCodegenOptions &options) {
-  FailureOr<CudaKernel> result = kernel.getOpaque()
-                                     ? emitOpaqueKernel(kernel, options)
-                                     : KernelEmitter(kernel, options).emit();
+  FailureOr<CudaKernel> result =
+      kernel.getOpaque() ? emitOpaqueKernel(kernel, options)
+                         : CudaKernelEmitter(kernel, options).emit();
   if (failed(result) || failed(replaceMathCalls(*result->module)))
     return failure();
   return result;

@@ -157,6 +157,9 @@ FailureOr<Scalar> StageEmitter::scalar(StageOp stage, ValueRange coordinates,
       values[result] = {
           arith::IndexCastOp::create(b, loc, b.getI64Type(), value),
           b.getI64Type()};
+    } else if (auto op = dyn_cast<InsideOp>(operation)) {
+      values[result] = {guardHolds(op.getSet(), mapped(op.getCoords())),
+                        b.getI1Type()};
     } else if (auto op = dyn_cast<ToIndexOp>(operation)) {
       points.map(result, checkedIndex(op, values.lookup(op.getValue()).value));
     } else {

@@ -1,0 +1,78 @@
+// A CUDA kernel's emission: its stages, which of them one launch computes, and
+// where their values lie.
+#ifndef DLC_LIB_CODEGEN_CUDA_EMITKERNEL_H
+#define DLC_LIB_CODEGEN_CUDA_EMITKERNEL_H
+
+#include "Contraction.h"
+#include "StageEmitter.h"
+
+#include "dlc/Codegen/CUDA/CudaKernel.h"
+
+namespace dlc {
+
+inline constexpr unsigned kPointThreads = 256;
+/// Of shared memory that row buffers of one kernel may take: leaves room for
+/// several blocks on a multiprocessor.
+inline constexpr int64_t kRowBufferBytes = 32 << 10;
+
+/// A stage and where its value goes.
+struct StagePlan {
+  graph::StageOp stage;
+  /// Indices of the results this stage is.
+  llvm::SmallVector<unsigned> results;
+  /// Index of its scratch buffer, if it has one.
+  std::optional<unsigned> scratch;
+};
+
+class CudaKernelEmitter {
+public:
+  CudaKernelEmitter(graph::KernelOp kernel, const CudaCodegenOptions &options)
+      : kernel(kernel), options(options), context(kernel.getContext()) {}
+
+  llvm::FailureOr<CudaKernel> emit();
+
+private:
+  std::optional<Contraction> contractionOf(graph::StageOp stage) const;
+  unsigned rowRank() const;
+  bool rowsFillDevice(unsigned rank) const;
+  bool passesRow(graph::StageOp stage, unsigned rank) const;
+  bool readsAlongFold(graph::StageOp stage) const;
+  std::optional<int64_t> rowElements(graph::StageOp stage, unsigned rank) const;
+  unsigned rowThreads(unsigned rank) const;
+  void addScratch(StagePlan &plan);
+  llvm::SmallVector<mlir::Type> bufferTypes() const;
+  void placeOperands(LaunchBuilder &launch, StageEmitter &emitter);
+  mlir::Value resultMemory(LaunchBuilder &launch, const StagePlan &plan);
+  void storeResults(LaunchBuilder &launch, StageEmitter &emitter,
+                    const StagePlan &plan, Scalar element,
+                    mlir::Value position);
+
+  /// Stages that one launch computes: the first and those at its points.
+  using Group = llvm::MutableArrayRef<StagePlan>;
+  llvm::SmallVector<Group> formGroups();
+  bool isReadOutside(const StagePlan &plan, Group group) const;
+  llvm::LogicalResult storeGroup(LaunchBuilder &launch, StageEmitter &emitter,
+                                 Group group, Scalar first,
+                                 mlir::ValueRange point, mlir::Value position);
+  void placeStages(LaunchBuilder &launch, StageEmitter &emitter);
+  llvm::LogicalResult emitPoints(Group group, llvm::StringRef symbol);
+  llvm::LogicalResult emitReduce(Group group, llvm::StringRef symbol);
+  llvm::LogicalResult emitContraction(Group group, const Contraction &match,
+                                      llvm::StringRef symbol);
+  llvm::LogicalResult emitGroup(Group group, llvm::StringRef symbol);
+  llvm::LogicalResult emitRows(unsigned rank);
+  llvm::LogicalResult emitRowStage(LaunchBuilder &launch, StageEmitter &emitter,
+                                   StagePlan &plan, mlir::ValueRange row);
+
+  graph::KernelOp kernel;
+  const CudaCodegenOptions &options;
+  mlir::MLIRContext *context;
+  CudaKernel result;
+  llvm::SmallVector<StagePlan> plans;
+  /// Per scratch buffer.
+  llvm::SmallVector<mlir::Type> scratchTypes;
+};
+
+} // namespace dlc
+
+#endif // DLC_LIB_CODEGEN_CUDA_EMITKERNEL_H
