@@ -1,7 +1,10 @@
 // The fixture; see the header.
 #include "NestTest.h"
 
+#include "dlc/Codegen/CPU/Nests.h"
 #include "dlc/Codegen/CPU/OpaqueNest.h"
+#include "dlc/Schedule/NestChoice.h"
+
 #include "mlir/AsmParser/AsmParser.h"
 
 #include "llvm/TargetParser/Host.h"
@@ -154,13 +157,16 @@ bool NestTest::checkVariant(graph::KernelOp kernel, const OpCase &c,
   CpuCodegenOptions options;
   options.symbol = "k";
   options.strict = variant.strict;
-  auto code = kernel.getOpaque()
+  auto code = !variant.nest.empty() ? emitCpuKernel(kernel, *target, options)
+              : kernel.getOpaque()
                   ? emitOpaque(kernel, *target, options)
                   : emitLoopNest(kernel, *target, options, variant.schedule);
   if (failed(code)) {
     ADD_FAILURE() << name;
     return false;
   }
+  if (!variant.nest.empty())
+    EXPECT_EQ(code->nest, variant.nest) << name;
   std::string error, ir;
   if (getenv("DLC_TEST_DUMP"))
     code->module->dump();
@@ -242,6 +248,48 @@ void NestTest::check(const OpCase &c) {
     if (takesAll || isWidest || i == turn || i == (turn + 3) % all.size())
       if (!checkVariant(kernel, c, inputs, *expected, variant))
         break;
+  }
+  ++numChecked;
+}
+
+void NestTest::checkText(const std::string &text,
+                         const std::vector<std::vector<int64_t>> &shapes,
+                         const std::vector<int64_t> &symbols,
+                         const std::string &nest) {
+  auto parsed = parseSourceString<ModuleOp>(text, &context);
+  ASSERT_TRUE(parsed) << text;
+  auto kernel = *(*parsed).getOps<graph::KernelOp>().begin();
+  OpCase c;
+  c.op = kernel.getSymName().str();
+  c.symbols = symbols;
+  c.tolerance = 1e-5;
+  SmallVector<Tensor> inputs;
+  for (auto [type, shape] : llvm::zip(kernel.getArgumentTypes(), shapes))
+    inputs.push_back(
+        random(cast<RankedTensorType>(type).getElementType(), shape, c));
+  auto expected = interp::Interpreter().runKernel(kernel, inputs, symbols);
+  ASSERT_TRUE(succeeded(expected)) << text;
+  std::vector<NestVariant> all;
+  for (const std::string &target : runnableTargets()) {
+    all.push_back({target, {}, false, nest});
+    all.push_back({target, {}, true, nest});
+    LoopSchedule small; // many tasks
+    small.grain = 64;
+    if (nest.empty())
+      all.push_back({target, small, false, ""});
+  }
+  LoopSchedule generic;
+  generic.nest = "generic";
+  if (nest.empty())
+    all.push_back({runnableTargets().back(), generic, false, ""});
+  // Without DLC_TEST_FULL: the widest vectors, strict and not, and one more.
+  SCOPED_TRACE(StringRef(text).take_front(300).str() +
+               "\nreason: " + bestNest(kernel).reason);
+  for (auto [i, variant] : llvm::enumerate(all)) {
+    bool isWidest = variant.target == runnableTargets().back() &&
+                    variant.schedule.nest.empty() && !variant.schedule.grain;
+    if (isWidest || getenv("DLC_TEST_FULL") || i == numChecked % all.size())
+      checkVariant(kernel, c, inputs, *expected, variant);
   }
   ++numChecked;
 }

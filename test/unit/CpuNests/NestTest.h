@@ -32,6 +32,9 @@ struct NestVariant {
   std::string target = "x86:cpu=host";
   LoopSchedule schedule;
   bool strict = false;
+  /// Emit as the compiler does, with the nest that it must choose; empty: a
+  /// loop nest.
+  std::string nest{};
 };
 
 class NestTest : public ::testing::Test {
@@ -45,6 +48,13 @@ protected:
                     llvm::ArrayRef<interp::Tensor> inputs,
                     llvm::ArrayRef<interp::Tensor> expected,
                     const NestVariant &variant);
+  /// A kernel given as text, on operands of these shapes: every target, strict
+  /// and not, one point at a time, and cut into many tasks. With `nest`, as the
+  /// compiler emits it, and the nest must be that one.
+  void checkText(const std::string &text,
+                 const std::vector<std::vector<int64_t>> &shapes,
+                 const std::vector<int64_t> &symbols = {},
+                 const std::string &nest = "");
   graph::KernelOp build(const OpCase &c);
   interp::Tensor random(mlir::Type element, llvm::ArrayRef<int64_t> shape,
                         const OpCase &c);
