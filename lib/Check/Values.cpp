@@ -2,6 +2,7 @@
 // must give operations of the original program, and its outputs.
 #include "Values.h"
 
+#include "dlc/Dialect/Graph/IR/Control.h"
 #include "mlir/IR/SymbolTable.h"
 #include "mlir/Interfaces/SideEffectInterfaces.h"
 #include "llvm/ADT/DenseSet.h"
@@ -67,7 +68,8 @@ uint32_t ValueNumbering::value(uint32_t id, unsigned i) {
 ValueNumbering::Numbered ValueNumbering::number(Operation *op,
                                                 ArrayRef<uint32_t> operands,
                                                 ArrayRef<PolyId> symbols,
-                                                KernelOp callee) {
+                                                KernelOp callee,
+                                                ArrayRef<uint64_t> inside) {
   std::vector<uint64_t> key;
   auto addType = [&](Type type) {
     key.push_back(address<Type>(cast<RankedTensorType>(type).getElementType()));
@@ -91,6 +93,8 @@ ValueNumbering::Numbered ValueNumbering::number(Operation *op,
   }
   key.push_back(~uint64_t(0));
   key.insert(key.end(), operands.begin(), operands.end());
+  key.push_back(~uint64_t(0));
+  key.insert(key.end(), inside.begin(), inside.end());
   auto [it, isNew] = operations.try_emplace(std::move(key), operations.size());
   return {it->second, isNew};
 }
@@ -222,6 +226,9 @@ private:
   bool operandsOf(Operation *op, const ValueMap &numbers,
                   SmallVectorImpl<uint32_t> &operands, Condition condition,
                   StringRef blamed = {});
+  bool regionsOf(Operation *op, const ValueMap &numbers, SymbolTable &kernels,
+                 SmallVectorImpl<uint32_t> &operands,
+                 std::vector<uint64_t> &inside, Condition condition);
   bool checkSymbolsAreBound(Operation *op);
 
   ModuleOp original, fused;
@@ -281,6 +288,67 @@ bool GraphCheck::operandsOf(Operation *op, const ValueMap &numbers,
   return true;
 }
 
+// A branch or a loop is one operation, which reads what its regions read. What
+// they do with it has to be the same, word for word: nothing is fused there.
+bool GraphCheck::regionsOf(Operation *op, const ValueMap &numbers,
+                           SymbolTable &kernels,
+                           SmallVectorImpl<uint32_t> &operands,
+                           std::vector<uint64_t> &inside, Condition condition) {
+  if (op->getNumRegions() == 0)
+    return true;
+  if (!isa<IfOp, LoopOp>(op))
+    return refuse(Condition::Pure, name(op) + " has a region: the checker "
+                                              "compares lists of calls");
+  llvm::DenseMap<Value, uint64_t> local;
+  auto addValue = [&](Value value) {
+    local.try_emplace(value, local.size());
+    inside.push_back(address<Type>(value.getType()));
+  };
+  WalkResult walk = op->walk<WalkOrder::PreOrder>([&](Operation *inner) {
+    if (inner != op) {
+      inside.push_back(address(inner->getName()));
+      // Where it stands: its block, and how many blocks are around it.
+      unsigned depth = 0, region = inner->getParentRegion()->getRegionNumber();
+      for (Operation *o = inner; o != op; o = o->getParentOp())
+        ++depth;
+      inside.insert(inside.end(), {depth, region});
+      if (auto call = dyn_cast<CallOp>(inner)) {
+        auto callee = kernels.lookup<KernelOp>(call.getCallee());
+        if (!callee) {
+          refuse(Condition::SameNodes, name(inner) + " has no kernel");
+          return WalkResult::interrupt();
+        }
+        inside.push_back(numbering.kernel(callee));
+        inside.push_back(call.getSymbols() ? address(*call.getSymbols()) : 0);
+      } else {
+        inside.push_back(address(inner->getAttrDictionary()));
+      }
+      inside.push_back(inner->getNumOperands());
+      for (Value operand : inner->getOperands()) {
+        if (auto it = local.find(operand); it != local.end()) {
+          inside.push_back(it->second);
+          continue;
+        }
+        auto it = numbers.find(operand);
+        if (it == numbers.end()) {
+          refuse(condition,
+                 name(op) + " reads a value that is defined after it");
+          return WalkResult::interrupt();
+        }
+        operands.push_back(it->second);
+        inside.push_back(~uint64_t(operands.size())); // no local number
+      }
+      for (Value result : inner->getResults())
+        addValue(result);
+    }
+    for (Region &region : inner->getRegions())
+      for (BlockArgument arg : region.front().getArguments())
+        addValue(arg);
+    return WalkResult::advance();
+  });
+  return !walk.wasInterrupted();
+}
+
 bool GraphCheck::sweepOriginal(func::FuncOp main) {
   ValueMap numbers;
   struct Step {
@@ -300,11 +368,12 @@ bool GraphCheck::sweepOriginal(func::FuncOp main) {
       callee = originalSymbols.lookup<KernelOp>(call.getCallee());
       if (!callee)
         return refuse(Condition::SameNodes, name(&op) + " has no kernel");
-    } else if (op.getNumRegions() != 0) {
-      return refuse(Condition::Pure, name(&op) + " has a region: the checker "
-                                                 "compares lists of calls");
     }
-    step.id = numbering.number(&op, step.operands, symbols, callee).id;
+    std::vector<uint64_t> inside;
+    if (!regionsOf(&op, numbers, originalSymbols, step.operands, inside,
+                   Condition::Ssa))
+      return false;
+    step.id = numbering.number(&op, step.operands, symbols, callee, inside).id;
     step.hasEffects = !isMemoryEffectFree(&op);
     for (Value result : op.getResults())
       step.results.push_back(
@@ -314,8 +383,8 @@ bool GraphCheck::sweepOriginal(func::FuncOp main) {
     names.try_emplace(step.id, name(&op));
     if (step.hasEffects)
       ++effects[step.id];
-    if (auto prefix = dyn_cast<PrefixOp>(op))
-      dataSymbols.insert(prefix.getSymbol());
+    forEachDataSymbol(
+        &op, [&](unsigned symbol, AffineExpr) { dataSymbols.insert(symbol); });
     steps.push_back(std::move(step));
   }
   if (!operandsOf(main.getBody().front().getTerminator(), numbers, outputs,
@@ -346,13 +415,15 @@ bool GraphCheck::checkSymbolsAreBound(Operation *op) {
                    boundSymbols.contains(s.getPosition());
     });
   };
-  for (Type type : op->getResultTypes())
-    if (auto tensor = dyn_cast<RankedTensorType>(type))
-      for (AffineExpr e : getDims(tensor))
+  op->walk([&](Operation *part) {
+    for (Type type : part->getResultTypes())
+      if (auto tensor = dyn_cast<RankedTensorType>(type))
+        for (AffineExpr e : getDims(tensor))
+          use(e);
+    if (auto call = dyn_cast<CallOp>(part); call && call.getSymbols())
+      for (AffineExpr e : call.getSymbols()->getDims())
         use(e);
-  if (auto call = dyn_cast<CallOp>(op); call && call.getSymbols())
-    for (AffineExpr e : call.getSymbols()->getDims())
-      use(e);
+  });
   return isBound ||
          refuse(Condition::Ssa,
                 name(op) + " uses a size before the data have told it");
@@ -363,8 +434,8 @@ bool GraphCheck::sweepFused(func::FuncOp main) {
   for (BlockArgument arg : main.getArguments())
     numbers[arg] = numbering.value(~0u, arg.getArgNumber());
   for (Operation &op : main.getBody().front().without_terminator()) {
-    if (auto prefix = dyn_cast<PrefixOp>(op))
-      boundSymbols.insert(prefix.getSymbol());
+    forEachDataSymbol(
+        &op, [&](unsigned symbol, AffineExpr) { boundSymbols.insert(symbol); });
     if (!checkSymbolsAreBound(&op))
       return false;
     auto call = dyn_cast<CallOp>(op);
@@ -383,10 +454,12 @@ bool GraphCheck::sweepFused(func::FuncOp main) {
       callee = fusedSymbols.lookup<KernelOp>(call.getCallee());
       if (!callee)
         return refuse(Condition::SameNodes, name(&op) + " has no kernel");
-    } else if (op.getNumRegions() != 0) {
-      return refuse(Condition::Pure, name(&op) + " has a region");
     }
-    auto [id, isNew] = numbering.number(&op, operands, symbols, callee);
+    std::vector<uint64_t> inside;
+    if (!regionsOf(&op, numbers, fusedSymbols, operands, inside,
+                   Condition::Convex))
+      return false;
+    auto [id, isNew] = numbering.number(&op, operands, symbols, callee, inside);
     // Views and constants are no work: new ones may come.
     if (!known.contains(id) && (call || !isMemoryEffectFree(&op)))
       return refuse(Condition::SameNodes,

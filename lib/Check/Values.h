@@ -21,7 +21,8 @@ public:
   };
   /// `symbols`: what the dim symbols of the operation's region are.
   Numbered number(mlir::Operation *op, llvm::ArrayRef<uint32_t> operands,
-                  llvm::ArrayRef<PolyId> symbols, graph::KernelOp callee);
+                  llvm::ArrayRef<PolyId> symbols, graph::KernelOp callee,
+                  llvm::ArrayRef<uint64_t> inside = {});
   /// The number of result `i` of operation `id`.
   uint32_t value(uint32_t id, unsigned i);
   uint32_t kernel(graph::KernelOp kernel);

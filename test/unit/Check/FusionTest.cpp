@@ -143,6 +143,43 @@ TEST_F(FusionTest, NothingFusedIsAccepted) {
   }
 }
 
+// A branch or a loop is one operation: what it reads may come from a group,
+// what it does is what it did.
+TEST_F(FusionTest, RegionsAreComparedWordForWord) {
+  const Fixture &f = getFixture("groups");
+  std::string main = R"(
+func.func @main(%x: tensor<3x5xf32>, %y: tensor<3x5xf32>) -> tensor<3x5xf32> {
+  %d = graph.call @sub(%x, %y) : (tensor<3x5xf32>, tensor<3x5xf32>) -> tensor<3x5xf32>
+  %l = graph.loop from (%d) attributes {trips = #graph.dims<3>} : (tensor<3x5xf32>) -> tensor<3x5xf32> {
+  ^bb0(%i: tensor<i64>, %u: tensor<3x5xf32>):
+    %v = graph.call @sub(%u, %x) : (tensor<3x5xf32>, tensor<3x5xf32>) -> tensor<3x5xf32>
+    %w = graph.call @abs(%v) : (tensor<3x5xf32>) -> tensor<3x5xf32>
+    graph.leave %w : tensor<3x5xf32>
+  }
+  %r = graph.call @abs(%l) : (tensor<3x5xf32>) -> tensor<3x5xf32>
+  return %r : tensor<3x5xf32>
+}
+)";
+  FusionVerdict same = check(f.members, main, main);
+  EXPECT_TRUE(same.accepted()) << print(same);
+  const std::pair<std::string, std::string> lies[] = {
+      {"@sub(%u, %x)", "@sub(%x, %u)"},
+      {"@sub(%u, %x)", "@sub(%u, %y)"},
+      {"@sub(%u, %x)", "@sub(%u, %d)"},
+      {"@abs(%v)", "@abs(%u)"},
+      {"graph.leave %w", "graph.leave %v"},
+      {"dims<3>", "dims<4>"},
+      {"from (%d)", "from (%x)"}};
+  for (auto &[from, to] : lies) {
+    std::string fused = main;
+    size_t at = fused.find(from);
+    ASSERT_NE(at, std::string::npos) << from;
+    fused.replace(at, from.size(), to);
+    FusionVerdict verdict = check(f.members, main, fused);
+    EXPECT_FALSE(verdict.accepted()) << from << " -> " << to;
+  }
+}
+
 TEST_F(FusionTest, StrictModeRefusesReassociation) {
   const Fixture &f = getFixture("views");
   std::string fused = f.fused;
