@@ -4,6 +4,7 @@
 #include "Control.h"
 #include "Opaque.h"
 #include "StageEvaluator.h"
+#include "dlc/Dialect/Graph/IR/Requirements.h"
 
 #include "dlc/Dialect/Graph/IR/Control.h"
 
@@ -100,6 +101,13 @@ FailureOr<SmallVector<int64_t>> interp::bindSymbols(func::FuncOp main,
     if (failed(checkType(main, "input " + Twine(i), input,
                          main.getArgumentTypes()[i], symbols)))
       return failure();
+  for (const graph::Requirement &each : graph::getRequirements(main)) {
+    int64_t left = graph::evaluate(each.left, symbols),
+            right = graph::evaluate(each.right, symbols);
+    if (each.atLeast ? left < right : left != right)
+      return main.emitOpError() << "does not fit these inputs: " << each.site
+                                << " (" << left << " and " << right << ")";
+  }
   return symbols;
 }
 

@@ -252,6 +252,12 @@ void HostEmitter::emitStep(Operation *op) {
     emitCopy(copy);
   else if (auto bind = dyn_cast<BindOp>(op))
     emitBind(bind);
+  else if (auto require = dyn_cast<RequireOp>(op))
+    emitStop(b.CreateICmp(require.getAtLeast() ? llvm::CmpInst::ICMP_SLT
+                                               : llvm::CmpInst::ICMP_NE,
+                          sizes.emit(getSize(require.getLeft())),
+                          sizes.emit(getSize(require.getRight()))),
+             require.getSite(), DLC_SHAPE_MISMATCH);
   else if (auto set = dyn_cast<SetOp>(op))
     emitSet(set);
   else if (auto expect = dyn_cast<ExpectOp>(op))

@@ -2,6 +2,7 @@
 #include "ModelBuilder.h"
 
 #include "dlc/Dialect/Graph/IR/NarrowTypes.h"
+#include "dlc/Dialect/Graph/IR/Requirements.h"
 
 using namespace mlir;
 using namespace dlc;
@@ -25,6 +26,12 @@ void ModelBuilder::build() {
   });
   bindInputs();
   bindOutputs();
+  // Before any kernel runs: buffers are as large as either size says.
+  for (const graph::Requirement &requirement : graph::getRequirements(main))
+    RequireOp::create(builder, main.getLoc(), makeSizeAttr(requirement.left),
+                      makeSizeAttr(requirement.right),
+                      builder.getStringAttr(requirement.site),
+                      requirement.atLeast ? builder.getUnitAttr() : UnitAttr());
   // Weights belong to no region.
   Block &body = main.getBody().front();
   main.walk([&](graph::ConstantOp op) {

@@ -31,11 +31,13 @@ Value dlc::makeMatMul(GraphBuilder &b, Value x, Value y, Type element) {
               right = own(y) + (vectorRight ? "k" : "kn");
   std::string result =
       letters + (vectorLeft ? "" : "m") + (vectorRight ? "" : "n");
-  AffineExpr kLeft = b.dims(x).back(),
-             kRight = b.dims(y)[vectorRight ? 0 : b.rank(y) - 2];
-  if (graph::simplify(kLeft - kRight) != 0)
+  int64_t kLeft = b.rank(x) - 1, kRight = vectorRight ? 0 : b.rank(y) - 2;
+  AffineExpr k = b.unify(b.dim(x, kLeft), b.dim(y, kRight));
+  if (!k)
     refuseMalformed("operands " + describeType(x.getType()) + " and " +
                     describeType(y.getType()) + " do not multiply");
+  x = b.ensureDim(x, kLeft, k);
+  y = b.ensureDim(y, kRight, k);
   return b.einsum(left, right, result, x, y, element);
 }
 
@@ -50,9 +52,12 @@ static void convertGemm(NodeContext &node) {
   if (b.rank(x) != 2 || b.rank(y) != 2)
     refuseMalformed("operands must be matrices");
   bool transA = node.i("transA", 0), transB = node.i("transB", 0);
-  if (graph::simplify(b.dim(x, transA ? 0 : 1) - b.dim(y, transB ? 1 : 0)) != 0)
+  AffineExpr k = b.unify(b.dim(x, transA ? 0 : 1), b.dim(y, transB ? 1 : 0));
+  if (!k)
     refuseMalformed("operands " + describeType(x.getType()) + " and " +
                     describeType(y.getType()) + " do not multiply");
+  x = b.ensureDim(x, transA ? 0 : 1, k);
+  y = b.ensureDim(y, transB ? 1 : 0, k);
   Value product =
       b.einsum(transA ? "km" : "mk", transB ? "nk" : "kn", "mn", x, y);
   double alpha = node.f("alpha", 1), beta = node.f("beta", 1);

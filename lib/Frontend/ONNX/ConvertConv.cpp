@@ -42,6 +42,8 @@ Value dlc::makeConv(NodeContext &node, Value x, Value w, Value xZero,
   int64_t group = node.i("group", 1);
   if (group < 1)
     refuseMalformed("group is " + std::to_string(group));
+  if (AffineExpr channels = b.unify(b.dim(x, 1), b.dim(w, 1) * group))
+    x = b.ensureDim(x, 1, channels);
   Window window = readWindow(node, x, readKernel(node, w));
   Dims out{b.dim(x, 0), b.dim(w, 0)};
   out.append(windowOutput(b, x, window));

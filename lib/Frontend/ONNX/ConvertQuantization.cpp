@@ -150,9 +150,7 @@ static void convertDequantizeLinear(NodeContext &node) {
 }
 
 /// u8 with scale (max - min) / 255 over the whole tensor and 0.
-static void convertDynamicQuantizeLinear(NodeContext &node) {
-  GraphBuilder &b = node.b;
-  Value x = node.in(0);
+DynamicQuantized dlc::makeDynamicQuantize(GraphBuilder &b, Value x) {
   Type f32 = b.builder.getF32Type(),
        u8 = b.builder.getIntegerType(8, /*isSigned=*/false);
   SmallVector<int64_t> axes = llvm::to_vector(llvm::seq<int64_t>(0, b.rank(x)));
@@ -166,9 +164,14 @@ static void convertDynamicQuantizeLinear(NodeContext &node) {
   Value ratio = b.unary("graph.round", b.div(b.sub(zero, low), scale));
   Value clipped = b.min(b.max(ratio, zero), b.splat(255, f32));
   Value zeroPoint = b.convert(clipped, u8);
-  node.result(0, b.emit("graph.quantize", {x, scale, zeroPoint}));
-  node.result(1, scale);
-  node.result(2, zeroPoint);
+  return {b.emit("graph.quantize", {x, scale, zeroPoint}), scale, zeroPoint};
+}
+
+static void convertDynamicQuantizeLinear(NodeContext &node) {
+  DynamicQuantized q = makeDynamicQuantize(node.b, node.in(0));
+  node.result(0, q.value);
+  node.result(1, q.scale);
+  node.result(2, q.zeroPoint);
 }
 
 /// Integer product exactly in i32, then one scale: a_scale * b_scale / y_scale.

@@ -284,11 +284,21 @@ static void convertSlice(NodeContext &node) {
 
 static void convertExpand(NodeContext &node) {
   Value x = node.in(0);
-  auto joined = graph::broadcastDims(node.symbolic(1, "shape"), node.b.dims(x));
+  Dims wanted = node.symbolic(1, "shape"), from = node.b.dims(x);
+  // A symbolic size that is not known to be 1 or the wanted one is taken to be
+  // the wanted one.
+  for (size_t i = 0; i < std::min(wanted.size(), from.size()); ++i) {
+    AffineExpr to = wanted[wanted.size() - 1 - i],
+               &size = from[from.size() - 1 - i];
+    if (!graph::constantValue(size) && graph::constantValue(to) != 1 &&
+        node.b.unify(size, to))
+      size = to;
+  }
+  auto joined = graph::broadcastDims(wanted, from);
   if (failed(joined))
     refuseMalformed("'shape' does not broadcast with " +
                     describeType(x.getType()));
-  node.result(node.b.broadcast(x, *joined));
+  node.result(node.b.broadcast(node.b.ensureDims(x, from), *joined));
 }
 
 /// Repeats an axis: a new axis before it, broadcast, and both merged.

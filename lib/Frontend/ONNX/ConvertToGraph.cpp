@@ -37,7 +37,8 @@ const ConverterTable &dlc::getConverterTable() {
           addNormalization, addResize,       addQuantization, addControlFlow,
           addSequences,     addGenerators,   addRecurrent,    addSampling,
           addSorting,       addScatters,     addSpectral,     addTraining,
-          addRandom,        addClassical,    addDataSizes,    addRuntimeAxes})
+          addRandom,        addClassical,    addDataSizes,    addRuntimeAxes,
+          addContrib})
       add(rows);
     return rows;
   }();
@@ -77,8 +78,10 @@ AffineExpr Converter::getSymbol(StringRef name) {
   if (bound != options.dims.end())
     return builder.c(bound->second);
   auto [entry, isNew] = symbolIndex.try_emplace(name, symbols.size());
-  if (isNew)
+  if (isNew) {
     symbols.push_back(name.str());
+    builder.symbolNames.push_back(name.str());
+  }
   return builder.builder.getAffineSymbolExpr(entry->second);
 }
 
@@ -87,6 +90,7 @@ AffineExpr Converter::makeSymbol(Operation *op) {
   for (int i = 1; symbolIndex.contains(unique) || options.dims.count(unique);
        ++i)
     unique = name + "_" + std::to_string(i);
+  builder.dataSymbols.insert(symbols.size());
   return getSymbol(unique);
 }
 
@@ -184,6 +188,7 @@ void Converter::lower(Operation *op) {
   auto converter = getConverterTable().find(
       op->getName().getStringRef().drop_front(strlen("onnx.")));
   std::string reason = "no lowering for this operator";
+  size_t required = builder.requirements.size();
   if (converter != getConverterTable().end()) {
     try {
       converter->second(node);
@@ -192,6 +197,7 @@ void Converter::lower(Operation *op) {
       if (refusal.malformed)
         throw;
       reason = refusal.reason;
+      builder.requirements.resize(required);
       // Entries made meanwhile may name operations that go away; they are
       // operands' tensors, remade when asked for again.
       for (Value operand : op->getOperands())
@@ -493,6 +499,8 @@ void Converter::convertFunction() {
     function.setResultAttr(i, "graph.name", name);
   SmallVector<StringRef> symbolNames(symbols.begin(), symbols.end());
   function->setAttr("graph.symbols", b.getStrArrayAttr(symbolNames));
+  builder.requireSizes(*block);
+  graph::setRequirements(function, builder.requirements);
 }
 
 llvm::Expected<OwningOpRef<ModuleOp>> Converter::run() {

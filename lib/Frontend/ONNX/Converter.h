@@ -124,6 +124,8 @@ void addSpectral(ConverterTable &table);
 void addTraining(ConverterTable &table);
 void addRandom(ConverterTable &table);
 void addClassical(ConverterTable &table);
+/// Operators of com.microsoft; after the standard ones, which some repeat.
+void addContrib(ConverterTable &table);
 
 const ConverterTable &getConverterTable();
 
@@ -167,6 +169,12 @@ mlir::Value makeConv(NodeContext &node, mlir::Value x, mlir::Value w,
 mlir::Value makePrefix(NodeContext &node, mlir::Value x, mlir::Value count);
 /// A size as an i64 scalar.
 mlir::Value makeSizeValue(NodeContext &node, mlir::AffineExpr size);
+
+/// x as u8 with the scale and zero point of its range: DynamicQuantizeLinear.
+struct DynamicQuantized {
+  mlir::Value value, scale, zeroPoint;
+};
+DynamicQuantized makeDynamicQuantize(GraphBuilder &b, mlir::Value x);
 
 /// The number of elements over axes of x, as a tensor of one element.
 mlir::Value makeCount(GraphBuilder &b, mlir::Value x,

@@ -8,8 +8,10 @@
 
 #include "GraphBuilder.h"
 
+#include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/Verifier.h"
 #include "llvm/ADT/SmallString.h"
+#include "llvm/ADT/StringSet.h"
 
 using namespace dlc;
 using namespace mlir;
@@ -96,6 +98,162 @@ void GraphBuilder::checkType(Type type) const {
   }
 }
 
+Type GraphBuilder::inferType(RegisteredOperationName info,
+                             InferTypeOpInterface::Concept &inference,
+                             ValueRange operands, DictionaryAttr attributes) {
+  // The properties live here for the time of the question.
+  SmallVector<char> storage(info.getOpPropertyByteSize() +
+                            alignof(std::max_align_t));
+  void *aligned = reinterpret_cast<void *>(
+      llvm::alignAddr(storage.data(), llvm::Align(alignof(std::max_align_t))));
+  OpaqueProperties properties(info.getOpPropertyByteSize() ? aligned : nullptr);
+  if (properties) {
+    info.initOpProperties(properties, OpaqueProperties(nullptr));
+    if (llvm::failed(info.setOpPropertiesFromAttribute(
+            info, properties, attributes,
+            [&]() { return mlir::emitError(loc); })))
+      return {};
+  }
+  SmallVector<Type> types;
+  LogicalResult inferred = inference.inferReturnTypes(
+      context(), loc, operands, attributes, properties, RegionRange(), types);
+  if (properties)
+    info.destroyOpProperties(properties);
+  return llvm::failed(inferred) ? Type() : types.front();
+}
+
+//===----------------------------------------------------------------------===//
+// Sizes that are equal when the model runs
+//===----------------------------------------------------------------------===//
+
+bool dlc::isNonNegative(AffineExpr e) {
+  if (std::optional<int64_t> value = graph::constantValue(e))
+    return *value >= 0;
+  if (isa<AffineSymbolExpr>(e))
+    return true;
+  auto binary = dyn_cast<AffineBinaryOpExpr>(e);
+  return binary && isNonNegative(binary.getLHS()) &&
+         isNonNegative(binary.getRHS());
+}
+
+static unsigned countParts(AffineExpr expr) {
+  unsigned parts = 0;
+  expr.walk([&](AffineExpr) { ++parts; });
+  return parts;
+}
+
+bool GraphBuilder::dependsOnData(AffineExpr size) const {
+  bool found = false;
+  size.walk([&](AffineExpr part) {
+    if (auto symbol = dyn_cast<AffineSymbolExpr>(part))
+      found |= dataSymbols.contains(symbol.getPosition());
+  });
+  return found;
+}
+
+AffineExpr GraphBuilder::unify(AffineExpr x, AffineExpr y) const {
+  if (x == y || graph::simplify(x - y) == 0)
+    return x;
+  // In a branch or a loop the requirement would hold when nobody asks for it.
+  Operation *parent = builder.getBlock()->getParentOp();
+  bool byData = dependsOnData(x) || dependsOnData(y) ||
+                !isa_and_nonnull<func::FuncOp>(parent);
+  std::optional<int64_t> a = graph::constantValue(x),
+                         b = graph::constantValue(y);
+  if (byData || (a && b))
+    return {};
+  return b || (!a && countParts(y) < countParts(x)) ? y : x;
+}
+
+/// An expression with the names of the model's symbols.
+std::string GraphBuilder::spell(AffineExpr size) const {
+  if (auto symbol = dyn_cast<AffineSymbolExpr>(size))
+    return symbolNames[symbol.getPosition()];
+  auto binary = dyn_cast<AffineBinaryOpExpr>(size);
+  if (!binary)
+    return std::to_string(cast<AffineConstantExpr>(size).getValue());
+  StringRef sign = size.getKind() == AffineExprKind::Add        ? " + "
+                   : size.getKind() == AffineExprKind::Mul      ? " * "
+                   : size.getKind() == AffineExprKind::FloorDiv ? " / "
+                   : size.getKind() == AffineExprKind::CeilDiv  ? " ceildiv "
+                                                                : " mod ";
+  return "(" + spell(binary.getLHS()) + sign.str() + spell(binary.getRHS()) +
+         ")";
+}
+
+static StringRef nameAt(Location loc) {
+  auto name = loc->findInstanceOf<NameLoc>();
+  return name ? name.getName().getValue() : StringRef("a node");
+}
+
+void GraphBuilder::requireSizes(Block &block) {
+  llvm::DenseSet<AffineExpr> seen;
+  for (Operation &op : block)
+    for (Type result : op.getResultTypes())
+      for (auto [i, size] : llvm::enumerate(graph::getDims(result)))
+        if (!isNonNegative(size) && !dependsOnData(size) &&
+            seen.insert(size).second)
+          requirements.push_back({size, c(0),
+                                  nameAt(op.getLoc()).str() + ": dim " +
+                                      std::to_string(i) + " is " + spell(size) +
+                                      ", expected 0 or more",
+                                  /*atLeast=*/true});
+}
+
+Value GraphBuilder::ensureDims(Value x, ArrayRef<AffineExpr> wanted) {
+  auto result = graph::makeTensorType(wanted, element(x));
+  if (x.getType() == result)
+    return x;
+  for (auto [i, from, to] : llvm::enumerate(dims(x), graph::getDims(result)))
+    if (from != to)
+      requirements.push_back({from, to,
+                              nameAt(loc).str() + ": dim " + std::to_string(i) +
+                                  " is " + spell(from) + ", expected " +
+                                  spell(to)});
+  return emit("graph.reshape", {x},
+              {attr(graph::kSameSizesAttr, builder.getUnitAttr())}, result);
+}
+
+Value GraphBuilder::ensureDim(Value x, int64_t axis, AffineExpr size) {
+  Dims wanted = dims(x);
+  wanted[axis] = size;
+  return ensureDims(x, wanted);
+}
+
+bool GraphBuilder::alignForBroadcast(MutableArrayRef<Value> operands) {
+  Dims joined;
+  auto joinedAt = [&](Value x, size_t i) -> AffineExpr & {
+    return joined[joined.size() - rank(x) + i];
+  };
+  for (Value x : operands)
+    joined.resize(std::max<size_t>(joined.size(), rank(x)), c(1));
+  for (Value x : operands)
+    for (auto [i, size] : llvm::enumerate(dims(x))) {
+      AffineExpr &out = joinedAt(x, i);
+      if (graph::constantValue(out) == 1)
+        out = size;
+      else if (graph::constantValue(size) != 1)
+        out = unify(out, size);
+      if (!out)
+        return false;
+    }
+  bool changed = false;
+  for (Value &x : operands) {
+    Dims wanted = dims(x);
+    for (auto [i, size] : llvm::enumerate(wanted))
+      if (graph::constantValue(size) != 1)
+        size = joinedAt(x, i);
+    Value ensured = ensureDims(x, wanted);
+    changed |= ensured != x;
+    x = ensured;
+  }
+  return changed;
+}
+
+//===----------------------------------------------------------------------===//
+// Any operation
+//===----------------------------------------------------------------------===//
+
 Value GraphBuilder::emit(StringRef name, ValueRange operands,
                          ArrayRef<NamedAttribute> attributes, Type result) {
   if (++numOperations > options.limits.expansion)
@@ -123,36 +281,23 @@ Value GraphBuilder::emit(StringRef name, ValueRange operands,
              "; it is not known that the symbolic dims fit, give their sizes");
     refuseMalformed(text.str());
   };
+  SmallVector<Value> aligned(operands);
   if (!result) {
     auto *inference = info->getInterface<InferTypeOpInterface>();
     if (!inference)
       refuse(("the result type of '" + name + "' is not given").str());
-    // The properties live here for the time of the question.
-    SmallVector<char> storage(info->getOpPropertyByteSize() +
-                              alignof(std::max_align_t));
-    void *aligned = reinterpret_cast<void *>(llvm::alignAddr(
-        storage.data(), llvm::Align(alignof(std::max_align_t))));
-    OpaqueProperties properties(info->getOpPropertyByteSize() ? aligned
-                                                              : nullptr);
-    if (properties) {
-      info->initOpProperties(properties, OpaqueProperties(nullptr));
-      if (llvm::failed(info->setOpPropertiesFromAttribute(
-              *info, properties, dictionary,
-              [&]() { return mlir::emitError(loc); })))
-        failed("setting attributes");
-    }
-    SmallVector<Type> types;
-    LogicalResult inferred = inference->inferReturnTypes(
-        context(), loc, operands, dictionary, properties, RegionRange(), types);
-    if (properties)
-      info->destroyOpProperties(properties);
-    if (llvm::failed(inferred))
+    result = inferType(*info, *inference, aligned, dictionary);
+    static const llvm::StringSet<> notElementwise{
+        "graph.transpose",       "graph.concat", "graph.gather",
+        "graph.gather_elements", "graph.reduce", "graph.cumsum"};
+    if (!result && !notElementwise.contains(name) && alignForBroadcast(aligned))
+      result = inferType(*info, *inference, aligned, dictionary);
+    if (!result)
       failed("type inference");
-    result = types.front();
   }
   checkType(result);
   OperationState state(loc, *info);
-  state.addOperands(operands);
+  state.addOperands(aligned);
   state.addTypes(result);
   state.addAttributes(attributes);
   Operation *op = builder.create(state);
@@ -368,6 +513,16 @@ Value GraphBuilder::concat(ValueRange inputs, int64_t axis) {
     parts.pop_back();
   if (parts.size() == 1)
     return parts.front();
+  for (int64_t i = 0; i < rank(parts.front()); ++i) {
+    AffineExpr size = dim(parts.front(), i);
+    for (Value part : parts)
+      size = size && rank(part) == rank(parts.front())
+                 ? unify(size, dim(part, i))
+                 : AffineExpr();
+    for (Value &part : parts)
+      if (size && i != axis)
+        part = ensureDim(part, i, size);
+  }
   return emit("graph.concat", parts,
               {attr("axis", builder.getI64IntegerAttr(axis))});
 }
@@ -424,9 +579,21 @@ Value GraphBuilder::einsum(StringRef lhs, StringRef rhs, StringRef result,
     for (auto [letter, size] : llvm::zip(letters, dims(value)))
       if (!extent.contains(letter) || graph::constantValue(extent[letter]) == 1)
         extent[letter] = size;
+      else if (graph::constantValue(size) != 1)
+        if (AffineExpr same = unify(extent[letter], size))
+          extent[letter] = same;
   };
   record(lhs, x);
   record(rhs, y);
+  auto ensure = [&](StringRef letters, Value value) {
+    for (auto [i, letter] : llvm::enumerate(letters))
+      if (AffineExpr size = dim(value, i);
+          graph::constantValue(size) != 1 && unify(size, extent[letter]))
+        value = ensureDim(value, i, extent[letter]);
+    return value;
+  };
+  x = ensure(lhs, x);
+  y = ensure(rhs, y);
   auto map = [&](StringRef letters, Value value) {
     Dims exprs;
     for (auto [i, letter] : llvm::enumerate(letters)) {

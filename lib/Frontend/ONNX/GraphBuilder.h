@@ -10,10 +10,11 @@
 #ifndef LIB_FRONTEND_ONNX_GRAPHBUILDER_H
 #define LIB_FRONTEND_ONNX_GRAPHBUILDER_H
 
-#include "dlc/Dialect/Graph/IR/Graph.h"
+#include "dlc/Dialect/Graph/IR/Requirements.h"
 #include "dlc/Frontend/ONNX/ConvertToGraph.h"
 
 #include "mlir/IR/Builders.h"
+#include "llvm/ADT/DenseSet.h"
 
 namespace dlc {
 
@@ -68,6 +69,18 @@ public:
   mlir::Value emit(llvm::StringRef name, mlir::ValueRange operands,
                    llvm::ArrayRef<mlir::NamedAttribute> attributes = {},
                    mlir::Type result = {});
+
+  // Sizes that are equal for the inputs a model is meant for, though not as
+  // expressions: the run compares them.
+  /// One of two sizes for both; null when they are known to differ, or when the
+  /// data tell one of them.
+  mlir::AffineExpr unify(mlir::AffineExpr a, mlir::AffineExpr b) const;
+  /// x under these dims, which are x's when the model runs.
+  mlir::Value ensureDims(mlir::Value x, llvm::ArrayRef<mlir::AffineExpr> dims);
+  mlir::Value ensureDim(mlir::Value x, int64_t axis, mlir::AffineExpr size);
+  /// Makes these operands broadcast; false when nothing was to be done, or when
+  /// they cannot.
+  bool alignForBroadcast(llvm::MutableArrayRef<mlir::Value> operands);
 
   // Constants
   mlir::Value constant(mlir::ElementsAttr value);
@@ -166,15 +179,32 @@ public:
   /// Refuses element types no kernel has, and sizes beyond the limits.
   void checkType(mlir::Type type) const;
 
+  std::vector<graph::Requirement> requirements;
+  /// Requires the sizes of all results in a block not to be negative.
+  void requireSizes(mlir::Block &block);
+  /// Symbols whose value the data tell.
+  llvm::DenseSet<unsigned> dataSymbols;
+  std::vector<std::string> symbolNames;
+
   /// The text of the last diagnostic; the driver's handler writes it.
   std::string lastDiagnostic;
 
 private:
+  /// Null when the operands do not fit; `lastDiagnostic` says why.
+  mlir::Type inferType(mlir::RegisteredOperationName info,
+                       mlir::InferTypeOpInterface::Concept &inference,
+                       mlir::ValueRange operands,
+                       mlir::DictionaryAttr attributes);
+  std::string spell(mlir::AffineExpr size) const;
+  bool dependsOnData(mlir::AffineExpr size) const;
   mlir::Value tryFold(mlir::Operation *op);
 
   const ConvertOptions &options;
   uint64_t numOperations = 0; ///< made so far, folded ones included
 };
+
+/// True when the expression is >= 0 for all non-negative symbols.
+bool isNonNegative(mlir::AffineExpr size);
 
 /// True for f16, bf16, f32, f64.
 bool isFloat(mlir::Type element);

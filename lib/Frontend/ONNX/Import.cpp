@@ -63,6 +63,7 @@ importParsed(std::shared_ptr<ModelFile> file, StringRef reason, StringRef name,
 
   if (model.has_graph())
     clearUnknownDims(model);
+  nameEarlyNorms(model);
   checkLimits(model, options, problems);
   if (problems.empty()) {
     checkOperatorsKnown(model, problems);

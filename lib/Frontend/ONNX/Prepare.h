@@ -33,6 +33,10 @@ inline llvm::StringRef canonicalDomain(llvm::StringRef domain) {
 /// two "?" are not one size.
 void clearUnknownDims(onnx::ModelProto &model);
 
+/// LayerNormalization in an opset that has none yet is onnxruntime's: gives it
+/// that domain.
+void nameEarlyNorms(onnx::ModelProto &model);
+
 /// Structure that onnx's tools must not meet: versions, sizes, nesting, node
 /// counts after inlining, tensors that do not hold what they say.
 void checkLimits(const onnx::ModelProto &model, const ImportOptions &options,

@@ -20,17 +20,6 @@ static int64_t countOf(ArrayRef<int64_t> dims) {
   return count;
 }
 
-/// True when the expression is >= 0 for all non-negative symbols.
-static bool isNonNegative(AffineExpr e) {
-  if (std::optional<int64_t> value = graph::constantValue(e))
-    return *value >= 0;
-  if (isa<AffineSymbolExpr>(e))
-    return true;
-  auto binary = dyn_cast<AffineBinaryOpExpr>(e);
-  return binary && isNonNegative(binary.getLHS()) &&
-         isNonNegative(binary.getRHS());
-}
-
 /// Exact result of an integer operation, or nothing when it overflows i64.
 static std::optional<int64_t> evaluateConstants(StringRef op, int64_t x,
                                                 int64_t y) {

@@ -58,3 +58,13 @@ func.func @dead(%x: tensor<2x3xf32>) -> tensor<2x3xf32> {
   %1 = graph.constant dense<1.0> : tensor<2x3xf32>
   return %x : tensor<2x3xf32>
 }
+
+// A reshape that keeps sizes is not merged into one that does not.
+// CHECK-LABEL: func.func @same_sizes_stay(
+// CHECK-NEXT: graph.reshape %arg0 : (tensor<?xf32, #graph.dims<s0>>)
+// CHECK-NEXT: graph.reshape {{.*}} {graph.same_sizes}
+func.func @same_sizes_stay(%x: tensor<?xf32, #graph.dims<s0>>) -> tensor<1x?xf32, #graph.dims<1, s1>> {
+  %0 = graph.reshape %x : (tensor<?xf32, #graph.dims<s0>>) -> tensor<1x?xf32, #graph.dims<1, s0>>
+  %1 = graph.reshape %0 {graph.same_sizes} : (tensor<1x?xf32, #graph.dims<1, s0>>) -> tensor<1x?xf32, #graph.dims<1, s1>>
+  return %1 : tensor<1x?xf32, #graph.dims<1, s1>>
+}

@@ -230,3 +230,11 @@ func.func @type(%x: tensor<4xf32>) {
   %r = graph.call @k(%x) symbols <5> : (tensor<4xf32>) -> tensor<5xf32>
   return
 }
+
+// -----
+
+func.func @same_sizes_of_other_rank(%x: tensor<?xf32, #graph.dims<s0>>) {
+  // expected-error@+1 {{'graph.same_sizes' wants equal ranks}}
+  %0 = graph.reshape %x {graph.same_sizes} : (tensor<?xf32, #graph.dims<s0>>) -> tensor<1x?xf32, #graph.dims<1, s1>>
+  return
+}

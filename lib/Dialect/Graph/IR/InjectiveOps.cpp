@@ -2,6 +2,8 @@
 // partial.
 #include "OpCommon.h"
 
+#include "dlc/Dialect/Graph/IR/Requirements.h"
+
 #include "mlir/IR/Builders.h"
 
 using namespace mlir;
@@ -96,6 +98,9 @@ LogicalResult ReshapeOp::verify() {
   if (simplify(from - to) != 0 && constantValue(from) && constantValue(to))
     return emitOpError("element counts differ: ")
            << getX().getType() << " and " << getType();
+  if ((*this)->hasAttr(kSameSizesAttr) &&
+      getX().getType().getRank() != getType().getRank())
+    return emitOpError("'") << kSameSizesAttr << "' wants equal ranks";
   return success();
 }
 // Splits the row-major position under the result's dims into the operand's
@@ -104,7 +109,7 @@ LogicalResult ReshapeOp::verify() {
 LogicalResult ReshapeOp::buildKernel(KernelBuilder &kernel) {
   SmallVector<AffineExpr> from = getDims(getX().getType()),
                           to = getDims(getType());
-  size_t head = 0, tail = 0;
+  size_t head = (*this)->hasAttr(kSameSizesAttr) ? from.size() : 0, tail = 0;
   while (head < from.size() && head < to.size() &&
          simplify(from[head] - to[head]) == 0)
     ++head;
@@ -134,7 +139,9 @@ LogicalResult ReshapeOp::buildKernel(KernelBuilder &kernel) {
 OpFoldResult ReshapeOp::fold(FoldAdaptor adaptor) {
   if (getX().getType() == getType())
     return getX();
-  if (auto inner = getX().getDefiningOp<ReshapeOp>()) {
+  bool keepsSizes = (*this)->hasAttr(kSameSizesAttr);
+  if (auto inner = getX().getDefiningOp<ReshapeOp>();
+      inner && (!keepsSizes || inner->hasAttr(kSameSizesAttr))) {
     getXMutable().assign(inner.getX());
     return getResult();
   }

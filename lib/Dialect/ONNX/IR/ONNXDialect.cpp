@@ -8,6 +8,8 @@
 
 #include "dlc/Dialect/ONNX/IR/ONNXDialect.h"
 
+#include "ContribSchemas.h"
+
 #include "mlir/IR/DialectImplementation.h"
 #include "llvm/ADT/TypeSwitch.h"
 
@@ -27,6 +29,7 @@ void ONNXDialect::initialize() {
 #include "dlc/Dialect/ONNX/IR/ONNXTypes.cpp.inc"
       >();
   allowUnknownOperations();
+  registerContribSchemas();
 }
 
 OpName dlc::onnxd::getOpName(Operation *op) {

@@ -182,6 +182,12 @@ LogicalResult LoopOp::verify() {
   return success();
 }
 
+LogicalResult RequireOp::verify() {
+  if (failed(verifySize(*this, getLeft())))
+    return failure();
+  return verifySize(*this, getRight());
+}
+
 LogicalResult CopyOp::verify() {
   if (failed(verifyWritten(*this, getTarget())))
     return failure();

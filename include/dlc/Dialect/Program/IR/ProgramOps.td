@@ -201,6 +201,17 @@ def Program_AgainOp : Program_Op<"again", [HasParent<"LoopOp">]> {
   let assemblyFormat = "$condition attr-dict";
 }
 
+def Program_RequireOp : Program_Op<"require", [InModel]> {
+  let summary = "stops the run with a shape error unless two sizes are equal, or one is at least the other";
+  let description = [{
+    Sizes after this operation may take equal ones for each other. `site` says in
+    words which sizes of which node must be equal.
+  }];
+  let arguments = (ins AffineMapAttr:$left, AffineMapAttr:$right, StrAttr:$site, UnitAttr:$at_least);
+  let assemblyFormat = "$left `is` (`at_least` $at_least^)? $right `at` $site attr-dict";
+  let hasVerifier = 1;
+}
+
 def Program_CopyOp : Program_Op<"copy", [InModel]> {
   let summary = "copies bytes; an output that is an input or a constant is made so";
   let arguments = (ins Program_BufferType:$source, Program_BufferType:$target, AffineMapAttr:$size);
