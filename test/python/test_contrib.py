@@ -125,7 +125,7 @@ def test_operator(name, target):
 
 def test_group_query_attention_as_model_builders_write_it():
     """Lengths come from the attention mask; one compilation for a prompt and for steps behind caches of several lengths."""
-    heads, groups, width, rng = 4, 2, 8, np.random.default_rng(SEED)
+    heads, groups, width, rng = 4, 2, 16, np.random.default_rng(SEED)
     tables = contrib_cases.tables(rng, 64, width // 2)
     constants = dict(one=np.array([1], np.int64), axis=np.array([1], np.int64), at=np.array(1, np.int64), cos=tables[0], sin=tables[1])
     node = helper.make_node
