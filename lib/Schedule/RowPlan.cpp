@@ -115,6 +115,23 @@ static bool isPermutation(graph::LoadOp load) {
   return true;
 }
 
+/// A load at each point of its stage wants the elements it loads more than
+/// once, and not just once in a loop outside of the innermost one.
+static bool repeats(graph::LoadOp load) {
+  auto stage = load->getParentOfType<StageOp>();
+  auto source = load.getTensor().getDefiningOp<StageOp>();
+  unsigned innermost = stage.getDomainRank() + stage.getReduceRank();
+  bool moves = false;
+  for (auto [i, coord] : llvm::enumerate(load.getCoords())) {
+    auto arg = dyn_cast<BlockArgument>(coord);
+    moves |= !arg || (arg.getArgNumber() + 1 == innermost &&
+                      load.getMap().isFunctionOfDim(i));
+  }
+  return moves &&
+         pointsOf(stage.getDomainDims()) * pointsOf(stage.getReduceDims()) >
+             pointsOf(source.getDomainDims());
+}
+
 /// What one point of a stage takes, with the stages that are read into it.
 int64_t Planner::weightOf(StageOp stage) {
   int64_t weight = 0;
@@ -172,7 +189,7 @@ bool Planner::inlines(StageOp stage) {
   };
   if (llvm::all_of(loads, bears)) {
     if (loads.size() == 1)
-      return true;
+      return folds || !repeats(loads[0]) || weightOf(stage) <= cheapWeight;
     if (!folds) {
       int64_t weight = weightOf(stage);
       int64_t bytes = pointsOf(stage.getDomainDims().drop_front(
