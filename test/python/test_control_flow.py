@@ -77,6 +77,21 @@ def test_if_of_views_and_captures(target):
     check(text, [{"c": np.array(c), "x": ramp(2, 6)} for c in (True, False)], target)
 
 
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_branch_for_other_shapes(target):
+    """As models for two sample rates have: it is an error when the data choose it, and not before."""
+    text = """g (bool c, float[2, n] x) => (float[m] y) {
+        y = If (c) <
+            then_branch = t () => (float[m] a) { s = Constant <value = int64[1] {12}> ()  a = Reshape(x, s) },
+            else_branch = e () => (float[m] a) { s = Constant <value = int64[1] {-1}> ()  b = Reshape(x, s)  a = Neg(b) }>
+    }"""
+    feed = {"c": np.array(False), "x": ramp(2, 5)}
+    compiled = check(text, [feed], target, dims={"n": 5})
+    with pytest.raises(dlc.Error, match="a shape computed from the data"):
+        compiled.run({**feed, "c": np.array(True)})
+    check(text, [{"c": np.array(c), "x": ramp(2, 6)} for c in (True, False)], target, dims={"n": 6})
+
+
 LOOP = """g (int64 m, bool c, float[n] x, float threshold) => (float[n] y, float[n] z) {
     y, z = Loop (m, c, x, x) <body = b (int64 i, bool going, float[n] u, float[n] v) => (bool more, float[n] p, float[n] q) {
         number = CastLike(i, u)

@@ -2,7 +2,9 @@
 //
 // A known condition takes one branch. An unknown one makes a graph.if; where
 // the branches disagree about a dim, the result's dim is a symbol that the
-// branch binds.
+// branch binds. A branch that cannot run with the shapes at hand is an error
+// when the data choose it, and not before: exporters write models for several
+// shapes.
 //
 //===----------------------------------------------------------------------===//
 
@@ -63,16 +65,51 @@ private:
 };
 } // namespace
 
+/// Converts a branch; null, with the reason, when it cannot run with these
+/// shapes.
+static std::unique_ptr<Block> convertBranch(NodeContext &node, Region &graph,
+                                            std::vector<Entry> &results,
+                                            std::optional<Refusal> &reason) {
+  Location loc = node.b.loc;
+  try {
+    return buildBlock(node.b, {}, [&](Block &) {
+      results = node.converter.convertRegion(graph, {});
+    });
+  } catch (const Refusal &refusal) {
+    if (!refusal.malformed)
+      throw;
+    node.b.loc = loc;
+    reason = refusal;
+    return nullptr;
+  }
+}
+
+static void inlineBranch(NodeContext &node, Region &graph) {
+  std::vector<Entry> results = node.converter.convertRegion(graph, {});
+  for (auto [i, entry] : llvm::enumerate(results))
+    node.resultEntry(i, entry);
+}
+
 static void convertUnknownIf(NodeContext &node, Region &thenGraph,
                              Region &elseGraph) {
   GraphBuilder &b = node.b;
   Value condition = b.reshape(node.in(0), ArrayRef<int64_t>{});
   std::vector<Entry> x, y;
+  std::optional<Refusal> thenReason, elseReason;
+  auto thenBlock = convertBranch(node, thenGraph, x, thenReason);
+  auto elseBlock = convertBranch(node, elseGraph, y, elseReason);
+  if (thenReason && elseReason)
+    throw Refusal(*thenReason);
+  if (thenReason || elseReason) {
+    graph::ExpectOp::create(b.builder, b.loc,
+                            thenReason ? b.unary("graph.bit_not", condition)
+                                       : condition);
+    return inlineBranch(node, thenReason ? elseGraph : thenGraph);
+  }
   SmallVector<Value> thenValues, elseValues;
-  auto thenBlock = buildBlock(
-      b, {}, [&](Block &) { x = node.converter.convertRegion(thenGraph, {}); });
-  auto elseBlock = buildBlock(b, {}, [&](Block &) {
-    y = node.converter.convertRegion(elseGraph, {});
+  {
+    OpBuilder::InsertionGuard guard(b.builder);
+    b.builder.setInsertionPointToEnd(elseBlock.get());
     if (x.size() != y.size())
       refuseMalformed("the branches have different numbers of results");
     for (auto [i, entry] : llvm::enumerate(y)) {
@@ -82,9 +119,6 @@ static void convertUnknownIf(NodeContext &node, Region &thenGraph,
       if (!isKnownAlike(x[i], entry))
         flatten(node, entry, elseValues);
     }
-  });
-  {
-    OpBuilder::InsertionGuard guard(b.builder);
     b.builder.setInsertionPointToEnd(thenBlock.get());
     for (auto [i, entry] : llvm::enumerate(x))
       if (!isKnownAlike(entry, y[i]))
@@ -121,10 +155,7 @@ static void convertIf(NodeContext &node) {
   std::optional<bool> known = knownCondition(node.entry(0));
   if (!known)
     return convertUnknownIf(node, thenGraph, elseGraph);
-  std::vector<Entry> results =
-      node.converter.convertRegion(*known ? thenGraph : elseGraph, {});
-  for (auto [i, entry] : llvm::enumerate(results))
-    node.resultEntry(i, entry);
+  inlineBranch(node, *known ? thenGraph : elseGraph);
 }
 
 void dlc::addControlFlow(ConverterTable &table) {
