@@ -10,9 +10,6 @@ using namespace dlc;
 using namespace dlc::check;
 using namespace dlc::graph;
 
-// Scalars looked at; a kernel that needs more is refused.
-static constexpr unsigned kMaxSteps = 1u << 21;
-
 std::optional<std::string> Inliner::failure() const {
   if (!unknown.empty())
     return unknown;
@@ -27,7 +24,7 @@ std::optional<std::string> Inliner::failure() const {
 
 void Inliner::enter() {
   tooDeep |= ++depth > maxDepth;
-  tooMany |= ++steps > kMaxSteps;
+  tooMany |= ++steps > maxSteps;
 }
 
 //===----------------------------------------------------------------------===//

@@ -30,10 +30,12 @@ class Inliner {
 public:
   /// Expressions nested deeper than this would need a deeper stack.
   static constexpr unsigned kDefaultDepth = 1500;
+  /// Scalars looked at; a kernel that needs more is refused.
+  static constexpr unsigned kDefaultSteps = 1u << 21;
 
   Inliner(IndexArena &index, ExprArena &exprs,
-          unsigned maxDepth = kDefaultDepth)
-      : index(index), exprs(exprs), maxDepth(maxDepth) {}
+          unsigned maxDepth = kDefaultDepth, unsigned maxSteps = kDefaultSteps)
+      : index(index), exprs(exprs), maxDepth(maxDepth), maxSteps(maxSteps) {}
 
   uint32_t newEnvironment(llvm::ArrayRef<PolyId> symbols);
   Environment &getEnvironment(uint32_t id) { return environments[id]; }
@@ -101,7 +103,7 @@ private:
   SequenceMap<uint32_t> frameIds;
   SequenceMap<NodeId> reads;
   SequenceMap<NodeId> values;
-  const unsigned maxDepth;
+  const unsigned maxDepth, maxSteps;
   unsigned depth = 0, steps = 0;
   bool tooDeep = false, tooMany = false;
   std::string unknown;

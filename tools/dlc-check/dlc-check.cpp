@@ -12,6 +12,7 @@
 #include "llvm/Support/JSON.h"
 #include "llvm/Support/MemoryBuffer.h"
 #include "llvm/Support/raw_ostream.h"
+#include "llvm/Support/xxhash.h"
 
 using namespace dlc;
 using namespace llvm::opt;
@@ -159,6 +160,38 @@ static Error matchConstants(
   return Error::success();
 }
 
+// Large constants that hold the same bytes become one.
+namespace {
+class ConstantPool {
+public:
+  void unite(ModuleOp module) {
+    module.walk([&](graph::ConstantOp constant) {
+      auto resource =
+          llvm::dyn_cast<mlir::DenseResourceElementsAttr>(constant.getValue());
+      mlir::AsmResourceBlob *blob =
+          resource ? resource.getRawHandle().getBlob() : nullptr;
+      if (!blob)
+        return;
+      llvm::ArrayRef<char> bytes = blob->getData();
+      uint64_t hash = llvm::xxh3_64bits(llvm::ArrayRef(
+          reinterpret_cast<const uint8_t *>(bytes.data()), bytes.size()));
+      for (auto &[known, handle] : pool[hash])
+        if (known == bytes) {
+          constant.setValueAttr(
+              mlir::DenseResourceElementsAttr::get(resource.getType(), handle));
+          return;
+        }
+      pool[hash].push_back({bytes, resource.getRawHandle()});
+    });
+  }
+
+private:
+  std::map<uint64_t, std::vector<std::pair<llvm::ArrayRef<char>,
+                                           mlir::DenseResourceElementsHandle>>>
+      pool;
+};
+} // namespace
+
 // Graph operators become kernels; kernels stay.
 static Error formKernels(ModuleOp module, StringRef file) {
   bool hasOperators = false;
@@ -237,6 +270,7 @@ static Error run(const Settings &s) {
       sources.pop_back();
   });
   std::map<std::string, mlir::DenseResourceElementsHandle> constants;
+  ConstantPool pool;
   for (const std::string &file : s.files) {
     CompileOptions options = s.source;
     options.input = file;
@@ -247,6 +281,7 @@ static Error run(const Settings &s) {
     if (StringRef(file).ends_with(".mlir"))
       if (Error error = matchConstants(*source->module, s, file, constants))
         return error;
+    pool.unite(*source->module);
     sources.push_back(std::move(*source));
   }
   if (sources.size() == 1) {
