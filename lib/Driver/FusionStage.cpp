@@ -56,7 +56,10 @@ static void certify(Compilation &c, ModuleOp original) {
 Error dlc::fuseKernels(Compilation &c) {
   TargetDesc target = c.target ? c.target->desc() : TargetDesc();
   RooflineCost cost;
-  fusion::NestPolicy policy(target, cost, fusion::NestPolicy::Limits());
+  fusion::NestPolicy::Limits limits;
+  limits.allowsInside = true;
+  limits.nestsInlineSingleLoads = false; // by weight (Schedule/RowPlan.h)
+  fusion::NestPolicy policy(target, cost, limits);
   fusion::FusionOptions options;
   options.explains = c.options.explainFusion;
   for (auto &[name, range] : c.options.dims)
