@@ -15,5 +15,5 @@ case $1 in
     diff <(grep -v '^#' docs/proofs/assumptions.txt | sort) <(echo "$found")
     [ "$(grep -c '<none>' <<<"$out")" = 3 ]
     ;;
-  mutants) test/proofs/groups.py --seeds=200 --nodes=300 --time=30000 utils/fusion-check.sh ;;
+  mutants) test/proofs/groups.py --seeds=200 --nodes=300 --time=20000 utils/fusion-check.sh ;;
 esac
