@@ -15,7 +15,7 @@ using llvm::Error;
 
 // Splits groups until Check accepts what is left; `original` is the module
 // before fusion.
-static void certify(Compilation &c, ModuleOp original) {
+static Error certify(Compilation &c, ModuleOp original) {
   ModuleOp module = c.getModule();
   auto mode = c.options.strict ? graph::NumericsMode::strict
                                : graph::NumericsMode::reassoc;
@@ -41,8 +41,12 @@ static void certify(Compilation &c, ModuleOp original) {
       fusion::splitGroup(certificate);
       found = true;
     }
-    if (!found)
-      break; // nothing is fused any more
+    if (!found) { // nothing is fused any more, and still it is refused
+      std::string text;
+      llvm::raw_string_ostream os(text);
+      verdict.print(os);
+      return makeError(ExitCode::Internal, text, c.options.input);
+    }
   }
   llvm::erase_if(c.fusion.groups, [&](const fusion::FusedGroup &group) {
     bool isSplit = split.count(group.kernel) != 0;
@@ -51,6 +55,7 @@ static void certify(Compilation &c, ModuleOp original) {
   });
   c.fusion.kernels =
       c.fusion.calls - c.fusion.members() + c.fusion.groups.size();
+  return Error::success();
 }
 
 Error dlc::fuseKernels(Compilation &c) {
@@ -68,7 +73,8 @@ Error dlc::fuseKernels(Compilation &c) {
   c.fusion = fusion::fuseKernels(c.getModule(), policy, options);
   if (c.options.explainFusion)
     fusion::printReport(c.fusion, llvm::errs());
-  certify(c, *original);
+  if (Error error = certify(c, *original))
+    return error;
   if (Error error = dumpModule(c, "02-fused.mlir"))
     return error;
   StringRef fault = c.options.plantFault;
