@@ -100,16 +100,6 @@ void dlc::addLeave(GraphBuilder &b, Block &block, ValueRange values) {
 // Sizes
 //===----------------------------------------------------------------------===//
 
-bool dlc::isNonNegativeSize(AffineExpr e) {
-  if (std::optional<int64_t> value = graph::constantValue(e))
-    return *value >= 0;
-  if (isa<AffineSymbolExpr>(e))
-    return true;
-  auto binary = dyn_cast<AffineBinaryOpExpr>(e);
-  return binary && isNonNegativeSize(binary.getLHS()) &&
-         isNonNegativeSize(binary.getRHS());
-}
-
 AffineExpr dlc::getUpperBound(AffineExpr x, AffineExpr y) {
   if (std::optional<int64_t> difference =
           graph::constantValue(graph::simplify(x - y)))
@@ -127,7 +117,7 @@ InnerSizes::InnerSizes(Block &block) {
 // Grows with its symbols: sums and products, divisions by positive constants.
 static bool isMonotone(AffineExpr e) {
   if (!isa<AffineBinaryOpExpr>(e))
-    return isNonNegativeSize(e);
+    return isNonNegative(e);
   auto binary = cast<AffineBinaryOpExpr>(e);
   if (!isMonotone(binary.getLHS()))
     return false;

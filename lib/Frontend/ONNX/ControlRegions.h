@@ -53,8 +53,6 @@ private:
 
 /// The larger of two sizes, or their sum where that is not known.
 mlir::AffineExpr getUpperBound(mlir::AffineExpr x, mlir::AffineExpr y);
-/// True if it is >= 0 for all sizes.
-bool isNonNegativeSize(mlir::AffineExpr e);
 
 /// A loop that the run ends.
 struct LoopRequest {

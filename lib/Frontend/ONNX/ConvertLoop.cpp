@@ -178,7 +178,7 @@ public:
       trips = b.c(0);
     else if (known && *known >= int64_t(1) << 40) // as good as none
       trips = {};
-    else if (!known && !isNonNegativeSize(trips)) {
+    else if (!known && !isNonNegative(trips)) {
       limit = b.reshape(node.in(0), ArrayRef<int64_t>{});
       trips = {};
     }

@@ -162,7 +162,7 @@ private:
              "in each iteration");
     if (graph::constantValue(growth).value_or(1) <= 0)
       return size.first;
-    if (!isNonNegativeSize(growth))
+    if (!isNonNegative(growth))
       refuse("a carried tensor that may grow or shrink");
     AffineExpr trips = getMostTrips();
     if (!trips)
