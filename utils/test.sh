@@ -26,10 +26,13 @@ build=build
 [ "$preset" = release ] || build=build-$preset
 export DLC_BUILD=$build
 
-# LLVM's shared libraries are not instrumented: containers cross their border,
-# and MLIR's uniqued storage lives until the process ends.
-export ASAN_OPTIONS=${ASAN_OPTIONS:-detect_container_overflow=0:detect_leaks=0}
-export UBSAN_OPTIONS=${UBSAN_OPTIONS:-print_stacktrace=1:halt_on_error=1}
+if [ "$preset" = asan ]; then
+  # LLVM's shared libraries are not instrumented: containers cross their border, so
+  # do its allocators, which poison memory in inlined code that the library then
+  # takes without a word; and MLIR's uniqued storage lives until the process ends.
+  export ASAN_OPTIONS=${ASAN_OPTIONS:-detect_container_overflow=0:allow_user_poisoning=0:detect_leaks=0}
+  export UBSAN_OPTIONS=${UBSAN_OPTIONS:-print_stacktrace=1:halt_on_error=1:suppressions=$PWD/cmake/ubsan-suppressions.txt}
+fi
 
 give_up() { # <what failed>: a step before the tests counts as one failed test
   echo "test: $1 failed" >&2

@@ -27,7 +27,7 @@ Expected<std::string> dlc::findRuntimeArchive(const Triple &triple) {
     starts.push_back(self.dli_fname);
   for (StringRef start : starts) {
     // A program lies in bin/, a Python extension a few folders deeper.
-    SmallString<256> folder(start);
+    StringRef folder = start;
     for (int level = 0; level < 5; ++level) {
       folder = sys::path::parent_path(folder);
       if (folder.empty())

@@ -9,7 +9,9 @@ build=build
 [ "$preset" = release ] || build=build-$preset
 DLC_PRESET=$preset utils/build.sh dlc >/dev/null
 # Leaks are not looked for: the process ends after each model, arenas and all.
-export ASAN_OPTIONS=detect_leaks=0:abort_on_error=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
+# The rest as in utils/test.sh.
+export ASAN_OPTIONS=detect_container_overflow=0:allow_user_poisoning=0:detect_leaks=0:abort_on_error=1
+export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1:suppressions=$PWD/cmake/ubsan-suppressions.txt
 inputs=test/Frontend/ONNX/Inputs
 case $1 in
 named) .venv/bin/python $inputs/hostile.py "$build/hostile" "$build/bin/dlc" ;;

@@ -21,7 +21,8 @@ static Value addBias(GraphBuilder &b, Value x, Value bias) {
 
 static SmallVector<int64_t> readKernel(NodeContext &node, Value w) {
   SmallVector<int64_t> kernel;
-  for (AffineExpr size : ArrayRef(node.b.dims(w)).drop_front(2)) {
+  SmallVector<AffineExpr> dims = node.b.dims(w);
+  for (AffineExpr size : llvm::drop_begin(dims, 2)) {
     std::optional<int64_t> n = graph::constantValue(size);
     if (!n)
       refuse("a convolution with a symbolic kernel size");
