@@ -23,8 +23,11 @@ for name in ("ASAN_OPTIONS", "UBSAN_OPTIONS", "LSAN_OPTIONS", "LLVM_PROFILE_FILE
     if name in os.environ:
         config.environment[name] = os.environ[name]
 
+# Python itself is not instrumented: it loads the sanitizers' run-time first.
+preload = f"env LD_PRELOAD={config.asan_runtime} " if config.sanitized else ""
+
 config.substitutions += [
-    ("%python", config.python),
+    ("%python", preload + config.python),
     ("%source", config.dlc_source_dir),
     ("%build", config.dlc_build_dir),
     # C and C++ of the build, and C against the runtime's public header.

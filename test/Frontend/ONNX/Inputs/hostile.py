@@ -749,10 +749,11 @@ def limit():
 
 def run(dlc, path, flags=()):
     """-> (exit code or 'hang', what it said)"""
-    # The sanitizers reserve terabytes of addresses.
+    # The sanitizers reserve terabytes of addresses; loaded into a shell they would catch its signals.
     guard = None if os.environ.get("ASAN_OPTIONS") else limit
+    environment = {k: v for k, v in os.environ.items() if k != "LD_PRELOAD"}
     try:
-        p = subprocess.run([dlc, path, *flags], capture_output=True, timeout=TIME_LIMIT, preexec_fn=guard)
+        p = subprocess.run([dlc, path, *flags], capture_output=True, timeout=TIME_LIMIT, preexec_fn=guard, env=environment)
     except subprocess.TimeoutExpired:
         return "hang", ""
     return p.returncode, p.stderr.decode("utf-8", "replace")
