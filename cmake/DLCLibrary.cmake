@@ -43,6 +43,20 @@ function(dlc_tool name)
   endif()
 endfunction()
 
+# dlc_option_table(<target> <td file> <output>): the parser of a command line, for LLVM's option library, as
+# "dlc/<output>" in the build tree; what includes it depends on <target>.
+function(dlc_option_table target td out)
+  set(output ${PROJECT_BINARY_DIR}/include/dlc/${out})
+  cmake_path(GET output PARENT_PATH folder)
+  add_custom_command(OUTPUT ${output}
+    COMMAND ${CMAKE_COMMAND} -E make_directory ${folder}
+    COMMAND ${DLC_LLVM_PREFIX}/bin/llvm-tblgen -gen-opt-parser-defs ${CMAKE_CURRENT_SOURCE_DIR}/${td}
+            -I ${DLC_LLVM_PREFIX}/include -o ${output} -d ${output}.d
+    DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/${td} DEPFILE ${output}.d
+    COMMENT "tablegen dlc/${out}")
+  add_custom_target(${target} DEPENDS ${output})
+endfunction()
+
 # dlc_tablegen(<td file> <flag> <output> [-flag output]...): generated headers in the build tree, found as "dlc/...".
 function(dlc_tablegen td)
   set(flags ${ARGN})

@@ -2,6 +2,8 @@
 // llvm::cl: its options are global, so LLVM's own would be accepted too.)
 #include "dlc/Driver/Options.h"
 
+#include "dlc/Driver/CommandLine.h"
+
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Option/ArgList.h"
@@ -77,10 +79,6 @@ bool dlc::isText(EmitKind kind) {
 }
 bool CompileOptions::wants(EmitKind kind) const {
   return llvm::is_contained(emit, kind);
-}
-
-static llvm::Error usage(const Twine &text) {
-  return makeError(ExitCode::Usage, text);
 }
 
 //===----------------------------------------------------------------------===//
@@ -207,17 +205,6 @@ parseWord(const InputArgList &args, OptionID id,
 // The command line
 //===----------------------------------------------------------------------===//
 
-static llvm::Error checkSpelling(const Table &table, const InputArgList &args) {
-  for (const Arg *arg : args.filtered(OPT_UNKNOWN)) {
-    std::string nearest, spelling = arg->getAsString(args);
-    if (table.findNearest(spelling, nearest) <= 2)
-      return usage("unknown flag '" + spelling + "'; did you mean '" + nearest +
-                   "'?");
-    return usage("unknown flag '" + spelling + "'; -help lists the flags");
-  }
-  return llvm::Error::success();
-}
-
 // "1000000" or "2^20"; at least 1 and below 2^62.
 static bool parseLimit(StringRef text, uint64_t &value) {
   uint64_t exponent;
@@ -331,7 +318,7 @@ dlc::parseCommandLine(llvm::ArrayRef<const char *> arguments) {
   if (missingCount)
     return usage(Twine("'") + args.getArgString(missingIndex) +
                  "' needs a value");
-  if (llvm::Error error = checkSpelling(table, args))
+  if (llvm::Error error = checkSpelling(table, args, OPT_UNKNOWN))
     return error;
   for (auto [id, action] :
        {std::pair(OPT_help, CommandLine::Action::Help),

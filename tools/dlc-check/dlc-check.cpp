@@ -2,6 +2,7 @@
 // that two models compute the same outputs.
 #include "dlc/Check/Fusion.h"
 #include "dlc/Dialect/Graph/Transforms/Passes.h"
+#include "dlc/Driver/CommandLine.h"
 #include "dlc/Driver/ModelSource.h"
 
 #include "mlir/Pass/PassManager.h"
@@ -65,21 +66,6 @@ static constexpr const char *kOverview =
 A refusal names the condition (docs/check.md), the reason, and a point at which the two sides
 differ where one was found. What could not be shown is refused.
 Exit codes: 0 shown, 4 refused, 1 not a model, 2 command line, 3 file.)";
-
-static Error usage(const llvm::Twine &text) {
-  return makeError(ExitCode::Usage, text);
-}
-
-static Error checkSpelling(const Table &table, const InputArgList &args) {
-  for (const Arg *arg : args.filtered(OPT_UNKNOWN)) {
-    std::string nearest, spelling = arg->getAsString(args);
-    if (table.findNearest(spelling, nearest) <= 2)
-      return usage("unknown flag '" + spelling + "'; did you mean '" + nearest +
-                   "'?");
-    return usage("unknown flag '" + spelling + "'; -help lists the flags");
-  }
-  return Error::success();
-}
 
 static Expected<Settings> readSettings(const InputArgList &args) {
   Settings s;
@@ -323,7 +309,7 @@ int main(int argc, char **argv) {
                     kOverview);
     return 0;
   }
-  Error error = checkSpelling(table, args);
+  Error error = checkSpelling(table, args, OPT_UNKNOWN);
   if (!error) {
     Expected<Settings> settings = readSettings(args);
     error = settings ? run(*settings) : settings.takeError();

@@ -1,6 +1,7 @@
 // dlc-reduce: makes a model that fails smaller, as long as it still fails.
 #include "Reducer.h"
 
+#include "dlc/Driver/CommandLine.h"
 #include "dlc/Driver/RunModel.h"
 
 #include "llvm/ADT/StringExtras.h"
@@ -50,10 +51,6 @@ struct Settings {
 };
 } // namespace
 
-static Error usage(const llvm::Twine &text) {
-  return makeError(ExitCode::Usage, text);
-}
-
 // "90s", "10m", "1h" or seconds.
 static bool parseTime(StringRef text, double &seconds) {
   double unit = text.consume_back("m")   ? 60
@@ -97,13 +94,8 @@ static Error readPredicate(const InputArgList &args, Predicate &p) {
 static Expected<Settings> readSettings(const Table &table,
                                        const InputArgList &args) {
   Settings s;
-  for (const Arg *arg : args.filtered(OPT_UNKNOWN)) {
-    std::string nearest, spelling = arg->getAsString(args);
-    if (table.findNearest(spelling, nearest) <= 2)
-      return usage("unknown flag '" + spelling + "'; did you mean '" + nearest +
-                   "'?");
-    return usage("unknown flag '" + spelling + "'; -help lists the flags");
-  }
+  if (Error error = checkSpelling(table, args, OPT_UNKNOWN))
+    return error;
   std::vector<std::string> inputs = args.getAllArgValues(OPT_INPUT);
   if (inputs.size() != 1)
     return usage("usage: dlc-reduce <model.onnx> -mismatch [options] [-- "

@@ -1,5 +1,6 @@
 // dlc-run: runs a compiled model, or an ONNX model in the interpreter, on files
 // or random inputs; compares the outputs and measures the time.
+#include "dlc/Driver/CommandLine.h"
 #include "dlc/Driver/CudaModel.h"
 #include "dlc/Driver/DlcMath.h"
 #include "dlc/Driver/RunModel.h"
@@ -89,21 +90,6 @@ private:
 //===----------------------------------------------------------------------===//
 
 static constexpr unsigned kBenchRuns = 50;
-
-static Error usage(const llvm::Twine &text) {
-  return makeError(ExitCode::Usage, text);
-}
-
-static Error checkSpelling(const Table &table, const InputArgList &args) {
-  for (const Arg *arg : args.filtered(OPT_UNKNOWN)) {
-    std::string nearest, spelling = arg->getAsString(args);
-    if (table.findNearest(spelling, nearest) <= 2)
-      return usage("unknown flag '" + spelling + "'; did you mean '" + nearest +
-                   "'?");
-    return usage("unknown flag '" + spelling + "'; -help lists the flags");
-  }
-  return Error::success();
-}
 
 static Expected<Settings> readSettings(const InputArgList &args) {
   Settings s;
@@ -401,7 +387,7 @@ int main(int argc, char **argv) {
                     "dlc-run: runs a model");
     return 0;
   }
-  Error error = checkSpelling(table, args);
+  Error error = checkSpelling(table, args, OPT_UNKNOWN);
   if (!error) {
     Expected<Settings> settings = readSettings(args);
     error = settings ? Session(*settings).run() : settings.takeError();
