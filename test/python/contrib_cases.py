@@ -2,21 +2,15 @@
 
 GENERATORS maps an operator (or a family of its variants) to a function of a numpy Generator that returns a Case of op_cases.py.
 Only what onnxruntime's CPU kernels accept is made. `skip` lists outputs that are not compared."""
+import functools
+
 import numpy as np
+import op_cases
 from op_cases import Case, integers, pick, values
 
 GENERATORS = {}
 
-
-def generator(*names):
-    """Registers a function of (rng, name) for each name."""
-
-    def register(function):
-        for name in names:
-            GENERATORS[name] = lambda rng, name=name: function(rng, name)
-        return function
-
-    return register
+generator = functools.partial(op_cases.generator, registry=GENERATORS)
 
 
 def f32(rng, *shape, low=-2.0, high=2.0):

@@ -23,12 +23,12 @@ class Case:
     constants: tuple = ()
 
 
-def generator(*names):
+def generator(*names, registry=GENERATORS):
     """Registers a function of (rng, name) for each name."""
 
     def register(function):
         for name in names:
-            GENERATORS[name] = lambda rng, name=name: function(rng, name)
+            registry[name] = lambda rng, name=name: function(rng, name)
         return function
 
     return register
