@@ -10,16 +10,6 @@
 using namespace mlir;
 using namespace dlc;
 
-std::optional<unsigned> ContractionTask::directResult() {
-  for (auto [i, stage] : llvm::enumerate(spec.results))
-    if (stage == spec.stage)
-      return i;
-  for (unsigned i = 0; i < spec.results.size(); ++i)
-    if (getStorageType(spec.resultElement(i)) == accumulator())
-      return i;
-  return std::nullopt;
-}
-
 /// Cuts rows and columns into tasks and gives every scratch area its place.
 void ContractionTask::layOutScratch(CpuKernel &result) {
   AffineExpr rows = spec.extentOf(spec.rows),
@@ -51,7 +41,7 @@ void ContractionTask::layOutScratch(CpuKernel &result) {
   // One line more than whole panels: k steps a power of two apart would meet in
   // the same cache sets.
   AffineExpr filled =
-      s.columnsPerFill ? constantExpr(s.columnsPerFill) : columnsOfTask;
+      s.columnsPerBlock ? constantExpr(s.columnsPerBlock) : columnsOfTask;
   pitch = filled.ceilDiv(width) * width + 64 / bytes;
   if (s.rhs == FactorSource::Filled)
     offset = offset + area(pitch * depthExpr + 2 * width);
@@ -159,7 +149,6 @@ void ContractionTask::locateRhs() {
                          index->mul(firstColumn, depth));
     break;
   }
-  locateResult();
 }
 
 void ContractionTask::locateResult() {
@@ -218,42 +207,48 @@ LogicalResult ContractionTask::emitTask(std::string &reason) {
       index->mul(index->ceilDiv(depth, index->constant(s.kBlock)), s.kBlock);
 
   auto buffer = [&](unsigned i) { return function->buffer(i); };
-  ExprEmitter expressions(*index, spec.space, symbols, scalarOptions, buffer);
-  PanelContext context{spec,    s,    *index, expressions, buffer,
-                       symbols, axes, depth,  paddedDepth};
+  expressions.emplace(*index, spec.space, symbols, scalarOptions, buffer);
+  panels.emplace(PanelContext{spec, s, *index, *expressions, buffer, symbols,
+                              axes, depth, paddedDepth});
   locateLhs();
   if (s.lhs == FactorSource::Filled &&
-      failed(fillLhs(context, lhs, firstRow, rowCount, reason)))
+      failed(fillLhs(*panels, lhs, firstRow, rowCount, reason)))
     return failure();
-  if (!s.columnsPerFill) {
-    locateRhs();
-    if (s.rhs == FactorSource::Filled &&
-        failed(fillRhs(context, rhs, symbolic(pitch), firstColumn, columnCount,
-                       reason)))
-      return failure();
-    emitTiles();
-    function->finish();
-    return success();
-  }
-  // Fill some columns, use them while they are near, then fill the next.
+  LogicalResult outcome = success();
+  if (s.columnsPerBlock)
+    outcome = emitBlocks(reason);
+  else
+    outcome = fillAndUse(reason);
+  function->finish();
+  return outcome;
+}
+
+/// Fills the columns' panels where the schedule says so, and uses them.
+LogicalResult ContractionTask::fillAndUse(std::string &reason) {
+  locateRhs();
+  if (s.rhs == FactorSource::Filled &&
+      failed(fillRhs(*panels, rhs, symbolic(pitch), firstColumn, columnCount,
+                     reason)))
+    return failure();
+  emitTiles();
+  return success();
+}
+
+/// Some columns, used by all rows while they are near, then the next.
+LogicalResult ContractionTask::emitBlocks(std::string &reason) {
   Value taskColumn = firstColumn, taskColumns = columnCount;
-  LogicalResult filled = success();
+  LogicalResult outcome = success();
   auto all = IndexBuilder::constantOf(taskColumns);
   index->forEach(
-      index->constant(0), taskColumns, s.columnsPerFill, [&](Value column) {
+      index->constant(0), taskColumns, s.columnsPerBlock, [&](Value column) {
         firstColumn = index->add(taskColumn, column);
-        Value fill = index->constant(s.columnsPerFill);
-        columnCount = all && *all % s.columnsPerFill == 0
-                          ? fill
-                          : index->min(fill, index->sub(taskColumns, column));
-        locateRhs();
-        filled = fillRhs(context, rhs, symbolic(pitch), firstColumn,
-                         columnCount, reason);
-        if (succeeded(filled))
-          emitTiles();
+        Value block = index->constant(s.columnsPerBlock);
+        columnCount = all && *all % s.columnsPerBlock == 0
+                          ? block
+                          : index->min(block, index->sub(taskColumns, column));
+        outcome = fillAndUse(reason);
       });
-  function->finish();
-  return filled;
+  return outcome;
 }
 
 FailureOr<CpuKernel> ContractionTask::emit(std::string &reason) {

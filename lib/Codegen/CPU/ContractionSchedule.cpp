@@ -3,6 +3,10 @@
 #include "dlc/Codegen/CPU/ContractionSchedule.h"
 
 #include "dlc/Codegen/CPU/ContractionPacking.h"
+#include "dlc/Codegen/Common/KernelFunction.h"
+#include "dlc/Codegen/Common/ScalarEmitter.h"
+
+#include <numeric>
 
 using namespace mlir;
 using namespace dlc;
@@ -17,9 +21,10 @@ std::string ContractionSchedule::str() const {
   flags += dot ? " dot" : fma ? "" : " strict";
   return llvm::formatv(
              "{0}x{1}v{2} lhs={3} rhs={4} block={5} unroll={6} prefetch={7} "
-             "rows={8} columns={9} fill={10}{11}",
+             "rows={8} columns={9} block-columns={10} depth={11}{12}",
              tileRows, tileVectors, lanes, name(lhs), name(rhs), kBlock, unroll,
-             prefetch, rowsPerTask, columnsPerTask, columnsPerFill, flags)
+             prefetch, rowsPerTask, columnsPerTask, columnsPerBlock,
+             depthPerPass, flags)
       .str();
 }
 
@@ -155,15 +160,15 @@ static void cutIntoTasks(ContractionSchedule &s, const Sizes &sizes,
   int64_t columnBytes = sizes.typicalDepth * bytes;
   int64_t lhsBytes = sizes.typicalRows * columnBytes;
   bool fillsRhs = s.rhs == FactorSource::Filled;
-  // Panels that are filled should stay in the second-level cache while the rows
-  // pass. But each fill streams all of lhs: when that is large, wide fills that
-  // spill into the last-level cache cost less.
+  // What is filled at a time stays in the second-level cache, beside the rows
+  // that pass, but each block streams all of lhs again: not too few columns.
   if (fillsRhs) {
-    int64_t steps = desc.l2Bytes * 6 / 10 / columnBytes / step;
+    int64_t steps =
+        std::min(desc.l2Bytes / 4 / columnBytes, int64_t(512)) / step;
     steps = std::max<int64_t>(
-        steps, lhsBytes > desc.l2Bytes ? (128 + step - 1) / step : 1);
+        steps, lhsBytes > desc.l2Bytes ? (64 + step - 1) / step : 1);
     if (!sizes.columns || steps * step < *sizes.columns)
-      s.columnsPerFill = steps * step;
+      s.columnsPerBlock = steps * step;
   }
 
   unsigned threads = target.threads() ? target.threads() : desc.cores;
@@ -192,17 +197,78 @@ static void cutIntoTasks(ContractionSchedule &s, const Sizes &sizes,
         rowsOfTask, std::max<int64_t>(1, (8 << 20) / columnBytes / s.tileRows));
   s.columnsPerTask =
       sizes.columns && columnsOfTask >= columnSteps ? 0 : columnsOfTask * step;
-  s.rowsPerTask =
-      sizes.rows && rowsOfTask >= rowSteps ? 0 : rowsOfTask * s.tileRows;
-  if (s.columnsPerTask && s.columnsPerTask <= s.columnsPerFill)
-    s.columnsPerFill = 0;
+  // Each task would fill the same columns: none along rows of unknown number
+  // when there are enough along the columns.
+  bool allRows =
+      sizes.rows ? rowsOfTask >= rowSteps : fillsRhs && rowTasks == 1;
+  s.rowsPerTask = allRows ? 0 : rowsOfTask * s.tileRows;
+  if (s.columnsPerTask && s.columnsPerTask <= s.columnsPerBlock)
+    s.columnsPerBlock = 0;
 
   // What is too large for the caches should be streamed once.
-  int64_t columns = s.columnsPerFill ? s.columnsPerFill : columnsOfTask * step;
+  int64_t columns =
+      s.columnsPerBlock ? s.columnsPerBlock : columnsOfTask * step;
   int64_t rhsBytes = std::min(columns, sizes.typicalColumns) * columnBytes;
   int64_t taskLhs =
       std::min(rowsOfTask * s.tileRows, sizes.typicalRows) * columnBytes;
   s.rowsOutside = taskLhs > desc.l3Bytes / 8 && taskLhs > 2 * rhsBytes;
+}
+
+/// Whether a tile reads lhs well where it lies: broadcasts from rows at
+/// constant distances, of the accumulator's type, few of which share a set of
+/// the first-level cache (whose ways span 4 KiB, a page, on all x86).
+static bool readsInPlace(const ContractionSpec &spec, const TargetDesc &desc,
+                         unsigned rows) {
+  if (desc.arch != "x86" || !isStrided(spec, spec.lhs, spec.rows) ||
+      getStorageType(spec.lhs.element) !=
+          ScalarEmitter::computeType(spec.accumulator))
+    return false;
+  auto row = graph::constantValue(*spec.strideOf(spec.lhs, spec.rows));
+  auto inner = graph::constantValue(*spec.strideOf(spec.lhs, spec.inner));
+  if (!row || !inner || *inner != 1 || *row <= 0)
+    return false;
+  constexpr int64_t way = 4096, ways = 8;
+  int64_t distance = *row * bytesOf(spec.accumulator);
+  int64_t period = way / std::gcd(way, distance); // rows until a set recurs
+  return (rows + period - 1) / period <= ways - 2;
+}
+
+/// What is used again should lie in the second-level cache meanwhile: lhs, when
+/// it fits, while each panel of rhs passes once; else a block of rhs, while a
+/// tile's rows of lhs lie in the first-level cache.
+static void blockForCaches(ContractionSchedule &s, const Sizes &sizes,
+                           const ContractionSpec &spec, const TargetDesc &desc,
+                           int64_t bytes) {
+  int64_t rows = s.rowsPerTask ? s.rowsPerTask : sizes.typicalRows;
+  if (s.dot || s.rowsOutside || rows <= s.tileRows)
+    return;
+  int64_t budget = desc.l2Bytes / 2, depth = sizes.typicalDepth;
+  int64_t step = int64_t(std::max(s.tileVectors, s.panelVectors)) * s.lanes;
+  // A panel of rhs, and a tile's rows of lhs, are used again within a pass.
+  int64_t most = std::min(budget / 4 / (step * bytes),
+                          desc.l1Bytes / 2 / (s.tileRows * bytes));
+  if (s.rhs == FactorSource::Packed && depth > most && findResultOfSums(spec)) {
+    int64_t passes = (depth + most - 1) / most;
+    depth =
+        ((depth + passes - 1) / passes + s.kBlock - 1) / s.kBlock * s.kBlock;
+    s.depthPerPass = depth;
+  }
+  if (s.rhs == FactorSource::Filled) {
+    s.rowsOutside = s.columnsPerBlock != 0;
+    return;
+  }
+  bool unbounded = !sizes.rows && !s.rowsPerTask;
+  if (!unbounded && rows * depth * bytes <= budget)
+    return;
+  if (s.rhs == FactorSource::Packed) {
+    int64_t columns =
+        s.columnsPerTask ? s.columnsPerTask : sizes.typicalColumns;
+    int64_t block =
+        std::max<int64_t>(1, budget / (depth * bytes) / step) * step;
+    if (columns > block)
+      s.columnsPerBlock = block;
+  }
+  s.rowsOutside = s.rhs == FactorSource::Packed;
 }
 
 ContractionSchedule dlc::defaultSchedule(const ContractionSpec &spec,
@@ -249,6 +315,8 @@ ContractionSchedule dlc::defaultSchedule(const ContractionSpec &spec,
     s.lhs = s.rhs = FactorSource::Memory;
   }
   chooseTile(s, sizes, desc);
+  if (s.lhs == FactorSource::Filled && readsInPlace(spec, desc, s.tileRows))
+    s.lhs = FactorSource::Memory;
   if (s.lhs != FactorSource::Packed)
     s.panelRows = s.tileRows;
   // A transposed lhs is copied along its rows.
@@ -263,7 +331,19 @@ ContractionSchedule dlc::defaultSchedule(const ContractionSpec &spec,
     s.prefetch = 16;
 
   cutIntoTasks(s, sizes, target, bytesOf(spec.accumulator));
+  blockForCaches(s, sizes, spec, desc, bytesOf(spec.accumulator));
   return s;
+}
+
+std::optional<unsigned> dlc::findResultOfSums(const ContractionSpec &spec) {
+  for (auto [i, stage] : llvm::enumerate(spec.results))
+    if (stage == spec.stage)
+      return i;
+  Type sum = ScalarEmitter::computeType(spec.accumulator);
+  for (unsigned i = 0; i < spec.results.size(); ++i)
+    if (getStorageType(spec.resultElement(i)) == sum)
+      return i;
+  return std::nullopt;
 }
 
 bool dlc::isLegal(const ContractionSchedule &s, const ContractionSpec &spec,
@@ -283,11 +363,15 @@ bool dlc::isLegal(const ContractionSchedule &s, const ContractionSpec &spec,
   if (s.lhs != FactorSource::Memory && s.panelRows != s.tileRows)
     return refuse("lhs panels must have the tile's rows");
   int64_t step = std::max(s.tileVectors, s.panelVectors) * s.lanes;
-  if (s.columnsPerTask % step || s.columnsPerFill % step)
+  if (s.columnsPerTask % step || s.columnsPerBlock % step)
     return refuse(
-        "a task's or a fill's columns are not whole tiles and panels");
+        "a task's or a block's columns are not whole tiles and panels");
   if (s.rowsPerTask % s.tileRows)
     return refuse("a task's rows are not whole tiles");
+  if (s.depthPerPass && (s.dot || s.depthPerPass % s.kBlock))
+    return refuse("a pass is not whole blocks of k");
+  if (s.depthPerPass && !findResultOfSums(spec))
+    return refuse("no result can hold the sums between passes");
   auto strided = [&](const ContractionOperand &operand,
                      ArrayRef<unsigned> major) {
     return isStrided(spec, operand, major);

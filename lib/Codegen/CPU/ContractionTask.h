@@ -26,10 +26,20 @@ private:
   void layOutScratch(CpuKernel &result);
   mlir::LogicalResult packConstants(CpuKernel &result, std::string &reason);
   mlir::LogicalResult emitTask(std::string &reason);
+  mlir::LogicalResult fillAndUse(std::string &reason);
+  mlir::LogicalResult emitBlocks(std::string &reason);
   void locateLhs();
   void locateRhs();
   void locateResult();
+  /// The result's tiles, of the task's rows and a block's columns.
   void emitTiles();
+  void emitPasses();
+  /// The part of k that is summed, from `first` on.
+  struct Pass {
+    mlir::Value first;
+    TilePass steps;
+    mlir::Value isLast; ///< i1; null: it is
+  };
   /// A tile's height: `inPanel` rows into the panel that starts at `panelRow`.
   struct RowTile {
     unsigned rows;
@@ -44,7 +54,7 @@ private:
   void forEachColumnTile(llvm::function_ref<void(ColumnTile)> body);
   void forEachRowTile(llvm::function_ref<void(RowTile)> body);
   void ifHolds(mlir::Value condition, llvm::function_ref<void()> body);
-  void emitTile(RowTile rowTile, ColumnTile columnTile);
+  void emitTile(RowTile rowTile, ColumnTile columnTile, const Pass &pass);
   mlir::LogicalResult emitEpilogue(std::string &reason);
   void callEpilogue(mlir::Value outOffset, mlir::Value resultOffset,
                     mlir::Value row, mlir::Value column, unsigned rows,
@@ -76,9 +86,9 @@ private:
   unsigned resultBuffer(unsigned i) {
     return kernel.getArgumentTypes().size() + i;
   }
-  /// The result in which a tile can be accumulated, the sum itself if it is
-  /// one; none: the tile lies in scratch.
-  std::optional<unsigned> directResult();
+  std::optional<unsigned> directResult() const {
+    return findResultOfSums(spec);
+  }
 
   const ContractionSpec &spec;
   const ContractionSchedule &s;
@@ -98,6 +108,8 @@ private:
   llvm::SmallVector<mlir::Value> symbols, axes;
   mlir::Value depth, paddedDepth, firstRow, rowCount, firstColumn, columnCount;
   std::optional<TileEmitter> tiles;
+  std::optional<ExprEmitter> expressions;
+  std::optional<PanelContext> panels;
   mlir::Value lhs, lhsBase, rhs, rhsBase, lhsRow, lhsBlock, rhsStep, rhsPanel,
       rhsColumn;
   mlir::Value out, outBase, outRow, resultBase, resultRow;

@@ -18,9 +18,9 @@ namespace {
 class TileBody {
 public:
   TileBody(OpBuilder &b, Location loc, const TileParams &params,
-           TileShape shape)
+           TileShape shape, TilePass pass)
       : b(b), loc(loc), index(b, loc), scalars(b, loc, params.scalar),
-        p(params), shape(shape),
+        p(params), shape(shape), pass(pass),
         type(VectorType::get({params.lanes},
                              ScalarEmitter::computeType(params.accumulator))) {}
 
@@ -42,6 +42,9 @@ private:
             Value out, Value outOffset);
   Value multiplyAdd(Value left, Value right, Value sum);
   Accumulators step(Value lhsAt, Value rhsAt, Accumulators sums);
+  Value outAt(Value outOffset, unsigned row, unsigned vector);
+  /// Zeros, or the sums in `out` so far.
+  Accumulators start(Value out, Value outOffset);
   Accumulators loop(Value from, Value to, int64_t by, Accumulators init,
                     function_ref<Accumulators(Value, Accumulators)> body);
   Value maskOf(unsigned vector) {
@@ -59,6 +62,7 @@ private:
   ScalarEmitter scalars;
   const TileParams &p;
   TileShape shape;
+  TilePass pass;
   VectorType type;
   SmallVector<Value> masks; // of each vector; null: all lanes
   SmallVector<Value> rowOffsets;
@@ -154,15 +158,16 @@ void TileBody::dots(unsigned width, Value column, Value lhsOffset,
     return sums;
   };
   Accumulators sums(shape.rows * width, zeroVector(type.getElementType()));
-  Value whole = index.mul(index.div(p.depth, index.constant(p.lanes)), p.lanes);
+  Value whole =
+      index.mul(index.div(pass.depth, index.constant(p.lanes)), p.lanes);
   sums = loop(index.constant(0), whole, p.lanes, sums,
               [&](Value k, Accumulators in) {
                 return stepAt(k, Value(), std::move(in));
               });
   auto maskType = VectorType::get({p.lanes}, b.getI1Type());
-  sums = loop(whole, p.depth, p.lanes, sums, [&](Value k, Accumulators in) {
-    Value mask =
-        vector::CreateMaskOp::create(b, loc, maskType, index.sub(p.depth, k));
+  sums = loop(whole, pass.depth, p.lanes, sums, [&](Value k, Accumulators in) {
+    Value mask = vector::CreateMaskOp::create(b, loc, maskType,
+                                              index.sub(pass.depth, k));
     return stepAt(k, mask, std::move(in));
   });
   for (unsigned r = 0; r < shape.rows; ++r)
@@ -251,6 +256,43 @@ TileBody::Accumulators TileBody::steps(Value count, Value lhsAt, Value rhsAt,
   });
 }
 
+Value TileBody::outAt(Value outOffset, unsigned row, unsigned vector) {
+  return index.add(index.add(outOffset, index.mul(p.outRow, int64_t(row))),
+                   int64_t(vector) * p.lanes);
+}
+
+TileBody::Accumulators TileBody::start(Value out, Value outOffset) {
+  // The tile is written long after this: by then its lines have come.
+  for (unsigned r = 0; r < shape.rows; ++r)
+    for (unsigned v = 0; v < shape.vectors; ++v)
+      memref::PrefetchOp::create(b, loc, out, outAt(outOffset, r, v),
+                                 /*isWrite=*/true, /*localityHint=*/3,
+                                 /*isDataCache=*/true);
+  Accumulators zeros(shape.rows * shape.vectors,
+                     zeroVector(type.getElementType()));
+  if (!pass.accumulate)
+    return zeros;
+  SmallVector<Type> types(zeros.size(), type);
+  auto branch = scf::IfOp::create(b, loc, types, pass.accumulate,
+                                  /*withElseRegion=*/true);
+  OpBuilder::InsertionGuard guard(b);
+  b.setInsertionPointToStart(branch.thenBlock());
+  Accumulators sums;
+  for (unsigned r = 0; r < shape.rows; ++r)
+    for (unsigned v = 0; v < shape.vectors; ++v) {
+      Value at = outAt(outOffset, r, v);
+      if (Value mask = maskOf(v))
+        sums.push_back(vector::MaskedLoadOp::create(
+            b, loc, type, out, at, mask, zeroVector(type.getElementType())));
+      else
+        sums.push_back(vector::LoadOp::create(b, loc, type, out, at));
+    }
+  scf::YieldOp::create(b, loc, sums);
+  b.setInsertionPointToStart(branch.elseBlock());
+  scf::YieldOp::create(b, loc, zeros);
+  return Accumulators(branch.getResults());
+}
+
 void TileBody::emit(Value lhsMemory, Value lhsOffset, Value rhsMemory,
                     Value rhsOffset, Value out, Value outOffset,
                     Value columns) {
@@ -261,29 +303,26 @@ void TileBody::emit(Value lhsMemory, Value lhsOffset, Value rhsMemory,
   if (p.dot)
     return emitDots(lhsOffset, rhsOffset, out, outOffset, columns);
   makeMasks(columns);
-  Accumulators sums(shape.rows * shape.vectors,
-                    zeroVector(type.getElementType()));
+  Accumulators sums = start(out, outOffset);
   Value one = index.constant(1);
   if (p.kBlock == 1) {
-    sums = steps(p.depth, lhsOffset, rhsOffset, p.lhsBlock, sums);
+    sums = steps(pass.depth, lhsOffset, rhsOffset, p.lhsBlock, sums);
   } else {
     Value block = index.constant(p.kBlock);
-    Value blocks = index.div(p.depth, block);
+    Value blocks = index.div(pass.depth, block);
     Value blockRhs = index.mul(p.rhsStep, block);
     sums =
         loop(index.constant(0), blocks, 1, sums, [&](Value q, Accumulators in) {
           return steps(block, index.add(lhsOffset, index.mul(q, p.lhsBlock)),
                        index.add(rhsOffset, index.mul(q, blockRhs)), one, in);
         });
-    sums = steps(index.sub(p.depth, index.mul(blocks, block)),
+    sums = steps(index.sub(pass.depth, index.mul(blocks, block)),
                  index.add(lhsOffset, index.mul(blocks, p.lhsBlock)),
                  index.add(rhsOffset, index.mul(blocks, blockRhs)), one, sums);
   }
   for (unsigned r = 0; r < shape.rows; ++r)
     for (unsigned v = 0; v < shape.vectors; ++v) {
-      Value at =
-          index.add(index.add(outOffset, index.mul(p.outRow, int64_t(r))),
-                    int64_t(v) * p.lanes);
+      Value at = outAt(outOffset, r, v);
       Value sum = sums[r * shape.vectors + v];
       if (Value mask = maskOf(v))
         vector::MaskedStoreOp::create(b, loc, out, at, mask, sum);
@@ -292,8 +331,8 @@ void TileBody::emit(Value lhsMemory, Value lhsOffset, Value rhsMemory,
     }
 }
 
-func::FuncOp TileEmitter::create(TileShape shape, Type lhs, Type rhs,
-                                 Type out) {
+func::FuncOp TileEmitter::create(TileShape shape, Value depth, Type lhs,
+                                 Type rhs, Type out) {
   OpBuilder b(module.getContext());
   Location loc = module.getLoc();
   std::string name = prefix + ".tile" + std::to_string(shape.rows) + "x" +
@@ -305,12 +344,15 @@ func::FuncOp TileEmitter::create(TileShape shape, Type lhs, Type rhs,
   Type i = b.getIndexType();
   SmallVector<Type> inputs{lhs, i, rhs, i, out, i, i};
   TileParams inside = params;
-  Value *values[] = {&inside.depth,    &inside.lhsRow,   &inside.lhsBlock,
+  TilePass pass{depth, Value()};
+  Value *values[] = {&pass.depth,      &inside.lhsRow,   &inside.lhsBlock,
                      &inside.rhsStep,  &inside.rhsPanel, &inside.outRow,
                      &inside.rhsColumn};
   for (Value *value : values)
     if (!IndexBuilder::constantOf(*value))
       inputs.push_back(i);
+  if (params.accumulates)
+    inputs.push_back(b.getI1Type());
   b.setInsertionPointToEnd(module.getBody());
   auto function =
       func::FuncOp::create(b, loc, name, b.getFunctionType(inputs, {}));
@@ -325,7 +367,9 @@ func::FuncOp TileEmitter::create(TileShape shape, Type lhs, Type rhs,
     *value = constant ? index.constant(*constant)
                       : Value(function.getArgument(next++));
   }
-  TileBody(b, loc, inside, shape)
+  if (params.accumulates)
+    pass.accumulate = function.getArgument(next);
+  TileBody(b, loc, inside, shape, pass)
       .emit(function.getArgument(0), function.getArgument(1),
             function.getArgument(2), function.getArgument(3),
             function.getArgument(4), function.getArgument(5),
@@ -334,18 +378,21 @@ func::FuncOp TileEmitter::create(TileShape shape, Type lhs, Type rhs,
   return function;
 }
 
-void TileEmitter::call(IndexBuilder &index, TileShape shape, Value lhs,
-                       Value lhsOffset, Value rhs, Value rhsOffset, Value out,
-                       Value outOffset, Value columns) {
+void TileEmitter::call(IndexBuilder &index, TileShape shape, TilePass pass,
+                       Value lhs, Value lhsOffset, Value rhs, Value rhsOffset,
+                       Value out, Value outOffset, Value columns) {
   func::FuncOp &function = functions[shape.key()];
   if (!function)
-    function = create(shape, lhs.getType(), rhs.getType(), out.getType());
+    function =
+        create(shape, pass.depth, lhs.getType(), rhs.getType(), out.getType());
   SmallVector<Value> arguments{lhs, lhsOffset, rhs,    rhsOffset,
                                out, outOffset, columns};
   for (Value value :
-       {params.depth, params.lhsRow, params.lhsBlock, params.rhsStep,
+       {pass.depth, params.lhsRow, params.lhsBlock, params.rhsStep,
         params.rhsPanel, params.outRow, params.rhsColumn})
     if (!IndexBuilder::constantOf(value))
       arguments.push_back(value);
+  if (params.accumulates)
+    arguments.push_back(pass.accumulate);
   func::CallOp::create(index.builder(), index.loc(), function, arguments);
 }

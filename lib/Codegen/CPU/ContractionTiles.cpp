@@ -8,13 +8,13 @@ using namespace mlir;
 using namespace dlc;
 
 void ContractionTask::emitTiles() {
+  locateResult();
   TileParams params;
   params.accumulator = spec.accumulator;
   params.lhsType =
       s.lhs == FactorSource::Filled ? spec.accumulator : spec.lhs.element;
   params.rhsType =
       s.rhs == FactorSource::Filled ? spec.accumulator : spec.rhs.element;
-  params.depth = depth;
   params.kBlock = s.lhs == FactorSource::Memory ? 1 : s.kBlock;
   params.lhsRow = lhsRow;
   params.lhsBlock = lhsBlock;
@@ -29,17 +29,42 @@ void ContractionTask::emitTiles() {
   params.unroll = s.unroll;
   params.prefetch = s.prefetch;
   params.fma = s.fma;
+  params.accumulates = s.depthPerPass != 0;
   params.scalar = scalarOptions;
   tiles.emplace(*module, options.symbol, params);
 
-  if (s.rowsOutside)
-    forEachRowTile([&](RowTile row) {
-      forEachColumnTile([&](ColumnTile column) { emitTile(row, column); });
-    });
-  else
-    forEachColumnTile([&](ColumnTile column) {
-      forEachRowTile([&](RowTile row) { emitTile(row, column); });
-    });
+  emitPasses();
+}
+
+/// Passes over k: all of it, or parts whose panel of rhs stays near while the
+/// rows pass.
+void ContractionTask::emitPasses() {
+  auto tilesOf = [&](const Pass &pass) {
+    if (s.rowsOutside)
+      forEachRowTile([&](RowTile row) {
+        forEachColumnTile(
+            [&](ColumnTile column) { emitTile(row, column, pass); });
+      });
+    else
+      forEachColumnTile([&](ColumnTile column) {
+        forEachRowTile([&](RowTile row) { emitTile(row, column, pass); });
+      });
+  };
+  if (!s.depthPerPass) {
+    tilesOf({index->constant(0), {depth, Value()}, Value()});
+    return;
+  }
+  auto all = IndexBuilder::constantOf(depth);
+  Value whole = index->constant(s.depthPerPass);
+  // A sum of no terms still is a result.
+  Value end = index->max(depth, index->constant(1));
+  index->forEach(index->constant(0), end, s.depthPerPass, [&](Value k) {
+    Value steps = all && *all % s.depthPerPass == 0
+                      ? whole
+                      : index->min(whole, index->sub(depth, k));
+    Value isLast = index->atLeast(index->add(k, s.depthPerPass), depth);
+    tilesOf({k, {steps, index->less(index->constant(0), k)}, isLast});
+  });
 }
 
 /// Whole tiles' widths of columns, then what is left of them.
@@ -111,7 +136,8 @@ void ContractionTask::ifHolds(Value condition, function_ref<void()> body) {
   body();
 }
 
-void ContractionTask::emitTile(RowTile rowTile, ColumnTile columnTile) {
+void ContractionTask::emitTile(RowTile rowTile, ColumnTile columnTile,
+                               const Pass &pass) {
   auto [rows, panelRow, inPanel] = rowTile;
   auto [column, vectors, tailLanes, validColumns] = columnTile;
   Value row = index->add(panelRow, inPanel);
@@ -143,6 +169,12 @@ void ContractionTask::emitTile(RowTile rowTile, ColumnTile columnTile) {
           index->add(index->mul(index->sub(column, inside), depth), inside);
     }
   }
+  // Whole kBlocks come before the pass.
+  unsigned block = s.lhs == FactorSource::Memory ? 1 : s.kBlock;
+  lhsOffset = index->add(
+      lhsOffset,
+      index->mul(index->div(pass.first, index->constant(block)), lhsBlock));
+  rhsOffset = index->add(rhsOffset, index->mul(pass.first, rhsStep));
   Value resultOffset =
       index->add(resultBase, index->add(index->mul(row, resultRow), column));
   Value outOffset = directResult() ? resultOffset : index->constant(0);
@@ -151,9 +183,15 @@ void ContractionTask::emitTile(RowTile rowTile, ColumnTile columnTile) {
   shape.vectors = vectors;
   shape.tailLanes = tailLanes;
   shape.dynamicTail = !IndexBuilder::constantOf(validColumns);
-  tiles->call(*index, shape, lhs, index->add(lhsBase, lhsOffset), rhs,
-              index->add(rhsBase, rhsOffset), out, outOffset, validColumns);
-  if (epilogue)
+  tiles->call(*index, shape, pass.steps, lhs, index->add(lhsBase, lhsOffset),
+              rhs, index->add(rhsBase, rhsOffset), out, outOffset,
+              validColumns);
+  if (!epilogue)
+    return;
+  Value always = arith::ConstantIntOp::create(function->builder(),
+                                              function->loc(), 1, /*width=*/1);
+  ifHolds(pass.isLast ? pass.isLast : always, [&] {
     callEpilogue(outOffset, resultOffset, index->add(firstRow, row),
                  index->add(firstColumn, column), rows, validColumns);
+  });
 }

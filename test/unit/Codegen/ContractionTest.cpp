@@ -259,7 +259,7 @@ TEST_F(Contraction, EverySourceOfFactors) {
       s.rhs = rhs;
       s.tileRows = s.panelRows = 6;
       s.tileVectors = 4;
-      s.columnsPerTask = s.columnsPerFill = s.rowsPerTask = 0;
+      s.columnsPerTask = s.columnsPerBlock = s.rowsPerTask = 0;
     };
     return options;
   };
@@ -273,10 +273,10 @@ TEST_F(Contraction, EverySourceOfFactors) {
               std::to_string(int(lhs)) + std::to_string(int(rhs)));
 }
 
-TEST_F(Contraction, TasksAndFills) {
+TEST_F(Contraction, TasksAndBlocks) {
   for (int64_t rows : {0, 14, 28})
     for (int64_t columns : {0, 32, 96})
-      for (int64_t fill : {0, 32})
+      for (int64_t block : {0, 32})
         for (bool constant : {false, true}) {
           Options options = constants(false, constant);
           options.adjust = [=](ContractionSchedule &s) {
@@ -284,7 +284,8 @@ TEST_F(Contraction, TasksAndFills) {
             s.tileVectors = 2;
             s.rowsPerTask = rows;
             s.columnsPerTask = columns;
-            s.columnsPerFill = constant ? 0 : fill;
+            s.columnsPerBlock = block;
+            s.rowsOutside = block != 0 && rows == 0;
             s.lhs = FactorSource::Filled;
             s.rhs = constant ? FactorSource::Packed : FactorSource::Filled;
           };
@@ -308,6 +309,35 @@ TEST_F(Contraction, RowsOutside) {
   options.symbols = {27, 75, 18};
   check(einsum("mk,kn->mn", {{'m', "s0"}, {'n', "s1"}, {'k', "s2"}}), options,
         "symbolic");
+}
+
+// Partial sums wait in the result between passes over k.
+TEST_F(Contraction, DepthPasses) {
+  for (bool outside : {false, true})
+    for (FactorSource lhs : {FactorSource::Memory, FactorSource::Filled}) {
+      auto options = [&](bool constant) {
+        Options options = constants(false, constant);
+        options.adjust = [=](ContractionSchedule &s) {
+          s.lhs = lhs;
+          s.rhs = constant ? FactorSource::Packed : FactorSource::Filled;
+          s.depthPerPass = 2 * s.kBlock;
+          s.rowsOutside = outside;
+        };
+        return options;
+      };
+      for (auto [m, n, k] : {std::array<int64_t, 3>{45, 101, 96},
+                             {14, 32, 33},
+                             {7, 50, 32},
+                             {15, 70, 3}})
+        for (bool constant : {false, true})
+          check(einsum("mk,kn->mn", mnk(m, n, k)), options(constant), "static");
+      for (int64_t k : {0, 1, 31, 32, 33, 100}) {
+        Options symbolic = options(false);
+        symbolic.symbols = {27, 75, k};
+        check(einsum("mk,kn->mn", {{'m', "s0"}, {'n', "s1"}, {'k', "s2"}}),
+              symbolic, "symbolic");
+      }
+    }
 }
 
 TEST_F(Contraction, Transposes) {

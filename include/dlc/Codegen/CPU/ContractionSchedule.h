@@ -31,8 +31,13 @@ struct ContractionSchedule {
   FactorSource rhs = FactorSource::Filled;
   int64_t rowsPerTask = 0;    ///< 0: all rows
   int64_t columnsPerTask = 0; ///< 0: all columns; else a multiple of a panel
-  /// Columns of rhs that are filled at a time; 0: all of the task.
-  int64_t columnsPerFill = 0;
+  /// Columns that all rows of the task pass over before the next ones' turn:
+  /// their part of rhs (which is filled then) stays in the second-level cache.
+  /// 0: all of the task.
+  int64_t columnsPerBlock = 0;
+  /// Steps of k summed before the next tile's turn; 0: all, else whole kBlocks.
+  /// Partial sums wait in the result, so one must have the sum's type.
+  int64_t depthPerPass = 0;
   /// A tile's rows outside, columns inside: lhs is streamed once and rhs panels
   /// are read again for every tile of rows. Else the other way round.
   bool rowsOutside = false;
@@ -56,6 +61,10 @@ ContractionSchedule baseSchedule(const TargetDesc &desc,
 ContractionSchedule defaultSchedule(const ContractionSpec &spec,
                                     const CpuTarget &target,
                                     const CpuCodegenOptions &options);
+
+/// The result in which a tile's sums can lie, of the accumulator's type: the
+/// sum's own if it is one; none: a tile lies in scratch until its epilogue.
+std::optional<unsigned> findResultOfSums(const ContractionSpec &spec);
 
 /// Whether `schedule` can be emitted for `spec`; `reason` says why not.
 bool isLegal(const ContractionSchedule &schedule, const ContractionSpec &spec,

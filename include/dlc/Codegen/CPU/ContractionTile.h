@@ -18,8 +18,6 @@ namespace dlc {
 struct TileParams {
   mlir::Type accumulator;
   mlir::Type lhsType, rhsType; ///< memory element types, sign kept
-  /// k steps in all.
-  mlir::Value depth;
   /// lhs element (row i, step k) stands at
   ///   offset + i * lhsRow + (k / kBlock) * lhsBlock + k % kBlock.
   /// With kBlock == 1 only lhsBlock counts.
@@ -38,6 +36,8 @@ struct TileParams {
   mlir::Value outRow;   ///< distance of result rows
   unsigned lanes = 1, unroll = 1, prefetch = 0;
   bool fma = true;
+  /// The sums continue what lies in out, where the call's `accumulate` holds.
+  bool accumulates = false;
   ScalarOptions scalar;
 };
 
@@ -53,6 +53,12 @@ struct TileShape {
   }
 };
 
+/// The steps of k that a call sums.
+struct TilePass {
+  mlir::Value depth;      ///< how many
+  mlir::Value accumulate; ///< i1: go on with the sums in out; null: start anew
+};
+
 class TileEmitter {
 public:
   /// Functions are called `<prefix>.tile...` and put into `module`.
@@ -60,14 +66,16 @@ public:
       : module(module), prefix(std::move(prefix)), params(params) {}
 
   /// out[0..rows, 0..columns] = sum over k of lhs * rhs, as a call at `index`'s
-  /// insertion point. `columns` is read for dynamic tails and in dot form.
-  void call(IndexBuilder &index, TileShape shape, mlir::Value lhs,
-            mlir::Value lhsOffset, mlir::Value rhs, mlir::Value rhsOffset,
-            mlir::Value out, mlir::Value outOffset, mlir::Value columns);
+  /// insertion point. `columns` is read for dynamic tails and in dot form. All
+  /// calls give a constant depth, the same one, or none does.
+  void call(IndexBuilder &index, TileShape shape, TilePass pass,
+            mlir::Value lhs, mlir::Value lhsOffset, mlir::Value rhs,
+            mlir::Value rhsOffset, mlir::Value out, mlir::Value outOffset,
+            mlir::Value columns);
 
 private:
-  mlir::func::FuncOp create(TileShape shape, mlir::Type lhs, mlir::Type rhs,
-                            mlir::Type out);
+  mlir::func::FuncOp create(TileShape shape, mlir::Value depth, mlir::Type lhs,
+                            mlir::Type rhs, mlir::Type out);
 
   mlir::ModuleOp module;
   std::string prefix;

@@ -4,8 +4,8 @@
 //   factor
 // A case is checked too: a few elements against exact sums, within the gate
 // 8 u sqrt(K) ||x||; a wrong one fails the run. Environment: TARGET is a target
-// string; ROWS, VECTORS, UNROLL, PREFETCH, TASKROWS, TASKCOLUMNS, FILL override
-// the schedule; DUMP prints the code.
+// string; ROWS, VECTORS, UNROLL, PREFETCH, TASKROWS, TASKCOLUMNS, BLOCK, DEPTH,
+// OUTSIDE, UNPACKED (lhs) override the schedule; DUMP prints the code.
 #include "KernelHarness.h"
 #include "KernelText.h"
 #include "NaiveKernel.h"
@@ -50,9 +50,12 @@ void adjust(ContractionSchedule &schedule) {
   knob("VECTORS", schedule.tileVectors);
   knob("TASKROWS", schedule.rowsPerTask);
   knob("TASKCOLUMNS", schedule.columnsPerTask);
-  knob("FILL", schedule.columnsPerFill);
-  if (schedule.lhs != FactorSource::Packed)
-    schedule.panelRows = schedule.tileRows;
+  knob("BLOCK", schedule.columnsPerBlock);
+  knob("DEPTH", schedule.depthPerPass);
+  knob("OUTSIDE", schedule.rowsOutside);
+  if (std::getenv("UNPACKED"))
+    schedule.lhs = FactorSource::Memory;
+  schedule.panelRows = schedule.tileRows;
 }
 
 bool fail(const Case &c, const std::string &why) {
