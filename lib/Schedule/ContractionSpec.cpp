@@ -131,11 +131,22 @@ static LogicalResult collectAxes(Value value, const IterationSpace &space,
   return success();
 }
 
-/// Fills in the plain form of `operand` when it has one.
+static bool isZero(Value scalar) {
+  auto literal = scalar.getDefiningOp<graph::LiteralOp>();
+  if (!literal)
+    return false;
+  if (auto number = dyn_cast<FloatAttr>(literal.getValue()))
+    return number.getValue().isPosZero();
+  auto number = dyn_cast<IntegerAttr>(literal.getValue());
+  return number && number.getValue().isZero();
+}
+
+/// Fills in the plain or guarded form of `operand` when it has one.
 static void describe(ContractionOperand &operand, const IterationSpace &space) {
   Value value = operand.value;
   graph::LoadOp load;
-  for (bool isConverted = false;;) {
+  bool isConverted = false;
+  while (true) {
     if (auto cast = value.getDefiningOp<graph::CastOp>()) {
       // A second conversion would mean a rounding in between.
       if (isConverted)
@@ -145,14 +156,23 @@ static void describe(ContractionOperand &operand, const IterationSpace &space) {
       continue;
     }
     load = value.getDefiningOp<graph::LoadOp>();
-    if (!load || load.getGuard())
+    if (!load)
       return;
     auto source = load.getTensor().getDefiningOp<graph::StageOp>();
+    if (load.getGuard() && (source || isConverted || !isZero(load.getOther())))
+      return;
     if (!source)
       break;
     value = source.getYielded();
   }
   MLIRContext *context = value.getContext();
+  if (auto guard = load.getGuard())
+    for (unsigned i = 0; i < guard->getNumConstraints(); ++i) {
+      auto expr = space.toAxes(guard->getConstraint(i), load.getCoords());
+      if (failed(expr))
+        return;
+      operand.guards.push_back({guard->isEq(i), *expr});
+    }
   AffineExpr offset = zero(context), stride = getAffineConstantExpr(1, context);
   SmallVector<AffineExpr> dims = graph::getDims(load.getTensor().getType());
   for (size_t i = dims.size(); i-- > 0;) {
@@ -176,7 +196,8 @@ static void describe(ContractionOperand &operand, const IterationSpace &space) {
   operand.operand = cast<BlockArgument>(load.getTensor()).getArgNumber();
   operand.element =
       cast<RankedTensorType>(load.getTensor().getType()).getElementType();
-  operand.plain = true;
+  operand.plain = !load.getGuard();
+  operand.guarded = !operand.plain;
 }
 
 //===----------------------------------------------------------------------===//
@@ -210,11 +231,40 @@ static bool usesData(const IterationSpace &space) {
   });
 }
 
+SmallVector<unsigned> ContractionSpec::lhsRun() const {
+  SmallVector<unsigned> run;
+  if (!lhs.plain && !lhs.guarded)
+    return run;
+  auto isGuarded = [&](unsigned axis) {
+    return llvm::any_of(lhs.guards, [&](auto &guard) {
+      return guard.second.isFunctionOfDim(axis);
+    });
+  };
+  for (unsigned axis : llvm::reverse(inner)) {
+    SmallVector<unsigned> longer{axis};
+    longer.append(run);
+    auto stride = strideOf(lhs, longer);
+    if (isGuarded(axis) || !stride || *stride != 1)
+      break;
+    run = longer;
+  }
+  return run;
+}
+
+/// Whether rows of lhs are worth an address each: what lies contiguous from
+/// there on is long.
+static bool hasLongRun(const ContractionSpec &spec) {
+  auto length = graph::constantValue(spec.extentOf(spec.lhsRun()));
+  return !length || *length >= 8;
+}
+
 /// Rows: the longest run of `candidates`, ending at its last one, that the
-/// result and a plain lhs both walk as one axis. The rest becomes outer.
+/// result and a plain lhs (unless its rows get an address each) both walk as
+/// one axis. The rest becomes outer.
 static SmallVector<unsigned> chooseRows(const ContractionSpec &spec,
                                         ArrayRef<unsigned> candidates) {
   SmallVector<unsigned> rows;
+  bool anywhere = hasLongRun(spec);
   for (unsigned axis : llvm::reverse(candidates)) {
     SmallVector<unsigned> longer{axis};
     longer.append(rows);
@@ -223,7 +273,7 @@ static SmallVector<unsigned> chooseRows(const ContractionSpec &spec,
     };
     if (!collapsedStride(longer, resultStride, spec.space.extents,
                          spec.context()) ||
-        (spec.lhs.plain && !spec.strideOf(spec.lhs, longer)))
+        (spec.lhs.plain && !spec.strideOf(spec.lhs, longer) && !anywhere))
       break;
     rows = longer;
   }
@@ -313,13 +363,13 @@ static FailureOr<ContractionSpec> classify(graph::StageOp stage,
   for (unsigned axis : wide)
     if (onlyOn(axis, 1 - right))
       candidates.push_back(axis);
+  for (unsigned axis = space.numDomain; axis < space.extents.size(); ++axis)
+    if (space.isWide(axis))
+      spec.inner.push_back(axis);
   spec.rows = chooseRows(spec, candidates);
   for (unsigned axis : wide)
     if (!llvm::is_contained(spec.rows, axis))
       spec.outer.push_back(axis);
-  for (unsigned axis = space.numDomain; axis < space.extents.size(); ++axis)
-    if (space.isWide(axis))
-      spec.inner.push_back(axis);
   // Gathering pixels that one row of weights then uses costs more than it
   // saves.
   if (spec.rows.empty() && !spec.rhs.plain)

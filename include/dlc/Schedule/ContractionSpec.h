@@ -59,6 +59,10 @@ struct ContractionOperand {
   /// A load, not guarded, of one kernel operand at an offset that is linear in
   /// every axis, perhaps converted once. The fields below are set.
   bool plain = false;
+  /// The same, not converted, but zero outside of `guards`, each of which, over
+  /// the axes, must be zero (first: true) or not negative.
+  bool guarded = false;
+  llvm::SmallVector<std::pair<bool, mlir::AffineExpr>> guards;
   unsigned operand = 0; ///< of the kernel
   mlir::Type element;   ///< in memory; ui8 and the like keep their sign here
   mlir::AffineExpr base;
@@ -93,6 +97,10 @@ struct ContractionSpec {
   std::optional<mlir::AffineExpr>
   strideOf(const ContractionOperand &operand,
            llvm::ArrayRef<unsigned> group) const;
+  /// The last inner axes along which lhs, plain or guarded, lies contiguous
+  /// wherever its rows and the other inner axes stand (the channels of a Conv's
+  /// image, its taps being the others). Empty when there are none.
+  llvm::SmallVector<unsigned> lhsRun() const;
 };
 
 /// Classifies `kernel`. On failure `reason` says in words what does not fit

@@ -7,6 +7,8 @@
 #include "ContractionTask.h"
 #include "dlc/Codegen/Common/CpuLowering.h"
 
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
+
 using namespace mlir;
 using namespace dlc;
 
@@ -49,6 +51,9 @@ void ContractionTask::layOutScratch(CpuKernel &result) {
   if (!directResult())
     offset = offset +
              area(constantExpr(int64_t(s.tileRows) * s.tileVectors * s.lanes));
+  zeroScratch = offset;
+  if (s.lhs == FactorSource::Indirect && spec.lhs.guarded)
+    offset = offset + area(spec.extentOf(spec.lhsRun()) + s.lanes);
   result.scratchBytes = graph::simplify(offset);
 }
 
@@ -108,6 +113,12 @@ void ContractionTask::locateLhs() {
     lhsRow = symbolic(*spec.strideOf(spec.lhs, spec.rows));
     lhsBlock = symbolic(*spec.strideOf(spec.lhs, spec.inner));
     break;
+  case FactorSource::Indirect:
+    lhs = function->buffer(spec.lhs.operand);
+    lhsBase = index->constant(0);
+    lhsRow = lhsBlock = index->constant(1);
+    fillZeros();
+    break;
   case FactorSource::Filled:
     lhs = scratchAt(lhsScratch);
     lhsBase = index->constant(0);
@@ -117,6 +128,22 @@ void ContractionTask::locateLhs() {
     lhsBase = packedBatch(spec.lhs, lhsLayout);
     break;
   }
+}
+
+void ContractionTask::fillZeros() {
+  if (!spec.lhs.guarded) {
+    zeros = lhs;
+    return;
+  }
+  zeros = scratchAt(zeroScratch);
+  OpBuilder &b = function->builder();
+  auto type = VectorType::get({int64_t(s.lanes)}, accumulator());
+  Value zero = arith::ConstantOp::create(b, function->loc(),
+                                         b.getZeroAttr(type));
+  index->forEach(index->constant(0), symbolic(spec.extentOf(spec.lhsRun())),
+                 s.lanes, [&](Value at) {
+                   vector::StoreOp::create(b, function->loc(), zero, zeros, at);
+                 });
 }
 
 /// Where it finds the columns' factor.
@@ -134,6 +161,8 @@ void ContractionTask::locateRhs() {
     rhsStep = symbolic(*spec.strideOf(spec.rhs, spec.inner));
     rhsPanelVectors = s.tileVectors;
     break;
+  case FactorSource::Indirect:
+    llvm_unreachable("isLegal refuses it");
   case FactorSource::Filled:
     rhs = scratchAt(rhsScratch);
     rhsBase = index->constant(0);

@@ -13,9 +13,10 @@ using namespace dlc;
 
 std::string ContractionSchedule::str() const {
   auto name = [](FactorSource source) {
-    return source == FactorSource::Memory   ? "memory"
-           : source == FactorSource::Filled ? "filled"
-                                            : "packed";
+    return source == FactorSource::Memory     ? "memory"
+           : source == FactorSource::Indirect ? "indirect"
+           : source == FactorSource::Filled   ? "filled"
+                                              : "packed";
   };
   std::string flags = rowsOutside ? " rows-outside" : "";
   flags += dot ? " dot" : fma ? "" : " strict";
@@ -233,6 +234,13 @@ static bool readsInPlace(const ContractionSpec &spec, const TargetDesc &desc,
   return (rows + period - 1) / period <= ways - 2;
 }
 
+/// Whether rows of lhs can be read by an address each.
+static bool canReadIndirectly(const ContractionSpec &spec) {
+  return !spec.lhsRun().empty() &&
+         getStorageType(spec.lhs.element) ==
+             ScalarEmitter::computeType(spec.accumulator);
+}
+
 /// What is used again should lie in the second-level cache meanwhile: lhs, when
 /// it fits, while each panel of rhs passes once; else a block of rhs, while a
 /// tile's rows of lhs lie in the first-level cache.
@@ -247,7 +255,8 @@ static void blockForCaches(ContractionSchedule &s, const Sizes &sizes,
   // A panel of rhs, and a tile's rows of lhs, are used again within a pass.
   int64_t most = std::min(budget / 4 / (step * bytes),
                           desc.l1Bytes / 2 / (s.tileRows * bytes));
-  if (s.rhs == FactorSource::Packed && depth > most && findResultOfSums(spec)) {
+  if (s.rhs == FactorSource::Packed && s.lhs != FactorSource::Indirect &&
+      depth > most && findResultOfSums(spec)) {
     int64_t passes = (depth + most - 1) / most;
     depth =
         ((depth + passes - 1) / passes + s.kBlock - 1) / s.kBlock * s.kBlock;
@@ -317,6 +326,11 @@ ContractionSchedule dlc::defaultSchedule(const ContractionSpec &spec,
   chooseTile(s, sizes, desc);
   if (s.lhs == FactorSource::Filled && readsInPlace(spec, desc, s.tileRows))
     s.lhs = FactorSource::Memory;
+  // Copies of rows that are not walked as one are whole or short runs.
+  auto run = graph::constantValue(spec.extentOf(spec.lhsRun()));
+  if (s.lhs == FactorSource::Filled && !isStrided(spec, spec.lhs, spec.rows) &&
+      canReadIndirectly(spec) && (!run || *run >= 8))
+    s.lhs = FactorSource::Indirect;
   if (s.lhs != FactorSource::Packed)
     s.panelRows = s.tileRows;
   // A transposed lhs is copied along its rows.
@@ -368,6 +382,12 @@ bool dlc::isLegal(const ContractionSchedule &s, const ContractionSpec &spec,
         "a task's or a block's columns are not whole tiles and panels");
   if (s.rowsPerTask % s.tileRows)
     return refuse("a task's rows are not whole tiles");
+  if (s.lhs == FactorSource::Indirect && (s.dot || !canReadIndirectly(spec)))
+    return refuse("lhs has no rows to be read by an address each");
+  if (s.rhs == FactorSource::Indirect)
+    return refuse("rhs is not read by addresses");
+  if (s.lhs == FactorSource::Indirect && s.depthPerPass)
+    return refuse("addresses are for all of k");
   if (s.depthPerPass && (s.dot || s.depthPerPass % s.kBlock))
     return refuse("a pass is not whole blocks of k");
   if (s.depthPerPass && !findResultOfSums(spec))

@@ -29,6 +29,7 @@ private:
   mlir::LogicalResult fillAndUse(std::string &reason);
   mlir::LogicalResult emitBlocks(std::string &reason);
   void locateLhs();
+  void fillZeros();
   void locateRhs();
   void locateResult();
   /// The result's tiles, of the task's rows and a block's columns.
@@ -86,6 +87,9 @@ private:
   unsigned resultBuffer(unsigned i) {
     return kernel.getArgumentTypes().size() + i;
   }
+  bool readsLhsInPlace() const {
+    return s.lhs == FactorSource::Memory || s.lhs == FactorSource::Indirect;
+  }
   std::optional<unsigned> directResult() const {
     return findResultOfSums(spec);
   }
@@ -100,7 +104,7 @@ private:
   PackedLayout lhsLayout, rhsLayout;
   mlir::AffineExpr rowTasks, columnTasks; // tasks along rows and columns
   mlir::AffineExpr rowsOfTask, columnsOfTask, pitch;
-  mlir::AffineExpr lhsScratch, rhsScratch, tileScratch; // byte offsets
+  mlir::AffineExpr lhsScratch, rhsScratch, tileScratch, zeroScratch; // byte offsets
 
   // The task function.
   std::optional<KernelFunctionBuilder> function;
@@ -110,6 +114,7 @@ private:
   std::optional<TileEmitter> tiles;
   std::optional<ExprEmitter> expressions;
   std::optional<PanelContext> panels;
+  mlir::Value zeros; ///< what an indirect lhs reads where a guard fails
   mlir::Value lhs, lhsBase, rhs, rhsBase, lhsRow, lhsBlock, rhsStep, rhsPanel,
       rhsColumn;
   mlir::Value out, outBase, outRow, resultBase, resultRow;

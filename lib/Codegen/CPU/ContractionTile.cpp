@@ -42,6 +42,11 @@ private:
             Value out, Value outOffset);
   Value multiplyAdd(Value left, Value right, Value sum);
   Accumulators step(Value lhsAt, Value rhsAt, Accumulators sums);
+  /// Sums over all steps with an address for each row.
+  Accumulators indirectSteps(Value firstRow, Value rhsOffset,
+                             Accumulators sums);
+  /// Sets where each row starts, at the coordinates `axes` but for the rows'.
+  void locateRows(Value firstRow, SmallVector<Value> axes);
   Value outAt(Value outOffset, unsigned row, unsigned vector);
   /// Zeros, or the sums in `out` so far.
   Accumulators start(Value out, Value outOffset);
@@ -66,6 +71,7 @@ private:
   VectorType type;
   SmallVector<Value> masks; // of each vector; null: all lanes
   SmallVector<Value> rowOffsets;
+  SmallVector<Value> rowMemories; ///< of each row; empty: lhs
   Value lhs, rhs;
 };
 
@@ -216,8 +222,9 @@ TileBody::Accumulators TileBody::step(Value lhsAt, Value rhsAt,
           /*isWrite=*/false, /*localityHint=*/3, /*isDataCache=*/true);
   }
   for (unsigned r = 0; r < shape.rows; ++r) {
-    Value scalar =
-        memref::LoadOp::create(b, loc, lhs, index.add(lhsAt, rowOffsets[r]));
+    Value scalar = memref::LoadOp::create(
+        b, loc, rowMemories.empty() ? lhs : rowMemories[r],
+        index.add(lhsAt, rowOffsets[r]));
     scalar = toAccumulator(scalars, scalar, p.lhsType, p.accumulator);
     Value left = vector::BroadcastOp::create(b, loc, type, scalar);
     for (unsigned v = 0; v < shape.vectors; ++v) {
@@ -293,6 +300,80 @@ TileBody::Accumulators TileBody::start(Value out, Value outOffset) {
   return Accumulators(branch.getResults());
 }
 
+void TileBody::locateRows(Value firstRow, SmallVector<Value> axes) {
+  const ContractionSpec &spec = *p.indirect;
+  ValueRange symbols = ValueRange(p.surroundings).drop_front(1);
+  graph::KernelOp kernel = spec.kernel;
+  symbols = symbols.take_front(kernel.getNumSymbols());
+  SmallVector<Value> extents;
+  for (unsigned axis : spec.rows)
+    extents.push_back(index.expr(spec.space.extents[axis], {}, symbols));
+  AffineExpr offset = spec.lhs.base;
+  for (auto [axis, stride] : llvm::enumerate(spec.lhs.strides))
+    offset = offset + getAffineDimExpr(axis, spec.context()) * stride;
+  offset = graph::simplify(offset);
+  rowOffsets.clear();
+  rowMemories.clear();
+  for (unsigned r = 0; r < shape.rows; ++r) {
+    Value row = index.add(firstRow, r);
+    for (auto [axis, value] :
+         llvm::zip_equal(spec.rows, index.delinearize(row, extents)))
+      axes[axis] = value;
+    Value inside;
+    for (auto &[isEquality, expr] : spec.lhs.guards) {
+      Value value = index.expr(expr, axes, symbols);
+      Value holds = index.atLeast(value, index.constant(0));
+      if (isEquality)
+        holds = arith::AndIOp::create(
+            b, loc, holds, index.atLeast(index.constant(0), value));
+      inside = inside ? Value(arith::AndIOp::create(b, loc, inside, holds))
+                      : holds;
+    }
+    Value at = index.expr(offset, axes, symbols);
+    if (inside) {
+      rowMemories.push_back(arith::SelectOp::create(b, loc, inside, lhs,
+                                                    p.surroundings.front()));
+      at = arith::SelectOp::create(b, loc, inside, at, index.constant(0));
+    }
+    rowOffsets.push_back(at);
+  }
+}
+
+TileBody::Accumulators TileBody::indirectSteps(Value firstRow, Value rhsOffset,
+                                               Accumulators sums) {
+  const ContractionSpec &spec = *p.indirect;
+  graph::KernelOp kernel = spec.kernel;
+  unsigned numSymbols = kernel.getNumSymbols();
+  ValueRange symbols = ValueRange(p.surroundings).slice(1, numSymbols);
+  ValueRange outer = ValueRange(p.surroundings).drop_front(1 + numSymbols);
+  SmallVector<unsigned> run = spec.lhsRun();
+  ArrayRef<unsigned> taps = ArrayRef(spec.inner).drop_back(run.size());
+  SmallVector<Value> axes(spec.space.extents.size(), index.constant(0));
+  for (auto [axis, value] : llvm::zip_equal(spec.outer, outer))
+    axes[axis] = value;
+  Value length = index.expr(spec.extentOf(run), {}, symbols);
+  std::function<Accumulators(ArrayRef<unsigned>, Value, Accumulators)> nest =
+      [&](ArrayRef<unsigned> left, Value tap, Accumulators in) {
+        if (left.empty()) {
+          locateRows(firstRow, axes);
+          Value at = index.add(rhsOffset,
+                               index.mul(index.mul(tap, length), p.rhsStep));
+          return steps(length, index.constant(0), at, index.constant(1),
+                       std::move(in));
+        }
+        unsigned axis = left.front();
+        Value extent = index.expr(spec.space.extents[axis], {}, symbols);
+        return loop(index.constant(0), extent, 1, std::move(in),
+                    [&](Value i, Accumulators inside) {
+                      axes[axis] = i;
+                      return nest(left.drop_front(),
+                                  index.add(index.mul(tap, extent), i),
+                                  std::move(inside));
+                    });
+      };
+  return nest(taps, index.constant(0), std::move(sums));
+}
+
 void TileBody::emit(Value lhsMemory, Value lhsOffset, Value rhsMemory,
                     Value rhsOffset, Value out, Value outOffset,
                     Value columns) {
@@ -305,7 +386,9 @@ void TileBody::emit(Value lhsMemory, Value lhsOffset, Value rhsMemory,
   makeMasks(columns);
   Accumulators sums = start(out, outOffset);
   Value one = index.constant(1);
-  if (p.kBlock == 1) {
+  if (p.indirect) {
+    sums = indirectSteps(lhsOffset, rhsOffset, std::move(sums));
+  } else if (p.kBlock == 1) {
     sums = steps(pass.depth, lhsOffset, rhsOffset, p.lhsBlock, sums);
   } else {
     Value block = index.constant(p.kBlock);
@@ -351,6 +434,8 @@ func::FuncOp TileEmitter::create(TileShape shape, Value depth, Type lhs,
   for (Value *value : values)
     if (!IndexBuilder::constantOf(*value))
       inputs.push_back(i);
+  for (Value value : params.surroundings)
+    inputs.push_back(value.getType());
   if (params.accumulates)
     inputs.push_back(b.getI1Type());
   b.setInsertionPointToEnd(module.getBody());
@@ -366,6 +451,11 @@ func::FuncOp TileEmitter::create(TileShape shape, Value depth, Type lhs,
     auto constant = IndexBuilder::constantOf(*value);
     *value = constant ? index.constant(*constant)
                       : Value(function.getArgument(next++));
+  }
+  for (Value &value : inside.surroundings) {
+    auto constant = IndexBuilder::constantOf(value);
+    Value argument = function.getArgument(next++);
+    value = constant ? index.constant(*constant) : argument;
   }
   if (params.accumulates)
     pass.accumulate = function.getArgument(next);
@@ -392,6 +482,7 @@ void TileEmitter::call(IndexBuilder &index, TileShape shape, TilePass pass,
         params.rhsPanel, params.outRow, params.rhsColumn})
     if (!IndexBuilder::constantOf(value))
       arguments.push_back(value);
+  llvm::append_range(arguments, params.surroundings);
   if (params.accumulates)
     arguments.push_back(pass.accumulate);
   func::CallOp::create(index.builder(), index.loc(), function, arguments);

@@ -15,7 +15,14 @@ void ContractionTask::emitTiles() {
       s.lhs == FactorSource::Filled ? spec.accumulator : spec.lhs.element;
   params.rhsType =
       s.rhs == FactorSource::Filled ? spec.accumulator : spec.rhs.element;
-  params.kBlock = s.lhs == FactorSource::Memory ? 1 : s.kBlock;
+  params.kBlock = readsLhsInPlace() ? 1 : s.kBlock;
+  if (s.lhs == FactorSource::Indirect) {
+    params.indirect = &spec;
+    params.surroundings.push_back(zeros);
+    llvm::append_range(params.surroundings, symbols);
+    for (unsigned axis : spec.outer)
+      params.surroundings.push_back(axes[axis]);
+  }
   params.lhsRow = lhsRow;
   params.lhsBlock = lhsBlock;
   params.panelVectors = rhsPanelVectors;
@@ -146,6 +153,9 @@ void ContractionTask::emitTile(RowTile rowTile, ColumnTile columnTile,
   case FactorSource::Memory:
     lhsOffset = index->mul(index->add(firstRow, row), lhsRow);
     break;
+  case FactorSource::Indirect:
+    lhsOffset = index->add(firstRow, row);
+    break;
   case FactorSource::Filled:
     lhsOffset = index->add(index->mul(panelRow, paddedDepth),
                            index->mul(inPanel, s.kBlock));
@@ -170,7 +180,7 @@ void ContractionTask::emitTile(RowTile rowTile, ColumnTile columnTile,
     }
   }
   // Whole kBlocks come before the pass.
-  unsigned block = s.lhs == FactorSource::Memory ? 1 : s.kBlock;
+  unsigned block = readsLhsInPlace() ? 1 : s.kBlock;
   lhsOffset = index->add(
       lhsOffset,
       index->mul(index->div(pass.first, index->constant(block)), lhsBlock));

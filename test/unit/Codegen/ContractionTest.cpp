@@ -487,6 +487,39 @@ TEST_F(Contraction, Convolutions) {
   }
 }
 
+// Pixels are rows of lhs, read by an address for each and each tap.
+TEST_F(Contraction, ChannelsLast) {
+  for (auto [channels, filters] :
+       {std::array<int64_t, 2>{8, 16}, {13, 70}, {32, 33}, {40, 5}})
+    for (auto [size, kernel, stride, dilation, pad] :
+         {std::array<int64_t, 5>{9, 3, 1, 1, 1},
+          {8, 3, 2, 1, 1},
+          {11, 3, 1, 2, 2},
+          {7, 1, 2, 1, 0},
+          {10, 2, 1, 1, 0},
+          {3, 5, 1, 1, 2}}) {
+      std::string text =
+          convChannelsLast({2, size, size + 2, channels},
+                           {filters, channels, kernel, kernel}, stride,
+                           dilation, pad);
+      for (bool constant : {false, true})
+        check(text, constants(false, constant), "channels last");
+      Options outside = constants(false, true);
+      outside.adjust = [](ContractionSchedule &s) {
+        EXPECT_EQ(s.lhs, FactorSource::Indirect);
+        s.rowsOutside = true;
+        s.rowsPerTask = 2 * s.tileRows;
+        s.columnsPerTask = 0;
+      };
+      check(text, outside, "rows outside");
+      Options filled = constants(false, true);
+      filled.adjust = [](ContractionSchedule &s) {
+        s.lhs = FactorSource::Filled;
+      };
+      check(text, filled, "filled");
+    }
+}
+
 TEST_F(Contraction, OtherMachines) {
   // Vectors of 128 and 256 bits with 16 registers run on this machine too.
   for (const char *target :

@@ -35,6 +35,8 @@ inline graph::KernelOp kernelOf(mlir::MLIRContext &context,
   module = mlir::parseSourceString<mlir::ModuleOp>(text, &context);
   if (!module)
     return {};
+  for (graph::KernelOp kernel : module->getOps<graph::KernelOp>())
+    return kernel;
   graph::GraphOp op;
   module->walk([&](graph::GraphOp found) { op = found; });
   llvm::SmallVector<mlir::AffineExpr> symbols;

@@ -92,6 +92,55 @@ inline std::string conv(std::vector<int64_t> x, std::vector<int64_t> w,
          "\nreturn %0 : " + type(y) + "\n}";
 }
 
+/// A two-dimensional convolution whose image and result have their channels
+/// last, as a kernel: x is n, h, w, c; w is filters, c, kernel....
+inline std::string convChannelsLast(std::vector<int64_t> x,
+                                    std::vector<int64_t> w, int64_t stride,
+                                    int64_t dilation, int64_t pad) {
+  auto type = [](std::vector<int64_t> sizes) {
+    std::vector<std::string> words;
+    for (int64_t size : sizes)
+      words.push_back(std::to_string(size));
+    return tensorType(words, "f32");
+  };
+  auto list = [](std::vector<int64_t> values) {
+    std::string text;
+    for (int64_t value : values)
+      text += (text.empty() ? "" : ", ") + std::to_string(value);
+    return "<" + text + ">";
+  };
+  auto extent = [&](int64_t size, int64_t taps) {
+    return (size + 2 * pad - dilation * (taps - 1) - 1) / stride + 1;
+  };
+  std::vector<int64_t> y{x[0], extent(x[1], w[2]), extent(x[2], w[3]), w[0]};
+  auto at = [&](const char *pixel, const char *tap) {
+    return std::string(pixel) + " * " + std::to_string(stride) + " + " + tap +
+           " * " + std::to_string(dilation) + " - " + std::to_string(pad);
+  };
+  std::string row = at("d1", "d4"), column = at("d2", "d5");
+  std::string dims = "(d0, d1, d2, d3, d4, d5, d6)",
+              coords = "(%n, %i, %j, %o, %p, %q, %c)", guard;
+  if (pad)
+    guard = "guard affine_set<" + dims + " : (" + row + " >= 0, " +
+            std::to_string(x[1] - 1) + " - (" + row + ") >= 0, " + column +
+            " >= 0, " + std::to_string(x[2] - 1) + " - (" + column +
+            ") >= 0)> else %z : f32 ";
+  return "graph.kernel @kernel(%x: " + type(x) + ", %w: " + type(w) + ") -> " +
+         type(y) + " attributes {symbols = []} {\n%s = graph.stage domain" +
+         list(y) + " reduce" + list({w[2], w[3], w[1]}) + " fold add : " +
+         type(y) +
+         " {\n^bb0(%n: index, %i: index, %j: index, %o: index, %p: index, "
+         "%q: index, %c: index):\n%z = graph.literal 0.0 : f32 : f32\n"
+         "%a = graph.load %x[affine_map<" +
+         dims + " -> (d0, " + row + ", " + column + ", d6)>]" + coords + " " +
+         guard + ": " + type(x) +
+         " -> f32\n%b = graph.load %w[affine_map<" + dims +
+         " -> (d3, d6, d4, d5)>]" + coords + " : " + type(w) +
+         " -> f32\n%m = graph.apply mul(%a, %b) : (f32, f32) -> f32\n"
+         "graph.yield %m : f32\n}\ngraph.return %s : " +
+         type(y) + "\n}";
+}
+
 } // namespace dlc::test
 
 #endif // DLC_TEST_UNIT_CODEGEN_KERNELTEXT_H

@@ -13,6 +13,11 @@ namespace dlc {
 /// Where the micro-kernel reads a factor from.
 enum class FactorSource {
   Memory, ///< the operand's own buffer, by strides
+  /// The operand's own buffer (lhs only): an address for each row of a tile and
+  /// each step of the inner axes before `lhsRun`, or one of zeros where a guard
+  /// does not hold. (Dukhan, "The Indirect Convolution Algorithm", 2019; here
+  /// addresses are computed, not stored.)
+  Indirect,
   Filled, ///< panels that each task fills in its scratch
   Packed, ///< a constant, packed when the model is compiled
 };

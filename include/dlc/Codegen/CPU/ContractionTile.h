@@ -36,6 +36,12 @@ struct TileParams {
   mlir::Value outRow;   ///< distance of result rows
   unsigned lanes = 1, unroll = 1, prefetch = 0;
   bool fma = true;
+  /// Set: lhs is read indirectly. The tile functions then take, for an lhs
+  /// offset, the number of the tile's first row, and `surroundings`.
+  const ContractionSpec *indirect = nullptr;
+  /// A memref of as many zeros as a run has steps (none without guards), then
+  /// values of the kernel's symbols and of the outer axes.
+  llvm::SmallVector<mlir::Value> surroundings;
   /// The sums continue what lies in out, where the call's `accumulate` holds.
   bool accumulates = false;
   ScalarOptions scalar;

@@ -1,5 +1,5 @@
 // GFLOP/s of the contraction nest on one thread.
-//   gemm-bench [gemm|conv|attention|few] ...   (default: all)
+//   gemm-bench [gemm|conv|conv-last|attention|few] ...   (default: all)
 //   gemm-bench M N K [A] [B] [dynamic]         one product; A, B: constant
 //   factor
 // A case is checked too: a few elements against exact sums, within the gate
@@ -165,15 +165,19 @@ Case gemm(int64_t m, int64_t n, int64_t k, bool a, bool b, bool dynamic) {
   return c;
 }
 
-Case convolution(int64_t channels, int64_t size, int64_t filters,
-                 int64_t kernel, int64_t stride) {
+Case makeConvolution(int64_t channels, int64_t size, int64_t filters,
+                 int64_t kernel, int64_t stride, bool channelsLast) {
   Case c;
   int64_t pad = kernel / 2;
   c.name = "conv " + std::to_string(kernel) + "x" + std::to_string(kernel) +
            "/" + std::to_string(stride) + " " + std::to_string(channels) +
            "->" + std::to_string(filters) + " @" + std::to_string(size);
-  c.text = conv({1, channels, size, size}, {filters, channels, kernel, kernel},
-                {stride, stride}, {1, 1}, {pad, pad}, {pad, pad});
+  c.text = channelsLast ? convChannelsLast({1, size, size, channels},
+                                           {filters, channels, kernel, kernel},
+                                           stride, 1, pad)
+                        : conv({1, channels, size, size},
+                               {filters, channels, kernel, kernel},
+                               {stride, stride}, {1, 1}, {pad, pad}, {pad, pad});
   c.rhsConstant = true;
   return c;
 }
@@ -198,7 +202,12 @@ std::vector<Case> group(const std::string &name) {
                              {77, 1000, 513}})
         for (bool dynamic : {false, true})
           cases.push_back(gemm(m, n, k, false, constant, dynamic));
-  if (name == "conv") {
+  auto convolution = [&](int64_t channels, int64_t size, int64_t filters,
+                         int64_t kernel, int64_t stride) {
+    return makeConvolution(channels, size, filters, kernel, stride,
+                             name == "conv-last");
+  };
+  if (name == "conv" || name == "conv-last") {
     cases.push_back(convolution(3, 224, 64, 7, 2));
     cases.push_back(convolution(64, 56, 64, 3, 1));
     cases.push_back(convolution(64, 56, 256, 1, 1));
