@@ -232,6 +232,14 @@ static bool usesData(const IterationSpace &space) {
 }
 
 SmallVector<unsigned> ContractionSpec::lhsRun() const {
+  return findRun(/*mayBeGuarded=*/false);
+}
+
+SmallVector<unsigned> ContractionSpec::lhsGuardedRun() const {
+  return findRun(/*mayBeGuarded=*/true);
+}
+
+SmallVector<unsigned> ContractionSpec::findRun(bool mayBeGuarded) const {
   SmallVector<unsigned> run;
   if (!lhs.plain && !lhs.guarded)
     return run;
@@ -244,7 +252,7 @@ SmallVector<unsigned> ContractionSpec::lhsRun() const {
     SmallVector<unsigned> longer{axis};
     longer.append(run);
     auto stride = strideOf(lhs, longer);
-    if (isGuarded(axis) || !stride || *stride != 1)
+    if ((isGuarded(axis) && !mayBeGuarded) || !stride || *stride != 1)
       break;
     run = longer;
   }

@@ -101,6 +101,11 @@ struct ContractionSpec {
   /// wherever its rows and the other inner axes stand (the channels of a Conv's
   /// image, its taps being the others). Empty when there are none.
   llvm::SmallVector<unsigned> lhsRun() const;
+  /// The same, but a guard may cut it.
+  llvm::SmallVector<unsigned> lhsGuardedRun() const;
+
+private:
+  llvm::SmallVector<unsigned> findRun(bool mayBeGuarded) const;
 };
 
 /// Classifies `kernel`. On failure `reason` says in words what does not fit

@@ -12,6 +12,13 @@
 using namespace mlir;
 using namespace dlc;
 
+/// The steps of k that a row of filled lhs has room for: runs that are copied
+/// by whole vectors end behind the last one.
+AffineExpr ContractionTask::paddedDepthExpr() {
+  AffineExpr depth = spec.extentOf(spec.inner);
+  return depth.ceilDiv(s.kBlock) * s.kBlock + (s.wholeRows ? s.lanes : 0);
+}
+
 /// Cuts rows and columns into tasks and gives every scratch area its place.
 void ContractionTask::layOutScratch(CpuKernel &result) {
   AffineExpr rows = spec.extentOf(spec.rows),
@@ -35,8 +42,7 @@ void ContractionTask::layOutScratch(CpuKernel &result) {
   if (s.lhs == FactorSource::Filled) {
     // One vector of room: copies may run over the last panel's end.
     AffineExpr panels = rowsOfTask.ceilDiv(s.panelRows) * s.panelRows;
-    offset = offset +
-             area(panels * depthExpr.ceilDiv(s.kBlock) * s.kBlock + s.lanes);
+    offset = offset + area(panels * paddedDepthExpr() + s.lanes);
   }
   rhsScratch = offset;
   int64_t width = std::max(s.panelColumns(), s.tileVectors * s.lanes);
@@ -122,6 +128,10 @@ void ContractionTask::locateLhs() {
   case FactorSource::Filled:
     lhs = scratchAt(lhsScratch);
     lhsBase = index->constant(0);
+    if (s.wholeRows) {
+      lhsRow = paddedDepth;
+      lhsBlock = index->constant(1);
+    }
     break;
   case FactorSource::Packed:
     lhs = function->buffer(spec.lhs.operand);
@@ -138,8 +148,8 @@ void ContractionTask::fillZeros() {
   zeros = scratchAt(zeroScratch);
   OpBuilder &b = function->builder();
   auto type = VectorType::get({int64_t(s.lanes)}, accumulator());
-  Value zero = arith::ConstantOp::create(b, function->loc(),
-                                         b.getZeroAttr(type));
+  Value zero =
+      arith::ConstantOp::create(b, function->loc(), b.getZeroAttr(type));
   index->forEach(index->constant(0), symbolic(spec.extentOf(spec.lhsRun())),
                  s.lanes, [&](Value at) {
                    vector::StoreOp::create(b, function->loc(), zero, zeros, at);
@@ -232,8 +242,7 @@ LogicalResult ContractionTask::emitTask(std::string &reason) {
   block(s.columnsPerTask, spec.extentOf(spec.columns), parts[2], firstColumn,
         columnCount);
   depth = symbolic(spec.extentOf(spec.inner));
-  paddedDepth =
-      index->mul(index->ceilDiv(depth, index->constant(s.kBlock)), s.kBlock);
+  paddedDepth = symbolic(paddedDepthExpr());
 
   auto buffer = [&](unsigned i) { return function->buffer(i); };
   expressions.emplace(*index, spec.space, symbols, scalarOptions, buffer);

@@ -55,6 +55,7 @@ private:
   void copyAlongRows();
   LogicalResult copyElements(std::string &reason);
   LogicalResult copyBlocks(std::string &reason);
+  LogicalResult copyRuns(std::string &reason);
   /// Start of row `row`'s part of the panels.
   Value rowOffset(Value row) {
     Value panel = index.div(row, index.constant(rows));
@@ -219,8 +220,48 @@ LogicalResult LhsFiller::copyBlocks(std::string &reason) {
   return result;
 }
 
+/// Whole rows, from runs of k that lie contiguous, a vector at a time. What a
+/// vector stores behind its run the next one overwrites.
+LogicalResult LhsFiller::copyRuns(std::string &reason) {
+  LogicalResult result = success();
+  SmallVector<unsigned> run = c.spec.lhsGuardedRun();
+  ArrayRef<unsigned> before = ArrayRef(c.spec.inner).drop_back(run.size());
+  int64_t lanes = c.schedule.lanes;
+  auto maskType = VectorType::get({lanes}, b.getI1Type());
+  Value length = index.expr(c.spec.extentOf(run), {}, c.symbols);
+  index.forEach(index.constant(0), count, 1, [&](Value row) {
+    setCoordinates(index, c, c.axes, c.spec.rows, index.add(first, row));
+    Value to = index.mul(row, c.paddedDepth);
+    forEachPoint(index, c, before, index.constant(0), [&](Value number) {
+      Value start = index.add(to, index.mul(number, length));
+      index.forEach(index.constant(0), length, lanes, [&](Value k) {
+        ExprPoint point;
+        point.axes = c.axes;
+        point.lanes = lanes;
+        point.laneAxes = run;
+        setCoordinates(index, c, point.axes, run, k);
+        point.mask = vector::CreateMaskOp::create(b, loc, maskType,
+                                                  index.sub(length, k));
+        auto value = c.expressions.emit(c.spec.lhs.value, point, reason);
+        if (failed(value)) {
+          result = failure();
+          return;
+        }
+        vector::StoreOp::create(
+            b, loc, c.expressions.scalars.broadcast(*value, lanes).value,
+            panels, index.add(start, k));
+      });
+    });
+  });
+  for (unsigned axis : c.spec.rows)
+    c.axes[axis] = index.constant(0);
+  return result;
+}
+
 LogicalResult LhsFiller::fill(std::string &reason) {
   const ContractionOperand &lhs = c.spec.lhs;
+  if (c.schedule.wholeRows)
+    return copyRuns(reason);
   if (lhs.plain) {
     auto row = c.spec.strideOf(lhs, c.spec.rows);
     auto inner = c.spec.strideOf(lhs, c.spec.inner);

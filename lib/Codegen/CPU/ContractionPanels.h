@@ -25,7 +25,8 @@ struct PanelContext {
 };
 
 /// Fills `panels` with rows first .. first+count of lhs:
-/// [row / panelRows][k / kBlock][panelRows][kBlock].
+/// [row / panelRows][k / kBlock][panelRows][kBlock], or [row][k] where the
+/// schedule says whole rows.
 mlir::LogicalResult fillLhs(PanelContext &context, mlir::Value panels,
                             mlir::Value first, mlir::Value count,
                             std::string &reason);

@@ -20,6 +20,7 @@ std::string ContractionSchedule::str() const {
   };
   std::string flags = rowsOutside ? " rows-outside" : "";
   flags += dot ? " dot" : fma ? "" : " strict";
+  flags += wholeRows ? " whole-rows" : "";
   return llvm::formatv(
              "{0}x{1}v{2} lhs={3} rhs={4} block={5} unroll={6} prefetch={7} "
              "rows={8} columns={9} block-columns={10} depth={11}{12}",
@@ -192,10 +193,15 @@ static void cutIntoTasks(ContractionSchedule &s, const Sizes &sizes,
   }
   int64_t columnsOfTask = (columnSteps + columnTasks - 1) / columnTasks;
   int64_t rowsOfTask = (rowSteps + rowTasks - 1) / rowTasks;
-  // A left factor that is filled is streamed from there: it may be large.
-  if (s.lhs == FactorSource::Filled)
+  // A left factor that is filled is streamed from there: it may be large. But
+  // beside a small right factor the copy need not leave the nearest caches.
+  if (s.lhs == FactorSource::Filled) {
+    bool smallRhs = s.rhs == FactorSource::Packed &&
+                    sizes.typicalColumns * columnBytes <= desc.l2Bytes / 2;
+    int64_t room = smallRhs ? desc.l2Bytes / 8 : 8 << 20;
     rowsOfTask = std::min(
-        rowsOfTask, std::max<int64_t>(1, (8 << 20) / columnBytes / s.tileRows));
+        rowsOfTask, std::max<int64_t>(1, room / columnBytes / s.tileRows));
+  }
   s.columnsPerTask =
       sizes.columns && columnsOfTask >= columnSteps ? 0 : columnsOfTask * step;
   // Each task would fill the same columns: none along rows of unknown number
@@ -331,6 +337,9 @@ ContractionSchedule dlc::defaultSchedule(const ContractionSpec &spec,
   if (s.lhs == FactorSource::Filled && !isStrided(spec, spec.lhs, spec.rows) &&
       canReadIndirectly(spec) && (!run || *run >= 8))
     s.lhs = FactorSource::Indirect;
+  // A block of k cuts short runs: each lane would be fetched on its own.
+  s.wholeRows = s.lhs == FactorSource::Filled && desc.arch == "x86" &&
+                !spec.lhs.plain && !spec.lhsGuardedRun().empty();
   if (s.lhs != FactorSource::Packed)
     s.panelRows = s.tileRows;
   // A transposed lhs is copied along its rows.
@@ -386,6 +395,9 @@ bool dlc::isLegal(const ContractionSchedule &s, const ContractionSpec &spec,
     return refuse("lhs has no rows to be read by an address each");
   if (s.rhs == FactorSource::Indirect)
     return refuse("rhs is not read by addresses");
+  if (s.wholeRows &&
+      (s.lhs != FactorSource::Filled || spec.lhsGuardedRun().empty()))
+    return refuse("lhs is not copied in runs of k");
   if (s.lhs == FactorSource::Indirect && s.depthPerPass)
     return refuse("addresses are for all of k");
   if (s.depthPerPass && (s.dot || s.depthPerPass % s.kBlock))

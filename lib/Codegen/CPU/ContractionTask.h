@@ -61,6 +61,7 @@ private:
                     mlir::Value row, mlir::Value column, unsigned rows,
                     mlir::Value validColumns);
 
+  mlir::AffineExpr paddedDepthExpr();
   mlir::Value symbolic(mlir::AffineExpr expr) {
     return index->expr(expr, axes, symbols);
   }
@@ -87,8 +88,10 @@ private:
   unsigned resultBuffer(unsigned i) {
     return kernel.getArgumentTypes().size() + i;
   }
-  bool readsLhsInPlace() const {
-    return s.lhs == FactorSource::Memory || s.lhs == FactorSource::Indirect;
+  /// Whether the steps of k of a row lie side by side.
+  bool hasWholeRows() const {
+    return s.lhs == FactorSource::Memory || s.lhs == FactorSource::Indirect ||
+           s.wholeRows;
   }
   std::optional<unsigned> directResult() const {
     return findResultOfSums(spec);
@@ -104,7 +107,8 @@ private:
   PackedLayout lhsLayout, rhsLayout;
   mlir::AffineExpr rowTasks, columnTasks; // tasks along rows and columns
   mlir::AffineExpr rowsOfTask, columnsOfTask, pitch;
-  mlir::AffineExpr lhsScratch, rhsScratch, tileScratch, zeroScratch; // byte offsets
+  mlir::AffineExpr lhsScratch, rhsScratch, tileScratch,
+      zeroScratch; // byte offsets
 
   // The task function.
   std::optional<KernelFunctionBuilder> function;

@@ -324,15 +324,15 @@ void TileBody::locateRows(Value firstRow, SmallVector<Value> axes) {
       Value value = index.expr(expr, axes, symbols);
       Value holds = index.atLeast(value, index.constant(0));
       if (isEquality)
-        holds = arith::AndIOp::create(
-            b, loc, holds, index.atLeast(index.constant(0), value));
-      inside = inside ? Value(arith::AndIOp::create(b, loc, inside, holds))
-                      : holds;
+        holds = arith::AndIOp::create(b, loc, holds,
+                                      index.atLeast(index.constant(0), value));
+      inside =
+          inside ? Value(arith::AndIOp::create(b, loc, inside, holds)) : holds;
     }
     Value at = index.expr(offset, axes, symbols);
     if (inside) {
-      rowMemories.push_back(arith::SelectOp::create(b, loc, inside, lhs,
-                                                    p.surroundings.front()));
+      rowMemories.push_back(
+          arith::SelectOp::create(b, loc, inside, lhs, p.surroundings.front()));
       at = arith::SelectOp::create(b, loc, inside, at, index.constant(0));
     }
     rowOffsets.push_back(at);

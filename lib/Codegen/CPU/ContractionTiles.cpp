@@ -15,7 +15,7 @@ void ContractionTask::emitTiles() {
       s.lhs == FactorSource::Filled ? spec.accumulator : spec.lhs.element;
   params.rhsType =
       s.rhs == FactorSource::Filled ? spec.accumulator : spec.rhs.element;
-  params.kBlock = readsLhsInPlace() ? 1 : s.kBlock;
+  params.kBlock = hasWholeRows() ? 1 : s.kBlock;
   if (s.lhs == FactorSource::Indirect) {
     params.indirect = &spec;
     params.surroundings.push_back(zeros);
@@ -157,8 +157,10 @@ void ContractionTask::emitTile(RowTile rowTile, ColumnTile columnTile,
     lhsOffset = index->add(firstRow, row);
     break;
   case FactorSource::Filled:
-    lhsOffset = index->add(index->mul(panelRow, paddedDepth),
-                           index->mul(inPanel, s.kBlock));
+    lhsOffset = index->add(
+        index->mul(panelRow, paddedDepth),
+        index->mul(inPanel,
+                   s.wholeRows ? paddedDepth : index->constant(s.kBlock)));
     break;
   case FactorSource::Packed:
     lhsOffset =
@@ -180,7 +182,7 @@ void ContractionTask::emitTile(RowTile rowTile, ColumnTile columnTile,
     }
   }
   // Whole kBlocks come before the pass.
-  unsigned block = readsLhsInPlace() ? 1 : s.kBlock;
+  unsigned block = hasWholeRows() ? 1 : s.kBlock;
   lhsOffset = index->add(
       lhsOffset,
       index->mul(index->div(pass.first, index->constant(block)), lhsBlock));

@@ -489,35 +489,47 @@ TEST_F(Contraction, Convolutions) {
 
 // Pixels are rows of lhs, read by an address for each and each tap.
 TEST_F(Contraction, ChannelsLast) {
-  for (auto [channels, filters] :
-       {std::array<int64_t, 2>{8, 16}, {13, 70}, {32, 33}, {40, 5}})
-    for (auto [size, kernel, stride, dilation, pad] :
-         {std::array<int64_t, 5>{9, 3, 1, 1, 1},
-          {8, 3, 2, 1, 1},
-          {11, 3, 1, 2, 2},
-          {7, 1, 2, 1, 0},
-          {10, 2, 1, 1, 0},
-          {3, 5, 1, 1, 2}}) {
-      std::string text =
-          convChannelsLast({2, size, size + 2, channels},
-                           {filters, channels, kernel, kernel}, stride,
-                           dilation, pad);
-      for (bool constant : {false, true})
-        check(text, constants(false, constant), "channels last");
-      Options outside = constants(false, true);
-      outside.adjust = [](ContractionSchedule &s) {
-        EXPECT_EQ(s.lhs, FactorSource::Indirect);
-        s.rowsOutside = true;
-        s.rowsPerTask = 2 * s.tileRows;
-        s.columnsPerTask = 0;
-      };
-      check(text, outside, "rows outside");
-      Options filled = constants(false, true);
-      filled.adjust = [](ContractionSchedule &s) {
-        s.lhs = FactorSource::Filled;
-      };
-      check(text, filled, "filled");
-    }
+  struct {
+    int64_t channels, filters, size, kernel, stride, dilation, pad;
+  } cases[] = {{8, 16, 9, 3, 1, 1, 1},   {13, 70, 8, 3, 2, 1, 1},
+               {32, 33, 11, 3, 1, 2, 2}, {40, 5, 7, 1, 2, 1, 0},
+               {16, 20, 10, 2, 1, 1, 0}, {9, 35, 3, 5, 1, 1, 2}};
+  for (auto &c : cases) {
+    std::string text =
+        convChannelsLast({2, c.size, c.size + 2, c.channels},
+                         {c.filters, c.channels, c.kernel, c.kernel}, c.stride,
+                         c.dilation, c.pad);
+    check(text, constants(false, false), "channels last");
+    Options outside = constants(false, true);
+    outside.adjust = [](ContractionSchedule &s) {
+      EXPECT_EQ(s.lhs, FactorSource::Indirect);
+      s.rowsOutside = true;
+      s.rowsPerTask = 2 * s.tileRows;
+      s.columnsPerTask = 0;
+    };
+    check(text, outside, "rows outside");
+    Options filled = constants(false, true);
+    filled.adjust = [](ContractionSchedule &s) {
+      s.lhs = FactorSource::Filled;
+    };
+    check(text, filled, "filled");
+  }
+}
+
+// The first convolution of a network: few channels, the image as it came.
+TEST_F(Contraction, ResultChannelsLast) {
+  struct {
+    int64_t channels, filters, size, kernel, stride, dilation, pad;
+  } cases[] = {{3, 16, 21, 7, 2, 1, 3},
+               {1, 33, 8, 3, 2, 1, 1},
+               {4, 70, 11, 3, 1, 2, 2},
+               {1, 9, 20, 17, 1, 1, 2},
+               {3, 40, 10, 2, 1, 1, 0}};
+  for (auto &c : cases)
+    check(convChannelsLast({2, c.size, c.size + 2, c.channels},
+                           {c.filters, c.channels, c.kernel, c.kernel},
+                           c.stride, c.dilation, c.pad, /*imageToo=*/false),
+          constants(false, c.filters != 33), "result channels last");
 }
 
 TEST_F(Contraction, OtherMachines) {

@@ -92,11 +92,13 @@ inline std::string conv(std::vector<int64_t> x, std::vector<int64_t> w,
          "\nreturn %0 : " + type(y) + "\n}";
 }
 
-/// A two-dimensional convolution whose image and result have their channels
-/// last, as a kernel: x is n, h, w, c; w is filters, c, kernel....
+/// A two-dimensional convolution whose result has its channels last, as a
+/// kernel: x is n, h, w, c, or in memory n, c, h, w unless `imageToo`; w is
+/// filters, c, kernel....
 inline std::string convChannelsLast(std::vector<int64_t> x,
                                     std::vector<int64_t> w, int64_t stride,
-                                    int64_t dilation, int64_t pad) {
+                                    int64_t dilation, int64_t pad,
+                                    bool imageToo = true) {
   auto type = [](std::vector<int64_t> sizes) {
     std::vector<std::string> words;
     for (int64_t size : sizes)
@@ -120,21 +122,32 @@ inline std::string convChannelsLast(std::vector<int64_t> x,
   std::string row = at("d1", "d4"), column = at("d2", "d5");
   std::string dims = "(d0, d1, d2, d3, d4, d5, d6)",
               coords = "(%n, %i, %j, %o, %p, %q, %c)", guard;
+  // The innermost reduced axis is the one that lies contiguous.
+  std::string reduce = list({w[2], w[3], w[1]}),
+              taps = "%p: index, %q: index, %c: index";
+  std::vector<int64_t> image = x;
+  if (!imageToo) {
+    reduce = list({w[1], w[2], w[3]});
+    taps = "%c: index, %p: index, %q: index";
+    image = {x[0], x[3], x[1], x[2]};
+  }
+  std::string at4 = "d0, " + row + ", " + column + ", d6";
+  if (!imageToo)
+    at4 = "d0, d6, " + row + ", " + column;
   if (pad)
     guard = "guard affine_set<" + dims + " : (" + row + " >= 0, " +
             std::to_string(x[1] - 1) + " - (" + row + ") >= 0, " + column +
             " >= 0, " + std::to_string(x[2] - 1) + " - (" + column +
             ") >= 0)> else %z : f32 ";
-  return "graph.kernel @kernel(%x: " + type(x) + ", %w: " + type(w) + ") -> " +
-         type(y) + " attributes {symbols = []} {\n%s = graph.stage domain" +
-         list(y) + " reduce" + list({w[2], w[3], w[1]}) + " fold add : " +
-         type(y) +
-         " {\n^bb0(%n: index, %i: index, %j: index, %o: index, %p: index, "
-         "%q: index, %c: index):\n%z = graph.literal 0.0 : f32 : f32\n"
+  return "graph.kernel @kernel(%x: " + type(image) + ", %w: " + type(w) +
+         ") -> " + type(y) +
+         " attributes {symbols = []} {\n%s = graph.stage domain" + list(y) +
+         " reduce" + reduce + " fold add : " + type(y) +
+         " {\n^bb0(%n: index, %i: index, %j: index, %o: index, " + taps +
+         "):\n%z = graph.literal 0.0 : f32 : f32\n"
          "%a = graph.load %x[affine_map<" +
-         dims + " -> (d0, " + row + ", " + column + ", d6)>]" + coords + " " +
-         guard + ": " + type(x) +
-         " -> f32\n%b = graph.load %w[affine_map<" + dims +
+         dims + " -> (" + at4 + ")>]" + coords + " " + guard + ": " +
+         type(image) + " -> f32\n%b = graph.load %w[affine_map<" + dims +
          " -> (d3, d6, d4, d5)>]" + coords + " : " + type(w) +
          " -> f32\n%m = graph.apply mul(%a, %b) : (f32, f32) -> f32\n"
          "graph.yield %m : f32\n}\ngraph.return %s : " +

@@ -27,7 +27,10 @@ struct ContractionSchedule {
   unsigned tileRows = 14;    ///< rows of the register tile (MR)
   unsigned tileVectors = 2;  ///< vectors across the register tile
   unsigned panelVectors = 2; ///< vectors across a packed panel of rhs: layout
-  unsigned kBlock = 16;  ///< consecutive k of one row in a packed lhs: layout
+  unsigned kBlock = 16; ///< consecutive k of one row in a packed lhs: layout
+  /// A filled lhs lies row by row, not in blocks: for factors that are copied
+  /// in short runs of k (a Conv's taps along an image row).
+  bool wholeRows = false;
   unsigned unroll = 4;   ///< steps of k in the inner loop's body
   unsigned prefetch = 0; ///< rhs steps of k fetched ahead; 0 is none
   /// Rows packed lhs panels hold: 0 means all rows of the task (or constant).

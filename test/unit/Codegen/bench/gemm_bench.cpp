@@ -166,18 +166,19 @@ Case gemm(int64_t m, int64_t n, int64_t k, bool a, bool b, bool dynamic) {
 }
 
 Case makeConvolution(int64_t channels, int64_t size, int64_t filters,
-                 int64_t kernel, int64_t stride, bool channelsLast) {
+                     int64_t kernel, int64_t stride, bool channelsLast) {
   Case c;
   int64_t pad = kernel / 2;
   c.name = "conv " + std::to_string(kernel) + "x" + std::to_string(kernel) +
            "/" + std::to_string(stride) + " " + std::to_string(channels) +
            "->" + std::to_string(filters) + " @" + std::to_string(size);
-  c.text = channelsLast ? convChannelsLast({1, size, size, channels},
-                                           {filters, channels, kernel, kernel},
-                                           stride, 1, pad)
-                        : conv({1, channels, size, size},
-                               {filters, channels, kernel, kernel},
-                               {stride, stride}, {1, 1}, {pad, pad}, {pad, pad});
+  c.text =
+      channelsLast
+          ? convChannelsLast({1, size, size, channels},
+                             {filters, channels, kernel, kernel}, stride, 1,
+                             pad, channels >= 8)
+          : conv({1, channels, size, size}, {filters, channels, kernel, kernel},
+                 {stride, stride}, {1, 1}, {pad, pad}, {pad, pad});
   c.rhsConstant = true;
   return c;
 }
@@ -205,7 +206,7 @@ std::vector<Case> group(const std::string &name) {
   auto convolution = [&](int64_t channels, int64_t size, int64_t filters,
                          int64_t kernel, int64_t stride) {
     return makeConvolution(channels, size, filters, kernel, stride,
-                             name == "conv-last");
+                           name == "conv-last");
   };
   if (name == "conv" || name == "conv-last") {
     cases.push_back(convolution(3, 224, 64, 7, 2));
