@@ -3,8 +3,10 @@
 // and affine expressions, which are rebuilt in the main context.
 #include "Compilation.h"
 
+#include "dlc/Codegen/CPU/KernelVariants.h"
 #include "dlc/Codegen/CPU/Nests.h"
 #include "dlc/Codegen/Common/CpuLowering.h"
+#include "dlc/Program/Passes.h"
 #include "mlir/Bytecode/BytecodeReader.h"
 #include "mlir/Bytecode/BytecodeWriter.h"
 #include "llvm/Bitcode/BitcodeWriter.h"
@@ -120,6 +122,7 @@ static std::vector<Job> collectJobs(Compilation &c) {
     job.compiled.name = kernel.getSymName().str();
     job.options.symbol = c.name + "_" + job.compiled.name;
     job.options.strict = c.options.strict;
+    job.compiled.range = getVariantRange(kernel);
   }
   c.getModule().walk([&](graph::CallOp call) {
     Job &job = jobs[numbers.lookup(call.getCallee())];
@@ -129,7 +132,35 @@ static std::vector<Job> collectJobs(Compilation &c) {
       job.options.constantOperands.push_back(
           graph::getViewed(arg).getDefiningOp<graph::ConstantOp>() != nullptr);
   });
+  // A variant is called where its kernel is.
+  for (Job &job : jobs)
+    if (auto dispatch =
+            job.kernel->getAttrOfType<DictionaryAttr>(kDispatchAttr))
+      for (auto name : dispatch.getAs<ArrayAttr>("kernels")
+                           .getAsRange<FlatSymbolRefAttr>()) {
+        Job &variant = jobs[numbers.lookup(name.getValue())];
+        variant.compiled.variantOf = job.compiled.name;
+        variant.compiled.calls = job.compiled.calls;
+        variant.options.constantOperands = job.options.constantOperands;
+      }
   return jobs;
+}
+
+// The variants of a kernel read the same constants, in one layout.
+static Error checkLayouts(Compilation &c) {
+  auto layouts = [](const KernelCode &code) {
+    std::map<unsigned, std::string> byOperand;
+    for (const OperandPacking &packing : code.packings)
+      byOperand[packing.operand] = packing.layout;
+    return byOperand;
+  };
+  for (const CompiledKernel &kernel : c.kernels)
+    if (!kernel.variantOf.empty() &&
+        layouts(c.code[kernel.name]) != layouts(c.code[kernel.variantOf]))
+      return makeError(ExitCode::Internal,
+                       "kernel '" + kernel.name + "' and '" + kernel.variantOf +
+                           "' want a constant in different layouts");
+  return Error::success();
 }
 
 static void runJobs(std::vector<Job> &jobs, unsigned workers, Compilation &c) {
@@ -187,5 +218,5 @@ Error dlc::compileKernels(Compilation &c) {
   if (!errors.empty())
     return llvm::make_error<CompileError>(ExitCode::Internal,
                                           std::move(errors));
-  return Error::success();
+  return checkLayouts(c);
 }

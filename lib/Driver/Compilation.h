@@ -11,6 +11,7 @@
 #include "dlc/Driver/Progress.h"
 #include "dlc/Fusion/Fusion.h"
 #include "dlc/Program/Weights.h"
+#include "dlc/Schedule/SizeRange.h"
 #include "dlc/Target/Targets.h"
 
 #include "llvm/IR/LLVMContext.h"
@@ -24,6 +25,10 @@ struct CompiledKernel {
   std::string nest;
   unsigned calls = 0;
   double seconds = 0;
+  /// The kernel this one is a variant of; empty: it is called itself.
+  std::string variantOf;
+  /// The sizes it is compiled for, when they are a part of all.
+  std::optional<SizeRange> range;
   llvm::SmallVector<char, 0> object;  ///< ELF, when an object is wanted
   llvm::SmallVector<char, 0> bitcode; ///< LLVM's, when one module is wanted
 };
@@ -70,6 +75,12 @@ struct Compilation {
   std::string weightsPath;
 
   mlir::ModuleOp getModule() { return *source.module; }
+  /// Compiled kernels; the variants of one count once.
+  size_t countKernels() const {
+    return llvm::count_if(kernels, [](const CompiledKernel &kernel) {
+      return kernel.variantOf.empty();
+    });
+  }
   bool wantsFusion() const { return options.fuse.value_or(!cuda); }
   bool wantsObjects() const {
     return options.wants(EmitKind::Shared) || options.wants(EmitKind::Static);
@@ -99,6 +110,10 @@ llvm::Error fuseKernels(Compilation &c);
 
 /// Gives every kernel its schedule and has Check admit the laws it uses.
 llvm::Error chooseSchedules(Compilation &c);
+
+/// Gives kernels of symbolic size variants by range: copies, each with its own
+/// schedule, which the kernel's attribute `graph.dispatch` lists.
+void makeVariants(Compilation &c);
 
 /// -plant-fault: whether it is well formed; breaks `kernel` if it matches.
 llvm::Error checkFault(llvm::StringRef fault);

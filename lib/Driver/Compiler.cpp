@@ -3,6 +3,7 @@
 
 #include "Compilation.h"
 #include "dlc/Dialect/Graph/IR/Graph.h"
+#include "dlc/Program/Passes.h"
 #include "mlir/Pass/PassManager.h"
 #include "mlir/Transforms/Passes.h"
 #include "llvm/Support/FileSystem.h"
@@ -187,14 +188,23 @@ static void printKernelList(Compilation &c) {
                  << llvm::format(", compiled in %.3f s\n", kernel.seconds);
 }
 
+// Variants run in the place of the kernels that are called.
+static size_t countCalledKernels(Compilation &c) {
+  size_t count = 0;
+  for (auto kernel : c.getModule().getOps<graph::KernelOp>()) {
+    ++count;
+    if (auto dispatch = kernel->getAttrOfType<DictionaryAttr>(kDispatchAttr))
+      count -= dispatch.getAs<ArrayAttr>("kernels").size();
+  }
+  return count;
+}
+
 static Error codeStages(Compilation &c) {
   c.progress.begin("kernels");
   if (Error error = formKernels(c))
     return error;
-  auto kernels = c.getModule().getOps<graph::KernelOp>();
-  c.progress.end(
-      countText(c.numOps, "operator") + " -> " +
-      countText(std::distance(kernels.begin(), kernels.end()), "kernel"));
+  c.progress.end(countText(c.numOps, "operator") + " -> " +
+                 countText(countCalledKernels(c), "kernel"));
   if (c.wantsCuda()) {
     c.progress.begin("codegen");
     if (Error error = compileCudaKernels(c))
@@ -268,7 +278,7 @@ static std::string makeSummary(Compilation &c) {
   if (!c.weightsPath.empty())
     os << " + " << c.weightsPath;
   if (c.target && c.wantsCode())
-    os << ": " << countText(c.kernels.size(), "kernel")
+    os << ": " << countText(c.countKernels(), "kernel")
        << " native, 0 interpreted, "
        << (c.wantsFusion()
                ? countText(c.fusion.groups.size(), "group") + " of " +

@@ -3,6 +3,7 @@
 
 #include "dlc/Dialect/Graph/IR/Graph.h"
 #include "dlc/Dialect/Graph/Transforms/Passes.h"
+#include "dlc/Program/Passes.h"
 #include "mlir/Pass/PassManager.h"
 #include "mlir/Transforms/Passes.h"
 #include "llvm/ADT/MapVector.h"
@@ -108,7 +109,8 @@ static void splitByConstantOperands(ModuleOp module,
   });
 }
 
-// -emit=kernels: an entry for each call, in program order.
+// -emit=kernels: an entry for each call, in program order, and one for each
+// variant.
 static std::string printKernels(ModuleOp module) {
   std::string text;
   llvm::raw_string_ostream os(text);
@@ -118,7 +120,12 @@ static std::string printKernels(ModuleOp module) {
     if (auto origin = call->getAttrOfType<ArrayAttr>("origin"))
       llvm::interleaveComma(origin.getAsRange<StringAttr>(), os << " of ",
                             [&](StringAttr s) { os << s.getValue(); });
-    os << "\n" << printOp(symbols.lookup(call.getCallee()));
+    Operation *kernel = symbols.lookup(call.getCallee());
+    os << "\n" << printOp(kernel);
+    if (auto dispatch = kernel->getAttrOfType<DictionaryAttr>(kDispatchAttr))
+      for (auto name :
+           dispatch.getAs<ArrayAttr>("kernels").getAsRange<FlatSymbolRefAttr>())
+        os << printOp(symbols.lookup(name.getValue()));
   });
   return text;
 }
@@ -134,6 +141,7 @@ Error dlc::formKernels(Compilation &c) {
   splitByConstantOperands(c.getModule(), c.copyOf);
   if (Error error = chooseSchedules(c))
     return error;
+  makeVariants(c);
   if (c.options.wants(EmitKind::Kernels))
     c.kernelText = printKernels(c.getModule());
   return dumpModule(c, "02-kernels.mlir");

@@ -240,6 +240,20 @@ static llvm::Error readLimits(const InputArgList &args, ModelLimits &limits) {
   return failure;
 }
 
+static llvm::Error readVariants(const InputArgList &args, CompileOptions &o) {
+  if (const Arg *arg = args.getLastArg(OPT_variants))
+    if (StringRef(arg->getValue()).getAsInteger(10, o.variants) ||
+        o.variants < 1 || o.variants > 3)
+      return usage(arg->getSpelling() + arg->getValue() +
+                   ": expected 1, 2 or 3");
+  if (const Arg *arg = args.getLastArg(OPT_force_variant))
+    if (StringRef(arg->getValue()).getAsInteger(10, o.forceVariant) ||
+        o.forceVariant < 0)
+      return usage(arg->getSpelling() + arg->getValue() +
+                   ": expected the number of a variant, from 0");
+  return llvm::Error::success();
+}
+
 static llvm::Error readOptions(const InputArgList &args, CompileOptions &o) {
   o.target = args.getLastArgValue(OPT_target, "host").str();
   o.output = args.getLastArgValue(OPT_output).str();
@@ -295,9 +309,13 @@ static llvm::Error readOptions(const InputArgList &args, CompileOptions &o) {
       return usage(Twine("-j") + jobs->getValue() +
                    ": expected a number of threads");
 
+  if (llvm::Error error = readVariants(args, o))
+    return error;
+
   llvm::SmallVector<std::string> shaping;
-  for (const Arg *arg : args.filtered(OPT_target, OPT_dim, OPT_shape, OPT_fp,
-                                      OPT_fuse, OPT_plant_fault))
+  for (const Arg *arg :
+       args.filtered(OPT_target, OPT_dim, OPT_shape, OPT_fp, OPT_fuse,
+                     OPT_variants, OPT_force_variant, OPT_plant_fault))
     shaping.push_back(arg->getAsString(args));
   o.shapingFlags = llvm::join(shaping, " ");
   return inferEmit(o);

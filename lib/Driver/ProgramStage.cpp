@@ -94,7 +94,7 @@ static Error describeModel(Compilation &c) {
   info.features = requiredFeatures(*(*machine)->getMCSubtargetInfo());
   info.flags = c.options.shapingFlags;
   info.fpMode = c.options.strict ? "strict" : "reassoc";
-  info.numKernels = c.kernels.size();
+  info.numKernels = c.countKernels();
   SmallVector<StringRef> names;
   for (auto [i, name] :
        llvm::enumerate(c.program.getSymbols().getAsRange<StringAttr>())) {

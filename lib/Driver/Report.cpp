@@ -20,6 +20,16 @@ static void writeKernel(llvm::json::OStream &out, const CompiledKernel &kernel,
     out.attribute("name", kernel.name);
     out.attribute("nest", kernel.nest);
     out.attribute("calls", kernel.calls);
+    if (!kernel.variantOf.empty())
+      out.attribute("variant_of", kernel.variantOf);
+    // Of a contraction's rows: what the schedule was chosen for.
+    if (kernel.range)
+      out.attributeObject("rows", [&] {
+        out.attribute("low", kernel.range->low);
+        if (kernel.range->high != INT64_MAX)
+          out.attribute("high", kernel.range->high);
+        out.attribute("typical", kernel.range->typical);
+      });
     out.attribute("phases", static_cast<int64_t>(code.phases.size()));
     out.attribute("seconds", kernel.seconds);
     out.attribute("object_bytes", static_cast<int64_t>(kernel.object.size()));
@@ -38,7 +48,7 @@ std::string dlc::makeReport(Compilation &c) {
   std::string text;
   llvm::raw_string_ostream os(text);
   llvm::json::OStream out(os, /*IndentSize=*/2);
-  int64_t numKernels = c.kernels.size();
+  int64_t numKernels = c.countKernels();
   out.object([&] {
     out.attribute("schema_version", 1);
     out.attribute("dlc", getVersion());

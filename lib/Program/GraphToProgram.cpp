@@ -59,11 +59,18 @@ struct ConvertGraphToProgram
     for (auto kernel :
          llvm::make_early_inc_range(module.getOps<graph::KernelOp>())) {
       OpBuilder builder(kernel);
-      KernelOp::create(builder, kernel.getLoc(), kernel.getSymName(),
-                       kernel.getArgumentTypes().size(),
-                       kernel.getResultTypes().size(), kernel.getNumSymbols(),
-                       builder.getArrayAttr({}), AffineMapAttr(),
-                       AffineMapAttr(), StringAttr(), canFail(kernel));
+      auto declared = KernelOp::create(
+          builder, kernel.getLoc(), kernel.getSymName(),
+          kernel.getArgumentTypes().size(), kernel.getResultTypes().size(),
+          kernel.getNumSymbols(), builder.getArrayAttr({}), AffineMapAttr(),
+          AffineMapAttr(), StringAttr(), canFail(kernel), AffineMapAttr(),
+          DenseI64ArrayAttr(), ArrayAttr());
+      if (auto dispatch =
+              kernel->getAttrOfType<DictionaryAttr>(kDispatchAttr)) {
+        declared.setSizeAttr(dispatch.getAs<AffineMapAttr>("size"));
+        declared.setLimitsAttr(dispatch.getAs<DenseI64ArrayAttr>("limits"));
+        declared.setVariantsAttr(dispatch.getAs<ArrayAttr>("kernels"));
+      }
       kernel.erase();
     }
   }

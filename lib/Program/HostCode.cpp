@@ -75,12 +75,18 @@ llvm::Value *HostEmitter::emitArenaBytes(ArrayRef<llvm::Value *> offsets) {
 
 llvm::Function *HostEmitter::emitWorkspaceBytes() {
   SmallVector<AffineExpr> scratch; // distinct sizes of a worker's scratch
-  for (auto call : model.getAll<program::CallOp>()) {
-    AffineExpr size = getScratch(call);
+  auto add = [&](KernelOp kernel, program::CallOp call) {
+    AffineExpr size = getScratch(kernel, call);
     if (size)
       size = data.getLargest(size);
     if (size && !llvm::is_contained(scratch, size))
       scratch.push_back(size);
+  };
+  for (auto call : model.getAll<program::CallOp>()) {
+    KernelOp kernel = getKernel(call);
+    add(kernel, call);
+    for (KernelOp variant : getVariants(kernel))
+      add(variant, call);
   }
   bool hasArena = !slotSizes.empty() ||
                   (model.getArenaBytes() &&
@@ -101,8 +107,8 @@ llvm::Function *HostEmitter::emitWorkspaceBytes() {
 }
 
 // A worker's scratch over the model's symbols; null for none.
-AffineExpr HostEmitter::getScratch(program::CallOp call) {
-  std::optional<AffineMap> scratch = getKernel(call).getScratch();
+AffineExpr HostEmitter::getScratch(KernelOp kernel, program::CallOp call) {
+  std::optional<AffineMap> scratch = kernel.getScratch();
   if (!scratch || graph::constantValue(getSize(*scratch)) == 0)
     return {};
   return toModel(getSize(*scratch), call);
@@ -139,6 +145,16 @@ llvm::Function *HostEmitter::emitDims(StringRef name, bool symbolsCount) {
 KernelOp HostEmitter::getKernel(program::CallOp call) {
   return SymbolTable::lookupNearestSymbolFrom<KernelOp>(model,
                                                         call.getCalleeAttr());
+}
+
+// The kernels that run in its place at smaller sizes.
+SmallVector<KernelOp> HostEmitter::getVariants(KernelOp kernel) {
+  SmallVector<KernelOp> variants;
+  if (kernel.getVariants())
+    for (auto name : kernel.getVariants()->getAsRange<FlatSymbolRefAttr>())
+      variants.push_back(
+          SymbolTable::lookupNearestSymbolFrom<KernelOp>(model, name));
+  return variants;
 }
 
 // An expression of the kernel's symbols, in the model's.
@@ -283,7 +299,39 @@ void HostEmitter::emitCall(program::CallOp call) {
   if (call.getActual())
     for (auto [i, expr] : llvm::enumerate(call.getActual()->getResults()))
       b.CreateStore(sizes.emit(expr), at(frameSymbols, i * sizeof(int64_t)));
-  if (AffineExpr scratch = getScratch(call))
+  if (kernel.getVariants())
+    emitDispatch(kernel, call);
+  else
+    emitPhases(kernel, call);
+  if (kernel.getCanFail())
+    emitStatusCheck(call);
+}
+
+// Compares the size that decides and runs one of the variants. What they have
+// in common stands in the frame already.
+void HostEmitter::emitDispatch(KernelOp kernel, program::CallOp call) {
+  llvm::Value *size = sizes.emit(toModel(getSize(*kernel.getSize()), call));
+  llvm::BasicBlock *done = makeBlock("");
+  auto run = [&](KernelOp chosen) {
+    SizeCode::Known before = sizes.getKnown();
+    emitPhases(chosen, call);
+    sizes.setKnown(std::move(before));
+    b.CreateBr(done);
+  };
+  for (auto [variant, limit] :
+       llvm::zip_equal(getVariants(kernel), *kernel.getLimits())) {
+    llvm::BasicBlock *small = makeBlock("small"), *large = makeBlock("large");
+    b.CreateCondBr(b.CreateICmpSLE(size, b.getInt64(limit)), small, large);
+    b.SetInsertPoint(small);
+    run(variant);
+    b.SetInsertPoint(large);
+  }
+  run(kernel);
+  b.SetInsertPoint(done);
+}
+
+void HostEmitter::emitPhases(KernelOp kernel, program::CallOp call) {
+  if (AffineExpr scratch = getScratch(kernel, call))
     b.CreateStore(sizes.emitAligned(scratch),
                   at(frame, offsetof(dlc_frame, scratch_stride)));
   for (auto [i, phase] :
@@ -299,8 +347,6 @@ void HostEmitter::emitCall(program::CallOp call) {
       b.CreateCall(runPhase,
                    {exec, frame, task.getCallee(), sizes.emit(count)});
   }
-  if (kernel.getCanFail())
-    emitStatusCheck(call);
 }
 
 void HostEmitter::emitCopy(CopyOp copy) {

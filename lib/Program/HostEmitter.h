@@ -43,12 +43,13 @@ private:
   llvm::SmallVector<llvm::Value *> emitSlotOffsets();
   llvm::Value *emitArenaBytes(llvm::ArrayRef<llvm::Value *> slotOffsets);
   llvm::Function *emitWorkspaceBytes();
-  mlir::AffineExpr getScratch(CallOp call);
+  mlir::AffineExpr getScratch(KernelOp kernel, CallOp call);
   template <typename OpT>
   llvm::Function *emitDims(llvm::StringRef name, bool symbolsCount);
 
   // execute
   KernelOp getKernel(CallOp call);
+  llvm::SmallVector<KernelOp> getVariants(KernelOp kernel);
   mlir::AffineExpr toModel(mlir::AffineExpr expr, CallOp call);
   llvm::FunctionType *getTaskType();
   llvm::Function *emitRunPhase();
@@ -57,6 +58,8 @@ private:
   void emitBlock(mlir::Block &block);
   void emitStep(mlir::Operation *op);
   void emitCall(CallOp call);
+  void emitDispatch(KernelOp kernel, CallOp call);
+  void emitPhases(KernelOp kernel, CallOp call);
   void emitCopy(CopyOp copy);
   llvm::Value *getTarget(CopyOp copy);
   void emitStatusCheck(CallOp call);

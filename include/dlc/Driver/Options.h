@@ -62,6 +62,10 @@ struct CompileOptions {
   bool strict = false;        ///< -fp=strict
   std::optional<bool> fuse;   ///< -fuse; default: on for CPUs, off for cuda
   bool explainFusion = false; ///< -explain=fusion
+  unsigned variants = 3;      ///< schedules of a kernel of symbolic size
+  /// Hidden -force-variant: every kernel runs this variant (or its last one)
+  /// for all sizes; -1: none.
+  int forceVariant = -1;
   Weights weights = Weights::Auto;
   unsigned jobs = 0; ///< 0: the CPUs this process may use
   bool verify = false;

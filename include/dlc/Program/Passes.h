@@ -6,6 +6,15 @@
 
 #include "mlir/Pass/Pass.h"
 
+namespace dlc {
+
+/// On a graph.kernel: other kernels that are called in its place where a size
+/// is small. A dictionary: `size`, a map of the kernel's symbols; `limits`, the
+/// largest size of each other kernel, ascending; `kernels`, their names.
+constexpr llvm::StringLiteral kDispatchAttr = "graph.dispatch";
+
+} // namespace dlc
+
 namespace dlc::program {
 #define GEN_PASS_DECL
 #include "dlc/Program/Passes.h.inc"

@@ -5,6 +5,7 @@
 #include "dlc/Codegen/CPU/ContractionNest.h"
 
 #include "ContractionTask.h"
+#include "dlc/Codegen/CPU/KernelVariants.h"
 #include "dlc/Codegen/Common/CpuLowering.h"
 
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
@@ -327,6 +328,7 @@ FailureOr<CpuKernel> dlc::emitContraction(graph::KernelOp kernel,
   auto spec = classifyContraction(kernel, reason);
   if (failed(spec))
     return failure();
-  return emitContraction(*spec, defaultSchedule(*spec, target, options), target,
-                         options, reason);
+  return emitContraction(
+      *spec, defaultSchedule(*spec, target, options, getVariantRange(kernel)),
+      target, options, reason);
 }

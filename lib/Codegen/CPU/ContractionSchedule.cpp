@@ -6,6 +6,9 @@
 #include "dlc/Codegen/Common/KernelFunction.h"
 #include "dlc/Codegen/Common/ScalarEmitter.h"
 
+#include "llvm/Support/MathExtras.h"
+
+#include <limits>
 #include <numeric>
 
 using namespace mlir;
@@ -87,14 +90,20 @@ namespace {
 struct Sizes {
   std::optional<int64_t> rows, columns, depth, outer;
   int64_t typicalRows, typicalColumns, typicalDepth, typicalOuter;
+  int64_t mostRows;
 
-  explicit Sizes(const ContractionSpec &spec) {
+  explicit Sizes(const ContractionSpec &spec,
+                 std::optional<SizeRange> range = std::nullopt) {
     auto get = [&](ArrayRef<unsigned> group, std::optional<int64_t> &exact,
                    int64_t &typical, int64_t otherwise) {
       exact = graph::constantValue(spec.extentOf(group));
       typical = exact ? std::max<int64_t>(*exact, 1) : otherwise;
     };
-    get(spec.rows, rows, typicalRows, 128);
+    get(spec.rows, rows, typicalRows,
+        range ? std::max<int64_t>(range->typical, 1) : 128);
+    mostRows = rows    ? *rows
+               : range ? range->high
+                       : std::numeric_limits<int64_t>::max();
     get(spec.columns, columns, typicalColumns, 512);
     get(spec.inner, depth, typicalDepth, 512);
     get(spec.outer, outer, typicalOuter, 8);
@@ -149,6 +158,24 @@ static void chooseTile(ContractionSchedule &s, const Sizes &sizes,
     }
   s.tileRows = rows;
   s.tileVectors = wide;
+  // Rows that never come need no tile. Tiles of known rows have exact tails.
+  if (!sizes.rows && !fixedRows && sizes.mostRows < rows)
+    s.tileRows = std::max<int64_t>(sizes.mostRows, 1);
+}
+
+int64_t dlc::symbolicRowsCost(const ContractionSchedule &s,
+                              const ContractionSpec &spec, int64_t rows) {
+  Sizes sizes(spec);
+  int64_t vectors = (sizes.typicalColumns + s.lanes - 1) / s.lanes, cost = 0;
+  cost += coverCost(rows / s.tileRows * s.tileRows, vectors, s.tileRows,
+                    s.tileVectors);
+  // The tails are powers of two.
+  for (int64_t rest = rows % s.tileRows; rest > 0;) {
+    int64_t tail = int64_t(1) << llvm::Log2_64(rest);
+    cost += coverCost(tail, vectors, tail, s.tileVectors);
+    rest -= tail;
+  }
+  return cost;
 }
 
 /// How many columns are filled at a time, and which rows and columns a task
@@ -204,10 +231,12 @@ static void cutIntoTasks(ContractionSchedule &s, const Sizes &sizes,
   }
   s.columnsPerTask =
       sizes.columns && columnsOfTask >= columnSteps ? 0 : columnsOfTask * step;
-  // Each task would fill the same columns: none along rows of unknown number
-  // when there are enough along the columns.
-  bool allRows =
-      sizes.rows ? rowsOfTask >= rowSteps : fillsRhs && rowTasks == 1;
+  // More rows than the typical ones may come. Reading the columns' factor again
+  // for a few of them costs more than it shares, filling it again more yet.
+  constexpr int64_t fewRows = 64;
+  bool allRows = rowsOfTask * s.tileRows >= sizes.mostRows ||
+                 (rowTasks == 1 && !sizes.rows &&
+                  (fillsRhs || sizes.mostRows <= fewRows));
   s.rowsPerTask = allRows ? 0 : rowsOfTask * s.tileRows;
   if (s.columnsPerTask && s.columnsPerTask <= s.columnsPerBlock)
     s.columnsPerBlock = 0;
@@ -253,7 +282,9 @@ static bool canReadIndirectly(const ContractionSpec &spec) {
 static void blockForCaches(ContractionSchedule &s, const Sizes &sizes,
                            const ContractionSpec &spec, const TargetDesc &desc,
                            int64_t bytes) {
-  int64_t rows = s.rowsPerTask ? s.rowsPerTask : sizes.typicalRows;
+  constexpr int64_t veryMany = 1 << 20;
+  int64_t rows =
+      s.rowsPerTask ? s.rowsPerTask : std::min(sizes.mostRows, veryMany);
   if (s.dot || s.rowsOutside || rows <= s.tileRows)
     return;
   int64_t budget = desc.l2Bytes / 2, depth = sizes.typicalDepth;
@@ -272,8 +303,7 @@ static void blockForCaches(ContractionSchedule &s, const Sizes &sizes,
     s.rowsOutside = s.columnsPerBlock != 0;
     return;
   }
-  bool unbounded = !sizes.rows && !s.rowsPerTask;
-  if (!unbounded && rows * depth * bytes <= budget)
+  if (rows * depth * bytes <= budget)
     return;
   if (s.rhs == FactorSource::Packed) {
     int64_t columns =
@@ -288,10 +318,11 @@ static void blockForCaches(ContractionSchedule &s, const Sizes &sizes,
 
 ContractionSchedule dlc::defaultSchedule(const ContractionSpec &spec,
                                          const CpuTarget &target,
-                                         const CpuCodegenOptions &options) {
+                                         const CpuCodegenOptions &options,
+                                         std::optional<SizeRange> rows) {
   const TargetDesc &desc = target.desc();
   ContractionSchedule s = baseSchedule(desc, spec.accumulator);
-  Sizes sizes(spec);
+  Sizes sizes(spec, rows);
   s.fma = !options.strict;
   bool masks = desc.arch == "x86" && desc.vectorBytes == 64;
   int64_t panel = s.panelColumns();
@@ -324,8 +355,8 @@ ContractionSchedule dlc::defaultSchedule(const ContractionSpec &spec,
                 ? FactorSource::Memory
                 : FactorSource::Filled;
   }
-  if (s.rhs == FactorSource::Filled && sizes.rows && *sizes.rows <= 4 &&
-      !options.strict && canDot(spec)) {
+  if (s.rhs == FactorSource::Filled && sizes.mostRows <= 4 && !options.strict &&
+      canDot(spec)) {
     s.dot = true;
     s.lhs = s.rhs = FactorSource::Memory;
   }

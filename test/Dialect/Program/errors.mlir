@@ -75,3 +75,24 @@ program.model @counts symbols [] {
 
 // expected-error@+1 {{has 1 phases and 0 task counts}}
 program.kernel @k {num_args = 1 : i64, num_outs = 1 : i64, num_symbols = 0 : i64, phases = ["k"]}
+
+// -----
+
+// expected-error@+1 {{has 1 variants, 2 limits and a size that chooses}}
+program.kernel @k {num_args = 1 : i64, num_outs = 1 : i64, num_symbols = 1 : i64, size = affine_map<()[s0] -> (s0)>, limits = array<i64: 1, 2>, variants = [@v]}
+
+// -----
+
+// expected-error@+1 {{chooses by one size, between ascending limits}}
+program.kernel @k {num_args = 1 : i64, num_outs = 1 : i64, num_symbols = 1 : i64, size = affine_map<()[s0] -> (s0)>, limits = array<i64: 2, 2>, variants = [@v, @v]}
+
+// -----
+
+// expected-error@+1 {{no kernel 'v'}}
+program.kernel @k {num_args = 1 : i64, num_outs = 1 : i64, num_symbols = 1 : i64, size = affine_map<()[s0] -> (s0)>, limits = array<i64: 2>, variants = [@v]}
+
+// -----
+
+program.kernel @v {num_args = 2 : i64, num_outs = 1 : i64, num_symbols = 1 : i64}
+// expected-error@+1 {{variant 'v' is called in another way}}
+program.kernel @k {num_args = 1 : i64, num_outs = 1 : i64, num_symbols = 1 : i64, size = affine_map<()[s0] -> (s0)>, limits = array<i64: 2>, variants = [@v]}

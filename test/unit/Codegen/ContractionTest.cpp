@@ -6,6 +6,7 @@
 #include "KernelText.h"
 #include "NaiveKernel.h"
 #include "dlc/Codegen/CPU/ContractionNest.h"
+#include "dlc/Codegen/CPU/KernelVariants.h"
 
 #include <gtest/gtest.h>
 
@@ -21,6 +22,7 @@ struct Options {
   std::vector<int64_t> symbols;
   std::string target = "host:threads=1";
   bool strict = false;
+  std::optional<SizeRange> rows; ///< the variant that is made
   std::function<void(ContractionSchedule &)> adjust;
 };
 
@@ -127,7 +129,8 @@ protected:
     EXPECT_TRUE(succeeded(spec)) << reason;
     if (failed(spec))
       return outcome;
-    ContractionSchedule schedule = defaultSchedule(*spec, *target, codegen);
+    ContractionSchedule schedule =
+        defaultSchedule(*spec, *target, codegen, options.rows);
     if (options.adjust)
       options.adjust(schedule);
     outcome.schedule = schedule.str();
@@ -423,6 +426,81 @@ TEST_F(Contraction, SymbolicSizes) {
     check(einsum("mk,kn->mn", {{'m', "s0"}, {'n', "45"}, {'k', "20"}}), options,
           what);
   }
+}
+
+// A variant is made for a range of rows, and right for all.
+TEST_F(Contraction, EveryVariantAtEverySize) {
+  const SizeRange ranges[] = {{0, 4, 1}, {5, 14, 8}, {15, 1 << 30, 128}};
+  for (const SizeRange &range : ranges)
+    for (const char *equation : {"mk,kn->mn", "mk,nk->mn", "bmk,bnk->bmn"})
+      for (int64_t m : {0, 1, 3, 5, 14, 31, 150}) {
+        Options options;
+        options.symbols = {m};
+        options.rows = range;
+        std::string what = equation + std::string(" rows ") +
+                           std::to_string(m) + " to " +
+                           std::to_string(range.high);
+        std::map<char, std::string> sizes{
+            {'b', "2"}, {'m', "s0"}, {'n', "45"}, {'k', "20"}};
+        check(einsum(equation, sizes), options, what);
+        options.target = "x86:cpu=x86-64-v3:threads=4";
+        options.strict = m % 2;
+        options.constants = {false, equation[0] == 'm'};
+        check(einsum(equation, sizes), options, what);
+      }
+}
+
+TEST_F(Contraction, VariantsByRange) {
+  auto plan = [&](const std::string &text, std::vector<SizeRange> symbols,
+                  std::vector<bool> constants = {}, unsigned most = 3) {
+    OwningOpRef<ModuleOp> module;
+    graph::KernelOp kernel = kernelOf(context, module, text);
+    auto target = parseCpuTarget("x86:cpu=x86-64-v4:threads=1");
+    CpuCodegenOptions codegen;
+    codegen.constantOperands.assign(constants.begin(), constants.end());
+    KernelVariants variants =
+        planVariants(kernel, *target, codegen, symbols, most);
+    EXPECT_EQ(bool(variants.size), !variants.ranges.empty());
+    std::string spelled;
+    for (const SizeRange &range : variants.ranges)
+      spelled +=
+          std::to_string(range.low) + ".." +
+          (range.high == SizeRange().high ? "" : std::to_string(range.high)) +
+          "@" + std::to_string(range.typical) + " ";
+    return spelled;
+  };
+  auto rows = [](const char *equation, const char *n = "400") {
+    return einsum(equation, {{'b', "s0"}, {'m', "s0"}, {'n', n}, {'k', "200"}});
+  };
+  SizeRange any;
+  EXPECT_EQ(plan(rows("mk,kn->mn"), {any}), "0..4@1 5..14@8 15..@128 ");
+  EXPECT_EQ(plan(rows("mk,kn->mn"), {any}, {}, 2), "0..4@1 5..@128 ");
+  EXPECT_EQ(plan(rows("mk,kn->mn"), {any}, {}, 1), "0..@128 ");
+  // One packed form serves few rows and many; one tile does not deserve more.
+  EXPECT_EQ(plan(rows("mk,kn->mn"), {any}, {false, true}), "0..4@1 5..@128 ");
+  // Bounds and what is typical, from -dim.
+  EXPECT_EQ(plan(rows("mk,nk->mn"), {{1, 512, 300}}), "1..4@1 5..512@300 ");
+  EXPECT_EQ(plan(rows("mk,nk->mn"), {{1, 4, 2}}), "1..4@2 ");
+  EXPECT_EQ(plan(rows("mk,nk->mn"), {{3, 4, 4}}), "3..4@4 ");
+  EXPECT_EQ(plan(rows("mk,nk->mn"), {{64, 512, 64}}), "64..512@64 ");
+  // Static rows, and kernels that are no contraction, have nothing to choose.
+  EXPECT_EQ(plan(rows("kn,bk->nb", "3"), {any}), "");
+  EXPECT_EQ(plan(einsum("mk,kn->mn", mnk(4, 5, 6)), {}), "");
+}
+
+TEST_F(Contraction, RangesLieInTheSchedule) {
+  OwningOpRef<ModuleOp> module;
+  graph::KernelOp kernel =
+      kernelOf(context, module, einsum("mk,kn->mn", mnk(4, 5, 6)));
+  EXPECT_FALSE(getVariantRange(kernel));
+  for (SizeRange range : {SizeRange{0, 4, 1}, SizeRange{5, SizeRange().high, 9},
+                          SizeRange{2, 7, 3}}) {
+    setVariantRange(kernel, range);
+    EXPECT_EQ(getVariantRange(kernel), range);
+  }
+  clearVariantRange(kernel);
+  EXPECT_FALSE(getVariantRange(kernel));
+  EXPECT_FALSE(kernel.getScheduleAttr());
 }
 
 TEST_F(Contraction, ElementTypes) {

@@ -53,6 +53,23 @@ TEST(Options, DimsAndShapes) {
   EXPECT_EQ(options.jobs, 3u);
 }
 
+TEST(Options, Variants) {
+  CompileOptions options = parse({"m.onnx"}).options;
+  EXPECT_EQ(options.variants, 3u);
+  EXPECT_EQ(options.forceVariant, -1);
+  options = parse({"m.onnx", "-variants=1", "-force-variant=2"}).options;
+  EXPECT_EQ(options.variants, 1u);
+  EXPECT_EQ(options.forceVariant, 2);
+  EXPECT_EQ(options.shapingFlags, "-variants=1 -force-variant=2");
+  for (const char *flag : {"-variants=0", "-variants=4", "-variants=few",
+                           "-force-variant=-1", "-force-variant=x"}) {
+    llvm::Expected<CommandLine> line = parseCommandLine({"m.onnx", flag});
+    ASSERT_FALSE(static_cast<bool>(line)) << flag;
+    EXPECT_EQ(toCompileError(line.takeError(), ExitCode::Internal).getCode(),
+              ExitCode::Usage);
+  }
+}
+
 TEST(Options, ErrorsAreOfUsage) {
   llvm::Expected<CommandLine> line = parseCommandLine({"m.onnx", "-fp=loose"});
   ASSERT_FALSE(static_cast<bool>(line));

@@ -223,6 +223,58 @@ TEST(HostCode, StopsAfterTheKernelThatFails) {
   EXPECT_EQ(calls.size(), 2u); // the first kernel's tasks, no further ones
 }
 
+// A variant runs in the kernel's place up to its limit; each has its own
+// scratch and tasks, and the room is the largest one's.
+TEST(HostCode, DispatchesBySize) {
+  Host host(R"mlir(
+    program.kernel @one {num_args = 1 : i64, num_outs = 1 : i64, num_symbols = 1 : i64, phases = ["m_double"],
+                         tasks = affine_map<()[s0] -> (1)>, scratch = affine_map<()[s0] -> (64)>}
+    program.kernel @some {num_args = 1 : i64, num_outs = 1 : i64, num_symbols = 1 : i64, phases = ["m_double"],
+                          tasks = affine_map<()[s0] -> (2)>, scratch = affine_map<()[s0] -> (128)>}
+    program.kernel @many {num_args = 1 : i64, num_outs = 1 : i64, num_symbols = 1 : i64, phases = ["m_double"],
+                          tasks = affine_map<()[s0] -> (s0)>, scratch = affine_map<()[s0] -> (s0 * 64)>,
+                          size = affine_map<()[s0] -> (s0 * 2)>, limits = array<i64: 2, 5>, variants = [@one, @some]}
+    program.model @m symbols ["n"] {
+      %x = program.input 0 "x" : tensor<?xf32, #graph.dims<s0 + 1>>
+      %y = program.output 0 "y" : tensor<?xf32, #graph.dims<s0 + 1>>
+      program.call @many(%x) -> (%y) symbols affine_map<()[s0] -> (s0 + 1)>
+      program.call @many(%x) -> (%y) symbols affine_map<()[s0] -> (s0 + 1)>
+    })mlir");
+  EXPECT_TRUE(succeeded(verify(*host.module)));
+  auto run = [&](int64_t n, size_t tasks, int64_t stride) {
+    calls.clear();
+    int64_t symbol = n - 1;
+    EXPECT_EQ(host.get<int64_t(const int64_t *, int64_t)>("m_workspace_bytes")(
+                  &symbol, 2),
+              2 * std::max<int64_t>(128, 64 * n));
+    std::vector<float> x(8, 1), y(8);
+    const void *inputs[] = {x.data()};
+    void *outputs[] = {y.data()};
+    std::vector<char> memory(4096);
+    int parallelCalls = 0;
+    dlc_exec exec = {};
+    exec.inputs = const_cast<void *const *>(inputs);
+    exec.outputs = outputs;
+    exec.symbols = &symbol;
+    exec.workspace = reinterpret_cast<char *>(
+        llvm::alignTo(reinterpret_cast<uintptr_t>(memory.data()), 64));
+    exec.num_workers = 2;
+    exec.parallel_for = parallelFor;
+    exec.pf_ctx = &parallelCalls;
+    EXPECT_EQ(host.get<int32_t(dlc_exec *)>("m_execute")(&exec), DLC_OK);
+    ASSERT_EQ(calls.size(), 2 * tasks) << n;
+    for (const Call &call : calls) {
+      EXPECT_EQ(call.scratchStride, stride) << n;
+      EXPECT_EQ(call.symbol, n);
+    }
+  };
+  run(1, 1, 64);
+  run(2, 2, 128);
+  run(3, 3, 192);
+  run(7, 7, 448);
+  run(1, 1, 64);
+}
+
 //===----------------------------------------------------------------------===//
 // Weights
 //===----------------------------------------------------------------------===//

@@ -6,6 +6,7 @@
 
 #include "dlc/Codegen/CPU/CpuKernel.h"
 #include "dlc/Schedule/ContractionSpec.h"
+#include "dlc/Schedule/SizeRange.h"
 #include "dlc/Target/Common/CpuTarget.h"
 
 namespace dlc {
@@ -65,10 +66,17 @@ ContractionSchedule baseSchedule(const TargetDesc &desc,
                                  mlir::Type accumulator);
 
 /// The rule: of the tiles that fit the registers, the one that wastes least in
-/// the row and column tails.
-ContractionSchedule defaultSchedule(const ContractionSpec &spec,
-                                    const CpuTarget &target,
-                                    const CpuCodegenOptions &options);
+/// the row and column tails. `rows` is what is known of symbolic rows; without
+/// it they are taken to be many.
+ContractionSchedule
+defaultSchedule(const ContractionSpec &spec, const CpuTarget &target,
+                const CpuCodegenOptions &options,
+                std::optional<SizeRange> rows = std::nullopt);
+
+/// What `rows` rows cost under `schedule` when their number is known only at
+/// run time, in units that compare schedules of one `spec`.
+int64_t symbolicRowsCost(const ContractionSchedule &schedule,
+                         const ContractionSpec &spec, int64_t rows);
 
 /// The result in which a tile's sums can lie, of the accumulator's type: the
 /// sum's own if it is one; none: a tile lies in scratch until its epilogue.

@@ -86,12 +86,41 @@ LogicalResult KernelOp::verify() {
   if (counts != getPhases().size())
     return emitOpError("has ")
            << getPhases().size() << " phases and " << counts << " task counts";
-  for (std::optional<AffineMap> map : {getTasks(), getScratch()})
+  for (std::optional<AffineMap> map : {getTasks(), getScratch(), getSize()})
     if (map && (map->getNumDims() != 0 ||
                 map->getNumSymbols() > static_cast<unsigned>(getNumSymbols())))
-      return emitOpError(
-                 "task counts and scratch are expressions of the kernel's ")
+      return emitOpError("task counts, scratch and size are expressions of the "
+                         "kernel's ")
              << getNumSymbols() << " symbols";
+  size_t variants = getVariants() ? getVariants()->size() : 0,
+         limits = getLimits() ? getLimits()->size() : 0;
+  if (variants != limits || (variants > 0) != getSize().has_value())
+    return emitOpError("has ")
+           << variants << " variants, " << limits << " limits and "
+           << (getSize() ? "a" : "no") << " size that chooses";
+  if (limits && (!llvm::is_sorted(*getLimits(), std::less_equal<int64_t>()) ||
+                 getSize()->getNumResults() != 1))
+    return emitOpError("chooses by one size, between ascending limits");
+  return success();
+}
+
+LogicalResult KernelOp::verifySymbolUses(SymbolTableCollection &tables) {
+  if (!getVariants())
+    return success();
+  for (auto name : getVariants()->getAsRange<FlatSymbolRefAttr>()) {
+    auto variant = tables.lookupNearestSymbolFrom<KernelOp>(*this, name);
+    if (!variant)
+      return emitOpError("no kernel '") << name.getValue() << "'";
+    if (variant.getVariants())
+      return emitOpError("variant '")
+             << name.getValue() << "' has variants itself";
+    if (variant.getNumArgs() != getNumArgs() ||
+        variant.getNumOuts() != getNumOuts() ||
+        variant.getNumSymbols() != getNumSymbols() ||
+        variant.getCanFail() != getCanFail())
+      return emitOpError("variant '")
+             << name.getValue() << "' is called in another way";
+  }
   return success();
 }
 

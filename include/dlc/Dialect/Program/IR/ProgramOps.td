@@ -56,17 +56,23 @@ def Program_ModelOp : Program_Op<"model", [Symbol, IsolatedFromAbove, NoTerminat
   }];
 }
 
-def Program_KernelOp : Program_Op<"kernel", [Symbol]> {
+def Program_KernelOp : Program_Op<"kernel", [Symbol, DeclareOpInterfaceMethods<SymbolUserOpInterface>]> {
   let summary = "a compiled kernel: functions of the object, called one after the other";
   let description = [{
     Before code generation `phases` is empty. `tasks[i]` says how often phase i
     is called and `scratch` how many private bytes a worker needs, both over
     the kernel's own symbols. A kernel that `can_fail` stores an error code
     when a value in the data is invalid.
+
+    Where `size`, over the kernel's symbols, is at most `limits[i]` (and no
+    smaller limit holds), a call runs kernel `variants[i]` instead: it computes
+    the same, faster at such sizes.
   }];
   let arguments = (ins SymbolNameAttr:$sym_name, I64Attr:$num_args, I64Attr:$num_outs, I64Attr:$num_symbols,
                        DefaultValuedAttr<StrArrayAttr, "{}">:$phases, OptionalAttr<AffineMapAttr>:$tasks,
-                       OptionalAttr<AffineMapAttr>:$scratch, OptionalAttr<StrAttr>:$nest, UnitAttr:$can_fail);
+                       OptionalAttr<AffineMapAttr>:$scratch, OptionalAttr<StrAttr>:$nest, UnitAttr:$can_fail,
+                       OptionalAttr<AffineMapAttr>:$size, OptionalAttr<DenseI64ArrayAttr>:$limits,
+                       OptionalAttr<FlatSymbolRefArrayAttr>:$variants);
   let assemblyFormat = "$sym_name attr-dict";
   let hasVerifier = 1;
 }

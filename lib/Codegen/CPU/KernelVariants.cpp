@@ -1,0 +1,141 @@
+// Which sizes deserve a schedule of their own. So far one does: the rows of a
+// contraction. One row reads the weights once and waits for memory; many rows
+// wait for the multipliers and pay for copies.
+#include "dlc/Codegen/CPU/KernelVariants.h"
+
+#include "dlc/Codegen/CPU/ContractionSchedule.h"
+
+#include <algorithm>
+
+using namespace mlir;
+using namespace dlc;
+
+static constexpr StringLiteral kRows = "rows", kRowsMin = "rows_min",
+                               kRowsMax = "rows_max";
+
+/// Null clears them.
+static void setKnobs(graph::KernelOp kernel, const SizeRange *range) {
+  Builder builder(kernel.getContext());
+  NamedAttrList entries(kernel.getScheduleAttr());
+  for (StringRef knob : {kRows, kRowsMin, kRowsMax})
+    entries.erase(knob);
+  if (range) {
+    entries.set(kRows, builder.getI64IntegerAttr(range->typical));
+    if (range->low > 0)
+      entries.set(kRowsMin, builder.getI64IntegerAttr(range->low));
+    if (range->high != SizeRange().high)
+      entries.set(kRowsMax, builder.getI64IntegerAttr(range->high));
+  }
+  if (entries.empty())
+    kernel.removeScheduleAttr();
+  else
+    kernel.setScheduleAttr(entries.getDictionary(kernel.getContext()));
+}
+
+void dlc::setVariantRange(graph::KernelOp kernel, const SizeRange &range) {
+  setKnobs(kernel, &range);
+}
+
+void dlc::clearVariantRange(graph::KernelOp kernel) {
+  if (getVariantRange(kernel))
+    setKnobs(kernel, nullptr);
+}
+
+std::optional<SizeRange> dlc::getVariantRange(graph::KernelOp kernel) {
+  DictionaryAttr schedule = kernel.getScheduleAttr();
+  auto rows = schedule ? schedule.getAs<IntegerAttr>(kRows) : IntegerAttr();
+  if (!rows)
+    return std::nullopt;
+  SizeRange range;
+  range.typical = rows.getInt();
+  if (auto low = schedule.getAs<IntegerAttr>(kRowsMin))
+    range.low = low.getInt();
+  if (auto high = schedule.getAs<IntegerAttr>(kRowsMax))
+    range.high = high.getInt();
+  return range;
+}
+
+namespace {
+struct Choice {
+  SizeRange range;
+  ContractionSchedule schedule;
+};
+} // namespace
+
+/// Whether `wide`, made for more rows, serves the rows of `narrow` about as
+/// well.
+static bool servesBoth(const Choice &narrow, const Choice &wide,
+                       const ContractionSpec &spec) {
+  const ContractionSchedule &a = narrow.schedule, &b = wide.schedule;
+  if (a.lhs != b.lhs || a.rhs != b.rhs || a.dot != b.dot ||
+      a.prefetch != b.prefetch)
+    return false;
+  int64_t rows = narrow.range.typical;
+  return 10 * symbolicRowsCost(b, spec, rows) <=
+         11 * symbolicRowsCost(a, spec, rows);
+}
+
+/// A model constant has one packed form for all variants.
+static bool packsAlike(const ContractionSchedule &a,
+                       const ContractionSchedule &b) {
+  auto isPacked = [](FactorSource source) {
+    return source == FactorSource::Packed;
+  };
+  if (isPacked(a.lhs) != isPacked(b.lhs) || isPacked(a.rhs) != isPacked(b.rhs))
+    return false;
+  return a.panelColumns() == b.panelColumns() &&
+         (!isPacked(a.lhs) ||
+          (a.panelRows == b.panelRows && a.kBlock == b.kBlock));
+}
+
+KernelVariants dlc::planVariants(graph::KernelOp kernel,
+                                 const CpuTarget &target,
+                                 const CpuCodegenOptions &options,
+                                 ArrayRef<SizeRange> symbols, unsigned most) {
+  KernelVariants result;
+  std::string reason;
+  auto spec = classifyContraction(kernel, reason);
+  if (failed(spec))
+    return result;
+  AffineExpr rows = spec->extentOf(spec->rows);
+  if (graph::constantValue(rows))
+    return result;
+  SizeRange all = rangeOf(rows, symbols);
+
+  // Few rows; rows of one tile, which read every column once, so that copying
+  // does not pay; many. And a typical number of each.
+  int64_t tile = baseSchedule(target.desc(), spec->accumulator).tileRows;
+  std::pair<int64_t, int64_t> cuts[] = {
+      {4, 1}, {tile, 8}, {std::numeric_limits<int64_t>::max(), 128}};
+  SmallVector<Choice> choices;
+  int64_t low = all.low;
+  for (auto [high, otherwise] : cuts) {
+    if (low > high || (most <= 1 && high != cuts[2].first))
+      continue;
+    SizeRange range{low, std::min(high, all.high), all.typical};
+    // Without bounds there is no word of what is typical either.
+    if (all.high == SizeRange().high || !range.contains(range.typical) ||
+        range.typical < 1)
+      range.typical =
+          std::clamp<int64_t>(otherwise, std::max<int64_t>(range.low, 1),
+                              std::max<int64_t>(range.high, 1));
+    choices.push_back({range, defaultSchedule(*spec, target, options, range)});
+    if (range.high == all.high)
+      break;
+    low = range.high + 1;
+  }
+  auto mergeIntoNext = [&](size_t i) {
+    choices[i + 1].range.low = choices[i].range.low;
+    choices.erase(choices.begin() + i);
+  };
+  for (size_t i = choices.size() - 1; i-- > 0;)
+    if (!packsAlike(choices[i].schedule, choices[i + 1].schedule) ||
+        servesBoth(choices[i], choices[i + 1], *spec))
+      mergeIntoNext(i);
+  while (choices.size() > std::max(most, 1u))
+    mergeIntoNext(choices.size() - 2);
+  result.size = rows;
+  for (const Choice &choice : choices)
+    result.ranges.push_back(choice.range);
+  return result;
+}
