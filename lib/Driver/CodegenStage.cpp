@@ -12,6 +12,7 @@
 #include "llvm/Bitcode/BitcodeWriter.h"
 #include "llvm/Support/MemoryBuffer.h"
 #include "llvm/Support/Threading.h"
+#include "llvm/Target/TargetMachine.h"
 
 #include <atomic>
 #include <thread>
@@ -30,6 +31,12 @@ struct Job {
   CompiledKernel compiled;
   std::optional<CpuKernel> code; // in the worker's context
   std::vector<dlc::Diagnostic> errors;
+};
+
+// What a thread compiles with.
+struct Worker {
+  MLIRContext &context;
+  std::unique_ptr<llvm::TargetMachine> machine; // null when no object is wanted
 };
 } // namespace
 
@@ -59,7 +66,8 @@ static void reportFailure(Job &job, Error error) {
 }
 
 // Generates, lowers and compiles one kernel in its context.
-static void compileKernel(Job &job, graph::KernelOp kernel, Compilation &c) {
+static void compileKernel(Job &job, graph::KernelOp kernel,
+                          const Worker &worker, Compilation &c) {
   auto start = std::chrono::steady_clock::now();
   DiagnosticCollector diagnostics(kernel.getContext(), c.options.input);
   FailureOr<CpuKernel> code = emitCpuKernel(kernel, *c.target, job.options);
@@ -83,7 +91,7 @@ static void compileKernel(Job &job, graph::KernelOp kernel, Compilation &c) {
     llvm::WriteBitcodeToFile(*module, os);
   }
   if (c.wantsObjects()) {
-    auto object = c.target->emitObject(*module);
+    auto object = c.target->emitObject(*module, *worker.machine);
     if (!object)
       return reportFailure(job, object.takeError());
     job.compiled.object = std::move(*object);
@@ -96,11 +104,11 @@ static void compileKernel(Job &job, graph::KernelOp kernel, Compilation &c) {
           .count();
 }
 
-// Reads the job's kernel into `context` and compiles it.
-static void compileFromBytecode(Job &job, MLIRContext &context,
+// Reads the job's kernel into the worker's context and compiles it.
+static void compileFromBytecode(Job &job, const Worker &worker,
                                 Compilation &c) {
   Block block;
-  ParserConfig config(&context);
+  ParserConfig config(&worker.context);
   if (failed(readBytecodeFile(
           llvm::MemoryBufferRef(job.bytecode, job.compiled.name), &block,
           config)))
@@ -109,7 +117,7 @@ static void compileFromBytecode(Job &job, MLIRContext &context,
   auto kernel = cast<graph::KernelOp>(block.front());
   if (!c.options.plantFault.empty())
     plantFault(kernel, c.options.plantFault);
-  compileKernel(job, kernel, c);
+  compileKernel(job, kernel, worker, c);
 }
 
 static std::vector<Job> collectJobs(Compilation &c) {
@@ -163,26 +171,36 @@ static Error checkLayouts(Compilation &c) {
   return Error::success();
 }
 
-static void runJobs(std::vector<Job> &jobs, unsigned workers, Compilation &c) {
+static Error runJobs(std::vector<Job> &jobs, unsigned count, Compilation &c) {
   DialectRegistry registry;
   registerDialects(registry);
   registerCpuDialects(registry);
-  std::atomic<unsigned> next = 0;
-  auto work = [&](MLIRContext &context) {
-    context.loadDialect<graph::GraphDialect>();
-    loadCpuDialects(context);
-    for (unsigned i = next++; i < jobs.size(); i = next++)
-      compileFromBytecode(jobs[i], context, c);
-  };
-  for (unsigned i = 0; i < workers; ++i)
+  std::vector<Worker> workers;
+  for (unsigned i = 0; i < count; ++i) {
     c.contexts.push_back(std::make_unique<MLIRContext>(
         registry, MLIRContext::Threading::DISABLED));
+    Worker &worker = workers.emplace_back(Worker{*c.contexts.back(), nullptr});
+    if (!c.wantsObjects())
+      continue;
+    auto machine = c.target->createMachine();
+    if (!machine)
+      return machine.takeError();
+    worker.machine = std::move(*machine);
+  }
+  std::atomic<unsigned> next = 0;
+  auto work = [&](const Worker &worker) {
+    worker.context.loadDialect<graph::GraphDialect>();
+    loadCpuDialects(worker.context);
+    for (unsigned i = next++; i < jobs.size(); i = next++)
+      compileFromBytecode(jobs[i], worker, c);
+  };
   std::vector<std::thread> threads;
-  for (unsigned i = 1; i < workers; ++i)
-    threads.emplace_back([&, i] { work(*c.contexts[i]); });
-  work(*c.contexts[0]);
+  for (unsigned i = 1; i < count; ++i)
+    threads.emplace_back([&, i] { work(workers[i]); });
+  work(workers[0]);
   for (std::thread &thread : threads)
     thread.join();
+  return Error::success();
 }
 
 Error dlc::compileKernels(Compilation &c) {
@@ -199,7 +217,8 @@ Error dlc::compileKernels(Compilation &c) {
                                                "' has no bytecode form");
   }
   if (!jobs.empty())
-    runJobs(jobs, workers, c);
+    if (Error error = runJobs(jobs, workers, c))
+      return error;
 
   std::vector<dlc::Diagnostic> errors;
   MLIRContext *context = c.source.context.get();

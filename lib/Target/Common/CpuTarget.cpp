@@ -48,7 +48,7 @@ static llvm::Expected<const llvm::Target *> lookUp(const llvm::Triple &triple) {
 }
 
 static llvm::Expected<std::unique_ptr<llvm::MCSubtargetInfo>>
-subtarget(const TargetDesc &desc) {
+readSubtarget(const TargetDesc &desc) {
   llvm::Triple triple(desc.triple);
   auto target = lookUp(triple);
   if (!target)
@@ -66,7 +66,7 @@ subtarget(const TargetDesc &desc) {
 }
 
 llvm::Error dlc::deriveVectorUnit(TargetDesc &desc) {
-  auto info = subtarget(desc);
+  auto info = readSubtarget(desc);
   if (!info)
     return info.takeError();
   auto has = [&](llvm::StringRef name) {
@@ -84,13 +84,17 @@ llvm::Error dlc::deriveVectorUnit(TargetDesc &desc) {
   return llvm::Error::success();
 }
 
-bool CpuTarget::hasFeature(llvm::StringRef feature) const {
-  auto info = subtarget(description);
-  if (!info) {
+CpuTarget::CpuTarget(TargetDesc desc, unsigned threads)
+    : description(std::move(desc)), threadCount(threads) {
+  auto info = readSubtarget(description);
+  if (info)
+    subtarget = std::move(*info);
+  else
     llvm::consumeError(info.takeError());
-    return false;
-  }
-  return (*info)->checkFeatures(("+" + feature).str());
+}
+
+bool CpuTarget::hasFeature(llvm::StringRef feature) const {
+  return subtarget && subtarget->checkFeatures(("+" + feature).str());
 }
 
 llvm::Expected<std::unique_ptr<llvm::TargetMachine>>
@@ -155,19 +159,17 @@ static void optimize(llvm::Module &module, llvm::TargetMachine &machine) {
 }
 
 llvm::Expected<llvm::SmallVector<char, 0>>
-CpuTarget::emit(llvm::Module &module, bool assembly) const {
-  auto machine = createMachine();
-  if (!machine)
-    return machine.takeError();
-  attachTarget(module, description, **machine);
-  optimize(module, **machine);
+CpuTarget::emit(llvm::Module &module, llvm::TargetMachine &machine,
+                bool assembly) const {
+  attachTarget(module, description, machine);
+  optimize(module, machine);
 
   llvm::SmallVector<char, 0> bytes;
   llvm::raw_svector_ostream stream(bytes);
   llvm::legacy::PassManager passes;
   auto kind = assembly ? llvm::CodeGenFileType::AssemblyFile
                        : llvm::CodeGenFileType::ObjectFile;
-  if ((*machine)->addPassesToEmitFile(passes, stream, nullptr, kind))
+  if (machine.addPassesToEmitFile(passes, stream, nullptr, kind))
     return llvm::createStringError(llvm::inconvertibleErrorCode(),
                                    "target cannot emit this kind of file");
   passes.run(module);
@@ -175,11 +177,23 @@ CpuTarget::emit(llvm::Module &module, bool assembly) const {
 }
 
 llvm::Expected<llvm::SmallVector<char, 0>>
+CpuTarget::emitObject(llvm::Module &module,
+                      llvm::TargetMachine &machine) const {
+  return emit(module, machine, /*assembly=*/false);
+}
+
+llvm::Expected<llvm::SmallVector<char, 0>>
 CpuTarget::emitObject(llvm::Module &module) const {
-  return emit(module, /*assembly=*/false);
+  auto machine = createMachine();
+  if (!machine)
+    return machine.takeError();
+  return emitObject(module, **machine);
 }
 
 llvm::Expected<llvm::SmallVector<char, 0>>
 CpuTarget::emitAssembly(llvm::Module &module) const {
-  return emit(module, /*assembly=*/true);
+  auto machine = createMachine();
+  if (!machine)
+    return machine.takeError();
+  return emit(module, **machine, /*assembly=*/true);
 }

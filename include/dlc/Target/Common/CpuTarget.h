@@ -1,7 +1,6 @@
 // Machine code for a CPU: owns the description of the machine and turns an LLVM
-// module into an object file. Everything is const and creates its own LLVM
-// state, so one CpuTarget serves several compiling threads at once, each with
-// its own LLVMContext.
+// module into an object file. Everything is const, so one CpuTarget serves
+// several compiling threads at once, each with its own LLVMContext and machine.
 #ifndef DLC_TARGET_COMMON_CPUTARGET_H
 #define DLC_TARGET_COMMON_CPUTARGET_H
 
@@ -12,6 +11,7 @@
 #include <memory>
 
 namespace llvm {
+class MCSubtargetInfo;
 class Module;
 class TargetMachine;
 } // namespace llvm
@@ -22,8 +22,7 @@ class CpuTarget {
 public:
   /// `threads` is how many threads the artifact should use; 0 leaves the
   /// choice to the run time.
-  explicit CpuTarget(TargetDesc desc, unsigned threads = 0)
-      : description(std::move(desc)), threadCount(threads) {}
+  explicit CpuTarget(TargetDesc desc, unsigned threads = 0);
 
   const TargetDesc &desc() const { return description; }
   unsigned threads() const { return threadCount; }
@@ -37,6 +36,10 @@ public:
 
   /// Gives `module` this target's triple, data layout and function attributes,
   /// runs the short optimisation list and returns the bytes of an ELF object.
+  /// `machine` is one of createMachine that no other thread uses meanwhile; who
+  /// compiles many modules keeps it, because reading the features is slow.
+  llvm::Expected<llvm::SmallVector<char, 0>>
+  emitObject(llvm::Module &module, llvm::TargetMachine &machine) const;
   llvm::Expected<llvm::SmallVector<char, 0>>
   emitObject(llvm::Module &module) const;
 
@@ -45,11 +48,13 @@ public:
   emitAssembly(llvm::Module &module) const;
 
 private:
-  llvm::Expected<llvm::SmallVector<char, 0>> emit(llvm::Module &module,
-                                                  bool assembly) const;
+  llvm::Expected<llvm::SmallVector<char, 0>>
+  emit(llvm::Module &module, llvm::TargetMachine &machine, bool assembly) const;
 
   TargetDesc description;
   unsigned threadCount;
+  /// What LLVM knows of the CPU; null when it does not know it.
+  std::shared_ptr<const llvm::MCSubtargetInfo> subtarget;
 };
 
 /// Registers LLVM's x86 and AArch64 back ends; cheap after the first call.
