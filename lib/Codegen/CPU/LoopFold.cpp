@@ -1,6 +1,10 @@
 // Folds. With lanes along a domain axis (or none) a fold is a loop that carries
 // one accumulator a group; LoopRow.cpp has the lanes along the fold's own axis.
 // Folds of one group share the loop: what they load is loaded once.
+//
+// Rounding of a sum grows with the number of additions that a term goes
+// through. Where its order is free, a long sum is one of partial sums of about
+// kSumBlock steps, in turn summed so.
 #include "dlc/Codegen/CPU/LoopEmitter.h"
 
 #include "mlir/Dialect/Math/IR/Math.h"
@@ -76,6 +80,87 @@ void LoopEmitter::argStep(const LoopNode &node, Scalar &best, Scalar &position,
     wins = either(wins, ties);
   best = scalar.select(wins.value, x, best);
   position = scalar.select(wins.value, at, position);
+}
+
+/// Steps of a float sum that are added up one after another; twice as many
+/// where no block begins.
+static constexpr int64_t kSumBlock = 64;
+
+int64_t LoopEmitter::countSteps(const LoopNode &fold, unsigned level) const {
+  int64_t steps = 1, most = 1 << 20;
+  for (unsigned axis : ArrayRef<unsigned>(fold.axes).drop_front(level)) {
+    auto n = graph::constantValue(expr.extents[axis]);
+    if (n && axis == fold.axes.back() && takesRow(fold))
+      n = llvm::divideCeil(*n, options.width * options.rowGroups);
+    steps = n ? std::min(steps * *n, most) : most;
+  }
+  return steps;
+}
+
+bool LoopEmitter::isFreeSum(unsigned fold) const {
+  const LoopNode &node = expr.nodes[fold];
+  return node.fold == FoldKind::add && isa<FloatType>(node.type) &&
+         !options.scalar.strict;
+}
+
+LoopEmitter::Values
+LoopEmitter::addPartial(const FoldParts &parts, const Values &state,
+                        llvm::function_ref<Values(Values)> body) {
+  auto forSums = [&](llvm::function_ref<void(const FoldPart &, unsigned)> f) {
+    for (const FoldPart &part : parts)
+      for (unsigned i = 0; i < part.count && isFreeSum(part.fold); ++i)
+        f(part, part.first + i);
+  };
+  Values partial = state;
+  forSums([&](const FoldPart &part, unsigned i) {
+    auto vector = dyn_cast<VectorType>(state[i].value.getType());
+    partial[i] = scalar.broadcast(scalar.identity(FoldKind::add, state[i].type),
+                                  vector ? vector.getNumElements() : 0);
+  });
+  Values result = body(partial);
+  forSums([&](const FoldPart &part, unsigned i) {
+    result[i] = scalar.combine(FoldKind::add, state[i], result[i]);
+  });
+  return result;
+}
+
+LoopEmitter::Values
+LoopEmitter::carrySums(const FoldParts &parts, unsigned level, Value begin,
+                       Value end, int64_t step, const Values &state,
+                       llvm::function_ref<Values(Value, Values)> body) {
+  const LoopNode &node = expr.nodes[parts.front().fold];
+  int64_t inner = countSteps(node, level + 1);
+  auto extent = graph::constantValue(expr.extents[node.axes[level]]);
+  int64_t steps = extent ? llvm::divideCeil(*extent, step) : 1 << 20;
+  // What is one addition to these loops may be a sum of many inside.
+  int64_t each = startsPartial(node, level + 1) ? 1 : inner;
+  if (steps * each <= 2 * kSumBlock ||
+      llvm::none_of(parts, [&](auto &part) { return isFreeSum(part.fold); }))
+    return carry(begin, end, step, state, body);
+  int64_t block = step * std::max<int64_t>(kSumBlock / each, 1);
+  auto addBlock = [&](Value first, Values carried) {
+    Value last = index.min(end, index.add(first, index.constant(block)));
+    return addPartial(parts, carried, [&](Values partial) {
+      return carry(first, last, step, partial, body);
+    });
+  };
+  // One level of blocks is what an unknown size is worth.
+  return extent && block > step
+             ? carrySums(parts, level, begin, end, block, state, addBlock)
+             : carry(begin, end, block, state, addBlock);
+}
+
+bool LoopEmitter::startsPartial(const LoopNode &fold, unsigned level) const {
+  return countSteps(fold, level) >= kSumBlock / 8 &&
+         countSteps(fold, 0) > 2 * kSumBlock;
+}
+
+LoopEmitter::Values
+LoopEmitter::foldLevel(const FoldParts &parts, unsigned level, Values state,
+                       llvm::function_ref<Values(Values)> body) {
+  return startsPartial(expr.nodes[parts.front().fold], level)
+             ? addPartial(parts, state, body)
+             : body(state);
 }
 
 //===----------------------------------------------------------------------===//
@@ -203,6 +288,13 @@ LoopEmitter::Values LoopEmitter::foldLoops(const FoldParts &parts,
   for (const FoldPart &part : parts)
     hoist(expr.nodes[part.fold].args[0]);
   unsigned axis = node.axes[level];
+  auto step = [&](Value iv, Values carried) {
+    Scope scope(*this);
+    dims[axis] = iv;
+    return foldLevel(parts, level + 1, carried, [&](Values inner) {
+      return foldLoops(parts, level + 1, inner);
+    });
+  };
   SmallVector<std::pair<unsigned, unsigned>> decided;
   std::optional<AxisRange> range;
   if (parts.size() == 1)
@@ -210,12 +302,7 @@ LoopEmitter::Values LoopEmitter::foldLoops(const FoldParts &parts,
   if (range) {
     for (auto guard : decided)
       holds.insert(guard);
-    state = carry(range->begin, range->end, 1, state,
-                  [&](Value iv, Values carried) {
-                    Scope scope(*this);
-                    dims[axis] = iv;
-                    return foldLoops(parts, level + 1, carried);
-                  });
+    state = carrySums(parts, level, range->begin, range->end, 1, state, step);
     for (auto guard : decided)
       holds.erase(guard);
     dims[axis] = Value();
@@ -223,12 +310,7 @@ LoopEmitter::Values LoopEmitter::foldLoops(const FoldParts &parts,
   }
   // Short constant loops are written out: addresses and guards become
   // constants.
-  int64_t steps = 1;
-  for (unsigned a : ArrayRef<unsigned>(node.axes).drop_front(level)) {
-    auto n = graph::constantValue(expr.extents[a]);
-    steps = n ? std::min<int64_t>(steps * *n, 1 << 20) : 1 << 20;
-  }
-  if (steps <= options.unrollLimit) {
+  if (countSteps(node, level) <= options.unrollLimit) {
     int64_t n = *graph::constantValue(expr.extents[axis]);
     for (int64_t i = 0; i < n; ++i) {
       Scope scope(*this);
@@ -238,12 +320,8 @@ LoopEmitter::Values LoopEmitter::foldLoops(const FoldParts &parts,
     dims[axis] = Value();
     return state;
   }
-  state = carry(index.constant(0), index.emit(expr.extents[axis]), 1, state,
-                [&](Value iv, Values carried) {
-                  Scope scope(*this);
-                  dims[axis] = iv;
-                  return foldLoops(parts, level + 1, carried);
-                });
+  state = carrySums(parts, level, index.constant(0),
+                    index.emit(expr.extents[axis]), 1, state, step);
   dims[axis] = Value();
   return state;
 }

@@ -99,12 +99,15 @@ LoopEmitter::Values LoopEmitter::foldRowLoops(const FoldParts &parts,
   if (level + 1 == node.axes.size())
     return foldRowInner(parts, state);
   unsigned axis = node.axes[level];
-  state = carry(index.constant(0), index.emit(expr.extents[axis]), 1, state,
-                [&](Value iv, Values carried) {
-                  Scope scope(*this);
-                  dims[axis] = iv;
-                  return foldRowLoops(parts, level + 1, carried);
-                });
+  state = carrySums(
+      parts, level, index.constant(0), index.emit(expr.extents[axis]), 1, state,
+      [&](Value iv, Values carried) {
+        Scope scope(*this);
+        dims[axis] = iv;
+        return foldLevel(parts, level + 1, carried, [&](Values inner) {
+          return foldRowLoops(parts, level + 1, inner);
+        });
+      });
   dims[axis] = Value();
   return state;
 }
@@ -150,7 +153,7 @@ LoopEmitter::Values LoopEmitter::foldRowInner(const FoldParts &parts,
   };
   auto run = [&](Value begin, Value end, int64_t stride, LoopLanes useLanes,
                  LoopGroups useGroups, unsigned first, unsigned count) {
-    state = carry(begin, end, stride, state, [&](Value iv, Values carried) {
+    auto body = [&](Value iv, Values carried) {
       dims[axis] = iv;
       lanes = useLanes, groups = useGroups;
       if (lanes.dim >= 0 && options.maskedMemory && stride == width) {
@@ -161,7 +164,11 @@ LoopEmitter::Values LoopEmitter::foldRowInner(const FoldParts &parts,
       Values next = step(carried, first, count);
       lanes = LoopLanes(), groups = LoopGroups();
       return next;
-    });
+    };
+    state = stride == block // else these are a few steps that are left over
+                ? carrySums(parts, node.axes.size() - 1, begin, end, stride,
+                            state, body)
+                : carry(begin, end, stride, state, body);
     dims[axis] = Value();
   };
   LoopLanes vectors{int(axis), unsigned(width), Value(), Value()};

@@ -190,6 +190,24 @@ private:
   Values carry(mlir::Value begin, mlir::Value end, int64_t step,
                const Values &state,
                llvm::function_ref<Values(mlir::Value, Values)> body);
+  /// Steps of a fold's loops from `level` on; 2^20 stands for all above and
+  /// for symbolic sizes.
+  int64_t countSteps(const LoopNode &fold, unsigned level) const;
+  /// Whether a fold is a sum of floats whose order is free.
+  bool isFreeSum(unsigned fold) const;
+  /// `body` on partial sums that start from zero, added to those of `state`;
+  /// what else the state holds goes through the body.
+  Values addPartial(const FoldParts &parts, const Values &state,
+                    llvm::function_ref<Values(Values)> body);
+  /// carry() over the axis of a level, in blocks where free sums are long.
+  Values carrySums(const FoldParts &parts, unsigned level, mlir::Value begin,
+                   mlir::Value end, int64_t step, const Values &state,
+                   llvm::function_ref<Values(mlir::Value, Values)> body);
+  /// Whether the loops from `level` on make a partial sum of their own.
+  bool startsPartial(const LoopNode &fold, unsigned level) const;
+  /// `body`, the loops of a fold from `level` on, as a partial sum if so.
+  Values foldLevel(const FoldParts &parts, unsigned level, Values state,
+                   llvm::function_ref<Values(Values)> body);
 
   mlir::OpBuilder &b;
   mlir::Location loc;
