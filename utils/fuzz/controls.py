@@ -2,8 +2,11 @@
 
 - last: a sum (or product of matrices) loses its last element;
 - swap: the operands of a subtraction, division or comparison change places;
-- bf16: the float inputs are rounded to bfloat16 first;
-- slice: a slice, split, pad or gather begins one place later."""
+- bf16: the float inputs of the model, or the operands of a node, are rounded to bfloat16 first;
+- slice: a slice, split, pad or gather begins one place later.
+
+A graph damps faults as it damps rounding (a normalisation divides by what it is fed): what a fault far from the outputs leaves of
+itself there may be less than rounding does. So each kind comes at several places, drawn ones first, then those nearest to the outputs."""
 import copy
 
 import numpy as np
@@ -119,35 +122,58 @@ def shift(model, node, shapes):
     return True
 
 
-def round_inputs(model):
-    """Every float input through bfloat16."""
+def _round(model, names, nodes):
+    """These nodes read these float values through bfloat16."""
     made = []
-    for i in model.graph.input:
-        if i.type.tensor_type.elem_type != TensorProto.FLOAT:
-            continue
-        for node in model.graph.node:
-            for k, name in enumerate(node.input):
-                if name == i.name:
+    for name in names:
+        for node in nodes:
+            for k, read in enumerate(node.input):
+                if read == name:
                     node.input[k] = "fault_" + name
-        made += [helper.make_node("Cast", [i.name], ["fault_h_" + i.name], to=TensorProto.BFLOAT16),
-                 helper.make_node("Cast", ["fault_h_" + i.name], ["fault_" + i.name], to=TensorProto.FLOAT)]
+        made += [helper.make_node("Cast", [name], ["fault_h_" + name], to=TensorProto.BFLOAT16),
+                 helper.make_node("Cast", ["fault_h_" + name], ["fault_" + name], to=TensorProto.FLOAT)]
+    first = min((i for i, n in enumerate(model.graph.node) if any(read.startswith("fault_") for read in n.input)), default=0)
     for node in reversed(made):
-        model.graph.node.insert(0, node)
+        model.graph.node.insert(first, node)
     return bool(made)
 
 
+def round_inputs(model):
+    return _round(model, [i.name for i in model.graph.input if i.type.tensor_type.elem_type == TensorProto.FLOAT], list(model.graph.node))
+
+
+def round_operands(model, node, shapes):
+    names = sorted({n for n in node.input if shapes.get(n, (0, 0))[0] == TensorProto.FLOAT})
+    return _round(model, names, [node])
+
+
+def _places(model, ops, rng, near=4):
+    """Nodes of these operators (None: any), as numbers: some that are drawn, then the last ones before the outputs."""
+    found = [i for i, n in enumerate(model.graph.node) if ops is None or n.op_type in ops]
+    drawn = list(found)
+    rng.shuffle(drawn)
+    outputs = {o.name for o in model.graph.output}
+    last = sorted(found, key=lambda i: (not outputs.isdisjoint(model.graph.node[i].output), i), reverse=True)
+    return list(dict.fromkeys([int(i) for i in [*drawn[:4], *last[:near]]]))
+
+
 def broken_models(model, seed=0):
-    """Yields (kind, model): at most one of each kind, the node drawn by the seed."""
+    """Yields (kind, models): the faults of one kind, at a few places; made as they are asked for."""
     rng = np.random.default_rng(seed)
     shapes = _shapes(model)
-    for kind, ops, plant in (("last", SUMS, drop_last), ("swap", ORDERED, swap), ("slice", ("Slice", "Split", "Gather", "Concat", "Transpose"), shift)):
-        candidates = [i for i, n in enumerate(model.graph.node) if n.op_type in ops]
-        rng.shuffle(candidates)
-        for index in candidates[:4]:
+
+    def plant_at(places, plant):
+        for index in places:
             broken = copy.deepcopy(model)
             if plant(broken, broken.graph.node[index], shapes):
-                yield kind, broken
-                break
-    broken = copy.deepcopy(model)
-    if round_inputs(broken):
-        yield "bf16", broken
+                yield broken
+
+    def rounded():
+        broken = copy.deepcopy(model)
+        if round_inputs(broken):
+            yield broken
+            yield from plant_at(_places(model, None, rng, near=12), round_operands)
+
+    for kind, ops, plant in (("last", SUMS, drop_last), ("swap", ORDERED, swap), ("slice", ("Slice", "Split", "Gather", "Concat", "Transpose"), shift)):
+        yield kind, plant_at(_places(model, ops, rng), plant)
+    yield "bf16", rounded()

@@ -49,14 +49,20 @@ def _(inputs, a):
     return x.reshape(int(np.prod(x.shape[:axis])), -1)
 
 
+def axes_of(inputs, a):
+    """The axes, an input since opset 13, an attribute before; None when they are left out."""
+    axes = ints(inputs[1]) if optional(inputs, 1) else a.get("axes")
+    return axes if axes is None else tuple(axes)
+
+
 @move("Squeeze")
 def _(inputs, a):
-    return np.squeeze(inputs[0].array, tuple(ints(inputs[1])) if len(inputs) > 1 else None)
+    return np.squeeze(inputs[0].array, axes_of(inputs, a))
 
 
 @move("Unsqueeze")
 def _(inputs, a):
-    return np.expand_dims(inputs[0].array, tuple(ints(inputs[1])))
+    return np.expand_dims(inputs[0].array, axes_of(inputs, a))
 
 
 @move("Expand")
@@ -95,8 +101,9 @@ def _(inputs, a):
 @move("Split")
 def _(inputs, a):
     x, axis = inputs[0].array, a.get("axis", 0)
-    if optional(inputs, 1):
-        return list(np.split(x, np.cumsum(ints(inputs[1]))[:-1], axis))
+    sizes = ints(inputs[1]) if optional(inputs, 1) else a.get("split")  # an attribute before opset 13
+    if sizes is not None:
+        return list(np.split(x, np.cumsum(sizes)[:-1], axis))
     size = -(-x.shape[axis] // a["num_outputs"])
     return list(np.split(x, range(size, x.shape[axis], size), axis))
 

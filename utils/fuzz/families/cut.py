@@ -2,14 +2,15 @@
 
 Models: the .onnx files in the folder that DLC_FUZZ_MODELS names (real, trained ones; `utils/demo.sh` leaves one in build/demo,
 utils/bench/real_models.py writes others), else in build/demo, else graphs of the other families. A model's own inputs are drawn
-uniformly from [-1, 1]; symbolic ones are 1, and 48
-from the third axis on."""
+uniformly from [-1, 1]; symbolic sizes are 1, and 48 from the third axis on. Files have fewer nodes than are asked for: several
+parts of one model stand side by side."""
 import functools
 import glob
 import os
 
 import numpy as np
 import onnx
+import onnx.compose
 from onnx import helper
 
 import evaluate
@@ -26,7 +27,7 @@ def model_files():
 
 @functools.lru_cache(maxsize=2)
 def load(path):
-    """(model, feed) of a file, opset and values as the evaluation wants them."""
+    """(model, {name: Value} of what it computes) of a file; values larger than LARGEST are left out."""
     model = onnx.load(path)
     weights = {t.name for t in model.graph.initializer}
     rng = np.random.default_rng(1)
@@ -40,19 +41,19 @@ def load(path):
             d.dim_value = n
         dtype = helper.tensor_dtype_to_np_dtype(i.type.tensor_type.elem_type)
         feed[i.name] = (rng.uniform(-1, 1, shape) if dtype.kind == "f" else rng.integers(0, 2, shape)).astype(dtype)
-    return model, feed
+    return model, values_of(model, feed)
 
 
-def values_of(model, feed, names):
-    """{name: Value} of these values of the model."""
+def values_of(model, feed):
+    names = [*feed, *(n for node in model.graph.node for n in node.output if n)]
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     del copy.graph.output[:]
     copy.graph.output.extend(helper.make_empty_tensor_value_info(n) for n in names)
-    return dict(zip(names, evaluate.Plan(copy).run(feed)))
+    return {n: v for n, v in zip(names, evaluate.Plan(copy).run(feed)) if v.array.nbytes <= LARGEST}
 
 
-def cut(model, feed, first, count):
+def cut(model, values, first, count):
     """(model of nodes first..first+count-1, feed), or None when a value at the cut cannot be an input."""
     nodes = list(model.graph.node[first : first + count])
     weights = {t.name: t for t in model.graph.initializer}
@@ -63,12 +64,13 @@ def cut(model, feed, first, count):
     outputs = sorted(n for n in made if n in rest or n not in reads)
     if not inputs or not outputs:
         return None
-    values = values_of(model, feed, inputs + outputs)
+    if any(n not in values for n in inputs + outputs):
+        return None
     infos, part = [], {}
     for name in inputs:
         value = values[name]
         dtype = helper.tensor_dtype_to_np_dtype(value.type)
-        if value.array.nbytes > LARGEST or not np.all(np.isfinite(value.array.astype(np.float64))):
+        if not np.all(np.isfinite(value.array.astype(np.float64))):
             return None
         part[name] = value.array.astype(dtype)
         infos.append(helper.make_tensor_value_info(name, value.type, value.array.shape))
@@ -79,20 +81,37 @@ def cut(model, feed, first, count):
     return made, [part]
 
 
+def join(parts):
+    """One (model, feeds) of parts of one model, side by side."""
+    graph, feed = None, {}
+    for number, (part, [own]) in enumerate(parts):
+        prefixed = onnx.compose.add_prefix(part, f"p{number}_")
+        feed.update({f"p{number}_{name}": array for name, array in own.items()})
+        if graph is None:
+            made, graph = prefixed, prefixed.graph
+            continue
+        for field in ("node", "initializer", "input", "output"):
+            getattr(graph, field).extend(getattr(prefixed.graph, field))
+    return made, [feed]
+
+
 def make(seed, ops, symbolic):
     rng = np.random.default_rng(seed)
     files = model_files()
-    for _ in range(20):
-        if files:
-            model, feed = load(files[int(rng.integers(len(files)))])
-        else:
-            import graphs
+    if files:
+        model, values = load(files[int(rng.integers(len(files)))])
+    else:
+        import graphs
 
-            case = graphs.make(FALLBACK[int(rng.integers(len(FALLBACK)))], int(rng.integers(1 << 16)), 2 * ops)
-            model, feed = case.model, case.feeds[0]
-        total = len(model.graph.node)
-        count = min(ops, total)
-        part = cut(model, feed, int(rng.integers(total - count + 1)), count)
+        case = graphs.make(FALLBACK[int(rng.integers(len(FALLBACK)))], int(rng.integers(1 << 16)), 2 * ops)
+        model, values = case.model, values_of(case.model, case.feeds[0])
+    total, parts, wanted = len(model.graph.node), [], ops
+    for _ in range(100):
+        count = min(wanted, total if total > ops else int(rng.integers(total // 4, total // 2 + 1)))
+        part = cut(model, values, int(rng.integers(total - count + 1)), count)
         if part:
-            return part
+            parts.append(part)
+            wanted -= count
+        if wanted <= 0:
+            return join(parts)
     raise RuntimeError("no part of the models can be cut out")
