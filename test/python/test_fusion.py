@@ -56,6 +56,28 @@ def test_the_gate_is_that_of_a_sum():
     assert judge.within_gate([x[:, :-1].sum(1, keepdims=True)], [(expected, gate)])
 
 
+@pytest.mark.parametrize("axis,shape", [(0, (60000, 24)), (1, (3, 60000)), ((0, 2), (600, 5, 100))])
+def test_long_sums_stay_within_the_gate(axis, shape, tmp_path):
+    """Many terms of one sign leave the gate when they are added from left to right (strict, the control); in free order they must not."""
+    import numpy as np
+    from onnx import TensorProto, helper
+
+    axes = [axis] if isinstance(axis, int) else list(axis)
+    x = np.random.default_rng(1).uniform(0.5, 1, shape).astype(np.float32)
+    rest = [n for i, n in enumerate(shape) if i not in axes]
+    graph = helper.make_graph([helper.make_node("ReduceSum", ["x", "axes"], ["y"], keepdims=0)], "sum",
+                              [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)], [helper.make_tensor_value_info("y", TensorProto.FLOAT, rest)],
+                              [helper.make_tensor("axes", TensorProto.INT64, [len(axes)], axes)])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    case = graphs.Case("sum", model, [{"x": x}])
+    reference = evaluate.reference(model, case.feeds[0])
+    subject = judge.Subject(case, str(tmp_path))
+    free, strict = (subject.run(subject.compile(mode, "-fp=" + mode), 0) for mode in ("reassoc", "strict"))
+    assert judge.within_gate(free, reference) is None
+    assert judge.within_gate(strict, reference)
+    assert judge.within_gate(strict, evaluate.reference(model, case.feeds[0], ordered=True)) is None
+
+
 def test_generator_is_deterministic():
     first, second = (graphs.make("reductions", 3, 40, True) for _ in range(2))
     assert first.model.SerializeToString() == second.model.SerializeToString()

@@ -42,7 +42,7 @@ class Single(evaluate.Context):
 
 class SinglePlan(evaluate.Plan):
     def run(self, feed, rng=None):
-        original, evaluate.Context = evaluate.Context, lambda rng: Single()
+        original, evaluate.Context = evaluate.Context, lambda rng, ordered: Single()
         try:
             return super().run(feed)
         finally:

@@ -84,7 +84,7 @@ void LoopEmitter::argStep(const LoopNode &node, Scalar &best, Scalar &position,
 
 /// Steps of a float sum that are added up one after another; twice as many
 /// where no block begins.
-static constexpr int64_t kSumBlock = 64;
+static constexpr int64_t kSumBlock = 32;
 
 int64_t LoopEmitter::countSteps(const LoopNode &fold, unsigned level) const {
   int64_t steps = 1, most = 1 << 20;
