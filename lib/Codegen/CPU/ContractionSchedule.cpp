@@ -234,9 +234,9 @@ static void cutIntoTasks(ContractionSchedule &s, const Sizes &sizes,
   // More rows than the typical ones may come. Reading the columns' factor again
   // for a few of them costs more than it shares, filling it again more yet.
   constexpr int64_t fewRows = 64;
-  bool allRows = rowsOfTask * s.tileRows >= sizes.mostRows ||
-                 (rowTasks == 1 && !sizes.rows &&
-                  (fillsRhs || sizes.mostRows <= fewRows));
+  bool allRows =
+      rowsOfTask * s.tileRows >= sizes.mostRows ||
+      (rowTasks == 1 && !sizes.rows && (fillsRhs || sizes.mostRows <= fewRows));
   s.rowsPerTask = allRows ? 0 : rowsOfTask * s.tileRows;
   if (s.columnsPerTask && s.columnsPerTask <= s.columnsPerBlock)
     s.columnsPerBlock = 0;
