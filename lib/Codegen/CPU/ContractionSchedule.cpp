@@ -380,12 +380,14 @@ ContractionSchedule dlc::defaultSchedule(const ContractionSpec &spec,
     if (row && *row == 1 && !(inner && *inner == 1))
       s.kBlock = 1;
   }
-  // Few rows: the weights' bandwidth decides, fetch them far ahead.
-  if (sizes.typicalRows <= 2 && s.rhs == FactorSource::Packed)
-    s.prefetch = 16;
-
   cutIntoTasks(s, sizes, target, bytesOf(spec.accumulator));
   blockForCaches(s, sizes, spec, desc, bytesOf(spec.accumulator));
+  // Panels that come from memory and pass once: the weights' bandwidth decides.
+  int64_t rhsBytes =
+      sizes.typicalColumns * sizes.typicalDepth * bytesOf(spec.rhs.element);
+  if (s.rhs == FactorSource::Packed && !s.columnsPerBlock &&
+      rhsBytes > desc.l2Bytes)
+    s.prefetch = 16;
   return s;
 }
 
