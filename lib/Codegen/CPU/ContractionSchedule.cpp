@@ -24,6 +24,8 @@ std::string ContractionSchedule::str() const {
   std::string flags = rowsOutside ? " rows-outside" : "";
   flags += dot ? " dot" : fma ? "" : " strict";
   flags += wholeRows ? " whole-rows" : "";
+  if (rowsOutsideFrom)
+    flags += " rows-outside-from=" + std::to_string(rowsOutsideFrom);
   return llvm::formatv(
              "{0}x{1}v{2} lhs={3} rhs={4} block={5} unroll={6} prefetch={7} "
              "rows={8} columns={9} block-columns={10} depth={11}{12}",
@@ -234,9 +236,9 @@ static void cutIntoTasks(ContractionSchedule &s, const Sizes &sizes,
   // More rows than the typical ones may come. Reading the columns' factor again
   // for a few of them costs more than it shares, filling it again more yet.
   constexpr int64_t fewRows = 64;
-  bool allRows =
-      rowsOfTask * s.tileRows >= sizes.mostRows ||
-      (rowTasks == 1 && !sizes.rows && (fillsRhs || sizes.mostRows <= fewRows));
+  bool allRows = rowsOfTask * s.tileRows >= sizes.mostRows ||
+                 (rowTasks == 1 && !sizes.rows &&
+                  (s.rhs != FactorSource::Memory || sizes.mostRows <= fewRows));
   s.rowsPerTask = allRows ? 0 : rowsOfTask * s.tileRows;
   if (s.columnsPerTask && s.columnsPerTask <= s.columnsPerBlock)
     s.columnsPerBlock = 0;
@@ -313,7 +315,13 @@ static void blockForCaches(ContractionSchedule &s, const Sizes &sizes,
     if (columns > block)
       s.columnsPerBlock = block;
   }
-  s.rowsOutside = s.rhs == FactorSource::Packed;
+  if (s.rhs != FactorSource::Packed)
+    return;
+  // Of an unknown number of rows, those that come may fit after all.
+  if (!sizes.rows && !s.rowsPerTask)
+    s.rowsOutsideFrom = budget / (depth * bytes) + 1;
+  else
+    s.rowsOutside = true;
 }
 
 ContractionSchedule dlc::defaultSchedule(const ContractionSpec &spec,
@@ -382,10 +390,11 @@ ContractionSchedule dlc::defaultSchedule(const ContractionSpec &spec,
   }
   cutIntoTasks(s, sizes, target, bytesOf(spec.accumulator));
   blockForCaches(s, sizes, spec, desc, bytesOf(spec.accumulator));
-  // Panels that come from memory and pass once: the weights' bandwidth decides.
+  // Columns that come from memory and pass once: the weights' bandwidth
+  // decides.
   int64_t rhsBytes =
       sizes.typicalColumns * sizes.typicalDepth * bytesOf(spec.rhs.element);
-  if (s.rhs == FactorSource::Packed && !s.columnsPerBlock &&
+  if (s.rhs != FactorSource::Filled && !s.dot && !s.columnsPerBlock &&
       rhsBytes > desc.l2Bytes)
     s.prefetch = 16;
   return s;

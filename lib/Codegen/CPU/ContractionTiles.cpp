@@ -46,16 +46,23 @@ void ContractionTask::emitTiles() {
 /// Passes over k: all of it, or parts whose panel of rhs stays near while the
 /// rows pass.
 void ContractionTask::emitPasses() {
+  auto rowsOutside = [&](const Pass &pass) {
+    forEachRowTile([&](RowTile row) {
+      forEachColumnTile(
+          [&](ColumnTile column) { emitTile(row, column, pass); });
+    });
+  };
+  auto columnsOutside = [&](const Pass &pass) {
+    forEachColumnTile([&](ColumnTile column) {
+      forEachRowTile([&](RowTile row) { emitTile(row, column, pass); });
+    });
+  };
   auto tilesOf = [&](const Pass &pass) {
-    if (s.rowsOutside)
-      forEachRowTile([&](RowTile row) {
-        forEachColumnTile(
-            [&](ColumnTile column) { emitTile(row, column, pass); });
-      });
-    else
-      forEachColumnTile([&](ColumnTile column) {
-        forEachRowTile([&](RowTile row) { emitTile(row, column, pass); });
-      });
+    if (!s.rowsOutsideFrom)
+      return s.rowsOutside ? rowsOutside(pass) : columnsOutside(pass);
+    Value from = index->constant(s.rowsOutsideFrom);
+    ifHolds(index->atLeast(rowCount, from), [&] { rowsOutside(pass); });
+    ifHolds(index->less(rowCount, from), [&] { columnsOutside(pass); });
   };
   if (!s.depthPerPass) {
     tilesOf({index->constant(0), {depth, Value()}, Value()});

@@ -312,6 +312,12 @@ TEST_F(Contraction, RowsOutside) {
   options.symbols = {27, 75, 18};
   check(einsum("mk,kn->mn", {{'m', "s0"}, {'n', "s1"}, {'k', "s2"}}), options,
         "symbolic");
+  options.adjust = [](ContractionSchedule &s) { s.rowsOutsideFrom = 20; };
+  for (int64_t rows : {0, 19, 20, 45}) {
+    options.symbols = {rows, 75, 18};
+    check(einsum("mk,kn->mn", {{'m', "s0"}, {'n', "s1"}, {'k', "s2"}}), options,
+          "by number of rows");
+  }
 }
 
 // Partial sums wait in the result between passes over k.

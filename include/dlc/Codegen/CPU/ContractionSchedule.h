@@ -50,6 +50,9 @@ struct ContractionSchedule {
   /// A tile's rows outside, columns inside: lhs is streamed once and rhs panels
   /// are read again for every tile of rows. Else the other way round.
   bool rowsOutside = false;
+  /// For rows of unknown number: rows outside when a task has this many; 0: as
+  /// `rowsOutside` says.
+  int64_t rowsOutsideFrom = 0;
   /// Sums along vectors of k instead of along columns, for few rows against an
   /// rhs whose k are contiguous. Both factors are read from memory.
   bool dot = false;
