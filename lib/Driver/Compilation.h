@@ -10,6 +10,7 @@
 #include "dlc/Driver/ModelSource.h"
 #include "dlc/Driver/Progress.h"
 #include "dlc/Fusion/Fusion.h"
+#include "dlc/Layout/Layout.h"
 #include "dlc/Program/Weights.h"
 #include "dlc/Schedule/SizeRange.h"
 #include "dlc/Target/Targets.h"
@@ -56,6 +57,8 @@ struct Compilation {
   unsigned numOps = 0;
   fusion::FusionReport fusion; ///< empty with -fuse=off
   unsigned numRefused = 0;     ///< groups that Check refused
+  layout::LayoutReport layout; ///< tensors with another layout
+  unsigned numKept = 0;        ///< kernels whose relayout Check refused
 
   /// Of code generation's workers; packing functions may still refer to them.
   std::vector<std::unique_ptr<mlir::MLIRContext>> contexts;
@@ -82,6 +85,10 @@ struct Compilation {
     });
   }
   bool wantsFusion() const { return options.fuse.value_or(!cuda); }
+  /// Sums of convolutions are taken in another order for it.
+  bool wantsLayouts() const {
+    return options.relayout && !options.strict && target && !cuda;
+  }
   bool wantsObjects() const {
     return options.wants(EmitKind::Shared) || options.wants(EmitKind::Static);
   }
@@ -107,6 +114,9 @@ llvm::Error formKernels(Compilation &c);
 /// Makes one kernel of each group of calls that pays as one. Groups that Check
 /// refuses are split again. Certificates go to -dump-dir.
 llvm::Error fuseKernels(Compilation &c);
+
+/// Relays tensors around convolutions, as far as Check admits it.
+llvm::Error chooseLayouts(Compilation &c);
 
 /// Gives every kernel its schedule and has Check admit the laws it uses.
 llvm::Error chooseSchedules(Compilation &c);

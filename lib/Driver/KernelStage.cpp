@@ -138,6 +138,9 @@ Error dlc::formKernels(Compilation &c) {
   if (c.wantsFusion())
     if (Error error = fuseKernels(c))
       return error;
+  if (c.wantsLayouts())
+    if (Error error = chooseLayouts(c))
+      return error;
   splitByConstantOperands(c.getModule(), c.copyOf);
   if (Error error = chooseSchedules(c))
     return error;

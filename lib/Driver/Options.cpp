@@ -293,6 +293,9 @@ static llvm::Error readOptions(const InputArgList &args, CompileOptions &o) {
       return error;
     o.fuse = fuse;
   }
+  if (llvm::Error error = parseWord<bool>(
+          args, OPT_layout, {{"auto", true}, {"asis", false}}, o.relayout))
+    return error;
   if (llvm::Error error = parseWord<bool>(args, OPT_explain, {{"fusion", true}},
                                           o.explainFusion))
     return error;
@@ -315,7 +318,7 @@ static llvm::Error readOptions(const InputArgList &args, CompileOptions &o) {
   llvm::SmallVector<std::string> shaping;
   for (const Arg *arg :
        args.filtered(OPT_target, OPT_dim, OPT_shape, OPT_fp, OPT_fuse,
-                     OPT_variants, OPT_force_variant, OPT_plant_fault))
+                     OPT_layout, OPT_variants, OPT_force_variant, OPT_plant_fault))
     shaping.push_back(arg->getAsString(args));
   o.shapingFlags = llvm::join(shaping, " ");
   return inferEmit(o);

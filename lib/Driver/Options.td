@@ -31,6 +31,7 @@ def dim : J<"dim", "<name>=<n>", "Give a symbolic dim a size; <name>=<lo>..<hi>@
 def shape : J<"shape", "<input>:<AxBxC>", "Give an input its shape">;
 def fp : J<"fp", "<mode>", "strict: the order of every sum is kept; reassoc: it is free (default)">;
 def fuse : J<"fuse", "<when>", "on: kernels that pay as one become one, and Check proves each (default for CPUs); off: a kernel an operator (default for cuda)">;
+def layout : J<"layout", "<how>", "auto: intermediate tensors around convolutions have their channels last where that pays (for CPUs, -fp=reassoc; default); asis: as in the model">;
 def variants : J<"variants", "<n>", "Most schedules of a kernel whose size is symbolic, 1 to 3, each for a range of the size (default: 3)">;
 def force_variant : J<"force-variant", "<i>", "Run variant i of every kernel whatever the size, for tests">, Flags<[HelpHidden]>;
 }

@@ -11,7 +11,8 @@
 //
 // With `fused-` in front (fused-swap:sub) the kernels that fusion made are
 // broken themselves, after Check has passed them: then the interpreter sees the
-// fault as well, and only their certificates are right.
+// fault as well, and only their certificates are right. With `relaid-` in front
+// kernels are broken when they are relaid, before Check looks at that.
 #include "Compilation.h"
 
 #include "dlc/Dialect/Graph/IR/Graph.h"
@@ -51,7 +52,7 @@ static void stray(graph::LoadOp load) {
 
 Error dlc::checkFault(StringRef fault) {
   auto [kind, what] = fault.split(':');
-  kind.consume_front("fused-");
+  kind.consume_front("fused-") || kind.consume_front("relaid-");
   if (kind == "drop-last" &&
       (what == "any" || graph::symbolizeFoldKind(what).has_value()))
     return Error::success();

@@ -69,6 +69,11 @@ std::string dlc::makeReport(Compilation &c) {
       out.attribute("members", c.fusion.members());
       out.attribute("refused", c.numRefused);
     });
+    out.attributeObject("layout", [&] {
+      out.attribute("tensors", c.layout.tensors);
+      out.attribute("kernels", c.layout.kernels);
+      out.attribute("refused", c.numKept);
+    });
     out.attribute("kernels_interpreted", 0);
     if (c.arenaBytes >= 0)
       out.attribute("arena_bytes", c.arenaBytes);

@@ -5,6 +5,7 @@
 #include "dlc/Dialect/ONNX/IR/ONNXDialect.h"
 #include "dlc/Dialect/Program/IR/Program.h"
 #include "dlc/Fusion/Passes.h"
+#include "dlc/Layout/Passes.h"
 #include "dlc/Program/Passes.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -22,6 +23,7 @@ int main(int argc, char **argv) {
   mlir::registerSymbolDCEPass();
   dlc::graph::registerGraphPasses();
   dlc::fusion::registerFusionPasses();
+  dlc::layout::registerLayoutPasses();
   dlc::program::registerProgramPasses();
   return mlir::asMainReturnCode(
       mlir::MlirOptMain(argc, argv, "dlc's optimizer driver\n", registry));

@@ -61,6 +61,7 @@ struct CompileOptions {
   ModelLimits limits;
   bool strict = false;        ///< -fp=strict
   std::optional<bool> fuse;   ///< -fuse; default: on for CPUs, off for cuda
+  bool relayout = true;       ///< -layout=auto
   bool explainFusion = false; ///< -explain=fusion
   unsigned variants = 3;      ///< schedules of a kernel of symbolic size
   /// Hidden -force-variant: every kernel runs this variant (or its last one)

@@ -1,0 +1,44 @@
+// Layouts of intermediate tensors: channels last around convolutions.
+//
+// A tensor is relaid by renaming: the stages that compute it get their domain
+// in another order, every load of it another order of indices. No kernel that
+// copies is added. A kernel made so says in the attribute `graph.relayout` what
+// it is of which kernel; what comes out is not trusted, Check proves it.
+#ifndef DLC_LAYOUT_LAYOUT_H
+#define DLC_LAYOUT_LAYOUT_H
+
+#include "dlc/Dialect/Graph/IR/Graph.h"
+
+#include "mlir/IR/BuiltinOps.h"
+
+#include <set>
+#include <string>
+
+namespace dlc::layout {
+
+/// The name of the claim on a relaid kernel: a dictionary of `of` (the kernel
+/// it renames, a string), `operands`, `results`, `domains` and `reduces` (of
+/// its stages in order), each a list of permutations, and `laws`. Axis i of
+/// what is new is axis permutation[i] of what was; empty: unchanged.
+inline constexpr llvm::StringLiteral kClaim = "graph.relayout";
+
+struct LayoutOptions {
+  /// Kernels whose operands and results keep their layouts.
+  std::set<std::string> keep;
+};
+
+struct LayoutReport {
+  unsigned tensors = 0; ///< values that have another layout
+  unsigned kernels = 0; ///< kernels made for them
+};
+
+/// Relays tensors in place. Does nothing to a module with certificates, which
+/// are about kernels as they are.
+LayoutReport relayTensors(mlir::ModuleOp module, const LayoutOptions &options);
+
+/// Erases the claims.
+void dropClaims(mlir::ModuleOp module);
+
+} // namespace dlc::layout
+
+#endif // DLC_LAYOUT_LAYOUT_H

@@ -1,0 +1,43 @@
+// Layouts, and their proof: Check compares every relaid kernel with the one it
+// renames; one that it refuses keeps its layout, and its neighbours with it.
+#include "Compilation.h"
+
+#include "dlc/Check/Layout.h"
+
+using namespace mlir;
+using namespace dlc;
+using llvm::Error;
+
+Error dlc::chooseLayouts(Compilation &c) {
+  auto mode = c.options.strict ? graph::NumericsMode::strict
+                               : graph::NumericsMode::reassoc;
+  OwningOpRef<ModuleOp> original = c.getModule().clone();
+  layout::LayoutOptions options;
+  for (;;) {
+    c.layout = layout::relayTensors(c.getModule(), options);
+    if (c.layout.tensors == 0)
+      return Error::success();
+    if (StringRef fault = c.options.plantFault; fault.consume_front("relaid-"))
+      for (auto kernel : c.getModule().getOps<graph::KernelOp>())
+        if (kernel->hasAttr(layout::kClaim))
+          plantFault(kernel, fault);
+    check::LayoutVerdict verdict =
+        check::checkLayouts(*original, c.getModule(), mode);
+    if (verdict.accepted())
+      break;
+    if (c.options.verbose)
+      verdict.print(llvm::errs());
+    c.source.module = original->clone();
+    if (!verdict.graph.empty()) { // nobody in particular is to blame
+      ++c.numKept;
+      c.layout = {};
+      return Error::success();
+    }
+    for (const check::LayoutVerdict::Refusal &refusal : verdict.kernels)
+      c.numKept += options.keep.insert(refusal.kernel).second;
+  }
+  if (Error error = dumpModule(c, "02-layout.mlir"))
+    return error;
+  layout::dropClaims(c.getModule());
+  return Error::success();
+}

@@ -1,0 +1,78 @@
+// Which tensors get their channels last.
+#ifndef DLC_LIB_LAYOUT_REGIONS_H
+#define DLC_LIB_LAYOUT_REGIONS_H
+
+#include "dlc/Layout/Layout.h"
+
+#include "llvm/ADT/DenseSet.h"
+
+namespace dlc::layout {
+
+/// A load of an image by a sum that is a convolution.
+struct ConvLoad {
+  graph::StageOp sum;
+  unsigned operand;
+  unsigned result; ///< of the kernel, over the sum's domain
+  /// What the other factor reads: constants in a convolution.
+  llvm::SmallVector<unsigned> weights;
+  /// Reduce axes that number channels of the image; none: depthwise.
+  llvm::SmallVector<unsigned> channelAxes;
+  /// The output has more than one pixel, or may have.
+  bool hasPixels;
+};
+
+/// Axis i of what is new is axis permutation[i] of what was; empty: unchanged.
+using Permutation = llvm::SmallVector<int64_t>;
+
+/// An operand of a loop over channels that is walked by strides when channels
+/// are innermost: the weights of a depthwise convolution.
+struct ChannelTable {
+  unsigned operand;
+  unsigned result; ///< of the kernel, over the domain that has the channels
+  Permutation permutation;
+};
+
+/// What a kernel says of the layouts of its operands and results.
+struct KernelFacts {
+  /// Operands that are read otherwise than point by point, and operands and
+  /// results of other contractions: they keep their layout.
+  llvm::DenseSet<unsigned> fixedOperands, fixedResults;
+  /// Operand and result that want the same layout.
+  llvm::SmallVector<std::pair<unsigned, unsigned>> links;
+  llvm::SmallVector<ConvLoad> convs;
+  llvm::SmallVector<ChannelTable> tables;
+};
+KernelFacts analyze(graph::KernelOp kernel);
+
+/// The results of calls to relay: in each region of tensors that are read and
+/// written at the same points there is a convolution from one to another.
+llvm::DenseSet<mlir::Value> chooseTensors(mlir::ModuleOp module,
+                                          const LayoutOptions &options);
+
+/// Channels last: 0, 2, ..., rank - 1, 1.
+Permutation channelsLast(unsigned rank);
+
+template <typename T>
+llvm::SmallVector<T> permute(llvm::ArrayRef<T> list,
+                             llvm::ArrayRef<int64_t> permutation) {
+  if (permutation.empty())
+    return llvm::SmallVector<T>(list);
+  return llvm::map_to_vector(permutation, [&](int64_t i) { return list[i]; });
+}
+mlir::RankedTensorType permuteType(mlir::Type type,
+                                   llvm::ArrayRef<int64_t> permutation);
+
+/// A copy of `kernel` named `name` with these operands and results relaid, and
+/// its claim. Operands other than tables are permuted by channelsLast.
+graph::KernelOp relayKernel(graph::KernelOp kernel, llvm::StringRef name,
+                            llvm::ArrayRef<Permutation> operands,
+                            llvm::ArrayRef<Permutation> results);
+
+/// The elements of a constant in another order; null when they are of no whole
+/// bytes, all equal, or more than a copy should cost.
+mlir::ElementsAttr permuteConstant(mlir::ElementsAttr value,
+                                   llvm::ArrayRef<int64_t> permutation);
+
+} // namespace dlc::layout
+
+#endif // DLC_LIB_LAYOUT_REGIONS_H

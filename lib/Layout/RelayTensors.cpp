@@ -1,0 +1,127 @@
+// graph-relay-tensors: types and callees in functions, a kernel a combination.
+#include "Regions.h"
+
+#include "dlc/Layout/Passes.h"
+
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/IR/SymbolTable.h"
+
+#include <map>
+
+namespace dlc::layout {
+#define GEN_PASS_DEF_RELAYTENSORS
+#include "dlc/Layout/Passes.h.inc"
+} // namespace dlc::layout
+
+using namespace mlir;
+using namespace dlc;
+using namespace dlc::layout;
+using graph::KernelOp;
+
+// Copies of tables in another order, for constants that one call reads.
+static ElementsAttr relayTable(Value value, const Permutation &permutation) {
+  auto constant = value.getDefiningOp<graph::ConstantOp>();
+  if (!constant || !value.hasOneUse())
+    return {};
+  return permuteConstant(constant.getValue(), permutation);
+}
+
+namespace {
+class Relayer {
+public:
+  Relayer(ModuleOp module, const llvm::DenseSet<Value> &chosen,
+          LayoutReport &report)
+      : symbols(module), chosen(chosen), report(report) {}
+
+  void relay(graph::CallOp call);
+
+private:
+  Permutation layoutOf(Value value) const {
+    if (!chosen.contains(value))
+      return {};
+    return channelsLast(cast<RankedTensorType>(value.getType()).getRank());
+  }
+
+  SymbolTable symbols;
+  const llvm::DenseSet<Value> &chosen;
+  LayoutReport &report;
+  std::map<std::pair<std::string, std::vector<Permutation>>, StringAttr> made;
+};
+} // namespace
+
+void Relayer::relay(graph::CallOp call) {
+  auto layouts = [&](ValueRange values) {
+    return llvm::map_to_vector(values, [&](Value v) { return layoutOf(v); });
+  };
+  SmallVector<Permutation> operands = layouts(call.getArgs()),
+                           results = layouts(call.getResults());
+  auto isRelaid = [](const Permutation &p) { return !p.empty(); };
+  if (llvm::none_of(operands, isRelaid) && llvm::none_of(results, isRelaid))
+    return;
+  auto kernel = symbols.lookup<KernelOp>(call.getCallee());
+  for (const ChannelTable &table : analyze(kernel).tables) {
+    Value value = call.getArgs()[table.operand];
+    if (results[table.result].empty())
+      continue;
+    ElementsAttr relaid = relayTable(value, table.permutation);
+    if (!relaid)
+      continue;
+    auto constant = value.getDefiningOp<graph::ConstantOp>();
+    constant.setValueAttr(relaid);
+    constant->setAttr(kClaim, DenseI64ArrayAttr::get(constant.getContext(),
+                                                     table.permutation));
+    value.setType(cast<RankedTensorType>(relaid.getType()));
+    operands[table.operand] = table.permutation;
+  }
+  std::vector<Permutation> key(operands.begin(), operands.end());
+  key.insert(key.end(), results.begin(), results.end());
+  StringAttr &name = made[{call.getCallee().str(), key}];
+  if (!name) {
+    KernelOp copy = relayKernel(kernel, (kernel.getSymName() + "_last").str(),
+                                operands, results);
+    name = symbols.insert(copy, std::next(kernel->getIterator()));
+    ++report.kernels;
+  }
+  call.setCallee(name);
+}
+
+LayoutReport layout::relayTensors(ModuleOp module,
+                                  const LayoutOptions &options) {
+  LayoutReport report;
+  if (!module.getOps<graph::CertificateOp>().empty())
+    return report;
+  llvm::DenseSet<Value> chosen = chooseTensors(module, options);
+  if (chosen.empty())
+    return report;
+  report.tensors = chosen.size();
+  llvm::DenseSet<StringAttr> called;
+  SmallVector<graph::CallOp> calls;
+  for (auto function : module.getOps<func::FuncOp>())
+    function.walk([&](graph::CallOp call) { calls.push_back(call); });
+  Relayer relayer(module, chosen, report);
+  for (graph::CallOp call : calls) {
+    relayer.relay(call);
+    called.insert(call.getCalleeAttr().getAttr());
+  }
+  for (Value value : chosen)
+    value.setType(permuteType(
+        value.getType(),
+        channelsLast(cast<RankedTensorType>(value.getType()).getRank())));
+  for (auto kernel : llvm::make_early_inc_range(module.getOps<KernelOp>()))
+    if (!called.contains(kernel.getSymNameAttr()))
+      kernel.erase();
+  return report;
+}
+
+void layout::dropClaims(ModuleOp module) {
+  module.walk([](Operation *op) {
+    if (isa<KernelOp, graph::ConstantOp>(op))
+      op->removeAttr(kClaim);
+  });
+}
+
+namespace {
+struct RelayTensors : layout::impl::RelayTensorsBase<RelayTensors> {
+  void runOnOperation() override { relayTensors(getOperation(), {}); }
+};
+} // namespace

@@ -1,0 +1,305 @@
+// Relaid kernels: the right one is shown, and every planted lie is refused.
+#include "dlc/Check/Layout.h"
+
+#include "Fixtures.h"
+
+#include "gtest/gtest.h"
+
+using namespace mlir;
+using namespace dlc;
+using namespace dlc::check;
+using namespace dlc::test;
+using graph::NumericsMode;
+
+namespace {
+// A padded convolution with what follows it, and a gather along the width.
+const char *before = R"mlir(
+graph.kernel @conv(%x: tensor<?x4x6x8xf32, #graph.dims<s0, 4, 6, 8>>, %w: tensor<5x4x3x3xf32>, %p: tensor<8xi64>)
+    -> tensor<?x5x6x8xf32, #graph.dims<s0, 5, 6, 8>> attributes {rows = 2 : i64, symbols = ["n"]} {
+  %sum = graph.stage domain <s0, 5, 6, 8> reduce <4, 3, 3> fold add : tensor<?x5x6x8xf32, #graph.dims<s0, 5, 6, 8>> {
+  ^bb0(%n: index, %c: index, %h: index, %v: index, %k: index, %i: index, %j: index):
+    %z = graph.literal 0.0 : f32 : f32
+    %a = graph.load %x[affine_map<(d0, d1, d2, d3, d4, d5, d6) -> (d0, d4, d2 + d5 - 1, d3 + d6 - 1)>](%n, %c, %h, %v, %k, %i, %j) guard affine_set<(d0, d1, d2, d3, d4, d5, d6) : (d2 + d5 - 1 >= 0, -d2 - d5 + 6 >= 0, d3 + d6 - 1 >= 0, -d3 - d6 + 8 >= 0)> else %z : f32 : tensor<?x4x6x8xf32, #graph.dims<s0, 4, 6, 8>> -> f32
+    %b = graph.load %w[affine_map<(d0, d1, d2, d3, d4, d5, d6) -> (d1, d4, d5, d6)>](%n, %c, %h, %v, %k, %i, %j) : tensor<5x4x3x3xf32> -> f32
+    %m = graph.apply mul(%a, %b) : (f32, f32) -> f32
+    graph.yield %m : f32
+  }
+  %y = graph.stage domain <s0, 5, 6, 8> : tensor<?x5x6x8xf32, #graph.dims<s0, 5, 6, 8>> {
+  ^bb0(%n: index, %c: index, %h: index, %v: index):
+    %q = graph.load %p[affine_map<(d0, d1, d2, d3) -> (d3)>](%n, %c, %h, %v) : tensor<8xi64> -> i64
+    %at = graph.to_index %q in <8>
+    %s = graph.load %sum[affine_map<(d0, d1, d2, d3, d4) -> (d0, d1, d2, d4)>](%n, %c, %h, %v, %at) : tensor<?x5x6x8xf32, #graph.dims<s0, 5, 6, 8>> -> f32
+    %g = graph.coord[affine_map<(d0, d1, d2, d3) -> (d1 + d2)>](%n, %c, %h, %v)
+    %f = graph.scalar_cast %g : i64 -> f32
+    %in = graph.inside[affine_set<(d0, d1, d2, d3) : (d2 - 1 >= 0)>](%n, %c, %h, %v)
+    %t = graph.apply select(%in, %s, %f) : (i1, f32, f32) -> f32
+    %u = graph.apply sub(%t, %f) : (f32, f32) -> f32
+    graph.yield %u : f32
+  }
+  graph.return %y : tensor<?x5x6x8xf32, #graph.dims<s0, 5, 6, 8>>
+}
+)mlir";
+
+const char *after = R"mlir(
+graph.kernel @conv_last(%x: tensor<?x6x8x4xf32, #graph.dims<s0, 6, 8, 4>>, %w: tensor<5x4x3x3xf32>, %p: tensor<8xi64>)
+    -> tensor<?x6x8x5xf32, #graph.dims<s0, 6, 8, 5>> attributes {rows = 1 : i64, symbols = ["n"], graph.relayout = {
+      of = "conv", operands = [array<i64: 0, 2, 3, 1>, array<i64>, array<i64>], results = [array<i64: 0, 2, 3, 1>],
+      domains = [array<i64: 0, 2, 3, 1>, array<i64: 0, 2, 3, 1>], reduces = [array<i64: 1, 2, 0>, array<i64>], laws = ["reorder(add)"]}} {
+  %sum = graph.stage domain <s0, 6, 8, 5> reduce <3, 3, 4> fold add : tensor<?x6x8x5xf32, #graph.dims<s0, 6, 8, 5>> {
+  ^bb0(%n: index, %h: index, %v: index, %c: index, %i: index, %j: index, %k: index):
+    %z = graph.literal 0.0 : f32 : f32
+    %a = graph.load %x[affine_map<(d0, d1, d2, d3, d4, d5, d6) -> (d0, d1 + d4 - 1, d2 + d5 - 1, d6)>](%n, %h, %v, %c, %i, %j, %k) guard affine_set<(d0, d1, d2, d3, d4, d5, d6) : (d1 + d4 - 1 >= 0, -d1 - d4 + 6 >= 0, d2 + d5 - 1 >= 0, -d2 - d5 + 8 >= 0)> else %z : f32 : tensor<?x6x8x4xf32, #graph.dims<s0, 6, 8, 4>> -> f32
+    %b = graph.load %w[affine_map<(d0, d1, d2, d3, d4, d5, d6) -> (d3, d6, d4, d5)>](%n, %h, %v, %c, %i, %j, %k) : tensor<5x4x3x3xf32> -> f32
+    %m = graph.apply mul(%a, %b) : (f32, f32) -> f32
+    graph.yield %m : f32
+  }
+  %y = graph.stage domain <s0, 6, 8, 5> : tensor<?x6x8x5xf32, #graph.dims<s0, 6, 8, 5>> {
+  ^bb0(%n: index, %h: index, %v: index, %c: index):
+    %q = graph.load %p[affine_map<(d0, d1, d2, d3) -> (d2)>](%n, %h, %v, %c) : tensor<8xi64> -> i64
+    %at = graph.to_index %q in <8>
+    %s = graph.load %sum[affine_map<(d0, d1, d2, d3, d4) -> (d0, d1, d4, d3)>](%n, %h, %v, %c, %at) : tensor<?x6x8x5xf32, #graph.dims<s0, 6, 8, 5>> -> f32
+    %g = graph.coord[affine_map<(d0, d1, d2, d3) -> (d1 + d3)>](%n, %h, %v, %c)
+    %f = graph.scalar_cast %g : i64 -> f32
+    %in = graph.inside[affine_set<(d0, d1, d2, d3) : (d1 - 1 >= 0)>](%n, %h, %v, %c)
+    %t = graph.apply select(%in, %s, %f) : (i1, f32, f32) -> f32
+    %u = graph.apply sub(%t, %f) : (f32, f32) -> f32
+    graph.yield %u : f32
+  }
+  graph.return %y : tensor<?x6x8x5xf32, #graph.dims<s0, 6, 8, 5>>
+}
+)mlir";
+
+struct Lie {
+  const char *find, *replace;
+  const char *reason; // what the refusal says
+};
+
+const Lie lies[] = {
+    // Maps.
+    {"(d0, d1 + d4 - 1, d2 + d5 - 1, d6)", "(d0, d2 + d5 - 1, d1 + d4 - 1, d6)",
+     "index 1 of a load differs"},
+    {"(d0, d1 + d4 - 1, d2 + d5 - 1, d6)", "(d0, d6, d1 + d4 - 1, d2 + d5 - 1)",
+     "index 1 of a load differs"},
+    {"(d0, d1 + d4 - 1, d2 + d5 - 1, d6)", "(d0, d1 + d4, d2 + d5 - 1, d6)",
+     "index 1 of a load differs"},
+    {"-> (d3, d6, d4, d5)>", "-> (d3, d6, d5, d4)>", "index 2 of a load"},
+    {"-> (d3, d6, d4, d5)>", "-> (d3, d4, d5, d6)>", "index 1 of a load"},
+    {"-> (d0, d1, d4, d3)>", "-> (d0, d1, d2, d3)>", "index 2 of a load"},
+    {"-> (d2)>](%n, %h, %v, %c)", "-> (d3)>](%n, %h, %v, %c)",
+     "index 0 of a load"},
+    {"-> (d2)>](%n, %h, %v, %c)", "-> (d2)>](%n, %v, %h, %c)",
+     "index 0 of a load"},
+    {"-> (d1 + d3)>", "-> (d1 + d2)>", "another coordinate as a number"},
+    // Guards and sets.
+    {" guard affine_set<(d0, d1, d2, d3, d4, d5, d6) : (d1 + d4 - 1 >= 0, -d1 "
+     "- d4 + 6 >= 0, d2 + d5 - 1 >= 0, -d2 - d5 + 8 >= 0)> else %z : f32",
+     "", "another attribute"},
+    {"(d1 + d4 - 1 >= 0, -d1 - d4 + 6 >= 0, ", "(d1 + d4 - 1 >= 0, ",
+     "another number of constraints"},
+    {"-d1 - d4 + 6 >= 0", "-d1 - d4 + 8 >= 0", "constraint 1 differs"},
+    {"(d1 + d4 - 1 >= 0, -d1", "(d1 + d4 - 1 == 0, -d1",
+     "constraint 0 differs"},
+    {"(d0, d1, d2, d3) : (d1 - 1 >= 0)", "(d0, d1, d2, d3) : (d2 - 1 >= 0)",
+     "a set: constraint 0 differs"},
+    {"graph.literal 0.0", "graph.literal 1.0", "another attribute"},
+    // Functions and operands.
+    {"graph.apply mul(%a, %b)", "graph.apply add(%a, %b)", "another attribute"},
+    {"sub(%t, %f)", "sub(%f, %t)", "another operand"},
+    {"select(%in, %s, %f)", "select(%in, %f, %s)", "another operand"},
+    {"graph.yield %u", "graph.yield %t", "another operand"},
+    {"graph.to_index %q in <8>", "graph.to_index %q in <7>",
+     "another attribute"},
+    // Folds.
+    {"fold add", "fold max", "another fold"},
+    {"fold add", "fold add init 1.0 : f32", "another fold"},
+    {"reduce <3, 3, 4>", "reduce <3, 4, 3>", "the fold of stage 0: sizes"},
+    {"reduce <3, 3, 4>", "reduce <3, 3, 3>", "the fold of stage 0: sizes"},
+    {"laws = [\"reorder(add)\"]", "laws = []", "without the law reorder(add)"},
+    {"reduces = [array<i64: 1, 2, 0>, array", "reduces = [array<i64>, array",
+     "the fold of stage 0: sizes"},
+    {"reduces = [array<i64: 1, 2, 0>, array",
+     "reduces = [array<i64: 2, 1, 0>, array", "index 1 of a load differs"},
+    // Domains, results and the claim.
+    {"graph.stage domain <s0, 6, 8, 5> :", "graph.stage domain <s0, 8, 6, 5> :",
+     "the domain of stage 1: sizes"},
+    {"-> tensor<?x6x8x5xf32, #graph.dims<s0, 6, 8, 5>> attributes",
+     "-> tensor<?x5x6x8xf32, #graph.dims<s0, 5, 6, 8>> attributes",
+     "the kernel's type is not"},
+    {"results = [array<i64: 0, 2, 3, 1>]", "results = [array<i64>]",
+     "result 0 is permuted by"},
+    {"results = [array<i64: 0, 2, 3, 1>]", "results = [array<i64: 0, 3, 2, 1>]",
+     "result 0 is permuted by"},
+    {"operands = [array<i64: 0, 2, 3, 1>", "operands = [array<i64>",
+     "operand 0: sizes"},
+    {"operands = [array<i64: 0, 2, 3, 1>", "operands = [array<i64: 0, 2, 2, 1>",
+     "none that can be read"},
+    {"domains = [array<i64: 0, 2, 3, 1>, array<i64: 0, 2, 3, 1>]",
+     "domains = [array<i64: 0, 2, 3, 1>]", "another number of stages"},
+    {"of = \"conv\"", "of = \"other\"", "the claim is about kernel"},
+    {"rows = 1", "rows = 2", "a row axis is permuted"},
+    {"rows = 1", "rows = 3", "more row axes than before"},
+    {"symbols = [\"n\"]", "symbols = [\"m\"]", "other symbols"},
+    {"graph.return %y", "graph.return %sum", "result 0 is another stage"},
+};
+
+struct CheckLayout : testing::Test {
+  CheckLayout() {
+    loadDialects(context);
+    context.allowUnregisteredDialects();
+  }
+  Admission check(const std::string &a, const std::string &b,
+                  NumericsMode mode = NumericsMode::reassoc) {
+    ScopedDiagnosticHandler quiet(&context, [](Diagnostic &) {});
+    auto x = parse(context, a), y = parse(context, b);
+    if (!x || !y)
+      return {false, "no text"};
+    return checkRelayout(*x->getOps<graph::KernelOp>().begin(),
+                         *y->getOps<graph::KernelOp>().begin(), mode);
+  }
+  MLIRContext context;
+};
+
+std::string replace(std::string text, const std::string &find,
+                    const std::string &with) {
+  size_t at = text.find(find);
+  EXPECT_NE(at, std::string::npos) << find;
+  return at == std::string::npos ? text : text.replace(at, find.size(), with);
+}
+
+TEST_F(CheckLayout, ShowsTheRightOne) {
+  Admission admission = check(before, after);
+  EXPECT_TRUE(admission) << admission.reason;
+}
+
+TEST_F(CheckLayout, RefusesEveryLie) {
+  for (const Lie &lie : lies) {
+    Admission admission = check(before, replace(after, lie.find, lie.replace));
+    EXPECT_FALSE(admission) << lie.find << " -> " << lie.replace;
+    EXPECT_NE(admission.reason.find(lie.reason), std::string::npos)
+        << lie.find << " -> " << lie.replace << ": " << admission.reason;
+  }
+}
+
+// Wrong wherever it is written, so that the text is well-formed.
+TEST_F(CheckLayout, RefusesAnotherResultType) {
+  std::string text = after;
+  const std::string right = "tensor<?x6x8x5xf32, #graph.dims<s0, 6, 8, 5>>",
+                    wrong = "tensor<?x6x5x8xf32, #graph.dims<s0, 6, 5, 8>>";
+  for (size_t at = 0; (at = text.find(right, at)) != std::string::npos;)
+    text.replace(at, right.size(), wrong);
+  Admission admission = check(before, text);
+  EXPECT_FALSE(admission);
+  EXPECT_EQ(admission.reason,
+            "stage 0: sizes are not those permuted by (0, 2, 3, 1)");
+}
+
+TEST_F(CheckLayout, KeepsTheOrderOfSumsInStrict) {
+  Admission admission = check(before, after, NumericsMode::strict);
+  EXPECT_FALSE(admission);
+  EXPECT_NE(admission.reason.find("-fp=strict keeps the order"),
+            std::string::npos)
+      << admission.reason;
+  // Integers and maxima have none.
+  auto maximum = [](std::string text) {
+    return replace(replace(text, "reorder(add)", "reorder(max)"), "fold add",
+                   "fold max");
+  };
+  std::string old = replace(before, "fold add", "fold max");
+  admission = check(old, maximum(after), NumericsMode::strict);
+  EXPECT_TRUE(admission) << admission.reason;
+}
+
+// Two calls in a row; what the second reads is relaid.
+const char *originalMain = R"mlir(
+func.func @main(%x: tensor<2x3x4xf32>) -> tensor<2x3x4xf32> {
+  %w = graph.constant dense<[[1.0, 2.0, 3.0, 4.0], [5.0, 6.0, 7.0, 8.0], [9.0, 10.0, 11.0, 12.0]]> : tensor<3x4xf32>
+  %a = graph.call @scale(%x, %w) : (tensor<2x3x4xf32>, tensor<3x4xf32>) -> tensor<2x3x4xf32>
+  %b = graph.call @scale(%a, %w) : (tensor<2x3x4xf32>, tensor<3x4xf32>) -> tensor<2x3x4xf32>
+  return %b : tensor<2x3x4xf32>
+}
+graph.kernel @scale(%x: tensor<2x3x4xf32>, %w: tensor<3x4xf32>) -> tensor<2x3x4xf32> attributes {symbols = []} {
+  %y = graph.stage domain <2, 3, 4> : tensor<2x3x4xf32> {
+  ^bb0(%n: index, %c: index, %l: index):
+    %a = graph.load %x[affine_map<(d0, d1, d2) -> (d0, d1, d2)>](%n, %c, %l) : tensor<2x3x4xf32> -> f32
+    %b = graph.load %w[affine_map<(d0, d1, d2) -> (d1, d2)>](%n, %c, %l) : tensor<3x4xf32> -> f32
+    %m = graph.apply mul(%a, %b) : (f32, f32) -> f32
+    graph.yield %m : f32
+  }
+  graph.return %y : tensor<2x3x4xf32>
+}
+)mlir";
+const char *relaidMain = R"mlir(
+func.func @main(%x: tensor<2x3x4xf32>) -> tensor<2x3x4xf32> {
+  %w = graph.constant {graph.relayout = array<i64: 1, 0>} dense<[[1.0, 5.0, 9.0], [2.0, 6.0, 10.0], [3.0, 7.0, 11.0], [4.0, 8.0, 12.0]]> : tensor<4x3xf32>
+  %a = graph.call @first(%x, %w) : (tensor<2x3x4xf32>, tensor<4x3xf32>) -> tensor<2x4x3xf32>
+  %b = graph.call @second(%a, %w) : (tensor<2x4x3xf32>, tensor<4x3xf32>) -> tensor<2x3x4xf32>
+  return %b : tensor<2x3x4xf32>
+}
+graph.kernel @first(%x: tensor<2x3x4xf32>, %w: tensor<4x3xf32>) -> tensor<2x4x3xf32> attributes {symbols = [], graph.relayout = {
+    of = "scale", operands = [array<i64>, array<i64: 1, 0>], results = [array<i64: 0, 2, 1>], domains = [array<i64: 0, 2, 1>], reduces = [array<i64>], laws = []}} {
+  %y = graph.stage domain <2, 4, 3> : tensor<2x4x3xf32> {
+  ^bb0(%n: index, %l: index, %c: index):
+    %a = graph.load %x[affine_map<(d0, d1, d2) -> (d0, d2, d1)>](%n, %l, %c) : tensor<2x3x4xf32> -> f32
+    %b = graph.load %w[affine_map<(d0, d1, d2) -> (d1, d2)>](%n, %l, %c) : tensor<4x3xf32> -> f32
+    %m = graph.apply mul(%a, %b) : (f32, f32) -> f32
+    graph.yield %m : f32
+  }
+  graph.return %y : tensor<2x4x3xf32>
+}
+graph.kernel @second(%x: tensor<2x4x3xf32>, %w: tensor<4x3xf32>) -> tensor<2x3x4xf32> attributes {symbols = [], graph.relayout = {
+    of = "scale", operands = [array<i64: 0, 2, 1>, array<i64: 1, 0>], results = [array<i64>], domains = [array<i64>], reduces = [array<i64>], laws = []}} {
+  %y = graph.stage domain <2, 3, 4> : tensor<2x3x4xf32> {
+  ^bb0(%n: index, %c: index, %l: index):
+    %a = graph.load %x[affine_map<(d0, d1, d2) -> (d0, d2, d1)>](%n, %c, %l) : tensor<2x4x3xf32> -> f32
+    %b = graph.load %w[affine_map<(d0, d1, d2) -> (d2, d1)>](%n, %c, %l) : tensor<4x3xf32> -> f32
+    %m = graph.apply mul(%a, %b) : (f32, f32) -> f32
+    graph.yield %m : f32
+  }
+  graph.return %y : tensor<2x3x4xf32>
+}
+)mlir";
+
+const Lie graphLies[] = {
+    {"@second(%a, %w) : (tensor<2x4x3xf32>",
+     "@second(%x, %w) : (tensor<2x3x4xf32>", "another operand of graph.call"},
+    {"return %b : tensor<2x3x4xf32>\n}", "return %a : tensor<2x4x3xf32>\n}",
+     "another operand of func.return"},
+    {"[1.0, 5.0, 9.0]", "[1.0, 9.0, 5.0]", "does not hold the elements"},
+    {"graph.relayout = array<i64: 1, 0>", "graph.relayout = array<i64: 0, 1>",
+     "does not hold the elements"},
+    {"{graph.relayout = array<i64: 1, 0>}", "", "another constant"},
+    {"array<i64: 1, 0>], results = [array<i64: 0, 2, 1>], domains",
+     "array<i64: 1, 0>], results = [array<i64>], domains",
+     "result 0 is permuted by (0, 2, 1)"},
+    {"of = \"scale\", operands = [array<i64>",
+     "of = \"scale\", operands = [array<i64: 0, 2, 1>", "operand 0: sizes"},
+    {"@second(%a, %w)", "@first(%a, %w)",
+     "operand 0 of a call of 'first' has another layout"},
+    {"mul(%a, %b)", "add(%a, %b)", "another attribute"},
+};
+
+TEST_F(CheckLayout, ProgramsAgreeOnLayouts) {
+  ScopedDiagnosticHandler quiet(&context, [](Diagnostic &) {});
+  auto original = parse(context, originalMain),
+       relaid = parse(context, relaidMain);
+  ASSERT_TRUE(original && relaid);
+  LayoutVerdict verdict =
+      checkLayouts(*original, *relaid, NumericsMode::strict);
+  EXPECT_TRUE(verdict.accepted())
+      << verdict.graph
+      << (verdict.kernels.empty() ? "" : verdict.kernels[0].reason);
+  EXPECT_EQ(verdict.shown, 2u);
+  for (const Lie &lie : graphLies) {
+    auto wrong = parse(context, replace(relaidMain, lie.find, lie.replace));
+    ASSERT_TRUE(wrong) << lie.find;
+    LayoutVerdict refused =
+        checkLayouts(*original, *wrong, NumericsMode::reassoc);
+    EXPECT_FALSE(refused.accepted()) << lie.find << " -> " << lie.replace;
+    std::string reason = refused.graph;
+    for (auto &kernel : refused.kernels)
+      reason += kernel.reason;
+    EXPECT_NE(reason.find(lie.reason), std::string::npos)
+        << lie.find << " -> " << lie.replace << ": " << reason;
+  }
+}
+} // namespace
