@@ -25,7 +25,7 @@ extern "C" {
 
 /* Raised whenever a struct below changes in a way that old objects would
  * misread. */
-#define DLC_ABI_VERSION 1
+#define DLC_ABI_VERSION 2
 
 /*===-- Part 1: running a model -------------------------------------------===*/
 
@@ -260,7 +260,7 @@ typedef struct dlc_exec {
   void *const *outputs;
   /* 16: values; `execute` may store those that no input binds */
   int64_t *symbols;
-  /* 24: >= workspace_bytes(...), 64-byte aligned */
+  /* 24: >= sizes[0] + num_workers * sizes[1] bytes, 64-byte aligned */
   char *workspace;
   /* 32: 64-byte aligned; NULL without weights */
   const char *weights;
@@ -287,7 +287,9 @@ typedef struct dlc_exec {
   void *device_state;
   /* 128: the runtime's own */
   void *run;
-} dlc_exec; /* 136 bytes */
+  /* 136: what `plan` stored for these symbols; NULL without plan */
+  const int64_t *sizes;
+} dlc_exec; /* 144 bytes */
 
 /* The table `<name>_model_table`, a constant with hidden visibility in the
  * generated object. Symbols get their values from inputs' DLC_DIM_SYMBOL dims
@@ -303,9 +305,11 @@ typedef struct dlc_model {
   /* 24: all outputs' dims, one after the other, -1 for DLC_DIM_DATA; NULL when
    * all are constant. */
   void (*output_dims)(const int64_t *symbols, int64_t *dims);
-  /* 32: bytes of the arena that `execute` uses with so many workers; NULL:
-   * none. */
-  int64_t (*workspace_bytes)(const int64_t *symbols, int64_t num_workers);
+  /* 32: stores num_sizes numbers that depend on the symbols alone: bytes of the
+   * arena, bytes of a worker's scratch behind it, then what `execute` wants to
+   * know (offsets, task counts, ...). Called once for each set of symbols, not
+   * in every run. NULL: no arena, no scratch, nothing to know. */
+  void (*plan)(const int64_t *symbols, int64_t *sizes);
   /* 40: runs the model; returns a dlc_status, DLC_DATA_ERROR when exec->status
    * became nonzero. */
   int32_t (*execute)(dlc_exec *exec);
@@ -316,7 +320,7 @@ typedef struct dlc_model {
   /* 72: the file's name without folder; NULL when embedded or none */
   const char *weights_file;
   const void *device_image; /* 80: CUDA models; NULL on CPUs */
-  const void *reserved;     /* 88: NULL */
+  int64_t num_sizes;        /* 88: of `plan`; 0 without */
 } dlc_model;                /* 96 bytes */
 
 /* The weights file: this header, zeros up to data_offset, then the bytes that

@@ -157,7 +157,7 @@ GlobalVariable *dlc::emitModelTable(Module &module, const ModelInfo &info,
       builder.info(info),
       builder.orNull(functions.inputDims),
       builder.orNull(functions.outputDims),
-      builder.orNull(functions.workspaceBytes),
+      builder.orNull(functions.plan),
       functions.execute,
       builder.integer(info.weights.size),
       builder.integer(static_cast<int64_t>(info.weights.checksum)),
@@ -165,7 +165,7 @@ GlobalVariable *dlc::emitModelTable(Module &module, const ModelInfo &info,
       info.weights.file.empty() ? builder.null()
                                 : builder.string(info.weights.file),
       builder.null(),
-      builder.null(),
+      builder.integer(functions.numSizes),
   });
   std::string name = info.name + "_model_table";
   // Entry points may have declared the table before.

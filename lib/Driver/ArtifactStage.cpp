@@ -120,9 +120,9 @@ static Error writeWeights(Compilation &c, std::string &objectFile) {
 
 static void emitHost(Compilation &c) {
   HostFunctions host = emitHostCode(c.program, c.name, *c.hostModule);
-  emitModelTable(
-      *c.hostModule, c.info,
-      {host.inputDims, host.outputDims, host.workspaceBytes, host.execute});
+  emitModelTable(*c.hostModule, c.info,
+                 {host.inputDims, host.outputDims, host.plan, host.numSizes,
+                  host.execute});
   addModelEntryPoints(*c.hostModule, c.name);
 }
 

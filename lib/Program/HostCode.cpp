@@ -31,8 +31,9 @@ HostFunctions HostEmitter::emit() {
   functions.inputDims = emitDims<InputOp>("input_dims", /*symbolsCount=*/false);
   functions.outputDims =
       emitDims<OutputOp>("output_dims", /*symbolsCount=*/true);
-  functions.workspaceBytes = emitWorkspaceBytes();
   functions.execute = emitExecute();
+  functions.plan = emitPlan();
+  functions.numSizes = functions.plan ? getNumSizes() : 0;
   return functions;
 }
 
@@ -73,7 +74,8 @@ llvm::Value *HostEmitter::emitArenaBytes(ArrayRef<llvm::Value *> offsets) {
                         : 0);
 }
 
-llvm::Function *HostEmitter::emitWorkspaceBytes() {
+// The sizes of a set of symbols, for all runs with it.
+llvm::Function *HostEmitter::emitPlan() {
   SmallVector<AffineExpr> scratch; // distinct sizes of a worker's scratch
   auto add = [&](KernelOp kernel, program::CallOp call) {
     AffineExpr size = getScratch(kernel, call);
@@ -91,18 +93,30 @@ llvm::Function *HostEmitter::emitWorkspaceBytes() {
   bool hasArena = !slotSizes.empty() ||
                   (model.getArenaBytes() &&
                    graph::constantValue(getSize(*model.getArenaBytes())) != 0);
-  if (scratch.empty() && !hasArena)
+  if (scratch.empty() && !hasArena && table.getEntries().empty())
     return nullptr;
-  auto *function =
-      addFunction(module, llvm::FunctionType::get(i64(), {ptr(), i64()}, false),
-                  prefix + "_workspace_bytes");
+  auto *function = addFunction(
+      module, llvm::FunctionType::get(b.getVoidTy(), {ptr(), ptr()}, false),
+      prefix + "_plan");
   enter(function);
   sizes = SizeCode(b, function->getArg(0));
-  llvm::Value *total = emitArenaBytes(emitSlotOffsets());
+  int64_t count = 0;
+  auto store = [&](llvm::Value *size) {
+    b.CreateStore(size, at(function->getArg(1), count++ * sizeof(int64_t)));
+  };
+  SmallVector<llvm::Value *> offsets = emitSlotOffsets();
+  store(emitArenaBytes(offsets));
   llvm::Value *stride = b.getInt64(0);
   for (AffineExpr size : scratch)
     stride = sizes.max(stride, sizes.emitAligned(size));
-  b.CreateRet(b.CreateAdd(total, b.CreateMul(stride, function->getArg(1))));
+  store(stride);
+  for (llvm::Value *offset : ArrayRef(offsets).drop_back())
+    store(offset);
+  for (SizeTable::Entry entry : table.getEntries())
+    store(entry.aligned ? sizes.emitAligned(entry.expr)
+                        : sizes.emit(entry.expr));
+  assert(count == getNumSizes());
+  b.CreateRetVoid();
   return function;
 }
 
@@ -234,12 +248,16 @@ void HostEmitter::emitFrame() {
   workspace = loadField(offsetof(dlc_exec, workspace));
   weights = loadField(offsetof(dlc_exec, weights));
   symbols = loadField(offsetof(dlc_exec, symbols));
-  sizes = SizeCode(b, symbols);
-  slotOffsets = emitSlotOffsets();
+  planned = loadField(offsetof(dlc_exec, sizes));
+  sizes =
+      SizeCode(b, symbols, table,
+               at(planned, (kHeader + slotSizes.size()) * sizeof(int64_t)),
+               [this](AffineExpr expr) { return !data.dependsOnData(expr); });
   b.CreateStore(at(exec, offsetof(dlc_exec, status)),
                 at(frame, offsetof(dlc_frame, status)));
-  b.CreateStore(b.CreateInBoundsGEP(b.getInt8Ty(), workspace,
-                                    emitArenaBytes(slotOffsets)),
+  llvm::Value *arenaBytes =
+      slotSizes.empty() ? emitArenaBytes({}) : b.CreateLoad(i64(), planned);
+  b.CreateStore(b.CreateInBoundsGEP(b.getInt8Ty(), workspace, arenaBytes),
                 at(frame, offsetof(dlc_frame, scratch)));
   b.CreateStore(frameBuffers, at(frame, offsetof(dlc_frame, buffers)));
   b.CreateStore(frameSymbols, at(frame, offsetof(dlc_frame, symbols)));
@@ -259,11 +277,6 @@ void HostEmitter::emitStep(Operation *op) {
         b.CreateLoad(ptr(), at(outputs, output.getIndex() * sizeof(void *)));
   else if (auto constant = dyn_cast<program::ConstantOp>(op))
     buffers[constant] = at(weights, *constant.getOffset());
-  else if (auto alloc = dyn_cast<AllocOp>(op))
-    buffers[alloc] = alloc.getSlot()
-                         ? b.CreateInBoundsGEP(b.getInt8Ty(), workspace,
-                                               slotOffsets[*alloc.getSlot()])
-                         : at(workspace, *alloc.getOffset());
   else if (auto copy = dyn_cast<CopyOp>(op))
     emitCopy(copy);
   else if (auto bind = dyn_cast<BindOp>(op))
@@ -288,13 +301,25 @@ void HostEmitter::emitStep(Operation *op) {
     emitCall(call);
 }
 
+// Addresses in the arena are made where they are used, as sizes are.
+llvm::Value *HostEmitter::getBuffer(Value buffer) {
+  auto alloc = buffer.getDefiningOp<AllocOp>();
+  if (!alloc)
+    return buffers.lookup(buffer);
+  if (!alloc.getSlot())
+    return at(workspace, *alloc.getOffset());
+  llvm::Value *offset = b.CreateLoad(
+      i64(), at(planned, (kHeader + *alloc.getSlot()) * sizeof(int64_t)));
+  return b.CreateInBoundsGEP(b.getInt8Ty(), workspace, offset);
+}
+
 void HostEmitter::emitCall(program::CallOp call) {
   KernelOp kernel = getKernel(call);
   unsigned slot = 0;
   for (ValueRange range :
        {ValueRange(call.getArgs()), ValueRange(call.getOuts())})
     for (Value buffer : range)
-      b.CreateStore(buffers.lookup(buffer),
+      b.CreateStore(getBuffer(buffer),
                     at(frameBuffers, slot++ * sizeof(void *)));
   if (call.getActual())
     for (auto [i, expr] : llvm::enumerate(call.getActual()->getResults()))
@@ -351,7 +376,7 @@ void HostEmitter::emitPhases(KernelOp kernel, program::CallOp call) {
 
 void HostEmitter::emitCopy(CopyOp copy) {
   llvm::Value *target = getTarget(copy);
-  b.CreateMemCpy(target, llvm::MaybeAlign(1), buffers.lookup(copy.getSource()),
+  b.CreateMemCpy(target, llvm::MaybeAlign(1), getBuffer(copy.getSource()),
                  llvm::MaybeAlign(1),
                  sizes.max(sizes.emit(getSize(copy.getSize())), b.getInt64(0)));
 }
@@ -361,7 +386,7 @@ void HostEmitter::emitCopy(CopyOp copy) {
 llvm::Value *HostEmitter::getTarget(CopyOp copy) {
   auto output = copy.getTarget().getDefiningOp<OutputOp>();
   if (!output || !data.dependsOnData(output.getType()))
-    return buffers.lookup(copy.getTarget());
+    return getBuffer(copy.getTarget());
   SmallVector<AffineExpr> dims = graph::getDims(output.getType());
   llvm::Value *values = makeVariable(llvm::ArrayType::get(i64(), dims.size()));
   for (auto [i, dim] : llvm::enumerate(dims))

@@ -20,7 +20,7 @@ llvm::Value *HostEmitter::makeVariable(llvm::Type *type) {
 }
 
 llvm::Value *HostEmitter::loadBool(Value buffer) {
-  llvm::Value *byte = b.CreateLoad(b.getInt8Ty(), buffers.lookup(buffer));
+  llvm::Value *byte = b.CreateLoad(b.getInt8Ty(), getBuffer(buffer));
   return b.CreateICmpNE(byte, b.getInt8(0));
 }
 
@@ -70,7 +70,7 @@ void HostEmitter::forgetDataSizes() {
 
 // Reads a size from the data into the run's symbols.
 void HostEmitter::emitBind(BindOp bind) {
-  llvm::Value *value = b.CreateLoad(i64(), buffers.lookup(bind.getCount()));
+  llvm::Value *value = b.CreateLoad(i64(), getBuffer(bind.getCount()));
   llvm::Value *bound = sizes.emit(getSize(bind.getBound()));
   emitDataStop(b.CreateICmpUGT(value, bound), bind.getOrigin());
   forgetDataSizes();
@@ -126,7 +126,7 @@ llvm::Value *HostEmitter::emitLimit(LoopOp op) {
   if (op.getTrips())
     atMost(sizes.emit(getSize(*op.getTrips())));
   if (op.getLimit())
-    atMost(b.CreateLoad(i64(), buffers.lookup(op.getLimit())));
+    atMost(b.CreateLoad(i64(), getBuffer(op.getLimit())));
   return limit;
 }
 
@@ -146,8 +146,8 @@ void HostEmitter::emitLoop(LoopOp op) {
   for (unsigned i = 0; i < carried; ++i) {
     current.push_back(makeVariable(ptr()));
     next.push_back(makeVariable(ptr()));
-    b.CreateStore(buffers.lookup(op.getCurrent()[i]), current.back());
-    b.CreateStore(buffers.lookup(op.getNext()[i]), next.back());
+    b.CreateStore(getBuffer(op.getCurrent()[i]), current.back());
+    b.CreateStore(getBuffer(op.getNext()[i]), next.back());
   }
   llvm::BasicBlock *head = makeBlock("loop"), *body = makeBlock("body"),
                    *done = makeBlock("");
@@ -161,7 +161,7 @@ void HostEmitter::emitLoop(LoopOp op) {
   if (guard)
     emitDataStop(b.CreateICmpSGE(i, guard), op.getOrigin());
   if (op.getIteration())
-    b.CreateStore(i, buffers.lookup(op.getIteration()));
+    b.CreateStore(i, getBuffer(op.getIteration()));
   for (unsigned k = 0; k < carried; ++k) {
     buffers[op.getCurrentArgument(k)] = b.CreateLoad(ptr(), current[k]);
     buffers[op.getNextArgument(k)] = b.CreateLoad(ptr(), next[k]);
@@ -171,13 +171,13 @@ void HostEmitter::emitLoop(LoopOp op) {
     SizeCode::Known before = sizes.getKnown();
     llvm::Value *stride = sizes.emit(op.getStrides()->getResult(k));
     sizes.setKnown(std::move(before));
-    buffers[op.getSliceArgument(k)] = b.CreateGEP(
-        b.getInt8Ty(), buffers.lookup(stack), b.CreateMul(stride, i));
+    buffers[op.getSliceArgument(k)] =
+        b.CreateGEP(b.getInt8Ty(), getBuffer(stack), b.CreateMul(stride, i));
   }
   emitRegion(op.getBody());
   for (unsigned k = 0; k < carried; ++k) {
-    b.CreateStore(buffers.lookup(op.getNextArgument(k)), current[k]);
-    b.CreateStore(buffers.lookup(op.getCurrentArgument(k)), next[k]);
+    b.CreateStore(getBuffer(op.getNextArgument(k)), current[k]);
+    b.CreateStore(getBuffer(op.getCurrentArgument(k)), next[k]);
   }
   b.CreateStore(b.CreateAdd(i, b.getInt64(1)), counter);
   b.CreateBr(head);

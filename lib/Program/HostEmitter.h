@@ -42,7 +42,10 @@ private:
   void planSlots();
   llvm::SmallVector<llvm::Value *> emitSlotOffsets();
   llvm::Value *emitArenaBytes(llvm::ArrayRef<llvm::Value *> slotOffsets);
-  llvm::Function *emitWorkspaceBytes();
+  llvm::Function *emitPlan();
+  int64_t getNumSizes() {
+    return kHeader + slotSizes.size() + table.getEntries().size();
+  }
   mlir::AffineExpr getScratch(KernelOp kernel, CallOp call);
   template <typename OpT>
   llvm::Function *emitDims(llvm::StringRef name, bool symbolsCount);
@@ -61,6 +64,7 @@ private:
   void emitDispatch(KernelOp kernel, CallOp call);
   void emitPhases(KernelOp kernel, CallOp call);
   void emitCopy(CopyOp copy);
+  llvm::Value *getBuffer(mlir::Value buffer);
   llvm::Value *getTarget(CopyOp copy);
   void emitStatusCheck(CallOp call);
 
@@ -86,6 +90,10 @@ private:
   llvm::Module &module;
   llvm::IRBuilder<> b;
   SizeCode sizes;
+  /// What `plan` stores: bytes of the arena and of a worker's scratch, the
+  /// offset of each slot, then the table of what `execute` asks for.
+  static constexpr int64_t kHeader = 2;
+  SizeTable table;
   std::vector<llvm::SmallVector<mlir::AffineExpr>> slotSizes;
   DataBounds data;
 
@@ -94,8 +102,8 @@ private:
   llvm::Value *exec = nullptr, *frame = nullptr, *frameBuffers = nullptr,
               *frameSymbols = nullptr, *inputs = nullptr, *outputs = nullptr,
               *workspace = nullptr, *weights = nullptr, *symbols = nullptr,
-              *again = nullptr; ///< variable of the loop around
-  llvm::SmallVector<llvm::Value *> slotOffsets;
+              *planned = nullptr,   ///< what `plan` stored
+                  *again = nullptr; ///< variable of the loop around
   llvm::DenseMap<mlir::Value, llvm::Value *> buffers;
 };
 

@@ -11,7 +11,15 @@ llvm::Value *SizeCode::max(llvm::Value *x, llvm::Value *y) {
   return builder->CreateBinaryIntrinsic(llvm::Intrinsic::smax, x, y);
 }
 
+llvm::Value *SizeCode::read(llvm::Value *numbers, unsigned index) {
+  return builder->CreateLoad(builder->getInt64Ty(),
+                             builder->CreateConstInBoundsGEP1_64(
+                                 builder->getInt64Ty(), numbers, index));
+}
+
 llvm::Value *SizeCode::emitAligned(AffineExpr bytes) {
+  if (table && !isa<AffineConstantExpr>(bytes) && isFixed(bytes))
+    return read(values, table->add(bytes, /*aligned=*/true));
   llvm::Value *size = max(emit(bytes), builder->getInt64(0));
   return builder->CreateAnd(
       builder->CreateAdd(size, builder->getInt64(program::kAlignment - 1)),
@@ -38,14 +46,15 @@ llvm::Value *SizeCode::floorDiv(llvm::Value *x, llvm::Value *y) {
 llvm::Value *SizeCode::emit(AffineExpr expr) {
   if (auto constant = dyn_cast<AffineConstantExpr>(expr))
     return builder->getInt64(constant.getValue());
+  auto symbol = dyn_cast<AffineSymbolExpr>(expr);
+  if (table && isFixed(expr))
+    return symbol ? read(symbols, symbol.getPosition())
+                  : read(values, table->add(expr, /*aligned=*/false));
   if (llvm::Value *value = known.lookup(expr))
     return value;
   llvm::Value *value;
-  if (auto symbol = dyn_cast<AffineSymbolExpr>(expr)) {
-    value = builder->CreateLoad(
-        builder->getInt64Ty(),
-        builder->CreateConstInBoundsGEP1_64(builder->getInt64Ty(), symbols,
-                                            symbol.getPosition()));
+  if (symbol) {
+    value = read(symbols, symbol.getPosition());
   } else {
     auto binary = cast<AffineBinaryOpExpr>(expr);
     llvm::Value *x = emit(binary.getLHS()), *y = emit(binary.getRHS());

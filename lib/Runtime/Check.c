@@ -255,6 +255,7 @@ dlc_rt_scratch dlc_rt_make_scratch(const dlc_instance *instance, void *memory) {
   scratch.inputs = (void **)(scratch.symbols + info->num_symbols);
   scratch.outputs = scratch.inputs + info->num_inputs;
   scratch.dims = (int64_t *)(scratch.outputs + info->num_outputs);
+  scratch.sizes = scratch.dims + instance->num_dims;
   return scratch;
 }
 

@@ -86,8 +86,15 @@ struct dlc_instance {
   dlc_rt_weights weights;
   int64_t num_input_dims; /* over all inputs */
   int64_t num_output_dims;
+  int64_t num_dims; /* the larger of the two */
   size_t
       scratch_size; /* bytes of a run's bookkeeping: symbols, pointers, dims */
+  /* The symbols of the last run, then what `plan` says of them: runs with the
+   * same symbols compute it once. NULL without plan. A model without symbols
+   * has its plan from the beginning. */
+  dlc_rt_lock plan_lock;
+  bool has_plan;
+  int64_t *plan;
   dlc_rt_lock arena_lock;
   void *arena;
   size_t arena_size;
@@ -100,7 +107,8 @@ typedef struct dlc_rt_scratch {
   int64_t *symbols;
   void **inputs;
   void **outputs;
-  int64_t *dims; /* max(num_input_dims, num_output_dims) */
+  int64_t *dims;  /* max(num_input_dims, num_output_dims) */
+  int64_t *sizes; /* of the plan; none where the instance's own is read */
 } dlc_rt_scratch;
 
 dlc_rt_scratch dlc_rt_make_scratch(const dlc_instance *instance, void *memory);

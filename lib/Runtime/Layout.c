@@ -71,20 +71,21 @@ AT(dlc_exec, output_alloc, 104);
 AT(dlc_exec, stream, 112);
 AT(dlc_exec, device_state, 120);
 AT(dlc_exec, run, 128);
-SIZE(dlc_exec, 136);
+AT(dlc_exec, sizes, 136);
+SIZE(dlc_exec, 144);
 
 AT(dlc_model, abi_version, 0);
 AT(dlc_model, info, 8);
 AT(dlc_model, input_dims, 16);
 AT(dlc_model, output_dims, 24);
-AT(dlc_model, workspace_bytes, 32);
+AT(dlc_model, plan, 32);
 AT(dlc_model, execute, 40);
 AT(dlc_model, weights_size, 48);
 AT(dlc_model, weights_checksum, 56);
 AT(dlc_model, weights, 64);
 AT(dlc_model, weights_file, 72);
 AT(dlc_model, device_image, 80);
-AT(dlc_model, reserved, 88);
+AT(dlc_model, num_sizes, 88);
 SIZE(dlc_model, 96);
 
 SIZE(dlc_weights_header, 64);

@@ -42,6 +42,29 @@ static int64_t count_dims(const dlc_tensor_info *tensors, int64_t n) {
   return dims;
 }
 
+static size_t plan_size(const dlc_model *model) {
+  return model->plan ? (size_t)(model->info->num_symbols + model->num_sizes) * 8
+                     : 0;
+}
+
+static dlc_status make_plan(dlc_instance *instance, dlc_rt_error error) {
+  const dlc_model *model = instance->model;
+  size_t size = plan_size(model);
+  if (!size)
+    return DLC_OK;
+  instance->plan = instance->allocator.alloc(instance->allocator.ctx, size,
+                                             DLC_RT_ALIGNMENT);
+  if (!instance->plan)
+    return dlc_rt_fail(error, DLC_OUT_OF_MEMORY,
+                       "create: no memory for an instance of model '%s'",
+                       model->info->name);
+  if (model->info->num_symbols == 0) {
+    model->plan(NULL, instance->plan);
+    instance->has_plan = true;
+  }
+  return DLC_OK;
+}
+
 dlc_status dlc_model_create(const dlc_model *model,
                             const dlc_create_options *options,
                             dlc_instance **out) {
@@ -94,9 +117,16 @@ dlc_status dlc_model_create(const dlc_model *model,
   int64_t dims = instance->num_input_dims > instance->num_output_dims
                      ? instance->num_input_dims
                      : instance->num_output_dims;
-  instance->scratch_size = (size_t)(info->num_symbols + info->num_inputs +
-                                    info->num_outputs + dims) *
-                           8;
+  instance->scratch_size =
+      (size_t)(info->num_symbols + info->num_inputs + info->num_outputs + dims +
+               (info->num_symbols ? model->num_sizes : 0)) *
+      8;
+  instance->num_dims = dims;
+  status = make_plan(instance, error);
+  if (status != DLC_OK) {
+    dlc_model_destroy(instance);
+    return status;
+  }
 
   status = dlc_rt_open_weights(model, &known, error, &instance->weights);
   if (status != DLC_OK) {
@@ -113,6 +143,8 @@ void dlc_model_destroy(dlc_instance *instance) {
   dlc_rt_allocator allocator = instance->allocator;
   if (instance->arena)
     allocator.free(allocator.ctx, instance->arena, instance->arena_size);
+  if (instance->plan)
+    allocator.free(allocator.ctx, instance->plan, plan_size(instance->model));
   dlc_rt_close_weights(&instance->weights);
   allocator.free(allocator.ctx, instance, sizeof *instance);
 }

@@ -44,11 +44,40 @@ static void scratch_end(const dlc_instance *instance, void *memory) {
                              instance->scratch_size);
 }
 
-static int64_t workspace_bytes(const dlc_instance *instance,
-                               const int64_t *symbols, int64_t num_workers) {
-  return instance->model->workspace_bytes
-             ? instance->model->workspace_bytes(symbols, num_workers)
-             : 0;
+/* The sizes of the plan for these symbols, computed anew only when they are not
+ * those of the last run. A run reads a copy of its own, so that others may go
+ * on with other symbols meanwhile. */
+static const int64_t *read_plan(dlc_instance *instance,
+                                dlc_rt_scratch scratch) {
+  const dlc_model *model = instance->model;
+  if (!model->plan)
+    return NULL;
+  size_t symbols = (size_t)model->info->num_symbols;
+  if (symbols == 0)
+    return instance->plan;
+  int64_t *sizes = instance->plan + symbols;
+  dlc_rt_lock_acquire(&instance->plan_lock);
+  if (!instance->has_plan ||
+      memcmp(instance->plan, scratch.symbols, symbols * sizeof *sizes) != 0) {
+    model->plan(scratch.symbols, sizes);
+    memcpy(instance->plan, scratch.symbols, symbols * sizeof *sizes);
+    instance->has_plan = true;
+  }
+  memcpy(scratch.sizes, sizes, (size_t)model->num_sizes * sizeof *sizes);
+  dlc_rt_lock_release(&instance->plan_lock);
+  return scratch.sizes;
+}
+
+/* Arena and scratch; negative when they are more than an address can tell. */
+static int64_t workspace_bytes(const int64_t *sizes, int64_t num_workers) {
+  int64_t bytes;
+  if (!sizes)
+    return 0;
+  if (sizes[0] < 0 || sizes[1] < 0 ||
+      __builtin_mul_overflow(sizes[1], num_workers, &bytes) ||
+      __builtin_add_overflow(bytes, sizes[0], &bytes))
+    return -1;
+  return bytes;
 }
 
 /* dlc_exec.output_alloc */
@@ -141,7 +170,8 @@ static dlc_status execute(dlc_instance *instance,
       options->num_threads ? options->num_threads : instance->num_threads;
   if (workers > DLC_RT_MAX_WORKERS)
     workers = DLC_RT_MAX_WORKERS;
-  int64_t bytes = workspace_bytes(instance, scratch.symbols, workers);
+  const int64_t *sizes = read_plan(instance, scratch);
+  int64_t bytes = workspace_bytes(sizes, workers);
   if (bytes < 0)
     return dlc_rt_fail(
         run->error, DLC_SHAPE_MISMATCH,
@@ -162,6 +192,7 @@ static dlc_status execute(dlc_instance *instance,
   exec.output_alloc = allocate_output;
   exec.stream = options->stream;
   exec.run = run;
+  exec.sizes = sizes;
   if (options->workspace) {
     if ((uintptr_t)options->workspace % DLC_RT_ALIGNMENT)
       return dlc_rt_fail(run->error, DLC_INVALID_ARGUMENT,
@@ -257,9 +288,10 @@ size_t dlc_model_workspace(dlc_instance *instance,
   dlc_rt_scratch scratch = dlc_rt_make_scratch(instance, memory);
   dlc_status status =
       dlc_rt_bind_inputs(instance, inputs, scratch, instance->error);
-  int64_t bytes = status == DLC_OK ? workspace_bytes(instance, scratch.symbols,
-                                                     instance->num_threads)
-                                   : -1;
+  int64_t bytes =
+      status == DLC_OK
+          ? workspace_bytes(read_plan(instance, scratch), instance->num_threads)
+          : -1;
   scratch_end(instance, memory);
   return bytes < 0 ? SIZE_MAX : (size_t)bytes;
 }

@@ -91,7 +91,8 @@ struct ModelInfo {
 struct ModelFunctions {
   llvm::Function *inputDims = nullptr;
   llvm::Function *outputDims = nullptr;
-  llvm::Function *workspaceBytes = nullptr;
+  llvm::Function *plan = nullptr;
+  int64_t numSizes = 0; ///< what `plan` stores
   llvm::Function *execute = nullptr;
 };
 

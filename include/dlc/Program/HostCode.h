@@ -17,7 +17,8 @@ namespace dlc {
 struct HostFunctions {
   llvm::Function *inputDims = nullptr;
   llvm::Function *outputDims = nullptr;
-  llvm::Function *workspaceBytes = nullptr;
+  llvm::Function *plan = nullptr;
+  int64_t numSizes = 0; ///< what `plan` stores
   llvm::Function *execute = nullptr;
 };
 

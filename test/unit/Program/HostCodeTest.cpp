@@ -64,7 +64,8 @@ public:
     functions = emitHostCode(model, "m", *llvmModule);
     hasInputDims = functions.inputDims;
     hasOutputDims = functions.outputDims;
-    hasWorkspace = functions.workspaceBytes;
+    hasPlan = functions.plan;
+    numSizes = functions.numSizes;
     // The linker of an artifact sees hidden symbols, a JIT's lookup does not.
     for (llvm::Function &f : *llvmModule)
       f.setVisibility(llvm::GlobalValue::DefaultVisibility);
@@ -85,6 +86,14 @@ public:
         std::move(llvmModule), std::move(llvmContext))));
   }
 
+  /// What the runtime reads before a run.
+  std::vector<int64_t> plan(const int64_t *symbols) {
+    std::vector<int64_t> sizes(numSizes + 1, -7); // one more: not to be written
+    get<void(const int64_t *, int64_t *)>("m_plan")(symbols, sizes.data());
+    EXPECT_EQ(sizes.back(), -7);
+    return sizes;
+  }
+
   template <typename Fn>
   Fn *get(StringRef name) {
     return llvm::cantFail(jit->lookup(name)).toPtr<Fn *>();
@@ -94,7 +103,8 @@ public:
   OwningOpRef<ModuleOp> module;
   program::ModelOp model;
   HostFunctions functions; // of a module the JIT has consumed
-  bool hasInputDims, hasOutputDims, hasWorkspace;
+  bool hasInputDims, hasOutputDims, hasPlan;
+  int64_t numSizes;
   std::unique_ptr<llvm::orc::LLJIT> jit;
 };
 
@@ -107,7 +117,7 @@ TEST(HostCode, DimsAreThoseOfTheExpressions) {
     })mlir");
   ASSERT_TRUE(host.hasInputDims); // because of s0 + s1
   ASSERT_TRUE(host.hasOutputDims);
-  EXPECT_FALSE(host.hasWorkspace);
+  EXPECT_FALSE(host.hasPlan);
   auto *inputDims = host.get<void(const int64_t *, int64_t *)>("m_input_dims");
   auto *outputDims =
       host.get<void(const int64_t *, int64_t *)>("m_output_dims");
@@ -135,7 +145,8 @@ TEST(HostCode, StaticModelsNeedNoDims) {
     })mlir");
   EXPECT_FALSE(host.hasInputDims);
   EXPECT_FALSE(host.hasOutputDims);
-  EXPECT_FALSE(host.hasWorkspace);
+  EXPECT_FALSE(host.hasPlan);
+  EXPECT_EQ(host.numSizes, 0);
 }
 
 constexpr StringLiteral kTwice = R"mlir(
@@ -157,11 +168,14 @@ struct ModelRun {
   ModelRun(Host &host, std::vector<float> input) : x(std::move(input)) {
     calls.clear();
     int64_t n = x.size();
-    int64_t bytes =
-        host.get<int64_t(const int64_t *, int64_t)>("m_workspace_bytes")(&n, 3);
-    // Two aligned buffers and three workers' scratch.
-    EXPECT_EQ(bytes, 2 * int64_t(llvm::alignTo(4 * n, 64)) +
-                         3 * int64_t(llvm::alignTo(8 * n, 64)));
+    std::vector<int64_t> sizes = host.plan(&n);
+    // Two aligned buffers, a worker's scratch, the offsets of the buffers.
+    int64_t buffer = llvm::alignTo(4 * n, 64);
+    EXPECT_EQ(sizes[0], 2 * buffer);
+    EXPECT_EQ(sizes[1], int64_t(llvm::alignTo(8 * n, 64)));
+    EXPECT_EQ(sizes[2], 0);
+    EXPECT_EQ(sizes[3], buffer);
+    int64_t bytes = sizes[0] + 3 * sizes[1];
     std::vector<char> memory(bytes + 64);
     y.assign(n, -1);
     z.assign(n, -1);
@@ -176,6 +190,7 @@ struct ModelRun {
     exec.num_workers = 3;
     exec.parallel_for = parallelFor;
     exec.pf_ctx = &parallelCalls;
+    exec.sizes = sizes.data();
     status = host.get<int32_t(dlc_exec *)>("m_execute")(&exec);
     site = exec.site ? exec.site : "";
   }
@@ -223,6 +238,44 @@ TEST(HostCode, StopsAfterTheKernelThatFails) {
   EXPECT_EQ(calls.size(), 2u); // the first kernel's tasks, no further ones
 }
 
+// Sizes that a run changes are no part of the plan: they are computed where
+// they are used.
+TEST(HostCode, PlansWhatTheInputsTell) {
+  Host host(R"mlir(
+    program.model @m symbols ["n", "kept"] {
+      %x = program.input 0 "x" : tensor<?xf32, #graph.dims<s0>>
+      %c = program.input 1 "c" : tensor<1xi64>
+      %y = program.output 0 "y" : tensor<?xf32, #graph.dims<s0>>
+      %a = program.alloc affine_map<()[s0, s1] -> (s0 * 4)> slot 0
+      program.bind 1 to %c bound affine_map<()[s0, s1] -> (s0)>
+      program.copy %x to %a size affine_map<()[s0, s1] -> (s1 * 4)>
+      program.copy %a to %y size affine_map<()[s0, s1] -> (s1 * 4)>
+      program.copy %x to %a size affine_map<()[s0, s1] -> (s0 * 4)>
+    })mlir");
+  std::vector<float> x = {1, 2, 3, 4}, y(4);
+  std::vector<char> memory(256);
+  for (int64_t kept : {0, 3, 4, 1}) {
+    std::fill(y.begin(), y.end(), 0.0f);
+    int64_t symbols[] = {4, -1};
+    std::vector<int64_t> sizes = host.plan(symbols);
+    ASSERT_EQ(host.numSizes, 4); // arena, scratch, the slot, and s0 * 4
+    EXPECT_EQ(sizes[0], 64);
+    EXPECT_EQ(sizes[3], 16);
+    const void *inputs[] = {x.data(), &kept};
+    void *outputs[] = {y.data()};
+    dlc_exec exec = {};
+    exec.inputs = const_cast<void *const *>(inputs);
+    exec.outputs = outputs;
+    exec.symbols = symbols;
+    exec.workspace = reinterpret_cast<char *>(
+        llvm::alignTo(reinterpret_cast<uintptr_t>(memory.data()), 64));
+    exec.sizes = sizes.data();
+    EXPECT_EQ(host.get<int32_t(dlc_exec *)>("m_execute")(&exec), DLC_OK);
+    for (int64_t i = 0; i < 4; ++i)
+      EXPECT_EQ(y[i], i < kept ? x[i] : 0);
+  }
+}
+
 // A variant runs in the kernel's place up to its limit; each has its own
 // scratch and tasks, and the room is the largest one's.
 TEST(HostCode, DispatchesBySize) {
@@ -244,9 +297,9 @@ TEST(HostCode, DispatchesBySize) {
   auto run = [&](int64_t n, size_t tasks, int64_t stride) {
     calls.clear();
     int64_t symbol = n - 1;
-    EXPECT_EQ(host.get<int64_t(const int64_t *, int64_t)>("m_workspace_bytes")(
-                  &symbol, 2),
-              2 * std::max<int64_t>(128, 64 * n));
+    std::vector<int64_t> sizes = host.plan(&symbol);
+    EXPECT_EQ(sizes[0], 0);
+    EXPECT_EQ(sizes[1], std::max<int64_t>(128, 64 * n));
     std::vector<float> x(8, 1), y(8);
     const void *inputs[] = {x.data()};
     void *outputs[] = {y.data()};
@@ -261,6 +314,7 @@ TEST(HostCode, DispatchesBySize) {
     exec.num_workers = 2;
     exec.parallel_for = parallelFor;
     exec.pf_ctx = &parallelCalls;
+    exec.sizes = sizes.data();
     EXPECT_EQ(host.get<int32_t(dlc_exec *)>("m_execute")(&exec), DLC_OK);
     ASSERT_EQ(calls.size(), 2 * tasks) << n;
     for (const Call &call : calls) {

@@ -60,9 +60,13 @@ static void output_dims(const int64_t *s, int64_t *dims) {
   dims[2] = -1;
 }
 
-static int64_t workspace_bytes(const int64_t *s, int64_t workers) {
-  (void)workers;
-  return s[0] * 64;
+_Atomic int64_t NAME(_plans); /* how often it was asked */
+
+static void plan(const int64_t *s, int64_t *sizes) {
+  ++NAME(_plans);
+  sizes[0] = s[0] * 64;
+  sizes[1] = 0;
+  sizes[2] = s[0];
 }
 
 /* One task a row. */
@@ -85,7 +89,7 @@ static void add_weights(const dlc_frame *frame, int64_t task, int64_t worker) {
 }
 
 static int32_t execute(dlc_exec *exec) {
-  int64_t batch = exec->symbols[0];
+  int64_t batch = exec->sizes[2];
   void *first[3] = {exec->inputs[0], exec->inputs[1], exec->workspace};
   dlc_frame frame = {&exec->status, NULL, 0, first, exec->symbols};
   exec->parallel_for(exec->pf_ctx, add_rows, &frame, batch, exec->num_workers);
@@ -113,10 +117,18 @@ static int32_t execute(dlc_exec *exec) {
 }
 
 HIDDEN extern const dlc_model NAME(_model_table);
-const dlc_model NAME(_model_table) = {
-    DLC_ABI_VERSION, &info,   input_dims, output_dims,
-    workspace_bytes, execute, 16,         0,
-    weights,         NULL,    NULL,       NULL};
+const dlc_model NAME(_model_table) = {DLC_ABI_VERSION,
+                                      &info,
+                                      input_dims,
+                                      output_dims,
+                                      plan,
+                                      execute,
+                                      16,
+                                      0,
+                                      weights,
+                                      NULL,
+                                      NULL,
+                                      3};
 
 /* What addModelEntryPoints generates. */
 const dlc_info *NAME(_get_info)(void) { return NAME(_model_table).info; }

@@ -5,12 +5,15 @@
 
 #include "dlc/runtime.h"
 
+#include <atomic>
 #include <cstdlib>
 #include <string>
 #include <vector>
 
 extern "C" {
 extern const dlc_model add_model_table;
+/* How often the model's plan was made. */
+extern std::atomic<int64_t> add_plans;
 }
 
 namespace dlctest {

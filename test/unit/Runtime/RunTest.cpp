@@ -42,6 +42,43 @@ TEST(Run, OutputShapesAndWorkspace) {
                "input 'pad': dim 0 is 9, expects '2 * batch' = 10");
 }
 
+// Sizes and offsets are computed when the symbols change, not in every run.
+TEST(Run, PlansOncePerSetOfSymbols) {
+  AddInstance model;
+  auto run = [&](int64_t batch) {
+    AddArguments a(batch);
+    int64_t before = add_plans;
+    EXPECT_EQ(model.run(a), DLC_OK) << model.error;
+    EXPECT_EQ(a.wrong(), 0) << batch;
+    return add_plans - before;
+  };
+  EXPECT_EQ(run(5), 1);
+  EXPECT_EQ(run(5), 0);
+  EXPECT_EQ(run(5), 0);
+  for (int64_t batch : {1, 64, 7, 5})
+    EXPECT_EQ(run(batch), 1);
+  EXPECT_EQ(run(5), 0);
+  // A question about the workspace is answered from the same plan.
+  AddArguments a(9);
+  int64_t before = add_plans;
+  EXPECT_EQ(dlc_model_workspace(model.instance, a.inputs), 9u * 64);
+  EXPECT_EQ(dlc_model_workspace(model.instance, a.inputs), 9u * 64);
+  EXPECT_EQ(add_plans - before, 1);
+  EXPECT_EQ(run(9), 0);
+  // What the symbols forbid never reaches it.
+  AddArguments wrong(4);
+  wrong.padShape[0] = 9;
+  before = add_plans;
+  EXPECT_EQ(model.run(wrong), DLC_SHAPE_MISMATCH);
+  EXPECT_EQ(add_plans, before);
+  // Another instance has its own.
+  AddInstance other;
+  AddArguments b(9);
+  EXPECT_EQ(other.run(b), DLC_OK);
+  EXPECT_EQ(add_plans - before, 1);
+  EXPECT_EQ(run(9), 0);
+}
+
 TEST(Run, CallersWorkspace) {
   AddInstance model;
   AddArguments a(3);
