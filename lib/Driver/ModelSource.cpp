@@ -179,8 +179,8 @@ Expected<ModelSource> dlc::loadModel(const CompileOptions &options,
     SmallVector<NamedAttribute> bounds;
     Builder builder(context);
     for (auto &[name, range] : options.dims)
-      bounds.push_back(
-          builder.getNamedAttr(name, builder.getI64IntegerAttr(range.max)));
+      bounds.push_back(builder.getNamedAttr(
+          name, builder.getDenseI64ArrayAttr({range.min, range.max})));
     (*imported->module)
         ->setAttr(kDimBoundsAttr, builder.getDictionaryAttr(bounds));
     convert.limits = options.limits;

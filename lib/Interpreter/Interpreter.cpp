@@ -87,7 +87,15 @@ FailureOr<SmallVector<int64_t>> interp::bindSymbols(func::FuncOp main,
     }
   }
   SmallVector<int64_t> symbols;
+  auto ranges = main->getAttrOfType<ArrayAttr>("graph.ranges");
   for (auto [i, value] : llvm::enumerate(values)) {
+    // The graph may hold for these sizes only.
+    if (ranges && value && i < ranges.size())
+      if (auto range = dyn_cast<DenseI64ArrayAttr>(ranges[i]);
+          range && (*value < range[0] || *value > range[1]))
+        return main.emitOpError()
+               << "is for '" << nameOf(i) << "' from " << range[0] << " to "
+               << range[1] << ", got " << *value;
     if (!value && !used.test(i)) { // the data's: a prefix binds it
       symbols.push_back(-1);
       continue;

@@ -6,7 +6,7 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "Converter.h"
+#include "SizeComparison.h"
 
 #include <climits>
 #include <numeric>
@@ -199,9 +199,13 @@ static void convertSplit(NodeContext &node) {
   for (auto [i, size] : llvm::enumerate(sizes)) {
     if (std::optional<int64_t> n = graph::constantValue(size); n && *n < 0)
       refuseMalformed("'split' has a negative entry");
+    if (!isNonNegative(size))
+      requireAtMost(node, node.b.c(0), size, "'split' has a negative entry");
     node.result(i, node.b.sliceAxis(x, axis, start, size));
     start = graph::simplify(start + size);
   }
+  requireAtMost(node, start, node.b.dim(x, axis),
+                "the sum of 'split' is past the dim");
 }
 
 /// One axis of Slice: where it starts and how many it takes.
@@ -235,21 +239,31 @@ static void sliceAxis(NodeContext &node, AffineExpr size, AffineExpr from,
     count = step == -1 ? size : AffineExpr();
   } else if (step == 1) {
     // Symbolic: negative constants count from the end, huge ones mean the end.
+    // A bound that passes the dim is the end, if that holds for all sizes; one
+    // that may pass it for some is refused if constant, else checked.
     auto place = [&](AffineExpr at, std::optional<int64_t> value) {
-      if (value && *value < 0)
+      if (value && *value < 0) {
+        requireAtMost(node, b.c(-*value), size,
+                      "the dim is shorter than a bound from its end");
         return size + *value;
-      return value && *value >= endless ? size : at;
+      }
+      if (!value && !isNonNegative(at)) // would count from the end
+        requireAtMost(node, b.c(0), at, "a bound is negative");
+      bool passes = (value && *value >= endless) ||
+                    compareSizes(node, "GreaterOrEqual", at, size) == true;
+      return passes ? size : at;
     };
     start = graph::simplify(place(from, f));
-    AffineExpr end = place(to, t);
-    // A constant end may pass a symbolic dim; only its own symbol is safe.
-    bool endInside = t ? *t < 0 || *t >= endless : true;
-    bool startInside = f && *f <= 0 ? true : !f || n;
-    if (endInside && (startInside || f))
+    AffineExpr end = graph::simplify(place(to, t));
+    if (!graph::constantValue(end) ||
+        compareSizes(node, "LessOrEqual", end, size) == true)
       count = graph::simplify(end - start);
+    if (count)
+      requireAtMost(node, end, size, "the end is past the dim");
   }
   if (!count)
-    refuse("a slice of a symbolic dim with these bounds");
+    refuse("a slice of a symbolic dim with these bounds; give the dim's own "
+           "with -dim");
 }
 
 static void convertSlice(NodeContext &node) {

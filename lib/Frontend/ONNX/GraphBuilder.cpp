@@ -243,9 +243,14 @@ bool GraphBuilder::alignForBroadcast(MutableArrayRef<Value> operands) {
     for (auto [i, size] : llvm::enumerate(wanted))
       if (graph::constantValue(size) != 1)
         size = joinedAt(x, i);
+    size_t before = requirements.size();
     Value ensured = ensureDims(x, wanted);
     changed |= ensured != x;
     x = ensured;
+    for (graph::Requirement &each :
+         MutableArrayRef(requirements).drop_front(before))
+      if (!graph::constantValue(each.left) && !graph::constantValue(each.right))
+        each.site += " (a dim is broadcast where it is known to be 1, by -dim)";
   }
   return changed;
 }

@@ -122,10 +122,11 @@ private:
     auto module = node.op->getParentOfType<ModuleOp>();
     auto bounds = module ? module->getAttrOfType<DictionaryAttr>(kDimBoundsAttr)
                          : DictionaryAttr();
-    auto most = bounds ? bounds.getAs<IntegerAttr>(onnxd::getNodeName(node.op))
-                       : IntegerAttr();
-    if (most)
-      guard = b.c(most.getInt());
+    auto range =
+        bounds ? bounds.getAs<DenseI64ArrayAttr>(onnxd::getNodeName(node.op))
+               : DenseI64ArrayAttr();
+    if (range)
+      guard = b.c(range[1]);
     // Or the model declares how many values it stacks.
     for (OpResult result :
          node.op->getResults().drop_front(request.state.size())) {

@@ -6,7 +6,7 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "Converter.h"
+#include "SizeComparison.h"
 
 using namespace dlc;
 using namespace mlir;
@@ -63,7 +63,8 @@ static std::optional<int64_t> evaluateConstants(StringRef op, int64_t x,
   return std::nullopt;
 }
 
-static AffineExpr evaluateBinary(StringRef op, AffineExpr x, AffineExpr y) {
+static AffineExpr evaluateBinary(NodeContext &node, StringRef op, AffineExpr x,
+                                 AffineExpr y) {
   auto a = graph::constantValue(x), b = graph::constantValue(y);
   if (a && b) {
     std::optional<int64_t> value = evaluateConstants(op, *a, *b);
@@ -81,20 +82,15 @@ static AffineExpr evaluateBinary(StringRef op, AffineExpr x, AffineExpr y) {
     return graph::simplify(x.floorDiv(y));
   if (op == "Mod" && divides)
     return graph::simplify(x % y);
-  if (op == "Equal") {
-    if (graph::simplify(x - y) == 0)
-      return getAffineConstantExpr(1, x.getContext());
-    bool differs =
-        (a && *a < 0 && isNonNegative(y)) || (b && *b < 0 && isNonNegative(x));
-    return differs ? getAffineConstantExpr(0, x.getContext()) : AffineExpr();
+  if (op == "Max" || op == "Min") { // max(size, 0) and the like
+    std::optional<bool> first = compareSizes(node, "GreaterOrEqual", x, y);
+    if (!first)
+      first = compareSizes(node, "Greater", x, y);
+    return !first ? AffineExpr() : *first == (op == "Max") ? x : y;
   }
-  if ((op == "Max" || op == "Min") && graph::simplify(x - y) == 0)
-    return x;
-  // max(size, 0) and the like.
-  if (op == "Max" && a && *a <= 0 && isNonNegative(y))
-    return y;
-  if (op == "Max" && b && *b <= 0 && isNonNegative(x))
-    return x;
+  if (op == "Equal" || op.starts_with("Less") || op.starts_with("Greater"))
+    if (std::optional<bool> holds = compareSizes(node, op, x, y))
+      return getAffineConstantExpr(*holds, x.getContext());
   return {};
 }
 
@@ -281,7 +277,7 @@ static std::optional<ShapeValue> evaluateReduce(NodeContext &node, StringRef op,
                    : op == "ReduceMax" ? "Max"
                                        : "Min";
   for (AffineExpr e : ArrayRef(data.values).drop_front())
-    if (total = evaluateBinary(name, total, e); !total)
+    if (total = evaluateBinary(node, name, total, e); !total)
       return std::nullopt;
   if (node.has(1)) {
     std::optional<ShapeValue> axes = node.shapeValue(1);
@@ -372,9 +368,11 @@ static std::optional<ShapeValue> evaluateNode(NodeContext &node) {
       return std::nullopt;
     bool compares =
         op == "Equal" || op.starts_with("Less") || op.starts_with("Greater");
-    return zip(
-        *data, *other, compares ? node.b.builder.getI1Type() : data->element,
-        [&](AffineExpr x, AffineExpr y) { return evaluateBinary(op, x, y); });
+    return zip(*data, *other,
+               compares ? node.b.builder.getI1Type() : data->element,
+               [&](AffineExpr x, AffineExpr y) {
+                 return evaluateBinary(node, op, x, y);
+               });
   }
   if (op == "Identity")
     return data;

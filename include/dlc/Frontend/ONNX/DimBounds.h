@@ -1,7 +1,8 @@
 //===- DimBounds.h - the caller's bounds on sizes of the data ---*- C++ -*-===//
 //
-// What -dim=<name>=<low>..<high> says of a size that the run binds. It is left
-// on the imported module, where the few converters that need it look.
+// What -dim=<name>=<low>..<high> says of a dim, or of a size that the run
+// binds. It is left on the imported module, where the few converters that need
+// it look.
 //
 //===----------------------------------------------------------------------===//
 
@@ -12,8 +13,8 @@
 
 namespace dlc {
 
-/// Module attribute: a dictionary of the largest values (i64) by dim name; the
-/// name of a size that the run binds is its node's.
+/// Module attribute: a dictionary of pairs (smallest, largest value) by dim
+/// name; the name of a size that the run binds is its node's.
 constexpr llvm::StringLiteral kDimBoundsAttr = "onnx.dim_bounds";
 
 } // namespace dlc

@@ -1,0 +1,27 @@
+//===- SizeComparison.h - which of two sizes is larger ----------*- C++ -*-===//
+//
+// Sizes are compared for all inputs that a model is meant for: those whose dims
+// are within the bounds of -dim, which each run checks.
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef LIB_FRONTEND_ONNX_SIZECOMPARISON_H
+#define LIB_FRONTEND_ONNX_SIZECOMPARISON_H
+
+#include "Converter.h"
+
+namespace dlc {
+
+/// x `op` y where it has one answer for all sizes: Less, LessOrEqual, Greater,
+/// GreaterOrEqual or Equal.
+std::optional<bool> compareSizes(NodeContext &node, llvm::StringRef op,
+                                 mlir::AffineExpr x, mlir::AffineExpr y);
+
+/// Makes sure that small <= large: by the bounds, else when the model runs.
+/// `otherwise` says in words what is wrong if not: "the end is past the dim".
+void requireAtMost(NodeContext &node, mlir::AffineExpr small,
+                   mlir::AffineExpr large, llvm::StringRef otherwise);
+
+} // namespace dlc
+
+#endif // LIB_FRONTEND_ONNX_SIZECOMPARISON_H

@@ -1,0 +1,163 @@
+"""What is known of symbolic sizes: comparisons under the bounds of -dim, and dims of different names that must be equal."""
+
+import subprocess
+
+import numpy as np
+import onnx
+import pytest
+
+import dlc
+from dlc.compiler import tool
+
+HEADER = '<ir_version: 10, opset_import: ["" : 20]>'
+
+
+def parse(text):
+    return onnx.parser.parse_model(HEADER + text)
+
+
+def array(*shape):
+    return np.random.default_rng(len(shape) + sum(shape)).normal(size=shape).astype(np.float32)
+
+
+# Takes one branch for long inputs, the other for short ones.
+BRANCH = """branch (float[N, 3] x) => (float[N, 3] y) <int64 limit = {128}> {
+  n = Shape <start = 0, end = 1> (x)
+  isLong = OPERATOR(n, limit)
+  y = If (isLong) <then_branch = long () => (float[N, 3] a) { a = Relu(x) },
+                   else_branch = short () => (float[N, 3] b) { b = Neg(x) }>
+}"""
+HOLDS = {"Greater": lambda n: n > 128, "GreaterOrEqual": lambda n: n >= 128, "Less": lambda n: n < 128,
+         "LessOrEqual": lambda n: n <= 128, "Equal": lambda n: n == 128}
+
+
+@pytest.mark.parametrize("operator", HOLDS)
+@pytest.mark.parametrize("low, high", [(0, 127), (0, 128), (128, 128), (128, 300), (129, 300), (0, 300), (None, None)])
+def test_a_comparison_that_the_bounds_decide_is_no_branch(operator, low, high, tmp_path):
+    model = parse(BRANCH.replace("OPERATOR", operator))
+    path = tmp_path / "model.onnx"
+    onnx.save(model, path)
+    flags = [] if low is None else [f"-dim=N={low}..{high}"]
+    graph = subprocess.run([tool("dlc"), path, "-emit=graph", "-o", "-", "-q", *flags], capture_output=True, text=True, check=True).stdout
+    holds, (least, most) = HOLDS[operator], (0, 10**6) if low is None else (low, high)
+    sizes = [n for n in (0, 1, 127, 128, 129, 300) if least <= n <= most]
+    decided = len({holds(n) for n in sizes}) == 1
+    assert ("graph.if" in graph) == (not decided)
+    compiled = dlc.compile(model, dims=None if low is None else {"N": (low, high)})
+    for n in sizes:
+        x = array(n, 3)
+        assert np.array_equal(compiled(x), np.maximum(x, 0) if holds(n) else -x), n
+
+
+def test_sizes_outside_the_bounds_are_refused_by_everyone(tmp_path):
+    model = parse(BRANCH.replace("OPERATOR", "Greater"))
+    x = array(129, 3)
+    with pytest.raises(dlc.RunError, match=r"'N'.* is 129, the model was built for 0\.\.128"):
+        dlc.compile(model, dims={"N": (0, 128)})(x)
+    onnx.save(model, tmp_path / "model.onnx")
+    np.save(tmp_path / "x.npy", x)
+    done = subprocess.run([tool("dlc-run"), tmp_path / "model.onnx", "-target=interp", "-dim=N=0..128", f"-inputs={tmp_path}/x.npy"],
+                          capture_output=True, text=True)
+    assert done.returncode and "is for 'N' from 0 to 128, got 129" in done.stderr
+
+
+# The first min(N, 64) rows.
+CLIPPED = """clipped (float[N, 3] x) => (float[K, 3] y) <int64 zero = {0}, int64 most = {64}> {
+  n = Shape <start = 0, end = 1> (x)
+  end = Min(n, most)
+  y = Slice(x, zero, end)
+}"""
+
+
+@pytest.mark.parametrize("bounds, sizes", [((0, 64), (0, 1, 5, 63, 64)), ((64, 200), (64, 65, 100, 199, 200))])
+def test_min_and_max_of_sizes(bounds, sizes):
+    clipped = dlc.compile(parse(CLIPPED), dims={"N": bounds})
+    padded = dlc.compile(parse("""padded (float[N] x) => (float[K, N] y) <int64 least = {2}> {
+        n = Shape(x)  rows = Max(n, least)  shape = Concat <axis = 0> (rows, n)  y = Expand(x, shape) }"""),
+        dims={"N": (max(2, bounds[0]), bounds[1])})
+    for n in sizes:
+        x = array(n, 3)
+        assert np.array_equal(clipped(x), x[:64])
+        if n >= 2:
+            assert padded(x[:, 0].copy()).shape == (n, n)
+
+
+def test_two_symbols_and_sums():
+    text = """order (float[N] x, float[M] y) => (float[P] z) <int64 one = {1}> {
+        n = Shape(x)  m = Shape(y)  more = Add(n, one)
+        less = Less(n, m)  grows = Greater(more, n)
+        a = Cast <to = 1> (less)  b = Cast <to = 1> (grows)  c = Add(a, b)  z = Mul(x, c) }"""
+    for dims, sizes in ((None, ((1, 2), (3, 3), (5, 2))), ({"N": (1, 4), "M": (5, 9)}, ((1, 5), (4, 9)))):
+        model = dlc.compile(parse(text), dims=dims)
+        for n, m in sizes:
+            assert np.array_equal(model(array(n), array(m)), array(n) * ((n < m) + 1)), (n, m)
+
+
+# Dims of different names are taken to be equal, and each run checks that they are.
+EQUAL = {
+    "add": ("(float[N, 3] x, float[M, 3] y) => (float[P, 3] z) { z = Add(x, y) }", lambda x, y: x + y),
+    "where": ("(float[N, 3] x, float[M, 3] y) => (float[P, 3] z) { c = Less(x, y)  z = Where(c, x, y) }", np.minimum),
+    "expand": ("(float[N, 3] x, float[M, 3] y) => (float[P, 3] z) { s = Shape(y)  e = Expand(x, s)  z = Sub(e, y) }",
+               lambda x, y: x - y),
+    "inner": ("(float[3, N] x, float[3, M] y) => (float[3, P] z) { z = Mul(x, y) }", lambda x, y: x * y),
+    "product": ("(float[N, 3, 3] x, float[M, 3, 3] y) => (float[P, 3, 3] z) { z = MatMul(x, y) }", np.matmul),
+}
+
+
+@pytest.mark.parametrize("name", EQUAL)
+def test_dims_of_different_names(name):
+    text, reference = EQUAL[name]
+    model = dlc.compile(parse(f"{name} {text}"))
+    shape = [dim if isinstance(dim, int) else None for dim in model.inputs[0]["shape"]]
+
+    def make(n, seed):
+        return np.random.default_rng(seed).normal(size=[n if d is None else d for d in shape]).astype(np.float32)
+
+    for n in (0, 1, 2, 5, 16, 33):
+        x, y = make(n, 1), make(n, 2)
+        assert np.allclose(model(x, y), reference(x, y), atol=1e-5), n
+    for n, m in ((5, 4), (5, 1), (1, 5), (0, 1), (1, 0)):
+        with pytest.raises(dlc.RunError, match=r"dim \d is [NM], expected [NM]") as refusal:
+            model(make(n, 1), make(m, 2))
+        if name == "add":
+            assert "known to be 1" in str(refusal.value)
+    # A size that is known to be one is broadcast.
+    one = dlc.compile(parse(f"{name} {text}"), dims={"M": 1})
+    for n in (0, 1, 5, 16, 33):
+        x, y = make(n, 1), make(1, 2)
+        assert np.allclose(one(x, y), reference(x, y), atol=1e-5), n
+
+
+# Bounds of slices that only the run tells: right, or refused, and never a read outside.
+SLICES = {
+    "to another dim": ("<int64 zero = {0}> { m = Shape(y)  z = Slice(x, zero, m) }", lambda x, m: x[:m], lambda n, m: m <= n),
+    "from another dim": ("<int64 most = {9223372036854775807}> { m = Shape(y)  z = Slice(x, m, most) }",
+                         lambda x, m: x[m:], lambda n, m: m <= n),
+    "from the end": ("<int64 start = {-3}, int64 most = {9223372036854775807}> { z = Slice(x, start, most) }",
+                     lambda x, m: x[-3:], lambda n, m: n >= 3),
+    "to the end": ("<int64 zero = {0}, int64 end = {-2}> { z = Slice(x, zero, end) }", lambda x, m: x[:-2], lambda n, m: n >= 2),
+    "a difference": ("<int64 zero = {0}> { m = Shape(y)  n = Shape <start = 0, end = 1> (x)  d = Sub(n, m)  z = Slice(x, d, n) }",
+                     lambda x, m: x[len(x) - m:], lambda n, m: m <= n),
+    "split": ("{ m = Shape(y)  n = Shape <start = 0, end = 1> (x)  d = Sub(n, m)  s = Concat <axis = 0> (m, d)  z, rest = Split(x, s) }",
+              lambda x, m: x[:m], lambda n, m: m <= n),
+    "of a constant": ("""<int64 zero = {0}, float[4, 3] table = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12}> {
+                      m = Shape(y)  part = Slice(table, zero, m)  first = ReduceMax <keepdims = 0> (x)  z = Add(part, first) }""",
+                      lambda x, m: np.arange(1, 13, dtype=np.float32).reshape(4, 3)[:m] + x.max(), lambda n, m: n and m <= 4),
+}
+
+
+@pytest.mark.parametrize("name", SLICES)
+def test_slices_stay_inside(name):
+    text, reference, fits = SLICES[name]
+    model = dlc.compile(parse(f"sliced (float[N, 3] x, float[M] y) => (float[K, 3] z) {text}"))
+    right = 0
+    for n in (0, 1, 2, 3, 5, 40):
+        for m in (0, 1, 3, 4, 5, 40, 5000):
+            x, y = array(n, 3), array(m)
+            if fits(n, m):
+                assert np.array_equal(model(x, y), reference(x, m)), (n, m)
+                right += 1
+            elif not (name == "of a constant" and n == 0):
+                with pytest.raises(dlc.RunError, match="z: |'z|part: "):
+                    model(x, y)
+    assert right >= 5
