@@ -48,6 +48,9 @@ def _from_torch(tensor):
     tensor = tensor.detach()
     if tensor.device.type != "cpu":
         raise errors.RunError(f"a tensor is on the device {tensor.device}: the model runs on the CPU, pass tensor.cpu()")
+    if str(tensor.layout) != "torch.strided":
+        raise errors.RunError(f"a tensor has the sparse layout {tensor.layout}: pass tensor.to_dense()")
+    tensor = tensor.resolve_neg()
     name = _TORCH.get(str(tensor.dtype).removeprefix("torch."))
     if name is None:
         return tensor.numpy()
@@ -61,6 +64,8 @@ def _from_torch(tensor):
 def _to_torch(array):
     import torch
 
+    if isinstance(array, list):
+        return [_to_torch(a) for a in array]
     for name, ml in _TORCH.items():
         if array.dtype.name == ml and hasattr(torch, name):
             bits = np.int16 if array.dtype.itemsize == 2 else np.uint8
@@ -136,8 +141,8 @@ class _Callable:
             raise errors.RunError("give inputs either in order or by name")
         values = list(args) if args or not named else [named[n] for n in named]
         results = self.run(list(args) if args or not named else named)
-        if any(_is_torch(v) for v in values):
-            results = [r if isinstance(r, list) else _to_torch(r) for r in results]
+        if any(_is_torch(v) for value in values for v in (value if isinstance(value, (list, tuple)) else [value])):
+            results = [_to_torch(r) for r in results]
         return results[0] if len(results) == 1 else results
 
 
@@ -210,7 +215,7 @@ class Model(_Callable):
             shapes = self._model.output_shapes(ins)
             results, outs = [], []
             for shape, want in zip(shapes, self.outputs):
-                if -1 in shape:
+                if any(d < 0 for d in shape):  # the data tell, or the run refuses these inputs
                     results.append(None)
                     outs.append((0, [0] * len(shape)))
                 else:
