@@ -205,10 +205,10 @@ static Error codeStages(Compilation &c) {
     return error;
   c.progress.end(countText(c.numOps, "operator") + " -> " +
                  countText(countCalledKernels(c), "kernel") +
-                 (c.layout.tensors ? ", " +
-                                         countText(c.layout.tensors, "tensor") +
-                                         " with channels last"
-                                   : std::string()));
+                 (c.layout.tensors
+                      ? ", " + countText(c.layout.tensors, "tensor") +
+                            " with channels last"
+                      : std::string()));
   if (c.wantsCuda()) {
     c.progress.begin("codegen");
     if (Error error = compileCudaKernels(c))

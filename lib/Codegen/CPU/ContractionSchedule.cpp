@@ -392,10 +392,9 @@ ContractionSchedule dlc::defaultSchedule(const ContractionSpec &spec,
   blockForCaches(s, sizes, spec, desc, bytesOf(spec.accumulator));
   // Columns that come from memory and pass once: the weights' bandwidth
   // decides.
-  int64_t rhsBytes =
-      sizes.typicalColumns * sizes.typicalDepth * bytesOf(spec.rhs.element);
   if (s.rhs != FactorSource::Filled && !s.dot && !s.columnsPerBlock &&
-      rhsBytes > desc.l2Bytes)
+      sizes.typicalColumns * sizes.typicalDepth * bytesOf(spec.rhs.element) >
+          desc.l2Bytes)
     s.prefetch = 16;
   return s;
 }
