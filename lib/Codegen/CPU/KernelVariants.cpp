@@ -75,6 +75,18 @@ static bool servesBoth(const Choice &narrow, const Choice &wide,
          11 * symbolicRowsCost(a, spec, rows);
 }
 
+/// Whether a second tile of rows, the tail, finds the columns that it reads by
+/// strides still in the caches: not where all lines of a column share a set.
+static bool keepsColumns(const ContractionSchedule &s,
+                         const ContractionSpec &spec) {
+  if (s.rhs != FactorSource::Memory || s.dot)
+    return true;
+  auto stride = graph::constantValue(*spec.strideOf(spec.rhs, spec.inner));
+  constexpr int64_t way = 4096; // bytes, of the first-level cache
+  int64_t bits = spec.rhs.element.getIntOrFloatBitWidth();
+  return stride && *stride * bits / 8 % way != 0;
+}
+
 /// A model constant has one packed form for all variants.
 static bool packsAlike(const ContractionSchedule &a,
                        const ContractionSchedule &b) {
@@ -130,7 +142,8 @@ KernelVariants dlc::planVariants(graph::KernelOp kernel,
   };
   for (size_t i = choices.size() - 1; i-- > 0;)
     if (!packsAlike(choices[i].schedule, choices[i + 1].schedule) ||
-        servesBoth(choices[i], choices[i + 1], *spec))
+        servesBoth(choices[i], choices[i + 1], *spec) ||
+        (i > 0 && !keepsColumns(choices[i].schedule, *spec)))
       mergeIntoNext(i);
   while (choices.size() > std::max(most, 1u))
     mergeIntoNext(choices.size() - 2);

@@ -482,6 +482,8 @@ TEST_F(Contraction, VariantsByRange) {
   EXPECT_EQ(plan(rows("mk,kn->mn"), {any}), "0..4@1 5..14@8 15..@128 ");
   EXPECT_EQ(plan(rows("mk,kn->mn"), {any}, {}, 2), "0..4@1 5..@128 ");
   EXPECT_EQ(plan(rows("mk,kn->mn"), {any}, {}, 1), "0..@128 ");
+  // Rows of rhs a page apart: they leave the caches before a second tile reads.
+  EXPECT_EQ(plan(rows("mk,kn->mn", "1024"), {any}), "0..4@1 5..@128 ");
   // One packed form serves few rows and many; one tile does not deserve more.
   EXPECT_EQ(plan(rows("mk,kn->mn"), {any}, {false, true}), "0..4@1 5..@128 ");
   // Bounds and what is typical, from -dim.
