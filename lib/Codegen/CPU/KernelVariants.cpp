@@ -117,8 +117,9 @@ KernelVariants dlc::planVariants(graph::KernelOp kernel,
   // Few rows; rows of one tile, which read every column once, so that copying
   // does not pay; many. And a typical number of each.
   int64_t tile = baseSchedule(target.desc(), spec->accumulator).tileRows;
+  constexpr int64_t fewest = 4;
   std::pair<int64_t, int64_t> cuts[] = {
-      {4, 1}, {tile, 8}, {std::numeric_limits<int64_t>::max(), 128}};
+      {fewest, 1}, {tile, 8}, {std::numeric_limits<int64_t>::max(), 128}};
   SmallVector<Choice> choices;
   int64_t low = all.low;
   for (auto [high, otherwise] : cuts) {
@@ -143,7 +144,8 @@ KernelVariants dlc::planVariants(graph::KernelOp kernel,
   for (size_t i = choices.size() - 1; i-- > 0;)
     if (!packsAlike(choices[i].schedule, choices[i + 1].schedule) ||
         servesBoth(choices[i], choices[i + 1], *spec) ||
-        (i > 0 && !keepsColumns(choices[i].schedule, *spec)))
+        (choices[i].range.high > fewest &&
+         !keepsColumns(choices[i].schedule, *spec)))
       mergeIntoNext(i);
   while (choices.size() > std::max(most, 1u))
     mergeIntoNext(choices.size() - 2);
