@@ -161,3 +161,18 @@ def test_slices_stay_inside(name):
                 with pytest.raises(dlc.RunError, match="z: |'z|part: "):
                     model(x, y)
     assert right >= 5
+
+
+def test_a_slice_in_a_branch_is_checked_where_it_runs():
+    model = dlc.compile(parse("""branch (float[N] x, float[M] y, bool take) => (float[K] z) <int64 zero = {0}> {
+        z = If (take) <then_branch = cut () => (float[K] a) { m = Shape(y)  a = Slice(x, zero, m) },
+                       else_branch = all () => (float[K] b) { b = Neg(x) }>
+    }"""))
+    for n, m in ((5, 3), (5, 5), (4, 0), (1, 1), (0, 0), (3, 7)):
+        x, y = array(n), array(m)
+        assert np.array_equal(model(x, y, np.array(False)), -x)  # nobody asks
+        if m <= n:
+            assert np.array_equal(model(x, y, np.array(True)), x[:m])
+        else:
+            with pytest.raises(dlc.RunError, match="shape computed from the data is not valid|data error"):
+                model(x, y, np.array(True))
