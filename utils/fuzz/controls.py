@@ -147,7 +147,7 @@ def round_operands(model, node, shapes):
     return _round(model, names, [node])
 
 
-def _places(model, ops, rng, near=4):
+def _places(model, ops, rng, near=8):
     """Nodes of these operators (None: any), as numbers: some that are drawn, then the last ones before the outputs."""
     found = [i for i, n in enumerate(model.graph.node) if ops is None or n.op_type in ops]
     drawn = list(found)
