@@ -67,6 +67,7 @@ Error dlc::fuseKernels(Compilation &c) {
   fusion::NestPolicy policy(target, cost, limits);
   fusion::FusionOptions options;
   options.explains = c.options.explainFusion;
+  options.countsEdges = c.options.wants(EmitKind::Report);
   for (auto &[name, range] : c.options.dims)
     options.typicalSizes[name] = range.typical;
   OwningOpRef<ModuleOp> original = c.getModule().clone();

@@ -67,6 +67,9 @@ std::string dlc::makeReport(Compilation &c) {
       out.attribute("calls", c.fusion.kernels);
       out.attribute("groups", static_cast<int64_t>(c.fusion.groups.size()));
       out.attribute("members", c.fusion.members());
+      out.attribute("fusible_edges", c.fusion.fusibleEdges);
+      out.attribute("fused_edges", c.fusion.fusedEdges);
+      out.attribute("grouping_seconds", c.fusion.groupingSeconds);
       out.attribute("refused", c.numRefused);
     });
     out.attributeObject("layout", [&] {

@@ -30,7 +30,10 @@ FusionReport fusion::fuseKernels(ModuleOp module, const Policy &policy,
   FusionGraph graph(main, options);
   for (const GraphNode &node : graph.nodes)
     report.calls += isa<graph::CallOp>(node.op);
-  Grouping grouping = formGroups(graph, policy, options.explains);
+  Grouping grouping = formGroups(graph, policy, options);
+  report.fusibleEdges = grouping.fusibleEdges;
+  report.fusedEdges = grouping.fusedEdges;
+  report.groupingSeconds = grouping.seconds;
   report.refused = std::move(grouping.refused);
   emitGroups(graph, grouping, report);
   report.kernels = report.calls - report.members() + report.groups.size();

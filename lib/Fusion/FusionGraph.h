@@ -65,12 +65,15 @@ struct Group {
 
 /// Groups in an order in which they can run.
 struct Grouping {
+  unsigned fusibleEdges = 0, fusedEdges = 0; ///< with countsEdges
+  double seconds = 0; ///< of forming the groups, not of counting
   std::vector<Group> groups;
   std::vector<unsigned> order; ///< alive groups
   std::vector<RefusedPair> refused;
 };
 
-Grouping formGroups(FusionGraph &graph, const Policy &policy, bool explains);
+Grouping formGroups(FusionGraph &graph, const Policy &policy,
+                    const FusionOptions &options);
 
 /// Rewrites the function: a kernel, a certificate and a call for each group of
 /// several members.

@@ -10,6 +10,7 @@
 
 #include "llvm/ADT/SetVector.h"
 
+#include <chrono>
 #include <queue>
 
 using namespace mlir;
@@ -36,8 +37,9 @@ struct WorsePair {
 
 class Grouper {
 public:
-  Grouper(FusionGraph &graph, const Policy &policy, bool explains)
-      : graph(graph), policy(policy), explains(explains) {}
+  Grouper(FusionGraph &graph, const Policy &policy,
+          const FusionOptions &options)
+      : graph(graph), policy(policy), options(options) {}
   Grouping run();
 
 private:
@@ -62,10 +64,11 @@ private:
   llvm::SmallSetVector<unsigned, 8> next(unsigned group, bool forwards);
   void drain();
   void pushSiblings();
+  std::vector<std::pair<unsigned, unsigned>> findFusibleEdges();
 
   FusionGraph &graph;
   const Policy &policy;
-  bool explains;
+  const FusionOptions &options;
   std::vector<Group> groups;
   std::vector<unsigned> groupOf; ///< node -> group
   std::vector<int> slots;        ///< place -> group, -1 for none
@@ -206,7 +209,7 @@ void Grouper::push(unsigned a, unsigned b) {
   if (!groups[a].body || !groups[b].body) {
     for (unsigned g : {a, b})
       if (graph::KernelOp kernel = graph.nodes[groups[g].members[0]].kernel;
-          kernel && explains)
+          kernel && options.explains)
         if (auto refusal = checkPure(kernel))
           refusals.insert_or_assign({a, b}, *refusal);
     return;
@@ -233,7 +236,7 @@ void Grouper::drain() {
       continue;
     Merge candidate;
     if (auto refusal = tryMerge(pair.a, pair.b, candidate)) {
-      if (explains)
+      if (options.explains)
         refusals.insert_or_assign({pair.a, pair.b}, *refusal);
       continue;
     }
@@ -267,6 +270,18 @@ void Grouper::pushSiblings() {
   }
 }
 
+// While every node is a group of its own.
+std::vector<std::pair<unsigned, unsigned>> Grouper::findFusibleEdges() {
+  std::vector<std::pair<unsigned, unsigned>> edges;
+  for (unsigned g = 0; g < groups.size(); ++g)
+    for (unsigned n : next(g, /*forwards=*/true)) {
+      Merge merge;
+      if (groups[g].body && groups[n].body && !tryMerge(g, n, merge))
+        edges.push_back({g, n});
+    }
+  return edges;
+}
+
 Grouping Grouper::run() {
   for (auto [i, node] : llvm::enumerate(graph.nodes)) {
     Group group;
@@ -282,13 +297,20 @@ Grouping Grouper::run() {
     made.outputs = outputsOf(*made.body, Body(), made.members);
     made.seconds = policy.getSeconds(candidate(made));
   }
+  Grouping grouping;
+  std::vector<std::pair<unsigned, unsigned>> edges;
+  if (options.countsEdges)
+    edges = findFusibleEdges();
+  grouping.fusibleEdges = edges.size();
+  auto start = std::chrono::steady_clock::now();
   for (unsigned g = 0; g < groups.size(); ++g)
     for (unsigned n : next(g, /*forwards=*/true))
       push(g, n);
   drain();
   pushSiblings();
   drain();
-  Grouping grouping;
+  for (auto [a, b] : edges)
+    grouping.fusedEdges += groupOf[a] == groupOf[b];
   for (int g : slots)
     if (g >= 0)
       grouping.order.push_back(g);
@@ -299,10 +321,13 @@ Grouping Grouper::run() {
                                   graph.describe(groups[b].members), refusal});
   }
   grouping.groups = std::move(groups);
+  grouping.seconds =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - start)
+          .count();
   return grouping;
 }
 
 Grouping fusion::formGroups(FusionGraph &graph, const Policy &policy,
-                            bool explains) {
-  return Grouper(graph, policy, explains).run();
+                            const FusionOptions &options) {
+  return Grouper(graph, policy, options).run();
 }

@@ -91,6 +91,43 @@ std::vector<int> innermostAxes(const Stage &stage) {
 }
 } // namespace
 
+/// How many points of a stage without a fold one loop of the nests runs over:
+/// those of the last axes that are one axis to each of its loads.
+static double innermostRun(const Stage &stage, const TensorTable &tensors,
+                           ArrayRef<int64_t> symbols, double enough) {
+  std::vector<unsigned> axes; // wide ones, the last first
+  for (unsigned i = stage.domain.size(); i-- > 0;)
+    if (graph::constantValue(stage.domain[i]) != 1)
+      axes.push_back(i);
+  if (axes.empty())
+    return 1;
+  double run = sizeOf(stage.domain[axes[0]], symbols);
+  if (run >= enough)
+    return run;
+  IndexMath math(stage.type.getContext(), stage.domain);
+  std::vector<Poly> addresses;
+  for (const Node &node : stage.nodes)
+    if (node.kind == Node::Load)
+      addresses.push_back(math.flatten(
+          node.index, graph::getDims(tensors.typeOf(node.tensor))));
+  bool hasGuards = llvm::any_of(
+      stage.nodes, [](const Node &node) { return !node.guard.empty(); });
+  auto continues = [&](unsigned outer, unsigned inner) {
+    auto extent = graph::constantValue(stage.domain[inner]);
+    return extent && llvm::all_of(addresses, [&](const Poly &address) {
+             auto x = IndexMath::coefficient(address, outer),
+                  y = IndexMath::coefficient(address, inner);
+             return x && y && x->constant() && y->constant() &&
+                    *x->constant() == *y->constant() * *extent;
+           });
+  };
+  for (size_t i = 1; i < axes.size() && run < enough && !hasGuards &&
+                     continues(axes[i], axes[i - 1]);
+       ++i)
+    run *= sizeOf(stage.domain[axes[i]], symbols);
+  return run;
+}
+
 static double workOf(const Stage &stage, ArrayRef<int64_t> symbols) {
   SmallVector<double> prefix{1};
   for (AffineExpr e : stage.extents())
@@ -142,6 +179,11 @@ bool NestPolicy::inlines(const Stage &producer, ArrayRef<StageRef> consumers,
 // Time
 //===----------------------------------------------------------------------===//
 
+// Idle lanes count more than work: the peak that work is measured by is of
+// fused multiply-adds that wait for nothing, loops of other operations reach a
+// quarter of it.
+static constexpr double kIdle = 4;
+
 double NestPolicy::getSeconds(const Candidate &candidate) const {
   KernelWork work;
   const Body &body = candidate.body;
@@ -149,8 +191,15 @@ double NestPolicy::getSeconds(const Candidate &candidate) const {
   auto traffic = [&](double bytes) {
     return bytes <= static_cast<double>(target.l2Bytes) / 2 ? bytes / 4 : bytes;
   };
+  double lanes = std::max(1u, target.vectorBytes / 4);
   for (const StageRef &stage : body.stages) {
-    work.scalarOps += workOf(*stage, candidate.symbols);
+    double ops = workOf(*stage, candidate.symbols);
+    if (!stage->isFold()) { // in a short loop some lanes are idle
+      double run =
+          innermostRun(*stage, candidate.tensors, candidate.symbols, 4 * lanes);
+      ops *= 1 + kIdle * (std::ceil(run / lanes) * lanes / run - 1);
+    }
+    work.scalarOps += ops;
     double bytes = bytesOf(stage->type, candidate.symbols);
     if (candidate.isOutput(stage->result))
       work.bytes += traffic(bytes);

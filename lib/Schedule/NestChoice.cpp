@@ -1,8 +1,8 @@
 // The contraction nest takes what it can; a loop nest the rest.
 #include "dlc/Schedule/NestChoice.h"
 
+#include "LoadAddress.h"
 #include "dlc/Schedule/ContractionSpec.h"
-#include "dlc/Schedule/IndexPoly.h"
 
 using namespace mlir;
 using namespace dlc;
@@ -12,36 +12,15 @@ using graph::StageOp;
 /// of its stage: the last domain axis, or a fold's last one when the domain
 /// does not reach it.
 static bool isStrided(graph::LoadOp load, StageOp stage) {
+  auto address = loadAddress(load);
+  if (!address)
+    return true; // a gather
+  SmallVector<AffineExpr> extents = axisExtents(stage);
   unsigned domainRank = stage.getDomainRank();
-  IndexPoly address;
-  SmallVector<AffineExpr> extents(stage.getDomainDims());
-  llvm::append_range(extents, stage.getReduceDims());
-  SmallVector<AffineExpr> dims;
-  for (Value coord : load.getCoords()) {
-    auto arg = dyn_cast<BlockArgument>(coord);
-    if (!arg)
-      return true; // a gather
-    dims.push_back(getAffineDimExpr(arg.getArgNumber(), load.getContext()));
-  }
-  for (auto [e, size] : llvm::zip(load.getMap().getResults(),
-                                  graph::getDims(load.getTensor().getType())))
-    address = address * IndexPoly::get(size) +
-              IndexPoly::get(e.replaceDims(dims), extents);
-  address = IndexPoly::get(address.toExpr(load.getContext()), extents);
-  auto isDense = [&](unsigned axis) {
-    auto step = address.coefficient(axis);
-    auto c = step ? step->constant() : std::nullopt;
-    return c && std::abs(*c) <= 1;
-  };
-  auto last = [&](unsigned begin, unsigned end) -> std::optional<unsigned> {
-    while (end-- > begin)
-      if (graph::constantValue(extents[end]) != 1)
-        return end;
-    return std::nullopt;
-  };
-  auto across = last(0, domainRank), along = last(domainRank, extents.size());
-  return !(across && isDense(*across)) && !(along && isDense(*along)) &&
-         (across || along);
+  auto across = lastWideAxis(extents, 0, domainRank),
+       along = lastWideAxis(extents, domainRank, extents.size());
+  return !(across && isDenseAlong(address, *across)) &&
+         !(along && isDenseAlong(address, *along)) && (across || along);
 }
 
 NestChoice dlc::bestNest(graph::KernelOp kernel) {

@@ -1,6 +1,8 @@
 // Rows, kept stages and what is cheaper computed again.
 #include "dlc/Schedule/RowPlan.h"
 
+#include "LoadAddress.h"
+
 using namespace mlir;
 using namespace dlc;
 using graph::ScalarFn;
@@ -16,6 +18,10 @@ static constexpr int64_t nearBytes = 512 << 10;
 // Fewer rows than this leave cores idle; rows of fewer points do not matter.
 static constexpr int64_t enoughRows = 8;
 static constexpr int64_t smallRow = 32 << 10;
+// Shorter loops leave lanes of a vector idle; most of them, the second.
+static constexpr int64_t shortLoop = 16, tinyLoop = 8;
+// Bytes of a row that is made longer than it must be.
+static constexpr int64_t longRowBytes = 64 << 10;
 // A stand-in for symbolic sizes.
 static constexpr int64_t typicalSize = 256;
 
@@ -57,6 +63,10 @@ private:
   bool inlines(StageOp stage);
   int64_t weightOf(StageOp stage);
   void findRowRank();
+  void lengthenRows();
+  bool foldsAcross(StageOp stage, unsigned rowRank);
+  bool isShort(StageOp stage, unsigned rowRank);
+  int64_t keptBytes(unsigned rowRank);
   void chooseMode();
   bool isStored(StageOp stage) {
     return results.contains(stage.getResult()) || result.isKept(stage);
@@ -254,12 +264,69 @@ void Planner::findRowRank() {
       ++shared;
     rowRank = std::min(rowRank, shared);
   }
-  // Rows of one element would be loops without vectors.
-  for (StageOp stage : stages)
-    if (isStored(stage) && stage.getReduceRank() == 0 &&
-        rowRank == stage.getDomainRank() && rowRank > 0)
-      --rowRank;
   result.rowRank = first ? rowRank : 0;
+  lengthenRows();
+}
+
+/// Loads of a stage that move by other than 0 or 1 elements along an axis.
+static unsigned countStrided(StageOp stage, unsigned axis) {
+  unsigned count = 0;
+  stage.getBlock()->walk([&](graph::LoadOp load) {
+    count += !isDenseAlong(loadAddress(load), axis);
+  });
+  return count;
+}
+
+/// A fold whose row is one element has its lanes along its own last axis.
+/// Whether they are better along the domain, because there the loads are dense
+/// or the fold is short.
+bool Planner::foldsAcross(StageOp stage, unsigned rowRank) {
+  if (stage.getReduceRank() == 0 ||
+      pointsOf(stage.getDomainDims().drop_front(rowRank)) > 1)
+    return false;
+  SmallVector<AffineExpr> extents = axisExtents(stage);
+  unsigned rank = stage.getDomainRank();
+  auto along = lastWideAxis(extents, rank, extents.size()),
+       across = lastWideAxis(extents, 0, rank);
+  if (!along || !across)
+    return across.has_value();
+  return pointsOf(stage.getReduceDims()) < shortLoop ||
+         countStrided(stage, *along) > countStrided(stage, *across);
+}
+
+/// Whether lanes are idle in the rows of a stage without a fold, and longer
+/// rows stay in the cache or are better all the same.
+bool Planner::isShort(StageOp stage, unsigned rowRank) {
+  int64_t points = pointsOf(stage.getDomainDims().drop_front(rowRank));
+  return stage.getReduceRank() == 0 && points < shortLoop &&
+         (points < tinyLoop || keptBytes(rowRank - 1) <= longRowBytes);
+}
+
+int64_t Planner::keptBytes(unsigned rowRank) {
+  int64_t bytes = 0;
+  for (StageOp stage : result.kept)
+    bytes += pointsOf(stage.getDomainDims().drop_front(rowRank)) *
+             graph::elementBytes(stage.getElementType());
+  return bytes;
+}
+
+/// A row may have more axes than it must: several short rows are one, and folds
+/// have their lanes across them.
+void Planner::lengthenRows() {
+  std::vector<StageOp> stored = kernel.getStages();
+  llvm::erase_if(stored, [&](StageOp stage) {
+    return !isStored(stage) || stage.getResult().use_empty();
+  });
+  unsigned &rank = result.rowRank;
+  // Rows of one element would be loops without vectors.
+  for (StageOp stage : stored)
+    if (stage.getReduceRank() == 0 && rank == stage.getDomainRank() && rank > 0)
+      --rank;
+  auto gains = [&](StageOp stage) {
+    return foldsAcross(stage, rank) || isShort(stage, rank);
+  };
+  while (rank > 0 && llvm::any_of(stored, gains))
+    --rank;
 }
 
 bool Planner::readsStoredStages() {

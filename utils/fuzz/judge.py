@@ -161,9 +161,11 @@ def sharpness(reference, types):
 
 # ---------------------------------------------------------------------------------------------- judging
 def describe_fusion(report):
-    """What the report says of fusion: calls of kernels before and after, groups, their members, groups that Check refused."""
+    """What the report says of fusion: calls of kernels before and after, groups, their members, groups that Check refused, and edges between
+    calls that could be fused by themselves, and were."""
     fusion = report.get("fusion") or {}
-    return {name: fusion.get(name, 0) for name in ("calls_before", "calls", "groups", "members", "refused")}
+    names = ("calls_before", "calls", "groups", "members", "refused", "fusible_edges", "fused_edges", "grouping_seconds")
+    return {name: fusion.get(name, 0) for name in names}
 
 
 def measure(subject, artifacts, limit=1.02):
@@ -333,7 +335,9 @@ def main():
     calls = [(r["fusion"]["calls_before"], r["fusion"]["calls"]) for r in good if r["fusion"]["calls_before"]]
     if calls:
         before, after = map(sum, zip(*calls))
-        print(f"{before} -> {after} calls, {100 * (1 - after / before):.1f} % fused away")
+        fusible, fused = (sum(r["fusion"][name] for r in good) for name in ("fusible_edges", "fused_edges"))
+        print(f"{before} -> {after} calls, {100 * (1 - after / before):.1f} % fused away; {100 * fused / max(fusible, 1):.1f} % of {fusible} fusible edges "
+              "are inside groups")
     times = [r["time"] for r in good if "time" in r]
     if times:
         print(f"{sum(t <= 1.02 for t in times)} of {len(times)} graphs take at most 1.02 x the unfused time, worst {max(times):.3f}, "

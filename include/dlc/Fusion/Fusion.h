@@ -16,6 +16,8 @@ struct FusionOptions {
   std::map<std::string, int64_t> typicalSizes;
   /// Collect a remark for each pair of groups that stayed apart.
   bool explains = false;
+  /// Count the edges that could be fused, each tried on its own.
+  bool countsEdges = false;
 };
 
 struct FusedGroup {
@@ -34,6 +36,10 @@ struct FusionReport {
   unsigned kernels = 0; ///< calls after
   std::vector<FusedGroup> groups;
   std::vector<RefusedPair> refused; ///< with explains
+  /// With countsEdges: reads of one call's result by another that legality and
+  /// policy let be one kernel, the two by themselves; and those inside groups.
+  unsigned fusibleEdges = 0, fusedEdges = 0;
+  double groupingSeconds = 0; ///< of forming the groups
   unsigned members() const {
     unsigned count = 0;
     for (const FusedGroup &group : groups)

@@ -132,4 +132,48 @@ TEST_F(NestChoiceTest, Rows) {
   EXPECT_EQ(choose(rows(2, 100000)).plan.mode, RowPlan::Phases);
   EXPECT_EQ(choose(rows(2, 100)).plan.mode, RowPlan::Rows);
 }
+
+// Rows shorter than a vector are computed many at a time.
+TEST_F(NestChoiceTest, ShortRows) {
+  EXPECT_EQ(choose(rows(560, 3)).plan.rowRank, 0u);
+  EXPECT_EQ(choose(rows(560, 12)).plan.rowRank, 0u);
+  EXPECT_EQ(choose(rows(560, 16)).plan.rowRank, 1u);
+  // All of them would leave the cache: worth it where most lanes are idle.
+  EXPECT_EQ(choose(rows(100000, 12)).plan.rowRank, 1u);
+  EXPECT_EQ(choose(rows(100000, 3)).plan.mode, RowPlan::Phases);
+}
+
+/// Two folds over `steps`, the second of what the first says of its point; the
+/// operand is dense along the points, or along the folds.
+std::string folds(int points, int steps, bool denseAlongFold) {
+  std::string ps = std::to_string(points), ss = std::to_string(steps);
+  std::string x =
+      "tensor<" + (denseAlongFold ? ps + "x" + ss : ss + "x" + ps) + "xf32>";
+  std::string load = "graph.load %x[affine_map<(d0, d1) -> " +
+                     std::string(denseAlongFold ? "(d0, d1)" : "(d1, d0)") +
+                     ">](%i, %k) : " + x + " -> f32\n";
+  std::string r = "tensor<" + ps + "xf32>";
+  std::string head =
+      " = graph.stage domain<" + ps + "> reduce<" + ss + "> fold ";
+  return "graph.kernel @k(%x: " + x + ") -> " + r +
+         " attributes {symbols = []} {\n  %m" + head + "max : " + r +
+         " {\n  ^bb0(%i: index, %k: index):\n    %v = " + load +
+         "    graph.yield %v : f32\n  }\n  %s" + head + "add : " + r +
+         " {\n  ^bb0(%i: index, %k: index):\n    %v = " + load +
+         "    %w = graph.load %m[affine_map<(d0, d1) -> (d0)>](%i, %k) : " + r +
+         R"( -> f32
+    %d = graph.apply sub(%v, %w) : (f32, f32) -> f32
+    graph.yield %d : f32
+  }
+  graph.return %s : )" +
+         r + "\n}\n";
+}
+
+// A row of one point has its lanes along the fold, unless they are better along
+// the points.
+TEST_F(NestChoiceTest, LanesAcrossFolds) {
+  EXPECT_EQ(choose(folds(100, 64, true)).plan.rowRank, 1u);
+  EXPECT_EQ(choose(folds(100, 64, false)).plan.rowRank, 0u);
+  EXPECT_EQ(choose(folds(100, 2, true)).plan.rowRank, 0u);
+}
 } // namespace

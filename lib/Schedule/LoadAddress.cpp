@@ -1,0 +1,43 @@
+// Addresses of loads as polynomials.
+#include "LoadAddress.h"
+
+using namespace mlir;
+using namespace dlc;
+
+SmallVector<AffineExpr> dlc::axisExtents(graph::StageOp stage) {
+  SmallVector<AffineExpr> extents(stage.getDomainDims());
+  llvm::append_range(extents, stage.getReduceDims());
+  return extents;
+}
+
+std::optional<unsigned> dlc::lastWideAxis(ArrayRef<AffineExpr> extents,
+                                          unsigned begin, unsigned end) {
+  while (end-- > begin)
+    if (graph::constantValue(extents[end]) != 1)
+      return end;
+  return std::nullopt;
+}
+
+std::optional<IndexPoly> dlc::loadAddress(graph::LoadOp load) {
+  SmallVector<AffineExpr> dims;
+  for (Value coord : load.getCoords()) {
+    auto arg = dyn_cast<BlockArgument>(coord);
+    if (!arg)
+      return std::nullopt;
+    dims.push_back(getAffineDimExpr(arg.getArgNumber(), load.getContext()));
+  }
+  SmallVector<AffineExpr> extents =
+      axisExtents(load->getParentOfType<graph::StageOp>());
+  IndexPoly address;
+  for (auto [e, size] : llvm::zip(load.getMap().getResults(),
+                                  graph::getDims(load.getTensor().getType())))
+    address = address * IndexPoly::get(size) +
+              IndexPoly::get(e.replaceDims(dims), extents);
+  return IndexPoly::get(address.toExpr(load.getContext()), extents);
+}
+
+bool dlc::isDenseAlong(const std::optional<IndexPoly> &address, unsigned axis) {
+  auto step = address ? address->coefficient(axis) : std::nullopt;
+  auto c = step ? step->constant() : std::nullopt;
+  return c && std::abs(*c) <= 1;
+}
