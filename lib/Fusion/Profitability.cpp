@@ -199,12 +199,12 @@ double NestPolicy::getSeconds(const Candidate &candidate) const {
           innermostRun(*stage, candidate.tensors, candidate.symbols, 4 * lanes);
       ops *= 1 + kIdle * (std::ceil(run / lanes) * lanes / run - 1);
     }
-    work.scalarOps += ops;
+    // What is stored costs an operation wherever it lies, and traffic in
+    // memory.
+    work.scalarOps += ops + pointsOf(stage->domain, candidate.symbols);
     double bytes = bytesOf(stage->type, candidate.symbols);
     if (candidate.isOutput(stage->result))
       work.bytes += traffic(bytes);
-    else
-      work.scalarOps += pointsOf(stage->domain, candidate.symbols);
   }
   for (TensorId operand : body.operands()) {
     double bytes =

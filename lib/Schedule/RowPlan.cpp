@@ -20,6 +20,8 @@ static constexpr int64_t enoughRows = 8;
 static constexpr int64_t smallRow = 32 << 10;
 // Shorter loops leave lanes of a vector idle; most of them, the second.
 static constexpr int64_t shortLoop = 16, tinyLoop = 8;
+// Folds of so few steps have their lanes elsewhere (LoopPlan).
+static constexpr int64_t tinyFold = 4;
 // Bytes of a row that is made longer than it must be.
 static constexpr int64_t longRowBytes = 64 << 10;
 // A stand-in for symbolic sizes.
@@ -290,7 +292,7 @@ bool Planner::foldsAcross(StageOp stage, unsigned rowRank) {
        across = lastWideAxis(extents, 0, rank);
   if (!along || !across)
     return across.has_value();
-  return pointsOf(stage.getReduceDims()) < shortLoop ||
+  return pointsOf(stage.getReduceDims()) <= tinyFold ||
          countStrided(stage, *along) > countStrided(stage, *across);
 }
 
