@@ -66,7 +66,7 @@ struct Group {
 /// Groups in an order in which they can run.
 struct Grouping {
   unsigned fusibleEdges = 0, fusedEdges = 0; ///< with countsEdges
-  double seconds = 0; ///< of forming the groups, not of counting
+  double seconds = 0; ///< of CPU time, of forming the groups
   std::vector<Group> groups;
   std::vector<unsigned> order; ///< alive groups
   std::vector<RefusedPair> refused;

@@ -10,7 +10,7 @@
 
 #include "llvm/ADT/SetVector.h"
 
-#include <chrono>
+#include <ctime>
 #include <queue>
 
 using namespace mlir;
@@ -21,11 +21,19 @@ using namespace dlc::fusion;
 static constexpr unsigned kMaxVisited = 100;
 
 namespace {
+/// What becomes of two groups.
+struct Merge {
+  Body body;
+  std::vector<TensorId> outputs;
+  std::vector<unsigned> members;
+  double seconds = 0, saved = 0;
+  llvm::SmallSetVector<unsigned, 16> behind; ///< groups that depend on a
+};
 struct Pair {
   double key;    ///< seconds saved, or a guess of it
   unsigned a, b; ///< groups; a comes first
   unsigned versionA, versionB;
-  bool isExact;
+  std::shared_ptr<Merge> merge; ///< once it is known; then the key is exact
 };
 struct WorsePair {
   bool operator()(const Pair &x, const Pair &y) const {
@@ -43,13 +51,6 @@ public:
   Grouping run();
 
 private:
-  struct Merge {
-    Body body;
-    std::vector<TensorId> outputs;
-    std::vector<unsigned> members;
-    double seconds = 0, saved = 0;
-    llvm::SmallSetVector<unsigned, 16> behind; ///< groups that depend on a
-  };
   Candidate candidate(const Group &group) {
     return {*group.body, group.outputs, graph.tensors, graph.typicalSizes,
             static_cast<unsigned>(group.members.size())};
@@ -216,7 +217,7 @@ void Grouper::push(unsigned a, unsigned b) {
   }
   // A guess that is seldom too low: the tensors between them for nothing.
   double key = std::min(groups[a].seconds, groups[b].seconds);
-  heap.push({key, a, b, groups[a].version, groups[b].version, false});
+  heap.push({key, a, b, groups[a].version, groups[b].version, {}});
 }
 
 void Grouper::pushNeighbours(unsigned group) {
@@ -234,20 +235,27 @@ void Grouper::drain() {
     if (!a.alive || !b.alive || a.version != pair.versionA ||
         b.version != pair.versionB)
       continue;
-    Merge candidate;
-    if (auto refusal = tryMerge(pair.a, pair.b, candidate)) {
+    bool isKnown = pair.merge != nullptr;
+    std::optional<Refusal> refusal;
+    if (isKnown) { // only what lies between the two may have changed
+      pair.merge->behind.clear();
+      refusal = checkConvex(pair.a, pair.b, *pair.merge);
+    } else {
+      pair.merge = std::make_shared<Merge>();
+      refusal = tryMerge(pair.a, pair.b, *pair.merge);
+    }
+    if (refusal) {
       if (options.explains)
         refusals.insert_or_assign({pair.a, pair.b}, *refusal);
       continue;
     }
-    bool isBest = heap.empty() || candidate.saved >= heap.top().key;
-    if (!pair.isExact && !isBest) {
-      pair.key = candidate.saved;
-      pair.isExact = true;
-      heap.push(pair);
+    bool isBest = heap.empty() || pair.merge->saved >= heap.top().key;
+    if (!isKnown && !isBest) {
+      pair.key = pair.merge->saved;
+      heap.push(std::move(pair));
       continue;
     }
-    merge(pair.a, pair.b, std::move(candidate));
+    merge(pair.a, pair.b, std::move(*pair.merge));
   }
 }
 
@@ -302,7 +310,7 @@ Grouping Grouper::run() {
   if (options.countsEdges)
     edges = findFusibleEdges();
   grouping.fusibleEdges = edges.size();
-  auto start = std::chrono::steady_clock::now();
+  std::clock_t start = std::clock();
   for (unsigned g = 0; g < groups.size(); ++g)
     for (unsigned n : next(g, /*forwards=*/true))
       push(g, n);
@@ -321,9 +329,7 @@ Grouping Grouper::run() {
                                   graph.describe(groups[b].members), refusal});
   }
   grouping.groups = std::move(groups);
-  grouping.seconds =
-      std::chrono::duration<double>(std::chrono::steady_clock::now() - start)
-          .count();
+  grouping.seconds = static_cast<double>(std::clock() - start) / CLOCKS_PER_SEC;
   return grouping;
 }
 

@@ -511,6 +511,26 @@ std::optional<Refusal> NestPolicy::checkRows(const Candidate &merged,
 // Layout and size
 //===----------------------------------------------------------------------===//
 
+// Whether an index moves by 0 or 1 elements along an axis, where that can be
+// told without its address.
+static bool isPlainlyDense(ArrayRef<AffineExpr> index,
+                           ArrayRef<AffineExpr> sizes, unsigned axis) {
+  for (size_t i = index.size(); i-- > 0;) {
+    if (!index[i].isFunctionOfDim(axis)) {
+      if (graph::constantValue(sizes[i]) == 1)
+        continue;
+      return llvm::none_of(index.take_front(i), [&](AffineExpr e) {
+        return e.isFunctionOfDim(axis);
+      });
+    }
+    auto dim = dyn_cast<AffineDimExpr>(index[i]);
+    return dim && llvm::none_of(index.take_front(i), [&](AffineExpr e) {
+             return e.isFunctionOfDim(axis);
+           });
+  }
+  return true;
+}
+
 // Loads that take an instruction a lane. A single stage without folds and
 // guards is transposed by tiles in registers instead.
 static unsigned countStrided(const Candidate &candidate) {
@@ -536,11 +556,14 @@ static unsigned countStrided(const Candidate &candidate) {
     for (const Node &node : stage->nodes) {
       if (node.kind != Node::Load)
         continue;
-      Poly address = math.flatten(
-          node.index, graph::getDims(candidate.tensors.typeOf(node.tensor)));
+      SmallVector<AffineExpr> sizes =
+          graph::getDims(candidate.tensors.typeOf(node.tensor));
+      Poly address; // most loads need none
       auto isStrided = [&](int axis) {
-        if (axis < 0)
+        if (axis < 0 || isPlainlyDense(node.index, sizes, axis))
           return false;
+        if (address.terms.empty())
+          address = math.flatten(node.index, sizes);
         auto step = IndexMath::coefficient(address, axis);
         auto value = step ? step->constant() : std::nullopt;
         return !value || std::abs(*value) > 1;
@@ -570,7 +593,7 @@ std::optional<Refusal> NestPolicy::checkLayout(const Candidate &merged,
   if (findContraction(merged.body))
     return std::nullopt; // panels are transposed as they are filled
   unsigned strided = countStrided(merged);
-  if (strided > countStrided(first) + countStrided(second))
+  if (strided > 0 && strided > countStrided(first) + countStrided(second))
     return Refusal{Condition::Layout,
                    std::to_string(strided) +
                        " loads would be strided that were contiguous"};

@@ -39,7 +39,7 @@ struct FusionReport {
   /// With countsEdges: reads of one call's result by another that legality and
   /// policy let be one kernel, the two by themselves; and those inside groups.
   unsigned fusibleEdges = 0, fusedEdges = 0;
-  double groupingSeconds = 0; ///< of forming the groups
+  double groupingSeconds = 0; ///< CPU time of forming the groups
   unsigned members() const {
     unsigned count = 0;
     for (const FusedGroup &group : groups)
