@@ -91,6 +91,21 @@ std::vector<int> innermostAxes(const Stage &stage) {
 }
 } // namespace
 
+/// Whether a load reads a tensor of the stage's shape at the stage's point.
+static bool readsOwnPoint(const Node &node, const Stage &stage,
+                          const TensorTable &tensors) {
+  if (graph::getDims(tensors.typeOf(node.tensor)) !=
+      ArrayRef<AffineExpr>(stage.domain))
+    return false;
+  for (auto [i, at] : llvm::enumerate(node.index)) {
+    auto dim = dyn_cast<AffineDimExpr>(at);
+    if (!(dim && dim.getPosition() == i) &&
+        graph::constantValue(stage.domain[i]) != 1)
+      return false;
+  }
+  return true;
+}
+
 /// How many points of a stage without a fold one loop of the nests runs over:
 /// those of the last axes that are one axis to each of its loads.
 static double innermostRun(const Stage &stage, const TensorTable &tensors,
@@ -107,7 +122,7 @@ static double innermostRun(const Stage &stage, const TensorTable &tensors,
   IndexMath math(stage.type.getContext(), stage.domain);
   std::vector<Poly> addresses;
   for (const Node &node : stage.nodes)
-    if (node.kind == Node::Load)
+    if (node.kind == Node::Load && !readsOwnPoint(node, stage, tensors))
       addresses.push_back(math.flatten(
           node.index, graph::getDims(tensors.typeOf(node.tensor))));
   bool hasGuards = llvm::any_of(
