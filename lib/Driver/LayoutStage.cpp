@@ -13,6 +13,7 @@ Error dlc::chooseLayouts(Compilation &c) {
                                : graph::NumericsMode::reassoc;
   OwningOpRef<ModuleOp> original = c.getModule().clone();
   layout::LayoutOptions options;
+  options.lanes = c.target->desc().vectorBytes / 4; // of float32
   for (;;) {
     c.layout = layout::relayTensors(c.getModule(), options);
     if (c.layout.tensors == 0)

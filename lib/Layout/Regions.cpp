@@ -85,11 +85,29 @@ static void collectOperands(graph::LoadOp load,
       [&](graph::LoadOp inner) { collectOperands(inner, operands); });
 }
 
+// Whether pixels are walked by strides: a transposed convolution's are not, nor
+// are those that are resized on the way. Such an image is copied into each
+// task's scratch, which runs of pixels make cheap.
+static bool isLinear(graph::LoadOp load) {
+  bool found = true;
+  auto look = [&](AffineExpr expr) {
+    expr.walk([&](AffineExpr e) {
+      found &= e.getKind() != AffineExprKind::FloorDiv &&
+               e.getKind() != AffineExprKind::CeilDiv &&
+               e.getKind() != AffineExprKind::Mod;
+    });
+  };
+  for (AffineExpr expr : load.getMap().getResults().drop_front(2))
+    look(expr);
+  return found;
+}
+
 // Reads a load as an image: pixels by the domain's axes, channels by reduce
 // axes, or, in a depthwise convolution, by the domain's too.
 static bool readImage(graph::LoadOp image, StageOp sum, ConvLoad &conv) {
   unsigned rank = sum.getDomainRank();
-  if (image.getMap().getNumResults() != rank || !isPointwise(image, sum))
+  if (image.getMap().getNumResults() != rank || !isPointwise(image, sum) ||
+      !isLinear(image))
     return false;
   llvm::SmallDenseSet<unsigned> channels = *coordinatesOf(image, 1);
   for (unsigned c : channels)
@@ -287,11 +305,22 @@ private:
 };
 } // namespace
 
+// Whether vectors along the channels of an image would be part empty.
+static bool isNarrow(Type type, unsigned lanes) {
+  SmallVector<AffineExpr> dims = graph::getDims(type);
+  auto channels = graph::constantValue(dims[1]);
+  return channels && *channels < int64_t(lanes) &&
+         llvm::any_of(ArrayRef(dims).drop_front(2), [](AffineExpr size) {
+           return graph::constantValue(size) != 1;
+         });
+}
+
 // Whether the layout of `value` is the compiler's own affair.
 bool Chooser::isFree(OpResult value) const {
   auto call = cast<graph::CallOp>(value.getOwner());
   int64_t rank = cast<RankedTensorType>(value.getType()).getRank();
   if (keeps(call) || rank < 3 || rank > 5 || value.use_empty() ||
+      isNarrow(value.getType(), options.lanes) ||
       factsOf(call)->fixedResults.contains(value.getResultNumber()))
     return false;
   return llvm::all_of(value.getUses(), [&](OpOperand &use) {
@@ -302,7 +331,12 @@ bool Chooser::isFree(OpResult value) const {
 }
 
 bool Chooser::pays(graph::CallOp call, const ConvLoad &conv) const {
+  // Other types are converted into scratch first, in either layout.
+  auto isInPlace = [](Value image) {
+    return cast<RankedTensorType>(image.getType()).getElementType().isF32();
+  };
   return conv.hasPixels && !conv.channelAxes.empty() &&
+         isInPlace(call.getArgs()[conv.operand]) &&
          candidates.contains(call.getArgs()[conv.operand]) &&
          candidates.contains(call.getResult(conv.result)) &&
          llvm::all_of(conv.weights, [&](unsigned weight) {

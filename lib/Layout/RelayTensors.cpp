@@ -122,6 +122,12 @@ void layout::dropClaims(ModuleOp module) {
 
 namespace {
 struct RelayTensors : layout::impl::RelayTensorsBase<RelayTensors> {
-  void runOnOperation() override { relayTensors(getOperation(), {}); }
+  using RelayTensorsBase::RelayTensorsBase;
+
+  void runOnOperation() override {
+    LayoutOptions options;
+    options.lanes = lanes;
+    relayTensors(getOperation(), options);
+  }
 };
 } // namespace

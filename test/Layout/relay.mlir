@@ -1,5 +1,7 @@
 // Which tensors get their channels last, and what their kernels look like then.
 // RUN: dlc-opt %s -split-input-file -graph-form-kernels -graph-relay-tensors -mlir-print-local-scope | FileCheck %s
+// RUN: dlc-opt %s -split-input-file -graph-form-kernels -graph-relay-tensors=lanes=16 | FileCheck %s --check-prefix=NARROW
+// NARROW-NOT: _last
 
 // A chain: what convolutions read and write in it is relaid; the input and the
 // output are not. Sums run over channels last where the image has them last.

@@ -39,9 +39,9 @@ class Net:
 def residual():
     net = Net(1)
     a = net.conv(3, 20, 3, 3, pads=[1, 1, 1, 1])
-    net.conv(20, 12, 1, 1)
-    net.conv(12, 12, 3, 3, pads=[1, 1, 1, 1])
-    b = net.conv(12, 20, 1, 1, relu=False)
+    net.conv(20, 28, 1, 1)
+    net.conv(28, 28, 3, 3, pads=[1, 1, 1, 1])
+    b = net.conv(28, 20, 1, 1, relu=False)
     net.node("Add", a, b)
     net.node("Relu", net.last)
     net.conv(20, 7, 3, 3, pads=[1, 1, 1, 1], strides=[2, 2])
@@ -101,20 +101,22 @@ def line():
 
 def volume():
     net = Net(6)
-    net.conv(3, 8, 3, 3, 3, pads=[1] * 6)
-    net.conv(8, 12, 3, 3, 3, pads=[1] * 6, strides=[2, 1, 2])
+    net.conv(3, 20, 3, 3, 3, pads=[1] * 6)
+    net.conv(20, 17, 3, 3, 3, pads=[1] * 6, strides=[2, 1, 2])
     net.node("MaxPool", net.last, kernel_shape=[2, 2, 2])
-    net.conv(12, 4, 1, 1, 1)
+    net.conv(17, 4, 1, 1, 1)
     return net
 
 
 def transposed():
     net = Net(7)
     net.conv(3, 16, 3, 3, pads=[1, 1, 1, 1], strides=[2, 2])
-    net.conv(16, 16, 3, 3, pads=[1, 1, 1, 1])
-    w = net.rng.normal(0, 0.2, (16, 12, 2, 2)).astype(np.float32)
+    net.conv(16, 24, 3, 3, pads=[1, 1, 1, 1])
+    net.conv(24, 16, 3, 3, pads=[1, 1, 1, 1])
+    w = net.rng.normal(0, 0.2, (16, 20, 2, 2)).astype(np.float32)
     net.node("ConvTranspose", net.last, net.constant(w), strides=[2, 2])
-    net.conv(12, 12, 3, 3, pads=[1, 1, 1, 1])
+    net.conv(20, 20, 3, 3, pads=[1, 1, 1, 1])
+    net.conv(20, 10, 1, 1)
     net.node("Softmax", net.last, axis=1)
     return net
 

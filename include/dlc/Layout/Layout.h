@@ -25,6 +25,9 @@ inline constexpr llvm::StringLiteral kClaim = "graph.relayout";
 struct LayoutOptions {
   /// Kernels whose operands and results keep their layouts.
   std::set<std::string> keep;
+  /// Elements of a vector register; an image of fewer channels keeps its
+  /// layout.
+  unsigned lanes = 1;
 };
 
 struct LayoutReport {

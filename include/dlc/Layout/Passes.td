@@ -11,6 +11,9 @@ def RelayTensors : Pass<"graph-relay-tensors", "::mlir::ModuleOp"> {
     the attribute `graph.relayout`, that Check proves. Sums of convolutions are
     taken in another order, so this is not for strict numerics.
   }];
+  let options = [
+    Option<"lanes", "lanes", "unsigned", "1", "Elements of a vector register: images of fewer channels keep their layout">
+  ];
   let dependentDialects = ["::dlc::graph::GraphDialect"];
 }
 
