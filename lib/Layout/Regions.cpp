@@ -310,9 +310,9 @@ static bool isNarrow(Type type, unsigned lanes) {
   SmallVector<AffineExpr> dims = graph::getDims(type);
   auto channels = graph::constantValue(dims[1]);
   return channels && *channels < int64_t(lanes) &&
-         llvm::any_of(ArrayRef(dims).drop_front(2), [](AffineExpr size) {
-           return graph::constantValue(size) != 1;
-         });
+         llvm::any_of(
+             ArrayRef(dims).drop_front(2),
+             [](AffineExpr size) { return graph::constantValue(size) != 1; });
 }
 
 // Whether the layout of `value` is the compiler's own affair.
