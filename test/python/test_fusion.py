@@ -78,6 +78,14 @@ def test_long_sums_stay_within_the_gate(axis, shape, tmp_path):
     assert judge.within_gate(strict, evaluate.reference(model, case.feeds[0], ordered=True)) is None
 
 
+def test_integer_division_of_the_evaluation():
+    import numpy as np
+    import operators
+
+    a, b = np.array([-128, -128, 7, -7, 6, 127], np.int8), np.array([6, -6, -2, 2, 3, -128], np.int8)
+    assert operators.integer_div(a, b).tolist() == [-21, 21, -3, -3, 2, 0]
+
+
 def test_generator_is_deterministic():
     first, second = (graphs.make("reductions", 3, 40, True) for _ in range(2))
     assert first.model.SerializeToString() == second.model.SerializeToString()

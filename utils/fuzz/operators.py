@@ -87,9 +87,9 @@ for _name, _function in EXACT_UNARY.items():
 
 
 def integer_div(a, b):
-    """Towards zero, as ONNX's Div of integers."""
-    quotient = np.abs(a) // np.abs(b)
-    return np.where((a < 0) != (b < 0), -quotient, quotient).astype(a.dtype)
+    """Towards zero, as ONNX's Div of integers. The smallest number has no absolute value of its type."""
+    quotient = a // b
+    return (quotient + ((quotient * b != a) & ((a < 0) != (b < 0)))).astype(a.dtype)
 
 
 BINARY = {"Add": np.add, "Sub": np.subtract, "Mul": np.multiply}
