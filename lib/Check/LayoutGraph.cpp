@@ -32,6 +32,12 @@ public:
 private:
   bool checkOp(Operation *a, Operation *b);
   bool checkCall(CallOp a, CallOp b);
+  bool isAddedCopy(CallOp call);
+  bool checkCopy(CallOp call);
+  Value copied(Value value) const {
+    auto it = copies.find(value);
+    return it == copies.end() ? value : it->second;
+  }
   bool checkConstant(ConstantOp a, ConstantOp b);
   bool checkCallee(KernelOp a, KernelOp b);
   bool isType(Type a, Type b, ArrayRef<int64_t> permutation);
@@ -41,6 +47,7 @@ private:
   LayoutVerdict &verdict;
   IndexArena index;
   llvm::DenseMap<Value, Value> values; // old -> new
+  llvm::DenseMap<Value, Value> copies; // new -> the new value it holds
   // Of new values; none: as it was.
   llvm::DenseMap<Value, SmallVector<int64_t>> layouts;
   llvm::DenseMap<std::pair<Operation *, Operation *>, bool> known;
@@ -113,6 +120,61 @@ bool LayoutWalk::checkCall(CallOp a, CallOp b) {
   return true;
 }
 
+// Whether the program before knew no such kernel.
+bool LayoutWalk::isAddedCopy(CallOp call) {
+  auto kernel = relaid.lookup<KernelOp>(call.getCallee());
+  if (!kernel || original.lookup(call.getCallee()))
+    return false;
+  auto claim = kernel->getAttrOfType<DictionaryAttr>("graph.relayout");
+  auto of = claim ? claim.getAs<StringAttr>("of") : StringAttr();
+  return !of || !original.lookup(of);
+}
+
+// A kernel that was added may only copy: its result holds the operand's
+// elements, its axes in the order in which the body reads them.
+bool LayoutWalk::checkCopy(CallOp call) {
+  auto kernel = relaid.lookup<KernelOp>(call.getCallee());
+  auto fail = [&] {
+    return refuse("kernel '" + call.getCallee() + "' was added and is no copy");
+  };
+  if (kernel.getOpaque() || kernel.getBody().getNumArguments() != 1 ||
+      kernel.getStages().size() != 1 || kernel.getResultValues().size() != 1)
+    return fail();
+  StageOp stage = kernel.getStages()[0];
+  auto load = stage.getYielded().getDefiningOp<LoadOp>();
+  if (stage.getFoldKind() != FoldKind::none || stage.getReduceRank() != 0 ||
+      kernel.getResultValues()[0] != stage.getResult() || !load ||
+      load.getGuard() || load.getTensor() != kernel.getBody().getArgument(0))
+    return fail();
+  auto from = cast<RankedTensorType>(call.getArgs()[0].getType()),
+       to = cast<RankedTensorType>(call.getResult(0).getType());
+  size_t rank = from.getRank();
+  if (from.getElementType() != to.getElementType() ||
+      size_t(to.getRank()) != rank || stage.getDomainRank() != rank ||
+      load.getMap().getNumResults() != rank)
+    return fail();
+  SmallVector<AffineExpr> old = getDims(from), now = getDims(to);
+  SmallVector<int64_t> held = layouts.lookup(call.getArgs()[0]), layout(rank);
+  llvm::SmallBitVector seen(rank);
+  for (size_t i = 0; i < rank; ++i) {
+    auto dim = dyn_cast<AffineDimExpr>(load.getMap().getResult(i));
+    auto arg =
+        dim ? dyn_cast<BlockArgument>(load.getCoords()[dim.getPosition()])
+            : BlockArgument();
+    if (!arg || arg.getOwner() != stage.getBlock() ||
+        arg.getArgNumber() >= rank || seen.test(arg.getArgNumber()) ||
+        simplify(old[i] - now[arg.getArgNumber()]) != 0)
+      return fail();
+    seen.set(arg.getArgNumber());
+    layout[arg.getArgNumber()] = held.empty() ? int64_t(i) : held[i];
+  }
+  if (llvm::is_sorted(layout))
+    layout.clear();
+  layouts[call.getResult(0)] = layout;
+  copies[call.getResult(0)] = copied(call.getArgs()[0]);
+  return true;
+}
+
 static ArrayRef<char> bytesOf(ElementsAttr value) {
   if (auto resource = dyn_cast<DenseResourceElementsAttr>(value)) {
     AsmResourceBlob *blob = resource.getRawHandle().getBlob();
@@ -180,7 +242,7 @@ bool LayoutWalk::checkOp(Operation *a, Operation *b) {
       a->getNumRegions() != b->getNumRegions())
     return refuse("another operation: " + b->getName().getStringRef());
   for (auto [p, q] : llvm::zip(a->getOperands(), b->getOperands()))
-    if (!values.contains(p) || values.lookup(p) != q)
+    if (!values.contains(p) || values.lookup(p) != copied(q))
       return refuse("another operand of " + b->getName().getStringRef());
   if (auto call = dyn_cast<CallOp>(b)) {
     if (!checkCall(cast<CallOp>(a), call))
@@ -212,14 +274,24 @@ bool LayoutWalk::walk(Region &a, Region &b) {
   if (a.getBlocks().size() != b.getBlocks().size())
     return refuse("another number of blocks");
   for (auto [x, y] : llvm::zip(a, b)) {
-    if (x.getArgumentTypes() != y.getArgumentTypes() ||
-        x.getOperations().size() != y.getOperations().size())
-      return refuse("another number of arguments or operations");
+    if (x.getArgumentTypes() != y.getArgumentTypes())
+      return refuse("other arguments");
     for (auto [p, q] : llvm::zip(x.getArguments(), y.getArguments()))
       values[p] = q;
-    for (auto [p, q] : llvm::zip(x, y))
-      if (!checkOp(&p, &q)) // what follows may only follow from it
+    auto p = x.begin();
+    for (Operation &q : y) {
+      // What follows may only follow from it.
+      if (auto call = dyn_cast<CallOp>(q); call && isAddedCopy(call)) {
+        if (!checkCopy(call))
+          return false;
+      } else if (p == x.end()) {
+        return refuse("more operations");
+      } else if (!checkOp(&*p++, &q)) {
         return false;
+      }
+    }
+    if (p != x.end())
+      return refuse("fewer operations");
   }
   return true;
 }

@@ -283,6 +283,7 @@ public:
   }
 
   llvm::DenseSet<Value> choose();
+  SmallVector<Boundary> boundaries();
 
 private:
   // Null for a call of an opaque operator.
@@ -293,7 +294,10 @@ private:
   bool keeps(graph::CallOp call) const {
     return !factsOf(call) || options.keep.count(call.getCallee().str());
   }
+  void findCandidates();
   bool isFree(OpResult value) const;
+  bool hasConstantWeights(graph::CallOp call, const ConvLoad &conv) const;
+  bool isWorthCopying(const Boundary &boundary, const ConvLoad &conv) const;
   bool pays(graph::CallOp call, const ConvLoad &conv) const;
 
   SymbolTable symbols;
@@ -330,22 +334,91 @@ bool Chooser::isFree(OpResult value) const {
   });
 }
 
-bool Chooser::pays(graph::CallOp call, const ConvLoad &conv) const {
+bool Chooser::hasConstantWeights(graph::CallOp call,
+                                 const ConvLoad &conv) const {
   // Other types are converted into scratch first, in either layout.
   auto isInPlace = [](Value image) {
     return cast<RankedTensorType>(image.getType()).getElementType().isF32();
   };
   return conv.hasPixels && !conv.channelAxes.empty() &&
          isInPlace(call.getArgs()[conv.operand]) &&
-         candidates.contains(call.getArgs()[conv.operand]) &&
-         candidates.contains(call.getResult(conv.result)) &&
          llvm::all_of(conv.weights, [&](unsigned weight) {
            return graph::getViewed(call.getArgs()[weight])
                       .getDefiningOp<graph::ConstantOp>() != nullptr;
          });
 }
 
-llvm::DenseSet<Value> Chooser::choose() {
+bool Chooser::pays(graph::CallOp call, const ConvLoad &conv) const {
+  return hasConstantWeights(call, conv) &&
+         candidates.contains(call.getArgs()[conv.operand]) &&
+         candidates.contains(call.getResult(conv.result));
+}
+
+// Elements of a tensor, a size that is not known being some typical one.
+static double countElements(ArrayRef<AffineExpr> dims) {
+  constexpr int64_t typical = 64;
+  double count = 1;
+  for (AffineExpr size : dims)
+    count *= double(graph::constantValue(size).value_or(typical));
+  return count;
+}
+
+bool Chooser::isWorthCopying(const Boundary &boundary,
+                             const ConvLoad &conv) const {
+  graph::CallOp call = boundary.call;
+  auto canCopy = [&](Value value) {
+    auto type = cast<RankedTensorType>(value.getType());
+    return type.getRank() >= 3 && type.getRank() <= 5 &&
+           !isNarrow(type, options.lanes) &&
+           !value.getDefiningOp<graph::ConstantOp>();
+  };
+  Value image = call.getArgs()[boundary.operand];
+  OpResult result = call->getResult(boundary.result);
+  unsigned over = llvm::count_if(call->getResults(), [&](OpResult other) {
+    return graph::getDims(other.getType()) == graph::getDims(result.getType());
+  });
+  if ((boundary.copiesOperand && !canCopy(image)) ||
+      (boundary.copiesResult && (!canCopy(result) || over != 1)) ||
+      llvm::count(call.getArgs(), image) != 1 ||
+      factsOf(call)->fixedOperands.contains(boundary.operand) ||
+      factsOf(call)->fixedResults.contains(boundary.result))
+    return false;
+  // A relaid convolution saves about a quarter of its time, and a core does a
+  // hundred or so multiply-adds while it copies an element:
+  // docs/codegen-cpu.md.
+  constexpr double workPerElement = 128;
+  double copied = 0;
+  if (boundary.copiesOperand)
+    copied += countElements(graph::getDims(image.getType()));
+  if (boundary.copiesResult)
+    copied += countElements(graph::getDims(result.getType()));
+  graph::StageOp sum = conv.sum;
+  return countElements(sum.getDomainDims()) *
+             countElements(sum.getReduceDims()) >=
+         workPerElement * copied;
+}
+
+SmallVector<Boundary> Chooser::boundaries() {
+  findCandidates();
+  SmallVector<Boundary> found;
+  for (graph::CallOp call : calls) {
+    if (keeps(call))
+      continue;
+    for (const ConvLoad &conv : factsOf(call)->convs) {
+      Boundary boundary{call, conv.operand, conv.result,
+                        !candidates.contains(call.getArgs()[conv.operand]),
+                        !candidates.contains(call.getResult(conv.result))};
+      if ((boundary.copiesOperand || boundary.copiesResult) &&
+          hasConstantWeights(call, conv) && isWorthCopying(boundary, conv)) {
+        found.push_back(boundary);
+        break;
+      }
+    }
+  }
+  return found;
+}
+
+void Chooser::findCandidates() {
   for (graph::CallOp call : calls)
     for (OpResult value : call->getResults()) {
       // Results over one domain are computed in one loop: all or none.
@@ -363,6 +436,10 @@ llvm::DenseSet<Value> Chooser::choose() {
                               other.getAsOpaquePointer());
       }
     }
+}
+
+llvm::DenseSet<Value> Chooser::choose() {
+  findCandidates();
   for (graph::CallOp call : calls)
     if (const KernelFacts *found = factsOf(call))
       for (auto [operand, result] : found->links)
@@ -387,4 +464,9 @@ llvm::DenseSet<Value> Chooser::choose() {
 llvm::DenseSet<Value> layout::chooseTensors(ModuleOp module,
                                             const LayoutOptions &options) {
   return Chooser(module, options).choose();
+}
+
+SmallVector<Boundary> layout::findBoundaries(ModuleOp module,
+                                             const LayoutOptions &options) {
+  return Chooser(module, options).boundaries();
 }

@@ -49,6 +49,22 @@ KernelFacts analyze(graph::KernelOp kernel);
 llvm::DenseSet<mlir::Value> chooseTensors(mlir::ModuleOp module,
                                           const LayoutOptions &options);
 
+/// A convolution with constant weights that would be worth relaying but for its
+/// image or its result, whose layout is not the compiler's own affair: what a
+/// copy of them costs is little beside it.
+struct Boundary {
+  graph::CallOp call;
+  unsigned operand, result;
+  bool copiesOperand, copiesResult;
+};
+llvm::SmallVector<Boundary> findBoundaries(mlir::ModuleOp module,
+                                           const LayoutOptions &options);
+
+/// Puts copies at the boundaries: calls of kernels that do nothing, so that
+/// what lies between them can be relaid.
+llvm::SmallVector<graph::CallOp> insertCopies(mlir::ModuleOp module,
+                                              const LayoutOptions &options);
+
 /// Channels last: 0, 2, ..., rank - 1, 1.
 Permutation channelsLast(unsigned rank);
 

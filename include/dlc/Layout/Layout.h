@@ -1,9 +1,10 @@
 // Layouts of intermediate tensors: channels last around convolutions.
 //
 // A tensor is relaid by renaming: the stages that compute it get their domain
-// in another order, every load of it another order of indices. No kernel that
-// copies is added. A kernel made so says in the attribute `graph.relayout` what
-// it is of which kernel; what comes out is not trusted, Check proves it.
+// in another order, every load of it another order of indices. Copies stand
+// only where a large convolution reads or writes what others own. A kernel made
+// so says in the attribute `graph.relayout` what it is of which kernel; what
+// comes out is not trusted, Check proves it.
 #ifndef DLC_LAYOUT_LAYOUT_H
 #define DLC_LAYOUT_LAYOUT_H
 

@@ -302,4 +302,98 @@ TEST_F(CheckLayout, ProgramsAgreeOnLayouts) {
         << lie.find << " -> " << lie.replace << ": " << reason;
   }
 }
+
+// The first call's operand is copied into another layout, and its result back.
+const char *copiedMain = R"mlir(
+func.func @main(%x: tensor<2x3x4xf32>) -> tensor<2x3x4xf32> {
+  %w = graph.constant dense<[[1.0, 2.0, 3.0, 4.0], [5.0, 6.0, 7.0, 8.0], [9.0, 10.0, 11.0, 12.0]]> : tensor<3x4xf32>
+  %c = graph.call @copy_last(%x) : (tensor<2x3x4xf32>) -> tensor<2x4x3xf32>
+  %d = graph.call @scale_last(%c, %w) : (tensor<2x4x3xf32>, tensor<3x4xf32>) -> tensor<2x4x3xf32>
+  %a = graph.call @back(%d) : (tensor<2x4x3xf32>) -> tensor<2x3x4xf32>
+  %b = graph.call @scale(%a, %w) : (tensor<2x3x4xf32>, tensor<3x4xf32>) -> tensor<2x3x4xf32>
+  return %b : tensor<2x3x4xf32>
+}
+graph.kernel @copy_last(%x: tensor<2x3x4xf32>) -> tensor<2x4x3xf32> attributes {symbols = []} {
+  %y = graph.stage domain <2, 4, 3> : tensor<2x4x3xf32> {
+  ^bb0(%n: index, %l: index, %c: index):
+    %a = graph.load %x[affine_map<(d0, d1, d2) -> (d0, d2, d1)>](%n, %l, %c) : tensor<2x3x4xf32> -> f32
+    graph.yield %a : f32
+  }
+  graph.return %y : tensor<2x4x3xf32>
+}
+graph.kernel @back(%x: tensor<2x4x3xf32>) -> tensor<2x3x4xf32> attributes {symbols = []} {
+  %y = graph.stage domain <2, 3, 4> : tensor<2x3x4xf32> {
+  ^bb0(%n: index, %c: index, %l: index):
+    %a = graph.load %x[affine_map<(d0, d1, d2) -> (d0, d2, d1)>](%n, %c, %l) : tensor<2x4x3xf32> -> f32
+    graph.yield %a : f32
+  }
+  graph.return %y : tensor<2x3x4xf32>
+}
+graph.kernel @scale_last(%x: tensor<2x4x3xf32>, %w: tensor<3x4xf32>) -> tensor<2x4x3xf32> attributes {symbols = [], graph.relayout = {
+    of = "scale", operands = [array<i64: 0, 2, 1>, array<i64>], results = [array<i64: 0, 2, 1>], domains = [array<i64: 0, 2, 1>], reduces = [array<i64>], laws = []}} {
+  %y = graph.stage domain <2, 4, 3> : tensor<2x4x3xf32> {
+  ^bb0(%n: index, %l: index, %c: index):
+    %a = graph.load %x[affine_map<(d0, d1, d2) -> (d0, d1, d2)>](%n, %l, %c) : tensor<2x4x3xf32> -> f32
+    %b = graph.load %w[affine_map<(d0, d1, d2) -> (d2, d1)>](%n, %l, %c) : tensor<3x4xf32> -> f32
+    %m = graph.apply mul(%a, %b) : (f32, f32) -> f32
+    graph.yield %m : f32
+  }
+  graph.return %y : tensor<2x4x3xf32>
+}
+)mlir";
+const Lie copyLies[] = {
+    {"(d0, d1, d2) -> (d0, d2, d1)>](%n, %l, %c) : tensor<2x3x4xf32>",
+     "(d0, d1, d2) -> (d0, d2, d1 - 1)>](%n, %l, %c) : tensor<2x3x4xf32>",
+     "was added and is no copy"},
+    {"(d0, d1, d2) -> (d0, d2, d1)>](%n, %l, %c) : tensor<2x3x4xf32>",
+     "(d0, d1, d2) -> (d0, d2, d2)>](%n, %l, %c) : tensor<2x3x4xf32>",
+     "was added and is no copy"},
+    {"(d0, d1, d2) -> (d0, d2, d1)>](%n, %l, %c) : tensor<2x3x4xf32>",
+     "(d0, d1, d2) -> (d0, d1, d2)>](%n, %l, %c) : tensor<2x3x4xf32>",
+     "was added and is no copy"},
+    {"(d0, d1, d2) -> (d0, d2, d1)>](%n, %l, %c) : tensor<2x3x4xf32>",
+     "(d0, d1, d2) -> (1, d2, d1)>](%n, %l, %c) : tensor<2x3x4xf32>",
+     "was added and is no copy"},
+    {"graph.yield %a : f32",
+     "%e = graph.apply neg(%a) : (f32) -> f32\n"
+     "    graph.yield %e : f32",
+     "was added and is no copy"},
+    {"@scale(%a, %w)", "@scale(%x, %w)", "another operand of graph.call"},
+    {"  %a = graph.call @back(%d) : (tensor<2x4x3xf32>) -> tensor<2x3x4xf32>\n",
+     "  %a = graph.call @back(%c) : (tensor<2x4x3xf32>) -> tensor<2x3x4xf32>\n",
+     "another operand of graph.call"},
+    {"return %b : tensor<2x3x4xf32>\n}", "return %a : tensor<2x3x4xf32>\n}",
+     "another operand of func.return"},
+};
+
+TEST_F(CheckLayout, CopiesAreAllThatMayBeAdded) {
+  ScopedDiagnosticHandler quiet(&context, [](Diagnostic &) {});
+  auto original = parse(context, originalMain),
+       copied = parse(
+           context,
+           copiedMain +
+               std::string(originalMain)
+                   .substr(
+                       std::string(originalMain).find("graph.kernel @scale")));
+  ASSERT_TRUE(original && copied);
+  LayoutVerdict verdict =
+      checkLayouts(*original, *copied, NumericsMode::strict);
+  EXPECT_TRUE(verdict.accepted())
+      << verdict.graph
+      << (verdict.kernels.empty() ? "" : verdict.kernels[0].reason);
+  for (const Lie &lie : copyLies) {
+    std::string text = replace(copiedMain, lie.find, lie.replace);
+    auto wrong = parse(
+        context,
+        text +
+            std::string(originalMain)
+                .substr(std::string(originalMain).find("graph.kernel @scale")));
+    ASSERT_TRUE(wrong) << lie.find;
+    LayoutVerdict refused =
+        checkLayouts(*original, *wrong, NumericsMode::reassoc);
+    EXPECT_FALSE(refused.accepted()) << lie.find << " -> " << lie.replace;
+    EXPECT_NE(refused.graph.find(lie.reason), std::string::npos)
+        << lie.find << " -> " << lie.replace << ": " << refused.graph;
+  }
+}
 } // namespace

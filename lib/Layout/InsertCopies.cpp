@@ -1,0 +1,82 @@
+// Copies around a convolution whose image or result has the model's layout.
+#include "Regions.h"
+
+#include "dlc/Dialect/Graph/IR/KernelBuilder.h"
+
+#include "mlir/IR/SymbolTable.h"
+
+using namespace mlir;
+using namespace dlc;
+using namespace dlc::layout;
+
+namespace {
+class Copier {
+public:
+  explicit Copier(ModuleOp module) : module(module), symbols(module) {}
+
+  /// A call, where `builder` stands, whose result is `value`.
+  graph::CallOp copy(OpBuilder &builder, Value value, graph::CallOp near);
+
+private:
+  ModuleOp module;
+  SymbolTable symbols;
+};
+} // namespace
+
+graph::CallOp Copier::copy(OpBuilder &builder, Value value,
+                           graph::CallOp near) {
+  Type type = value.getType();
+  MLIRContext *context = type.getContext();
+  graph::KernelBuilder kernel(module, near.getLoc(), "copy", {type}, {type});
+  Value result = kernel.map(type, [&](graph::ExprBuilder &b) {
+    SmallVector<AffineExpr> index;
+    for (unsigned i = 0; i < cast<RankedTensorType>(type).getRank(); ++i)
+      index.push_back(b.d(i));
+    return b.load(kernel.operand(0), index);
+  });
+  kernel.finish(result);
+  graph::SymbolRenumbering renumbering(context);
+  renumbering.rewrite(kernel.getKernel());
+  renumbering.nameSymbols(kernel.getKernel());
+  symbols.remove(kernel.getKernel());
+  StringAttr name = symbols.insert(kernel.getKernel());
+  auto call = graph::CallOp::create(
+      builder, near.getLoc(), type, name, value,
+      renumbering.actual.empty()
+          ? graph::DimsAttr()
+          : graph::DimsAttr::get(context, renumbering.actual));
+  if (Attribute origin = near->getAttr("origin"))
+    call->setAttr("origin", origin);
+  return call;
+}
+
+SmallVector<graph::CallOp> layout::insertCopies(ModuleOp module,
+                                                const LayoutOptions &options) {
+  SmallVector<graph::CallOp> copies;
+  SmallVector<Boundary> boundaries = findBoundaries(module, options);
+  if (boundaries.empty())
+    return copies;
+  Copier copier(module);
+  // Several convolutions of one image share its copy.
+  llvm::DenseMap<std::pair<Value, Block *>, Value> images;
+  for (const Boundary &boundary : boundaries) {
+    graph::CallOp call = boundary.call;
+    OpBuilder builder(call);
+    if (boundary.copiesOperand) {
+      Value image = call.getArgs()[boundary.operand];
+      Value &copy = images[{image, call->getBlock()}];
+      if (!copy) {
+        copies.push_back(copier.copy(builder, image, call));
+        copy = copies.back().getResult(0);
+      }
+      call->setOperand(boundary.operand, copy);
+    }
+    if (boundary.copiesResult) {
+      builder.setInsertionPointAfter(call);
+      Value result = call.getResult(boundary.result);
+      copies.push_back(copier.copy(builder, result, call));
+      result.replaceAllUsesExcept(copies.back().getResult(0), copies.back());
+    }
+  }
+  return copies;
+}
