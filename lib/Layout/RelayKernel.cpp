@@ -13,6 +13,14 @@ using namespace dlc::layout;
 using graph::KernelOp;
 using graph::StageOp;
 
+Permutation layout::channelsLast(unsigned rank) {
+  Permutation permutation{0};
+  for (unsigned axis = 2; axis < rank; ++axis)
+    permutation.push_back(axis);
+  permutation.push_back(1);
+  return permutation;
+}
+
 RankedTensorType layout::permuteType(Type type, ArrayRef<int64_t> permutation) {
   return graph::makeTensorType(
       permute<AffineExpr>(graph::getDims(type), permutation),
