@@ -51,11 +51,8 @@ graph::CallOp Copier::copy(OpBuilder &builder, Value value,
 }
 
 SmallVector<graph::CallOp> layout::insertCopies(ModuleOp module,
-                                                const LayoutOptions &options) {
+                                                ArrayRef<Boundary> boundaries) {
   SmallVector<graph::CallOp> copies;
-  SmallVector<Boundary> boundaries = findBoundaries(module, options);
-  if (boundaries.empty())
-    return copies;
   Copier copier(module);
   // Several convolutions of one image share its copy.
   llvm::DenseMap<std::pair<Value, Block *>, Value> images;

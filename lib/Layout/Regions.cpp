@@ -24,6 +24,7 @@ public:
       if (kernel && !kernel.getOpaque() && !facts.contains(kernel))
         facts[kernel] = analyze(kernel);
     }
+    findCandidates();
   }
 
   llvm::DenseSet<Value> choose();
@@ -143,7 +144,6 @@ bool Chooser::isWorthCopying(const Boundary &boundary,
 }
 
 SmallVector<Boundary> Chooser::boundaries() {
-  findCandidates();
   SmallVector<Boundary> found;
   for (graph::CallOp call : calls) {
     if (keeps(call))
@@ -183,7 +183,6 @@ void Chooser::findCandidates() {
 }
 
 llvm::DenseSet<Value> Chooser::choose() {
-  findCandidates();
   for (graph::CallOp call : calls)
     if (const KernelFacts *found = factsOf(call))
       for (auto [operand, result] : found->links)
@@ -207,10 +206,20 @@ llvm::DenseSet<Value> Chooser::choose() {
 
 llvm::DenseSet<Value> layout::chooseTensors(ModuleOp module,
                                             const LayoutOptions &options) {
-  return Chooser(module, options).choose();
-}
-
-SmallVector<Boundary> layout::findBoundaries(ModuleOp module,
-                                             const LayoutOptions &options) {
-  return Chooser(module, options).boundaries();
+  Chooser chooser(module, options);
+  SmallVector<Boundary> boundaries = chooser.boundaries();
+  if (boundaries.empty())
+    return chooser.choose();
+  SmallVector<graph::CallOp> copies = insertCopies(module, boundaries);
+  llvm::DenseSet<Value> chosen = Chooser(module, options).choose();
+  for (graph::CallOp copy : copies) {
+    Value from = copy.getArgs()[0], to = copy.getResult(0);
+    if (chosen.contains(from) != chosen.contains(to))
+      continue;
+    chosen.erase(to);
+    to.replaceAllUsesWith(from);
+    SymbolTable::lookupNearestSymbolFrom(copy, copy.getCalleeAttr())->erase();
+    copy.erase();
+  }
+  return chosen;
 }

@@ -44,11 +44,6 @@ struct KernelFacts {
 };
 KernelFacts analyze(graph::KernelOp kernel);
 
-/// The results of calls to relay: in each region of tensors that are read and
-/// written at the same points there is a convolution from one to another.
-llvm::DenseSet<mlir::Value> chooseTensors(mlir::ModuleOp module,
-                                          const LayoutOptions &options);
-
 /// A convolution with constant weights that would be worth relaying but for its
 /// image or its result, whose layout is not the compiler's own affair: what a
 /// copy of them costs is little beside it.
@@ -57,13 +52,17 @@ struct Boundary {
   unsigned operand, result;
   bool copiesOperand, copiesResult;
 };
-llvm::SmallVector<Boundary> findBoundaries(mlir::ModuleOp module,
-                                           const LayoutOptions &options);
 
 /// Puts copies at the boundaries: calls of kernels that do nothing, so that
 /// what lies between them can be relaid.
-llvm::SmallVector<graph::CallOp> insertCopies(mlir::ModuleOp module,
-                                              const LayoutOptions &options);
+llvm::SmallVector<graph::CallOp>
+insertCopies(mlir::ModuleOp module, llvm::ArrayRef<Boundary> boundaries);
+
+/// The results of calls to relay: in each region of tensors that are read and
+/// written at the same points there is a convolution from one to another.
+/// Inserts copies at boundaries; those that then change no layout are gone.
+llvm::DenseSet<mlir::Value> chooseTensors(mlir::ModuleOp module,
+                                          const LayoutOptions &options);
 
 /// Channels last: 0, 2, ..., rank - 1, 1.
 Permutation channelsLast(unsigned rank);

@@ -90,16 +90,7 @@ LayoutReport layout::relayTensors(ModuleOp module,
   LayoutReport report;
   if (!module.getOps<graph::CertificateOp>().empty())
     return report;
-  SmallVector<graph::CallOp> copies = insertCopies(module, options);
   llvm::DenseSet<Value> chosen = chooseTensors(module, options);
-  for (graph::CallOp copy : copies) {
-    Value from = copy.getArgs()[0], to = copy.getResult(0);
-    if (chosen.contains(from) != chosen.contains(to))
-      continue;
-    chosen.erase(to);
-    to.replaceAllUsesWith(from);
-    copy.erase();
-  }
   if (chosen.empty())
     return report;
   report.tensors = chosen.size();
