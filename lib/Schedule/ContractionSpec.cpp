@@ -259,10 +259,8 @@ SmallVector<unsigned> ContractionSpec::findRun(bool mayBeGuarded) const {
   return run;
 }
 
-/// Whether rows of lhs are worth an address each: what lies contiguous from
-/// there on is long.
-static bool hasLongRun(const ContractionSpec &spec) {
-  auto length = graph::constantValue(spec.extentOf(spec.lhsRun()));
+bool ContractionSpec::hasLongRun() const {
+  auto length = graph::constantValue(extentOf(lhsRun()));
   return !length || *length >= 8;
 }
 
@@ -272,7 +270,7 @@ static bool hasLongRun(const ContractionSpec &spec) {
 static SmallVector<unsigned> chooseRows(const ContractionSpec &spec,
                                         ArrayRef<unsigned> candidates) {
   SmallVector<unsigned> rows;
-  bool anywhere = hasLongRun(spec);
+  bool anywhere = spec.hasLongRun();
   for (unsigned axis : llvm::reverse(candidates)) {
     SmallVector<unsigned> longer{axis};
     longer.append(rows);

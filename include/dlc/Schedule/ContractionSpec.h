@@ -101,7 +101,9 @@ struct ContractionSpec {
   /// wherever its rows and the other inner axes stand (the channels of a Conv's
   /// image, its taps being the others). Empty when there are none.
   llvm::SmallVector<unsigned> lhsRun() const;
-  /// The same, but a guard may cut it.
+  /// Whether rows of lhs are worth an address each: lhsRun is long.
+  bool hasLongRun() const;
+  /// As lhsRun, but a guard may cut it.
   llvm::SmallVector<unsigned> lhsGuardedRun() const;
 
 private:

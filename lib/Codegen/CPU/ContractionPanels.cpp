@@ -41,6 +41,18 @@ void setCoordinates(IndexBuilder &index, PanelContext &c,
     axes[axis] = value;
 }
 
+/// Stores a vector of `scalar`, at `point`, into `panels`.
+LogicalResult storeLanes(PanelContext &c, Value scalar, const ExprPoint &point,
+                         Value panels, Value at, std::string &reason) {
+  auto value = c.expressions.emit(scalar, point, reason);
+  if (failed(value))
+    return failure();
+  vector::StoreOp::create(
+      c.index.builder(), c.index.loc(),
+      c.expressions.scalars.broadcast(*value, point.lanes).value, panels, at);
+  return success();
+}
+
 class LhsFiller {
 public:
   LhsFiller(PanelContext &c, Value panels, Value first, Value count)
@@ -205,14 +217,9 @@ LogicalResult LhsFiller::copyBlocks(std::string &reason) {
         point.mask = vector::CreateMaskOp::create(
             b, loc, VectorType::get({block}, b.getI1Type()),
             index.sub(c.depth, k));
-      auto value = c.expressions.emit(c.spec.lhs.value, point, reason);
-      if (failed(value)) {
+      if (failed(storeLanes(c, c.spec.lhs.value, point, panels,
+                            index.add(to, index.mul(k, rows)), reason)))
         result = failure();
-        return;
-      }
-      vector::StoreOp::create(
-          b, loc, c.expressions.scalars.broadcast(*value, block).value, panels,
-          index.add(to, index.mul(k, rows)));
     });
   });
   for (unsigned axis : c.spec.rows)
@@ -242,14 +249,9 @@ LogicalResult LhsFiller::copyRuns(std::string &reason) {
         setCoordinates(index, c, point.axes, run, k);
         point.mask = vector::CreateMaskOp::create(b, loc, maskType,
                                                   index.sub(length, k));
-        auto value = c.expressions.emit(c.spec.lhs.value, point, reason);
-        if (failed(value)) {
+        if (failed(storeLanes(c, c.spec.lhs.value, point, panels,
+                              index.add(start, k), reason)))
           result = failure();
-          return;
-        }
-        vector::StoreOp::create(
-            b, loc, c.expressions.scalars.broadcast(*value, lanes).value,
-            panels, index.add(start, k));
       });
     });
   });
@@ -394,14 +396,10 @@ static LogicalResult fillColumnPanels(PanelContext &c, Value panels,
         if (valid)
           point.mask = vector::CreateMaskOp::create(
               b, loc, maskType, index.sub(valid, index.constant(at)));
-        auto value = c.expressions.emit(c.spec.rhs.value, point, reason);
-        if (failed(value)) {
+        if (failed(storeLanes(
+                c, c.spec.rhs.value, point, panels,
+                index.add(index.add(base, index.mul(k, width)), at), reason)))
           result = failure();
-          return;
-        }
-        vector::StoreOp::create(
-            b, loc, c.expressions.scalars.broadcast(*value, lanes).value,
-            panels, index.add(index.add(base, index.mul(k, width)), at));
       }
     });
   };

@@ -252,14 +252,19 @@ static void cutIntoTasks(ContractionSchedule &s, const Sizes &sizes,
   s.rowsOutside = taskLhs > desc.l3Bytes / 8 && taskLhs > 2 * rhsBytes;
 }
 
+/// Whether elements of lhs are numbers of the accumulator's type as they lie.
+static bool isUnconverted(const ContractionSpec &spec) {
+  return getStorageType(spec.lhs.element) ==
+         ScalarEmitter::computeType(spec.accumulator);
+}
+
 /// Whether a tile reads lhs well where it lies: broadcasts from rows at
 /// constant distances, of the accumulator's type, few of which share a set of
 /// the first-level cache (whose ways span 4 KiB, a page, on all x86).
 static bool readsInPlace(const ContractionSpec &spec, const TargetDesc &desc,
                          unsigned rows) {
   if (desc.arch != "x86" || !isStrided(spec, spec.lhs, spec.rows) ||
-      getStorageType(spec.lhs.element) !=
-          ScalarEmitter::computeType(spec.accumulator))
+      !isUnconverted(spec))
     return false;
   auto row = graph::constantValue(*spec.strideOf(spec.lhs, spec.rows));
   auto inner = graph::constantValue(*spec.strideOf(spec.lhs, spec.inner));
@@ -273,9 +278,7 @@ static bool readsInPlace(const ContractionSpec &spec, const TargetDesc &desc,
 
 /// Whether rows of lhs can be read by an address each.
 static bool canReadIndirectly(const ContractionSpec &spec) {
-  return !spec.lhsRun().empty() &&
-         getStorageType(spec.lhs.element) ==
-             ScalarEmitter::computeType(spec.accumulator);
+  return !spec.lhsRun().empty() && isUnconverted(spec);
 }
 
 /// What is used again should lie in the second-level cache meanwhile: lhs, when
@@ -305,18 +308,12 @@ static void blockForCaches(ContractionSchedule &s, const Sizes &sizes,
     s.rowsOutside = s.columnsPerBlock != 0;
     return;
   }
-  if (rows * depth * bytes <= budget)
+  if (s.rhs != FactorSource::Packed || rows * depth * bytes <= budget)
     return;
-  if (s.rhs == FactorSource::Packed) {
-    int64_t columns =
-        s.columnsPerTask ? s.columnsPerTask : sizes.typicalColumns;
-    int64_t block =
-        std::max<int64_t>(1, budget / (depth * bytes) / step) * step;
-    if (columns > block)
-      s.columnsPerBlock = block;
-  }
-  if (s.rhs != FactorSource::Packed)
-    return;
+  int64_t columns = s.columnsPerTask ? s.columnsPerTask : sizes.typicalColumns;
+  int64_t block = std::max<int64_t>(1, budget / (depth * bytes) / step) * step;
+  if (columns > block)
+    s.columnsPerBlock = block;
   // Of an unknown number of rows, those that come may fit after all.
   if (!sizes.rows && !s.rowsPerTask)
     s.rowsOutsideFrom = budget / (depth * bytes) + 1;
@@ -371,10 +368,8 @@ ContractionSchedule dlc::defaultSchedule(const ContractionSpec &spec,
   chooseTile(s, sizes, desc);
   if (s.lhs == FactorSource::Filled && readsInPlace(spec, desc, s.tileRows))
     s.lhs = FactorSource::Memory;
-  // Copies of rows that are not walked as one are whole or short runs.
-  auto run = graph::constantValue(spec.extentOf(spec.lhsRun()));
   if (s.lhs == FactorSource::Filled && !isStrided(spec, spec.lhs, spec.rows) &&
-      canReadIndirectly(spec) && (!run || *run >= 8))
+      canReadIndirectly(spec) && spec.hasLongRun())
     s.lhs = FactorSource::Indirect;
   // A block of k cuts short runs: each lane would be fetched on its own.
   s.wholeRows = s.lhs == FactorSource::Filled && desc.arch == "x86" &&
