@@ -15,7 +15,8 @@ import sys
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
-from hostile import FOPS, function, info, model, node, run
+from hostile import FOPS, function, info, model, node
+from refusals import run
 
 
 def convolution():
