@@ -368,13 +368,10 @@ const Lie copyLies[] = {
 
 TEST_F(CheckLayout, CopiesAreAllThatMayBeAdded) {
   ScopedDiagnosticHandler quiet(&context, [](Diagnostic &) {});
+  std::string scale = originalMain;
+  scale = scale.substr(scale.find("graph.kernel @scale"));
   auto original = parse(context, originalMain),
-       copied = parse(
-           context,
-           copiedMain +
-               std::string(originalMain)
-                   .substr(
-                       std::string(originalMain).find("graph.kernel @scale")));
+       copied = parse(context, copiedMain + scale);
   ASSERT_TRUE(original && copied);
   LayoutVerdict verdict =
       checkLayouts(*original, *copied, NumericsMode::strict);
@@ -383,11 +380,7 @@ TEST_F(CheckLayout, CopiesAreAllThatMayBeAdded) {
       << (verdict.kernels.empty() ? "" : verdict.kernels[0].reason);
   for (const Lie &lie : copyLies) {
     std::string text = replace(copiedMain, lie.find, lie.replace);
-    auto wrong = parse(
-        context,
-        text +
-            std::string(originalMain)
-                .substr(std::string(originalMain).find("graph.kernel @scale")));
+    auto wrong = parse(context, text + scale);
     ASSERT_TRUE(wrong) << lie.find;
     LayoutVerdict refused =
         checkLayouts(*original, *wrong, NumericsMode::reassoc);
