@@ -14,7 +14,7 @@ using namespace dlc::check;
 static constexpr int64_t kMaxPoints = int64_t(1) << 24;
 static constexpr int kSamples = 200;
 
-namespace {
+namespace dlc::check {
 // Polynomials compiled to a list of floors in order, over registers.
 class Evaluator {
 public:
@@ -106,43 +106,61 @@ struct Problem {
   Guard factList;
   std::vector<AtomId> atoms;
   std::vector<unsigned> registers;
+  bool hasOtherFacts = false; ///< some of the context's were left out
 
-  Problem(const IndexArena &index, const Claim &claim) : evaluator(index) {
+  /// With `wantsAll` also the facts about coordinates that only facts name:
+  /// `d0 + d1 >= 8` says more about d0 where `d1 <= 1` is known.
+  Problem(const IndexArena &index, const Claim &claim, bool wantsAll)
+      : evaluator(index) {
     evaluator.add(claim.a, a);
     evaluator.add(claim.b, b);
-    // Sizes of axes first: a sample needs them.
-    for (size_t i = 0; i < evaluator.base.size(); ++i) {
-      const Atom &atom = index.getAtom(evaluator.base[i]);
-      if (atom.kind == Atom::Axis || atom.kind == Atom::Data)
-        evaluator.compile(atom.size);
-    }
+    addSizes(index);
     // A claim about no coordinate is one about the facts.
-    bool wantsAll = evaluator.base.empty();
-    for (const Constraint &fact : index.getContext(claim.context).facts) {
-      std::vector<AtomId> used;
-      index.collectAtoms(fact.poly, used);
-      if (wantsAll || llvm::any_of(used, [&](AtomId x) {
-            return llvm::is_contained(evaluator.base, x);
-          }))
+    bool isAboutNothing = evaluator.base.empty();
+    ArrayRef<Constraint> all = index.getContext(claim.context).facts;
+    std::vector<bool> taken(all.size());
+    for (bool changed = true; changed; changed &= wantsAll) {
+      changed = false;
+      const std::vector<AtomId> base = evaluator.base;
+      for (auto [i, fact] : llvm::enumerate(all)) {
+        std::vector<AtomId> used;
+        index.collectAtoms(fact.poly, used);
+        if (taken[i] || !(isAboutNothing || llvm::any_of(used, [&](AtomId x) {
+                            return llvm::is_contained(base, x);
+                          })))
+          continue;
+        taken[i] = changed = true;
+        for (AtomId x : used)
+          evaluator.registerOf(x);
+      }
+    }
+    for (auto [i, fact] : llvm::enumerate(all)) {
+      if (taken[i])
         factList.push_back(fact);
+      else
+        hasOtherFacts = true;
     }
     evaluator.add(factList, facts);
-    for (size_t i = 0; i < evaluator.base.size(); ++i) {
-      const Atom &atom = index.getAtom(evaluator.base[i]);
-      if (atom.kind == Atom::Axis || atom.kind == Atom::Data)
-        evaluator.compile(atom.size);
-    }
+    addSizes(index);
     atoms = evaluator.base;
     for (AtomId x : atoms)
       registers.push_back(evaluator.registerOf(x));
     evaluator.prepare();
+  }
+  // Sizes of axes: a sample needs them.
+  void addSizes(const IndexArena &index) {
+    for (size_t i = 0; i < evaluator.base.size(); ++i) {
+      const Atom atom = index.getAtom(evaluator.base[i]);
+      if (atom.kind == Atom::Axis || atom.kind == Atom::Data)
+        evaluator.compile(atom.size);
+    }
   }
   bool failsHere() {
     evaluator.runFloors();
     return evaluator.holds(facts) && evaluator.holds(a) != evaluator.holds(b);
   }
 };
-} // namespace
+} // namespace dlc::check
 
 static Answer tryEveryPoint(const IndexArena &index, Problem &problem,
                             int64_t &pointsLeft, bool &isComplete,
@@ -230,6 +248,27 @@ static bool findCounterexample(const IndexArena &index, Problem &problem,
   return false;
 }
 
+Answer Prover::tryPoints(const Claim &claim, Problem &problem,
+                         Witness &witness) {
+  if (findCounterexample(index, problem, claim.context, witness))
+    return Answer::Refuted;
+  bool isComplete = false;
+  Answer answer = Answer::Unknown;
+  if (largestMagnitude(index, claim, problem.factList))
+    answer = tryEveryPoint(index, problem, budget.points, isComplete, witness);
+  numExhaustive += isComplete;
+  return answer;
+}
+
+Answer Prover::solve(const Claim &claim, const Problem &problem,
+                     Witness &witness) {
+  if (budget.solverCalls == 0)
+    return Answer::Unknown;
+  --budget.solverCalls;
+  ++numSolver;
+  return askSolver(index, claim, problem.factList, witness);
+}
+
 Answer Prover::prove(const Claim &claim, Witness &witness) {
   if (index.overflowed())
     return Answer::Unknown;
@@ -242,21 +281,17 @@ Answer Prover::prove(const Claim &claim, Witness &witness) {
   if (budget.claims == 0)
     return Answer::Unknown;
   --budget.claims;
-  Problem problem(index, claim);
-  Answer answer = Answer::Unknown;
-  if (findCounterexample(index, problem, claim.context, witness)) {
-    answer = Answer::Refuted;
-  } else {
-    bool isComplete = false;
-    if (largestMagnitude(index, claim, problem.factList))
-      answer =
-          tryEveryPoint(index, problem, budget.points, isComplete, witness);
-    numExhaustive += isComplete;
-    if (!isComplete && budget.solverCalls > 0) {
-      --budget.solverCalls;
-      ++numSolver;
-      answer = askSolver(index, claim, problem.factList, witness);
-    }
+  // Few facts leave few points to try; what they do not prove, all may.
+  Problem nearby(index, claim, /*wantsAll=*/false);
+  Answer answer = tryPoints(claim, nearby, witness);
+  if (answer != Answer::Proved && nearby.hasOtherFacts) {
+    witness.clear();
+    Problem whole(index, claim, /*wantsAll=*/true);
+    answer = tryPoints(claim, whole, witness);
+    if (answer == Answer::Unknown)
+      answer = solve(claim, whole, witness);
+  } else if (answer == Answer::Unknown) {
+    answer = solve(claim, nearby, witness);
   }
   it->second = {answer, witness};
   return answer;

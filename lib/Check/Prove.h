@@ -29,6 +29,8 @@ struct ProofBudget {
   unsigned claims = 20000;
 };
 
+struct Problem; // a claim with facts, compiled
+
 class Prover {
 public:
   Prover(IndexArena &index, ProofBudget &budget)
@@ -42,6 +44,9 @@ public:
   unsigned numExhaustive = 0, numSolver = 0;
 
 private:
+  Answer tryPoints(const Claim &claim, Problem &problem, Witness &witness);
+  Answer solve(const Claim &claim, const Problem &problem, Witness &witness);
+
   IndexArena &index;
   std::map<std::tuple<Guard, Guard, ContextId>, std::pair<Answer, Witness>>
       known;

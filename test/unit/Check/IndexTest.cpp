@@ -177,3 +177,25 @@ TEST_F(IndexTest, NumbersThatOverflowAreNoAnswer) {
   EXPECT_TRUE(index.overflowed());
   EXPECT_FALSE(index.isNonNegative(x, none));
 }
+
+// In a piece of a concat within a piece of another: the outer piece says which
+// d0, the inner one which d0 + 2 k.
+TEST_F(IndexTest, FactsReachThroughFacts) {
+  Prover prover(index, budget);
+  PolyId d = axis(0, 6), k = axis(1, 6);
+  ContextId inner = index.assume(
+      none, {{index.add(d, index.sub(index.scale(k, 2), c(8))), false}});
+  ContextId both = index.assume(inner, {{index.sub(c(1), d), false}});
+  PolyId half = div(k, c(2));
+  Witness witness;
+  EXPECT_EQ(prover.proveEqual(half, c(2), both, witness), Answer::Proved);
+  EXPECT_EQ(prover.proveEqual(half, c(2), inner, witness), Answer::Refuted);
+  // A witness is a point where all that is known holds.
+  witness.clear();
+  EXPECT_EQ(prover.proveEqual(k, c(4), both, witness), Answer::Refuted);
+  int64_t values[2] = {0, 0};
+  for (auto [atom, value] : witness)
+    values[index.getAtom(atom).b] = value;
+  EXPECT_GE(values[0] + 2 * values[1], 8);
+  EXPECT_LE(values[0], 1);
+}
