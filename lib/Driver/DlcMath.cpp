@@ -121,6 +121,7 @@ llvm::Error dlc::enableDlcMath(const CpuTarget &target) {
   static std::unique_ptr<CompiledMath> compiled[2]; // without and with fma
   std::lock_guard<std::mutex> lock(mutex);
   ScalarOptions options = ScalarOptions::get(target, /*strict=*/true);
+  options.scaleExponent = false; // runs on this machine; the bits are the same
   std::unique_ptr<CompiledMath> &math = compiled[options.fma];
   if (!math) {
     auto made = makeMath(options);

@@ -144,6 +144,20 @@ static bool repeats(graph::LoadOp load) {
              pointsOf(source.getDomainDims());
 }
 
+/// How many of a load's leading coordinates are those of the stage that loads.
+static unsigned sharedPrefix(graph::LoadOp load) {
+  auto stage = load->getParentOfType<StageOp>();
+  AffineMap map = load.getMap();
+  unsigned same = 0;
+  for (; same < std::min(map.getNumResults(), stage.getDomainRank()); ++same) {
+    auto dim = dyn_cast<AffineDimExpr>(map.getResult(same));
+    if (!dim || load.getCoords()[dim.getPosition()] !=
+                    Value(stage.getBlock()->getArgument(same)))
+      break;
+  }
+  return same;
+}
+
 /// What one point of a stage takes, with the stages that are read into it.
 int64_t Planner::weightOf(StageOp stage) {
   int64_t weight = 0;
@@ -204,8 +218,11 @@ bool Planner::inlines(StageOp stage) {
       return folds || !repeats(loads[0]) || weightOf(stage) <= cheapWeight;
     if (!folds) {
       int64_t weight = weightOf(stage);
-      int64_t bytes = pointsOf(stage.getDomainDims().drop_front(
-                          std::min<size_t>(1, stage.getDomainRank()))) *
+      // A row of it: the axes that all its readers share are outside.
+      unsigned shared = stage.getDomainRank();
+      for (graph::LoadOp load : loads)
+        shared = std::min(shared, sharedPrefix(load));
+      int64_t bytes = pointsOf(stage.getDomainDims().drop_front(shared)) *
                       graph::elementBytes(stage.getElementType());
       if (weight <= cheapWeight || (bytes > nearBytes && weight <= farWeight))
         return true;
@@ -218,20 +235,6 @@ bool Planner::inlines(StageOp stage) {
   for (AffineExpr n : stage.getReduceDims())
     steps *= graph::constantValue(n).value_or(1 << 20);
   return !readsMemory && steps <= 128;
-}
-
-/// How many of a load's leading coordinates are those of the stage that loads.
-static unsigned sharedPrefix(graph::LoadOp load) {
-  auto stage = load->getParentOfType<StageOp>();
-  AffineMap map = load.getMap();
-  unsigned same = 0;
-  for (; same < std::min(map.getNumResults(), stage.getDomainRank()); ++same) {
-    auto dim = dyn_cast<AffineDimExpr>(map.getResult(same));
-    if (!dim || load.getCoords()[dim.getPosition()] !=
-                    Value(stage.getBlock()->getArgument(same)))
-      break;
-  }
-  return same;
 }
 
 /// How many leading axes all stages share: those along which a stage reads only

@@ -20,6 +20,7 @@ ScalarOptions ScalarOptions::get(const CpuTarget &target, bool strict) {
   options.fma = isArm || target.hasFeature("fma");
   options.halfConvert = isArm || target.hasFeature("f16c");
   options.nanMaximum = isArm;
+  options.scaleExponent = !isArm && target.hasFeature("avx512vl");
   options.strict = strict;
   return options;
 }
@@ -258,23 +259,12 @@ Value ScalarEmitter::maximum(Value x, Value y, bool isMax) {
   if (options.strict || options.nanMaximum)
     return isMax ? Value(arith::MaximumFOp::create(b, loc, x, y))
                  : Value(arith::MinimumFOp::create(b, loc, x, y));
-  // One instruction where y is a number, and two more where it may be NaN: x86
-  // yields the second operand when either is NaN. Signs of zeros are not kept.
-  Value better =
-      arith::CmpFOp::create(b, loc, isMax ? CmpF::OLT : CmpF::OGT, x, y);
-  Value result = arith::SelectOp::create(b, loc, better, y, x);
-  Value source = y;
-  if (auto broadcast = y.getDefiningOp<vector::BroadcastOp>())
-    source = broadcast.getSource();
-  if (auto c = source.getDefiningOp<arith::ConstantOp>()) {
-    auto element = dyn_cast<FloatAttr>(c.getValue());
-    if (auto dense = dyn_cast<SplatElementsAttr>(c.getValue()))
-      element = dense.getSplatValue<FloatAttr>();
-    if (element && !element.getValue().isNaN())
-      return result;
-  }
-  Value isNaN = arith::CmpFOp::create(b, loc, CmpF::UNO, y, y);
-  return arith::SelectOp::create(b, loc, isNaN, y, result);
+  // Signs of zeros are not kept. That takes one instruction where y is a known
+  // number; else two more look whether y is NaN: in a fold y is what is new, so
+  // that they stay out of the chain from step to step.
+  auto flags = arith::FastMathFlags::nsz;
+  return isMax ? Value(arith::MaximumFOp::create(b, loc, y, x, flags))
+               : Value(arith::MinimumFOp::create(b, loc, y, x, flags));
 }
 
 Scalar ScalarEmitter::binaryFloat(ScalarFn fn, Scalar x, Scalar y) {

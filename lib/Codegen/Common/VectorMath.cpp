@@ -6,6 +6,7 @@
 #include "dlc/Codegen/Common/VectorMath.h"
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
@@ -160,6 +161,18 @@ Value VectorMath::exp2Integer(Value n, Value like) {
   return fromBits(bits, like);
 }
 
+Value VectorMath::scaleExponent(Value x, Value n) {
+  if (hasScaleExponent)
+    return LLVM::CallIntrinsicOp::create(b, loc, x.getType(),
+                                         b.getStringAttr("llvm.ldexp"),
+                                         ValueRange{x, n})
+        .getResult(0);
+  // In two steps, so that subnormal results and overflow come out right.
+  Value half = arith::ShRSIOp::create(b, loc, n, integer(1, n));
+  Value rest = arith::SubIOp::create(b, loc, n, half);
+  return mul(mul(x, exp2Integer(half, x)), exp2Integer(rest, x));
+}
+
 Value VectorMath::expTail(Value r) {
   if (isDouble(r))
     return polynomial({0.500000000000000103, 0.166666666666666675,
@@ -181,11 +194,7 @@ Value VectorMath::exp64(Value x) {
   Reduced reduced = reduceExp(x);
   Value r = reduced.r;
   Value p = add(num(1.0, x), fma(mul(r, r), expTail(r), r));
-  // 2^n in two steps, so that subnormal results and overflow come out right.
-  Value n = reduced.nBits;
-  Value half = arith::ShRSIOp::create(b, loc, n, integer(1, n));
-  Value rest = arith::SubIOp::create(b, loc, n, half);
-  return mul(mul(p, exp2Integer(half, x)), exp2Integer(rest, x));
+  return scaleExponent(p, reduced.nBits);
 }
 
 Value VectorMath::exp(Value x) {
@@ -197,10 +206,7 @@ Value VectorMath::exp(Value x) {
   Reduced reduced = reduceExp(x);
   Value r = reduced.r;
   Value p = add(num(1.0, x), fma(mul(r, r), expTail(r), r));
-  Value n = reduced.nBits;
-  Value half = arith::ShRSIOp::create(b, loc, n, integer(1, n));
-  Value rest = arith::SubIOp::create(b, loc, n, half);
-  return mul(mul(p, exp2Integer(half, x)), exp2Integer(rest, x));
+  return scaleExponent(p, reduced.nBits);
 }
 
 // With u = e^r - 1: e^x - 1 = 2^n u + (2^n - 1); halved, so that n = 128 fits.
@@ -451,5 +457,11 @@ Value VectorMath::pow(Value x, Value y) {
       b, loc, isOne,
       arith::AndIOp::create(b, loc, isInfiniteY,
                             compare(Predicate::OEQ, magnitude, one)));
-  return select(isOne, one, result);
+  result = select(isOne, one, result);
+  // Small integer powers are products: exact, and where y is a constant they
+  // are all that is left.
+  Value square = mul(x, x);
+  result = select(compare(Predicate::OEQ, y, num(2.0, x)), square, result);
+  return select(compare(Predicate::OEQ, y, num(3.0, x)), mul(square, x),
+                result);
 }

@@ -144,6 +144,28 @@ TEST_F(UlpTest, Powers) {
   }
 }
 
+// Squares are exact to the last bit, whatever their size.
+TEST_F(UlpTest, SquaresAndCubes) {
+  for (const std::string &target : runnableTargets()) {
+    auto kernel = load("pow", "f32", target, 2);
+    ASSERT_TRUE(kernel);
+    GuardedBuffer x(block * 4), e(block * 4), y(block * 4);
+    for (int64_t i = 0; i < block; ++i) {
+      uint32_t pattern = static_cast<uint32_t>(generator());
+      std::memcpy(x.as<float>() + i, &pattern, 4);
+      e.as<float>()[i] = i % 2 ? 2 : 3;
+    }
+    kernel->run({x.data(), e.data(), y.data()}, {});
+    for (int64_t i = 0; i < block; ++i) {
+      float a = x.as<float>()[i], got = y.as<float>()[i];
+      if (i % 2)
+        ASSERT_TRUE(got == a * a || std::isnan(a)) << a << " squared: " << got;
+      else
+        ASSERT_LE(ulps(got, std::pow(double(a), 3.0)), 1.5) << a << " cubed";
+    }
+  }
+}
+
 TEST_F(UlpTest, Double) {
   for (const std::string &target : runnableTargets())
     for (const char *op : {"exp", "log"}) {

@@ -12,10 +12,11 @@ namespace dlc {
 
 /// What scalar code must know of the machine and the numerics.
 struct ScalarOptions {
-  bool fma = true;         ///< fused multiply-add instructions
-  bool halfConvert = true; ///< f16 <-> f32 instructions
-  bool nanMaximum = false; ///< max and min instructions that keep NaN
-  bool strict = false;     ///< the interpreter's bits: signs of zeros too
+  bool fma = true;            ///< fused multiply-add instructions
+  bool halfConvert = true;    ///< f16 <-> f32 instructions
+  bool nanMaximum = false;    ///< max and min instructions that keep NaN
+  bool scaleExponent = false; ///< x * 2^n as one instruction, of vectors too
+  bool strict = false;        ///< the interpreter's bits: signs of zeros too
 
   static ScalarOptions get(const CpuTarget &target, bool strict);
 };
@@ -34,7 +35,7 @@ public:
   ScalarEmitter(mlir::OpBuilder &builder, mlir::Location loc,
                 const ScalarOptions &options)
       : b(builder), loc(loc), options(options),
-        math(builder, loc, options.fma) {}
+        math(builder, loc, options.fma, options.scaleExponent) {}
 
   /// The SSA type of values of `type`: a vector when `lanes` > 0.
   static mlir::Type computeType(mlir::Type type, unsigned lanes = 0);

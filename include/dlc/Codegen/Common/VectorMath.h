@@ -14,9 +14,11 @@ namespace dlc {
 /// results are within 2 ULP; f64 ones within 1e-12 relative.
 class VectorMath {
 public:
-  /// `fma`: the machine multiplies and adds in one instruction.
-  VectorMath(mlir::OpBuilder &builder, mlir::Location loc, bool fma)
-      : b(builder), loc(loc), hasFma(fma) {}
+  /// `fma`: the machine multiplies and adds in one instruction;
+  /// `scaleExponent`: it has one for x * 2^n. The latter changes no bits.
+  VectorMath(mlir::OpBuilder &builder, mlir::Location loc, bool fma,
+             bool scaleExponent = false)
+      : b(builder), loc(loc), hasFma(fma), hasScaleExponent(scaleExponent) {}
 
   mlir::Value exp(mlir::Value x);
   mlir::Value expm1(mlir::Value x);
@@ -60,6 +62,8 @@ private:
   };
   Reduced reduceExp(mlir::Value x);
   mlir::Value exp2Integer(mlir::Value n, mlir::Value like);
+  /// x * 2^n, rounded once, for x in [1/2, 2] and any n that x * 2^n may have.
+  mlir::Value scaleExponent(mlir::Value x, mlir::Value n);
   mlir::Value expTail(mlir::Value r); ///< (e^r - 1 - r) / r^2
   /// x = 2^k m with m in [sqrt(1/2), sqrt(2)); for positive normal x.
   struct Split {
@@ -74,7 +78,7 @@ private:
 
   mlir::OpBuilder &b;
   mlir::Location loc;
-  bool hasFma;
+  bool hasFma, hasScaleExponent;
 };
 
 } // namespace dlc
