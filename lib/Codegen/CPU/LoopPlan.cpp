@@ -61,6 +61,23 @@ static AffineExpr foldSteps(const LoopExpr &expr, const LoopNode &fold) {
   return graph::product(expr.context, extents);
 }
 
+/// Whether lanes along the fold's last axis take less time for each result than
+/// lanes along the `across` results, which leave lanes of a vector idle.
+static bool isRowFaster(const LoopExpr &expr, const LoopNode &fold,
+                        int64_t rowCost, int64_t laneCost, unsigned width,
+                        int64_t across) {
+  auto extent = graph::constantValue(expr.extents[fold.axes.back()]);
+  auto steps = graph::constantValue(foldSteps(expr, fold));
+  if (!extent || !steps || *extent == 0)
+    return rowCost <= laneCost;
+  // What is left in the lanes is combined by halves: a shuffle and an operation
+  // that wait for each other.
+  int64_t combine = 4 * llvm::Log2_32(width);
+  int64_t perRow =
+      *steps / *extent * llvm::divideCeil(*extent, width) * rowCost + combine;
+  return perRow * across <= *steps * laneCost;
+}
+
 static AffineExpr costOf(const LoopExpr &expr) {
   AffineExpr cost = getAffineConstantExpr(1, expr.context);
   for (unsigned id : expr.reachable(expr.root)) {
@@ -173,7 +190,9 @@ LoopPlan LoopPlan::get(const LoopExpr &expr, const CpuTarget &target,
       bool isShort = extent && *extent * 4 <= width;
       int64_t rowCost = loadCost(expr, axis);
       int64_t laneCost = loadCost(expr, plan.laneDim);
-      takes = isNarrow ? rowCost <= laneCost : rowCost < laneCost;
+      takes = isNarrow
+                  ? isRowFaster(expr, *fold, rowCost, laneCost, width, *across)
+                  : rowCost < laneCost;
       takes &= !isShort;
       // A fold over a prefix (a running sum): along its own axis the steps
       // outside are left out.
