@@ -73,6 +73,107 @@ static void convertConvInteger(NodeContext &node) {
                        node.maybe(3), node.b.builder.getI32Type()));
 }
 
+namespace {
+/// What a transposed convolution without dilations is made of.
+struct Transposed {
+  SmallVector<int64_t> kernel, strides, low;
+  int64_t group;
+  Dims out;
+};
+} // namespace
+
+// Of the taps of a transposed convolution only those reach an output whose
+// distance to it is a multiple of the stride: s * u + r for the output's
+// residue r. So it is a convolution with s times the channels, one set a
+// residue, whose kernel has 1 / s of the taps (a sub-pixel convolution: Shi et
+// al. 2016), and the residues put side by side:
+//
+//   y[s q + r] = sum over u of x[q - u] w[s u + r]
+//
+// Null where the sizes are symbolic and the result is cut out of a longer one.
+static Value convolveResidues(GraphBuilder &b, Value x, Value w,
+                              const Transposed &t) {
+  size_t spatial = t.kernel.size();
+  SmallVector<int64_t> taps, none(2 + spatial, 0), filled(2 + spatial, 0);
+  bool isCut = false;
+  for (size_t i = 0; i < spatial; ++i) {
+    AffineExpr n = b.dim(x, 2 + i);
+    int64_t u = llvm::divideCeil(t.kernel[i], t.strides[i]);
+    auto left = graph::constantValue(
+        graph::simplify((n + u - 1) * t.strides[i] - t.low[i] - t.out[2 + i]));
+    if (!left)
+      return {};
+    // Outputs that no tap reaches.
+    if (*left < 0)
+      u += llvm::divideCeil(-*left, t.strides[i]);
+    taps.push_back(u);
+    filled[2 + i] = u * t.strides[i] - t.kernel[i];
+    bool cuts = t.low[i] != 0 || *left != 0;
+    if (cuts && !graph::constantValue(n))
+      return {};
+    isCut |= cuts;
+  }
+  if (llvm::any_of(filled, [](int64_t n) { return n != 0; }))
+    w = b.pad(w, b.splat(0, b.element(w)), none, filled);
+
+  // (g C, K, s u ...) -> (g s ... K, C, u ...), the taps in reverse.
+  AffineExpr group = b.c(t.group), channels = b.dim(w, 1);
+  AffineExpr depth = graph::simplify(b.dim(w, 0).floorDiv(t.group));
+  Dims split{group, depth, channels};
+  SmallVector<int64_t> order{0}, tapAxes;
+  for (size_t i = 0; i < spatial; ++i) {
+    split.append({b.c(taps[i]), b.c(t.strides[i])});
+    order.push_back(4 + 2 * i);
+    tapAxes.push_back(3 + 2 * i);
+  }
+  w = b.reshape(w, split);
+  for (size_t i = 0; i < spatial; ++i)
+    if (taps[i] > 1)
+      w = b.sliceAxis(w, tapAxes[i], b.c(taps[i] - 1), b.c(taps[i]), -1);
+  order.append({2, 1});
+  order.append(tapAxes);
+  w = b.transpose(w, order);
+  AffineExpr residues = b.c(1);
+  for (int64_t s : t.strides)
+    residues = residues * s;
+  Dims merged{graph::simplify(group * residues * channels), depth};
+  SmallVector<int64_t> ones(spatial, 1), margins;
+  Dims wide{b.dim(x, 0), merged[0]};
+  for (size_t i = 0; i < spatial; ++i) {
+    merged.push_back(b.c(taps[i]));
+    margins.push_back(taps[i] - 1);
+    wide.push_back(graph::simplify(b.dim(x, 2 + i) + (taps[i] - 1)));
+  }
+  Value y = b.emit("graph.conv", {x, b.reshape(w, merged)},
+                   {b.i64s("strides", ones), b.i64s("dilations", ones),
+                    b.i64s("pads_low", margins), b.i64s("pads_high", margins),
+                    b.attr("group", b.builder.getI64IntegerAttr(t.group)),
+                    b.attr("operandSegmentSizes",
+                           b.builder.getDenseI32ArrayAttr({1, 1, 0, 0}))},
+                   graph::makeTensorType(wide, b.element(x)));
+
+  // (N, g s ... K, q ...) -> (N, g K, q s, ...)
+  Dims parts{wide[0], group},
+      joined{wide[0], graph::simplify(group * channels)};
+  SmallVector<int64_t> back{0, 1, static_cast<int64_t>(2 + spatial)};
+  for (int64_t s : t.strides)
+    parts.push_back(b.c(s));
+  parts.push_back(channels);
+  for (size_t i = 0; i < spatial; ++i) {
+    parts.push_back(wide[2 + i]);
+    back.append(
+        {static_cast<int64_t>(3 + spatial + i), static_cast<int64_t>(2 + i)});
+    joined.push_back(graph::simplify(wide[2 + i] * t.strides[i]));
+  }
+  y = b.reshape(b.transpose(b.reshape(y, parts), back), joined);
+  if (!isCut)
+    return y;
+  Dims starts(2 + spatial, b.c(0));
+  for (size_t i = 0; i < spatial; ++i)
+    starts[2 + i] = b.c(t.low[i]);
+  return b.slice(y, starts, t.out);
+}
+
 static void convertConvTranspose(NodeContext &node) {
   GraphBuilder &b = node.b;
   Value x = node.in(0), w = node.in(1);
@@ -120,12 +221,19 @@ static void convertConvTranspose(NodeContext &node) {
     low.push_back(automatic == "SAME_UPPER" ? crop / 2 : crop - crop / 2);
     out.push_back(size);
   }
-  Value y =
-      b.emit("graph.conv_transpose", {x, w},
-             {b.i64s("strides", strides), b.i64s("dilations", dilations),
-              b.i64s("pads_low", low),
-              b.attr("group", b.builder.getI64IntegerAttr(node.i("group", 1)))},
-             graph::makeTensorType(out, b.element(x)));
+  int64_t group = node.i("group", 1);
+  auto isOne = [](int64_t n) { return n == 1; };
+  if (group > 0 && llvm::all_of(dilations, isOne) &&
+      !llvm::all_of(strides, isOne) &&
+      graph::constantValue(b.dim(w, 0)).value_or(1) % group == 0 &&
+      b.dim(x, 1) == b.dim(w, 0))
+    if (Value y = convolveResidues(b, x, w, {kernel, strides, low, group, out}))
+      return node.result(addBias(b, y, node.maybe(2)));
+  Value y = b.emit("graph.conv_transpose", {x, w},
+                   {b.i64s("strides", strides), b.i64s("dilations", dilations),
+                    b.i64s("pads_low", low),
+                    b.attr("group", b.builder.getI64IntegerAttr(group))},
+                   graph::makeTensorType(out, b.element(x)));
   node.result(addBias(b, y, node.maybe(2)));
 }
 
