@@ -314,6 +314,10 @@ Scalar LoopEmitter::loadLanes(const LoopNode &node, unsigned group, Value mask,
   bool useMask = exists && options.maskedMemory;
   if (step == 1 && (!exists || useMask)) {
     Value base = addressAt(-1);
+    if (int64_t ahead = options.prefetch.lookup(node.buffer))
+      memref::PrefetchOp::create(
+          b, loc, buffer, index.add(base, index.constant(ahead)),
+          /*isWrite=*/false, /*localityHint=*/3, /*isDataCache=*/true);
     if (!exists)
       return finish(vector::LoadOp::create(b, loc, type, buffer, base));
     Value zeros = arith::ConstantOp::create(b, loc, b.getZeroAttr(type));

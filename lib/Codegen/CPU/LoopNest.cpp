@@ -78,6 +78,45 @@ int64_t KernelEmitter::rowsAtOnce() {
                              maxRowBlock);
 }
 
+/// Rows that several stages read come from memory in the first of them and from
+/// the cache in the others, which leave the memory idle: the last one fetches
+/// what the first will read for the next rows. By operand, the elements from
+/// `row`'s load to that; `outer` is the axis along which rows follow each
+/// other.
+static llvm::SmallDenseMap<unsigned, int64_t>
+rowsAhead(ArrayRef<LoopUnit> stages, const LoopUnit &stage, unsigned operands,
+          unsigned outer, int64_t rows) {
+  llvm::SmallDenseMap<unsigned, int64_t> ahead;
+  auto forEachLoad = [&](const LoopUnit &unit, auto visit) {
+    for (unsigned id : unit.expr.reachable(unit.expr.root))
+      if (const LoopNode &node = unit.expr.nodes[id];
+          node.kind == LoopNode::Load && node.buffer < operands)
+        visit(node);
+  };
+  forEachLoad(stage, [&](const LoopNode &node) {
+    auto coefficient = node.index.coefficient(outer);
+    auto step = coefficient ? coefficient->constant() : std::nullopt;
+    if (step && *step * graph::elementBytes(node.type) >= 256)
+      ahead[node.buffer] = *step * rows;
+  });
+  llvm::SmallDenseSet<unsigned> before, after;
+  bool isBefore = true;
+  for (const LoopUnit &other : stages) {
+    if (&other == &stage) {
+      isBefore = false;
+      continue;
+    }
+    forEachLoad(other, [&](const LoopNode &node) {
+      (isBefore ? before : after).insert(node.buffer);
+    });
+  }
+  llvm::SmallDenseMap<unsigned, int64_t> wanted;
+  for (auto [buffer, elements] : ahead)
+    if (before.contains(buffer) && !after.contains(buffer))
+      wanted[buffer] = elements;
+  return wanted;
+}
+
 // Rows in the worker's scratch, or whole tensors in what all workers share.
 SmallVector<Value> KernelEmitter::keptBuffers(KernelFunctionBuilder &function,
                                               IndexEmitter &index,
@@ -188,6 +227,11 @@ void KernelEmitter::emitPhase(MutableArrayRef<LoopUnit> stages,
     SmallVector<Value> coords = IndexBuilder(b, loc).delinearize(row, extents);
     emitterOptions.width = stage.plan.width;
     emitterOptions.rowGroups = stage.plan.rowGroups;
+    emitterOptions.prefetch.clear();
+    if (!isSingle && !outer.empty())
+      emitterOptions.prefetch =
+          rowsAhead(stages, stage, kernel.getArgumentTypes().size(),
+                    outer.back(), rowsAtOnce());
     LoopEmitter emitter(b, loc, stage.expr, memory, symbols, function.status(),
                         emitterOptions);
     SmallVector<unsigned> inner;

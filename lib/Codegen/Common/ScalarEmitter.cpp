@@ -20,6 +20,7 @@ ScalarOptions ScalarOptions::get(const CpuTarget &target, bool strict) {
   options.fma = isArm || target.hasFeature("fma");
   options.halfConvert = isArm || target.hasFeature("f16c");
   options.nanMaximum = isArm;
+  options.slowDivide = !isArm && target.hasFeature("avx512f");
   options.scaleExponent = !isArm && target.hasFeature("avx512vl");
   options.strict = strict;
   return options;
@@ -137,6 +138,11 @@ Scalar ScalarEmitter::apply(ScalarFn fn, ArrayRef<Scalar> args) {
     lanes = std::max(lanes, lanesOf(x));
   if (fn == ScalarFn::select)
     return select(args[0].value, args[1], args[2]);
+  if (fn == ScalarFn::div && !options.strict && options.slowDivide &&
+      args[0].isVector() && args[1].value.getType().isF32()) {
+    Value quotient = divideByOne(args[0].value, args[1].value);
+    return {roundTo(quotient, args[0].type), args[0].type};
+  }
   SmallVector<Scalar, 3> in;
   for (Scalar x : args)
     in.push_back(broadcast(x, lanes));
@@ -253,6 +259,42 @@ Scalar ScalarEmitter::unaryInteger(ScalarFn fn, Scalar x) {
   default: // rounding an integer changes nothing
     return x;
   }
+}
+
+// A vector by one number, whose reciprocal r is found once: x r is within two
+// units in the last place, and what is left, x - y (x r), is exact, so that one
+// correction gives the quotient to 0.5 + 2^-22 of a unit (Markstein 1990).
+// Where the quotient or what is left is subnormal, to one unit. A minus zero
+// becomes zero.
+Value ScalarEmitter::divideByOne(Value x, Value y) {
+  Type type = x.getType();
+  auto splat = [&](Value v) -> Value {
+    return vector::BroadcastOp::create(b, loc, type, v);
+  };
+  Value magnitude = math::AbsFOp::create(b, loc, y);
+  auto bound = [&](CmpF predicate, double limit) -> Value {
+    return arith::CmpFOp::create(b, loc, predicate, magnitude,
+                                 number(y.getType(), limit));
+  };
+  Value isUsual = arith::AndIOp::create(b, loc, bound(CmpF::OGE, 0x1p-60),
+                                        bound(CmpF::OLE, 0x1p60));
+  Value r = splat(arith::DivFOp::create(b, loc, number(y.getType(), 1.0), y));
+  auto choice =
+      scf::IfOp::create(b, loc, TypeRange{type}, isUsual, /*withElse=*/true);
+  OpBuilder::InsertionGuard inside(b);
+  b.setInsertionPointToEnd(choice.thenBlock());
+  Value q = arith::MulFOp::create(b, loc, x, r);
+  Value negated = splat(arith::NegFOp::create(b, loc, y));
+  Value left = math::FmaOp::create(b, loc, negated, q, x);
+  Value better = math::FmaOp::create(b, loc, left, r, q);
+  // Of an infinite x nothing is left, nor of NaN.
+  Value isNaN = arith::CmpFOp::create(b, loc, CmpF::UNO, better, better);
+  scf::YieldOp::create(
+      b, loc, Value(arith::SelectOp::create(b, loc, isNaN, q, better)));
+  b.setInsertionPointToEnd(choice.elseBlock());
+  scf::YieldOp::create(b, loc,
+                       Value(arith::DivFOp::create(b, loc, x, splat(y))));
+  return choice.getResult(0);
 }
 
 Value ScalarEmitter::maximum(Value x, Value y, bool isMax) {

@@ -166,6 +166,43 @@ TEST_F(UlpTest, SquaresAndCubes) {
   }
 }
 
+// A vector divided by one number may be multiplied by its reciprocal and
+// corrected.
+TEST_F(UlpTest, DivisionByOneNumber) {
+  std::string type = "tensor<" + std::to_string(block) + "xf32>";
+  for (const std::string &target : runnableTargets()) {
+    OpCase c{"div", "", {type, "tensor<1xf32>"}, type, {}, {}};
+    graph::KernelOp kernel = build(c);
+    auto resolved = llvm::cantFail(parseCpuTarget(target));
+    CpuCodegenOptions options;
+    options.symbol = "k";
+    auto code = emitLoopNest(kernel, resolved, options);
+    std::string error;
+    auto loaded = LoadedKernel::load(*code, resolved, error);
+    ASSERT_TRUE(loaded) << error;
+    GuardedBuffer x(block * 4), d(4), y(block * 4);
+    for (float divisor :
+         {3.0f, -7.0f, 0.1f, 1.9999999f, 768.0f, 0x1p-60f, 0x1p60f, 1e-30f,
+          1e30f, 1e-40f, 0.0f, -0.0f, INFINITY, -INFINITY, NAN}) {
+      for (int64_t i = 0; i < block; ++i) {
+        uint32_t pattern = static_cast<uint32_t>(generator());
+        std::memcpy(x.as<float>() + i, &pattern, 4);
+      }
+      const float special[] = {0.0f, INFINITY, -INFINITY, NAN, 1e-45f, 3.4e38f};
+      std::copy(std::begin(special), std::end(special), x.as<float>());
+      *d.as<float>() = divisor;
+      loaded->run({x.data(), d.data(), y.data()}, {});
+      for (int64_t i = 0; i < block; ++i) {
+        float a = x.as<float>()[i], got = y.as<float>()[i];
+        double exact = double(a) / double(divisor);
+        bool isSmall = std::abs(exact) < 0x1p-100 || std::abs(a) < 0x1p-100f;
+        ASSERT_LE(ulps(got, exact), isSmall ? 1.0 : 0.500001)
+            << a << " / " << divisor << " is not " << got << " on " << target;
+      }
+    }
+  }
+}
+
 TEST_F(UlpTest, Double) {
   for (const std::string &target : runnableTargets())
     for (const char *op : {"exp", "log"}) {

@@ -35,6 +35,8 @@ struct LoopEmitterOptions {
   bool maskedMemory = false; ///< loads and stores of some lanes are cheap
   unsigned rowGroups = 4;    ///< accumulators of a fold along its lanes
   unsigned unrollLimit = 16; ///< steps of a fold written out
+  /// By buffer: how many elements ahead of a dense load to prefetch.
+  llvm::SmallDenseMap<unsigned, int64_t> prefetch;
 };
 
 class LoopEmitter {

@@ -16,6 +16,7 @@ struct ScalarOptions {
   bool halfConvert = true;    ///< f16 <-> f32 instructions
   bool nanMaximum = false;    ///< max and min instructions that keep NaN
   bool scaleExponent = false; ///< x * 2^n as one instruction, of vectors too
+  bool slowDivide = false;    ///< of a vector: as long as ten multiply-adds
   bool strict = false;        ///< the interpreter's bits: signs of zeros too
 
   static ScalarOptions get(const CpuTarget &target, bool strict);
@@ -69,6 +70,7 @@ private:
   Scalar compare(graph::ScalarFn fn, Scalar x, Scalar y);
   Scalar power(Scalar x, Scalar y);
   mlir::Value integerPower(Scalar x, Scalar y);
+  mlir::Value divideByOne(mlir::Value x, mlir::Value y);
   mlir::Value maximum(mlir::Value x, mlir::Value y, bool isMax);
   Scalar fromFloat(Scalar x, mlir::Type to, bool saturate);
   Scalar fromInteger(Scalar x, mlir::Type to, bool saturate);
