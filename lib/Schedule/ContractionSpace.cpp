@@ -34,12 +34,19 @@ namespace {
 /// Finds where each stage stands in the space of the results.
 class SpaceBuilder {
 public:
-  SpaceBuilder(graph::StageOp sum, ArrayRef<graph::StageOp> results,
-               ArrayRef<AffineExpr> domain)
-      : sum(sum), results(results), context(sum.getContext()) {
+  SpaceBuilder(ArrayRef<FoldPlace> folds, ArrayRef<graph::StageOp> results,
+               ArrayRef<AffineExpr> domain, bool splitsOften)
+      : folds(folds), results(results),
+        context(folds.front().stage->getContext()), splitsOften(splitsOften) {
     sizes.assign(domain.begin(), domain.end());
-    llvm::append_range(sizes, sum.getReduceDims());
     domainRank = domain.size();
+    for (const FoldPlace &fold : folds) {
+      if (fold.group != groupStart.size())
+        continue;
+      groupStart.push_back(sizes.size());
+      llvm::append_range(sizes, graph::StageOp(fold.stage).getReduceDims());
+    }
+    divisors.resize(sizes.size());
   }
 
   /// Fails, in words, when a stage is read at two places or under a guard.
@@ -49,16 +56,27 @@ private:
   FailureOr<IterationSpace> make(std::string &reason);
   LogicalResult place(IterationSpace &space, graph::StageOp stage,
                       ArrayRef<AffineExpr> at, std::string &reason);
-  void findSplits(const IterationSpace &space);
+  bool findSplits(const IterationSpace &space);
+  bool addDivisor(unsigned coordinate, AffineExpr divisor);
+  ArrayRef<AffineExpr> coordinatesOf(unsigned group) const {
+    size_t end = group + 1 < groupStart.size() ? groupStart[group + 1]
+                                               : coordinates.size();
+    return ArrayRef(coordinates)
+        .slice(groupStart[group], end - groupStart[group]);
+  }
 
-  graph::StageOp sum;
+  ArrayRef<FoldPlace> folds;
   ArrayRef<graph::StageOp> results;
   MLIRContext *context;
-  SmallVector<AffineExpr> sizes;
+  bool splitsOften;
+  SmallVector<AffineExpr> sizes; ///< of the domain, then of each group
   unsigned domainRank = 0;
-  /// Coordinates that are two axes, and by what they are divided.
-  DenseMap<unsigned, AffineExpr> divisors;
+  SmallVector<unsigned> groupStart;
+  /// Of coordinates that are several axes, by what they are divided: each
+  /// divides the next.
+  SmallVector<SmallVector<AffineExpr>> divisors;
   SmallVector<AffineExpr> coordinates; ///< of sizes, over the axes
+  SmallVector<AffineExpr> placeValues; ///< by axis, in its coordinate
 };
 } // namespace
 
@@ -76,12 +94,14 @@ LogicalResult SpaceBuilder::place(IterationSpace &space, graph::StageOp stage,
                                   ArrayRef<AffineExpr> at,
                                   std::string &reason) {
   SmallVector<AffineExpr> arguments(at);
-  if (stage != sum && stage.getFoldKind() != graph::FoldKind::none) {
+  auto fold = llvm::find_if(
+      folds, [&](const FoldPlace &f) { return f.stage == stage; });
+  if (fold != folds.end())
+    llvm::append_range(arguments, coordinatesOf(fold->group));
+  else if (stage.getFoldKind() != graph::FoldKind::none) {
     reason = "a second fold";
     return failure();
   }
-  if (stage == sum)
-    llvm::append_range(arguments, ArrayRef(coordinates).drop_front(domainRank));
   auto [entry, isNew] =
       space.arguments.try_emplace(stage.getBlock(), arguments);
   if (!isNew) {
@@ -115,10 +135,40 @@ LogicalResult SpaceBuilder::place(IterationSpace &space, graph::StageOp stage,
   return result;
 }
 
-/// Finds `axis floordiv n` and `axis mod n` in what the stages read. One
-/// divisor an axis: a second one leaves the first expression as it is, which
-/// then is not linear, and the kernel is declined.
-void SpaceBuilder::findSplits(const IterationSpace &space) {
+/// Whether one size divides the other wherever both are sizes.
+static bool divides(AffineExpr divisor, AffineExpr size) {
+  auto n = graph::constantValue(size), d = graph::constantValue(divisor);
+  return n && d ? *d > 0 && *n % *d == 0
+                : graph::simplify(size - size.floorDiv(divisor) * divisor) == 0;
+}
+
+/// Only exact divisions: the axes must tile the coordinate.
+bool SpaceBuilder::addDivisor(unsigned coordinate, AffineExpr divisor) {
+  SmallVector<AffineExpr> &chain = divisors[coordinate];
+  if (!divides(divisor, sizes[coordinate]) ||
+      graph::simplify(divisor - sizes[coordinate]) == 0 ||
+      graph::constantValue(divisor) == 1)
+    return false;
+  size_t position = 0;
+  for (AffineExpr other : chain) {
+    if (graph::simplify(other - divisor) == 0)
+      return false;
+    if (divides(other, divisor))
+      ++position;
+    else if (!divides(divisor, other))
+      return false;
+  }
+  if (!chain.empty() && !splitsOften)
+    return false;
+  chain.insert(chain.begin() + position, divisor);
+  return true;
+}
+
+/// Finds `axis floordiv n` and `axis mod n` in what the stages read. A divisor
+/// that does not fit leaves the expression as it is, which then is not linear,
+/// and the kernel is declined.
+bool SpaceBuilder::findSplits(const IterationSpace &space) {
+  bool found = false;
   auto scan = [&](AffineExpr expr, ValueRange coords) {
     auto inAxes = space.toAxes(expr, coords);
     if (failed(inAxes))
@@ -131,15 +181,9 @@ void SpaceBuilder::findSplits(const IterationSpace &space) {
       auto dim = dyn_cast<AffineDimExpr>(binary.getLHS());
       if (!dim || !binary.getRHS().isSymbolicOrConstant())
         return;
-      // Only an exact division: the axes must tile the coordinate.
-      AffineExpr size = sizes[dim.getPosition()], divisor = binary.getRHS();
-      auto n = graph::constantValue(size), d = graph::constantValue(divisor);
-      bool exact =
-          n && d
-              ? *d > 0 && *n % *d == 0
-              : graph::simplify(size - size.floorDiv(divisor) * divisor) == 0;
-      if (exact)
-        divisors.try_emplace(dim.getPosition(), divisor);
+      unsigned axis = dim.getPosition();
+      found |= addDivisor(space.coordinateOf[axis],
+                          graph::simplify(binary.getRHS() * placeValues[axis]));
     });
   };
   for (auto &[block, arguments] : space.arguments)
@@ -147,6 +191,8 @@ void SpaceBuilder::findSplits(const IterationSpace &space) {
       if (auto inside = dyn_cast<graph::InsideOp>(op))
         for (AffineExpr expr : inside.getSet().getConstraints())
           scan(expr, inside.getCoords());
+      if (auto coord = dyn_cast<graph::CoordOp>(op); coord && splitsOften)
+        scan(coord.getMap().getResult(0), coord.getCoords());
       auto load = dyn_cast<graph::LoadOp>(op);
       if (!load)
         continue;
@@ -156,52 +202,77 @@ void SpaceBuilder::findSplits(const IterationSpace &space) {
         for (AffineExpr expr : load.getGuard()->getConstraints())
           scan(expr, load.getCoords());
     }
+  return found;
 }
 
 FailureOr<IterationSpace> SpaceBuilder::make(std::string &reason) {
   IterationSpace space;
   coordinates.clear();
-  auto addAxis = [&](AffineExpr extent) {
+  placeValues.clear();
+  auto addAxis = [&](unsigned coordinate, AffineExpr extent,
+                     AffineExpr placeValue) {
     space.extents.push_back(graph::simplify(extent));
+    space.coordinateOf.push_back(coordinate);
+    placeValues.push_back(placeValue);
     // An axis of one element has one coordinate, as in the normal form.
     return space.isWide(space.extents.size() - 1)
                ? getAffineDimExpr(space.extents.size() - 1, context)
                : getAffineConstantExpr(0, context);
   };
   for (auto [i, size] : llvm::enumerate(sizes)) {
-    auto found = divisors.find(i);
-    if (found == divisors.end()) {
-      coordinates.push_back(addAxis(size));
-    } else {
-      AffineExpr divisor = found->second;
-      AffineExpr outer = addAxis(size.floorDiv(divisor));
-      AffineExpr inner = addAxis(divisor);
-      coordinates.push_back(outer * divisor + inner);
+    if (llvm::is_contained(groupStart, i) && i > domainRank)
+      space.groupEnds.push_back(space.extents.size());
+    AffineExpr rest = size, coordinate = getAffineConstantExpr(0, context);
+    for (AffineExpr divisor : llvm::reverse(divisors[i])) {
+      coordinate =
+          coordinate + addAxis(i, rest.floorDiv(divisor), divisor) * divisor;
+      rest = divisor;
     }
+    coordinates.push_back(coordinate +
+                          addAxis(i, rest, getAffineConstantExpr(1, context)));
     if (i + 1 == domainRank)
       space.numDomain = space.extents.size();
   }
+  space.groupEnds.push_back(space.extents.size());
   for (graph::StageOp stage : results)
     if (failed(place(space, stage, ArrayRef(coordinates).take_front(domainRank),
                      reason)))
       return failure();
-  if (!space.arguments.contains(sum.getBlock())) {
-    reason = "no result uses the sum";
-    return failure();
-  }
+  for (const FoldPlace &fold : folds)
+    if (!space.arguments.contains(graph::StageOp(fold.stage).getBlock())) {
+      reason = "no result uses the sum";
+      return failure();
+    }
   return space;
 }
 
 FailureOr<IterationSpace> SpaceBuilder::build(std::string &reason) {
   auto space = make(reason);
-  if (failed(space))
-    return failure();
-  findSplits(*space);
-  return divisors.empty() ? space : make(reason);
+  // Splitting a coordinate may show what its axes are divided by.
+  for (unsigned round = 0; succeeded(space) && round < 4; ++round) {
+    if (!findSplits(*space))
+      return space;
+    space = make(reason);
+    if (!splitsOften)
+      return space;
+  }
+  return space;
 }
 
-FailureOr<IterationSpace>
-dlc::makeIterationSpace(graph::StageOp sum, ArrayRef<graph::StageOp> results,
-                        ArrayRef<AffineExpr> domain, std::string &reason) {
-  return SpaceBuilder(sum, results, domain).build(reason);
+FailureOr<IterationSpace> dlc::makeIterationSpace(
+    ArrayRef<FoldPlace> folds, ArrayRef<graph::StageOp> results,
+    ArrayRef<AffineExpr> domain, bool splitsOften, std::string &reason) {
+  return SpaceBuilder(folds, results, domain, splitsOften).build(reason);
+}
+
+SmallVector<AffineExpr> dlc::domainStrides(const IterationSpace &space) {
+  MLIRContext *context = space.extents.front().getContext();
+  AffineExpr stride = getAffineConstantExpr(1, context);
+  SmallVector<AffineExpr> strides(space.extents.size(),
+                                  getAffineConstantExpr(0, context));
+  for (unsigned axis = space.numDomain; axis-- > 0;) {
+    strides[axis] = graph::simplify(stride);
+    stride = stride * space.extents[axis];
+  }
+  return strides;
 }

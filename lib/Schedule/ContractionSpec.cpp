@@ -6,7 +6,6 @@
 #include "dlc/Schedule/IndexPoly.h"
 
 #include "mlir/IR/IntegerSet.h"
-#include "llvm/ADT/SetVector.h"
 
 using namespace mlir;
 using namespace dlc;
@@ -78,11 +77,10 @@ dlc::collapsedStride(ArrayRef<unsigned> group,
 // Operands
 //===----------------------------------------------------------------------===//
 
-/// Adds the axes that `value` depends on; fails on data-dependent coordinates
-/// and folds.
 static LogicalResult collectAxes(Value value, const IterationSpace &space,
                                  llvm::SmallSetVector<unsigned, 8> &axes,
-                                 llvm::SmallDenseSet<Value> &seen) {
+                                 llvm::SmallDenseSet<Value> &seen,
+                                 bool throughFolds) {
   if (!seen.insert(value).second)
     return success();
   auto note = [&](AffineExpr expr, ValueRange coords) -> LogicalResult {
@@ -100,9 +98,11 @@ static LogicalResult collectAxes(Value value, const IterationSpace &space,
     return failure();
   if (auto load = dyn_cast<graph::LoadOp>(op)) {
     if (auto source = load.getTensor().getDefiningOp<graph::StageOp>()) {
-      if (source.getFoldKind() != graph::FoldKind::none)
+      if (source.getFoldKind() == graph::FoldKind::none)
+        return collectAxes(source.getYielded(), space, axes, seen,
+                           throughFolds);
+      if (!throughFolds)
         return failure();
-      return collectAxes(source.getYielded(), space, axes, seen);
     }
     for (AffineExpr expr : load.getMap().getResults())
       if (failed(note(expr, load.getCoords())))
@@ -111,7 +111,7 @@ static LogicalResult collectAxes(Value value, const IterationSpace &space,
       for (AffineExpr expr : load.getGuard()->getConstraints())
         if (failed(note(expr, load.getCoords())))
           return failure();
-      return collectAxes(load.getOther(), space, axes, seen);
+      return collectAxes(load.getOther(), space, axes, seen, throughFolds);
     }
     return success();
   }
@@ -126,9 +126,16 @@ static LogicalResult collectAxes(Value value, const IterationSpace &space,
   if (!isa<graph::ApplyOp, graph::CastOp, graph::LiteralOp>(op))
     return failure();
   for (Value operand : op->getOperands())
-    if (failed(collectAxes(operand, space, axes, seen)))
+    if (failed(collectAxes(operand, space, axes, seen, throughFolds)))
       return failure();
   return success();
+}
+
+LogicalResult dlc::collectAxes(Value value, const IterationSpace &space,
+                               llvm::SmallSetVector<unsigned, 8> &axes,
+                               bool throughFolds) {
+  llvm::SmallDenseSet<Value> seen;
+  return ::collectAxes(value, space, axes, seen, throughFolds);
 }
 
 static bool isZero(Value scalar) {
@@ -141,8 +148,8 @@ static bool isZero(Value scalar) {
   return number && number.getValue().isZero();
 }
 
-/// Fills in the plain or guarded form of `operand` when it has one.
-static void describe(ContractionOperand &operand, const IterationSpace &space) {
+void dlc::describeOperand(ContractionOperand &operand,
+                          const IterationSpace &space) {
   Value value = operand.value;
   graph::LoadOp load;
   bool isConverted = false;
@@ -222,8 +229,7 @@ ContractionSpec::strideOf(const ContractionOperand &operand,
       space.extents, context());
 }
 
-/// Whether a stage reads at an index from data.
-static bool usesData(const IterationSpace &space) {
+bool dlc::usesData(const IterationSpace &space) {
   return llvm::any_of(space.arguments, [](auto &entry) {
     bool found = false;
     entry.first->walk([&](graph::ToIndexOp) { found = true; });
@@ -321,7 +327,8 @@ static FailureOr<ContractionSpec> classify(graph::StageOp stage,
   if (numPoints && numSums ? *numPoints > *numSums
                            : graph::simplify(points - sums) != 0)
     return decline("the results repeat the sums");
-  auto made = makeIterationSpace(stage, results, domain, reason);
+  auto made = makeIterationSpace({{stage, 0}}, results, domain,
+                                 /*splitsOften=*/false, reason);
   if (failed(made))
     return failure();
   spec.space = std::move(*made);
@@ -330,11 +337,9 @@ static FailureOr<ContractionSpec> classify(graph::StageOp stage,
     return decline("an index from data");
 
   llvm::SmallSetVector<unsigned, 8> uses[2];
-  for (int side : {0, 1}) {
-    llvm::SmallDenseSet<Value> seen;
-    if (failed(collectAxes(product.getArgs()[side], space, uses[side], seen)))
+  for (int side : {0, 1})
+    if (failed(collectAxes(product.getArgs()[side], space, uses[side])))
       return decline("a factor reads an index from data or a fold");
-  }
 
   SmallVector<unsigned> wide;
   for (unsigned axis = 0; axis < space.numDomain; ++axis)
@@ -348,15 +353,10 @@ static FailureOr<ContractionSpec> classify(graph::StageOp stage,
   int right = last[1] ? 1 : 0;
   spec.rhs.value = product.getArgs()[right];
   spec.lhs.value = product.getArgs()[1 - right];
-  describe(spec.lhs, space);
-  describe(spec.rhs, space);
+  describeOperand(spec.lhs, space);
+  describeOperand(spec.rhs, space);
 
-  AffineExpr stride = getAffineConstantExpr(1, context);
-  spec.resultStrides.assign(space.extents.size(), zero(context));
-  for (unsigned axis = space.numDomain; axis-- > 0;) {
-    spec.resultStrides[axis] = graph::simplify(stride);
-    stride = stride * space.extents[axis];
-  }
+  spec.resultStrides = domainStrides(space);
 
   auto onlyOn = [&](unsigned axis, int side) {
     return uses[side].contains(axis) && !uses[1 - side].contains(axis);

@@ -27,6 +27,10 @@ struct IterationSpace {
   /// Extents of the axes over the kernel's symbols: domain axes, then reduce.
   llvm::SmallVector<mlir::AffineExpr> extents;
   unsigned numDomain = 0;
+  /// Of each group of reduce axes, the axis after its last.
+  llvm::SmallVector<unsigned> groupEnds;
+  /// By axis, which coordinate it is (part of): of the domain, then the groups.
+  llvm::SmallVector<unsigned> coordinateOf;
   /// By the body of a stage: each of its block arguments as an expression of
   /// axes d0, d1, ...
   llvm::MapVector<mlir::Block *, llvm::SmallVector<mlir::AffineExpr>> arguments;
