@@ -66,12 +66,15 @@ Error dlc::fuseKernels(Compilation &c) {
   limits.nestsInlineSingleLoads = false; // by weight (Schedule/RowPlan.h)
   fusion::NestPolicy policy(target, cost, limits);
   fusion::FusionOptions options;
-  options.explains = c.options.explainFusion;
+  options.explains = c.options.explainFusion || c.options.explainAttention;
+  options.formsAttention = !c.options.strict;
   options.countsEdges = c.options.wants(EmitKind::Report);
   for (auto &[name, range] : c.options.dims)
     options.typicalSizes[name] = range.typical;
   OwningOpRef<ModuleOp> original = c.getModule().clone();
   c.fusion = fusion::fuseKernels(c.getModule(), policy, options);
+  if (c.options.explainAttention)
+    fusion::printAttentions(c.fusion, llvm::errs());
   if (c.options.explainFusion)
     fusion::printReport(c.fusion, llvm::errs());
   if (Error error = certify(c, *original))

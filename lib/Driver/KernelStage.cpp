@@ -4,6 +4,8 @@
 #include "dlc/Dialect/Graph/IR/Graph.h"
 #include "dlc/Dialect/Graph/Transforms/Passes.h"
 #include "dlc/Program/Passes.h"
+#include "dlc/Schedule/AttentionSpec.h"
+#include "dlc/Schedule/NestChoice.h"
 #include "mlir/Pass/PassManager.h"
 #include "mlir/Transforms/Passes.h"
 #include "llvm/ADT/MapVector.h"
@@ -120,8 +122,13 @@ static std::string printKernels(ModuleOp module) {
     if (auto origin = call->getAttrOfType<ArrayAttr>("origin"))
       llvm::interleaveComma(origin.getAsRange<StringAttr>(), os << " of ",
                             [&](StringAttr s) { os << s.getValue(); });
-    Operation *kernel = symbols.lookup(call.getCallee());
-    os << "\n" << printOp(kernel);
+    auto kernel = symbols.lookup<graph::KernelOp>(call.getCallee());
+    os << "\n";
+    std::string reason;
+    if (bestNest(kernel).nest == "attention")
+      if (auto spec = classifyAttention(kernel, reason); succeeded(spec))
+        os << "// graph.attention " << spec->str() << "\n";
+    os << printOp(kernel);
     if (auto dispatch = kernel->getAttrOfType<DictionaryAttr>(kDispatchAttr))
       for (auto name :
            dispatch.getAs<ArrayAttr>("kernels").getAsRange<FlatSymbolRefAttr>())

@@ -296,9 +296,11 @@ static llvm::Error readOptions(const InputArgList &args, CompileOptions &o) {
   if (llvm::Error error = parseWord<bool>(
           args, OPT_layout, {{"auto", true}, {"asis", false}}, o.relayout))
     return error;
-  if (llvm::Error error = parseWord<bool>(args, OPT_explain, {{"fusion", true}},
-                                          o.explainFusion))
-    return error;
+  for (const std::string &what : args.getAllArgValues(OPT_explain)) {
+    if (what != "fusion" && what != "attention")
+      return usage("-explain=" + what + ": expected one of fusion, attention");
+    (what == "fusion" ? o.explainFusion : o.explainAttention) = true;
+  }
   if (llvm::Error error = parseWord<Color>(args, OPT_color,
                                            {{"auto", Color::Auto},
                                             {"always", Color::Always},

@@ -50,7 +50,7 @@ def verbose : Flag<["-"], "v">, HelpText<"Say more on standard error">;
 def quiet : Flag<["-"], "q">, HelpText<"Only errors on standard error">;
 def time_passes : F<"time-passes", "Print the time of every pass">;
 def print_ir_after : J<"print-ir-after", "<pass>", "Print the IR after a pass, by its name in dlc-opt, or after every one: all">;
-def explain : J<"explain", "<what>", "fusion: print the groups, and why neighbours stayed apart">;
+def explain : J<"explain", "<what>", "fusion: print the groups, and why neighbours stayed apart; attention: each one found, and for near misses the condition that fails">;
 def dump_dir : J<"dump-dir", "<folder>", "Write the IR after each stage, the code and the report to this folder">;
 def plant_fault : J<"plant-fault", "<kind>:<what>", "Break the code of some kernels, for tests of the tests: drop-last:<fold>, swap:<function>, crash:<function>, stray:<function>">, Flags<[HelpHidden]>;
 def color : J<"color", "<when>", "auto, always or never">;

@@ -71,6 +71,7 @@ std::string dlc::makeReport(Compilation &c) {
       out.attribute("fused_edges", c.fusion.fusedEdges);
       out.attribute("grouping_seconds", c.fusion.groupingSeconds);
       out.attribute("refused", c.numRefused);
+      out.attribute("attentions", c.fusion.numAttentions());
     });
     out.attributeObject("layout", [&] {
       out.attribute("tensors", c.layout.tensors);

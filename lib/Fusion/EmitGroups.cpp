@@ -142,8 +142,6 @@ public:
   void reorder(const Grouping &grouping);
 
 private:
-  std::vector<TensorId> operandsOf(const Group &group);
-  graph::KernelOp emitKernel(const Group &group, Location loc);
   graph::CertificateOp emitCertificate(const Group &group,
                                        graph::KernelOp kernel,
                                        graph::SymbolRenumbering &symbols);
@@ -160,7 +158,8 @@ private:
 } // namespace
 
 // What the body reads, and what a member names without reading it.
-std::vector<TensorId> GroupEmitter::operandsOf(const Group &group) {
+std::vector<TensorId> fusion::getOperands(FusionGraph &graph,
+                                          const Group &group) {
   std::vector<TensorId> operands = group.body->operands();
   llvm::SmallDenseSet<TensorId> known(operands.begin(), operands.end());
   for (unsigned m : group.members)
@@ -179,12 +178,14 @@ std::vector<TensorId> GroupEmitter::operandsOf(const Group &group) {
   return operands;
 }
 
-graph::KernelOp GroupEmitter::emitKernel(const Group &group, Location loc) {
+graph::KernelOp fusion::emitKernel(FusionGraph &graph, const Group &group,
+                                   Location loc) {
+  auto module = graph.main->getParentOfType<ModuleOp>();
   OpBuilder builder = OpBuilder::atBlockEnd(module.getBody());
   MLIRContext *context = builder.getContext();
   const Body &body = *group.body;
   SmallVector<Type> operandTypes, resultTypes;
-  std::vector<TensorId> operands = operandsOf(group);
+  std::vector<TensorId> operands = getOperands(graph, group);
   for (TensorId id : operands)
     operandTypes.push_back(graph.tensors.typeOf(id));
   for (TensorId id : group.outputs)
@@ -240,7 +241,7 @@ GroupEmitter::emitCertificate(const Group &group, graph::KernelOp kernel,
   Block *block = builder.createBlock(&certificate.getBody());
   IRMapping mapping;
   for (auto [id, arg] :
-       llvm::zip(operandsOf(group), kernel.getBody().getArguments()))
+       llvm::zip(getOperands(graph, group), kernel.getBody().getArguments()))
     mapping.map(graph.tensors.valueOf(id),
                 block->addArgument(arg.getType(), loc));
   builder.setInsertionPointToStart(block);
@@ -291,7 +292,7 @@ void GroupEmitter::emit(const Group &group) {
       origin.append(names.begin(), names.end());
   }
   Location loc = FusedLoc::get(context, locations);
-  graph::KernelOp kernel = emitKernel(group, loc);
+  graph::KernelOp kernel = emitKernel(graph, group, loc);
   graph::SymbolRenumbering symbols(context);
   symbols.rewrite(kernel);
   graph::CertificateOp certificate = emitCertificate(group, kernel, symbols);
@@ -313,7 +314,7 @@ void GroupEmitter::emit(const Group &group) {
   OpBuilder builder(graph.main.getBody().front().getTerminator());
   SmallVector<Value> operands;
   SmallVector<Type> types;
-  for (TensorId id : operandsOf(group))
+  for (TensorId id : getOperands(graph, group))
     operands.push_back(graph.tensors.valueOf(id));
   for (TensorId id : group.outputs)
     types.push_back(graph.tensors.valueOf(id).getType());
@@ -324,8 +325,8 @@ void GroupEmitter::emit(const Group &group) {
   if (!origin.empty())
     call->setAttr("origin", builder.getArrayAttr(origin));
   callOf[group.members.front()] = call;
-  report.groups.push_back(
-      {kernel.getSymName().str(), graph.namesOf(group.members)});
+  report.groups.push_back({kernel.getSymName().str(),
+                           graph.namesOf(group.members), group.isAttention});
 }
 
 static bool isView(Operation *op) {

@@ -35,6 +35,7 @@ FusionReport fusion::fuseKernels(ModuleOp module, const Policy &policy,
   report.fusedEdges = grouping.fusedEdges;
   report.groupingSeconds = grouping.seconds;
   report.refused = std::move(grouping.refused);
+  report.attentions = std::move(grouping.attentions);
   emitGroups(graph, grouping, report);
   report.kernels = report.calls - report.members() + report.groups.size();
   return report;
@@ -128,12 +129,15 @@ struct FuseKernels : fusion::impl::FuseKernelsBase<FuseKernels> {
     RooflineCost cost;
     NestPolicy::Limits limits;
     limits.allowsInside = inside;
+    limits.formsEveryAttention = attention;
     FusionOptions options;
     options.explains = explain;
     FusionReport report =
         fuseKernels(getOperation(), NestPolicy(target, cost, limits), options);
-    if (explain)
+    if (explain) {
+      printAttentions(report, llvm::errs());
       printReport(report, llvm::errs());
+    }
   }
 };
 
@@ -158,4 +162,17 @@ void fusion::printReport(const FusionReport &report, llvm::raw_ostream &os) {
     os << "not fused: " << pair.producer << " | " << pair.consumer << ": "
        << getName(pair.refusal.condition) << ": " << pair.refusal.reason
        << "\n";
+}
+
+void fusion::printAttentions(const FusionReport &report,
+                             llvm::raw_ostream &os) {
+  for (const AttentionRemark &remark : report.attentions) {
+    os << (remark.isFormed  ? "attention"
+           : remark.isFound ? "attention, not formed"
+                            : "no attention")
+       << ": " << remark.text;
+    if (!remark.reason.empty())
+      os << " (" << remark.reason << ")";
+    os << ": " << llvm::join(remark.members, " + ") << "\n";
+  }
 }

@@ -61,10 +61,12 @@ struct Group {
   unsigned version = 0;
   unsigned slot = 0; ///< place in the topological order
   bool alive = true;
+  bool isAttention = false; ///< formed at once; takes no more members
 };
 
 /// Groups in an order in which they can run.
 struct Grouping {
+  std::vector<AttentionRemark> attentions;
   unsigned fusibleEdges = 0, fusedEdges = 0; ///< with countsEdges
   double seconds = 0; ///< of CPU time, of forming the groups
   std::vector<Group> groups;
@@ -74,6 +76,25 @@ struct Grouping {
 
 Grouping formGroups(FusionGraph &graph, const Policy &policy,
                     const FusionOptions &options);
+
+/// The attentions of the function: groups that are to be formed before others,
+/// and a remark for each, for near misses too.
+struct AttentionSearch {
+  std::vector<Group> groups;
+  std::vector<AttentionRemark> remarks;
+};
+AttentionSearch findAttentions(FusionGraph &graph, const Policy &policy);
+
+/// What the group's kernel is called with.
+std::vector<TensorId> getOperands(FusionGraph &graph, const Group &group);
+
+/// The group's kernel, over the function's symbols, at the module's end.
+graph::KernelOp emitKernel(FusionGraph &graph, const Group &group,
+                           mlir::Location loc);
+
+/// Tensors of `body` that others than `members` read.
+std::vector<TensorId> getOutputs(const FusionGraph &graph, const Body &body,
+                                 llvm::ArrayRef<unsigned> members);
 
 /// Rewrites the function: a kernel, a certificate and a call for each group of
 /// several members.

@@ -57,9 +57,8 @@ private:
   }
   std::optional<Refusal> checkConvex(unsigned a, unsigned b, Merge &merge);
   std::optional<Refusal> tryMerge(unsigned a, unsigned b, Merge &merge);
-  std::vector<TensorId> outputsOf(const Body &first, const Body &second,
-                                  ArrayRef<unsigned> members);
   void merge(unsigned a, unsigned b, Merge &&merge);
+  bool mergeAll(Group &&attention);
   void push(unsigned a, unsigned b);
   void pushNeighbours(unsigned group);
   llvm::SmallSetVector<unsigned, 8> next(unsigned group, bool forwards);
@@ -117,30 +116,34 @@ std::optional<Refusal> Grouper::checkConvex(unsigned a, unsigned b,
   return std::nullopt;
 }
 
-std::vector<TensorId> Grouper::outputsOf(const Body &first, const Body &second,
+std::vector<TensorId> fusion::getOutputs(const FusionGraph &graph,
+                                         const Body &body,
                                          ArrayRef<unsigned> members) {
   std::vector<TensorId> outputs;
-  for (const Body *body : {&first, &second})
-    for (const StageRef &stage : body->stages) {
-      if (!graph.tensors.valueOf(stage->result))
-        continue;
-      const TensorUse &use = graph.usesOf(stage->result);
-      bool isRead = use.escapes || llvm::any_of(use.readers, [&](unsigned r) {
-                      return !llvm::binary_search(members, r);
-                    });
-      if (isRead)
-        outputs.push_back(stage->result);
-    }
+  for (const StageRef &stage : body.stages) {
+    if (!graph.tensors.valueOf(stage->result))
+      continue;
+    const TensorUse &use = graph.usesOf(stage->result);
+    bool isRead = use.escapes || llvm::any_of(use.readers, [&](unsigned r) {
+                    return !llvm::binary_search(members, r);
+                  });
+    if (isRead)
+      outputs.push_back(stage->result);
+  }
   return outputs;
 }
 
 std::optional<Refusal> Grouper::tryMerge(unsigned a, unsigned b, Merge &merge) {
   Group &first = groups[a], &second = groups[b];
+  if (first.isAttention || second.isAttention)
+    return Refusal{Condition::Size, "an attention is formed at once"};
   if (auto refusal = checkConvex(a, b, merge))
     return refusal;
   std::merge(first.members.begin(), first.members.end(), second.members.begin(),
              second.members.end(), std::back_inserter(merge.members));
-  merge.outputs = outputsOf(*first.body, *second.body, merge.members);
+  merge.outputs = getOutputs(graph, *first.body, merge.members);
+  llvm::append_range(merge.outputs,
+                     getOutputs(graph, *second.body, merge.members));
   if (merge.outputs.empty())
     return Refusal{Condition::Live, "nothing reads the result"};
   auto isOutput = [&](TensorId id) {
@@ -204,6 +207,59 @@ void Grouper::merge(unsigned a, unsigned b, Merge &&merge) {
   groups[b].body.reset();
   groups[b].members.clear();
   pushNeighbours(a);
+}
+
+// Groups of one member each become one, unless a path leaves and comes back.
+bool Grouper::mergeAll(Group &&attention) {
+  unsigned begin = groups.size(), end = 0;
+  llvm::SmallDenseSet<unsigned> parts;
+  for (unsigned m : attention.members) {
+    if (groups[groupOf[m]].members.size() != 1)
+      return false;
+    parts.insert(groupOf[m]);
+    begin = std::min(begin, groups[groupOf[m]].slot);
+    end = std::max(end, groups[groupOf[m]].slot);
+  }
+  llvm::DenseSet<unsigned> behind;
+  SmallVector<unsigned> work(parts.begin(), parts.end());
+  while (!work.empty()) {
+    unsigned from = work.pop_back_val();
+    for (unsigned n : next(from, /*forwards=*/true)) {
+      if (parts.contains(n) ? !parts.contains(from) : false)
+        return false;
+      if (!parts.contains(n) && groups[n].slot < end && behind.insert(n).second)
+        work.push_back(n);
+    }
+  }
+  unsigned a = groupOf[attention.members.front()];
+  SmallVector<unsigned> before, after;
+  for (unsigned s = begin; s <= end; ++s)
+    if (slots[s] >= 0 && !parts.contains(slots[s]))
+      (behind.contains(slots[s]) ? after : before).push_back(slots[s]);
+  before.push_back(a);
+  before.append(after);
+  for (unsigned s = begin; s <= end; ++s) {
+    bool isTaken = s - begin < before.size();
+    slots[s] = isTaken ? static_cast<int>(before[s - begin]) : -1;
+    if (isTaken)
+      groups[before[s - begin]].slot = s;
+  }
+  for (unsigned m : attention.members) {
+    if (unsigned part = groupOf[m]; part != a) {
+      groups[part].alive = false;
+      groups[part].body.reset();
+      groups[part].members.clear();
+    }
+    groupOf[m] = a;
+  }
+  Group &group = groups[a];
+  group.members = std::move(attention.members);
+  group.body = std::move(attention.body);
+  group.outputs = std::move(attention.outputs);
+  group.isAttention = true;
+  ++group.version;
+  group.seconds = policy.getSeconds(candidate(group));
+  return true;
 }
 
 void Grouper::push(unsigned a, unsigned b) {
@@ -284,7 +340,8 @@ std::vector<std::pair<unsigned, unsigned>> Grouper::findFusibleEdges() {
   for (unsigned g = 0; g < groups.size(); ++g)
     for (unsigned n : next(g, /*forwards=*/true)) {
       Merge merge;
-      if (groups[g].body && groups[n].body && !tryMerge(g, n, merge))
+      if (groups[g].alive && groups[g].body && groups[n].body &&
+          !tryMerge(g, n, merge))
         edges.push_back({g, n});
     }
   return edges;
@@ -302,18 +359,38 @@ Grouping Grouper::run() {
     Group &made = groups.back();
     if (!made.body)
       continue;
-    made.outputs = outputsOf(*made.body, Body(), made.members);
+    made.outputs = getOutputs(graph, *made.body, made.members);
     made.seconds = policy.getSeconds(candidate(made));
   }
   Grouping grouping;
+  if (options.formsAttention || options.explains) {
+    AttentionSearch search = findAttentions(graph, policy);
+    if (!options.formsAttention) {
+      search.groups.clear();
+      for (AttentionRemark &remark : search.remarks)
+        if (std::exchange(remark.isFormed, false))
+          remark.reason = "its sums keep their order";
+    }
+    for (Group &group : search.groups) {
+      unsigned first = group.members.front();
+      if (!mergeAll(std::move(group)))
+        for (AttentionRemark &remark : search.remarks)
+          if (remark.isFormed && remark.first == first) {
+            remark.isFormed = false;
+            remark.reason = "a path leaves it and comes back (C-CONVEX)";
+          }
+    }
+    grouping.attentions = std::move(search.remarks);
+  }
   std::vector<std::pair<unsigned, unsigned>> edges;
   if (options.countsEdges)
     edges = findFusibleEdges();
   grouping.fusibleEdges = edges.size();
   std::clock_t start = std::clock();
   for (unsigned g = 0; g < groups.size(); ++g)
-    for (unsigned n : next(g, /*forwards=*/true))
-      push(g, n);
+    if (groups[g].alive)
+      for (unsigned n : next(g, /*forwards=*/true))
+        push(g, n);
   drain();
   pushSiblings();
   drain();

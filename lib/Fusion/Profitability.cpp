@@ -2,6 +2,8 @@
 // run well.
 #include "dlc/Fusion/Profitability.h"
 
+#include "dlc/Schedule/NestChoice.h"
+
 #include <cmath>
 
 using namespace mlir;
@@ -650,4 +652,13 @@ std::optional<Refusal> NestPolicy::check(const Candidate &merged,
   if (findContraction(merged.body))
     return std::nullopt;
   return checkRows(merged, first, second);
+}
+
+bool NestPolicy::takesAttention(graph::KernelOp kernel,
+                                std::string &reason) const {
+  if (limits.formsEveryAttention)
+    return true;
+  NestChoice choice = bestNest(kernel);
+  reason = choice.reason;
+  return choice.nest == "attention";
 }

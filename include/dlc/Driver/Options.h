@@ -59,11 +59,12 @@ struct CompileOptions {
   std::map<std::string, DimRange> dims;
   std::map<std::string, llvm::SmallVector<int64_t>> shapes;
   ModelLimits limits;
-  bool strict = false;        ///< -fp=strict
-  std::optional<bool> fuse;   ///< -fuse; default: on for CPUs, off for cuda
-  bool relayout = true;       ///< -layout=auto
-  bool explainFusion = false; ///< -explain=fusion
-  unsigned variants = 3;      ///< schedules of a kernel of symbolic size
+  bool strict = false;           ///< -fp=strict
+  std::optional<bool> fuse;      ///< -fuse; default: on for CPUs, off for cuda
+  bool relayout = true;          ///< -layout=auto
+  bool explainFusion = false;    ///< -explain=fusion
+  bool explainAttention = false; ///< -explain=attention
+  unsigned variants = 3;         ///< schedules of a kernel of symbolic size
   /// Hidden -force-variant: every kernel runs this variant (or its last one)
   /// for all sizes; -1: none.
   int forceVariant = -1;

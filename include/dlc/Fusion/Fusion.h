@@ -18,11 +18,26 @@ struct FusionOptions {
   bool explains = false;
   /// Count the edges that could be fused, each tried on its own.
   bool countsEdges = false;
+  /// Look for attentions; off where the order of sums is kept.
+  bool formsAttention = true;
+};
+
+/// A softmax that stands between two sums of products, or nearly so.
+struct AttentionRemark {
+  /// It has the form (Schedule/AttentionSpec.h): `text` says of which sizes.
+  /// Else `text` is the first condition that fails, "name: words".
+  bool isFound = false;
+  /// It became one kernel; where it is found and did not, `reason` says why.
+  bool isFormed = false;
+  std::string text, reason;
+  std::vector<std::string> members; ///< model nodes, or kernels without origin
+  unsigned first = 0;               ///< node of the graph, while it is formed
 };
 
 struct FusedGroup {
   std::string kernel;               ///< the fused kernel
   std::vector<std::string> members; ///< model nodes, or kernels without origin
+  bool isAttention = false;
 };
 
 /// Two neighbouring groups that stayed apart.
@@ -36,10 +51,15 @@ struct FusionReport {
   unsigned kernels = 0; ///< calls after
   std::vector<FusedGroup> groups;
   std::vector<RefusedPair> refused; ///< with explains
+  std::vector<AttentionRemark> attentions;
   /// With countsEdges: reads of one call's result by another that legality and
   /// policy let be one kernel, the two by themselves; and those inside groups.
   unsigned fusibleEdges = 0, fusedEdges = 0;
   double groupingSeconds = 0; ///< CPU time of forming the groups
+  unsigned numAttentions() const {
+    return llvm::count_if(
+        groups, [](const FusedGroup &group) { return group.isAttention; });
+  }
   unsigned members() const {
     unsigned count = 0;
     for (const FusedGroup &group : groups)
@@ -55,6 +75,9 @@ FusionReport fuseKernels(mlir::ModuleOp module, const Policy &policy,
 
 /// A line for each group and each refused pair, as -explain=fusion prints them.
 void printReport(const FusionReport &report, llvm::raw_ostream &os);
+
+/// A line for each attention and near miss, as -explain=attention prints them.
+void printAttentions(const FusionReport &report, llvm::raw_ostream &os);
 
 /// Puts the members of a certificate back in the place of the calls of its
 /// kernel, and erases both.

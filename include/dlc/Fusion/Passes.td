@@ -16,6 +16,7 @@ def FuseKernels : Pass<"graph-fuse-kernels", "::mlir::ModuleOp"> {
     Option<"explain", "explain", "bool", "false", "Print the groups, and for each pair of neighbours that "
            "stayed apart the first condition that failed, on standard error">,
     Option<"cores", "cores", "unsigned", "2", "Cores of the target that costs are for">,
+    Option<"attention", "attention", "bool", "false", "Form every attention that is found, also where no nest takes it">,
     Option<"inside", "inside", "bool", "false", "Code generation takes graph.inside">
   ];
   let dependentDialects = ["::dlc::graph::GraphDialect"];

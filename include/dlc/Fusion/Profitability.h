@@ -36,6 +36,10 @@ public:
   virtual std::optional<Refusal> check(const Candidate &merged,
                                        const Candidate &first,
                                        const Candidate &second) const = 0;
+  /// Whether a kernel that is an attention has a nest of its own; `reason` says
+  /// why not.
+  virtual bool takesAttention(graph::KernelOp kernel,
+                              std::string &reason) const = 0;
 };
 
 /// What today's nests run well, on one target.
@@ -51,6 +55,8 @@ public:
     /// however often that is.
     bool nestsInlineSingleLoads = true;
     double startSeconds = 2e-7; ///< of a kernel, measured on one core
+    /// Form attentions that no nest takes: for tests of what is found.
+    bool formsEveryAttention = false;
   };
   NestPolicy(const TargetDesc &target, const CostQuery &cost, Limits limits)
       : target(target), cost(cost), limits(limits) {}
@@ -61,6 +67,8 @@ public:
   double getSeconds(const Candidate &candidate) const override;
   std::optional<Refusal> check(const Candidate &merged, const Candidate &first,
                                const Candidate &second) const override;
+  bool takesAttention(graph::KernelOp kernel,
+                      std::string &reason) const override;
 
 private:
   std::optional<Refusal> checkSize(const Candidate &merged) const;

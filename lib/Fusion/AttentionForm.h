@@ -1,0 +1,54 @@
+// One attention: composing its members and asking what the kernel is.
+#ifndef DLC_LIB_FUSION_ATTENTIONFORM_H
+#define DLC_LIB_FUSION_ATTENTIONFORM_H
+
+#include "FusionGraph.h"
+
+namespace dlc::fusion {
+
+/// Members whose composed kernel is an attention.
+struct AttentionForm {
+  Group group;
+  std::string text; ///< AttentionSpec::str
+  /// What the factors and the masks are read from, before views.
+  std::vector<TensorId> query, key, value, others;
+  unsigned cuts = 0;
+  /// The policy takes it; else `reason`.
+  bool isTaken = false;
+  std::string reason;
+};
+
+class AttentionFormer {
+public:
+  AttentionFormer(FusionGraph &graph, const Policy &policy);
+
+  /// Composes `members` (sorted). On failure `reason` names the condition.
+  std::optional<AttentionForm> tryForm(std::vector<unsigned> members,
+                                       std::string &reason);
+  /// Adds what the factors and masks are computed from where that pays.
+  void grow(AttentionForm &form);
+
+  /// Expressions alone, at indices that the data do not tell.
+  static bool isFoldFree(const GraphNode &node);
+  /// The one node that reads what `node` computes, if nothing else does.
+  std::optional<unsigned> singleReader(unsigned node) const;
+
+private:
+  std::optional<Body> composeAll(llvm::ArrayRef<unsigned> members,
+                                 llvm::ArrayRef<TensorId> outputs,
+                                 std::string &reason);
+  /// Nodes that only the group (or each other) read, back from `tensors`.
+  std::vector<unsigned> findPrologue(const AttentionForm &form,
+                                     llvm::ArrayRef<TensorId> tensors,
+                                     bool (*accepts)(const GraphNode &)) const;
+  void tryGrow(AttentionForm &form, llvm::ArrayRef<unsigned> more,
+               bool wantsCuts);
+
+  FusionGraph &graph;
+  const Policy &policy;
+  llvm::DenseMap<TensorId, unsigned> producers;
+};
+
+} // namespace dlc::fusion
+
+#endif // DLC_LIB_FUSION_ATTENTIONFORM_H
