@@ -53,8 +53,7 @@ static Error certify(Compilation &c, ModuleOp original) {
     c.numRefused += isSplit;
     return isSplit;
   });
-  c.fusion.kernels =
-      c.fusion.calls - c.fusion.members() + c.fusion.groups.size();
+  c.fusion.countKernels();
   return Error::success();
 }
 

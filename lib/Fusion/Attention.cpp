@@ -145,7 +145,7 @@ void Search::tryOutput(unsigned output) {
       continue;
     }
     std::string why;
-    if ((form = former.tryForm(members, why)))
+    if ((form = former.tryForm(members, {}, why)))
       break;
     // Without the division that follows, the sum is one more result.
     if (reason.empty() || StringRef(reason).starts_with("results") ||

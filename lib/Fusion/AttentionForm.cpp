@@ -127,22 +127,25 @@ static std::vector<TensorId> operandsOf(Value value,
 }
 
 std::optional<AttentionForm>
-AttentionFormer::tryForm(std::vector<unsigned> members, std::string &reason) {
+AttentionFormer::tryForm(std::vector<unsigned> members,
+                         std::vector<unsigned> clones, std::string &reason) {
   AttentionForm form;
   Group &group = form.group;
-  for (unsigned m : members)
+  group.members = std::move(members);
+  group.clones = std::move(clones);
+  std::vector<unsigned> nodes = getNodes(group);
+  for (unsigned m : nodes)
     if (!graph.nodes[m].body) {
       reason = "form: " + graph.describe({m}) + " has no expression";
       return std::nullopt;
     }
   Body together;
-  for (unsigned m : members)
+  for (unsigned m : group.members)
     llvm::append_range(together.stages, graph.nodes[m].body->stages);
-  group.outputs = getOutputs(graph, together, members);
-  auto body = composeAll(members, group.outputs, reason);
+  group.outputs = getOutputs(graph, together, group.members);
+  auto body = composeAll(nodes, group.outputs, reason);
   if (!body)
     return std::nullopt;
-  group.members = std::move(members);
   group.body = std::move(body);
   Location loc = graph.main.getLoc();
   graph::KernelOp kernel = emitKernel(graph, group, loc);
@@ -165,12 +168,45 @@ AttentionFormer::tryForm(std::vector<unsigned> members, std::string &reason) {
 // What comes before
 //===----------------------------------------------------------------------===//
 
-std::vector<unsigned>
-AttentionFormer::findPrologue(const AttentionForm &form,
-                              ArrayRef<TensorId> tensors,
-                              bool (*accepts)(const GraphNode &)) const {
+double AttentionFormer::pointsOf(TensorId tensor) const {
+  double points = 1;
+  for (AffineExpr size : graph::getDims(graph.tensors.typeOf(tensor)))
+    points *= static_cast<double>(
+        std::max<int64_t>(1, graph::evaluate(size, graph.typicalSizes)));
+  return points;
+}
+
+// What another kernel does on the way: a product's bias, the root of a row's
+// mean square. Repeated for every element of the row here, it is not there.
+bool AttentionFormer::belongsBefore(unsigned node, TensorId result,
+                                    double points) const {
+  const GraphNode &n = graph.nodes[node];
+  if (n.op->getNumResults() != 1 || pointsOf(result) * 4 < points)
+    return true;
+  bool computes = llvm::any_of(n.body->stages, [](const StageRef &stage) {
+    return llvm::any_of(stage->nodes,
+                        [](const Node &x) { return x.kind == Node::Apply; });
+  });
+  return computes && llvm::any_of(n.body->operands(), [&](TensorId operand) {
+           auto it = producers.find(graph.tensors.baseOf(operand));
+           if (it == producers.end() || singleReader(it->second) != node)
+             return false;
+           const GraphNode &producer = graph.nodes[it->second];
+           return producer.body && llvm::any_of(producer.body->stages,
+                                                [](const StageRef &stage) {
+                                                  return isContraction(*stage);
+                                                });
+         });
+}
+
+std::vector<unsigned> AttentionFormer::findPrologue(
+    const AttentionForm &form, ArrayRef<TensorId> tensors,
+    bool (*accepts)(const GraphNode &), bool clones) const {
   llvm::SmallSetVector<unsigned, 16> more;
   SmallVector<TensorId> wanted(tensors);
+  double points = 0;
+  for (TensorId tensor : tensors)
+    points = std::max(points, pointsOf(tensor));
   // A node is added once all of its readers are: the last of them finds it.
   for (bool changed = true; std::exchange(changed, false);)
     for (size_t i = 0; i < wanted.size(); ++i) {
@@ -178,14 +214,9 @@ AttentionFormer::findPrologue(const AttentionForm &form,
       if (it == producers.end() || more.contains(it->second))
         continue;
       unsigned node = it->second;
-      if (!accepts(graph.nodes[node]) ||
-          graph.nodes[node].op->getNumResults() != 1)
+      if (!accepts(graph.nodes[node]) || belongsBefore(node, it->first, points))
         continue;
-      const TensorUse &use = graph.usesOf(it->first);
-      bool isOwn = !use.escapes && llvm::all_of(use.readers, [&](unsigned r) {
-        return more.contains(r) || llvm::binary_search(form.group.members, r);
-      });
-      if (!isOwn)
+      if (!clones && isReadOutside(node, form, more.getArrayRef()))
         continue;
       more.insert(node);
       for (TensorId operand : graph.nodes[node].body->operands())
@@ -195,16 +226,38 @@ AttentionFormer::findPrologue(const AttentionForm &form,
   return {more.begin(), more.end()};
 }
 
+bool AttentionFormer::isReadOutside(unsigned node, const AttentionForm &form,
+                                    ArrayRef<unsigned> more) const {
+  return llvm::any_of(graph.nodes[node].op->getResults(), [&](Value result) {
+    const TensorUse &use = graph.usesOf(graph.tensors.get(result));
+    return use.escapes || llvm::any_of(use.readers, [&](unsigned r) {
+             return !llvm::is_contained(more, r) &&
+                    !llvm::binary_search(form.group.members, r);
+           });
+  });
+}
+
 void AttentionFormer::tryGrow(AttentionForm &form, ArrayRef<unsigned> more,
                               bool wantsCuts) {
   if (more.empty())
     return;
-  std::vector<unsigned> members = form.group.members;
-  llvm::append_range(members, more);
+  // What is read elsewhere stays there and is computed here too; so does what
+  // that is computed from.
+  SmallVector<unsigned> own(more);
+  for (bool changed = true; std::exchange(changed, false);)
+    for (unsigned node : SmallVector<unsigned>(own))
+      if (isReadOutside(node, form, own)) {
+        llvm::erase(own, node);
+        changed = true;
+      }
+  std::vector<unsigned> members = form.group.members,
+                        clones = form.group.clones;
+  for (unsigned node : more)
+    (llvm::is_contained(own, node) ? members : clones).push_back(node);
   llvm::sort(members);
-  members.erase(std::unique(members.begin(), members.end()), members.end());
+  llvm::sort(clones);
   std::string why;
-  auto larger = tryForm(std::move(members), why);
+  auto larger = tryForm(std::move(members), std::move(clones), why);
   if (larger && (larger->isTaken || !form.isTaken) &&
       (!wantsCuts || larger->cuts > form.cuts))
     form = std::move(*larger);
@@ -212,12 +265,13 @@ void AttentionFormer::tryGrow(AttentionForm &form, ArrayRef<unsigned> more,
 
 void AttentionFormer::grow(AttentionForm &form) {
   // Queries are computed once for all keys; keys and values again for every
-  // block of queries.
+  // block of queries. Heads that are repeated are so for both, or neither.
   tryGrow(form, findPrologue(form, form.query, isFoldFree),
           /*wantsCuts=*/false);
-  tryGrow(form, findPrologue(form, form.key, isLight), /*wantsCuts=*/false);
-  tryGrow(form, findPrologue(form, form.value, isLight), /*wantsCuts=*/false);
+  std::vector<TensorId> both = form.key;
+  llvm::append_range(both, form.value);
+  tryGrow(form, findPrologue(form, both, isLight), /*wantsCuts=*/false);
   // Masks are read, unless they say which keys need no look at all.
-  tryGrow(form, findPrologue(form, form.others, isFoldFree),
+  tryGrow(form, findPrologue(form, form.others, isFoldFree, /*clones=*/true),
           /*wantsCuts=*/true);
 }

@@ -22,8 +22,10 @@ class AttentionFormer {
 public:
   AttentionFormer(FusionGraph &graph, const Policy &policy);
 
-  /// Composes `members` (sorted). On failure `reason` names the condition.
+  /// Composes `members` and `clones` (sorted). On failure `reason` names the
+  /// condition.
   std::optional<AttentionForm> tryForm(std::vector<unsigned> members,
+                                       std::vector<unsigned> clones,
                                        std::string &reason);
   /// Adds what the factors and masks are computed from where that pays.
   void grow(AttentionForm &form);
@@ -37,10 +39,16 @@ private:
   std::optional<Body> composeAll(llvm::ArrayRef<unsigned> members,
                                  llvm::ArrayRef<TensorId> outputs,
                                  std::string &reason);
-  /// Nodes that only the group (or each other) read, back from `tensors`.
+  /// Nodes back from `tensors`, that only the group (or each other) read or,
+  /// with `clones`, any.
   std::vector<unsigned> findPrologue(const AttentionForm &form,
                                      llvm::ArrayRef<TensorId> tensors,
-                                     bool (*accepts)(const GraphNode &)) const;
+                                     bool (*accepts)(const GraphNode &),
+                                     bool clones = false) const;
+  bool isReadOutside(unsigned node, const AttentionForm &form,
+                     llvm::ArrayRef<unsigned> more) const;
+  double pointsOf(TensorId tensor) const;
+  bool belongsBefore(unsigned node, TensorId result, double points) const;
   void tryGrow(AttentionForm &form, llvm::ArrayRef<unsigned> more,
                bool wantsCuts);
 

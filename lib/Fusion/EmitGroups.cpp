@@ -157,15 +157,23 @@ private:
 };
 } // namespace
 
+std::vector<unsigned> fusion::getNodes(const Group &group) {
+  std::vector<unsigned> nodes;
+  std::merge(group.members.begin(), group.members.end(), group.clones.begin(),
+             group.clones.end(), std::back_inserter(nodes));
+  return nodes;
+}
+
 // What the body reads, and what a member names without reading it.
 std::vector<TensorId> fusion::getOperands(FusionGraph &graph,
                                           const Group &group) {
   std::vector<TensorId> operands = group.body->operands();
+  std::vector<unsigned> nodes = getNodes(group);
   llvm::SmallDenseSet<TensorId> known(operands.begin(), operands.end());
-  for (unsigned m : group.members)
+  for (unsigned m : nodes)
     for (Value result : graph.nodes[m].op->getResults())
       known.insert(graph.tensors.get(result));
-  for (unsigned m : group.members)
+  for (unsigned m : nodes)
     for (auto [i, operand] :
          llvm::enumerate(graph.nodes[m].op->getOperands())) {
       TensorId id = graph.tensors.get(operand);
@@ -261,7 +269,7 @@ GroupEmitter::emitCertificate(const Group &group, graph::KernelOp kernel,
       self(self, operand);
     clone(def);
   };
-  for (unsigned m : group.members) {
+  for (unsigned m : getNodes(group)) {
     Operation *op = graph.nodes[m].op;
     for (Value operand : op->getOperands())
       ensure(ensure, operand);
@@ -364,17 +372,28 @@ void GroupEmitter::reorder(const Grouping &grouping) {
       graph.nodes[m].op->erase();
       graph.nodes[m].op = nullptr;
     }
-  // Views and constants that only members read go with them.
+  // Views and constants that only members read go with them, and what was
+  // cloned into every group that reads it.
+  llvm::DenseMap<Operation *, unsigned> clones;
+  for (unsigned g : grouping.order)
+    for (unsigned m : grouping.groups[g].clones)
+      if (graph.nodes[m].op)
+        clones[graph.nodes[m].op] = m;
   for (bool changed = true; std::exchange(changed, false);)
     for (Operation &op : llvm::make_early_inc_range(llvm::reverse(block)))
-      if (isView(&op) && op.use_empty()) {
+      if ((isView(&op) || clones.contains(&op)) && op.use_empty()) {
+        if (auto it = clones.find(&op); it != clones.end()) {
+          graph.nodes[it->second].op = nullptr;
+          ++report.dropped;
+          clones.erase(it);
+        }
         op.erase();
         changed = true;
       }
   for (unsigned g : grouping.order) {
     const Group &group = grouping.groups[g];
     unsigned first = group.members.front();
-    place(group.members.size() < 2 ? graph.nodes[first].op : callOf[first]);
+    place(callOf.contains(first) ? callOf[first] : graph.nodes[first].op);
   }
   for (Value operand : block.getTerminator()->getOperands())
     if (isView(operand.getDefiningOp()))

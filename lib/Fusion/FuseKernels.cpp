@@ -37,7 +37,7 @@ FusionReport fusion::fuseKernels(ModuleOp module, const Policy &policy,
   report.refused = std::move(grouping.refused);
   report.attentions = std::move(grouping.attentions);
   emitGroups(graph, grouping, report);
-  report.kernels = report.calls - report.members() + report.groups.size();
+  report.countKernels();
   return report;
 }
 

@@ -55,6 +55,8 @@ private:
 /// A set of nodes that is to be one kernel.
 struct Group {
   std::vector<unsigned> members; ///< sorted
+  /// Nodes that are computed here and elsewhere too; sorted.
+  std::vector<unsigned> clones;
   std::optional<Body> body;
   std::vector<TensorId> outputs; ///< in the members' order
   double seconds = 0;
@@ -84,6 +86,9 @@ struct AttentionSearch {
   std::vector<AttentionRemark> remarks;
 };
 AttentionSearch findAttentions(FusionGraph &graph, const Policy &policy);
+
+/// Members and clones, sorted.
+std::vector<unsigned> getNodes(const Group &group);
 
 /// What the group's kernel is called with.
 std::vector<TensorId> getOperands(FusionGraph &graph, const Group &group);

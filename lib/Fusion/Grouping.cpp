@@ -254,6 +254,7 @@ bool Grouper::mergeAll(Group &&attention) {
   }
   Group &group = groups[a];
   group.members = std::move(attention.members);
+  group.clones = std::move(attention.clones);
   group.body = std::move(attention.body);
   group.outputs = std::move(attention.outputs);
   group.isAttention = true;

@@ -55,7 +55,10 @@ struct FusionReport {
   /// With countsEdges: reads of one call's result by another that legality and
   /// policy let be one kernel, the two by themselves; and those inside groups.
   unsigned fusibleEdges = 0, fusedEdges = 0;
+  /// Calls that are gone because every reader computes them itself.
+  unsigned dropped = 0;
   double groupingSeconds = 0; ///< CPU time of forming the groups
+  void countKernels() { kernels = calls - dropped - members() + groups.size(); }
   unsigned numAttentions() const {
     return llvm::count_if(
         groups, [](const FusedGroup &group) { return group.isAttention; });
