@@ -181,13 +181,18 @@ double AttentionFormer::pointsOf(TensorId tensor) const {
 bool AttentionFormer::belongsBefore(unsigned node, TensorId result,
                                     double points) const {
   const GraphNode &n = graph.nodes[node];
-  if (n.op->getNumResults() != 1 || pointsOf(result) * 4 < points)
+  if (n.op->getNumResults() != 1)
+    return true;
+  std::vector<TensorId> operands = n.body->operands();
+  if (operands.empty()) // positions
+    return false;
+  if (pointsOf(result) * 4 < points)
     return true;
   bool computes = llvm::any_of(n.body->stages, [](const StageRef &stage) {
     return llvm::any_of(stage->nodes,
                         [](const Node &x) { return x.kind == Node::Apply; });
   });
-  return computes && llvm::any_of(n.body->operands(), [&](TensorId operand) {
+  return computes && llvm::any_of(operands, [&](TensorId operand) {
            auto it = producers.find(graph.tensors.baseOf(operand));
            if (it == producers.end() || singleReader(it->second) != node)
              return false;

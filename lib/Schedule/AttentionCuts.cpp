@@ -75,16 +75,22 @@ std::optional<AffineExpr> CutFinder::asCoordinate(Value value) {
   auto apply = value.getDefiningOp<graph::ApplyOp>();
   if (!apply || !isa<IntegerType>(apply.getType()))
     return std::nullopt;
-  if (apply.getFn() != ScalarFn::add && apply.getFn() != ScalarFn::sub &&
-      apply.getFn() != ScalarFn::neg)
-    return std::nullopt;
-  auto a = asCoordinate(apply.getArgs()[0]);
-  if (!a || apply.getFn() == ScalarFn::neg)
+  ScalarFn fn = apply.getFn();
+  if (fn == ScalarFn::neg) {
+    auto a = asCoordinate(apply.getArgs()[0]);
     return a ? std::optional(graph::simplify(-*a)) : a;
-  auto b = asCoordinate(apply.getArgs()[1]);
-  if (!b)
+  }
+  if (fn != ScalarFn::add && fn != ScalarFn::sub && fn != ScalarFn::mul)
     return std::nullopt;
-  return graph::simplify(apply.getFn() == ScalarFn::add ? *a + *b : *a - *b);
+  auto a = asCoordinate(apply.getArgs()[0]),
+       b = asCoordinate(apply.getArgs()[1]);
+  if (!a || !b)
+    return std::nullopt;
+  if (fn != ScalarFn::mul)
+    return graph::simplify(fn == ScalarFn::add ? *a + *b : *a - *b);
+  if (!isa<AffineConstantExpr>(*a) && !isa<AffineConstantExpr>(*b))
+    return std::nullopt;
+  return graph::simplify(*a * *b);
 }
 
 void CutFinder::findConjuncts(Value condition, bool truth,
