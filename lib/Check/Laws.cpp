@@ -1,6 +1,8 @@
 // Which laws a kernel's folds obey.
 #include "dlc/Check/Laws.h"
 
+#include "Softmax.h"
+
 using namespace mlir;
 using namespace dlc;
 using namespace dlc::graph;
@@ -24,6 +26,11 @@ static bool isExactMonoid(FoldKind fold, Type type) {
 check::Admission check::admitLaws(KernelOp kernel, ArrayRef<Law> laws,
                                   NumericsMode mode) {
   for (const Law &law : laws) {
+    if (law.kind == LawKind::hom) {
+      if (Admission admission = admitSoftmax(kernel, mode); !admission)
+        return admission;
+      continue;
+    }
     bool applies = false;
     for (StageOp stage : kernel.getStages()) {
       if (stage.getFoldKind() != law.fold)

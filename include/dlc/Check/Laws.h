@@ -20,7 +20,9 @@ struct Admission {
 /// theory): integer and boolean add, mul, and, or; min and max, which propagate
 /// NaN and order -0 below +0; the arg folds, whose ties go by index. Float add
 /// and mul are associative only in the reals: admitted in `reassoc`, refused in
-/// `strict`.
+/// `strict`. hom(softmax) (C-HOM): in `reassoc`, where the kernel's folds are
+/// that form by Check's own derivation (lib/Check/Softmax.h); C-FINITE is kept
+/// by whoever uses it, with a branch for rows without a score above -inf.
 Admission admitLaws(graph::KernelOp kernel, llvm::ArrayRef<graph::Law> laws,
                     graph::NumericsMode mode);
 

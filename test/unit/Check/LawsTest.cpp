@@ -76,7 +76,9 @@ TEST_F(LawsTest, TextRoundTrips) {
   EXPECT_EQ(law.str(), "reorder(argmax_last)");
   EXPECT_EQ(*Law::parse(law.str()), law);
   for (StringRef bad :
-       {"reorder", "reorder()", "split(none)", "split(add", "hom(softmax)"})
+       {"reorder", "reorder()", "split(none)", "split(add", "hom(welford)"})
     EXPECT_TRUE(failed(Law::parse(bad))) << bad.str();
+  EXPECT_EQ(*Law::parse("hom(softmax)"), Law::homSoftmax());
+  EXPECT_EQ(Law::homSoftmax().str(), "hom(softmax)");
 }
 } // namespace

@@ -4,13 +4,19 @@
 using namespace mlir;
 using namespace dlc::graph;
 
+static constexpr StringLiteral kHomSoftmax = "hom(softmax)";
+
 std::string Law::str() const {
+  if (kind == LawKind::hom)
+    return kHomSoftmax.str();
   StringRef name = kind == LawKind::split ? "split" : "reorder";
   return (name + "(" + stringifyFoldKind(fold) + ")").str();
 }
 
 FailureOr<Law> Law::parse(StringRef text) {
   Law law;
+  if (text == kHomSoftmax)
+    return homSoftmax();
   if (text.consume_front("split("))
     law.kind = LawKind::split;
   else if (text.consume_front("reorder("))

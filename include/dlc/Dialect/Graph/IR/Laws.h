@@ -13,11 +13,16 @@ namespace dlc::graph {
 
 /// split: chunks of a fold are folded apart and combined in order (C-SPLIT).
 /// reorder: the combination is in any order too: lanes, threads (C-REORDER).
-enum class LawKind { split, reorder };
+/// hom: the folds' state is another one that represents it (C-HOM, C-FINITE);
+/// hom(softmax) is the one there is: a maximum and sums of exponentials less
+/// this maximum, in one pass.
+enum class LawKind { split, reorder, hom };
 
 struct Law {
   LawKind kind;
-  FoldKind fold; // what is folded
+  FoldKind fold = FoldKind::none; // what is folded; none for hom
+
+  static Law homSoftmax() { return {LawKind::hom, FoldKind::none}; }
 
   std::string str() const;
   /// Fails on text that names no law or no fold.
