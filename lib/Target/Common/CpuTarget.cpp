@@ -4,6 +4,9 @@
 // SLP vectorisation stay off: they cost compile time and break register tiles.
 #include "dlc/Target/Common/CpuTarget.h"
 
+#include "llvm/IR/Constants.h"
+#include "llvm/IR/IRBuilder.h"
+#include "llvm/IR/IntrinsicInst.h"
 #include "llvm/IR/LegacyPassManager.h"
 #include "llvm/IR/Module.h"
 #include "llvm/MC/MCSubtargetInfo.h"
@@ -18,6 +21,7 @@
 #include "llvm/Transforms/Scalar/SimplifyCFG.h"
 
 #include <mutex>
+#include <optional>
 
 using namespace dlc;
 
@@ -158,11 +162,53 @@ static void optimize(llvm::Module &module, llvm::TargetMachine &machine) {
   all.run(module, modules);
 }
 
+/// The only lane that is set in a constant mask.
+static std::optional<unsigned> onlyLane(const llvm::Value *mask) {
+  auto *constant = llvm::dyn_cast<llvm::Constant>(mask);
+  auto *type = llvm::dyn_cast<llvm::FixedVectorType>(mask->getType());
+  if (!constant || !type)
+    return std::nullopt;
+  std::optional<unsigned> lane;
+  for (unsigned i = 0; i < type->getNumElements(); ++i) {
+    const llvm::Constant *element = constant->getAggregateElement(i);
+    if (element && element->isNullValue())
+      continue;
+    if (lane || !element || !element->isOneValue())
+      return std::nullopt;
+    lane = i;
+  }
+  return lane;
+}
+
+/// Stores of one lane as stores of a scalar. LLVM 22 makes them of masked
+/// stores too, on x86, but of a truncated vector's it stores the lane as wide
+/// as it was before: beyond the end of the buffer.
+static void storeSingleLanes(llvm::Module &module) {
+  for (llvm::Function &function : module)
+    for (llvm::BasicBlock &block : function)
+      for (llvm::Instruction &instruction : llvm::make_early_inc_range(block)) {
+        auto *call = llvm::dyn_cast<llvm::IntrinsicInst>(&instruction);
+        if (!call || call->getIntrinsicID() != llvm::Intrinsic::masked_store)
+          continue;
+        auto lane = onlyLane(call->getArgOperand(call->arg_size() - 1));
+        if (!lane)
+          continue;
+        llvm::IRBuilder<> b(call);
+        llvm::Value *element =
+            b.CreateExtractElement(call->getArgOperand(0), *lane);
+        llvm::Value *at = b.CreateConstInBoundsGEP1_64(
+            element->getType(), call->getArgOperand(1), *lane);
+        b.CreateAlignedStore(element, at, llvm::Align(1));
+        call->eraseFromParent();
+      }
+}
+
 llvm::Expected<llvm::SmallVector<char, 0>>
 CpuTarget::emit(llvm::Module &module, llvm::TargetMachine &machine,
                 bool assembly) const {
   attachTarget(module, description, machine);
   optimize(module, machine);
+  storeSingleLanes(module);
 
   llvm::SmallVector<char, 0> bytes;
   llvm::raw_svector_ostream stream(bytes);

@@ -139,4 +139,28 @@ TEST(Target, ObjectsFromSeveralThreads) {
   EXPECT_NE(objects[0], objects[1]);
 }
 
+// A masked store of one lane of narrowed elements writes that element alone.
+TEST(Target, StoresOfOneLane) {
+  llvm::LLVMContext context;
+  llvm::Module module("m", context);
+  llvm::IRBuilder<> b(context);
+  auto *wide = llvm::FixedVectorType::get(b.getInt32Ty(), 16);
+  auto *function = llvm::Function::Create(
+      llvm::FunctionType::get(b.getVoidTy(), {wide, b.getPtrTy()}, false),
+      llvm::Function::ExternalLinkage, "f", module);
+  b.SetInsertPoint(llvm::BasicBlock::Create(context, "", function));
+  llvm::SmallVector<llvm::Constant *> lanes(16, b.getFalse());
+  lanes[3] = b.getTrue();
+  llvm::Value *narrow = b.CreateTrunc(
+      function->getArg(0), llvm::FixedVectorType::get(b.getInt16Ty(), 16));
+  b.CreateMaskedStore(narrow, function->getArg(1), llvm::Align(2),
+                      llvm::ConstantVector::get(lanes));
+  b.CreateRetVoid();
+  auto text = resolve("x86:cpu=x86-64-v4").emitAssembly(module);
+  ASSERT_TRUE(bool(text)) << llvm::toString(text.takeError());
+  std::string code(text->begin(), text->end());
+  EXPECT_NE(code.find(", 6(%rdi)"), std::string::npos) << code;
+  EXPECT_EQ(code.find("movl\t%eax, 6"), std::string::npos) << code;
+}
+
 } // namespace
