@@ -1,4 +1,4 @@
-// The contraction nest takes what it can; a loop nest the rest.
+// The attention and contraction nests take what they can; a loop nest the rest.
 #include "dlc/Schedule/NestChoice.h"
 
 #include "LoadAddress.h"
@@ -23,11 +23,50 @@ static bool isStrided(graph::LoadOp load, StageOp stage) {
          !(along && isDenseAlong(address, *along)) && (across || along);
 }
 
+bool dlc::hasAttentionNest(const AttentionSpec &spec, std::string &reason) {
+  auto refuse = [&](const char *why) {
+    reason = std::string("nest: ") + why;
+    return false;
+  };
+  for (StageOp stage : {spec.scores, spec.maximum, spec.sum, spec.output})
+    if (!stage.getElementType().isF32())
+      return refuse("a fold is not of float32");
+  if (!spec.score.getType().isF32())
+    return refuse("scores are not float32");
+  auto exp = spec.exponential.getDefiningOp<graph::ApplyOp>();
+  if (!exp || exp.getFn() != graph::ScalarFn::exp || !exp.getType().isF32())
+    return refuse("the exponential is rounded");
+  if (spec.keys.size() != 1)
+    return refuse("keys are not one axis");
+  if (spec.inner.empty() || spec.columns.empty())
+    return refuse("a head of one element");
+  if (!graph::constantValue(spec.extentOf(spec.inner)) ||
+      !graph::constantValue(spec.extentOf(spec.columns)))
+    return refuse("the head's size is not static");
+  auto stride = collapsedStride(
+      spec.columns,
+      [&](unsigned axis) -> std::optional<AffineExpr> {
+        return spec.resultStrides[axis];
+      },
+      spec.space.extents, spec.context());
+  if (!stride || *stride != 1)
+    return refuse("results are not contiguous along the columns");
+  if (spec.rows.empty())
+    return refuse("one query");
+  return true;
+}
+
 NestChoice dlc::bestNest(graph::KernelOp kernel) {
   NestChoice choice;
   if (kernel.getOpaque()) {
     choice.nest = "opaque";
     choice.reason = "an operator without expression";
+    return choice;
+  }
+  std::string why;
+  auto attention = classifyAttention(kernel, why);
+  if (succeeded(attention) && hasAttentionNest(*attention, why)) {
+    choice.nest = "attention";
     return choice;
   }
   if (succeeded(classifyContraction(kernel, choice.reason))) {

@@ -4,6 +4,7 @@
 #ifndef DLC_SCHEDULE_NESTCHOICE_H
 #define DLC_SCHEDULE_NESTCHOICE_H
 
+#include "dlc/Schedule/AttentionSpec.h"
 #include "dlc/Schedule/RowPlan.h"
 
 #include <string>
@@ -11,7 +12,8 @@
 namespace dlc {
 
 struct NestChoice {
-  /// "contraction", "row" (a kernel that folds), "map" or "opaque".
+  /// "attention", "contraction", "row" (a kernel that folds), "map" or
+  /// "opaque".
   std::string nest;
   /// A stage would be a contraction on its own, but the kernel as a whole is
   /// none: its sums run in a loop nest, at about a quarter of the peak or less.
@@ -29,6 +31,10 @@ struct NestChoice {
 };
 
 NestChoice bestNest(graph::KernelOp kernel);
+
+/// Whether the attention nest has code for `spec`, whatever the machine;
+/// `reason` says why not. Not with strict numerics: sums are reordered.
+bool hasAttentionNest(const AttentionSpec &spec, std::string &reason);
 
 } // namespace dlc
 

@@ -112,8 +112,13 @@ FailureOr<Scalar> ExprEmitter::emitLoad(graph::LoadOp load,
   auto argument = dyn_cast<BlockArgument>(load.getTensor());
   if (!argument) {
     auto stage = load.getTensor().getDefiningOp<graph::StageOp>();
-    return stage == known ? stageValue
-                          : emitNext(stage.getYielded(), point, reason);
+    if (auto it = known.find(stage); it != known.end())
+      return it->second;
+    if (stage.getFoldKind() != graph::FoldKind::none) {
+      reason = "a fold is read whose value is not known here";
+      return failure();
+    }
+    return emitNext(stage.getYielded(), point, reason);
   }
   MLIRContext *context = load.getContext();
   auto tensor = cast<RankedTensorType>(load.getTensor().getType());

@@ -1,5 +1,6 @@
 // Which nest a kernel gets. A contraction nest may decline any kernel; the loop
 // nests take all that has stages; an opaque operator has a builder of its own.
+#include "dlc/Codegen/CPU/AttentionNest.h"
 #include "dlc/Codegen/CPU/ContractionNest.h"
 #include "dlc/Codegen/CPU/LoopNest.h"
 #include "dlc/Codegen/CPU/Nests.h"
@@ -14,6 +15,16 @@ FailureOr<CpuKernel> dlc::emitCpuKernel(graph::KernelOp kernel,
   if (kernel.getOpaque())
     return emitOpaque(kernel, target, options);
   LoopSchedule schedule = LoopSchedule::get(kernel);
+  bool wantsAttention = schedule.nest == "attention";
+  if (schedule.nest.empty() || wantsAttention) {
+    std::string reason;
+    auto result = emitAttention(kernel, target, options, reason);
+    if (succeeded(result))
+      return result;
+    if (wantsAttention)
+      return kernel.emitError("the attention nest declines this kernel: ")
+             << reason;
+  }
   bool wantsContraction = schedule.nest == "contraction";
   if (schedule.nest.empty() || wantsContraction) {
     std::string reason;

@@ -209,6 +209,25 @@ Value VectorMath::exp(Value x) {
   return scaleExponent(p, reduced.nBits);
 }
 
+Value VectorMath::expOfNonPositive(Value x) {
+  // As reduceExp; the constant's low bits are the exponent's bias, so that the
+  // bits of `shifted` only have to be moved to their place. -inf makes NaN of
+  // the polynomial, which the last select drops; NaN stays one in the product.
+  Value magic = num(12582912.0 + 127, x);
+  Value shifted = fma(x, num(1.44269504088896340736, x), magic);
+  Value n = sub(shifted, magic);
+  Value r =
+      fma(n, num(2.12194440054690583e-4, x), fma(n, num(-0.693359375, x), x));
+  Value p = polynomial({1.0, 1.0, 0.5, 0.1666666668, 0.0416664642,
+                        0.008333310845, 0.001393373072, 0.0001989108046},
+                       r);
+  Value bits = toBits(shifted);
+  Value scale =
+      fromBits(arith::ShLIOp::create(b, loc, bits, integer(23, bits)), x);
+  Value isTiny = compare(Predicate::OLT, x, num(-87.3, x));
+  return select(isTiny, num(0.0, x), mul(p, scale));
+}
+
 // With u = e^r - 1: e^x - 1 = 2^n u + (2^n - 1); halved, so that n = 128 fits.
 Value VectorMath::expm1(Value x) {
   if (isDouble(x))

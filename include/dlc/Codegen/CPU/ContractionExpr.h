@@ -46,9 +46,10 @@ public:
   /// Loads of `stage` yield `value` instead; those of other stages yield what
   /// the stage's body is at the point.
   void setStageValue(graph::StageOp stage, Scalar value) {
-    known = stage;
-    stageValue = value;
+    known[stage] = value;
   }
+  /// `scalar` is `value`, whatever it is computed from; holds for emitNext.
+  void setValue(mlir::Value scalar, Scalar value) { memo[scalar] = value; }
 
   /// Emits `scalar` at `point`: a scalar, or where it differs between lanes a
   /// vector. Fails, in words, on what it does not support.
@@ -92,8 +93,7 @@ private:
   const IterationSpace &space;
   mlir::ValueRange symbols;
   std::function<mlir::Value(unsigned)> buffer;
-  graph::StageOp known; ///< the stage that stageValue is
-  Scalar stageValue;
+  llvm::DenseMap<mlir::Operation *, Scalar> known; ///< by stage
   llvm::DenseMap<mlir::Value, Scalar> memo;
 };
 

@@ -21,6 +21,9 @@ public:
       : b(builder), loc(loc), hasFma(fma), hasScaleExponent(scaleExponent) {}
 
   mlir::Value exp(mlir::Value x);
+  /// exp for f32 x <= 0 or NaN (others give anything but a trap), about half
+  /// the instructions: what would be subnormal is 0.
+  mlir::Value expOfNonPositive(mlir::Value x);
   mlir::Value expm1(mlir::Value x);
   mlir::Value log(mlir::Value x);
   mlir::Value log1p(mlir::Value x);

@@ -1,0 +1,174 @@
+// Which schedule attention gets, and which schedules can be emitted.
+#include "dlc/Codegen/CPU/AttentionSchedule.h"
+
+#include "dlc/Codegen/Common/ScalarEmitter.h"
+
+#include <algorithm>
+
+using namespace mlir;
+using namespace dlc;
+
+//===----------------------------------------------------------------------===//
+// As data
+//===----------------------------------------------------------------------===//
+
+namespace {
+/// The knobs by name.
+template <typename S, typename F>
+void forEachKnob(S &s, F f) {
+  f("vectors", s.vectors);
+  f("key_tile", s.keyTile);
+  f("column_tile", s.columnTile);
+  f("unroll", s.unroll);
+  f("rows_per_task", s.rowsPerTask);
+  f("block_n", s.keysPerBlock);
+  f("copy_keys", s.copiesKeys);
+  f("copy_values", s.copiesValues);
+  f("few", s.few);
+  f("split_kv", s.keysPerTask);
+}
+} // namespace
+
+Schedule AttentionSchedule::toSchedule() const {
+  Schedule schedule;
+  schedule.nest = "attention";
+  forEachKnob(*this, [&](const char *name, auto value) {
+    schedule.knobs[name] = value;
+  });
+  return schedule;
+}
+
+std::string AttentionSchedule::str() const { return toSchedule().toJson(); }
+
+FailureOr<AttentionSchedule> dlc::withKnobs(AttentionSchedule schedule,
+                                            graph::KernelOp kernel,
+                                            std::string &reason) {
+  DictionaryAttr attr = kernel.getScheduleAttr();
+  if (!attr)
+    return schedule;
+  bool isValid = true;
+  forEachKnob(schedule, [&](const char *name, auto &value) {
+    auto entry = attr.get(name);
+    if (!entry)
+      return;
+    auto number = dyn_cast<IntegerAttr>(entry);
+    if (!number || number.getInt() < 0 ||
+        number.getInt() > (int64_t(1) << 31)) {
+      reason = std::string("schedule: '") + name + "' has no such value";
+      isValid = false;
+      return;
+    }
+    value = number.getInt();
+  });
+  if (!isValid)
+    return failure();
+  return schedule;
+}
+
+//===----------------------------------------------------------------------===//
+// What can be emitted
+//===----------------------------------------------------------------------===//
+
+/// Whether a factor is read by strides where it lies, as f32.
+static bool isStrided(const AttentionSpec &spec,
+                      const ContractionOperand &operand,
+                      ArrayRef<unsigned> along) {
+  return operand.plain && operand.element.isF32() &&
+         spec.strideOf(operand, along);
+}
+
+bool dlc::isLegal(const AttentionSchedule &s, const AttentionSpec &spec,
+                  const CpuTarget &target, std::string &reason) {
+  auto refuse = [&](const char *why) {
+    reason = std::string("schedule: ") + why;
+    return false;
+  };
+  if (!s.lanes || !s.vectors || !s.keyTile || !s.columnTile || !s.unroll)
+    return refuse("a size of the tile is zero");
+  if (s.lanes & (s.lanes - 1))
+    return refuse("lanes are no power of two");
+  unsigned registers = target.desc().vectorRegisters + 1;
+  if (std::max(s.keyTile, s.columnTile) * s.vectors + s.vectors + 1 > registers)
+    return refuse("the tile does not fit the vector registers");
+  if (s.unroll > 16)
+    return refuse("the loop is unrolled too far");
+  if (s.rowsPerTask % s.blockRows())
+    return refuse("a task's rows are not whole blocks");
+  if (spec.weightRounding && s.keysPerBlock)
+    return refuse("rounded weights need all keys of a row at once");
+  if (!s.copiesKeys && !isStrided(spec, spec.key, spec.inner))
+    return refuse("keys have no strides to be read by");
+  if (!s.copiesValues && !isStrided(spec, spec.value, spec.columns))
+    return refuse("values have no strides to be read by");
+  if (s.few || s.keysPerTask)
+    return refuse("few queries have no code yet");
+  return true;
+}
+
+//===----------------------------------------------------------------------===//
+// The rule
+//===----------------------------------------------------------------------===//
+
+/// Whether rows of `tile` elements of `axis` share too few sets of the
+/// first-level cache (whose ways span 4 KiB, a page, on all x86) to stay there
+/// while the other axis is walked.
+static bool collides(const AttentionSpec &spec,
+                     const ContractionOperand &operand, unsigned axis,
+                     unsigned tile) {
+  auto stride = graph::constantValue(operand.strides[axis]);
+  if (!stride || *stride <= 0)
+    return true;
+  constexpr int64_t way = 4096, ways = 8;
+  int64_t period = way / std::gcd(way, *stride * 4);
+  return (tile + period - 1) / period > ways - 2;
+}
+
+AttentionSchedule dlc::defaultSchedule(const AttentionSpec &spec,
+                                       const CpuTarget &target,
+                                       std::optional<SizeRange> rows) {
+  const TargetDesc &desc = target.desc();
+  AttentionSchedule s;
+  s.lanes = std::max(desc.lanes(4), 4u);
+  s.vectors = 2;
+  // Accumulators, a vector of queries each, and an element of the other factor.
+  s.keyTile = std::clamp((desc.vectorRegisters - 3) / 2, 1u, 14u);
+  s.columnTile = s.keyTile;
+  constexpr int64_t unknown = 512;
+  auto sizeOf = [&](AffineExpr expr) {
+    return graph::constantValue(expr).value_or(unknown);
+  };
+  int64_t inner = sizeOf(spec.extentOf(spec.inner)),
+          columns = sizeOf(spec.extentOf(spec.columns)),
+          keys = sizeOf(spec.extentOf(spec.keys)),
+          group = sizeOf(spec.extentOf(spec.group)),
+          queries = spec.rows.empty()
+                        ? 1
+                        : sizeOf(spec.space.extents[spec.rows.back()]);
+  if (rows && spec.group.empty())
+    queries = std::max<int64_t>(1, rows->typical);
+  s.copiesKeys = !isStrided(spec, spec.key, spec.inner) ||
+                 collides(spec, spec.key, spec.keys.front(), s.keyTile);
+  s.copiesValues = !isStrided(spec, spec.value, spec.columns);
+  // Scores of a block are made, read twice and used within the second-level
+  // cache, beside the block's keys and values.
+  if (!spec.weightRounding) {
+    int64_t bytesOfKey = 4 * (s.blockRows() + inner + columns);
+    int64_t most = std::max<int64_t>(desc.l2Bytes / 4 / bytesOfKey, 64);
+    if (keys > most || !graph::constantValue(spec.extentOf(spec.keys)))
+      s.keysPerBlock = std::min<int64_t>(most, 512) / s.keyTile * s.keyTile;
+  }
+  // Tasks: enough for the cores; and sums of all its queries in the
+  // second-level cache.
+  unsigned threads = target.threads() ? target.threads() : desc.cores;
+  int64_t outer = sizeOf(spec.extentOf(spec.outer));
+  int64_t blocks = (queries + s.blockRows() - 1) / s.blockRows();
+  int64_t bytesOfBlock = 4 * s.blockRows() * (inner + columns);
+  int64_t fit = std::max<int64_t>(1, desc.l2Bytes / 4 / bytesOfBlock / group);
+  int64_t wanted = threads <= 1 ? 1 : (4 * threads + outer - 1) / outer;
+  int64_t perTask = std::clamp<int64_t>((blocks + wanted - 1) / wanted, 1, fit);
+  bool isAll = spec.rows.empty() ||
+               (perTask >= blocks &&
+                graph::constantValue(spec.space.extents[spec.rows.back()]));
+  s.rowsPerTask = isAll ? 0 : perTask * s.blockRows();
+  return s;
+}

@@ -1,0 +1,214 @@
+// One attention kernel as code: the class that its files share. AttentionNest
+// cuts tasks and loops over blocks, AttentionFill copies factors into scratch,
+// AttentionBlock computes one block of queries against one of keys,
+// AttentionFinish turns finished rows into results, AttentionFew does it all
+// for few queries.
+//
+// A block of queries lies across lanes: scores are [key][query], the result's
+// sums [column][query], so that maxima, sums and factors of rows are vectors,
+// keys and values are read where they lie, and nothing is summed across lanes.
+#ifndef DLC_LIB_CODEGEN_CPU_ATTENTIONTASK_H
+#define DLC_LIB_CODEGEN_CPU_ATTENTIONTASK_H
+
+#include "AttentionTile.h"
+#include "dlc/Codegen/CPU/AttentionNest.h"
+#include "dlc/Codegen/CPU/ContractionExpr.h"
+#include "dlc/Codegen/Common/KernelFunction.h"
+
+namespace dlc {
+
+class AttentionTask {
+public:
+  AttentionTask(const AttentionSpec &spec, const AttentionSchedule &schedule,
+                const CpuTarget &target, const CpuCodegenOptions &options)
+      : spec(spec), s(schedule), options(options),
+        scalarOptions(ScalarOptions::get(target, options.strict)),
+        kernel(spec.kernel) {}
+
+  mlir::FailureOr<CpuKernel> emit(std::string &reason);
+
+private:
+  /// What code in one function of the module sees.
+  struct Scope {
+    IndexBuilder index;
+    llvm::SmallVector<mlir::Value> buffers, symbols;
+    llvm::SmallVector<mlir::Value> axes; ///< of the space; zero where not set
+    mlir::Value work;                    ///< the scratch, as f32
+    llvm::SmallVector<mlir::Value> areas{}; ///< offsets of Area in it
+    mlir::Value firstRow{}, rowCount{}; ///< of the task, along the lane axis
+
+    mlir::OpBuilder &b() { return index.builder(); }
+    mlir::Location loc() const { return index.loc(); }
+  };
+  /// Parts of the scratch, in f32 elements.
+  enum Area {
+    Queries, ///< [block][inner][query]
+    Sums,    ///< [block][column][query]
+    State,   ///< [block][maximum, sum, factor][query]
+    Scores,  ///< [key][query], or [row][key] for few
+    Keys,    ///< [key][inner]
+    Values,  ///< [key][column]
+    Rows,    ///< [query][inner or column]: on the way to and from lanes
+    numAreas
+  };
+  void layOut(CpuKernel &result);
+  void findAreas(Scope &scope);
+
+  // AttentionNest.cpp
+  mlir::LogicalResult emitTask(std::string &reason);
+  mlir::LogicalResult emitBlocks(Scope &scope, std::string &reason);
+  /// Calls `body` for each block of queries of the task, with its number; row
+  /// axes of the scope are those of its first query.
+  void forEachBlock(Scope &scope,
+                    llvm::function_ref<void(mlir::Value number)> body);
+  /// Keys [from, to) against all blocks. `outside`: those that the blocks'
+  /// bounds leave out, where they turn out to be needed.
+  mlir::LogicalResult emitKeys(Scope &scope, mlir::Value from, mlir::Value to,
+                               bool outside, std::string &reason);
+
+  // AttentionBounds.cpp
+  /// Keys that some row of [first, first + count) keeps, and those that all
+  /// keep: begin and end of either. Row axes other than the last one are the
+  /// scope's.
+  struct KeyRange {
+    mlir::Value begin, end, allBegin, allEnd;
+  };
+  KeyRange keysOf(Scope &scope, mlir::Value firstRow, mlir::Value rows);
+  bool boundsKeys(const KeyCut &cut) const;
+  /// What the maximum of a row must exceed for keys outside of its range to
+  /// have weights of exactly 0; nothing when that is always so.
+  std::optional<double> leastMaximum() const;
+  /// Sets the truth of conditions that hold where no cut applies.
+  void assumeKept(ExprEmitter &expressions);
+
+  // AttentionFill.cpp
+  mlir::LogicalResult fillQueries(Scope &scope, mlir::Value block,
+                                  std::string &reason);
+  mlir::LogicalResult fillKeys(Scope &scope, mlir::Value from, mlir::Value to,
+                               std::string &reason);
+  /// Copies `count` points along `axis` from `first` on, the axes `along` in
+  /// each, to `to` in rows of `pitch`.
+  mlir::LogicalResult copyRows(Scope &scope, mlir::Value factor,
+                               std::optional<unsigned> axis, mlir::Value first,
+                               mlir::Value count,
+                               llvm::ArrayRef<unsigned> along, mlir::Value to,
+                               int64_t pitch, std::string &reason);
+  void transpose(Scope &scope, llvm::MutableArrayRef<mlir::Value> rows);
+
+  // AttentionBlock.cpp
+  mlir::LogicalResult emitBlockFunction(std::string &reason);
+  void callBlock(Scope &scope, mlir::Value block, mlir::Value from,
+                 mlir::Value to, mlir::Value copiedFrom);
+  struct BlockArguments {
+    mlir::Value block, firstRow, from, to, copiedFrom;
+  };
+  void emitScores(Scope &scope, const BlockArguments &arguments);
+  mlir::LogicalResult emitSoftmax(Scope &scope, const BlockArguments &arguments,
+                                  std::string &reason);
+  mlir::LogicalResult emitMaximum(Scope &scope, const BlockArguments &arguments,
+                                  mlir::Value from, mlir::Value to, bool kept,
+                                  llvm::SmallVectorImpl<mlir::Value> &maxima,
+                                  std::string &reason);
+  void emitSums(Scope &scope, const BlockArguments &arguments);
+  /// The maximum as it is subtracted: 0 where it is -inf.
+  mlir::Value finite(Scope &scope, mlir::Value maximum);
+
+  // AttentionFinish.cpp
+  mlir::LogicalResult finishBlock(Scope &scope, mlir::Value block,
+                                  std::string &reason);
+  /// The maximum and the sum of a row (or a vector of rows) as the body has
+  /// them, and what e has to be multiplied by to be the body's; null: nothing.
+  struct RowState {
+    mlir::Value maximum, sum, scale;
+  };
+  /// `sum` is that of e against finite(maximum).
+  mlir::FailureOr<RowState> rowState(Scope &scope, const ExprPoint &point,
+                                     mlir::Value maximum, mlir::Value sum,
+                                     std::string &reason);
+  /// p from e.
+  mlir::FailureOr<mlir::Value> weightOf(Scope &scope, const ExprPoint &point,
+                                        mlir::Value e, const RowState &state,
+                                        std::string &reason);
+  /// What the sum of e * value of a row is multiplied by to be that of
+  /// p * value, or the p of a key that was left out (see scaled).
+  mlir::FailureOr<mlir::Value> rowFactor(Scope &scope, const ExprPoint &point,
+                                         const RowState &state,
+                                         std::string &reason);
+  /// The sum of p * value of a row.
+  mlir::Value scaled(Scope &scope, mlir::Value sum, mlir::Value factor);
+  /// Whether stages after the output use the maximum or the sum of their row.
+  bool resultsReadState();
+  /// The results of the row at the scope's row axes from its finished sums;
+  /// where its maximum and sum lie in the scratch.
+  mlir::LogicalResult storeRow(Scope &scope, mlir::Value sums,
+                               mlir::Value maximumAt, mlir::Value sumAt,
+                               std::string &reason);
+  /// Calls `body` for every scalar that `value` is computed from, through
+  /// stages without fold.
+  static void walkScalars(mlir::Value value,
+                          llvm::SmallDenseSet<mlir::Value> &seen,
+                          llvm::function_ref<void(mlir::Value)> body);
+
+  ExprPoint pointOf(Scope &scope) const {
+    ExprPoint point;
+    point.axes = scope.axes;
+    return point;
+  }
+  ExprEmitter expressionsOf(Scope &scope) {
+    return ExprEmitter(scope.index, spec.space, scope.symbols, scalarOptions,
+                       [&scope](unsigned i) { return scope.buffers[i]; });
+  }
+  mlir::AffineExpr constantExpr(int64_t value) const {
+    return mlir::getAffineConstantExpr(value, spec.context());
+  }
+  mlir::Value sizeOf(Scope &scope, mlir::AffineExpr expr) const {
+    return scope.index.expr(expr, scope.axes, scope.symbols);
+  }
+  mlir::Value sizeOf(Scope &scope, llvm::ArrayRef<unsigned> axes) const {
+    return sizeOf(scope, spec.extentOf(axes));
+  }
+  /// The axis whose points lie across lanes, and the other axes of rows.
+  std::optional<unsigned> laneAxis() const {
+    return spec.rows.empty() ? std::nullopt
+                             : std::optional<unsigned>(spec.rows.back());
+  }
+  llvm::SmallVector<unsigned> otherRowAxes() const {
+    llvm::SmallVector<unsigned> axes(spec.group);
+    if (!spec.rows.empty())
+      axes.append(spec.rows.begin(), spec.rows.end() - 1);
+    return axes;
+  }
+  mlir::VectorType vectorType() const {
+    return mlir::VectorType::get({int64_t(s.lanes)},
+                                 mlir::Float32Type::get(spec.context()));
+  }
+  mlir::Value splat(Scope &scope, double value) const;
+  mlir::Value loadVector(Scope &scope, mlir::Value at) const;
+  void storeVector(Scope &scope, mlir::Value value, mlir::Value at) const;
+  /// vector<lanes x i1>: the first `count` lanes.
+  mlir::Value firstLanes(Scope &scope, mlir::Value count) const;
+  /// The offset of `expr` at the scope's axes.
+  mlir::Value offsetOf(Scope &scope, const ContractionOperand &operand) const;
+  /// Whole: every score of a row is there before the first weight is made.
+  bool isWhole() const { return s.keysPerBlock == 0; }
+  /// p is made element by element, not by a factor at the end.
+  bool weighsElements() const { return bool(spec.weightRounding); }
+
+  AttentionSpec spec;
+  AttentionSchedule s;
+  const CpuCodegenOptions &options;
+  ScalarOptions scalarOptions;
+  graph::KernelOp kernel;
+
+  mlir::OwningOpRef<mlir::ModuleOp> module;
+  llvm::SmallVector<mlir::Type> bufferTypes;
+  std::optional<KernelFunctionBuilder> function;
+  mlir::func::FuncOp block;
+  llvm::SmallVector<mlir::AffineExpr> areaOffsets;
+  mlir::AffineExpr rowsOfTask, rowTasks, keysOfBlock;
+  int64_t innerPitch = 0, columnPitch = 0;
+};
+
+} // namespace dlc
+
+#endif // DLC_LIB_CODEGEN_CPU_ATTENTIONTASK_H
