@@ -1,0 +1,193 @@
+// The attention nest against the interpreter: hand-written forms, and seeded
+// combinations of sizes, masks, layouts, element types and schedules.
+#include "NestTest.h"
+
+#include "../Codegen/AttentionText.h"
+#include "dlc/Codegen/CPU/AttentionNest.h"
+#include "dlc/Schedule/NestChoice.h"
+
+#include "mlir/AsmParser/AsmParser.h"
+
+using namespace mlir;
+using namespace dlc;
+using namespace dlc::test;
+using interp::Tensor;
+
+namespace {
+class AttentionTest : public NestTest {
+protected:
+  /// Emits `a` (with these knobs) and compares with the interpreter. Returns
+  /// whether both agree.
+  bool checkCase(const AttentionCase &a, const std::string &knobs = "",
+                 bool specials = false);
+};
+
+bool AttentionTest::checkCase(const AttentionCase &a, const std::string &knobs,
+                              bool specials) {
+  std::string text = a.text();
+  SCOPED_TRACE(a.name() + " {" + knobs + "}");
+  auto parsed = parseSourceString<ModuleOp>(text, &context);
+  EXPECT_TRUE(parsed) << text;
+  if (!parsed)
+    return false;
+  auto kernel = *(*parsed).getOps<graph::KernelOp>().begin();
+  if (!knobs.empty())
+    kernel.setScheduleAttr(
+        cast<DictionaryAttr>(parseAttribute("{" + knobs + "}", &context)));
+  EXPECT_EQ(bestNest(kernel).nest, "attention") << bestNest(kernel).reason;
+  OpCase c;
+  c.op = "attention";
+  c.symbols = a.symbols();
+  // Where p is rounded, a neighbour's rounding may go the other way.
+  c.tolerance = a.roundsWeights ? 5e-3 : a.element == "f32" ? 3e-5 : 1e-3;
+  c.specials = specials;
+  SmallVector<Tensor> inputs;
+  for (auto [i, pair] :
+       llvm::enumerate(llvm::zip(kernel.getArgumentTypes(), a.shapes()))) {
+    auto [type, shape] = pair;
+    OpCase kind = c;
+    kind.low = 0, kind.high = 1;
+    // A value that no query keeps is not read: 0 * infinity is 0 there. A mask
+    // that is added loses what it is added to.
+    if (i == 2 && (a.causal || a.zeroesNaN))
+      kind.specials = false;
+    kind.specials &= !(a.causal && a.addsFill);
+    // Masks: -inf here and there, so that rows lose all keys now and then.
+    inputs.push_back(
+        random(cast<RankedTensorType>(type).getElementType(), shape, kind));
+    if (i == 3 &&
+        (a.mask == AttentionCase::Padding || a.mask == AttentionCase::Full)) {
+      auto *values = reinterpret_cast<float *>(inputs[i].getMutableBytes());
+      for (int64_t k = 0; k < inputs[i].getNumElements(); ++k)
+        if (generator() % 3 == 0)
+          values[k] = -INFINITY;
+      int64_t row = shape.back();
+      for (int64_t k = 0; k < row && generator() % 2 && shape.size() == 2; ++k)
+        values[k] = -INFINITY;
+    }
+  }
+  auto expected = interp::Interpreter().runKernel(kernel, inputs, c.symbols);
+  EXPECT_TRUE(succeeded(expected)) << text;
+  if (failed(expected))
+    return false;
+  NestVariant variant;
+  variant.target =
+      runnableTargets()[numChecked % 4 == 0
+                            ? numChecked / 4 % runnableTargets().size()
+                            : runnableTargets().size() - 1];
+  variant.nest = "attention";
+  ++numChecked;
+  return checkVariant(kernel, c, inputs, *expected, variant);
+}
+
+TEST_F(AttentionTest, Plain) {
+  AttentionCase a;
+  checkCase(a);
+  a.batch = 2, a.heads = 3, a.queries = 37, a.keys = 53, a.inner = 24,
+  a.columns = 20;
+  checkCase(a);
+  checkCase(a, "block_n = 16");
+  checkCase(a,
+            "rows_per_task = 64, copy_keys = 1, copy_values = 1, block_n = 9");
+  a.group = 2;
+  checkCase(a, "block_n = 16");
+}
+
+// Rows without any key: what the body says of exp(-inf - -inf) and of 0 / 0.
+// The first block of keys is masked where later ones are not.
+TEST_F(AttentionTest, MaskedRows) {
+  for (std::string knobs : {"", "block_n = 4", "block_n = 7"}) {
+    AttentionCase a;
+    a.queries = 19, a.keys = 21;
+    a.mask = AttentionCase::Boolean;
+    checkCase(a, knobs);
+    a.zeroesNaN = true;
+    checkCase(a, knobs);
+    a.zeroesNaN = false, a.guardsMaximum = true;
+    checkCase(a, knobs);
+    a.dividesLater = true;
+    checkCase(a, knobs);
+    a.guardsMaximum = false;
+    checkCase(a, knobs);
+    // More queries than keys, aligned at the end: the first ones see none.
+    a = {};
+    a.queries = 29, a.keys = 11, a.causal = AttentionCase::BottomRight;
+    checkCase(a, knobs);
+    a.fill = "-3.4028235e38";
+    checkCase(a, knobs);
+    a.addsFill = true;
+    checkCase(a, knobs);
+    a.window = 3;
+    checkCase(a, knobs);
+  }
+}
+
+// One of many combinations, by the generator.
+AttentionCase randomCase(std::mt19937 &generator, std::string &knobs,
+                         bool &specials) {
+  auto pick = [&](int64_t low, int64_t high) {
+    return std::uniform_int_distribution<int64_t>(low, high)(generator);
+  };
+  auto oneIn = [&](int n) { return pick(1, n) == 1; };
+  AttentionCase a;
+  a.batch = pick(1, 2);
+  a.heads = pick(1, 3);
+  a.group = oneIn(3) ? pick(2, 3) : 1;
+  a.queries = oneIn(3) ? pick(2, 8) : pick(2, 70);
+  a.keys = oneIn(3) ? pick(2, 8) : pick(2, 90);
+  a.inner = pick(2, 40);
+  a.columns = oneIn(2) ? a.inner : pick(2, 40);
+  a.symbolicQueries = oneIn(3), a.symbolicKeys = oneIn(3);
+  a.element = oneIn(4) ? (oneIn(2) ? "bf16" : "f16") : "f32";
+  a.causal = AttentionCase::Causal(pick(0, 2));
+  if (a.causal && oneIn(3))
+    a.window = pick(1, 20);
+  a.addsFill = oneIn(3);
+  if (oneIn(4))
+    a.fill = oneIn(2) ? "-3.4028235e38" : "-1.0e9";
+  a.mask = AttentionCase::Mask(oneIn(2) ? 0 : pick(1, 4));
+  a.softcap = oneIn(6) ? 5 : 0;
+  a.headsLast = oneIn(3), a.merged = oneIn(3), a.transposedKeys = oneIn(6);
+  a.zeroesNaN = oneIn(5);
+  a.roundsWeights = oneIn(8);
+  a.guardsMaximum = oneIn(8);
+  a.dividesLater = !a.zeroesNaN && !a.roundsWeights && oneIn(8);
+  a.rotates = oneIn(8);
+  specials = oneIn(10);
+  auto add = [&](const std::string &name, int64_t value) {
+    knobs += (knobs.empty() ? "" : ", ") + name + " = " + std::to_string(value);
+  };
+  knobs.clear();
+  if (oneIn(2) && !a.roundsWeights)
+    add("block_n", pick(1, 40));
+  if (oneIn(3))
+    add("copy_keys", 1);
+  if (oneIn(3))
+    add("copy_values", 1);
+  if (oneIn(3))
+    add("key_tile", pick(1, 6));
+  if (oneIn(3))
+    add("column_tile", pick(1, 6));
+  if (oneIn(4))
+    add("unroll", pick(1, 5));
+  if (oneIn(4))
+    add("vectors", 1);
+  return a;
+}
+
+TEST_F(AttentionTest, SeededCombinations) {
+  int count = getenv("DLC_TEST_FULL") ? 2000 : 100;
+  if (const char *text = getenv("DLC_TEST_COUNT"))
+    count = std::atoi(text);
+  for (int i = 0; i < count; ++i) {
+    generator.seed(1000 + i);
+    std::string knobs;
+    bool specials;
+    AttentionCase a = randomCase(generator, knobs, specials);
+    if (!checkCase(a, knobs, specials)) {
+      ADD_FAILURE() << "combination " << i << "\n" << a.text();
+      break;
+    }
+  }
+}
+} // namespace
