@@ -12,7 +12,7 @@ packages=(
   llvm-22 llvm-22-dev llvm-22-tools libmlir-22-dev mlir-22-tools liblld-22-dev
   # the tools that build and check it
   clang-22 lld-22 clang-format-22 clang-tidy-22 libclang-rt-22-dev cmake ninja-build ccache mold
-  protobuf-compiler libprotobuf-dev nlohmann-json3-dev libgtest-dev zlib1g-dev libzstd-dev libz3-dev
+  protobuf-compiler libprotobuf-dev libsqlite3-dev libxgboost-dev nlohmann-json3-dev libgtest-dev zlib1g-dev libzstd-dev libz3-dev
   # ARM: a C library to link against and an emulator to run the result
   qemu-user libc6-dev-arm64-cross libgcc-12-dev-arm64-cross
   # the proofs of docs/proofs and the checker extracted from them

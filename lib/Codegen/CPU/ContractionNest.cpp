@@ -5,6 +5,7 @@
 #include "dlc/Codegen/CPU/ContractionNest.h"
 
 #include "ContractionTask.h"
+#include "dlc/Codegen/CPU/ContractionKnobs.h"
 #include "dlc/Codegen/CPU/KernelVariants.h"
 #include "dlc/Codegen/Common/CpuLowering.h"
 
@@ -328,7 +329,13 @@ FailureOr<CpuKernel> dlc::emitContraction(graph::KernelOp kernel,
   auto spec = classifyContraction(kernel, reason);
   if (failed(spec))
     return failure();
-  return emitContraction(
-      *spec, defaultSchedule(*spec, target, options, getVariantRange(kernel)),
-      target, options, reason);
+  ContractionSchedule schedule =
+      defaultSchedule(*spec, target, options, getVariantRange(kernel));
+  KnobValues knobs;
+  if (DictionaryAttr attr = kernel.getScheduleAttr())
+    for (NamedAttribute entry : attr)
+      if (auto number = dyn_cast<IntegerAttr>(entry.getValue()))
+        knobs[entry.getName().str()] = number.getInt();
+  schedule = withKnobs(schedule, knobs, *spec, target.desc());
+  return emitContraction(*spec, schedule, target, options, reason);
 }

@@ -1,0 +1,34 @@
+// The schedule of a contraction as the knobs of a `schedule` attribute or of a
+// database, and the space of those that can be emitted.
+//
+// Knobs: tile_rows, tile_vectors, unroll, prefetch; lhs, rhs (0 memory, 1
+// indirect, 2 filled, 3 packed); task_row_tiles, task_column_steps,
+// block_column_steps (0: all; a tile's rows and the wider of tile and panel are
+// the units); depth_per_pass, rows_outside, dot. What fixes the layout of
+// packed constants is no knob: tuning never repacks a model's weights.
+#ifndef DLC_CODEGEN_CPU_CONTRACTIONKNOBS_H
+#define DLC_CODEGEN_CPU_CONTRACTIONKNOBS_H
+
+#include "dlc/Codegen/CPU/ContractionSchedule.h"
+#include "dlc/Schedule/ScheduleSpace.h"
+
+namespace dlc {
+
+KnobValues toKnobs(const ContractionSchedule &schedule);
+
+/// `schedule`, the default one of `spec`, with the knobs that are given. Names
+/// that are no knobs of a contraction are left to others. What the result
+/// cannot be emitted for, isLegal says.
+ContractionSchedule withKnobs(ContractionSchedule schedule,
+                              const KnobValues &knobs,
+                              const ContractionSpec &spec,
+                              const TargetDesc &desc);
+
+/// The space of a contraction of static sizes. `spec` must outlive it.
+ScheduleSpace contractionSpace(const ContractionSpec &spec,
+                               const CpuTarget &target,
+                               const CpuCodegenOptions &options);
+
+} // namespace dlc
+
+#endif // DLC_CODEGEN_CPU_CONTRACTIONKNOBS_H

@@ -1,0 +1,76 @@
+// What the cost model sees of a scheduled kernel. Features are computed from
+// what a record holds (workload, schedule, target), never stored, so that old
+// records serve new features.
+#ifndef DLC_TUNER_FEATURES_H
+#define DLC_TUNER_FEATURES_H
+
+#include "dlc/Schedule/ScheduleSpace.h"
+
+#include "llvm/ADT/ArrayRef.h"
+#include "llvm/Support/Error.h"
+
+#include <string>
+#include <vector>
+
+namespace dlc::tuner {
+
+/// A contraction of static sizes, without names; the workload of a record.
+/// Strides are in elements: 0 where a factor does not move, -1 where it has no
+/// one stride.
+struct ContractionFacts {
+  int64_t outer = 1, rows = 1, columns = 1, depth = 1;
+  int64_t accBytes = 4, lhsBytes = 4, rhsBytes = 4, resultBytes = 4;
+  int64_t lhsRow = 0, lhsDepth = 1, rhsColumn = 1, rhsDepth = 0;
+  /// Constants of the model; factors that are read as they lie.
+  bool lhsConstant = false, rhsConstant = false, lhsPlain = true,
+       rhsPlain = true;
+  int64_t lhsRun = 0;       ///< contiguous k of an image's row; 0: no runs
+  int64_t epilogueOps = 0;  ///< scalar functions an element of the result
+  int64_t epilogueLoads = 0;
+  int64_t results = 1;
+  int64_t panelColumns = 32; ///< of packed constants, and
+  int64_t kBlock = 16;       ///< their blocks of k
+  bool strict = false;
+  int64_t threads = 1;
+  std::string kernel; ///< SHA-256 of the kernel's canonical text
+
+  double flops() const {
+    return 2.0 * double(outer) * double(rows) * double(columns) * double(depth);
+  }
+  /// {"nest":"contraction",...} in canonical form.
+  std::string toJson() const;
+  static llvm::Expected<ContractionFacts> parseJson(llvm::StringRef text);
+};
+
+/// The machine of a record: numbers of a TargetDesc that decide about speed.
+struct TargetFacts {
+  std::string arch, cpu;
+  int64_t vectorBytes = 64, vectorRegisters = 32, l1 = 32 << 10, l2 = 1 << 20,
+          l3 = 32 << 20;
+  double ghz = 2.5, flopsPerCycle = 64, readGBs = 10;
+
+  std::string toJson() const;
+  static llvm::Expected<TargetFacts> parseJson(llvm::StringRef text);
+};
+
+/// {"nest":...,<knobs>} in canonical form, and back (numbers only).
+std::string scheduleJson(llvm::StringRef nest, const KnobValues &knobs);
+llvm::Expected<KnobValues> parseKnobs(llvm::StringRef schedule);
+
+/// Seconds of one run by hand-made rules: multiply-adds, loads and latency of
+/// the tiles, copies, traffic between cache levels, idle threads. Right in
+/// order, not in size; the prior where there is no model.
+double analyticSeconds(const ContractionFacts &facts, const KnobValues &knobs,
+                       const TargetFacts &target);
+
+/// Names of the features in order; a model says for which it was trained.
+llvm::ArrayRef<const char *> featureNames();
+/// SHA-256 of the names and of the version of their meaning.
+std::string featureSchema();
+std::vector<float> computeFeatures(const ContractionFacts &facts,
+                                   const KnobValues &knobs,
+                                   const TargetFacts &target);
+
+} // namespace dlc::tuner
+
+#endif // DLC_TUNER_FEATURES_H

@@ -1,0 +1,58 @@
+// A kernel of the compiler as a task of the tuner.
+#ifndef DLC_TUNER_KERNELTASK_H
+#define DLC_TUNER_KERNELTASK_H
+
+#include "dlc/Codegen/CPU/CpuKernel.h"
+#include "dlc/Dialect/Graph/IR/Graph.h"
+#include "dlc/Target/Common/CpuTarget.h"
+#include "dlc/Tuner/Tune.h"
+
+namespace dlc::tuner {
+
+/// What identifies a kernel and its machine in the database.
+struct KernelKey {
+  ContractionFacts facts;
+  TargetFacts target;
+};
+
+/// The key of `kernel` on `target` with so many threads. Fails, with `reason`
+/// in words, for kernels that cannot be tuned yet: no contraction, symbolic
+/// sizes.
+mlir::FailureOr<KernelKey> makeKernelKey(graph::KernelOp kernel,
+                                         const CpuTarget &target,
+                                         const CpuCodegenOptions &options,
+                                         std::string &reason);
+
+/// Whether code generation would take these knobs for `kernel`; `reason` says
+/// why not.
+bool isLegalFor(graph::KernelOp kernel, const KnobValues &knobs,
+                const CpuTarget &target, const CpuCodegenOptions &options,
+                std::string &reason);
+
+/// A task that owns a copy of the kernel.
+class KernelTask {
+public:
+  /// Computes the expected results with the interpreter on random operands of
+  /// `seed`. Fails in words like makeKernelKey, and where the work is more than
+  /// `mostFlops`.
+  static llvm::Expected<std::unique_ptr<KernelTask>>
+  create(graph::KernelOp kernel, const CpuTarget &target,
+         const CpuCodegenOptions &options, uint64_t seed = 1,
+         double mostFlops = 3e10);
+  ~KernelTask();
+
+  const Task &get() const { return task; }
+
+private:
+  KernelTask();
+  struct State;
+  std::unique_ptr<State> state;
+  Task task;
+};
+
+/// The threads that `target` is tuned for.
+unsigned getTuneThreads(const CpuTarget &target);
+
+} // namespace dlc::tuner
+
+#endif // DLC_TUNER_KERNELTASK_H

@@ -1,0 +1,102 @@
+// The learned cost model: gradient-boosted trees over the features, trained by
+// XGBoost on log(throughput / best known of the workload). Prediction walks the
+// trees here, with the same bits, so that only training needs the library.
+#ifndef DLC_TUNER_MODEL_H
+#define DLC_TUNER_MODEL_H
+
+#include "dlc/Tuner/Record.h"
+
+#include "llvm/ADT/ArrayRef.h"
+
+namespace dlc::tuner {
+
+/// One row to learn from: features of one scheduled kernel, and how it did.
+struct Sample {
+  std::vector<float> features;
+  float label = 0; ///< log(throughput / best), at most 0
+};
+
+struct TrainOptions {
+  unsigned rounds = 200, depth = 6;
+  double eta = 0.1, lambda = 1, subsample = 0.9, columns = 0.8;
+  unsigned seed = 1;
+
+  /// Of one task's own trials.
+  static TrainOptions residual() { return {30, 4, 0.2, 3, 1, 1, 1}; }
+};
+
+/// A forest of binary trees. Features are never missing.
+class Forest {
+public:
+  /// The same samples and options give the same trees.
+  static llvm::Expected<Forest> train(llvm::ArrayRef<Sample> samples,
+                                      const TrainOptions &options);
+  float predict(llvm::ArrayRef<float> features) const;
+  bool empty() const { return roots.empty(); }
+
+private:
+  friend class CostModel;
+  struct Node {
+    int32_t feature = -1; ///< -1: a leaf
+    float value = 0;      ///< left when the feature is below; or the leaf's
+    int32_t left = 0, right = 0;
+  };
+  llvm::Error read(llvm::StringRef xgboost);
+  std::vector<Node> nodes;
+  std::vector<int32_t> roots;
+  float base = 0;
+};
+
+/// The model of a target family and nest.
+class CostModel {
+public:
+  /// Of all records that are ok: workloads of fewer than 4 trials teach
+  /// nothing of order.
+  static llvm::Expected<CostModel> train(llvm::ArrayRef<Record> records,
+                                         const TrainOptions &options = {});
+  /// Refuses, in words, a model of other features.
+  static llvm::Expected<CostModel> load(llvm::StringRef path);
+  llvm::Error save(llvm::StringRef path) const;
+
+  /// Higher is faster.
+  float predict(llvm::ArrayRef<float> features) const {
+    return forest.predict(features);
+  }
+  unsigned getNumSamples() const { return samples; }
+  unsigned getNumWorkloads() const { return workloads; }
+  /// SHA-256 of the model.
+  llvm::StringRef getHash() const { return hash; }
+
+private:
+  Forest forest;
+  std::string json, hash;
+  unsigned samples = 0, workloads = 0;
+};
+
+/// Samples of the records that are ok, by workload (and target).
+struct Group {
+  std::string name; ///< sizes, for people
+  std::vector<Sample> samples;
+  std::vector<double> analytic; ///< seconds, for comparison
+  double defaultLabel = 0;      ///< of the default schedule
+};
+llvm::Expected<std::vector<Group>> groupRecords(llvm::ArrayRef<Record> records);
+
+/// How well a ranking finds the fast schedules of workloads that it never saw:
+/// the best of its first k over the best of all, geometric means.
+struct Ranking {
+  double top1 = 0, top5 = 0, top10 = 0;
+  double pairs = 0; ///< share of pairs ordered right
+};
+struct Evaluation {
+  unsigned workloads = 0, trials = 0;
+  Ranking model, analytic, random;
+  double defaults = 0; ///< the default schedule over the best
+};
+/// Leaves out `folds` parts of the workloads in turn.
+llvm::Expected<Evaluation> evaluate(llvm::ArrayRef<Record> records,
+                                    unsigned folds, unsigned seed);
+
+} // namespace dlc::tuner
+
+#endif // DLC_TUNER_MODEL_H

@@ -1,0 +1,86 @@
+// One measured candidate: a kernel (workload), a schedule, a machine (target),
+// and what the clock said. The one schema of the tuning database; docs/tuner.md
+// describes its two encodings, rows of SQLite and lines of JSON.
+#ifndef DLC_TUNER_RECORD_H
+#define DLC_TUNER_RECORD_H
+
+#include "llvm/Support/Error.h"
+
+#include <string>
+#include <vector>
+
+namespace dlc::tuner {
+
+/// Of records and stores. Raise it when a field changes its meaning.
+constexpr int kSchemaVersion = 1;
+
+/// Times hold for the code that was measured: raise this when a nest makes
+/// other code from the same schedule. Lookup ignores records of other versions.
+constexpr int kCodegenVersion = 1;
+
+enum class Status {
+  Ok,
+  Compile, ///< the compiler declined the schedule or died of it
+  Wrong,   ///< the results differ from the interpreter's: a bug of dlc
+  Timeout,
+  Crash,
+};
+llvm::StringRef toString(Status status);
+std::optional<Status> parseStatus(llvm::StringRef text);
+
+struct Record {
+  /// JSON in canonical form: objects, keys sorted, no spaces.
+  std::string target, workload, schedule;
+  Status status = Status::Ok;
+  std::string reason; ///< in words, unless Ok
+  /// Nanoseconds a run: the candidate's, and those of the default schedule in
+  /// the same process, in turns. Empty unless Ok.
+  std::vector<double> samples, reference;
+  std::string clock; ///< "thread_cpu" or "wall"
+  /// How far the reference's samples spread: median / fastest - 1.
+  double drift = 0;
+  /// The search that asked for it; trials of equal keys are one trial.
+  std::string run;
+  unsigned round = 0;
+  unsigned attempt = 0; ///< 1: the winner, measured again with more samples
+  uint64_t seed = 0;
+  int codegen = kCodegenVersion;
+  std::string compiler; ///< dlc's version
+  int64_t utc = 0;      ///< seconds since 1970
+
+  /// What identifies the trial: SHA-256 of target, workload, schedule, run and
+  /// attempt.
+  std::string key() const;
+  /// Fastest of the samples over fastest of the reference's: below 1 it beats
+  /// the default schedule. Needs samples.
+  double ratio() const;
+
+  std::string toJson() const; ///< one line, without its end
+  /// Refuses, in words, another schema version, fields that are missing or of
+  /// another type, times that are no times.
+  static llvm::Expected<Record> parseJson(llvm::StringRef line);
+};
+
+/// Lower-case hexadecimal SHA-256.
+std::string sha256(llvm::StringRef text);
+
+/// `text` parsed and printed in canonical form. Errors unless it is an object.
+llvm::Expected<std::string> canonicalJson(llvm::StringRef text);
+
+/// A file of records, a line each; blank lines are skipped. Errors name the
+/// file and the line.
+llvm::Expected<std::vector<Record>> readJsonLines(llvm::StringRef path);
+/// Writes a file beside `path` and renames it: whoever reads sees all or none.
+/// Records are sorted by key and equal keys written once: equal sets are equal
+/// files.
+llvm::Error writeJsonLines(std::vector<Record> records, llvm::StringRef path);
+
+/// The best schedule (JSON) of one target and workload among `records`, or
+/// nothing where none beats the default by more than `margin`. Trials that were
+/// measured again count before those measured once. A function of the set.
+std::optional<Record> findBest(llvm::ArrayRef<Record> records,
+                               double margin = 0.03);
+
+} // namespace dlc::tuner
+
+#endif // DLC_TUNER_RECORD_H

@@ -1,0 +1,85 @@
+// Runs candidates where they can do no harm: in another process, under limits,
+// on guarded buffers full of a pattern. A candidate's results are compared
+// before its time counts, and its time is taken in turns with that of a
+// reference kernel.
+#ifndef DLC_TUNER_RUNNER_H
+#define DLC_TUNER_RUNNER_H
+
+#include "dlc/Tuner/Record.h"
+
+#include "llvm/ADT/STLFunctionalExtras.h"
+
+#include <map>
+#include <string>
+#include <vector>
+
+namespace dlc::tuner {
+
+/// The code of one scheduled kernel, freed of the compiler.
+struct BuiltKernel {
+  std::string object; ///< ELF
+  /// Functions to call in order, and for how many tasks.
+  std::vector<std::pair<std::string, int64_t>> phases;
+  int64_t scratchBytes = 0; ///< of one worker
+  /// Operands in the layout that this code reads, where it is not the model's.
+  std::map<unsigned, std::string> packed;
+};
+
+/// How results are compared: each element within `tolerance` of the largest
+/// magnitude among those expected; 0: equal bytes.
+enum class ElementKind { F32, F64, F16, BF16, Bytes };
+struct ExpectedResult {
+  std::string bytes;
+  ElementKind kind = ElementKind::F32;
+  double tolerance = 1e-4;
+};
+
+/// What a kernel is run on.
+struct Problem {
+  std::vector<std::string> operands; ///< row-major bytes
+  std::vector<ExpectedResult> results;
+  unsigned threads = 1;
+};
+
+struct RunLimits {
+  unsigned samples = 5;
+  double sampleSeconds = 200e-6; ///< of one sample; short kernels are repeated
+  double seconds = 10;           ///< of the whole process
+  int64_t memory = int64_t(8) << 30;
+};
+
+struct Measurement {
+  Status status = Status::Crash;
+  std::string reason;
+  std::vector<double> samples, reference; ///< ns a run
+  std::string clock;
+  double drift = 0;
+};
+
+/// Runs `candidate` on `problem` beside `reference`. Never fails: what happens
+/// to the other process is the result.
+Measurement measure(const BuiltKernel &candidate, const BuiltKernel &reference,
+                    const Problem &problem, const RunLimits &limits);
+
+/// Calls `body` for each i below `count` in a process of its own, `jobs` at a
+/// time. Returns what each wrote to its stream, or nothing for one that died,
+/// failed (returned false) or took longer than `seconds`; `reasons` says why.
+std::vector<std::optional<std::string>>
+runInProcesses(unsigned count, unsigned jobs, double seconds,
+               llvm::function_ref<bool(unsigned, std::string &)> body,
+               std::vector<std::string> &reasons);
+
+/// One measurement at a time on this machine: held while it lives.
+class MeasureLock {
+public:
+  MeasureLock();
+  ~MeasureLock();
+  MeasureLock(const MeasureLock &) = delete;
+
+private:
+  int file;
+};
+
+} // namespace dlc::tuner
+
+#endif // DLC_TUNER_RUNNER_H

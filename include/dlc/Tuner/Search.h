@@ -1,0 +1,75 @@
+// Which schedules to measure next. A search is a function of its seed, the
+// space, the model it began with and what was measured: run again on the same
+// records it asks for the same candidates, so a search that was killed goes on
+// where it stopped, and one that ended can be replayed.
+#ifndef DLC_TUNER_SEARCH_H
+#define DLC_TUNER_SEARCH_H
+
+#include "dlc/Tuner/Features.h"
+#include "dlc/Tuner/Model.h"
+
+#include <set>
+
+namespace dlc::tuner {
+
+struct SearchOptions {
+  unsigned batch = 8;       ///< candidates a round
+  double epsilon = 0.125;   ///< share of a round that is random
+  unsigned pool = 1024;     ///< legal points that are drawn
+  unsigned population = 256;
+  unsigned generations = 4;
+  double minGain = 0.01;    ///< a round that gains less is quiet
+  unsigned quietRounds = 3; ///< so many in a row end the search
+  uint64_t seed = 1;
+  bool useModel = true;     ///< false: at random, for comparison
+};
+
+class Search {
+public:
+  /// `base` may be null; then the analytic model ranks until trials are there.
+  /// All must outlive the search.
+  Search(const ScheduleSpace &space, ContractionFacts facts, TargetFacts target,
+         const CostModel *base, SearchOptions options);
+
+  /// The candidates of the next round, at most `most`; distinct, never measured
+  /// before. Empty: the space is exhausted. The first of the first round is the
+  /// default schedule: what its time differs by from the reference's is noise.
+  std::vector<KnobValues> propose(unsigned most);
+  /// What came of a candidate: its time over the reference's; nothing when it
+  /// failed.
+  void addResult(const KnobValues &point, std::optional<double> ratio);
+  /// Ends a round.
+  void endRound();
+
+  bool isConverged() const { return quiet >= options.quietRounds; }
+  unsigned getRound() const { return round; }
+  unsigned getNumTrials() const { return results.size(); }
+  /// Fastest so far, by ratio; the default schedule's ratio is 1.
+  const std::pair<KnobValues, double> &getBest() const { return best; }
+  /// The `count` fastest.
+  std::vector<KnobValues> getFastest(unsigned count) const;
+  /// By how much the best may still be beaten, as the model sees it: the best
+  /// predicted speed of a point that was not measured over the best measured.
+  double getExpectedGain() const { return expectedGain; }
+
+private:
+  double score(const KnobValues &point);
+  void learn();
+
+  const ScheduleSpace &space;
+  ContractionFacts facts;
+  TargetFacts target;
+  const CostModel *base;
+  SearchOptions options;
+  unsigned round = 0, quiet = 0;
+  std::pair<KnobValues, double> best;
+  double bestBefore = 1;
+  double expectedGain = 1;
+  std::vector<std::pair<KnobValues, std::optional<double>>> results;
+  std::set<KnobValues> known;
+  Forest residual;
+};
+
+} // namespace dlc::tuner
+
+#endif // DLC_TUNER_SEARCH_H

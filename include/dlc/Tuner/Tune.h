@@ -1,0 +1,98 @@
+// Tuning one kernel: search, build, measure, store.
+#ifndef DLC_TUNER_TUNE_H
+#define DLC_TUNER_TUNE_H
+
+#include "dlc/Tuner/Runner.h"
+#include "dlc/Tuner/Search.h"
+#include "dlc/Tuner/Store.h"
+
+namespace dlc::tuner {
+
+/// What is to be tuned, freed of the compiler. KernelTask makes it of a kernel.
+struct Task {
+  std::string name; ///< for people
+  ContractionFacts facts;
+  TargetFacts target;
+  ScheduleSpace space;
+  Problem problem;
+  /// The code of one schedule, or an error that says why there is none. Called
+  /// in processes of its own.
+  std::function<llvm::Expected<BuiltKernel>(const KnobValues &)> build;
+};
+
+struct TuneOptions {
+  SearchOptions search;
+  unsigned budget = 32;    ///< trials
+  double seconds = 0;      ///< 0: no limit of time
+  unsigned jobs = 0;       ///< builds at a time; 0: one a CPU
+  unsigned winners = 3;    ///< so many are measured again,
+  unsigned again = 20;     ///< with so many samples
+  double mostDrift = 0.05; ///< a measurement whose reference drifts more is
+  unsigned retries = 1;    ///< repeated so often; then its drift is recorded
+  RunLimits limits;
+  std::string compiler; ///< dlc's version
+  /// Called after each trial.
+  std::function<void(const Record &, unsigned trials)> progress;
+};
+
+struct TuneResult {
+  std::string run;
+  unsigned trials = 0;   ///< measured now
+  unsigned reused = 0;   ///< of this run, found in the store
+  unsigned failed = 0;   ///< of all
+  double best = 1;       ///< time over the default's
+  double expectedGain = 1;
+  bool isConverged = false;
+};
+
+/// Tunes one task round by round, so that several can share a budget. All
+/// trials of a run that the store already holds are taken from it: a search
+/// that was killed goes on.
+class Tuner {
+public:
+  /// Errors when the default schedule cannot be built or is wrong: that is a
+  /// bug of dlc and no trial.
+  static llvm::Expected<std::unique_ptr<Tuner>>
+  create(const Task &task, const CostModel *base, Store *store,
+         const TuneOptions &options);
+
+  /// One round of at most `most` candidates. False: there is nothing left to
+  /// do.
+  llvm::Expected<bool> step(unsigned most);
+  /// Measures the winners again, with more samples.
+  llvm::Error finish();
+  const TuneResult &getResult() const { return result; }
+  /// What was found in the store or measured, in order.
+  llvm::ArrayRef<Record> getRecords() const { return records; }
+
+private:
+  Tuner(const Task &task, const CostModel *base, Store *store,
+        const TuneOptions &options);
+  llvm::Error measureAll(llvm::ArrayRef<KnobValues> points, unsigned attempt);
+  std::vector<llvm::Expected<BuiltKernel>>
+  buildAll(llvm::ArrayRef<KnobValues> points);
+  Record makeRecord(const KnobValues &point, unsigned attempt) const;
+
+  const Task &task;
+  Store *store;
+  TuneOptions options;
+  Search search;
+  BuiltKernel reference;
+  std::map<std::string, Record> cache; ///< by key, of this run
+  std::vector<Record> records;
+  TuneResult result;
+};
+
+/// Tunes `task` until the budget is spent or nothing is expected any more.
+llvm::Expected<TuneResult> tune(const Task &task, const CostModel *base,
+                                Store *store, const TuneOptions &options);
+
+/// Repeats the decisions of a run from the records alone. Errors name the first
+/// round that asks for another candidate than the one recorded.
+llvm::Expected<TuneResult> replay(const Task &task, const CostModel *base,
+                                  llvm::ArrayRef<Record> records,
+                                  const SearchOptions &options);
+
+} // namespace dlc::tuner
+
+#endif // DLC_TUNER_TUNE_H

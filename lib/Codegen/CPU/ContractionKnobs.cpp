@@ -1,0 +1,178 @@
+// Contraction schedules as points of a space.
+#include "dlc/Codegen/CPU/ContractionKnobs.h"
+
+using namespace mlir;
+using namespace dlc;
+
+static int64_t columnStep(const ContractionSchedule &s) {
+  return int64_t(std::max(s.tileVectors, s.panelVectors)) * s.lanes;
+}
+
+KnobValues dlc::toKnobs(const ContractionSchedule &s) {
+  int64_t step = columnStep(s);
+  return {{"tile_rows", s.tileRows},
+          {"tile_vectors", s.tileVectors},
+          {"unroll", s.unroll},
+          {"prefetch", s.prefetch},
+          {"lhs", int64_t(s.lhs)},
+          {"rhs", int64_t(s.rhs)},
+          {"task_row_tiles", s.rowsPerTask / s.tileRows},
+          {"task_column_steps", s.columnsPerTask / step},
+          {"block_column_steps", s.columnsPerBlock / step},
+          {"depth_per_pass", s.depthPerPass},
+          {"rows_outside", s.rowsOutside},
+          {"dot", s.dot}};
+}
+
+ContractionSchedule dlc::withKnobs(ContractionSchedule s,
+                                   const KnobValues &knobs,
+                                   const ContractionSpec &spec,
+                                   const TargetDesc &desc) {
+  auto get = [&](const char *name, int64_t otherwise) {
+    auto it = knobs.find(name);
+    return it == knobs.end() ? otherwise : it->second;
+  };
+  bool any = llvm::any_of(toKnobs(s), [&](auto &knob) {
+    return knobs.count(knob.first) != 0;
+  });
+  if (!any)
+    return s;
+  KnobValues old = toKnobs(s);
+  // Sizes that no register file has are refused by isLegal.
+  auto size = [&](const char *name) {
+    return unsigned(std::clamp<int64_t>(get(name, old[name]), 0, 1 << 16));
+  };
+  auto source = [&](const char *name) {
+    return FactorSource(std::clamp<int64_t>(get(name, old[name]), 0,
+                                            int64_t(FactorSource::Packed)));
+  };
+  s.tileRows = size("tile_rows");
+  s.tileVectors = size("tile_vectors");
+  s.unroll = size("unroll");
+  s.prefetch = size("prefetch");
+  FactorSource lhs = source("lhs");
+  if (lhs != s.lhs) {
+    s.lhs = lhs;
+    // As the default: rows are copied in blocks of k, unless k is not what lies
+    // contiguous or its runs are short.
+    bool isFilled = lhs == FactorSource::Filled;
+    s.kBlock = baseSchedule(desc, spec.accumulator).kBlock;
+    s.wholeRows = isFilled && desc.arch == "x86" && !spec.lhs.plain &&
+                  !spec.lhsGuardedRun().empty();
+    if (isFilled && spec.lhs.plain) {
+      auto row = spec.strideOf(spec.lhs, spec.rows);
+      auto inner = spec.strideOf(spec.lhs, spec.inner);
+      if (row && *row == 1 && !(inner && *inner == 1))
+        s.kBlock = 1;
+    }
+  }
+  s.rhs = source("rhs");
+  if (s.lhs != FactorSource::Packed)
+    s.panelRows = s.tileRows;
+  s.dot = get("dot", s.dot) != 0;
+  int64_t step = columnStep(s);
+  constexpr int64_t most = 1 << 30;
+  auto tiles = [&](const char *name, int64_t unit) {
+    return std::clamp<int64_t>(get(name, old[name]), 0, most) * unit;
+  };
+  s.rowsPerTask = tiles("task_row_tiles", s.tileRows);
+  s.columnsPerTask = tiles("task_column_steps", step);
+  s.columnsPerBlock = tiles("block_column_steps", step);
+  s.depthPerPass = tiles("depth_per_pass", 1);
+  s.rowsOutside = get("rows_outside", s.rowsOutside) != 0;
+  return s;
+}
+
+/// 0 (all), and powers of two below `most`.
+static std::vector<int64_t> cuts(int64_t most) {
+  std::vector<int64_t> values{0};
+  for (int64_t value = 1; value < most; value *= 2)
+    values.push_back(value);
+  return values;
+}
+
+ScheduleSpace dlc::contractionSpace(const ContractionSpec &spec,
+                                    const CpuTarget &target,
+                                    const CpuCodegenOptions &options) {
+  const TargetDesc &desc = target.desc();
+  ContractionSchedule base = defaultSchedule(spec, target, options);
+  auto sizeOf = [&](ArrayRef<unsigned> group) {
+    return std::max<int64_t>(
+        1, graph::constantValue(spec.extentOf(group)).value_or(1));
+  };
+  int64_t rows = sizeOf(spec.rows), columns = sizeOf(spec.columns),
+          depth = sizeOf(spec.inner);
+  ScheduleSpace space;
+  space.nest = "contraction";
+  space.defaults = toKnobs(base);
+  auto add = [&](const char *name, std::vector<int64_t> values) {
+    if (values.size() > 1)
+      space.knobs.push_back({name, std::move(values)});
+  };
+  std::vector<int64_t> tileRows, tileVectors;
+  bool isPacked = base.lhs == FactorSource::Packed;
+  for (int64_t r = 1; r <= std::min<int64_t>(rows, desc.vectorRegisters); ++r)
+    if (!isPacked || r == base.panelRows)
+      tileRows.push_back(r);
+  for (int64_t v = 1; v <= 8; ++v)
+    if (v % base.panelVectors == 0 || base.panelVectors % v == 0)
+      tileVectors.push_back(v);
+  add("tile_rows", tileRows);
+  add("tile_vectors", tileVectors);
+  add("unroll", {1, 2, 4, 8});
+  add("prefetch", {0, 4, 8, 16, 32});
+  auto sources = [&](FactorSource source, bool isLhs) {
+    std::vector<int64_t> values{int64_t(FactorSource::Memory),
+                                int64_t(FactorSource::Filled)};
+    if (isLhs)
+      values.insert(values.begin() + 1, int64_t(FactorSource::Indirect));
+    return source == FactorSource::Packed ? std::vector<int64_t>() : values;
+  };
+  add("lhs", sources(base.lhs, true));
+  add("rhs", sources(base.rhs, false));
+  int64_t step = int64_t(base.panelVectors) * base.lanes;
+  add("task_row_tiles", cuts(rows));
+  add("task_column_steps", cuts((columns + step - 1) / step));
+  add("block_column_steps", cuts((columns + step - 1) / step));
+  std::vector<int64_t> passes{0};
+  for (int64_t pass = 4 * base.kBlock; pass < depth; pass *= 2)
+    passes.push_back(pass);
+  add("depth_per_pass", passes);
+  add("rows_outside", {0, 1});
+  if (base.fma)
+    add("dot", {0, 1});
+
+  int64_t bytes = std::max(1u, spec.accumulator.getIntOrFloatBitWidth() / 8);
+  space.isLegal = [&spec, base, target, rows, columns, depth,
+                   bytes](const KnobValues &knobs, std::string &reason) {
+    ContractionSchedule s = withKnobs(base, knobs, spec, target.desc());
+    if (!isLegal(s, spec, target, reason))
+      return false;
+    auto refuse = [&](const char *why) {
+      reason = why;
+      return false;
+    };
+    // Two points that mean one schedule are one point.
+    if (s.tileRows > rows || s.rowsPerTask >= std::max<int64_t>(rows, 2) ||
+        s.columnsPerTask >= std::max<int64_t>(columns, 2) ||
+        s.columnsPerBlock >=
+            (s.columnsPerTask ? s.columnsPerTask
+                              : std::max<int64_t>(columns, 2)))
+      return refuse("a part is larger than the whole");
+    if (s.dot && (s.depthPerPass || s.columnsPerBlock || s.rowsOutside))
+      return refuse("sums along k are not blocked");
+    // What a worker copies into must stay of a reasonable size.
+    double scratch = 0, taskRows = s.rowsPerTask ? s.rowsPerTask : rows;
+    if (s.lhs == FactorSource::Filled)
+      scratch += taskRows * double(depth) * double(bytes);
+    int64_t filled = s.columnsPerBlock  ? s.columnsPerBlock
+                     : s.columnsPerTask ? s.columnsPerTask
+                                        : columns;
+    if (s.rhs == FactorSource::Filled)
+      scratch += double(filled) * double(depth) * double(bytes);
+    if (scratch > double(64 << 20))
+      return refuse("a task's copies take more than 64 MiB");
+    return true;
+  };
+  return space;
+}

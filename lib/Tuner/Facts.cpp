@@ -1,0 +1,133 @@
+// The JSON of workloads, targets and schedules.
+#include "dlc/Tuner/Features.h"
+
+#include <nlohmann/json.hpp>
+
+using namespace dlc;
+using namespace dlc::tuner;
+using llvm::Expected;
+using llvm::StringRef;
+using Json = nlohmann::json;
+
+namespace {
+/// Reads or writes the fields of one object: one list serves both ways.
+struct Fields {
+  Json json;
+  bool isReading = false;
+  std::string problem;
+
+  template <typename T>
+  void operator()(const char *name, T &value) {
+    if (!isReading) {
+      json[name] = value;
+      return;
+    }
+    auto it = json.find(name);
+    bool fits = it != json.end() &&
+                (std::is_same_v<T, std::string> ? it->is_string()
+                 : std::is_same_v<T, bool>      ? it->is_boolean()
+                 : std::is_same_v<T, double>    ? it->is_number()
+                                                : it->is_number_integer());
+    if (fits)
+      value = it->template get<T>();
+    else if (problem.empty())
+      problem = std::string("field '") + name + "' is missing or no such value";
+  }
+};
+} // namespace
+
+static void visit(Fields &field, ContractionFacts &f) {
+  field("outer", f.outer);
+  field("rows", f.rows);
+  field("columns", f.columns);
+  field("depth", f.depth);
+  field("acc_bytes", f.accBytes);
+  field("lhs_bytes", f.lhsBytes);
+  field("rhs_bytes", f.rhsBytes);
+  field("result_bytes", f.resultBytes);
+  field("lhs_row", f.lhsRow);
+  field("lhs_depth", f.lhsDepth);
+  field("rhs_column", f.rhsColumn);
+  field("rhs_depth", f.rhsDepth);
+  field("lhs_constant", f.lhsConstant);
+  field("rhs_constant", f.rhsConstant);
+  field("lhs_plain", f.lhsPlain);
+  field("rhs_plain", f.rhsPlain);
+  field("lhs_run", f.lhsRun);
+  field("epilogue_ops", f.epilogueOps);
+  field("epilogue_loads", f.epilogueLoads);
+  field("results", f.results);
+  field("panel_columns", f.panelColumns);
+  field("k_block", f.kBlock);
+  field("strict", f.strict);
+  field("threads", f.threads);
+  field("kernel", f.kernel);
+}
+
+static void visit(Fields &field, TargetFacts &t) {
+  field("arch", t.arch);
+  field("cpu", t.cpu);
+  field("vector_bytes", t.vectorBytes);
+  field("vector_registers", t.vectorRegisters);
+  field("l1", t.l1);
+  field("l2", t.l2);
+  field("l3", t.l3);
+  field("ghz", t.ghz);
+  field("flops_per_cycle", t.flopsPerCycle);
+  field("read_gbs", t.readGBs);
+}
+
+template <typename T>
+static Expected<T> parse(const char *what, StringRef text) {
+  T value;
+  Fields fields{Json::parse(text.begin(), text.end(), nullptr, false), true, {}};
+  if (!fields.json.is_object())
+    return llvm::createStringError(llvm::Twine(what) + ": is no JSON object");
+  visit(fields, value);
+  if (!fields.problem.empty())
+    return llvm::createStringError(llvm::Twine(what) + ": " + fields.problem);
+  return value;
+}
+
+std::string ContractionFacts::toJson() const {
+  Fields fields{{{"nest", "contraction"}}, false, {}};
+  ContractionFacts copy = *this;
+  visit(fields, copy);
+  return fields.json.dump();
+}
+Expected<ContractionFacts> ContractionFacts::parseJson(StringRef text) {
+  return parse<ContractionFacts>("workload", text);
+}
+std::string TargetFacts::toJson() const {
+  Fields fields{Json::object(), false, {}};
+  TargetFacts copy = *this;
+  visit(fields, copy);
+  return fields.json.dump();
+}
+Expected<TargetFacts> TargetFacts::parseJson(StringRef text) {
+  return parse<TargetFacts>("target", text);
+}
+
+std::string dlc::tuner::scheduleJson(StringRef nest, const KnobValues &knobs) {
+  Json json = {{"nest", nest.str()}};
+  for (auto &[name, value] : knobs)
+    json[name] = value;
+  return json.dump();
+}
+
+Expected<KnobValues> dlc::tuner::parseKnobs(StringRef schedule) {
+  Json json =
+      Json::parse(schedule.begin(), schedule.end(), nullptr, false);
+  if (!json.is_object())
+    return llvm::createStringError("schedule: is no JSON object");
+  KnobValues knobs;
+  for (auto &[name, value] : json.items()) {
+    if (name == "nest" || name == "laws")
+      continue;
+    if (!value.is_number_integer())
+      return llvm::createStringError("schedule: knob '" + name +
+                                     "' is no integer");
+    knobs[name] = value.get<int64_t>();
+  }
+  return knobs;
+}

@@ -1,0 +1,373 @@
+// From a kernel to a task: its key, its space, its operands and what they give,
+// and its code under any schedule.
+#include "dlc/Tuner/KernelTask.h"
+
+#include "dlc/Codegen/CPU/ContractionKnobs.h"
+#include "dlc/Codegen/CPU/ContractionNest.h"
+#include "dlc/Codegen/Common/CpuLowering.h"
+#include "dlc/Interpreter/Interpreter.h"
+#include "dlc/Schedule/Schedule.h"
+
+#include "mlir/Bytecode/BytecodeReader.h"
+#include "mlir/Bytecode/BytecodeWriter.h"
+#include "llvm/IR/LLVMContext.h"
+#include "llvm/IR/Module.h"
+#include "llvm/Support/MemoryBuffer.h"
+
+#include <cmath>
+#include <random>
+
+using namespace mlir;
+using namespace dlc;
+using namespace dlc::tuner;
+using interp::Tensor;
+using llvm::Error;
+using llvm::Expected;
+
+//===----------------------------------------------------------------------===//
+// The key
+//===----------------------------------------------------------------------===//
+
+/// The kernel's text without names: what it computes.
+static std::string canonicalText(graph::KernelOp kernel) {
+  auto copy = cast<graph::KernelOp>(kernel->clone());
+  copy.setSymName("kernel");
+  for (NamedAttribute attr : llvm::to_vector(copy->getAttrs()))
+    if (StringRef name = attr.getName();
+        name != "sym_name" && name != "function_type" && name != "symbols")
+      copy->removeAttr(name);
+  std::string text;
+  llvm::raw_string_ostream os(text);
+  copy->print(os, OpPrintingFlags().useLocalScope().assumeVerified());
+  copy->erase();
+  return text;
+}
+
+unsigned dlc::tuner::getTuneThreads(const CpuTarget &target) {
+  return std::max(1u, target.threads() ? target.threads() : target.desc().cores);
+}
+
+static TargetFacts factsOf(const TargetDesc &desc) {
+  TargetFacts facts;
+  facts.arch = desc.arch;
+  facts.cpu = desc.cpu;
+  facts.vectorBytes = desc.vectorBytes;
+  facts.vectorRegisters = desc.vectorRegisters;
+  facts.l1 = desc.l1Bytes;
+  facts.l2 = desc.l2Bytes;
+  facts.l3 = desc.l3Bytes;
+  facts.ghz = desc.ghz;
+  facts.flopsPerCycle = desc.f32FlopsPerCycle;
+  facts.readGBs = desc.readGBs;
+  return facts;
+}
+
+static int64_t bytesOf(Type type) {
+  return std::max<int64_t>(1, type.getIntOrFloatBitWidth() / 8);
+}
+
+static ContractionFacts factsOf(const ContractionSpec &spec,
+                                const CpuTarget &target,
+                                const CpuCodegenOptions &options) {
+  ContractionFacts f;
+  auto size = [&](ArrayRef<unsigned> group) {
+    return std::max<int64_t>(
+        1, graph::constantValue(spec.extentOf(group)).value_or(1));
+  };
+  f.outer = size(spec.outer);
+  f.rows = size(spec.rows);
+  f.columns = size(spec.columns);
+  f.depth = size(spec.inner);
+  f.accBytes = bytesOf(spec.accumulator);
+  auto readFactor = [&](const ContractionOperand &operand,
+                        ArrayRef<unsigned> major, int64_t &bytes, int64_t &step,
+                        int64_t &depth, bool &isPlain, bool &isConstant) {
+    bool isLoad = operand.plain || operand.guarded;
+    bytes = isLoad ? bytesOf(operand.element) : f.accBytes;
+    isPlain = operand.plain;
+    isConstant = operand.plain && options.isConstant(operand.operand);
+    auto stride = [&](ArrayRef<unsigned> group) -> int64_t {
+      auto expr = operand.plain ? spec.strideOf(operand, group) : std::nullopt;
+      return expr ? graph::constantValue(*expr).value_or(-1) : -1;
+    };
+    step = stride(major);
+    depth = stride(spec.inner);
+  };
+  readFactor(spec.lhs, spec.rows, f.lhsBytes, f.lhsRow, f.lhsDepth, f.lhsPlain,
+             f.lhsConstant);
+  readFactor(spec.rhs, spec.columns, f.rhsBytes, f.rhsColumn, f.rhsDepth,
+             f.rhsPlain, f.rhsConstant);
+  if (SmallVector<unsigned> run = spec.lhsRun(); !run.empty())
+    f.lhsRun = size(run);
+  f.results = int64_t(spec.results.size());
+  f.resultBytes = 0;
+  for (unsigned i = 0; i < spec.results.size(); ++i)
+    f.resultBytes += bytesOf(spec.resultElement(i));
+  graph::KernelOp kernel = spec.kernel;
+  for (graph::StageOp stage : kernel.getStages()) {
+    if (stage == spec.stage)
+      continue;
+    stage.getBlock()->walk([&](Operation *op) {
+      f.epilogueOps += isa<graph::ApplyOp>(op);
+      auto load = dyn_cast<graph::LoadOp>(op);
+      f.epilogueLoads += load && isa<BlockArgument>(load.getTensor());
+    });
+  }
+  ContractionSchedule base = baseSchedule(target.desc(), spec.accumulator);
+  f.panelColumns = base.panelColumns();
+  f.kBlock = base.kBlock;
+  f.strict = options.strict;
+  f.threads = getTuneThreads(target);
+  f.kernel = sha256(canonicalText(spec.kernel));
+  return f;
+}
+
+static FailureOr<ContractionSpec> classify(graph::KernelOp kernel,
+                                           std::string &reason) {
+  if (kernel.getNumSymbols()) {
+    reason = "its sizes are symbolic";
+    return failure();
+  }
+  if (kernel.getOpaque()) {
+    reason = "it is an opaque operator";
+    return failure();
+  }
+  auto spec = classifyContraction(kernel, reason);
+  if (failed(spec))
+    reason = "it is no contraction: " + reason;
+  return spec;
+}
+
+FailureOr<KernelKey>
+dlc::tuner::makeKernelKey(graph::KernelOp kernel, const CpuTarget &target,
+                          const CpuCodegenOptions &options,
+                          std::string &reason) {
+  auto spec = classify(kernel, reason);
+  if (failed(spec))
+    return failure();
+  return KernelKey{factsOf(*spec, target, options), factsOf(target.desc())};
+}
+
+bool dlc::tuner::isLegalFor(graph::KernelOp kernel, const KnobValues &knobs,
+                            const CpuTarget &target,
+                            const CpuCodegenOptions &options,
+                            std::string &reason) {
+  auto spec = classify(kernel, reason);
+  return succeeded(spec) &&
+         contractionSpace(*spec, target, options).isLegal(knobs, reason);
+}
+
+//===----------------------------------------------------------------------===//
+// The task
+//===----------------------------------------------------------------------===//
+
+struct KernelTask::State {
+  std::string bytecode;
+  std::optional<CpuTarget> target;
+  CpuCodegenOptions options;
+  /// The kernel again, for the space; candidates have contexts of their own.
+  std::unique_ptr<MLIRContext> context;
+  Block block;
+  std::optional<ContractionSpec> spec;
+};
+
+KernelTask::KernelTask() : state(std::make_unique<State>()) {}
+KernelTask::~KernelTask() = default;
+
+static std::unique_ptr<MLIRContext> makeContext() {
+  DialectRegistry registry;
+  registry.insert<graph::GraphDialect>();
+  registerCpuDialects(registry);
+  auto context = std::make_unique<MLIRContext>(
+      registry, MLIRContext::Threading::DISABLED);
+  context->loadDialect<graph::GraphDialect>();
+  loadCpuDialects(*context);
+  return context;
+}
+
+static graph::KernelOp readKernel(const std::string &bytecode,
+                                  MLIRContext &context, Block &block) {
+  ParserConfig config(&context);
+  if (failed(readBytecodeFile(llvm::MemoryBufferRef(bytecode, "kernel"), &block,
+                              config)))
+    return {};
+  return dyn_cast<graph::KernelOp>(block.front());
+}
+
+/// Runs in a process of its own.
+static Expected<BuiltKernel> build(const KnobValues &knobs,
+                                   const std::string &bytecode,
+                                   const CpuTarget &target,
+                                   const CpuCodegenOptions &options,
+                                   const Problem &problem) {
+  auto context = makeContext();
+  std::string said;
+  ScopedDiagnosticHandler handler(context.get(), [&](Diagnostic &diagnostic) {
+    said += said.empty() ? diagnostic.str() : "; " + diagnostic.str();
+    return success();
+  });
+  Block block;
+  graph::KernelOp kernel = readKernel(bytecode, *context, block);
+  auto fail = [&](const Twine &why) {
+    return llvm::createStringError(why + (said.empty() ? "" : ": " + said));
+  };
+  if (!kernel)
+    return fail("the kernel cannot be read back");
+  Schedule schedule;
+  schedule.nest = "contraction";
+  schedule.knobs.insert(knobs.begin(), knobs.end());
+  kernel.setScheduleAttr(schedule.toAttr(context.get()));
+  std::string reason;
+  auto code = emitContraction(kernel, target, options, reason);
+  if (failed(code))
+    return fail("refused: " + reason);
+  if (failed(lowerToLLVM(*code->module)))
+    return fail("lowering failed");
+  llvm::LLVMContext llvmContext;
+  auto module = translateToLLVM(*code->module, llvmContext);
+  if (!module)
+    return fail("translation to LLVM failed");
+  auto object = target.emitObject(*module);
+  if (!object)
+    return object.takeError();
+  BuiltKernel result;
+  result.object.assign(object->begin(), object->end());
+  for (const CpuPhase &phase : code->phases)
+    result.phases.push_back(
+        {phase.symbol, graph::evaluate(phase.numTasks, {})});
+  result.scratchBytes = graph::evaluate(code->scratchBytes, {});
+  for (const OperandPacking &packing : code->packings) {
+    std::string &packed = result.packed[packing.operand];
+    packed.resize(packing.bytes);
+    const std::string &bytes = problem.operands[packing.operand];
+    packing.pack({bytes.data(), bytes.size()}, {packed.data(), packed.size()});
+  }
+  return result;
+}
+
+/// Random elements: factors around zero, others (scales, variances) positive,
+/// small integers.
+static bool fill(Tensor &tensor, bool isFactor, std::mt19937_64 &random) {
+  Type type = tensor.getElementType();
+  char *bytes = tensor.getMutableBytes();
+  auto number = [&] {
+    double unit = double(random() >> 11) * 0x1p-53;
+    return isFactor ? unit - 0.5 : 0.25 + 0.75 * unit;
+  };
+  int64_t count = tensor.getNumElements();
+  auto store = [&](auto make) {
+    for (int64_t i = 0; i < count; ++i) {
+      auto value = make();
+      std::memcpy(bytes + i * int64_t(sizeof value), &value, sizeof value);
+    }
+    return true;
+  };
+  if (type.isF32())
+    return store([&] { return float(number()); });
+  if (type.isF64())
+    return store([&] { return number(); });
+  if (auto real = dyn_cast<FloatType>(type); real && real.getWidth() <= 16)
+    return store([&] {
+             llvm::APFloat value(number());
+             bool lost;
+             value.convert(real.getFloatSemantics(),
+                           llvm::APFloat::rmNearestTiesToEven, &lost);
+             return uint16_t(value.bitcastToAPInt().getZExtValue());
+           }) &&
+           real.getWidth() == 16;
+  if (!type.isInteger() || type.getIntOrFloatBitWidth() > 64)
+    return false;
+  unsigned width = type.getIntOrFloatBitWidth();
+  uint64_t bound = width == 1 ? 2 : width <= 8 ? 100 : 1000;
+  int64_t size = std::max(1u, width / 8);
+  for (int64_t i = 0; i < count; ++i) {
+    uint64_t value = random() % bound;
+    std::memcpy(bytes + i * size, &value, size);
+  }
+  return true;
+}
+
+static ExpectedResult makeExpected(const Tensor &tensor, bool strict) {
+  ExpectedResult result;
+  result.bytes.assign(tensor.getBytes(), size_t(tensor.getNumBytes()));
+  Type type = tensor.getElementType();
+  result.kind = type.isF32()    ? ElementKind::F32
+                : type.isF64()  ? ElementKind::F64
+                : type.isF16()  ? ElementKind::F16
+                : type.isBF16() ? ElementKind::BF16
+                                : ElementKind::Bytes;
+  // The rounding of the type, as dlc -verify allows.
+  result.tolerance = type.isBF16()            ? 4e-2
+                     : type.isF16()           ? 5e-3
+                     : isa<FloatType>(type)   ? 1e-4
+                                              : 0;
+  return result;
+}
+
+Expected<std::unique_ptr<KernelTask>>
+KernelTask::create(graph::KernelOp kernel, const CpuTarget &target,
+                   const CpuCodegenOptions &options, uint64_t seed,
+                   double mostFlops) {
+  initializeCpuBackends();
+  std::string reason;
+  std::string name = kernel.getSymName().str();
+  auto fail = [&](const Twine &why) {
+    return llvm::createStringError("kernel '" + name + "' is not tuned: " +
+                                   why);
+  };
+  auto key = makeKernelKey(kernel, target, options, reason);
+  if (failed(key))
+    return fail(reason);
+  if (key->facts.flops() > mostFlops)
+    return fail("the interpreter would take too long to check it");
+  std::unique_ptr<KernelTask> made(new KernelTask());
+  State &state = *made->state;
+  state.target = target;
+  state.options = options;
+  state.options.symbol = "kernel";
+  llvm::raw_string_ostream os(state.bytecode);
+  if (failed(writeBytecodeToFile(kernel, os)))
+    return fail("it has no bytecode form");
+  state.context = makeContext();
+  graph::KernelOp copy =
+      readKernel(state.bytecode, *state.context, state.block);
+  if (!copy)
+    return fail("it cannot be read back");
+  auto spec = classify(copy, reason);
+  if (failed(spec))
+    return fail(reason);
+  state.spec = std::move(*spec);
+
+  Task &task = made->task;
+  task.name = name;
+  task.facts = key->facts;
+  task.target = key->target;
+  task.space = contractionSpace(*state.spec, *state.target, state.options);
+  task.problem.threads = getTuneThreads(target);
+  std::mt19937_64 random(seed);
+  SmallVector<Tensor> operands;
+  for (auto [i, type] : llvm::enumerate(copy.getArgumentTypes())) {
+    SmallVector<int64_t> shape;
+    for (AffineExpr dim : graph::getDims(type))
+      shape.push_back(graph::evaluate(dim, {}));
+    Tensor tensor(cast<RankedTensorType>(type).getElementType(), shape);
+    auto isOf = [&](const ContractionOperand &factor) {
+      return (factor.plain || factor.guarded) && factor.operand == i;
+    };
+    if (!fill(tensor, isOf(state.spec->lhs) || isOf(state.spec->rhs), random))
+      return fail("an operand has a type that no random numbers are made of");
+    task.problem.operands.emplace_back(tensor.getBytes(),
+                                       size_t(tensor.getNumBytes()));
+    operands.push_back(std::move(tensor));
+  }
+  auto results = interp::Interpreter().runKernel(copy, operands, {});
+  if (failed(results))
+    return fail("the interpreter fails on it");
+  for (const Tensor &tensor : *results)
+    task.problem.results.push_back(makeExpected(tensor, options.strict));
+  task.build = [&state, &task](const KnobValues &knobs) {
+    return build(knobs, state.bytecode, *state.target, state.options,
+                 task.problem);
+  };
+  return made;
+}

@@ -1,0 +1,240 @@
+// Records, their keys and their JSON lines.
+#include "dlc/Tuner/Record.h"
+
+#include "llvm/ADT/STLExtras.h"
+#include "llvm/ADT/StringExtras.h"
+#include "llvm/Support/FileSystem.h"
+#include "llvm/Support/MemoryBuffer.h"
+#include "llvm/Support/SHA256.h"
+#include "llvm/Support/raw_ostream.h"
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <set>
+
+using namespace dlc::tuner;
+using llvm::Error;
+using llvm::Expected;
+using llvm::StringRef;
+using llvm::Twine;
+using Json = nlohmann::json; // objects are sorted by key
+
+static constexpr std::pair<Status, const char *> kStatuses[] = {
+    {Status::Ok, "ok"},
+    {Status::Compile, "compile"},
+    {Status::Wrong, "wrong"},
+    {Status::Timeout, "timeout"},
+    {Status::Crash, "crash"}};
+
+StringRef dlc::tuner::toString(Status status) {
+  return llvm::find_if(kStatuses, [&](auto &s) { return s.first == status; })
+      ->second;
+}
+std::optional<Status> dlc::tuner::parseStatus(StringRef text) {
+  for (auto &[status, name] : kStatuses)
+    if (text == name)
+      return status;
+  return std::nullopt;
+}
+
+static Error invalid(const Twine &text) {
+  return llvm::createStringError("record: " + text);
+}
+
+std::string dlc::tuner::sha256(StringRef text) {
+  return llvm::toHex(llvm::SHA256::hash(llvm::arrayRefFromStringRef(text)),
+                     /*LowerCase=*/true);
+}
+
+Expected<std::string> dlc::tuner::canonicalJson(StringRef text) {
+  Json json = Json::parse(text.begin(), text.end(), nullptr, false);
+  if (!json.is_object())
+    return invalid("'" + text.take_front(40) + "' is no JSON object");
+  return json.dump();
+}
+
+std::string Record::key() const {
+  return sha256(target + "\n" + workload + "\n" + schedule + "\n" + run + "\n" +
+                std::to_string(attempt));
+}
+
+double Record::ratio() const {
+  return *std::min_element(samples.begin(), samples.end()) /
+         *std::min_element(reference.begin(), reference.end());
+}
+
+//===----------------------------------------------------------------------===//
+// JSON
+//===----------------------------------------------------------------------===//
+
+std::string Record::toJson() const {
+  Json trial = {{"status", toString(status).str()},
+                {"run", run},
+                {"round", round},
+                {"attempt", attempt},
+                {"seed", seed},
+                {"codegen", codegen},
+                {"compiler", compiler},
+                {"utc", utc}};
+  if (!reason.empty())
+    trial["reason"] = reason;
+  if (!samples.empty()) {
+    trial["samples_ns"] = samples;
+    trial["reference_ns"] = reference;
+    trial["clock"] = clock;
+    trial["drift"] = std::round(drift * 1e4) / 1e4;
+  }
+  // A reason may quote anything.
+  return Json({{"schema_version", kSchemaVersion},
+               {"target", Json::parse(target)},
+               {"workload", Json::parse(workload)},
+               {"schedule", Json::parse(schedule)},
+               {"trial", trial}})
+      .dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+/// Reads one field of a type, or says which is wrong.
+template <typename T>
+static Error readField(const Json &object, const char *name, T &value,
+                       bool isOptional = false) {
+  auto it = object.find(name);
+  if (it == object.end())
+    return isOptional ? Error::success()
+                      : invalid("field '" + Twine(name) + "' is missing");
+  bool fits = std::is_same_v<T, std::string> ? it->is_string()
+              : std::is_floating_point_v<T>  ? it->is_number()
+              : std::is_unsigned_v<T>        ? it->is_number_unsigned()
+              : std::is_integral_v<T>        ? it->is_number_integer()
+                                             : it->is_array();
+  if constexpr (std::is_same_v<T, std::vector<double>>)
+    for (const Json &entry : *it)
+      fits &= entry.is_number() && entry.get<double>() > 0;
+  if (!fits)
+    return invalid("field '" + Twine(name) + "' has no such value");
+  value = it->template get<T>();
+  return Error::success();
+}
+
+Expected<Record> Record::parseJson(StringRef line) {
+  Json json = Json::parse(line.begin(), line.end(), nullptr, false);
+  if (!json.is_object())
+    return invalid("expected a line with one JSON object");
+  int version = 0;
+  if (Error error = readField(json, "schema_version", version))
+    return std::move(error);
+  if (version != kSchemaVersion)
+    return invalid("has schema version " + Twine(version) +
+                   ", this dlc reads version " + Twine(kSchemaVersion));
+  Record record;
+  for (auto [name, text] : {std::pair("target", &record.target),
+                            std::pair("workload", &record.workload),
+                            std::pair("schedule", &record.schedule)}) {
+    auto it = json.find(name);
+    if (it == json.end() || !it->is_object())
+      return invalid("field '" + Twine(name) + "' is no object");
+    *text = it->dump();
+  }
+  auto trial = json.find("trial");
+  if (trial == json.end() || !trial->is_object())
+    return invalid("field 'trial' is no object");
+  std::string status;
+  Error error = Error::success();
+  auto read = [&](const char *name, auto &value, bool isOptional = false) {
+    if (!error)
+      error = readField(*trial, name, value, isOptional);
+  };
+  read("status", status);
+  read("run", record.run);
+  read("round", record.round);
+  read("attempt", record.attempt);
+  read("seed", record.seed);
+  read("codegen", record.codegen);
+  read("compiler", record.compiler);
+  read("utc", record.utc);
+  read("reason", record.reason, true);
+  read("samples_ns", record.samples, true);
+  read("reference_ns", record.reference, true);
+  read("clock", record.clock, true);
+  read("drift", record.drift, true);
+  if (error)
+    return std::move(error);
+  auto parsed = parseStatus(status);
+  if (!parsed)
+    return invalid("'" + Twine(status) + "' is no status");
+  record.status = *parsed;
+  if (record.status == Status::Ok &&
+      (record.samples.empty() || record.reference.empty()))
+    return invalid("a trial that is ok has no times");
+  return record;
+}
+
+//===----------------------------------------------------------------------===//
+// Files
+//===----------------------------------------------------------------------===//
+
+Expected<std::vector<Record>> dlc::tuner::readJsonLines(StringRef path) {
+  auto buffer = llvm::MemoryBuffer::getFile(path);
+  if (!buffer)
+    return llvm::createStringError(path + ": " + buffer.getError().message());
+  std::vector<Record> records;
+  llvm::SmallVector<StringRef> lines;
+  (*buffer)->getBuffer().split(lines, '\n');
+  for (auto [i, line] : llvm::enumerate(lines)) {
+    if (line.trim().empty())
+      continue;
+    Expected<Record> record = Record::parseJson(line);
+    if (!record)
+      return llvm::createStringError(path + ":" + Twine(i + 1) + ": " +
+                                     llvm::toString(record.takeError()));
+    records.push_back(std::move(*record));
+  }
+  return records;
+}
+
+Error dlc::tuner::writeJsonLines(std::vector<Record> records, StringRef path) {
+  std::map<std::string, const Record *> byKey;
+  for (const Record &record : records)
+    byKey.emplace(record.key(), &record);
+  return llvm::writeToOutput(path, [&](llvm::raw_ostream &os) -> Error {
+    for (auto &[key, record] : byKey)
+      os << record->toJson() << "\n";
+    return Error::success();
+  });
+}
+
+//===----------------------------------------------------------------------===//
+// Lookup
+//===----------------------------------------------------------------------===//
+
+std::optional<Record> dlc::tuner::findBest(llvm::ArrayRef<Record> records,
+                                           double margin) {
+  // A schedule that was ever wrong, hung or crashed is none, whatever its time.
+  std::set<std::string> failed;
+  for (const Record &record : records)
+    if (record.codegen == kCodegenVersion && record.status != Status::Ok)
+      failed.insert(record.schedule);
+  unsigned attempt = 0;
+  for (const Record &record : records)
+    if (record.codegen == kCodegenVersion && !failed.count(record.schedule))
+      attempt = std::max(attempt, record.attempt);
+  // Of a schedule's measurements the slowest counts: times are too good by
+  // chance where many were taken.
+  std::map<std::string, const Record *> slowest;
+  for (const Record &record : records) {
+    if (record.status != Status::Ok || record.codegen != kCodegenVersion ||
+        record.attempt < attempt || failed.count(record.schedule))
+      continue;
+    const Record *&entry = slowest[record.schedule];
+    if (!entry || record.ratio() > entry->ratio())
+      entry = &record;
+  }
+  const Record *best = nullptr;
+  for (auto &[schedule, record] : slowest)
+    if (!best || record->ratio() < best->ratio())
+      best = record;
+  if (!best || best->ratio() > 1 - margin)
+    return std::nullopt;
+  return *best;
+}

@@ -1,0 +1,377 @@
+// The process that a candidate runs in. It loads candidate and reference by
+// LLVM's linker, checks both and takes their times in turns. What it found lies
+// in memory that it shares with its parent, so that a crash loses nothing said.
+#include "dlc/Tuner/Runner.h"
+
+#include "dlc/runtime.h"
+
+#include "llvm/ExecutionEngine/Orc/LLJIT.h"
+#include "llvm/Support/MemoryBuffer.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <csignal>
+#include <cstring>
+#include <ctime>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <thread>
+#include <unistd.h>
+
+using namespace dlc::tuner;
+using llvm::Error;
+
+static constexpr unsigned kMostSamples = 64;
+// Not a number in any float type.
+static constexpr unsigned char kPattern = 0xff;
+
+namespace {
+/// What the child tells.
+struct Report {
+  std::atomic<int> isDone;
+  int status; ///< a Status
+  char reason[256];
+  unsigned samples;
+  double candidate[kMostSamples], reference[kMostSamples];
+};
+
+/// Memory between two pages that nobody may touch. It ends at the second, so
+/// that what runs over the end by more than an alignment stops; guard bytes say
+/// the rest.
+class GuardedBuffer {
+public:
+  explicit GuardedBuffer(size_t bytes) : bytes(bytes) {
+    constexpr size_t page = 4096;
+    size_t room = (bytes + 2 * kGuard + 63) / 64 * 64;
+    size_t pages = (room + page - 1) / page * page;
+    char *base = static_cast<char *>(mmap(nullptr, pages + 2 * page,
+                                          PROT_READ | PROT_WRITE,
+                                          MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+    if (base == MAP_FAILED)
+      return;
+    mprotect(base, page, PROT_NONE);
+    mprotect(base + page + pages, page, PROT_NONE);
+    memory = base + page + pages - room;
+    std::memset(memory, kPattern, room);
+  }
+  char *data() const { return memory ? memory + kGuard : nullptr; }
+  bool intact() const {
+    for (size_t i = 0; i < kGuard; ++i)
+      if (static_cast<unsigned char>(memory[i]) != kPattern ||
+          static_cast<unsigned char>(memory[kGuard + bytes + i]) != kPattern)
+        return false;
+    return true;
+  }
+  void poison() { std::memset(data(), kPattern, bytes); }
+
+private:
+  static constexpr size_t kGuard = 256;
+  size_t bytes;
+  char *memory = nullptr;
+};
+
+/// Threads that run the tasks of a phase, in any order; the caller is one.
+class Pool {
+public:
+  explicit Pool(unsigned count) : count(count) {
+    for (unsigned i = 1; i < count; ++i)
+      std::thread([this, i] { work(i); }).detach(); // the process ends first
+  }
+  void run(dlc_task_fn task, const dlc_frame *frame, int64_t tasks) {
+    if (count == 1) {
+      for (int64_t i = 0; i < tasks; ++i)
+        task(frame, i, 0);
+      return;
+    }
+    this->task = task;
+    this->frame = frame;
+    this->tasks = tasks;
+    next.store(0);
+    busy.store(count - 1);
+    phase.fetch_add(1);
+    take(0);
+    while (busy.load() != 0)
+      std::this_thread::yield();
+  }
+
+private:
+  void take(unsigned worker) {
+    for (int64_t i; (i = next.fetch_add(1)) < tasks;)
+      task(frame, i, worker);
+  }
+  void work(unsigned worker) {
+    for (unsigned seen = 0;;) {
+      while (phase.load() == seen)
+        std::this_thread::yield();
+      seen = phase.load();
+      take(worker);
+      busy.fetch_sub(1);
+    }
+  }
+  unsigned count;
+  dlc_task_fn task = nullptr;
+  const dlc_frame *frame = nullptr;
+  int64_t tasks = 0;
+  std::atomic<int64_t> next = 0;
+  std::atomic<unsigned> busy = 0, phase = 0;
+};
+
+/// One loaded kernel with its buffers.
+class Loaded {
+public:
+  Loaded(const BuiltKernel &kernel, const Problem &problem) {
+    for (size_t i = 0; i < problem.operands.size(); ++i) {
+      auto packed = kernel.packed.find(unsigned(i));
+      const std::string &bytes = packed == kernel.packed.end()
+                                     ? problem.operands[i]
+                                     : packed->second;
+      buffers.emplace_back(bytes.size());
+      std::memcpy(buffers.back().data(), bytes.data(), bytes.size());
+    }
+    for (const ExpectedResult &result : problem.results)
+      buffers.emplace_back(result.bytes.size());
+    int64_t stride = (kernel.scratchBytes + 63) / 64 * 64;
+    scratch.emplace(size_t(stride) * problem.threads);
+    for (GuardedBuffer &buffer : buffers)
+      pointers.push_back(buffer.data());
+    frame = {&status, scratch->data(), stride, pointers.data(), nullptr};
+  }
+
+  Error load(const BuiltKernel &kernel) {
+    auto made = llvm::orc::LLJITBuilder().create();
+    if (!made)
+      return made.takeError();
+    jit = std::move(*made);
+    auto symbols = llvm::orc::DynamicLibrarySearchGenerator::GetForCurrentProcess(
+        jit->getDataLayout().getGlobalPrefix());
+    if (!symbols)
+      return symbols.takeError();
+    jit->getMainJITDylib().addGenerator(std::move(*symbols));
+    if (Error error = jit->addObjectFile(llvm::MemoryBuffer::getMemBufferCopy(
+            kernel.object, "candidate")))
+      return error;
+    for (auto &[symbol, tasks] : kernel.phases) {
+      auto address = jit->lookup(symbol);
+      if (!address)
+        return address.takeError();
+      phases.push_back({address->toPtr<dlc_task_fn>(), tasks});
+    }
+    return Error::success();
+  }
+
+  void run(Pool &pool) {
+    for (auto &[task, tasks] : phases)
+      pool.run(task, &frame, tasks);
+  }
+
+  /// Runs it on poisoned results; empty when all is as it should be.
+  std::string check(Pool &pool, const Problem &problem);
+
+private:
+  std::vector<GuardedBuffer> buffers;
+  std::optional<GuardedBuffer> scratch;
+  std::vector<void *> pointers;
+  std::unique_ptr<llvm::orc::LLJIT> jit;
+  std::vector<std::pair<dlc_task_fn, int64_t>> phases;
+  int32_t status = 0;
+  dlc_frame frame;
+};
+} // namespace
+
+static double toDouble(const char *bytes, size_t i, ElementKind kind) {
+  auto get = [&]<typename T>(T value) {
+    std::memcpy(&value, bytes + i * sizeof value, sizeof value);
+    return value;
+  };
+  switch (kind) {
+  case ElementKind::F64:
+    return get(0.0);
+  case ElementKind::F16: {
+    uint32_t half = get(uint16_t(0)), exponent = half >> 10 & 31;
+    double mantissa = half & 1023, sign = half & 0x8000 ? -1 : 1;
+    if (exponent == 31)
+      return mantissa != 0 ? NAN : sign * INFINITY;
+    return exponent ? sign * std::ldexp(1024 + mantissa, int(exponent) - 25)
+                    : sign * std::ldexp(mantissa, -24);
+  }
+  case ElementKind::BF16: {
+    uint32_t bits = uint32_t(get(uint16_t(0))) << 16;
+    float value;
+    std::memcpy(&value, &bits, sizeof value);
+    return value;
+  }
+  default:
+    return get(0.f);
+  }
+}
+
+static std::string compare(const char *actual, const ExpectedResult &expected,
+                           size_t index) {
+  std::string where = "result " + std::to_string(index);
+  if (expected.kind == ElementKind::Bytes || expected.tolerance == 0)
+    return std::memcmp(actual, expected.bytes.data(), expected.bytes.size())
+               ? where + " differs from the interpreter's"
+               : "";
+  size_t width = expected.kind == ElementKind::F64   ? 8
+                 : expected.kind == ElementKind::F32 ? 4
+                                                     : 2;
+  double largest = 0, worst = 0;
+  for (size_t i = 0; i < expected.bytes.size() / width; ++i) {
+    double a = toDouble(actual, i, expected.kind),
+           b = toDouble(expected.bytes.data(), i, expected.kind);
+    if ((std::isnan(a) && std::isnan(b)) || a == b) {
+      if (std::isfinite(b))
+        largest = std::max(largest, std::abs(b));
+      continue;
+    }
+    if (!std::isfinite(a) || !std::isfinite(b))
+      return where + " is not finite where the interpreter's is";
+    largest = std::max(largest, std::abs(b));
+    worst = std::max(worst, std::abs(a - b));
+  }
+  if (worst <= expected.tolerance * largest)
+    return "";
+  char text[128];
+  std::snprintf(text, sizeof text,
+                " differs from the interpreter's: max|a-b|/max|b| is %.2g",
+                worst / largest);
+  return where + text;
+}
+
+std::string Loaded::check(Pool &pool, const Problem &problem) {
+  size_t operands = problem.operands.size();
+  for (size_t i = operands; i < buffers.size(); ++i)
+    buffers[i].poison();
+  scratch->poison();
+  status = 0;
+  run(pool);
+  if (status != 0)
+    return "the kernel reports an error in the data";
+  for (size_t i = operands; i < buffers.size(); ++i) {
+    std::string why =
+        compare(buffers[i].data(), problem.results[i - operands], i - operands);
+    if (!why.empty())
+      return why;
+  }
+  for (GuardedBuffer &buffer : buffers)
+    if (!buffer.intact())
+      return "memory around a buffer was written";
+  if (!scratch->intact())
+    return "memory around the scratch was written";
+  return "";
+}
+
+/// Of this thread while it computes, where one thread is measured: what others
+/// take of the machine does not count.
+static double nanoseconds(bool ofThread) {
+  timespec time;
+  clock_gettime(ofThread ? CLOCK_THREAD_CPUTIME_ID : CLOCK_MONOTONIC, &time);
+  return double(time.tv_sec) * 1e9 + double(time.tv_nsec);
+}
+
+static void runChild(const BuiltKernel &candidate, const BuiltKernel &reference,
+                     const Problem &problem, const RunLimits &limits,
+                     Report &report) {
+  auto end = [&](Status status, const std::string &reason) {
+    report.status = int(status);
+    std::snprintf(report.reason, sizeof report.reason, "%s", reason.c_str());
+    report.isDone.store(1);
+    _exit(0);
+  };
+  Loaded mine(candidate, problem), other(reference, problem);
+  if (Error error = mine.load(candidate))
+    end(Status::Compile, llvm::toString(std::move(error)));
+  if (Error error = other.load(reference))
+    end(Status::Crash, "the reference: " + llvm::toString(std::move(error)));
+  Pool pool(std::max(problem.threads, 1u));
+  std::string why = mine.check(pool, problem);
+  if (!why.empty())
+    end(Status::Wrong, why);
+
+  bool ofThread = problem.threads <= 1;
+  auto time = [&](Loaded &kernel, unsigned repeats) {
+    double start = nanoseconds(ofThread);
+    for (unsigned i = 0; i < repeats; ++i)
+      kernel.run(pool);
+    return (nanoseconds(ofThread) - start) / repeats;
+  };
+  // Warm: until two runs agree, at most some.
+  auto warm = [&](Loaded &kernel) {
+    double last = time(kernel, 1), now = time(kernel, 1);
+    for (int i = 0; i < 4 && std::abs(now - last) > 0.1 * last; ++i) {
+      last = now;
+      now = time(kernel, 1);
+    }
+    double wanted = limits.sampleSeconds * 1e9 / std::max(now, 1.0);
+    return unsigned(std::clamp(std::ceil(wanted), 1.0, 1e6));
+  };
+  unsigned repeats = warm(mine), otherRepeats = warm(other);
+  unsigned samples = std::min(limits.samples, kMostSamples);
+  for (unsigned i = 0; i < samples; ++i) {
+    report.reference[i] = time(other, otherRepeats);
+    report.candidate[i] = time(mine, repeats);
+    report.samples = i + 1;
+  }
+  // Not only the first run is right.
+  why = mine.check(pool, problem);
+  end(why.empty() ? Status::Ok : Status::Wrong, why);
+}
+
+static void limitProcess(const RunLimits &limits) {
+  rlimit limit{rlim_t(limits.seconds) * 4 + 2, rlim_t(limits.seconds) * 4 + 3};
+  setrlimit(RLIMIT_CPU, &limit);
+  // The compiler's own memory counts; it is mapped, not used.
+  limit = {rlim_t(limits.memory), rlim_t(limits.memory)};
+  setrlimit(RLIMIT_DATA, &limit);
+  limit = {0, 0};
+  setrlimit(RLIMIT_CORE, &limit);
+  limit = {0, 0}; // a candidate writes no files
+  setrlimit(RLIMIT_FSIZE, &limit);
+  for (int signal : {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT})
+    std::signal(signal, SIG_DFL);
+}
+
+Measurement dlc::tuner::measure(const BuiltKernel &candidate,
+                                const BuiltKernel &reference,
+                                const Problem &problem,
+                                const RunLimits &limits) {
+  Measurement result;
+  result.clock = problem.threads <= 1 ? "thread_cpu" : "wall";
+  void *shared = mmap(nullptr, sizeof(Report), PROT_READ | PROT_WRITE,
+                      MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  if (shared == MAP_FAILED) {
+    result.reason = "no memory";
+    return result;
+  }
+  auto *report = new (shared) Report();
+  std::vector<std::string> reasons;
+  runInProcesses(
+      1, 1, limits.seconds,
+      [&](unsigned, std::string &) {
+        limitProcess(limits);
+        runChild(candidate, reference, problem, limits, *report);
+        return false;
+      },
+      reasons);
+  if (!report->isDone.load()) {
+    bool late = reasons[0] == "took too long" ||
+                reasons[0] == "died of signal " + std::to_string(SIGXCPU);
+    result.status = late ? Status::Timeout : Status::Crash;
+    result.reason = reasons[0].empty() ? "ended early" : reasons[0];
+  } else {
+    result.status = Status(report->status);
+    result.reason = report->reason;
+  }
+  if (result.status == Status::Ok) {
+    unsigned n = std::min(report->samples, kMostSamples);
+    result.samples.assign(report->candidate, report->candidate + n);
+    result.reference.assign(report->reference, report->reference + n);
+    std::vector<double> sorted = result.reference;
+    std::sort(sorted.begin(), sorted.end());
+    result.drift = sorted[n / 2] / sorted[0] - 1;
+  }
+  munmap(shared, sizeof(Report));
+  return result;
+}

@@ -1,0 +1,150 @@
+// Draft by a model, evolve, measure a few, learn from them.
+#include "dlc/Tuner/Search.h"
+
+#include "llvm/ADT/STLExtras.h"
+
+#include <algorithm>
+#include <cmath>
+
+using namespace dlc;
+using namespace dlc::tuner;
+
+// The residual model needs some trials before it says more than it forgets.
+static constexpr unsigned kFewestToLearn = 8;
+
+Search::Search(const ScheduleSpace &space, ContractionFacts facts,
+               TargetFacts target, const CostModel *base, SearchOptions options)
+    : space(space), facts(std::move(facts)), target(std::move(target)),
+      base(base), options(options), best(space.defaults, 1.0) {}
+
+/// Higher is faster; in logarithms of speed.
+double Search::score(const KnobValues &point) {
+  double prior;
+  std::vector<float> features = computeFeatures(facts, point, target);
+  if (base)
+    prior = base->predict(features);
+  else // the hand-made times count less the more true ones there are
+    prior = -8.0 / (16.0 + 2.0 * double(results.size())) *
+            std::log(analyticSeconds(facts, point, target));
+  return residual.empty() ? prior : prior + residual.predict(features);
+}
+
+/// What the prior misses, from this search's own trials. A failed one is slow.
+void Search::learn() {
+  if (results.size() < kFewestToLearn)
+    return;
+  residual = Forest();
+  std::vector<Sample> samples;
+  for (auto &[point, ratio] : results) {
+    double label = -std::log(ratio.value_or(4 * best.second));
+    samples.push_back({computeFeatures(facts, point, target),
+                       float(label - score(point))});
+  }
+  TrainOptions train = TrainOptions::residual();
+  if (auto forest = Forest::train(samples, train))
+    residual = std::move(*forest);
+  else
+    llvm::consumeError(forest.takeError());
+}
+
+std::vector<KnobValues> Search::propose(unsigned most) {
+  // A stream of its own for each round.
+  ScheduleSpace::Random random(options.seed * 1000003 + round);
+  std::vector<KnobValues> chosen;
+  std::set<KnobValues> taken = known;
+  auto take = [&](const KnobValues &point) {
+    if (chosen.size() < most && taken.insert(point).second)
+      chosen.push_back(point);
+  };
+  unsigned count = std::min(options.batch, most);
+  if (round == 0)
+    take(space.defaults);
+  auto takeRandom = [&](unsigned until) {
+    for (unsigned tries = 0; chosen.size() < until && tries < 8 * count;
+         ++tries)
+      if (auto point = space.sample(random))
+        take(*point);
+  };
+  if (!options.useModel) {
+    takeRandom(count);
+    return chosen;
+  }
+
+  learn();
+  std::vector<std::pair<double, KnobValues>> population;
+  std::set<KnobValues> seen;
+  auto add = [&](const KnobValues &point) {
+    if (seen.insert(point).second)
+      population.push_back({score(point), point});
+  };
+  auto keepBest = [&] {
+    llvm::sort(population, [](auto &a, auto &b) {
+      return a.first != b.first ? a.first > b.first : a.second < b.second;
+    });
+    if (population.size() > options.population)
+      population.resize(options.population);
+  };
+  add(space.defaults);
+  for (unsigned i = 0; i < options.pool; ++i) {
+    auto point = space.sample(random);
+    if (!point)
+      break;
+    add(*point);
+  }
+  for (const KnobValues &point : getFastest(32))
+    add(point);
+  keepBest();
+  for (unsigned g = 0; g < options.generations; ++g) {
+    size_t parents = population.size();
+    for (unsigned i = 0; i < options.population; ++i) {
+      // Better ones have more children.
+      size_t a = std::min(random() % parents, random() % parents),
+             b = random() % parents;
+      KnobValues child = population[a].second;
+      if (random() % 4 == 0)
+        child = space.cross(child, population[b].second, random);
+      add(space.mutate(child, random));
+    }
+    keepBest();
+  }
+  auto dice = unsigned(std::lround(options.epsilon * count));
+  unsigned greedy = count - std::min(dice, count);
+  double bestKnown = -1e300, bestNew = -1e300;
+  for (auto &[point, ratio] : results)
+    bestKnown = std::max(bestKnown, score(point));
+  for (auto &[score, point] : population) {
+    if (!known.count(point))
+      bestNew = std::max(bestNew, score);
+    if (chosen.size() < greedy)
+      take(point);
+  }
+  expectedGain = results.empty() ? 1 : std::exp(bestNew - bestKnown);
+  takeRandom(count);
+  return chosen;
+}
+
+void Search::addResult(const KnobValues &point, std::optional<double> ratio) {
+  known.insert(point);
+  results.push_back({point, ratio});
+  if (ratio && *ratio < best.second)
+    best = {point, *ratio};
+}
+
+void Search::endRound() {
+  ++round;
+  quiet = bestBefore / best.second < 1 + options.minGain ? quiet + 1 : 0;
+  bestBefore = best.second;
+}
+
+std::vector<KnobValues> Search::getFastest(unsigned count) const {
+  std::vector<std::pair<double, KnobValues>> order;
+  for (auto &[point, ratio] : results)
+    if (ratio)
+      order.push_back({*ratio, point});
+  std::sort(order.begin(), order.end());
+  std::vector<KnobValues> points;
+  for (auto &[ratio, point] :
+       llvm::ArrayRef(order).take_front(std::min<size_t>(count, order.size())))
+    points.push_back(point);
+  return points;
+}

@@ -1,0 +1,328 @@
+// Rounds of a search, each built in parallel and measured one by one.
+#include "dlc/Tuner/Tune.h"
+
+#include "llvm/ADT/STLExtras.h"
+#include "llvm/Support/Endian.h"
+
+#include <chrono>
+#include <ctime>
+#include <thread>
+
+using namespace dlc;
+using namespace dlc::tuner;
+using llvm::Error;
+using llvm::Expected;
+
+// A build that takes longer is a candidate that does not compile.
+static constexpr double kBuildSeconds = 60;
+
+//===----------------------------------------------------------------------===//
+// Kernels through pipes
+//===----------------------------------------------------------------------===//
+
+static void put(std::string &out, uint64_t value) {
+  char bytes[8];
+  llvm::support::endian::write64le(bytes, value);
+  out.append(bytes, 8);
+}
+static void put(std::string &out, const std::string &text) {
+  put(out, text.size());
+  out += text;
+}
+
+static std::string toBytes(const BuiltKernel &kernel) {
+  std::string out;
+  put(out, kernel.object);
+  put(out, kernel.phases.size());
+  for (auto &[symbol, tasks] : kernel.phases) {
+    put(out, symbol);
+    put(out, uint64_t(tasks));
+  }
+  put(out, uint64_t(kernel.scratchBytes));
+  put(out, kernel.packed.size());
+  for (auto &[operand, bytes] : kernel.packed) {
+    put(out, operand);
+    put(out, bytes);
+  }
+  return out;
+}
+
+static BuiltKernel fromBytes(const std::string &in) {
+  size_t at = 0;
+  auto number = [&] {
+    uint64_t value = llvm::support::endian::read64le(in.data() + at);
+    at += 8;
+    return value;
+  };
+  auto text = [&] {
+    size_t size = number();
+    at += size;
+    return in.substr(at - size, size);
+  };
+  BuiltKernel kernel;
+  kernel.object = text();
+  kernel.phases.resize(number());
+  for (auto &[symbol, tasks] : kernel.phases) {
+    symbol = text();
+    tasks = int64_t(number());
+  }
+  kernel.scratchBytes = int64_t(number());
+  for (uint64_t n = number(); n-- > 0;) {
+    auto operand = unsigned(number());
+    kernel.packed[operand] = text();
+  }
+  return kernel;
+}
+
+std::vector<Expected<BuiltKernel>>
+Tuner::buildAll(llvm::ArrayRef<KnobValues> points) {
+  unsigned jobs = options.jobs
+                      ? options.jobs
+                      : std::max(1u, std::thread::hardware_concurrency());
+  std::vector<std::string> reasons;
+  auto texts = runInProcesses(
+      points.size(), jobs, kBuildSeconds,
+      [&](unsigned i, std::string &out) {
+        Expected<BuiltKernel> kernel = task.build(points[i]);
+        out = kernel ? toBytes(*kernel) : llvm::toString(kernel.takeError());
+        return bool(kernel);
+      },
+      reasons);
+  std::vector<Expected<BuiltKernel>> kernels;
+  for (auto [text, reason] : llvm::zip_equal(texts, reasons)) {
+    if (text)
+      kernels.push_back(fromBytes(*text));
+    else
+      kernels.push_back(llvm::createStringError("the compiler " + reason));
+  }
+  return kernels;
+}
+
+//===----------------------------------------------------------------------===//
+// Trials
+//===----------------------------------------------------------------------===//
+
+static std::string makeRunId(const Task &task, const CostModel *base,
+                             const SearchOptions &o) {
+  std::string text =
+      task.target.toJson() + task.facts.toJson() +
+      (base && o.useModel ? base->getHash().str() : std::string("analytic")) +
+      featureSchema();
+  for (double number : {double(o.batch), o.epsilon, double(o.pool),
+                        double(o.population), double(o.generations),
+                        double(o.seed), double(o.useModel),
+                        double(kCodegenVersion)})
+    text += " " + std::to_string(number);
+  return sha256(text).substr(0, 16);
+}
+
+Tuner::Tuner(const Task &task, const CostModel *base, Store *store,
+             const TuneOptions &options)
+    : task(task), store(store), options(options),
+      search(task.space, task.facts, task.target, base, options.search) {
+  result.run = makeRunId(task, base, options.search);
+}
+
+Expected<std::unique_ptr<Tuner>> Tuner::create(const Task &task,
+                                               const CostModel *base,
+                                               Store *store,
+                                               const TuneOptions &options) {
+  std::unique_ptr<Tuner> tuner(new Tuner(task, base, store, options));
+  if (store) {
+    RecordFilter filter;
+    filter.run = tuner->result.run;
+    auto known = store->select(filter);
+    if (!known)
+      return known.takeError();
+    for (Record &record : *known)
+      tuner->cache.emplace(record.key(), std::move(record));
+  }
+  auto built = tuner->buildAll(task.space.defaults);
+  auto fail = [&](const llvm::Twine &why) {
+    return llvm::createStringError(task.name + ": the default schedule: " +
+                                   why);
+  };
+  if (!built[0])
+    return fail(llvm::toString(built[0].takeError()));
+  tuner->reference = std::move(*built[0]);
+  RunLimits limits = options.limits;
+  limits.samples = 1;
+  Measurement first =
+      measure(tuner->reference, tuner->reference, task.problem, limits);
+  if (first.status != Status::Ok)
+    return fail(toString(first.status) + ": " + first.reason);
+  // A hanging candidate is stopped when it is that much slower.
+  double runs = 4.0 * options.limits.samples * 8;
+  tuner->options.limits.seconds = std::min(
+      options.limits.seconds,
+      3 + runs * std::max(first.samples[0] * 1e-9, 1e-3));
+  return tuner;
+}
+
+Record Tuner::makeRecord(const KnobValues &point, unsigned attempt) const {
+  Record record;
+  record.target = task.target.toJson();
+  record.workload = task.facts.toJson();
+  record.schedule = scheduleJson(task.space.nest, point);
+  record.run = result.run;
+  record.round = search.getRound();
+  record.attempt = attempt;
+  record.seed = options.search.seed;
+  record.compiler = options.compiler;
+  return record;
+}
+
+Error Tuner::measureAll(llvm::ArrayRef<KnobValues> points, unsigned attempt) {
+  std::vector<KnobValues> fresh;
+  for (const KnobValues &point : points)
+    if (!cache.count(makeRecord(point, attempt).key()))
+      fresh.push_back(point);
+  auto built = buildAll(fresh);
+  RunLimits limits = options.limits;
+  if (attempt) {
+    limits.samples = options.again;
+    limits.seconds *= 4;
+  }
+  for (auto [point, kernel] : llvm::zip_equal(fresh, built)) {
+    Record record = makeRecord(point, attempt);
+    record.utc = std::time(nullptr);
+    if (!kernel) {
+      record.status = Status::Compile;
+      record.reason = llvm::toString(kernel.takeError());
+    } else {
+      Measurement m;
+      for (unsigned i = 0; i <= options.retries; ++i) {
+        MeasureLock lock;
+        Measurement next = measure(*kernel, reference, task.problem, limits);
+        // Of two that drift, the one that drifts less.
+        if (i == 0 || next.status != Status::Ok || next.drift < m.drift)
+          m = std::move(next);
+        if (m.status != Status::Ok || m.drift <= options.mostDrift)
+          break;
+      }
+      record.status = m.status;
+      record.reason = m.reason;
+      record.samples = m.samples;
+      record.reference = m.reference;
+      record.drift = m.drift;
+      record.clock = m.clock;
+    }
+    // Stored before the next one runs: a kill loses at most what is under way.
+    if (store)
+      if (auto added = store->add(record); !added)
+        return added.takeError();
+    ++result.trials;
+    if (options.progress)
+      options.progress(record, search.getNumTrials() + 1);
+    cache.emplace(record.key(), std::move(record));
+  }
+  result.reused += points.size() - fresh.size();
+  for (const KnobValues &point : points) {
+    const Record &record = cache.at(makeRecord(point, attempt).key());
+    records.push_back(record);
+    bool isGood = record.status == Status::Ok;
+    result.failed += !isGood;
+    if (!attempt)
+      search.addResult(point, isGood ? std::optional(record.ratio())
+                                     : std::nullopt);
+  }
+  return Error::success();
+}
+
+Expected<bool> Tuner::step(unsigned most) {
+  // What this run holds already is free.
+  std::vector<KnobValues> points = search.propose(options.search.batch);
+  if (points.size() > most)
+    points.resize(most);
+  if (points.empty())
+    return false;
+  if (Error error = measureAll(points, 0))
+    return std::move(error);
+  search.endRound();
+  result.best = search.getBest().second;
+  result.expectedGain = search.getExpectedGain();
+  result.isConverged = search.isConverged();
+  return !result.isConverged;
+}
+
+Error Tuner::finish() {
+  std::vector<KnobValues> winners;
+  for (const KnobValues &point : search.getFastest(options.winners + 1))
+    if (point != task.space.defaults && winners.size() < options.winners)
+      winners.push_back(point);
+  if (Error error = measureAll(winners, 1))
+    return error;
+  auto best = findBest(records, /*margin=*/0);
+  result.best = best ? best->ratio() : 1;
+  return Error::success();
+}
+
+Expected<TuneResult> dlc::tuner::tune(const Task &task, const CostModel *base,
+                                      Store *store,
+                                      const TuneOptions &options) {
+  auto start = std::chrono::steady_clock::now();
+  auto tuner = Tuner::create(task, base, store, options);
+  if (!tuner)
+    return tuner.takeError();
+  for (unsigned spent = 0; spent < options.budget;) {
+    double seconds = std::chrono::duration<double>(
+                         std::chrono::steady_clock::now() - start)
+                         .count();
+    if (options.seconds > 0 && seconds > options.seconds)
+      break;
+    Expected<bool> more = (*tuner)->step(options.budget - spent);
+    if (!more)
+      return more.takeError();
+    spent = (*tuner)->getRecords().size();
+    if (!*more)
+      break;
+  }
+  if (Error error = (*tuner)->finish())
+    return std::move(error);
+  return (*tuner)->getResult();
+}
+
+Expected<TuneResult> dlc::tuner::replay(const Task &task, const CostModel *base,
+                                        llvm::ArrayRef<Record> records,
+                                        const SearchOptions &options) {
+  Search search(task.space, task.facts, task.target, base, options);
+  TuneResult result;
+  result.run = makeRunId(task, base, options);
+  std::map<unsigned, std::vector<const Record *>> rounds;
+  for (const Record &record : records)
+    if (record.run == result.run && record.attempt == 0)
+      rounds[record.round].push_back(&record);
+  if (rounds.empty())
+    return llvm::createStringError("replay: the run " + result.run +
+                                   " is not among the records: it belongs to "
+                                   "another kernel, model or seed");
+  for (auto &[round, trials] : rounds) {
+    auto fail = [&](const llvm::Twine &why) {
+      return llvm::createStringError("replay: round " + llvm::Twine(round) +
+                                     why);
+    };
+    if (round != search.getRound())
+      return fail(" follows none");
+    std::vector<KnobValues> points = search.propose(options.batch);
+    if (points.size() < trials.size())
+      return fail(" asks for fewer candidates than were measured");
+    // A round may have been cut by the budget.
+    points.resize(trials.size());
+    for (const KnobValues &point : points) {
+      std::string text = scheduleJson(task.space.nest, point);
+      auto it = llvm::find_if(
+          trials, [&](const Record *r) { return r->schedule == text; });
+      if (it == trials.end())
+        return fail(" asks for " + text + ", which was not measured");
+      bool isGood = (*it)->status == Status::Ok;
+      result.failed += !isGood;
+      search.addResult(point,
+                       isGood ? std::optional((*it)->ratio()) : std::nullopt);
+      ++result.reused;
+    }
+    search.endRound();
+  }
+  result.best = search.getBest().second;
+  result.isConverged = search.isConverged();
+  return result;
+}

@@ -1,0 +1,183 @@
+// Features, the analytic model, and the learned one against XGBoost itself.
+#include "TunerTestUtils.h"
+
+#include "llvm/Support/raw_ostream.h"
+
+#include <cmath>
+#include <random>
+#include <xgboost/c_api.h>
+
+using namespace dlc;
+using namespace dlc::tuner;
+using namespace dlc::test;
+
+TEST(Features, HaveNamesAndAreFinite) {
+  ContractionFacts facts;
+  facts.rows = 7;
+  std::vector<float> values = computeFeatures(facts, {}, {});
+  EXPECT_EQ(values.size(), featureNames().size());
+  EXPECT_GE(values.size(), 70u);
+  for (float value : values)
+    EXPECT_TRUE(std::isfinite(value));
+  std::set<std::string> names(featureNames().begin(), featureNames().end());
+  EXPECT_EQ(names.size(), featureNames().size());
+}
+
+TEST(Features, FactsRoundTrip) {
+  ContractionFacts facts;
+  facts.rows = 12;
+  facts.strict = true;
+  facts.kernel = "abc";
+  auto parsed = ContractionFacts::parseJson(facts.toJson());
+  ASSERT_TRUE(bool(parsed)) << llvm::toString(parsed.takeError());
+  EXPECT_EQ(parsed->toJson(), facts.toJson());
+  EXPECT_NE(errorOf(ContractionFacts::parseJson("{\"outer\":1}"))
+                .find("workload: field 'rows'"),
+            std::string::npos);
+}
+
+TEST(Analytic, KnowsTheObvious) {
+  ContractionFacts facts;
+  facts.rows = facts.columns = facts.depth = 512;
+  facts.lhsRow = facts.rhsDepth = 512;
+  TargetFacts target;
+  auto seconds = [&](KnobValues knobs) {
+    return analyticSeconds(facts, knobs, target);
+  };
+  KnobValues good{{"tile_rows", 14}, {"tile_vectors", 2}, {"rhs", 2}};
+  KnobValues tiny = good, spilled = good;
+  tiny["tile_rows"] = tiny["tile_vectors"] = 1;
+  spilled["tile_rows"] = 24;
+  EXPECT_LT(2 * seconds(good), seconds(tiny));
+  EXPECT_LT(seconds(good), seconds(spilled));
+  // Not below the roofline.
+  EXPECT_GT(seconds(good),
+            facts.flops() / (target.flopsPerCycle * target.ghz * 1e9));
+}
+
+/// Samples of a function that trees can learn.
+static std::vector<Sample> makeSamples(unsigned count) {
+  std::mt19937 random(3);
+  std::vector<Sample> samples;
+  for (unsigned i = 0; i < count; ++i) {
+    Sample sample;
+    for (unsigned f = 0; f < 6; ++f)
+      sample.features.push_back(float(random() % 1000) / 100);
+    sample.label = -std::abs(sample.features[0] - 4) -
+                   (sample.features[1] > 5 ? 1.f : 0.f);
+    samples.push_back(sample);
+  }
+  return samples;
+}
+
+TEST(Forest, LearnsAndIsReproducible) {
+  std::vector<Sample> samples = makeSamples(400);
+  Forest a = llvm::cantFail(Forest::train(samples, {})),
+         b = llvm::cantFail(Forest::train(samples, {}));
+  double error = 0, spread = 0;
+  for (const Sample &sample : samples) {
+    float predicted = a.predict(sample.features);
+    EXPECT_EQ(predicted, b.predict(sample.features));
+    error += std::pow(predicted - sample.label, 2);
+    spread += std::pow(sample.label + 3, 2);
+  }
+  EXPECT_LT(error, 0.05 * spread);
+}
+
+// The walk over the trees has the bits of XGBoost's own prediction.
+TEST(Forest, PredictsAsXGBoost) {
+  std::vector<Sample> samples = makeSamples(300);
+  TrainOptions options;
+  Forest forest = llvm::cantFail(Forest::train(samples, options));
+  std::vector<float> matrix, labels;
+  for (const Sample &sample : samples) {
+    matrix.insert(matrix.end(), sample.features.begin(), sample.features.end());
+    labels.push_back(sample.label);
+  }
+  DMatrixHandle data;
+  BoosterHandle booster;
+  ASSERT_EQ(XGDMatrixCreateFromMat(matrix.data(), samples.size(), 6, NAN, &data),
+            0);
+  XGDMatrixSetFloatInfo(data, "label", labels.data(), labels.size());
+  XGBoosterCreate(&data, 1, &booster);
+  for (auto [name, value] : std::initializer_list<
+           std::pair<const char *, const char *>>{
+           {"objective", "reg:squarederror"}, {"tree_method", "hist"},
+           {"base_score", "0"}, {"nthread", "1"}, {"seed", "1"},
+           {"max_depth", "6"}, {"eta", "0.1"}, {"lambda", "1"},
+           {"subsample", "0.9"}, {"colsample_bytree", "0.8"},
+           {"verbosity", "0"}})
+    XGBoosterSetParam(booster, name, value);
+  for (unsigned i = 0; i < options.rounds; ++i)
+    XGBoosterUpdateOneIter(booster, i, data);
+  bst_ulong count = 0;
+  const float *predicted = nullptr;
+  ASSERT_EQ(XGBoosterPredict(booster, data, 0, 0, 0, &count, &predicted), 0);
+  ASSERT_EQ(count, samples.size());
+  for (size_t i = 0; i < samples.size(); ++i)
+    EXPECT_EQ(forest.predict(samples[i].features), predicted[i]) << i;
+  XGBoosterFree(booster);
+  XGDMatrixFree(data);
+}
+
+/// Trials whose speed is that of the analytic model, on some shapes.
+static std::vector<Record> makeTrials() {
+  std::vector<Record> records;
+  std::mt19937 random(5);
+  for (int64_t rows : {32, 64, 128, 256, 384, 512})
+    for (int i = 0; i < 24; ++i) {
+      Record record = makeRecord(i, 1, rows);
+      KnobValues knobs{{"tile_rows", 1 + int64_t(random() % 20)},
+                       {"tile_vectors", 1 + int64_t(random() % 4)},
+                       {"rhs", int64_t(random() % 2) * 2}};
+      record.schedule = scheduleJson("contraction", knobs);
+      auto facts = llvm::cantFail(ContractionFacts::parseJson(record.workload));
+      auto target = llvm::cantFail(TargetFacts::parseJson(record.target));
+      record.samples = {1e9 * analyticSeconds(facts, knobs, target)};
+      record.reference = {1e9 * analyticSeconds(facts, {}, target)};
+      records.push_back(record);
+    }
+  return records;
+}
+
+TEST(CostModel, SaveLoadRefuse) {
+  TemporaryFolder folder;
+  std::string path = folder / "m.json";
+  CostModel model = llvm::cantFail(CostModel::train(makeTrials()));
+  EXPECT_EQ(model.getNumWorkloads(), 6u);
+  llvm::cantFail(model.save(path));
+  auto loaded = CostModel::load(path);
+  ASSERT_TRUE(bool(loaded)) << llvm::toString(loaded.takeError());
+  EXPECT_EQ(loaded->getHash(), model.getHash());
+  std::vector<float> features = computeFeatures({}, {}, {});
+  EXPECT_EQ(loaded->predict(features), model.predict(features));
+
+  std::error_code code;
+  llvm::raw_fd_ostream(folder / "other.json", code)
+      << R"({"model_version":1,"feature_schema":"abc","samples":1,)"
+         R"("workloads":1,"base":0,"trees":[]})";
+  EXPECT_NE(errorOf(CostModel::load(folder / "other.json"))
+                .find("was trained for other features"),
+            std::string::npos);
+  llvm::raw_fd_ostream(folder / "bad.json", code)
+      << R"({"model_version":1,"feature_schema":")" << featureSchema()
+      << R"(","samples":1,"workloads":1,"base":0,"trees":[[[1,0,0,0]]]})";
+  EXPECT_NE(errorOf(CostModel::load(folder / "bad.json")).find("malformed"),
+            std::string::npos);
+  EXPECT_NE(errorOf(CostModel::load(folder / "none.json")), "no error");
+}
+
+TEST(CostModel, EvaluationFindsWhatIsThere) {
+  auto evaluation = evaluate(makeTrials(), 3, 1);
+  ASSERT_TRUE(bool(evaluation)) << llvm::toString(evaluation.takeError());
+  EXPECT_EQ(evaluation->workloads, 6u);
+  // The trials follow the analytic model exactly, and dice do not.
+  EXPECT_NEAR(evaluation->analytic.top1, 1, 1e-6);
+  EXPECT_GT(evaluation->analytic.pairs, 0.999);
+  EXPECT_GT(evaluation->model.top5, 0.9);
+  EXPECT_GT(evaluation->model.pairs, 0.8);
+  EXPECT_LT(evaluation->random.top1, 0.8);
+  EXPECT_NEAR(evaluation->random.pairs, 0.5, 0.1);
+  EXPECT_NE(errorOf(evaluate(makeRecord(1, 1), 3, 1)).find("at least 2"),
+            std::string::npos);
+}
