@@ -80,7 +80,8 @@ static void visit(Fields &field, TargetFacts &t) {
 template <typename T>
 static Expected<T> parse(const char *what, StringRef text) {
   T value;
-  Fields fields{Json::parse(text.begin(), text.end(), nullptr, false), true, {}};
+  Fields fields{
+      Json::parse(text.begin(), text.end(), nullptr, false), true, {}};
   if (!fields.json.is_object())
     return llvm::createStringError(llvm::Twine(what) + ": is no JSON object");
   visit(fields, value);
@@ -116,8 +117,7 @@ std::string dlc::tuner::scheduleJson(StringRef nest, const KnobValues &knobs) {
 }
 
 Expected<KnobValues> dlc::tuner::parseKnobs(StringRef schedule) {
-  Json json =
-      Json::parse(schedule.begin(), schedule.end(), nullptr, false);
+  Json json = Json::parse(schedule.begin(), schedule.end(), nullptr, false);
   if (!json.is_object())
     return llvm::createStringError("schedule: is no JSON object");
   KnobValues knobs;

@@ -14,7 +14,8 @@ using namespace dlc::tuner;
 static constexpr int kFeatureVersion = 1;
 
 namespace {
-constexpr double Memory = 0, Indirect = 1, Filled = 2, Packed = 3; // knobs lhs, rhs
+constexpr double Memory = 0, Indirect = 1, Filled = 2,
+                 Packed = 3; // knobs lhs, rhs
 
 /// What happens while a scheduled contraction runs; work is of all tasks
 /// together, in cycles of one core.
@@ -97,8 +98,7 @@ Account::Account(const ContractionFacts &f, const KnobValues &knobs,
   double elements = outer * rows * vectors; // vectors of the result
   double perCycle = std::max(0.5, t.flopsPerCycle / (2 * lanes) * 4 / bytes);
   fma = elements * depth / perCycle;
-  double tileLoads = outer * depth *
-                     (rowTiles * vectors + columnTiles * rows);
+  double tileLoads = outer * depth * (rowTiles * vectors + columnTiles * rows);
   loads = tileLoads / 2;
   if (dot)
     loads = 2 * outer * rows * columns * ceilDiv(depth, lanes) / 2;
@@ -109,7 +109,8 @@ Account::Account(const ContractionFacts &f, const KnobValues &knobs,
   overhead = tileCount * passes * (12 + accumulators) +
              tileCount * ceilDiv(depth, unroll) * 0.5;
 
-  double elementsLhs = outer * rows * depth, elementsRhs = outer * columns * depth;
+  double elementsLhs = outer * rows * depth,
+         elementsRhs = outer * columns * depth;
   copyLhs = lhs == Filled ? elementsLhs * columnTasks *
                                 (f.lhsPlain && f.lhsDepth == 1 ? 0.25 : 1.0)
                           : 0;
@@ -143,8 +144,8 @@ Account::Account(const ContractionFacts &f, const KnobValues &knobs,
     lhsTraffic = moveCycles(lhsMoved, lhsBytes + panelBytes, t);
     rhsTraffic = moveCycles(rhsMoved, rhsBytes * rowTasks * 4, t);
   }
-  resultTraffic = outer * rows * columns * double(f.resultBytes) *
-                  (2 * passes - 1) / 32;
+  resultTraffic =
+      outer * rows * columns * double(f.resultBytes) * (2 * passes - 1) / 32;
   if (lhs == Memory && f.lhsRow > 0) {
     // Rows at a distance of a power of two meet in few sets of the L1.
     int64_t distance = f.lhsRow * f.lhsBytes, way = 4096, a = way, b = distance;
@@ -182,11 +183,17 @@ struct Feature {
 };
 } // namespace
 
-static double log2p(double value) { return std::log2(std::max(value, 0.0) + 1); }
-static double ratio(double a, double b) { return log2p(64 * a / std::max(b, 1.0)); }
+static double log2p(double value) {
+  return std::log2(std::max(value, 0.0) + 1);
+}
+static double ratio(double a, double b) {
+  return log2p(64 * a / std::max(b, 1.0));
+}
 
 #define FEATURE(name, expression)                                              \
-  Feature { name, [](const View &v) -> double { return expression; } }
+  Feature {                                                                    \
+    name, [](const View &v) -> double { return expression; }                   \
+  }
 
 static const Feature kFeatures[] = {
     // the kernel
@@ -211,10 +218,10 @@ static const Feature kFeatures[] = {
     FEATURE("epilogue_loads", double(v.f.epilogueLoads)),
     FEATURE("threads", double(v.f.threads)),
     FEATURE("intensity",
-            log2p(v.f.flops() / (double(v.f.outer) *
-                                 (double(v.f.rows * v.f.depth) +
-                                  double(v.f.columns * v.f.depth) +
-                                  double(v.f.rows * v.f.columns))))),
+            log2p(v.f.flops() /
+                  (double(v.f.outer) * (double(v.f.rows * v.f.depth) +
+                                        double(v.f.columns * v.f.depth) +
+                                        double(v.f.rows * v.f.columns))))),
     // the machine
     FEATURE("lanes", v.a.lanes),
     FEATURE("vector_registers", double(v.t.vectorRegisters)),
@@ -245,14 +252,14 @@ static const Feature kFeatures[] = {
     // what follows from them
     FEATURE("accumulators", v.a.accumulators),
     FEATURE("register_share", v.a.registers / double(v.t.vectorRegisters)),
-    FEATURE("body_size", v.a.unroll * (v.a.accumulators + v.a.tileVectors)),
+    FEATURE("body_size", v.a.unroll *(v.a.accumulators + v.a.tileVectors)),
     FEATURE("loads_per_fma", v.a.loads / std::max(v.a.fma, 1.0)),
     FEATURE("latency_share", v.a.latency / std::max(v.a.fma, 1.0)),
     FEATURE("row_tail",
             std::fmod(double(v.f.rows), v.a.tileRows) / v.a.tileRows),
-    FEATURE("column_tail", std::fmod(double(v.f.columns),
-                                     v.a.tileVectors * v.a.lanes) /
-                               (v.a.tileVectors * v.a.lanes)),
+    FEATURE("column_tail",
+            std::fmod(double(v.f.columns), v.a.tileVectors *v.a.lanes) /
+                (v.a.tileVectors * v.a.lanes)),
     FEATURE("row_waste", v.a.rowWaste),
     FEATURE("column_waste", v.a.columnWaste),
     FEATURE("log_tiles", log2p(v.a.tileCount)),

@@ -43,8 +43,7 @@ Expected<Forest> Forest::train(llvm::ArrayRef<Sample> samples,
   Trainer t;
   t.check(XGDMatrixCreateFromMat(matrix.data(), samples.size(), width, NAN,
                                  &t.data));
-  t.check(
-      XGDMatrixSetFloatInfo(t.data, "label", labels.data(), labels.size()));
+  t.check(XGDMatrixSetFloatInfo(t.data, "label", labels.data(), labels.size()));
   t.check(XGBoosterCreate(&t.data, 1, &t.booster));
   for (auto &[name, value] : std::vector<std::pair<const char *, std::string>>{
            {"objective", "reg:squarederror"},
@@ -99,9 +98,8 @@ Error Forest::read(llvm::StringRef text) {
         Node node{left[i] < 0 ? -1 : feature[i], value[i], first + left[i],
                   first + right[i]};
         // Children lie behind their parent: a walk ends.
-        if (node.feature >= 0 &&
-            (left[i] <= i || right[i] <= i || left[i] >= count ||
-             right[i] >= count))
+        if (node.feature >= 0 && (left[i] <= i || right[i] <= i ||
+                                  left[i] >= count || right[i] >= count))
           return malformed();
         nodes.push_back(node);
       }

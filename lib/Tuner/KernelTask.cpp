@@ -44,7 +44,8 @@ static std::string canonicalText(graph::KernelOp kernel) {
 }
 
 unsigned dlc::tuner::getTuneThreads(const CpuTarget &target) {
-  return std::max(1u, target.threads() ? target.threads() : target.desc().cores);
+  return std::max(1u,
+                  target.threads() ? target.threads() : target.desc().cores);
 }
 
 static TargetFacts factsOf(const TargetDesc &desc) {
@@ -138,10 +139,10 @@ static FailureOr<ContractionSpec> classify(graph::KernelOp kernel,
   return spec;
 }
 
-FailureOr<KernelKey>
-dlc::tuner::makeKernelKey(graph::KernelOp kernel, const CpuTarget &target,
-                          const CpuCodegenOptions &options,
-                          std::string &reason) {
+FailureOr<KernelKey> dlc::tuner::makeKernelKey(graph::KernelOp kernel,
+                                               const CpuTarget &target,
+                                               const CpuCodegenOptions &options,
+                                               std::string &reason) {
   auto spec = classify(kernel, reason);
   if (failed(spec))
     return failure();
@@ -178,8 +179,8 @@ static std::unique_ptr<MLIRContext> makeContext() {
   DialectRegistry registry;
   registry.insert<graph::GraphDialect>();
   registerCpuDialects(registry);
-  auto context = std::make_unique<MLIRContext>(
-      registry, MLIRContext::Threading::DISABLED);
+  auto context =
+      std::make_unique<MLIRContext>(registry, MLIRContext::Threading::DISABLED);
   context->loadDialect<graph::GraphDialect>();
   loadCpuDialects(*context);
   return context;
@@ -297,10 +298,10 @@ static ExpectedResult makeExpected(const Tensor &tensor, bool strict) {
                 : type.isBF16() ? ElementKind::BF16
                                 : ElementKind::Bytes;
   // The rounding of the type, as dlc -verify allows.
-  result.tolerance = type.isBF16()            ? 4e-2
-                     : type.isF16()           ? 5e-3
-                     : isa<FloatType>(type)   ? 1e-4
-                                              : 0;
+  result.tolerance = type.isBF16()          ? 4e-2
+                     : type.isF16()         ? 5e-3
+                     : isa<FloatType>(type) ? 1e-4
+                                            : 0;
   return result;
 }
 
@@ -312,8 +313,8 @@ KernelTask::create(graph::KernelOp kernel, const CpuTarget &target,
   std::string reason;
   std::string name = kernel.getSymName().str();
   auto fail = [&](const Twine &why) {
-    return llvm::createStringError("kernel '" + name + "' is not tuned: " +
-                                   why);
+    return llvm::createStringError("kernel '" + name +
+                                   "' is not tuned: " + why);
   };
   auto key = makeKernelKey(kernel, target, options, reason);
   if (failed(key))

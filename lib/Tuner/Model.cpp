@@ -52,11 +52,10 @@ dlc::tuner::groupRecords(ArrayRef<Record> records) {
     if (!facts)
       return facts.takeError();
     Group group;
-    group.name = std::to_string(facts->outer) + "x" +
-                 std::to_string(facts->rows) + "x" +
-                 std::to_string(facts->columns) + "x" +
-                 std::to_string(facts->depth) + "t" +
-                 std::to_string(facts->threads);
+    group.name =
+        std::to_string(facts->outer) + "x" + std::to_string(facts->rows) + "x" +
+        std::to_string(facts->columns) + "x" + std::to_string(facts->depth) +
+        "t" + std::to_string(facts->threads);
     double best = 1; // the default's own time
     for (auto &[schedule, record] : trials)
       best = std::min(best, record->ratio());
@@ -223,8 +222,8 @@ struct Sums {
         if (a == b)
           continue;
         count += 1;
-        right += scores[i] == scores[j] ? 0.5
-                                        : (scores[i] > scores[j]) == (a > b);
+        right +=
+            scores[i] == scores[j] ? 0.5 : (scores[i] > scores[j]) == (a > b);
       }
     pairs += count ? right / count : 1;
   }

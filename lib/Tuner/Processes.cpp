@@ -90,8 +90,8 @@ std::vector<std::optional<std::string>> dlc::tuner::runInProcesses(
     if (late)
       reasons[child.index] = "took too long";
     else if (WIFSIGNALED(status))
-      reasons[child.index] = std::string("died of signal ") +
-                             std::to_string(WTERMSIG(status));
+      reasons[child.index] =
+          std::string("died of signal ") + std::to_string(WTERMSIG(status));
     else if (WEXITSTATUS(status) != 0)
       reasons[child.index] = child.text;
     else

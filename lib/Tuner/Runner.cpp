@@ -124,9 +124,8 @@ public:
   Loaded(const BuiltKernel &kernel, const Problem &problem) {
     for (size_t i = 0; i < problem.operands.size(); ++i) {
       auto packed = kernel.packed.find(unsigned(i));
-      const std::string &bytes = packed == kernel.packed.end()
-                                     ? problem.operands[i]
-                                     : packed->second;
+      const std::string &bytes =
+          packed == kernel.packed.end() ? problem.operands[i] : packed->second;
       buffers.emplace_back(bytes.size());
       std::memcpy(buffers.back().data(), bytes.data(), bytes.size());
     }
@@ -144,13 +143,14 @@ public:
     if (!made)
       return made.takeError();
     jit = std::move(*made);
-    auto symbols = llvm::orc::DynamicLibrarySearchGenerator::GetForCurrentProcess(
-        jit->getDataLayout().getGlobalPrefix());
+    auto symbols =
+        llvm::orc::DynamicLibrarySearchGenerator::GetForCurrentProcess(
+            jit->getDataLayout().getGlobalPrefix());
     if (!symbols)
       return symbols.takeError();
     jit->getMainJITDylib().addGenerator(std::move(*symbols));
-    if (Error error = jit->addObjectFile(llvm::MemoryBuffer::getMemBufferCopy(
-            kernel.object, "candidate")))
+    if (Error error = jit->addObjectFile(
+            llvm::MemoryBuffer::getMemBufferCopy(kernel.object, "candidate")))
       return error;
     for (auto &[symbol, tasks] : kernel.phases) {
       auto address = jit->lookup(symbol);

@@ -37,8 +37,8 @@ void Search::learn() {
   std::vector<Sample> samples;
   for (auto &[point, ratio] : results) {
     double label = -std::log(ratio.value_or(4 * best.second));
-    samples.push_back({computeFeatures(facts, point, target),
-                       float(label - score(point))});
+    samples.push_back(
+        {computeFeatures(facts, point, target), float(label - score(point))});
   }
   TrainOptions train = TrainOptions::residual();
   if (auto forest = Forest::train(samples, train))

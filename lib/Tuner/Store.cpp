@@ -57,9 +57,7 @@ public:
   void bind(int i, StringRef text) {
     sqlite3_bind_text(statement, i, text.data(), text.size(), SQLITE_TRANSIENT);
   }
-  int step() {
-    return statement ? sqlite3_step(statement) : int(SQLITE_ERROR);
-  }
+  int step() { return statement ? sqlite3_step(statement) : int(SQLITE_ERROR); }
   StringRef text(int column) {
     return {
         reinterpret_cast<const char *>(sqlite3_column_text(statement, column)),
@@ -83,8 +81,8 @@ Expected<std::unique_ptr<Store>> Store::open(StringRef path, bool create) {
   // Readers of a store that they may not write.
   if (opened != SQLITE_OK && !create) {
     sqlite3_close(db);
-    opened = sqlite3_open_v2(path.str().c_str(), &db, SQLITE_OPEN_READONLY,
-                             nullptr);
+    opened =
+        sqlite3_open_v2(path.str().c_str(), &db, SQLITE_OPEN_READONLY, nullptr);
   }
   std::unique_ptr<Store> store(new Store(db, path));
   if (opened != SQLITE_OK)
@@ -98,7 +96,8 @@ Expected<std::unique_ptr<Store>> Store::open(StringRef path, bool create) {
       return std::move(error);
     if (Error error = store->execute(kSchema))
       return std::move(error);
-    Statement meta(db, "INSERT OR IGNORE INTO meta VALUES('schema_version', ?)");
+    Statement meta(db,
+                   "INSERT OR IGNORE INTO meta VALUES('schema_version', ?)");
     meta.bind(1, std::to_string(kSchemaVersion));
     if (meta.step() != SQLITE_DONE)
       return store->fail("the store");
@@ -109,9 +108,9 @@ Expected<std::unique_ptr<Store>> Store::open(StringRef path, bool create) {
   if (version.step() != SQLITE_ROW)
     return store->fail("is no tuning store");
   if (version.text(0) != std::to_string(kSchemaVersion))
-    return llvm::createStringError(path + ": the store has schema version " +
-                                   version.text(0) + ", this dlc reads version " +
-                                   std::to_string(kSchemaVersion));
+    return llvm::createStringError(
+        path + ": the store has schema version " + version.text(0) +
+        ", this dlc reads version " + std::to_string(kSchemaVersion));
   return store;
 }
 

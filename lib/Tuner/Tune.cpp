@@ -108,10 +108,10 @@ static std::string makeRunId(const Task &task, const CostModel *base,
       task.target.toJson() + task.facts.toJson() +
       (base && o.useModel ? base->getHash().str() : std::string("analytic")) +
       featureSchema();
-  for (double number : {double(o.batch), o.epsilon, double(o.pool),
-                        double(o.population), double(o.generations),
-                        double(o.seed), double(o.useModel),
-                        double(kCodegenVersion)})
+  for (double number :
+       {double(o.batch), o.epsilon, double(o.pool), double(o.population),
+        double(o.generations), double(o.seed), double(o.useModel),
+        double(kCodegenVersion)})
     text += " " + std::to_string(number);
   return sha256(text).substr(0, 16);
 }
@@ -139,8 +139,8 @@ Expected<std::unique_ptr<Tuner>> Tuner::create(const Task &task,
   }
   auto built = tuner->buildAll(task.space.defaults);
   auto fail = [&](const llvm::Twine &why) {
-    return llvm::createStringError(task.name + ": the default schedule: " +
-                                   why);
+    return llvm::createStringError(task.name +
+                                   ": the default schedule: " + why);
   };
   if (!built[0])
     return fail(llvm::toString(built[0].takeError()));
@@ -153,9 +153,9 @@ Expected<std::unique_ptr<Tuner>> Tuner::create(const Task &task,
     return fail(toString(first.status) + ": " + first.reason);
   // A hanging candidate is stopped when it is that much slower.
   double runs = 4.0 * options.limits.samples * 8;
-  tuner->options.limits.seconds = std::min(
-      options.limits.seconds,
-      3 + runs * std::max(first.samples[0] * 1e-9, 1e-3));
+  tuner->options.limits.seconds =
+      std::min(options.limits.seconds,
+               3 + runs * std::max(first.samples[0] * 1e-9, 1e-3));
   return tuner;
 }
 
@@ -213,7 +213,7 @@ Error Tuner::measureAll(llvm::ArrayRef<KnobValues> points, unsigned attempt) {
         return added.takeError();
     ++result.trials;
     if (options.progress)
-      options.progress(record, search.getNumTrials() + 1);
+      options.progress(record, result.trials);
     cache.emplace(record.key(), std::move(record));
   }
   result.reused += points.size() - fresh.size();
@@ -223,8 +223,8 @@ Error Tuner::measureAll(llvm::ArrayRef<KnobValues> points, unsigned attempt) {
     bool isGood = record.status == Status::Ok;
     result.failed += !isGood;
     if (!attempt)
-      search.addResult(point, isGood ? std::optional(record.ratio())
-                                     : std::nullopt);
+      search.addResult(point,
+                       isGood ? std::optional(record.ratio()) : std::nullopt);
   }
   return Error::success();
 }
@@ -265,9 +265,9 @@ Expected<TuneResult> dlc::tuner::tune(const Task &task, const CostModel *base,
   if (!tuner)
     return tuner.takeError();
   for (unsigned spent = 0; spent < options.budget;) {
-    double seconds = std::chrono::duration<double>(
-                         std::chrono::steady_clock::now() - start)
-                         .count();
+    double seconds =
+        std::chrono::duration<double>(std::chrono::steady_clock::now() - start)
+            .count();
     if (options.seconds > 0 && seconds > options.seconds)
       break;
     Expected<bool> more = (*tuner)->step(options.budget - spent);

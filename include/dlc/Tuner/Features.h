@@ -24,8 +24,8 @@ struct ContractionFacts {
   /// Constants of the model; factors that are read as they lie.
   bool lhsConstant = false, rhsConstant = false, lhsPlain = true,
        rhsPlain = true;
-  int64_t lhsRun = 0;       ///< contiguous k of an image's row; 0: no runs
-  int64_t epilogueOps = 0;  ///< scalar functions an element of the result
+  int64_t lhsRun = 0;      ///< contiguous k of an image's row; 0: no runs
+  int64_t epilogueOps = 0; ///< scalar functions an element of the result
   int64_t epilogueLoads = 0;
   int64_t results = 1;
   int64_t panelColumns = 32; ///< of packed constants, and

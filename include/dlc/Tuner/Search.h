@@ -13,15 +13,15 @@
 namespace dlc::tuner {
 
 struct SearchOptions {
-  unsigned batch = 8;       ///< candidates a round
-  double epsilon = 0.125;   ///< share of a round that is random
-  unsigned pool = 1024;     ///< legal points that are drawn
+  unsigned batch = 8;     ///< candidates a round
+  double epsilon = 0.125; ///< share of a round that is random
+  unsigned pool = 1024;   ///< legal points that are drawn
   unsigned population = 256;
   unsigned generations = 4;
   double minGain = 0.01;    ///< a round that gains less is quiet
   unsigned quietRounds = 3; ///< so many in a row end the search
   uint64_t seed = 1;
-  bool useModel = true;     ///< false: at random, for comparison
+  bool useModel = true; ///< false: at random, for comparison
 };
 
 class Search {

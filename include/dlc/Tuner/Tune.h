@@ -31,16 +31,16 @@ struct TuneOptions {
   unsigned retries = 1;    ///< repeated so often; then its drift is recorded
   RunLimits limits;
   std::string compiler; ///< dlc's version
-  /// Called after each trial.
+  /// Called after each measurement, with their number.
   std::function<void(const Record &, unsigned trials)> progress;
 };
 
 struct TuneResult {
   std::string run;
-  unsigned trials = 0;   ///< measured now
-  unsigned reused = 0;   ///< of this run, found in the store
-  unsigned failed = 0;   ///< of all
-  double best = 1;       ///< time over the default's
+  unsigned trials = 0; ///< measured now
+  unsigned reused = 0; ///< of this run, found in the store
+  unsigned failed = 0; ///< of all
+  double best = 1;     ///< time over the default's
   double expectedGain = 1;
   bool isConverged = false;
 };

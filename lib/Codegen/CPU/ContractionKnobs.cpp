@@ -32,9 +32,8 @@ ContractionSchedule dlc::withKnobs(ContractionSchedule s,
     auto it = knobs.find(name);
     return it == knobs.end() ? otherwise : it->second;
   };
-  bool any = llvm::any_of(toKnobs(s), [&](auto &knob) {
-    return knobs.count(knob.first) != 0;
-  });
+  bool any = llvm::any_of(
+      toKnobs(s), [&](auto &knob) { return knobs.count(knob.first) != 0; });
   if (!any)
     return s;
   KnobValues old = toKnobs(s);
@@ -155,9 +154,8 @@ ScheduleSpace dlc::contractionSpace(const ContractionSpec &spec,
     // Two points that mean one schedule are one point.
     if (s.tileRows > rows || s.rowsPerTask >= std::max<int64_t>(rows, 2) ||
         s.columnsPerTask >= std::max<int64_t>(columns, 2) ||
-        s.columnsPerBlock >=
-            (s.columnsPerTask ? s.columnsPerTask
-                              : std::max<int64_t>(columns, 2)))
+        s.columnsPerBlock >= (s.columnsPerTask ? s.columnsPerTask
+                                               : std::max<int64_t>(columns, 2)))
       return refuse("a part is larger than the whole");
     if (s.dot && (s.depthPerPass || s.columnsPerBlock || s.rowsOutside))
       return refuse("sums along k are not blocked");

@@ -96,16 +96,22 @@ TEST(Forest, PredictsAsXGBoost) {
   }
   DMatrixHandle data;
   BoosterHandle booster;
-  ASSERT_EQ(XGDMatrixCreateFromMat(matrix.data(), samples.size(), 6, NAN, &data),
-            0);
+  ASSERT_EQ(
+      XGDMatrixCreateFromMat(matrix.data(), samples.size(), 6, NAN, &data), 0);
   XGDMatrixSetFloatInfo(data, "label", labels.data(), labels.size());
   XGBoosterCreate(&data, 1, &booster);
-  for (auto [name, value] : std::initializer_list<
-           std::pair<const char *, const char *>>{
-           {"objective", "reg:squarederror"}, {"tree_method", "hist"},
-           {"base_score", "0"}, {"nthread", "1"}, {"seed", "1"},
-           {"max_depth", "6"}, {"eta", "0.1"}, {"lambda", "1"},
-           {"subsample", "0.9"}, {"colsample_bytree", "0.8"},
+  for (auto [name, value] :
+       std::initializer_list<std::pair<const char *, const char *>>{
+           {"objective", "reg:squarederror"},
+           {"tree_method", "hist"},
+           {"base_score", "0"},
+           {"nthread", "1"},
+           {"seed", "1"},
+           {"max_depth", "6"},
+           {"eta", "0.1"},
+           {"lambda", "1"},
+           {"subsample", "0.9"},
+           {"colsample_bytree", "0.8"},
            {"verbosity", "0"}})
     XGBoosterSetParam(booster, name, value);
   for (unsigned i = 0; i < options.rounds; ++i)

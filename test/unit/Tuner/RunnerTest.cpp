@@ -82,8 +82,9 @@ RunLimits quickLimits() {
   return limits;
 }
 
-const char *kHang = "  br label %hang\nhang:\n  store volatile i32 0, ptr %out\n"
-                    "  br label %hang\nnever:";
+const char *kHang =
+    "  br label %hang\nhang:\n  store volatile i32 0, ptr %out\n"
+    "  br label %hang\nnever:";
 const char *kCrash = "  store volatile i32 0, ptr null";
 } // namespace
 
@@ -168,14 +169,14 @@ static Task makeTask() {
   task.space.defaults = {{"tile_rows", 2}, {"unroll", 8}};
   task.space.isLegal = [](const KnobValues &, std::string &) { return true; };
   task.problem = makeProblem();
-  task.build =
-      [](const KnobValues &knobs) -> llvm::Expected<BuiltKernel> {
+  task.build = [](const KnobValues &knobs) -> llvm::Expected<BuiltKernel> {
     int64_t rows = knobs.at("tile_rows");
     if (rows == 9)
       return llvm::createStringError("planted");
-    BuiltKernel kernel =
-        makeKernel(rows == 5 ? kHang : rows == 7 ? kCrash : "",
-                   rows == 3 ? "3.0" : "2.0");
+    BuiltKernel kernel = makeKernel(rows == 5   ? kHang
+                                    : rows == 7 ? kCrash
+                                                : "",
+                                    rows == 3 ? "3.0" : "2.0");
     kernel.phases[0].second =
         rows % 2 && rows > 1 ? 1 : 400 * knobs.at("unroll");
     return kernel;
@@ -232,7 +233,8 @@ TEST(Tune, NeverChoosesWhatFails) {
   for (Record &record : records)
     for (double &ns : record.samples)
       ns = 1e6 / ns;
-  EXPECT_NE(errorOf(replay(task, nullptr, records, options.search)), "no error");
+  EXPECT_NE(errorOf(replay(task, nullptr, records, options.search)),
+            "no error");
 }
 
 TEST(Tune, RefusesAWrongDefault) {

@@ -117,8 +117,8 @@ TEST(Store, AddSelectExportMerge) {
   std::reverse(all.begin(), all.end());
   llvm::cantFail(writeJsonLines(all, folder / "b.jsonl"));
   auto read = [](const std::string &path) {
-    return llvm::cantFail(llvm::errorOrToExpected(
-                              llvm::MemoryBuffer::getFile(path)))
+    return llvm::cantFail(
+               llvm::errorOrToExpected(llvm::MemoryBuffer::getFile(path)))
         ->getBuffer()
         .str();
   };

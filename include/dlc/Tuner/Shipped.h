@@ -1,0 +1,22 @@
+// The records and models that dlc comes with: tuning_db/<arch>/*.jsonl and
+// <nest>.model.json, found as lib/dlc/tuning_db above the running program.
+#ifndef DLC_TUNER_SHIPPED_H
+#define DLC_TUNER_SHIPPED_H
+
+#include "dlc/Tuner/Model.h"
+
+namespace dlc::tuner {
+
+/// tuning_db/<arch>, or empty when there is none.
+std::string findShippedFolder(llvm::StringRef arch);
+
+/// All records of a folder's *.jsonl, in the order of their names.
+llvm::Expected<std::vector<Record>> readFolder(llvm::StringRef folder);
+
+/// The model that is shipped for an architecture; nothing when there is none.
+/// Errors when it does not fit this dlc.
+llvm::Expected<std::optional<CostModel>> loadShippedModel(llvm::StringRef arch);
+
+} // namespace dlc::tuner
+
+#endif // DLC_TUNER_SHIPPED_H

@@ -1,0 +1,35 @@
+// What the command line of dlc-tune asks for.
+#ifndef DLC_TOOLS_DLC_TUNE_SETTINGS_H
+#define DLC_TOOLS_DLC_TUNE_SETTINGS_H
+
+#include "llvm/Support/Error.h"
+
+#include <string>
+#include <vector>
+
+namespace dlc {
+
+struct TuneSettings {
+  std::string command;
+  std::vector<std::string> inputs; ///< after the command
+  std::string store, output, target, model;
+  std::vector<int64_t> matmul; ///< [batch,] M, N, K
+  std::string constant;
+  unsigned budget = 32;
+  double seconds = 0;
+  uint64_t seed = 1;
+  bool random = false;
+  unsigned samples = 5, jobs = 0, keep = 50, folds = 5;
+  double maxDrift = 1e9;
+  bool quiet = false;
+};
+
+/// The commands that measure: tune and replay.
+llvm::Error runTune(const TuneSettings &settings);
+llvm::Error runReplay(const TuneSettings &settings);
+/// The commands on records alone.
+llvm::Error runRecords(const TuneSettings &settings);
+
+} // namespace dlc
+
+#endif // DLC_TOOLS_DLC_TUNE_SETTINGS_H

@@ -1,0 +1,174 @@
+// Commands that search: tune and replay, of one product.
+#include "Settings.h"
+
+#include "dlc/Driver/CommandLine.h"
+#include "dlc/Driver/Compiler.h"
+#include "dlc/Driver/ModelSource.h"
+#include "dlc/Target/Targets.h"
+#include "dlc/Tuner/KernelTask.h"
+#include "dlc/Tuner/Shipped.h"
+
+#include "mlir/Parser/Parser.h"
+#include "llvm/Support/Format.h"
+#include "llvm/Support/Process.h"
+
+using namespace dlc;
+using namespace dlc::tuner;
+using llvm::Error;
+using llvm::Expected;
+
+/// C[b, m, n] = sum over k of A[b, m, k] * B[b, k, n] as graph operators.
+static std::string makeText(const std::vector<int64_t> &sizes) {
+  bool isBatch = sizes.size() == 4;
+  auto size = [&](size_t i) { return std::to_string(sizes[i + isBatch]); };
+  std::string b = isBatch ? std::to_string(sizes[0]) + "x" : "",
+              d = isBatch ? "b, " : "";
+  std::string lhs = "tensor<" + b + size(0) + "x" + size(2) + "xf32>",
+              rhs = "tensor<" + b + size(2) + "x" + size(1) + "xf32>",
+              out = "tensor<" + b + size(0) + "x" + size(1) + "xf32>";
+  std::string dims = "affine_map<(" + d + "m, n, k) -> (" + d;
+  return "func.func @main(%a: " + lhs + ", %b: " + rhs + ") -> " + out +
+         " {\n%0 = graph.contract %a, %b {lhs_map = " + dims +
+         "m, k)>, rhs_map = " + dims + "k, n)>, result_map = " + dims +
+         "m, n)>} : (" + lhs + ", " + rhs + ") -> " + out +
+         "\nreturn %0 : " + out + "\n}";
+}
+
+namespace {
+/// The kernel that the command line names, with what a search needs.
+struct Session {
+  mlir::MLIRContext context;
+  mlir::OwningOpRef<mlir::ModuleOp> module;
+  std::unique_ptr<KernelTask> task;
+  std::optional<CostModel> model;
+
+  Session() : context(mlir::MLIRContext::Threading::DISABLED) {}
+  Error open(const TuneSettings &s);
+};
+} // namespace
+
+Error Session::open(const TuneSettings &s) {
+  if (s.matmul.empty())
+    return usage(s.command + ": -matmul=<MxNxK> is missing");
+  if (!s.inputs.empty())
+    return usage(s.command + ": '" + s.inputs[0] +
+                 "' is not expected; a model is tuned by dlc model.onnx -tune");
+  Expected<CpuTarget> target = parseCpuTarget(s.target);
+  if (!target)
+    return llvm::make_error<CompileError>(
+        toCompileError(target.takeError(), ExitCode::Usage));
+  mlir::DialectRegistry registry;
+  registerDialects(registry);
+  context.appendDialectRegistry(registry);
+  context.loadAllAvailableDialects();
+  module =
+      mlir::parseSourceString<mlir::ModuleOp>(makeText(s.matmul), &context);
+  if (!module)
+    return makeError(ExitCode::Internal, "the product cannot be parsed");
+  graph::GraphOp op;
+  module->walk([&](graph::GraphOp found) { op = found; });
+  llvm::SmallVector<mlir::AffineExpr> symbols;
+  auto kernel = graph::buildKernelFor(op, *module, "matmul", symbols);
+  if (mlir::failed(kernel))
+    return makeError(ExitCode::Internal, "the product has no kernel");
+  CpuCodegenOptions options;
+  options.constantOperands = {s.constant == "lhs", s.constant == "rhs"};
+  auto made = KernelTask::create(*kernel, *target, options);
+  if (!made)
+    return made.takeError();
+  task = std::move(*made);
+  if (s.model == "none")
+    return Error::success();
+  if (!s.model.empty()) {
+    Expected<CostModel> loaded = CostModel::load(s.model);
+    if (!loaded)
+      return loaded.takeError();
+    model = std::move(*loaded);
+    return Error::success();
+  }
+  auto shipped = loadShippedModel(target->desc().arch);
+  if (!shipped)
+    return shipped.takeError();
+  model = std::move(*shipped);
+  return Error::success();
+}
+
+static SearchOptions searchOf(const TuneSettings &s) {
+  SearchOptions options;
+  options.seed = s.seed;
+  options.useModel = !s.random;
+  if (s.random) // to the end of the budget
+    options.quietRounds = ~0u;
+  return options;
+}
+
+static void printResult(const TuneResult &result, const Task &task) {
+  llvm::outs() << "run " << result.run << ": " << result.trials + result.reused
+               << " measurements, " << result.reused
+               << " of them from the store, " << result.failed
+               << " failed; best "
+               << llvm::format("%.2fx the default's speed", 1 / result.best)
+               << (result.isConverged ? ", converged" : "") << "\n";
+}
+
+Error dlc::runTune(const TuneSettings &s) {
+  Session session;
+  if (Error error = session.open(s))
+    return error;
+  auto store = Store::open(s.store, /*create=*/true);
+  if (!store)
+    return store.takeError();
+  const Task &task = session.task->get();
+  TuneOptions options;
+  options.search = searchOf(s);
+  options.budget = s.budget;
+  options.seconds = s.seconds;
+  options.jobs = s.jobs;
+  options.limits.samples = s.samples;
+  options.compiler = getVersion().str();
+  double best = 1;
+  bool redraw = llvm::sys::Process::StandardErrIsDisplayed();
+  options.progress = [&](const Record &record, unsigned trials) {
+    bool isGood = record.status == Status::Ok;
+    if (isGood && !record.attempt)
+      best = std::min(best, record.ratio());
+    if (s.quiet)
+      return;
+    llvm::errs() << (redraw ? "\r\x1b[K" : "") << "trial " << trials << ": ";
+    if (isGood)
+      llvm::errs() << llvm::format("%.3f ms, %.2fx",
+                                   *llvm::min_element(record.samples) * 1e-6,
+                                   1 / record.ratio());
+    else
+      llvm::errs() << toString(record.status) << " (" << record.reason << ")";
+    llvm::errs() << llvm::format(", best %.2fx", 1 / best)
+                 << (redraw ? "" : "\n");
+  };
+  auto result = tune(task, session.model ? &*session.model : nullptr,
+                     store->get(), options);
+  if (redraw && !s.quiet)
+    llvm::errs() << "\r\x1b[K";
+  if (!result)
+    return result.takeError();
+  printResult(*result, task);
+  return Error::success();
+}
+
+Error dlc::runReplay(const TuneSettings &s) {
+  Session session;
+  if (Error error = session.open(s))
+    return error;
+  auto store = Store::open(s.store, /*create=*/false);
+  if (!store)
+    return store.takeError();
+  auto records = (*store)->select();
+  if (!records)
+    return records.takeError();
+  const Task &task = session.task->get();
+  auto result = replay(task, session.model ? &*session.model : nullptr,
+                       *records, searchOf(s));
+  if (!result)
+    return result.takeError();
+  printResult(*result, task);
+  return Error::success();
+}

@@ -1,0 +1,23 @@
+// The command line of dlc-tune.
+include "llvm/Option/OptParser.td"
+
+class F<string name, string help> : Flag<["-", "--"], name>, HelpText<help>;
+class J<string name, string metaVar, string help> : Joined<["-", "--"], name # "=">, MetaVarName<metaVar>, HelpText<help>;
+
+def store : J<"store", "<path>", "The working store (default: $DLC_TUNING_DB, or dlc/tuning.db in the user's data folder)">;
+def output : JoinedOrSeparate<["-"], "o">, MetaVarName<"<path>">, HelpText<"Of merge and export: the file of records; of train: the model">;
+def target : J<"target", "<t>", "As for dlc (default: host:threads=1)">;
+def matmul : J<"matmul", "<MxNxK>", "tune, replay: a float32 product of these sizes; BxMxNxK is a batch of them">;
+def constant : J<"constant", "<which>", "tune, replay: the factor of -matmul= that is a constant of the model: none, lhs or rhs (default: rhs, none of a batch)">;
+def budget : J<"budget", "<n|time>", "tune: trials, or a time such as 90s or 2m (default: 32)">;
+def seed : J<"seed", "<n>", "tune, replay: another seed is another run; eval: of the parts (default: 1)">;
+def search : J<"search", "<how>", "tune, replay: model, or random for comparison (default: model)">;
+def model : J<"model", "<path>", "tune, replay: the cost model (default: the one dlc comes with); none: the analytic rules alone">;
+def samples : J<"samples", "<n>", "tune: samples of a candidate (default: 5)">;
+def jobs : JoinedOrSeparate<["-"], "j">, MetaVarName<"<n>">, HelpText<"tune: candidates compiled at a time (default: one a CPU)">;
+def keep : J<"keep", "<n>", "prune: the fastest trials of a kernel that stay (default: 50)">;
+def folds : J<"folds", "<n>", "eval: parts that the kernels are cut into; each is held out once (default: 5)">;
+def drift : J<"max-drift", "<share>", "train, eval: leave out trials whose reference drifted more (default: no limit)">;
+def quiet : Flag<["-"], "q">, HelpText<"No progress">;
+def help : F<"help", "Print this text">;
+def h : Flag<["-"], "h">, Alias<help>;

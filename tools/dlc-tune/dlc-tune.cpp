@@ -1,0 +1,177 @@
+// dlc-tune: the tuning database, and searches that fill it.
+#include "Settings.h"
+
+#include "dlc/Driver/CommandLine.h"
+#include "dlc/Tuner/Store.h"
+
+#include "llvm/ADT/STLExtras.h"
+#include "llvm/Option/ArgList.h"
+#include "llvm/Option/OptTable.h"
+#include "llvm/Option/Option.h"
+#include "llvm/Support/raw_ostream.h"
+
+using namespace dlc;
+using namespace llvm::opt;
+using llvm::Error;
+using llvm::Expected;
+using llvm::StringRef;
+
+#define OPTTABLE_STR_TABLE_CODE
+#include "dlc/tools/TuneOptions.inc"
+#undef OPTTABLE_STR_TABLE_CODE
+#define OPTTABLE_PREFIXES_TABLE_CODE
+#include "dlc/tools/TuneOptions.inc"
+#undef OPTTABLE_PREFIXES_TABLE_CODE
+
+namespace {
+enum OptionID {
+  OPT_INVALID = 0,
+#define OPTION(...) LLVM_MAKE_OPT_ID(__VA_ARGS__),
+#include "dlc/tools/TuneOptions.inc"
+#undef OPTION
+};
+constexpr OptTable::Info kInfos[] = {
+#define OPTION(...) LLVM_CONSTRUCT_OPT_INFO(__VA_ARGS__),
+#include "dlc/tools/TuneOptions.inc"
+#undef OPTION
+};
+struct Table : GenericOptTable {
+  Table() : GenericOptTable(OptionStrTable, OptionPrefixesTable, kInfos) {}
+};
+} // namespace
+
+static constexpr StringRef kCommands[] = {"list",   "tune",  "export",
+                                          "import", "merge", "prune",
+                                          "train",  "eval",  "replay"};
+
+static void printHelp(const Table &table) {
+  table.printHelp(llvm::outs(), "dlc-tune <command> [files] [options]",
+                  "dlc-tune: the tuning database");
+  llvm::outs() << R"(
+COMMANDS:
+  list [records.jsonl...]         kernels, trials and the best ratio to the default schedule
+  tune -matmul=128x256x512        search schedules of one kernel; of a model: dlc model.onnx -tune
+  export -o records.jsonl         the store as JSON lines
+  import records.jsonl...         into the store; what is there stays
+  merge a.jsonl b.jsonl -o c.jsonl
+  prune -keep=50                  drop slow trials of the store
+  train records.jsonl... -o contraction.model.json
+  eval records.jsonl...           how well models find fast schedules of kernels that they never saw
+  replay -matmul=128x256x512      repeat the decisions of a search from its records
+list, train and eval read the store when no files are given.
+
+EXIT CODES:  0 done, 1 refused, 2 bad usage
+)";
+}
+
+/// "32" trials, or "90s", "2m", "1h".
+static bool parseBudget(StringRef text, TuneSettings &s) {
+  double unit = text.consume_back("s")   ? 1
+                : text.consume_back("m") ? 60
+                : text.consume_back("h") ? 3600
+                                         : 0;
+  if (unit == 0)
+    return !text.getAsInteger(10, s.budget) && s.budget > 0;
+  s.budget = 1 << 20;
+  if (text.getAsDouble(s.seconds) || s.seconds <= 0)
+    return false;
+  s.seconds *= unit;
+  return true;
+}
+
+static bool parseSizes(StringRef text, std::vector<int64_t> &sizes) {
+  llvm::SmallVector<StringRef> parts;
+  text.split(parts, 'x');
+  for (StringRef part : parts)
+    if (part.getAsInteger(10, sizes.emplace_back()) || sizes.back() < 1 ||
+        sizes.back() > 1 << 20)
+      return false;
+  return sizes.size() == 3 || sizes.size() == 4;
+}
+
+static Expected<TuneSettings> readSettings(const Table &table,
+                                           const InputArgList &args) {
+  TuneSettings s;
+  if (Error error = checkSpelling(table, args, OPT_UNKNOWN))
+    return error;
+  s.inputs = args.getAllArgValues(OPT_INPUT);
+  if (s.inputs.empty() || !llvm::is_contained(kCommands, s.inputs.front()))
+    return usage(
+        (s.inputs.empty() ? "no command"
+                          : "'" + s.inputs.front() + "' is no command") +
+        "; expected one of " + llvm::join(llvm::ArrayRef(kCommands), ", ") +
+        " (-help lists the options)");
+  s.command = s.inputs.front();
+  s.inputs.erase(s.inputs.begin());
+  s.store = args.getLastArgValue(OPT_store).str();
+  if (s.store.empty())
+    s.store = tuner::getDefaultStorePath();
+  s.output = args.getLastArgValue(OPT_output).str();
+  s.target = args.getLastArgValue(OPT_target, "host:threads=1").str();
+  s.model = args.getLastArgValue(OPT_model).str();
+  s.quiet = args.hasArg(OPT_quiet);
+  auto wrong = [](const Arg *arg, const char *expected) {
+    return usage(arg->getSpelling() + arg->getValue() + ": expected " +
+                 expected);
+  };
+  if (const Arg *arg = args.getLastArg(OPT_matmul))
+    if (!parseSizes(arg->getValue(), s.matmul))
+      return wrong(arg, "MxNxK or BxMxNxK");
+  s.constant =
+      args.getLastArgValue(OPT_constant, s.matmul.size() == 3 ? "rhs" : "none")
+          .str();
+  if (const Arg *arg = args.getLastArg(OPT_constant))
+    if (!llvm::is_contained({"none", "lhs", "rhs"}, s.constant))
+      return wrong(arg, "none, lhs or rhs");
+  if (const Arg *arg = args.getLastArg(OPT_budget))
+    if (!parseBudget(arg->getValue(), s))
+      return wrong(arg, "a number of trials, or a time: 90s, 2m");
+  if (const Arg *arg = args.getLastArg(OPT_seed))
+    if (StringRef(arg->getValue()).getAsInteger(10, s.seed))
+      return wrong(arg, "a number");
+  if (const Arg *arg = args.getLastArg(OPT_search)) {
+    s.random = StringRef(arg->getValue()) == "random";
+    if (!s.random && StringRef(arg->getValue()) != "model")
+      return wrong(arg, "model or random");
+  }
+  if (const Arg *arg = args.getLastArg(OPT_drift))
+    if (StringRef(arg->getValue()).getAsDouble(s.maxDrift) || s.maxDrift <= 0)
+      return wrong(arg, "a share, such as 0.1");
+  for (auto [id, value, most] : {std::tuple(OPT_samples, &s.samples, 64u),
+                                 std::tuple(OPT_jobs, &s.jobs, 1024u),
+                                 std::tuple(OPT_keep, &s.keep, 1u << 30),
+                                 std::tuple(OPT_folds, &s.folds, 1u << 20)})
+    if (const Arg *arg = args.getLastArg(id))
+      if (StringRef(arg->getValue()).getAsInteger(10, *value) || *value < 1 ||
+          *value > most)
+        return wrong(arg, "a positive number");
+  return s;
+}
+
+static Error run(const TuneSettings &s) {
+  return s.command == "tune"     ? runTune(s)
+         : s.command == "replay" ? runReplay(s)
+                                 : runRecords(s);
+}
+
+int main(int argc, char **argv) {
+  Table table;
+  unsigned missingIndex = 0, missingCount = 0;
+  InputArgList args =
+      table.ParseArgs(llvm::ArrayRef<const char *>(argv + 1, argc - 1),
+                      missingIndex, missingCount);
+  if (args.hasArg(OPT_help)) {
+    printHelp(table);
+    return 0;
+  }
+  Expected<TuneSettings> settings =
+      missingCount ? usage(llvm::Twine("'") + args.getArgString(missingIndex) +
+                           "' needs a value")
+                   : readSettings(table, args);
+  Error error = settings ? run(*settings) : settings.takeError();
+  if (!error)
+    return 0;
+  return printError(llvm::errs(),
+                    toCompileError(std::move(error), ExitCode::Rejected),
+                    /*json=*/false, "dlc-tune");
+}
