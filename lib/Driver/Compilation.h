@@ -59,6 +59,14 @@ struct Compilation {
   unsigned numRefused = 0;     ///< groups that Check refused
   layout::LayoutReport layout; ///< tensors with another layout
   unsigned numKept = 0;        ///< kernels whose relayout Check refused
+  struct {
+    unsigned kernels = 0;  ///< that can be tuned
+    unsigned tuned = 0;    ///< that got a schedule of the database
+    unsigned measured = 0; ///< candidates, now
+    unsigned failed = 0;   ///< of all trials of the searches
+    double expectedGain = 1;
+    std::vector<std::string> notes; ///< why kernels were left out
+  } tuning;
 
   /// Of code generation's workers; packing functions may still refer to them.
   std::vector<std::unique_ptr<mlir::MLIRContext>> contexts;
@@ -117,6 +125,10 @@ llvm::Error fuseKernels(Compilation &c);
 
 /// Relays tensors around convolutions, as far as Check admits it.
 llvm::Error chooseLayouts(Compilation &c);
+
+/// -tune: gives kernels the schedules of the tuning database, which a search
+/// may fill first.
+llvm::Error tuneKernels(Compilation &c);
 
 /// Gives every kernel its schedule and has Check admit the laws it uses.
 llvm::Error chooseSchedules(Compilation &c);

@@ -149,6 +149,8 @@ Error dlc::formKernels(Compilation &c) {
     if (Error error = chooseLayouts(c))
       return error;
   splitByConstantOperands(c.getModule(), c.copyOf);
+  if (Error error = tuneKernels(c))
+    return error;
   if (Error error = chooseSchedules(c))
     return error;
   makeVariants(c);

@@ -254,7 +254,57 @@ static llvm::Error readVariants(const InputArgList &args, CompileOptions &o) {
   return llvm::Error::success();
 }
 
+// Trials, or a time with its unit.
+static bool parseBudget(StringRef text, CompileOptions &o) {
+  double unit = text.consume_back("s")   ? 1
+                : text.consume_back("m") ? 60
+                : text.consume_back("h") ? 3600
+                                         : 0;
+  if (unit == 0)
+    return !text.getAsInteger(10, o.tuneTrials) && o.tuneTrials > 0;
+  if (text.getAsDouble(o.tuneSeconds) || o.tuneSeconds <= 0)
+    return false;
+  o.tuneSeconds *= unit;
+  return true;
+}
+
+static llvm::Error readTuning(const InputArgList &args, CompileOptions &o) {
+  constexpr unsigned perKernel = 32, quick = 5;
+  if (args.hasArg(OPT_tune))
+    o.tune = CompileOptions::Tune::Search;
+  unsigned trials = perKernel;
+  if (const Arg *arg = args.getLastArg(OPT_tune_mode)) {
+    StringRef mode = arg->getValue();
+    if (mode == "lookup")
+      o.tune = CompileOptions::Tune::Lookup;
+    else if (mode == "quick")
+      o.tune = CompileOptions::Tune::Search, trials = quick;
+    else if (mode == "off")
+      o.tune = CompileOptions::Tune::Off;
+    else
+      return usage(arg->getSpelling() + mode +
+                   ": expected one of lookup, quick, off");
+  }
+  if (const Arg *arg = args.getLastArg(OPT_tune_budget)) {
+    if (!parseBudget(arg->getValue(), o))
+      return usage(arg->getSpelling() + arg->getValue() +
+                   ": expected a number of trials, or a time: 90s, 10m");
+    if (o.tune != CompileOptions::Tune::Search)
+      return usage("-tune-budget= is for -tune");
+  } else {
+    o.tunePerKernel = trials;
+  }
+  if (const Arg *arg = args.getLastArg(OPT_tune_seed))
+    if (StringRef(arg->getValue()).getAsInteger(10, o.tuneSeed))
+      return usage(arg->getSpelling() + arg->getValue() +
+                   ": expected a number");
+  o.tuningDb = args.getLastArgValue(OPT_tuning_db).str();
+  return llvm::Error::success();
+}
+
 static llvm::Error readOptions(const InputArgList &args, CompileOptions &o) {
+  if (llvm::Error error = readTuning(args, o))
+    return error;
   o.target = args.getLastArgValue(OPT_target, "host").str();
   o.output = args.getLastArgValue(OPT_output).str();
   o.name = args.getLastArgValue(OPT_name).str();
@@ -377,6 +427,7 @@ EXAMPLES:
   dlc model.onnx -dim=batch=1..64@8 -verify       one artifact for every batch, checked
   dlc model.onnx -target=arm:cpu=neoverse-n1 -emit=static,header -o out/model.a
   dlc model.onnx -target=cuda:sm=90a -emit=ptx -o model.ptx
+  dlc model.onnx -tune -tune-budget=2m            search schedules for two minutes, use the best
   dlc model.onnx -emit=graph -o -                 what the compiler made of the model
 
 EXIT CODES:

@@ -17,6 +17,11 @@ def emit : J<"emit", "<kinds>", "Comma-separated: graph, kernels, program, llvm,
 def name : J<"name", "<identifier>", "C name of the model's functions (default: from the file's name)">;
 def weights : J<"weights", "<where>", "embed or external (default: embed up to 1 MiB)">;
 def jobs : JoinedOrSeparate<["-"], "j">, MetaVarName<"<n>">, HelpText<"Kernels compiled at a time (default: the CPUs this process may use)">;
+def tune : F<"tune", "Search schedules on this machine, keep what was measured in the tuning database, and use the best">;
+def tune_mode : J<"tune", "<how>", "lookup: the best schedules of the database, nothing is measured; quick: -tune with 5 trials a kernel; off (default)">;
+def tune_budget : J<"tune-budget", "<n|time>", "Trials of all kernels together, or a time: 90s, 10m (default: 32 trials a kernel)">;
+def tune_seed : J<"tune-seed", "<n>", "Another seed is another search (default: 1)">;
+def tuning_db : J<"tuning-db", "<path>", "The tuning database (default: $DLC_TUNING_DB, or dlc/tuning.db in the user's data folder)">;
 def verify : F<"verify", "Run the result beside the interpreter on random inputs; exit 4 when they differ">;
 def verify_mode : J<"verify", "bisect", "-verify, and when they differ find the first kernel that is wrong, with its inputs in a folder">;
 def list_targets : F<"list-targets", "Print the known CPUs">;

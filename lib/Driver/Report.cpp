@@ -78,6 +78,14 @@ std::string dlc::makeReport(Compilation &c) {
       out.attribute("kernels", c.layout.kernels);
       out.attribute("refused", c.numKept);
     });
+    if (c.options.tune != CompileOptions::Tune::Off)
+      out.attributeObject("tuning", [&] {
+        out.attribute("kernels", c.tuning.kernels);
+        out.attribute("tuned", c.tuning.tuned);
+        out.attribute("measured", c.tuning.measured);
+        out.attribute("failed", c.tuning.failed);
+        out.attribute("expected_gain", c.tuning.expectedGain);
+      });
     out.attribute("kernels_interpreted", 0);
     if (c.arenaBytes >= 0)
       out.attribute("arena_bytes", c.arenaBytes);

@@ -7,7 +7,7 @@
 
 using namespace dlc;
 
-static constexpr unsigned kAttempts = 200;
+static constexpr unsigned kAttempts = 1000;
 
 static uint64_t below(ScheduleSpace::Random &random, uint64_t bound) {
   return random() % bound;

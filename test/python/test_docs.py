@@ -28,6 +28,11 @@ def test_python_page(tmp_path, monkeypatch, capsys):
     assert "Multinomial" in said and "input 'x'" in said
 
 
+def test_tuner_page(tmp_path, monkeypatch, capsys):
+    run_page("docs/tuner.md", tmp_path, monkeypatch)
+    assert "measurements" in capsys.readouterr().out
+
+
 def test_readme(tmp_path, monkeypatch):
     import models
     import numpy as np

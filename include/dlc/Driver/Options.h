@@ -70,6 +70,15 @@ struct CompileOptions {
   int forceVariant = -1;
   Weights weights = Weights::Auto;
   unsigned jobs = 0; ///< 0: the CPUs this process may use
+  /// -tune: schedules by the rules; the best of the database; of a search that
+  /// fills the database first.
+  enum class Tune { Off, Lookup, Search };
+  Tune tune = Tune::Off;
+  unsigned tuneTrials = 0; ///< of all kernels together; 0: see tuneSeconds
+  double tuneSeconds = 0;
+  unsigned tunePerKernel = 0; ///< -tune=quick: trials of each kernel
+  uint64_t tuneSeed = 1;
+  std::string tuningDb; ///< the store; empty: the user's
   bool verify = false;
   bool bisect = false;    ///< -verify=bisect; implies verify
   std::string plantFault; ///< hidden: see plantFault in lib/Driver

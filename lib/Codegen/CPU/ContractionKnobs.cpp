@@ -111,7 +111,7 @@ ScheduleSpace dlc::contractionSpace(const ContractionSpec &spec,
   std::vector<int64_t> tileRows, tileVectors;
   bool isPacked = base.lhs == FactorSource::Packed;
   for (int64_t r = 1; r <= std::min<int64_t>(rows, desc.vectorRegisters); ++r)
-    if (!isPacked || r == base.panelRows)
+    if (!isPacked)
       tileRows.push_back(r);
   for (int64_t v = 1; v <= 8; ++v)
     if (v % base.panelVectors == 0 || base.panelVectors % v == 0)
@@ -120,15 +120,24 @@ ScheduleSpace dlc::contractionSpace(const ContractionSpec &spec,
   add("tile_vectors", tileVectors);
   add("unroll", {1, 2, 4, 8});
   add("prefetch", {0, 4, 8, 16, 32});
-  auto sources = [&](FactorSource source, bool isLhs) {
-    std::vector<int64_t> values{int64_t(FactorSource::Memory),
-                                int64_t(FactorSource::Filled)};
-    if (isLhs)
-      values.insert(values.begin() + 1, int64_t(FactorSource::Indirect));
-    return source == FactorSource::Packed ? std::vector<int64_t>() : values;
+  // Where the factors can be read from, alone; the tile does not matter here.
+  auto works = [&](KnobValues knobs) {
+    for (const char *name : {"depth_per_pass", "dot"})
+      knobs.emplace(name, 0);
+    std::string reason;
+    return isLegal(withKnobs(base, knobs, spec, desc), spec, target, reason);
   };
-  add("lhs", sources(base.lhs, true));
-  add("rhs", sources(base.rhs, false));
+  auto addSources = [&](const char *name, FactorSource source) {
+    std::vector<int64_t> values;
+    for (FactorSource other :
+         {FactorSource::Memory, FactorSource::Indirect, FactorSource::Filled})
+      if (works({{name, int64_t(other)}}))
+        values.push_back(int64_t(other));
+    if (source != FactorSource::Packed)
+      add(name, values);
+  };
+  addSources("lhs", base.lhs);
+  addSources("rhs", base.rhs);
   int64_t step = int64_t(base.panelVectors) * base.lanes;
   add("task_row_tiles", cuts(rows));
   add("task_column_steps", cuts((columns + step - 1) / step));
@@ -138,7 +147,7 @@ ScheduleSpace dlc::contractionSpace(const ContractionSpec &spec,
     passes.push_back(pass);
   add("depth_per_pass", passes);
   add("rows_outside", {0, 1});
-  if (base.fma)
+  if (works({{"lhs", 0}, {"rhs", 0}, {"dot", 1}}))
     add("dot", {0, 1});
 
   int64_t bytes = std::max(1u, spec.accumulator.getIntOrFloatBitWidth() / 8);
@@ -152,7 +161,9 @@ ScheduleSpace dlc::contractionSpace(const ContractionSpec &spec,
       return false;
     };
     // Two points that mean one schedule are one point.
-    if (s.tileRows > rows || s.rowsPerTask >= std::max<int64_t>(rows, 2) ||
+    bool isFixed = s.lhs == FactorSource::Packed;
+    if ((s.tileRows > rows && !isFixed) ||
+        s.rowsPerTask >= std::max<int64_t>(rows, 2) ||
         s.columnsPerTask >= std::max<int64_t>(columns, 2) ||
         s.columnsPerBlock >= (s.columnsPerTask ? s.columnsPerTask
                                                : std::max<int64_t>(columns, 2)))

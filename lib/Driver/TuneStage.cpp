@@ -1,0 +1,303 @@
+// -tune: schedules from the tuning database. A search measures candidates of
+// each kernel by itself and stores every trial; then, as with -tune=lookup,
+// each kernel takes the best schedule that is known for it on this target. What
+// is taken is a kernel's `schedule` attribute as any other: Check admits its
+// laws, code generation refuses what it cannot emit.
+#include "Compilation.h"
+
+#include "dlc/Schedule/Schedule.h"
+#include "dlc/Tuner/KernelTask.h"
+#include "dlc/Tuner/Shipped.h"
+
+#include "llvm/Support/FileSystem.h"
+#include "llvm/TargetParser/Host.h"
+#include "llvm/TargetParser/Triple.h"
+
+#include <map>
+
+using namespace mlir;
+using namespace dlc;
+using llvm::Error;
+using llvm::Expected;
+
+namespace {
+/// Kernels of one key: equal but for their names.
+struct Item {
+  SmallVector<graph::KernelOp> kernels;
+  unsigned calls = 0;
+  tuner::KernelKey key;
+  CpuCodegenOptions options;
+  std::unique_ptr<tuner::KernelTask> task;
+  std::unique_ptr<tuner::Tuner> tuner;
+  bool isDone = false;
+
+  double seconds() const {
+    return calls * tuner::analyticSeconds(key.facts, task->get().space.defaults,
+                                          key.target);
+  }
+  /// What another round may save, in seconds of a run of the model.
+  double expected() const {
+    if (!tuner)
+      return seconds();
+    const tuner::TuneResult &r = tuner->getResult();
+    return seconds() * r.best * (1 - 1 / std::max(r.expectedGain, 1.001));
+  }
+};
+
+class Stage {
+public:
+  explicit Stage(Compilation &c) : c(c) {}
+  Error run();
+
+private:
+  void collect();
+  Error openDatabase();
+  Error search();
+  Error step(Item &item, unsigned most);
+  Error choose();
+  void note(graph::KernelOp kernel, const Twine &reason);
+
+  Compilation &c;
+  std::map<std::string, std::unique_ptr<Item>> items; // by key
+  std::unique_ptr<tuner::Store> store;
+  std::map<std::string, std::vector<tuner::Record>> shipped; // by key
+  std::optional<tuner::CostModel> model;
+};
+} // namespace
+
+static std::string keyText(StringRef target, StringRef workload) {
+  return (target + "\n" + workload).str();
+}
+
+void Stage::note(graph::KernelOp kernel, const Twine &reason) {
+  c.tuning.notes.push_back(
+      ("kernel '" + kernel.getSymName() + "' is not tuned: " + reason).str());
+}
+
+void Stage::collect() {
+  llvm::StringMap<SmallVector<bool>> constants;
+  llvm::StringMap<unsigned> calls;
+  c.getModule().walk([&](graph::CallOp call) {
+    ++calls[call.getCallee()];
+    auto &mask = constants[call.getCallee()];
+    mask.clear();
+    for (Value arg : call.getArgs())
+      mask.push_back(graph::getViewed(arg).getDefiningOp<graph::ConstantOp>() !=
+                     nullptr);
+  });
+  for (auto kernel : c.getModule().getOps<graph::KernelOp>()) {
+    // A schedule of the file's own stays.
+    if (kernel.getScheduleAttr())
+      continue;
+    CpuCodegenOptions options;
+    options.strict = c.options.strict;
+    options.constantOperands = constants[kernel.getSymName()];
+    std::string reason;
+    auto key = tuner::makeKernelKey(kernel, *c.target, options, reason);
+    if (failed(key)) {
+      note(kernel, reason);
+      continue;
+    }
+    ++c.tuning.kernels;
+    auto &item = items[keyText(key->target.toJson(), key->facts.toJson())];
+    if (!item) {
+      item = std::make_unique<Item>();
+      item->key = *key;
+      item->options = options;
+    }
+    item->kernels.push_back(kernel);
+    item->calls += calls[kernel.getSymName()];
+  }
+}
+
+Error Stage::openDatabase() {
+  bool searches = c.options.tune == CompileOptions::Tune::Search;
+  std::string path = c.options.tuningDb.empty() ? tuner::getDefaultStorePath()
+                                                : c.options.tuningDb;
+  // Lookup without a store of the user's reads what dlc comes with.
+  if (searches || !c.options.tuningDb.empty() || llvm::sys::fs::exists(path)) {
+    auto opened = tuner::Store::open(path, searches);
+    if (!opened)
+      return opened.takeError();
+    store = std::move(*opened);
+  }
+  StringRef arch = c.target->desc().arch;
+  std::string folder = tuner::findShippedFolder(arch);
+  if (!folder.empty()) {
+    auto records = tuner::readFolder(folder);
+    if (!records)
+      return records.takeError();
+    for (tuner::Record &record : *records)
+      shipped[keyText(record.target, record.workload)].push_back(
+          std::move(record));
+  }
+  if (searches) {
+    auto loaded = tuner::loadShippedModel(arch);
+    if (!loaded)
+      return loaded.takeError();
+    model = std::move(*loaded);
+  }
+  return Error::success();
+}
+
+Error Stage::step(Item &item, unsigned most) {
+  if (!item.tuner) {
+    tuner::TuneOptions options;
+    options.search.seed = c.options.tuneSeed;
+    options.jobs = c.options.jobs;
+    options.compiler = getVersion().str();
+    auto made = tuner::Tuner::create(
+        item.task->get(), model ? &*model : nullptr, store.get(), options);
+    if (!made)
+      return made.takeError();
+    item.tuner = std::move(*made);
+  }
+  Expected<bool> more = item.tuner->step(most);
+  if (!more)
+    return more.takeError();
+  item.isDone = !*more;
+  return Error::success();
+}
+
+Error Stage::search() {
+  std::vector<Item *> open;
+  for (auto &[key, item] : items) {
+    auto task =
+        tuner::KernelTask::create(item->kernels[0], *c.target, item->options);
+    if (!task) {
+      c.tuning.notes.push_back(llvm::toString(task.takeError()));
+      continue;
+    }
+    item->task = std::move(*task);
+    open.push_back(item.get());
+  }
+  auto start = std::chrono::steady_clock::now();
+  const CompileOptions &o = c.options;
+  unsigned spent = 0;
+  auto left = [&](const Item &item) -> unsigned {
+    constexpr unsigned round = tuner::SearchOptions().batch;
+    if (o.tunePerKernel)
+      return o.tunePerKernel -
+             std::min<unsigned>(o.tunePerKernel,
+                                item.tuner ? item.tuner->getRecords().size()
+                                           : 0);
+    if (o.tuneTrials)
+      return o.tuneTrials - std::min(o.tuneTrials, spent);
+    std::chrono::duration<double> passed =
+        std::chrono::steady_clock::now() - start;
+    return passed.count() < o.tuneSeconds ? round : 0;
+  };
+  for (;;) {
+    // The round goes where most time is expected to be saved.
+    Item *next = nullptr;
+    for (Item *item : open)
+      if (!item->isDone && left(*item) > 0 &&
+          (!next || item->expected() > next->expected()))
+        next = item;
+    if (!next)
+      break;
+    unsigned before = next->tuner ? next->tuner->getRecords().size() : 0;
+    if (Error error = step(*next, left(*next)))
+      return error;
+    spent += next->tuner->getRecords().size() - before;
+    if (!o.quiet && o.verbose)
+      llvm::errs() << "  " << next->kernels[0].getSymName() << ": "
+                   << next->tuner->getRecords().size() << " trials, "
+                   << llvm::format("%.2fx", 1 / next->tuner->getResult().best)
+                   << "\n";
+  }
+  double before = 0, after = 0;
+  for (Item *item : open) {
+    if (!item->tuner)
+      continue;
+    if (Error error = item->tuner->finish())
+      return error;
+    const tuner::TuneResult &result = item->tuner->getResult();
+    c.tuning.measured += result.trials;
+    c.tuning.failed += result.failed;
+    before += item->seconds() * result.best;
+    after += item->seconds() * result.best / std::max(1.0, result.expectedGain);
+  }
+  c.tuning.expectedGain = after > 0 ? before / after : 1;
+  return Error::success();
+}
+
+Error Stage::choose() {
+  for (auto &[key, item] : items) {
+    std::vector<tuner::Record> records = shipped[key];
+    if (store) {
+      tuner::RecordFilter filter;
+      filter.target = item->key.target.toJson();
+      filter.workload = item->key.facts.toJson();
+      auto own = store->select(filter);
+      if (!own)
+        return own.takeError();
+      records.insert(records.end(), own->begin(), own->end());
+    }
+    auto best = tuner::findBest(records);
+    if (!best)
+      continue;
+    Expected<KnobValues> knobs = tuner::parseKnobs(best->schedule);
+    if (!knobs)
+      return knobs.takeError();
+    for (graph::KernelOp kernel : item->kernels) {
+      std::string reason;
+      if (!tuner::isLegalFor(kernel, *knobs, *c.target, item->options,
+                             reason)) {
+        note(kernel, "the schedule of the database does not fit: " + reason);
+        continue;
+      }
+      Schedule schedule;
+      schedule.nest = "contraction";
+      schedule.knobs.insert(knobs->begin(), knobs->end());
+      kernel.setScheduleAttr(schedule.toAttr(kernel.getContext()));
+      ++c.tuning.tuned;
+    }
+  }
+  return Error::success();
+}
+
+Error Stage::run() {
+  collect();
+  if (Error error = openDatabase())
+    return error;
+  if (c.options.tune == CompileOptions::Tune::Search)
+    if (Error error = search())
+      return error;
+  if (Error error = choose())
+    return error;
+  if (c.options.verbose)
+    for (const std::string &text : c.tuning.notes)
+      llvm::errs() << "  " << text << "\n";
+  if (c.options.quiet)
+    return Error::success();
+  llvm::errs() << "tuning: " << c.tuning.tuned << " of " << c.tuning.kernels
+               << " kernels have a schedule of the database";
+  if (c.options.tune == CompileOptions::Tune::Search)
+    llvm::errs() << ", " << c.tuning.measured << " candidates measured, "
+                 << c.tuning.failed << " failed; expected gain left "
+                 << llvm::format("%.2fx", c.tuning.expectedGain);
+  llvm::errs() << "\n";
+  return Error::success();
+}
+
+Error dlc::tuneKernels(Compilation &c) {
+  if (c.options.tune == CompileOptions::Tune::Off)
+    return Error::success();
+  if (!c.target)
+    return makeError(ExitCode::Usage,
+                     "-tune is for CPUs so far: schedules of " +
+                         c.options.target + " are chosen by rules");
+  llvm::Triple here(llvm::sys::getProcessTriple()),
+      wanted(c.target->desc().triple);
+  if (c.options.tune == CompileOptions::Tune::Search &&
+      here.getArch() != wanted.getArch())
+    return makeError(ExitCode::Usage,
+                     "-tune measures on this machine, which is " +
+                         here.getArchName() + ", not " + wanted.getArchName() +
+                         "; -tune=lookup works for every target");
+  if (Error error = Stage(c).run())
+    return llvm::make_error<CompileError>(
+        toCompileError(std::move(error), ExitCode::Unavailable));
+  return Error::success();
+}

@@ -1,0 +1,147 @@
+"""Tuning a model end to end: a search of a few trials, lookup, and what the database may and may not do to an artifact."""
+import json
+import os
+import random
+import signal
+import subprocess
+import time
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+M, N, K = 40, 48, 96
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """One product with constant weights and a bias after it."""
+    folder = tmp_path_factory.mktemp("tune")
+    rng = np.random.default_rng(1)
+    w, b = (rng.standard_normal(s).astype(np.float32) for s in ((K, N), (N,)))
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["p"]), helper.make_node("Add", ["p", "b"], ["y"])]
+    graph = helper.make_graph(nodes, "g", [helper.make_tensor_value_info("x", TensorProto.FLOAT, [M, K])],
+                              [helper.make_tensor_value_info("y", TensorProto.FLOAT, [M, N])],
+                              [numpy_helper.from_array(w, "w"), numpy_helper.from_array(b, "b")])
+    path = folder / "m.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), path)
+    x = rng.standard_normal((M, K)).astype(np.float32)
+    np.save(folder / "x.npy", x)
+    np.save(folder / "y.npy", (x.astype(np.float64) @ w + b).astype(np.float32))
+    return folder
+
+
+def dlc(*args, **kwargs):
+    return subprocess.run(["dlc", *map(str, args)], check=True, capture_output=True, text=True, **kwargs)
+
+
+def compile_model(model, out, *flags):
+    """Compiles and runs the model beside the interpreter; returns (tuning part of the report, bytes of the kernel's object)."""
+    dlc(model / "m.onnx", "-target=host:threads=1", "-emit=shared,report,asm", "-verify", "-q", "-o", out / "m.so", *flags)
+    subprocess.run(["dlc-run", out / "m.so", f"-inputs={model / 'x.npy'}", f"-outputs={out}"], check=True, capture_output=True)
+    np.testing.assert_allclose(np.load(out / "output_0.npy"), np.load(model / "y.npy"), rtol=1e-4, atol=1e-4)
+    report = json.loads((out / "m.json").read_text())
+    return report.get("tuning"), (out / "m.so").read_bytes()
+
+
+def records_of(db, out):
+    subprocess.run(["dlc-tune", "export", f"-store={db}", "-o", out], check=True, capture_output=True)
+    return [json.loads(line) for line in out.read_text().splitlines()]
+
+
+def import_records(db, records, path):
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    subprocess.run(["dlc-tune", "import", path, f"-store={db}"], check=True, capture_output=True)
+
+
+def test_search_then_lookup(model, tmp_path):
+    db = tmp_path / "t.db"
+    tuning, first = compile_model(model, tmp_path, "-tune", "-tune-budget=8", f"-tuning-db={db}")
+    assert tuning["kernels"] == 1 and 8 <= tuning["measured"] <= 11 and tuning["failed"] == 0
+    records = records_of(db, tmp_path / "r.jsonl")
+    assert len(records) == tuning["measured"]
+    assert {r["trial"]["status"] for r in records} == {"ok"}
+    # The same again: nothing is measured, the same bytes; and so does lookup, as often as one likes.
+    again, same = compile_model(model, tmp_path, "-tune", "-tune-budget=8", f"-tuning-db={db}")
+    assert again["measured"] == 0 and same == first
+    for _ in range(2):
+        looked, bytes_ = compile_model(model, tmp_path, "-tune=lookup", f"-tuning-db={db}")
+        assert looked["measured"] == 0 and looked["tuned"] == tuning["tuned"]
+        assert bytes_ == first
+
+
+def test_lookup_takes_the_best_and_never_a_wrong_one(model, tmp_path):
+    db, path = tmp_path / "t.db", tmp_path / "r.jsonl"
+    dlc(model / "m.onnx", "-target=host:threads=1", "-q", "-o", tmp_path / "m.so", "-tune", "-tune-budget=8", f"-tuning-db={db}")
+    _, default = compile_model(model, tmp_path)
+    records = records_of(db, path)
+    base = next(r for r in records if r["trial"]["round"] == 0 and r["trial"]["attempt"] == 0)
+    # Someone else's run, in which a schedule unlike the default was fast.
+    planted = json.loads(json.dumps(base))
+    planted["schedule"].update(tile_rows=5, tile_vectors=1, unroll=1, task_row_tiles=2, task_column_steps=0,
+                               block_column_steps=0, depth_per_pass=0)
+    planted["trial"].update(run="planted", attempt=9, samples_ns=[10.0, 11.0], reference_ns=[1000.0, 1001.0])
+    import_records(db, [planted], path)
+    tuning, tuned = compile_model(model, tmp_path, "-tune=lookup", f"-tuning-db={db}")
+    assert tuning["tuned"] == 1 and tuned != default
+    # The same schedule was once wrong: whatever its time, it is none.
+    wrong = json.loads(json.dumps(planted))
+    wrong["trial"] = {k: v for k, v in wrong["trial"].items() if k not in ("samples_ns", "reference_ns", "clock", "drift")}
+    wrong["trial"].update(run="other", status="wrong", reason="planted")
+    import_records(db, [wrong], path)
+    _, after = compile_model(model, tmp_path, "-tune=lookup", f"-tuning-db={db}")
+    assert after != tuned
+    # One that cannot be emitted is left, in words.
+    illegal = json.loads(json.dumps(planted))
+    illegal["schedule"]["tile_rows"] = 99
+    illegal["trial"].update(run="illegal", attempt=10)
+    import_records(db, [illegal], path)
+    said = dlc(model / "m.onnx", "-target=host:threads=1", "-o", tmp_path / "m.so", "-tune=lookup", "-v", f"-tuning-db={db}").stderr
+    assert "the schedule of the database does not fit: " in said
+
+
+def test_no_records_is_the_default(model, tmp_path):
+    db = tmp_path / "t.db"
+    subprocess.run(["dlc-tune", "tune", "-q", "-matmul=8x16x8", "-budget=1", "-samples=1", "-model=none", f"-store={db}"],
+                   check=True, capture_output=True)
+    _, default = compile_model(model, tmp_path)
+    tuning, looked = compile_model(model, tmp_path, "-tune=lookup", f"-tuning-db={db}")
+    assert tuning["tuned"] == 0 and looked == default
+
+
+def test_killed_searches_lose_nothing(model, tmp_path):
+    """Two searches share a store and are killed at random instants; what they had stored stays, and a third one goes on."""
+    db, path = tmp_path / "t.db", tmp_path / "r.jsonl"
+    rng = random.Random(1)
+    seen = {}
+    for _ in range(3):
+        searches = [subprocess.Popen(["dlc-tune", "tune", "-q", "-matmul=48x64x64", "-budget=400", "-samples=2", "-model=none",
+                                      f"-seed={seed}", f"-store={db}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                                     start_new_session=True) for seed in (1, 2)]
+        time.sleep(rng.uniform(0.5, 2.0))
+        for search in searches:
+            os.killpg(search.pid, signal.SIGKILL)
+            search.wait()
+        if not db.exists():
+            continue
+        now = {json.dumps([r["trial"]["run"], r["trial"]["attempt"], r["schedule"]], sort_keys=True): r
+               for r in records_of(db, path)}
+        for key, record in seen.items():
+            assert now[key] == record
+        seen = now
+    done = subprocess.run(["dlc-tune", "tune", "-q", "-matmul=48x64x64", "-budget=16", "-samples=2", "-model=none", f"-store={db}"],
+                          check=True, capture_output=True, text=True)
+    assert "measurements" in done.stdout
+    assert len(records_of(db, path)) >= len(seen)
+
+
+def test_refusals(model, tmp_path):
+    def said(*flags):
+        done = subprocess.run(["dlc", model / "m.onnx", "-o", tmp_path / "m.so", *flags], capture_output=True, text=True)
+        assert done.returncode == 2, done.stderr
+        return done.stderr
+    assert "expected one of lookup, quick, off" in said("-tune=best")
+    assert "-tune-budget= is for -tune" in said("-tune=lookup", "-tune-budget=3")
+    assert "expected a number of trials, or a time" in said("-tune", "-tune-budget=soon")
+    assert "-tune measures on this machine" in said("-tune", "-target=arm", f"-tuning-db={tmp_path / 'a.db'}")

@@ -1,0 +1,163 @@
+// Kernels as tasks: sampled schedules of all kinds of contractions are right,
+// keys tell kernels apart by what they compute, and what cannot be tuned says
+// why.
+#include "dlc/Tuner/KernelTask.h"
+
+#include "KernelHarness.h"
+#include "KernelText.h"
+#include "dlc/Codegen/CPU/ContractionKnobs.h"
+
+#include <gtest/gtest.h>
+#include <set>
+
+using namespace dlc;
+using namespace dlc::tuner;
+using namespace dlc::test;
+
+namespace {
+struct Case {
+  std::string name, text;
+  llvm::SmallVector<bool> constants;
+};
+
+std::vector<Case> makeCases() {
+  std::map<char, std::string> sizes{
+      {'b', "3"}, {'m', "21"}, {'n', "70"}, {'k', "45"}};
+  return {
+      {"constant weights", einsum("mk,kn->mn", sizes), {false, true}},
+      {"no constants", einsum("mk,kn->mn", sizes), {}},
+      {"constant rows", einsum("mk,kn->mn", sizes), {true, false}},
+      {"transposed factors", einsum("km,nk->mn", sizes), {}},
+      {"batch", einsum("bmk,bnk->bmn", sizes), {}},
+      {"doubles", einsum("mk,kn->mn", sizes, "f64"), {}},
+      {"image, channels first",
+       conv({1, 5, 9, 11}, {7, 5, 3, 3}, {1, 1}, {1, 1}, {1, 1}, {1, 1}),
+       {false, true}},
+      {"image, channels last",
+       convChannelsLast({1, 7, 9, 32}, {24, 32, 3, 3}, 1, 1, 1),
+       {false, true}},
+  };
+}
+
+llvm::Expected<std::unique_ptr<KernelTask>> makeTask(const Case &c,
+                                                     bool strict = false) {
+  mlir::MLIRContext context;
+  setUp(context);
+  mlir::OwningOpRef<mlir::ModuleOp> module;
+  graph::KernelOp kernel = kernelOf(context, module, c.text);
+  if (!kernel)
+    return llvm::createStringError("no kernel");
+  CpuCodegenOptions options;
+  options.constantOperands = c.constants;
+  options.strict = strict;
+  return KernelTask::create(
+      kernel, llvm::cantFail(parseCpuTarget("host:threads=1")), options);
+}
+} // namespace
+
+TEST(KernelTask, SampledSchedulesAreRight) {
+  unsigned samples = std::getenv("DLC_TEST_FULL") ? 200 : 6;
+  RunLimits limits;
+  limits.samples = 1;
+  limits.sampleSeconds = 0;
+  for (bool strict : {false, true})
+    for (const Case &c : makeCases()) {
+      if (strict && c.name != "batch" && c.name != "constant weights")
+        continue;
+      auto made = makeTask(c, strict);
+      ASSERT_TRUE(bool(made))
+          << c.name << ": " << llvm::toString(made.takeError());
+      const Task &task = (*made)->get();
+      std::vector<KnobValues> points{task.space.defaults};
+      ScheduleSpace::Random random(7);
+      for (unsigned i = 0; i < samples; ++i) {
+        auto point = task.space.sample(random);
+        ASSERT_TRUE(point) << c.name;
+        points.push_back(*point);
+      }
+      auto reference = task.build(task.space.defaults);
+      ASSERT_TRUE(bool(reference))
+          << c.name << ": " << llvm::toString(reference.takeError());
+      for (const KnobValues &point : points) {
+        std::string text = c.name + " " + scheduleJson("contraction", point);
+        auto built = task.build(point);
+        ASSERT_TRUE(bool(built))
+            << text << ": " << llvm::toString(built.takeError());
+        Measurement m = measure(*built, *reference, task.problem, limits);
+        EXPECT_EQ(toString(m.status), "ok") << text << ": " << m.reason;
+      }
+    }
+}
+
+// The judge of the test above can tell: the last of k is dropped.
+TEST(KernelTask, ADroppedTermIsWrong) {
+  std::map<char, std::string> sizes{{'m', "21"}, {'n', "70"}, {'k', "45"}};
+  Case c{"", einsum("mk,kn->mn", sizes), {}};
+  auto whole = llvm::cantFail(makeTask(c));
+  Problem problem = whole->get().problem;
+  // A row of zeros in rhs is a term that is not there.
+  std::string &rhs = problem.operands[1];
+  std::fill(rhs.end() - 70 * 4, rhs.end(), '\0');
+  auto kernel = llvm::cantFail(whole->get().build(whole->get().space.defaults));
+  RunLimits limits;
+  limits.samples = 1;
+  EXPECT_EQ(measure(kernel, kernel, whole->get().problem, limits).status,
+            Status::Ok);
+  EXPECT_EQ(measure(kernel, kernel, problem, limits).status, Status::Wrong);
+}
+
+TEST(KernelTask, KeysAreWhatIsComputed) {
+  std::vector<Case> cases = makeCases();
+  std::set<std::string> keys;
+  for (const Case &c : cases) {
+    auto task = llvm::cantFail(makeTask(c));
+    keys.insert(task->get().facts.toJson());
+    // Again: the same.
+    EXPECT_EQ(llvm::cantFail(makeTask(c))->get().facts.toJson(),
+              task->get().facts.toJson());
+  }
+  EXPECT_EQ(keys.size(), cases.size());
+  EXPECT_NE(llvm::cantFail(makeTask(cases[0], true))->get().facts.toJson(),
+            llvm::cantFail(makeTask(cases[0]))->get().facts.toJson());
+}
+
+TEST(KernelTask, KnobsRoundTrip) {
+  mlir::MLIRContext context;
+  setUp(context);
+  mlir::OwningOpRef<mlir::ModuleOp> module;
+  CpuTarget target = llvm::cantFail(parseCpuTarget("host:threads=1"));
+  for (const Case &c : makeCases()) {
+    graph::KernelOp kernel = kernelOf(context, module, c.text);
+    std::string reason;
+    auto spec = classifyContraction(kernel, reason);
+    ASSERT_TRUE(mlir::succeeded(spec)) << reason;
+    CpuCodegenOptions options;
+    options.constantOperands = c.constants;
+    ContractionSchedule base = defaultSchedule(*spec, target, options);
+    // The default's knobs mean the default, no knobs do too.
+    EXPECT_EQ(withKnobs(base, toKnobs(base), *spec, target.desc()).str(),
+              base.str());
+    EXPECT_EQ(withKnobs(base, {}, *spec, target.desc()).str(), base.str());
+    ScheduleSpace space = contractionSpace(*spec, target, options);
+    ScheduleSpace::Random random(1);
+    for (int i = 0; i < 20; ++i) {
+      KnobValues point = *space.sample(random);
+      EXPECT_EQ(toKnobs(withKnobs(base, point, *spec, target.desc())), point);
+    }
+  }
+}
+
+TEST(KernelTask, RefusesInWords) {
+  auto refusal = [](const std::string &text) {
+    auto task = makeTask({"", text, {}});
+    return task ? std::string("accepted") : llvm::toString(task.takeError());
+  };
+  EXPECT_NE(refusal(einsum("mk,kn->mn", {{'m', "s0"}, {'n', "8"}, {'k', "8"}}))
+                .find("its sizes are symbolic"),
+            std::string::npos);
+  EXPECT_NE(refusal("func.func @main(%a: tensor<8xf32>) -> tensor<8xf32> {\n"
+                    "%0 = graph.relu %a : (tensor<8xf32>) -> tensor<8xf32>\n"
+                    "return %0 : tensor<8xf32>\n}")
+                .find("not tuned"),
+            std::string::npos);
+}
