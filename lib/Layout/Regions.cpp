@@ -41,6 +41,7 @@ private:
   }
   void findCandidates();
   bool isFree(OpResult value) const;
+  bool hasShortRows(const ConvLoad &conv) const;
   bool hasConstantWeights(graph::CallOp call, const ConvLoad &conv) const;
   bool isWorthCopying(const Boundary &boundary, const ConvLoad &conv) const;
   bool pays(graph::CallOp call, const ConvLoad &conv) const;
@@ -79,13 +80,22 @@ bool Chooser::isFree(OpResult value) const {
   });
 }
 
+// Whether vectors along the rows of an image would be half empty or more: then
+// a depthwise convolution too wants its channels innermost.
+bool Chooser::hasShortRows(const ConvLoad &conv) const {
+  graph::StageOp sum = conv.sum;
+  auto width = graph::constantValue(sum.getDomainDims().back());
+  return width && *width * 2 <= int64_t(options.lanes);
+}
+
 bool Chooser::hasConstantWeights(graph::CallOp call,
                                  const ConvLoad &conv) const {
   // Other types are converted into scratch first, in either layout.
   auto isInPlace = [](Value image) {
     return cast<RankedTensorType>(image.getType()).getElementType().isF32();
   };
-  return conv.hasPixels && !conv.channelAxes.empty() &&
+  return conv.hasPixels &&
+         (!conv.channelAxes.empty() || hasShortRows(conv)) &&
          isInPlace(call.getArgs()[conv.operand]) &&
          llvm::all_of(conv.weights, [&](unsigned weight) {
            return graph::getViewed(call.getArgs()[weight])
@@ -138,7 +148,9 @@ bool Chooser::isWorthCopying(const Boundary &boundary,
   if (boundary.copiesResult)
     copied += countElements(graph::getDims(result.getType()));
   graph::StageOp sum = conv.sum;
-  return countElements(sum.getDomainDims()) *
+  // Of a depthwise one it saves most: a fold of few steps over few lanes.
+  double saved = conv.channelAxes.empty() ? 16 : 1;
+  return saved * countElements(sum.getDomainDims()) *
              countElements(sum.getReduceDims()) >=
          workPerElement * copied;
 }
