@@ -269,9 +269,15 @@ FailureOr<CpuKernel> AttentionTask::emit(std::string &reason) {
                           TypeRange(kernel.getResultTypes())})
     for (Type type : types)
       bufferTypes.push_back(cast<RankedTensorType>(type).getElementType());
-  layOut(result);
-  if (failed(emitBlockFunction(reason)) || failed(emitTask(reason)))
-    return failure();
+  if (s.few) {
+    layOutFew(result);
+    if (failed(emitFew(reason)))
+      return failure();
+  } else {
+    layOut(result);
+    if (failed(emitBlockFunction(reason)) || failed(emitTask(reason)))
+      return failure();
+  }
   result.module = std::move(module);
   return result;
 }

@@ -25,6 +25,7 @@ void forEachKnob(S &s, F f) {
   f("copy_keys", s.copiesKeys);
   f("copy_values", s.copiesValues);
   f("few", s.few);
+  f("row_tile", s.rowTile);
   f("split_kv", s.keysPerTask);
 }
 } // namespace
@@ -87,21 +88,33 @@ bool dlc::isLegal(const AttentionSchedule &s, const AttentionSpec &spec,
     return refuse("a size of the tile is zero");
   if (s.lanes & (s.lanes - 1))
     return refuse("lanes are no power of two");
-  unsigned registers = target.desc().vectorRegisters + 1;
-  if (std::max(s.keyTile, s.columnTile) * s.vectors + s.vectors + 1 > registers)
-    return refuse("the tile does not fit the vector registers");
-  if (s.unroll > 16)
-    return refuse("the loop is unrolled too far");
-  if (s.rowsPerTask % s.blockRows())
-    return refuse("a task's rows are not whole blocks");
+  if (s.few) {
+    if (!s.rowTile || s.rowTile > 16)
+      return refuse("a tile of rows is empty or too large");
+    if (s.keysPerBlock % s.lanes || s.keysPerTask % s.lanes)
+      return refuse("blocks of keys are not whole vectors");
+    if (s.keysPerTask && spec.weightRounding)
+      return refuse("rounded weights need all keys of a row at once");
+  } else {
+    unsigned registers = target.desc().vectorRegisters + 1;
+    if (std::max(s.keyTile, s.columnTile) * s.vectors + s.vectors + 1 >
+        registers)
+      return refuse("the tile does not fit the vector registers");
+    if (s.unroll > 16)
+      return refuse("the loop is unrolled too far");
+    if (spec.rows.empty())
+      return refuse("one query has no lanes of its own");
+    if (s.rowsPerTask % s.blockRows())
+      return refuse("a task's rows are not whole blocks");
+    if (!s.copiesKeys && !isStrided(spec, spec.key, spec.inner))
+      return refuse("keys have no strides to be read by");
+    if (!s.copiesValues && !isStrided(spec, spec.value, spec.columns))
+      return refuse("values have no strides to be read by");
+    if (s.keysPerTask)
+      return refuse("keys are split over tasks for few queries only");
+  }
   if (spec.weightRounding && s.keysPerBlock)
     return refuse("rounded weights need all keys of a row at once");
-  if (!s.copiesKeys && !isStrided(spec, spec.key, spec.inner))
-    return refuse("keys have no strides to be read by");
-  if (!s.copiesValues && !isStrided(spec, spec.value, spec.columns))
-    return refuse("values have no strides to be read by");
-  if (s.few || s.keysPerTask)
-    return refuse("few queries have no code yet");
   return true;
 }
 
@@ -144,31 +157,59 @@ AttentionSchedule dlc::defaultSchedule(const AttentionSpec &spec,
           queries = spec.rows.empty()
                         ? 1
                         : sizeOf(spec.space.extents[spec.rows.back()]);
-  if (rows && spec.group.empty())
-    queries = std::max<int64_t>(1, rows->typical);
+  int64_t total = group * queries;
+  if (rows && (!graph::constantValue(spec.extentOf(spec.group)) ||
+               (!spec.rows.empty() &&
+                !graph::constantValue(spec.extentOf(spec.rows))))) {
+    total = std::max<int64_t>(1, rows->typical);
+    queries = std::max<int64_t>(1, total / group);
+  }
+  unsigned threads = target.threads() ? target.threads() : desc.cores;
+  int64_t outer = sizeOf(spec.extentOf(spec.outer));
+  // Few: with half a vector of queries or less most lanes would be empty.
+  if (std::min(total, queries) <= int64_t(s.lanes) / 2 || spec.rows.empty()) {
+    s.few = true;
+    bool isStatic =
+        graph::constantValue(spec.extentOf(spec.group)) &&
+        (spec.rows.empty() || graph::constantValue(spec.extentOf(spec.rows)));
+    s.rowTile = isStatic ? std::min<int64_t>(total, 8) : 4;
+    if (!spec.weightRounding) {
+      s.keysPerBlock = 256;
+      // A part is long enough to be worth another phase.
+      constexpr int64_t least = 512;
+      int64_t wanted = threads <= 1 || outer >= threads
+                           ? 1
+                           : (2 * threads + outer - 1) / outer;
+      int64_t parts = std::min(wanted, keys / least);
+      if (parts > 1)
+        s.keysPerTask = ((keys + parts - 1) / parts + s.keysPerBlock - 1) /
+                        s.keysPerBlock * s.keysPerBlock;
+    }
+    return s;
+  }
+  if (queries <= int64_t(s.lanes))
+    s.vectors = 1;
   s.copiesKeys = !isStrided(spec, spec.key, spec.inner) ||
                  collides(spec, spec.key, spec.keys.front(), s.keyTile);
   s.copiesValues = !isStrided(spec, spec.value, spec.columns);
-  // Scores of a block are made, read twice and used within the second-level
-  // cache, beside the block's keys and values.
+  // Scores of a block are made, read three times and used within the
+  // first-level cache.
   if (!spec.weightRounding) {
-    int64_t bytesOfKey = 4 * (s.blockRows() + inner + columns);
-    int64_t most = std::max<int64_t>(desc.l2Bytes / 4 / bytesOfKey, 64);
-    if (keys > most || !graph::constantValue(spec.extentOf(spec.keys)))
-      s.keysPerBlock = std::min<int64_t>(most, 512) / s.keyTile * s.keyTile;
+    int64_t most = std::max<int64_t>(desc.l1Bytes / 2 / (4 * s.blockRows()) /
+                                         s.keyTile * s.keyTile,
+                                     s.keyTile);
+    if (keys > 2 * most || !graph::constantValue(spec.extentOf(spec.keys)))
+      s.keysPerBlock = most;
   }
   // Tasks: enough for the cores; and sums of all its queries in the
   // second-level cache.
-  unsigned threads = target.threads() ? target.threads() : desc.cores;
-  int64_t outer = sizeOf(spec.extentOf(spec.outer));
   int64_t blocks = (queries + s.blockRows() - 1) / s.blockRows();
   int64_t bytesOfBlock = 4 * s.blockRows() * (inner + columns);
   int64_t fit = std::max<int64_t>(1, desc.l2Bytes / 4 / bytesOfBlock / group);
   int64_t wanted = threads <= 1 ? 1 : (4 * threads + outer - 1) / outer;
   int64_t perTask = std::clamp<int64_t>((blocks + wanted - 1) / wanted, 1, fit);
-  bool isAll = spec.rows.empty() ||
-               (perTask >= blocks &&
-                graph::constantValue(spec.space.extents[spec.rows.back()]));
+  bool isAll = perTask >= blocks &&
+               graph::constantValue(spec.space.extents[spec.rows.back()]);
   s.rowsPerTask = isAll ? 0 : perTask * s.blockRows();
   return s;
 }

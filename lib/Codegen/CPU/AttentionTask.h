@@ -149,6 +149,42 @@ private:
                           llvm::SmallDenseSet<mlir::Value> &seen,
                           llvm::function_ref<void(mlir::Value)> body);
 
+  // AttentionFew.cpp
+  void layOutFew(CpuKernel &result);
+  Scope beginFew(llvm::StringRef symbol, mlir::AffineExpr divisor,
+                 mlir::Value &part);
+  /// Sets the row axes to number `row` of all of them walked as one.
+  void setRow(Scope &scope, mlir::Value row);
+  mlir::FailureOr<mlir::Value> emitLanes(Scope &scope, mlir::Value factor,
+                                         llvm::ArrayRef<unsigned> axes,
+                                         mlir::Value at, int64_t length,
+                                         std::string &reason);
+  llvm::SmallVector<mlir::Value>
+  carry(Scope &scope, mlir::Value from, mlir::Value to, int64_t by,
+        llvm::SmallVector<mlir::Value> values,
+        llvm::function_ref<llvm::SmallVector<mlir::Value>(
+            mlir::Value, llvm::SmallVector<mlir::Value>)>
+            body);
+  mlir::LogicalResult emitFewScores(Scope &scope, mlir::Value from,
+                                    mlir::Value to, mlir::Value pitch,
+                                    std::string &reason);
+  mlir::LogicalResult emitFewSoftmax(Scope &scope, mlir::Value row,
+                                     mlir::Value from, mlir::Value to,
+                                     mlir::Value scores, mlir::Value &factor,
+                                     std::string &reason);
+  mlir::LogicalResult emitFewSums(Scope &scope, mlir::Value firstRow,
+                                  mlir::Value from, mlir::Value to,
+                                  mlir::Value pitch,
+                                  llvm::ArrayRef<mlir::Value> factors,
+                                  std::string &reason);
+  mlir::LogicalResult emitFewRows(Scope &scope, mlir::Value firstRow,
+                                  mlir::Value begin, mlir::Value end,
+                                  std::string &reason);
+  mlir::LogicalResult finishFewRow(Scope &scope, mlir::Value row,
+                                   std::string &reason);
+  mlir::LogicalResult emitFew(std::string &reason);
+  mlir::LogicalResult emitFewMerge(std::string &reason);
+
   ExprPoint pointOf(Scope &scope) const {
     ExprPoint point;
     point.axes = scope.axes;
@@ -206,6 +242,7 @@ private:
   mlir::func::FuncOp block;
   llvm::SmallVector<mlir::AffineExpr> areaOffsets;
   mlir::AffineExpr rowsOfTask, rowTasks, keysOfBlock;
+  mlir::AffineExpr parts, taskElements; ///< few: of the keys; scratch of a task
   int64_t innerPitch = 0, columnPitch = 0;
 };
 

@@ -133,7 +133,7 @@ AttentionCase randomCase(std::mt19937 &generator, std::string &knobs,
   a.batch = pick(1, 2);
   a.heads = pick(1, 3);
   a.group = oneIn(3) ? pick(2, 3) : 1;
-  a.queries = oneIn(3) ? pick(2, 8) : pick(2, 70);
+  a.queries = oneIn(3) ? pick(1, 8) : pick(2, 70);
   a.keys = oneIn(3) ? pick(2, 8) : pick(2, 90);
   a.inner = pick(2, 40);
   a.columns = oneIn(2) ? a.inner : pick(2, 40);
@@ -158,6 +158,15 @@ AttentionCase randomCase(std::mt19937 &generator, std::string &knobs,
     knobs += (knobs.empty() ? "" : ", ") + name + " = " + std::to_string(value);
   };
   knobs.clear();
+  if (a.group * a.queries <= 8 || oneIn(6)) { // few
+    add("few", 1);
+    if (oneIn(2))
+      add("row_tile", pick(1, 6));
+    add("block_n", oneIn(2) && !a.roundsWeights ? 16 * pick(1, 3) : 0);
+    if (oneIn(2) && !a.roundsWeights)
+      add("split_kv", 16 * pick(1, 3));
+    return a;
+  }
   if (oneIn(2) && !a.roundsWeights)
     add("block_n", pick(1, 40));
   if (oneIn(3))

@@ -26,6 +26,7 @@ struct AttentionSchedule {
   /// Few queries: lanes run over the inner axis and the columns instead of over
   /// queries, so that each key and value is read once as it lies.
   bool few = false;
+  unsigned rowTile = 4; ///< `few`: rows that share what is read of a key
   /// `few`: a task takes this many keys, and a second phase puts the parts of a
   /// row together; 0: all keys.
   int64_t keysPerTask = 0;
