@@ -22,8 +22,11 @@ static constexpr int64_t smallRow = 32 << 10;
 static constexpr int64_t shortLoop = 16, tinyLoop = 8;
 // Folds of so few steps have their lanes elsewhere (LoopPlan).
 static constexpr int64_t tinyFold = 4;
-// Bytes of a row that is made longer than it must be.
-static constexpr int64_t longRowBytes = 64 << 10;
+// Lanes of a vector, about.
+static constexpr int64_t usualLanes = 8;
+// Bytes of a row that is made longer than it must be; the second, where that
+// only spares a part of the last vector.
+static constexpr int64_t longRowBytes = 64 << 10, nearRowBytes = 16 << 10;
 // A stand-in for symbolic sizes.
 static constexpr int64_t typicalSize = 256;
 
@@ -63,6 +66,7 @@ public:
 private:
   bool containsFold(StageOp stage);
   bool inlines(StageOp stage);
+  bool isScalarIn(StageOp stage, StageOp reader);
   int64_t weightOf(StageOp stage);
   void findRowRank();
   void lengthenRows();
@@ -200,6 +204,36 @@ bool Planner::containsFold(StageOp stage) {
       .wasInterrupted();
 }
 
+/// Loads of a stage that move by other than 0 or 1 elements along an axis.
+static unsigned countStrided(StageOp stage, unsigned axis) {
+  unsigned count = 0;
+  stage.getBlock()->walk([&](graph::LoadOp load) {
+    count += !isDenseAlong(loadAddress(load), axis);
+  });
+  return count;
+}
+
+/// A fold with its lanes along its own axis has one element at a time, and so
+/// has the stage it is read into. Whether what that stage computes is better
+/// done on vectors, from a row that holds the fold.
+bool Planner::isScalarIn(StageOp stage, StageOp reader) {
+  if (stage.getReduceRank() == 0)
+    return false;
+  SmallVector<AffineExpr> extents = axisExtents(stage);
+  unsigned rank = stage.getDomainRank();
+  auto along = lastWideAxis(extents, rank, extents.size()),
+       across = lastWideAxis(extents, 0, rank);
+  int64_t steps = pointsOf(stage.getReduceDims());
+  if (!along || !across || steps <= tinyFold ||
+      countStrided(stage, *along) > countStrided(stage, *across))
+    return false;
+  int64_t lanes = std::min<int64_t>(pointsOf({extents[*across]}), usualLanes);
+  int64_t weight = 0;
+  reader.getBlock()->walk(
+      [&](graph::ApplyOp apply) { weight += scalarWeight(apply.getFn()); });
+  return weight * (lanes - 1) > lanes * (cheapWeight + steps / usualLanes);
+}
+
 /// Whether a stage is computed where it is used instead of being kept.
 bool Planner::inlines(StageOp stage) {
   SmallVector<graph::LoadOp> loads = loadsOf(stage);
@@ -215,7 +249,8 @@ bool Planner::inlines(StageOp stage) {
   };
   if (llvm::all_of(loads, bears)) {
     if (loads.size() == 1)
-      return folds || !repeats(loads[0]) || weightOf(stage) <= cheapWeight;
+      return folds ? !isScalarIn(stage, loads[0]->getParentOfType<StageOp>())
+                   : !repeats(loads[0]) || weightOf(stage) <= cheapWeight;
     if (!folds) {
       int64_t weight = weightOf(stage);
       // A row of it: the axes that all its readers share are outside.
@@ -273,15 +308,6 @@ void Planner::findRowRank() {
   lengthenRows();
 }
 
-/// Loads of a stage that move by other than 0 or 1 elements along an axis.
-static unsigned countStrided(StageOp stage, unsigned axis) {
-  unsigned count = 0;
-  stage.getBlock()->walk([&](graph::LoadOp load) {
-    count += !isDenseAlong(loadAddress(load), axis);
-  });
-  return count;
-}
-
 /// A fold whose row is one element has its lanes along its own last axis.
 /// Whether they are better along the domain, because there the loads are dense
 /// or the fold is short.
@@ -302,9 +328,19 @@ bool Planner::foldsAcross(StageOp stage, unsigned rowRank) {
 /// Whether lanes are idle in the rows of a stage without a fold, and longer
 /// rows stay in the cache or are better all the same.
 bool Planner::isShort(StageOp stage, unsigned rowRank) {
-  int64_t points = pointsOf(stage.getDomainDims().drop_front(rowRank));
-  return stage.getReduceRank() == 0 && points < shortLoop &&
-         (points < tinyLoop || keptBytes(rowRank - 1) <= longRowBytes);
+  ArrayRef<AffineExpr> domain = stage.getDomainDims();
+  int64_t points = pointsOf(domain.drop_front(rowRank));
+  if (stage.getReduceRank() != 0)
+    return false;
+  if (points < shortLoop)
+    return points < tinyLoop || keptBytes(rowRank - 1) <= longRowBytes;
+  auto idle = [](int64_t n) {
+    return (n + shortLoop - 1) / shortLoop * shortLoop - n;
+  };
+  int64_t longer = pointsOf(domain.drop_front(rowRank - 1));
+  return idle(points) * 6 > points &&
+         idle(longer) * points < idle(points) * longer &&
+         keptBytes(rowRank - 1) <= nearRowBytes;
 }
 
 int64_t Planner::keptBytes(unsigned rowRank) {

@@ -64,7 +64,7 @@ LogicalResult EpilogueBody::emitVector(Value row, Value column, Value mask,
   auto type = VectorType::get(
       {s.lanes}, cast<MemRefType>(tile.getType()).getElementType());
   Value from = at.add(at.add(tileOffset, at.mul(row, tileRow)), column), sum;
-  if (mask)
+  if (mask && direct)
     sum = vector::MaskedLoadOp::create(
         b, loc, type, tile, from, mask,
         Value(arith::ConstantOp::create(b, loc, b.getZeroAttr(type))));

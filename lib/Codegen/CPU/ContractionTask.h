@@ -93,8 +93,18 @@ private:
     return s.lhs == FactorSource::Memory || s.lhs == FactorSource::Indirect ||
            s.wholeRows;
   }
+  /// The result in which the sums lie until the tile is finished; none: they
+  /// lie in scratch.
   std::optional<unsigned> directResult() const {
-    return findResultOfSums(spec);
+    auto found = findResultOfSums(spec);
+    if (!found || s.depthPerPass || spec.results[*found] == spec.stage)
+      return found;
+    // A part of a vector that was just stored under a mask is not forwarded to
+    // the load: in narrow tiles that is a wait a row.
+    auto columns = graph::constantValue(spec.extentOf(spec.columns));
+    bool isNarrow =
+        columns && *columns % s.lanes != 0 && *columns < 4 * s.lanes;
+    return isNarrow ? std::nullopt : found;
   }
 
   const ContractionSpec &spec;

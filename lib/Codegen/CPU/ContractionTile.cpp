@@ -407,7 +407,7 @@ void TileBody::emit(Value lhsMemory, Value lhsOffset, Value rhsMemory,
     for (unsigned v = 0; v < shape.vectors; ++v) {
       Value at = outAt(outOffset, r, v);
       Value sum = sums[r * shape.vectors + v];
-      if (Value mask = maskOf(v))
+      if (Value mask = p.maskOut ? maskOf(v) : Value())
         vector::MaskedStoreOp::create(b, loc, out, at, mask, sum);
       else
         vector::StoreOp::create(b, loc, sum, out, at);

@@ -31,6 +31,7 @@ void ContractionTask::emitTiles() {
   params.dot = s.dot;
   params.rhsColumn = rhsColumn;
   params.maskRhs = s.rhs == FactorSource::Memory;
+  params.maskOut = directResult().has_value();
   params.outRow = outRow;
   params.lanes = s.lanes;
   params.unroll = s.unroll;

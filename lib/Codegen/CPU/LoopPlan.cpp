@@ -239,7 +239,9 @@ LoopPlan LoopPlan::get(const LoopExpr &expr, const CpuTarget &target,
     work += weight(expr.nodes[id]);
     hasFold |= expr.nodes[id].kind == LoopNode::Fold;
   }
-  plan.groups = work <= 6 || (hasFold && work <= 12) ? 4 : work <= 16 ? 2 : 1;
+  plan.groups = work <= 6 || (hasFold && work <= 12)                ? 4
+                : work <= 16 || target.desc().vectorRegisters >= 32 ? 2
+                                                                    : 1;
   // The middle of a row, where no guard is tested, has fewer vectors than it.
   bool hasGuards = llvm::any_of(
       expr.nodes, [](const LoopNode &node) { return !node.guards.empty(); });

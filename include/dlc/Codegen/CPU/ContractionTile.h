@@ -33,6 +33,7 @@ struct TileParams {
   bool dot = false;
   mlir::Value rhsColumn;
   bool maskRhs = false; ///< rhs has no padding: tails must not read past it
+  bool maskOut = true;  ///< nor has the place of the sums
   mlir::Value outRow;   ///< distance of result rows
   unsigned lanes = 1, unroll = 1, prefetch = 0;
   bool fma = true;
