@@ -3,6 +3,8 @@
 
 #include "llvm/Support/JSON.h"
 
+#include <map>
+
 #include <sys/resource.h>
 
 using namespace dlc;
@@ -69,6 +71,13 @@ std::string dlc::makeReport(Compilation &c) {
       out.attribute("members", c.fusion.members());
       out.attribute("fusible_edges", c.fusion.fusibleEdges);
       out.attribute("fused_edges", c.fusion.fusedEdges);
+      std::map<llvm::StringRef, int64_t> missed; // by the condition that failed
+      for (const fusion::RefusedPair &pair : c.fusion.missed)
+        ++missed[fusion::getName(pair.refusal.condition)];
+      out.attributeObject("missed_edges", [&] {
+        for (auto [condition, count] : missed)
+          out.attribute(condition, count);
+      });
       out.attribute("grouping_seconds", c.fusion.groupingSeconds);
       out.attribute("refused", c.numRefused);
       out.attribute("attentions", c.fusion.numAttentions());

@@ -36,6 +36,7 @@ FusionReport fusion::fuseKernels(ModuleOp module, const Policy &policy,
   report.groupingSeconds = grouping.seconds;
   report.refused = std::move(grouping.refused);
   report.attentions = std::move(grouping.attentions);
+  report.missed = std::move(grouping.missed);
   emitGroups(graph, grouping, report);
   report.countKernels();
   return report;
@@ -154,14 +155,20 @@ struct SplitFused : fusion::impl::SplitFusedBase<SplitFused> {
 };
 } // namespace
 
+static void print(const RefusedPair &pair, StringRef what,
+                  llvm::raw_ostream &os) {
+  os << what << ": " << pair.producer << " | " << pair.consumer << ": "
+     << getName(pair.refusal.condition) << ": " << pair.refusal.reason << "\n";
+}
+
 void fusion::printReport(const FusionReport &report, llvm::raw_ostream &os) {
   for (const FusedGroup &group : report.groups)
     os << "fused " << group.kernel << ": " << llvm::join(group.members, " + ")
        << "\n";
   for (const RefusedPair &pair : report.refused)
-    os << "not fused: " << pair.producer << " | " << pair.consumer << ": "
-       << getName(pair.refusal.condition) << ": " << pair.refusal.reason
-       << "\n";
+    print(pair, "not fused", os);
+  for (const RefusedPair &pair : report.missed)
+    print(pair, "missed edge", os);
 }
 
 void fusion::printAttentions(const FusionReport &report,

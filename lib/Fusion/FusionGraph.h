@@ -74,6 +74,7 @@ struct Grouping {
   std::vector<Group> groups;
   std::vector<unsigned> order; ///< alive groups
   std::vector<RefusedPair> refused;
+  std::vector<RefusedPair> missed; ///< with countsEdges
 };
 
 Grouping formGroups(FusionGraph &graph, const Policy &policy,

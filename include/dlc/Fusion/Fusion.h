@@ -57,6 +57,8 @@ struct FusionReport {
   unsigned fusibleEdges = 0, fusedEdges = 0;
   /// Calls that are gone because every reader computes them itself.
   unsigned dropped = 0;
+  /// The fusible edges between two groups, and why those stayed apart.
+  std::vector<RefusedPair> missed;
   double groupingSeconds = 0; ///< CPU time of forming the groups
   void countKernels() { kernels = calls - dropped - members() + groups.size(); }
   unsigned numAttentions() const {
