@@ -1,6 +1,6 @@
 // The default policy: times from work and traffic, and the forms that nests
 // run well.
-#include "dlc/Fusion/Profitability.h"
+#include "PolicyCounts.h"
 
 #include "dlc/Schedule/NestChoice.h"
 
@@ -15,14 +15,14 @@ using graph::ScalarFn;
 // Counting
 //===----------------------------------------------------------------------===//
 
-static double sizeOf(AffineExpr extent, ArrayRef<int64_t> symbols) {
+double fusion::sizeOf(AffineExpr extent, ArrayRef<int64_t> symbols) {
   if (auto n = graph::constantValue(extent))
     return static_cast<double>(*n);
   return static_cast<double>(
       std::max<int64_t>(1, graph::evaluate(extent, symbols)));
 }
-static double pointsOf(ArrayRef<AffineExpr> extents,
-                       ArrayRef<int64_t> symbols) {
+double fusion::pointsOf(ArrayRef<AffineExpr> extents,
+                        ArrayRef<int64_t> symbols) {
   double points = 1;
   for (AffineExpr e : extents)
     points *= sizeOf(e, symbols);
@@ -33,8 +33,7 @@ static double bytesOf(RankedTensorType type, ArrayRef<int64_t> symbols) {
          static_cast<double>(graph::elementBytes(type.getElementType()));
 }
 
-// Vector operations of one node at one point, measured on the CPU nests.
-static double weightOf(const Node &node) {
+double fusion::weightOf(const Node &node) {
   if (node.kind == Node::Load || node.kind == Node::Cast ||
       node.kind == Node::Inside)
     return 1;
@@ -108,6 +107,16 @@ static bool readsOwnPoint(const Node &node, const Stage &stage,
   return true;
 }
 
+/// In how many parts the nests cut the innermost axis, where guards change.
+static double countParts(const Stage &stage, unsigned axis) {
+  llvm::SmallDenseSet<AffineExpr, 4> edges; // both sides of one are two guards
+  for (const Node &node : stage.nodes)
+    for (AffineExpr e : node.guard)
+      if (e.isFunctionOfDim(axis))
+        edges.insert(e);
+  return 1 + edges.size() / 2;
+}
+
 /// How many points of a stage without a fold one loop of the nests runs over:
 /// those of the last axes that are one axis to each of its loads.
 static double innermostRun(const Stage &stage, const TensorTable &tensors,
@@ -118,7 +127,8 @@ static double innermostRun(const Stage &stage, const TensorTable &tensors,
       axes.push_back(i);
   if (axes.empty())
     return 1;
-  double run = sizeOf(stage.domain[axes[0]], symbols);
+  double run =
+      sizeOf(stage.domain[axes[0]], symbols) / countParts(stage, axes[0]);
   if (run >= enough)
     return run;
   IndexMath math(stage.type.getContext(), stage.domain);
@@ -201,6 +211,27 @@ bool NestPolicy::inlines(const Stage &producer, ArrayRef<StageRef> consumers,
 // quarter of it.
 static constexpr double kIdle = 4;
 
+/// The points of the longest stage's row, where stages are kept in rows.
+static double rowPoints(const Candidate &candidate) {
+  constexpr double all = std::numeric_limits<double>::infinity();
+  // Rows of short ones are made longer (Schedule/RowPlan.cpp).
+  constexpr double nearBytes = 16 << 10;
+  const std::vector<StageRef> &stages = candidate.body.stages;
+  unsigned rows = 0;
+  if (stages.size() < 2 || checkRow(candidate.body, rows) || rows == 0)
+    return all;
+  auto points = [&](unsigned rank) {
+    double most = 1;
+    for (const StageRef &stage : stages)
+      most = std::max(most, pointsOf(ArrayRef(stage->domain).drop_front(rank),
+                                     candidate.symbols));
+    return most;
+  };
+  while (rows > 0 && points(rows - 1) * 4 * stages.size() <= nearBytes)
+    --rows;
+  return points(rows);
+}
+
 double NestPolicy::getSeconds(const Candidate &candidate) const {
   KernelWork work;
   const Body &body = candidate.body;
@@ -209,11 +240,13 @@ double NestPolicy::getSeconds(const Candidate &candidate) const {
     return bytes <= static_cast<double>(target.l2Bytes) / 2 ? bytes / 4 : bytes;
   };
   double lanes = std::max(1u, target.vectorBytes / 4);
+  const Stage *sum = findContraction(body);
+  double row = sum ? columnsOf(*sum, candidate.symbols) : rowPoints(candidate);
   for (const StageRef &stage : body.stages) {
     double ops = workOf(*stage, candidate.symbols);
     if (!stage->isFold()) { // in a short loop some lanes are idle
-      double run =
-          innermostRun(*stage, candidate.tensors, candidate.symbols, 4 * lanes);
+      double run = std::min(row, innermostRun(*stage, candidate.tensors,
+                                              candidate.symbols, 4 * lanes));
       ops *= 1 + kIdle * (std::ceil(run / lanes) * lanes / run - 1);
     }
     // What is stored costs an operation wherever it lies, and traffic in
@@ -236,130 +269,6 @@ double NestPolicy::getSeconds(const Candidate &candidate) const {
     work.bytes += traffic(std::min(bytes, wanted));
   }
   return limits.startSeconds + cost.getSeconds(work, target);
-}
-
-//===----------------------------------------------------------------------===//
-// Contractions
-//===----------------------------------------------------------------------===//
-
-static std::vector<bool> domainAxesOf(const Stage &stage, unsigned root) {
-  std::vector<bool> used(stage.domain.size());
-  std::vector<bool> seen(stage.nodes.size());
-  auto visit = [&](auto &&self, unsigned id) -> void {
-    if (seen[id])
-      return;
-    seen[id] = true;
-    const Node &node = stage.nodes[id];
-    auto scan = [&](AffineExpr e) {
-      e.walk([&](AffineExpr x) {
-        if (auto dim = dyn_cast<AffineDimExpr>(x))
-          if (dim.getPosition() < used.size())
-            used[dim.getPosition()] = true;
-      });
-    };
-    llvm::for_each(node.index, scan);
-    llvm::for_each(node.guard, scan);
-    node.forEachData([&](unsigned data) { self(self, data); });
-    for (unsigned arg : node.args)
-      self(self, arg);
-  };
-  visit(visit, root);
-  return used;
-}
-
-bool fusion::isContraction(const Stage &stage) {
-  const Node &root = stage.nodes[stage.root];
-  if (stage.fold != graph::FoldKind::add || stage.init ||
-      root.kind != Node::Apply ||
-      static_cast<ScalarFn>(root.fn) != ScalarFn::mul)
-    return false;
-  std::vector<bool> left = domainAxesOf(stage, root.args[0]),
-                    right = domainAxesOf(stage, root.args[1]);
-  for (auto [i, extent] : llvm::enumerate(stage.domain))
-    if (left[i] != right[i] && graph::constantValue(extent) != 1)
-      return true;
-  return false;
-}
-
-// A factor the nest reads as it lies: a load, perhaps converted.
-static bool isPlainFactor(const Stage &stage, unsigned id) {
-  if (stage.nodes[id].kind == Node::Cast)
-    id = stage.nodes[id].args[0];
-  return stage.nodes[id].kind == Node::Load;
-}
-
-static unsigned countDivisions(const Stage &stage) {
-  unsigned count = 0;
-  for (const Node &node : stage.nodes)
-    for (AffineExpr e : node.index)
-      e.walk([&](AffineExpr x) {
-        count += x.getKind() == AffineExprKind::FloorDiv ||
-                 x.getKind() == AffineExprKind::Mod;
-      });
-  return count;
-}
-
-static const Stage *findContraction(const Body &body) {
-  for (const StageRef &stage : body.stages)
-    if (isContraction(*stage))
-      return stage.get();
-  return nullptr;
-}
-
-std::optional<Refusal>
-NestPolicy::checkContraction(const Candidate &merged, const Candidate &first,
-                             const Candidate &second) const {
-  const std::vector<StageRef> &stages = merged.body.stages;
-  const Stage *sum = findContraction(merged.body);
-  if (!sum)
-    return std::nullopt;
-  const Stage *before = findContraction(first.body);
-  const Stage *after = findContraction(second.body);
-  auto refuse = [](StringRef reason) {
-    return Refusal{Condition::Size, reason.str()};
-  };
-  if (before && after)
-    return refuse("two contractions");
-  const Stage *original = before ? before : after;
-  if (!original)
-    return refuse("the sum would become a contraction");
-  if (stages.size() > 2 || stages.front().get() != sum ||
-      merged.outputs.size() != 1 ||
-      merged.outputs.front() != stages.back()->result)
-    return refuse("the contraction nest takes one stage after the sum, and "
-                  "returns only that");
-  const Node &product = sum->nodes[sum->root];
-  const Node &was = original->nodes[original->root];
-  for (int side : {0, 1})
-    if (!isPlainFactor(*sum, product.args[side]) &&
-        isPlainFactor(*original, was.args[side]))
-      return refuse("a factor would be computed again for every tile");
-  if (countDivisions(*sum) > countDivisions(*original))
-    return Refusal{Condition::Layout,
-                   "a factor's addresses would need divisions"};
-  bool hasGuards = llvm::any_of(
-      sum->nodes, [](const Node &node) { return !node.guard.empty(); });
-  if (hasGuards && sum != original && !before)
-    return Refusal{Condition::Layout, "pixels would be gathered by strides"};
-  if (stages.size() == 1)
-    return std::nullopt;
-  const Stage &last = *stages.back();
-  if (last.isFold() || last.domain != sum->domain)
-    return refuse("what follows the sum has another domain");
-  for (const Node &node : last.nodes) {
-    if (node.kind != Node::Load || node.tensor != sum->result)
-      continue;
-    for (auto [i, at] : llvm::enumerate(node.index)) {
-      auto dim = dyn_cast<AffineDimExpr>(at);
-      bool isOnly = graph::constantValue(at) == 0 &&
-                    graph::constantValue(sum->domain[i]) == 1;
-      if (!isOnly && (!dim || dim.getPosition() != i))
-        return refuse("what follows the sum reads it in another order");
-    }
-    if (!node.guard.empty())
-      return refuse("what follows the sum reads it under a guard");
-  }
-  return std::nullopt;
 }
 
 //===----------------------------------------------------------------------===//
@@ -425,16 +334,44 @@ bool NestPolicy::repeatsWork(const Candidate &candidate,
 
 // Less scalar work than one task should have.
 static constexpr double smallWork = 1 << 16;
+// What one task of the loop nests does: a kernel of less has a single one.
+static constexpr double taskWork = 1 << 17;
+// Fewer rows than this, of more points, are computed a stage at a time, each by
+// as many tasks as it had by itself (Schedule/RowPlan.cpp).
+static constexpr double fewRows = 8, manyPoints = 32 << 10;
 
-// The work of the stages that have points enough for all cores.
+// The work of the stages that have points enough for all cores, and are more
+// than one task.
 static double parallelWork(const Candidate &first, const Candidate &second,
                            ArrayRef<int64_t> symbols, double needed) {
-  double work = 0;
+  double most = 0;
   for (const Candidate *part : {&first, &second})
-    if (pointsOf(part->body.stages.back()->domain, symbols) >= needed)
-      for (const StageRef &stage : part->body.stages)
-        work += workOf(*stage, symbols);
-  return work;
+    for (const StageRef &stage : part->body.stages)
+      if (pointsOf(stage->domain, symbols) >= needed)
+        most = std::max(most, workOf(*stage, symbols));
+  return most > taskWork ? most : 0;
+}
+
+// Stages over one domain, each of which reads an operand that another reads.
+static bool shareLoop(const Body &body) {
+  llvm::DenseMap<TensorId, unsigned> readers;
+  auto forEachOperand = [&](const Stage &stage, auto &&fn) {
+    llvm::SmallDenseSet<TensorId, 8> seen;
+    for (const Node &node : stage.nodes)
+      if (node.kind == Node::Load && seen.insert(node.tensor).second)
+        fn(node.tensor);
+  };
+  const Stage &first = *body.stages.front();
+  for (const StageRef &stage : body.stages) {
+    if (stage->domain != first.domain || stage->reduce != first.reduce)
+      return false;
+    forEachOperand(*stage, [&](TensorId id) { ++readers[id]; });
+  }
+  return llvm::all_of(body.stages, [&](const StageRef &stage) {
+    bool shares = false;
+    forEachOperand(*stage, [&](TensorId id) { shares |= readers[id] > 1; });
+    return shares;
+  });
 }
 
 std::optional<Refusal> NestPolicy::checkRows(const Candidate &merged,
@@ -452,7 +389,7 @@ std::optional<Refusal> NestPolicy::checkRows(const Candidate &merged,
     bool folds = llvm::any_of(
         body.stages, [](const StageRef &stage) { return stage->isFold(); });
     if (folds && tasks < needed &&
-        parallelWork(first, second, merged.symbols, needed) > smallWork)
+        parallelWork(first, second, merged.symbols, needed) > 0)
       return Refusal{Condition::Parallel,
                      std::to_string(static_cast<int64_t>(tasks)) +
                          " folds are too few to run in parallel"};
@@ -468,11 +405,13 @@ std::optional<Refusal> NestPolicy::checkRows(const Candidate &merged,
       return other->reads(stage->result);
     });
   });
-  if (!hasReads) { // the nests run such stages one after the other
+  if (!hasReads) {
+    // One loop for results of one domain that read the same; else the nests run
+    // the stages one after the other.
     double work = 0;
     for (const StageRef &stage : body.stages)
       work += workOf(*stage, merged.symbols);
-    if (work > smallWork)
+    if (work > smallWork && !shareLoop(body))
       return Refusal{Condition::Traffic,
                      "results that do not read each other share no loop"};
     return std::nullopt;
@@ -502,11 +441,17 @@ std::optional<Refusal> NestPolicy::checkRows(const Candidate &merged,
   for (const StageRef &stage : kept.stages)
     if (!merged.isOutput(stage->result))
       scratch += bytesOf(stage->type, merged.symbols) / parallel;
-  if (parallel < needed && work > smallWork)
+  double rowPoints = 0;
+  for (const StageRef &stage : kept.stages)
+    rowPoints = std::max(rowPoints,
+                         pointsOf(stage->extents(), merged.symbols) / parallel);
+  bool hasPhases = parallel < fewRows && rowPoints > manyPoints;
+  if (parallel < needed && !hasPhases &&
+      parallelWork(first, second, merged.symbols, needed) > 0)
     return Refusal{Condition::Parallel,
                    std::to_string(static_cast<int64_t>(parallel)) +
                        " rows are too few to run in parallel"};
-  if (scratch > static_cast<double>(target.l2Bytes) / 2)
+  if (!hasPhases && scratch > static_cast<double>(target.l2Bytes) / 2)
     return Refusal{Condition::Capacity,
                    "the row buffers take " +
                        std::to_string(static_cast<int64_t>(scratch)) +
@@ -516,7 +461,7 @@ std::optional<Refusal> NestPolicy::checkRows(const Candidate &merged,
     double inner = work > smallWork ? 256 : 1;
     double row =
         pointsOf(kept.stages.back()->domain, merged.symbols) / parallel;
-    if (row < inner)
+    if (!hasPhases && row < inner)
       return Refusal{Condition::Parallel,
                      "rows of " + std::to_string(static_cast<int64_t>(row)) +
                          " elements are too short for several stages"};
@@ -607,8 +552,6 @@ static unsigned countStrided(const Candidate &candidate) {
 std::optional<Refusal> NestPolicy::checkLayout(const Candidate &merged,
                                                const Candidate &first,
                                                const Candidate &second) const {
-  if (findContraction(merged.body))
-    return std::nullopt; // panels are transposed as they are filled
   unsigned strided = countStrided(merged);
   if (strided > 0 && strided > countStrided(first) + countStrided(second))
     return Refusal{Condition::Layout,
@@ -645,12 +588,13 @@ std::optional<Refusal> NestPolicy::check(const Candidate &merged,
                                          const Candidate &second) const {
   if (auto refusal = checkSize(merged))
     return refusal;
-  if (auto refusal = checkContraction(merged, first, second))
+  bool isContraction = false;
+  if (auto refusal = checkContraction(merged, first, second, isContraction))
     return refusal;
+  if (isContraction) // panels are transposed as they are filled
+    return std::nullopt;
   if (auto refusal = checkLayout(merged, first, second))
     return refusal;
-  if (findContraction(merged.body))
-    return std::nullopt;
   return checkRows(merged, first, second);
 }
 

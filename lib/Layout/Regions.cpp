@@ -94,8 +94,7 @@ bool Chooser::hasConstantWeights(graph::CallOp call,
   auto isInPlace = [](Value image) {
     return cast<RankedTensorType>(image.getType()).getElementType().isF32();
   };
-  return conv.hasPixels &&
-         (!conv.channelAxes.empty() || hasShortRows(conv)) &&
+  return conv.hasPixels && (!conv.channelAxes.empty() || hasShortRows(conv)) &&
          isInPlace(call.getArgs()[conv.operand]) &&
          llvm::all_of(conv.weights, [&](unsigned weight) {
            return graph::getViewed(call.getArgs()[weight])

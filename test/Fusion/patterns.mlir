@@ -113,6 +113,35 @@ func.func @main(%x: tensor<32x64xf32>, %w: tensor<32x128xf32>, %b: tensor<128xf3
 
 // -----
 
+// The nest is asked: several stages after the sum and the sum itself are
+// results; a scaled factor is computed as it is filled.
+// GROUP: fused fused_0: mul_0 + contract_1 + add_2 + relu_3 + tanh_4
+// CHECK-LABEL: func.func @main(
+// CHECK: graph.kernel @fused_0({{.*}}) -> (tensor<64x128xf32>, tensor<64x128xf32>, tensor<64x128xf32>)
+// CHECK: graph.stage domain <64, 128> reduce <32> fold {{ *}}add
+func.func @main(%x: tensor<64x32xf32>, %s: tensor<64x1xf32>, %w: tensor<32x128xf32>, %b: tensor<128xf32>) -> (tensor<64x128xf32>, tensor<64x128xf32>, tensor<64x128xf32>) {
+  %m = graph.mul %x, %s : (tensor<64x32xf32>, tensor<64x1xf32>) -> tensor<64x32xf32>
+  %c = graph.contract %m, %w {lhs_map = affine_map<(d0, d1, d2) -> (d0, d2)>, result_map = affine_map<(d0, d1, d2) -> (d0, d1)>, rhs_map = affine_map<(d0, d1, d2) -> (d2, d1)>} : (tensor<64x32xf32>, tensor<32x128xf32>) -> tensor<64x128xf32>
+  %d = graph.add %c, %b : (tensor<64x128xf32>, tensor<128xf32>) -> tensor<64x128xf32>
+  %e = graph.relu %d : (tensor<64x128xf32>) -> tensor<64x128xf32>
+  %f = graph.tanh %d : (tensor<64x128xf32>) -> tensor<64x128xf32>
+  return %c, %e, %f : tensor<64x128xf32>, tensor<64x128xf32>, tensor<64x128xf32>
+}
+
+// -----
+
+// Siblings: results over one domain that read the same run in one loop.
+// GROUP: fused fused_0: exp_0 + neg_1
+// CHECK-LABEL: func.func @main(
+// CHECK: graph.kernel @fused_0(%arg0: tensor<512x512xf32>) -> (tensor<512x512xf32>, tensor<512x512xf32>)
+func.func @main(%x: tensor<512x512xf32>) -> (tensor<512x512xf32>, tensor<512x512xf32>) {
+  %a = graph.exp %x : (tensor<512x512xf32>) -> tensor<512x512xf32>
+  %b = graph.neg %x : (tensor<512x512xf32>) -> tensor<512x512xf32>
+  return %a, %b : tensor<512x512xf32>, tensor<512x512xf32>
+}
+
+// -----
+
 // A slice and a padded read keep their guard (C-COMPOSE).
 // GROUP: fused fused_0: slice_0 + pad_1 + exp_2
 // CHECK-LABEL: func.func @main(

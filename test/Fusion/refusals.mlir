@@ -55,12 +55,12 @@ func.func @main(%x: tensor<64x64xf32>, %y: tensor<64x64xf32>) -> tensor<64x64xf3
 
 // -----
 
-// C-PAR: two rows do not keep four cores busy.
-// CHECK: not fused: reduce_0 | sub_1: C-PAR: 2 rows are too few to run in parallel
-func.func @main(%x: tensor<2x65536xf32>) -> tensor<2x65536xf32> {
-  %m = graph.reduce %x {axes = array<i64: 1>, kind = #graph<fold max>} : (tensor<2x65536xf32>) -> tensor<2x1xf32>
-  %d = graph.sub %x, %m : (tensor<2x65536xf32>, tensor<2x1xf32>) -> tensor<2x65536xf32>
-  return %d : tensor<2x65536xf32>
+// C-PAR: twelve rows do not keep four cores busy.
+// CHECK: not fused: reduce_0 | sub_1: C-PAR: 12 rows are too few to run in parallel
+func.func @main(%x: tensor<12x16384xf32>) -> tensor<12x16384xf32> {
+  %m = graph.reduce %x {axes = array<i64: 1>, kind = #graph<fold max>} : (tensor<12x16384xf32>) -> tensor<12x1xf32>
+  %d = graph.sub %x, %m : (tensor<12x16384xf32>, tensor<12x1xf32>) -> tensor<12x16384xf32>
+  return %d : tensor<12x16384xf32>
 }
 
 // -----
@@ -89,10 +89,22 @@ func.func @main(%x: tensor<64x512xf32>) -> tensor<512x64xf32> {
 
 // -----
 
-// C-TRAFFIC: two results that read one tensor and not each other.
-// CHECK: not fused: exp_0 | neg_1: C-TRAFFIC: results that do not read each other share no loop
-func.func @main(%x: tensor<512x512xf32>) -> (tensor<512x512xf32>, tensor<512x512xf32>) {
-  %a = graph.exp %x : (tensor<512x512xf32>) -> tensor<512x512xf32>
+// C-TRAFFIC: two results that read one tensor and not each other, over other
+// domains.
+// CHECK: not fused: {{.*}}: C-TRAFFIC: results that do not read each other share no loop
+func.func @main(%x: tensor<512x512xf32>) -> (tensor<512x1xf32>, tensor<512x512xf32>) {
+  %a = graph.reduce %x {axes = array<i64: 1>, kind = #graph<fold max>} : (tensor<512x512xf32>) -> tensor<512x1xf32>
   %b = graph.neg %x : (tensor<512x512xf32>) -> tensor<512x512xf32>
-  return %a, %b : tensor<512x512xf32>, tensor<512x512xf32>
+  return %a, %b : tensor<512x1xf32>, tensor<512x512xf32>
+}
+
+// -----
+
+// C-SIZE: the contraction nest is asked and declines: its results would repeat
+// the sums.
+// CHECK: not fused: contract_0 | broadcast_1: C-SIZE: the contraction nest does not take it: the results repeat the sums
+func.func @main(%x: tensor<64x32xf32>, %w: tensor<32x128xf32>) -> tensor<3x64x128xf32> {
+  %a = graph.contract %x, %w {lhs_map = affine_map<(d0, d1, d2) -> (d0, d2)>, result_map = affine_map<(d0, d1, d2) -> (d0, d1)>, rhs_map = affine_map<(d0, d1, d2) -> (d2, d1)>} : (tensor<64x32xf32>, tensor<32x128xf32>) -> tensor<64x128xf32>
+  %b = graph.broadcast %a : (tensor<64x128xf32>) -> tensor<3x64x128xf32>
+  return %b : tensor<3x64x128xf32>
 }

@@ -1,0 +1,255 @@
+// What of a contraction's surroundings is worth computing in its nest. What the
+// nest can take is the nest's to say (Schedule/ContractionSpec.h): a kernel of
+// the candidate is made and asked about.
+#include "EmitKernel.h"
+#include "PolicyCounts.h"
+
+#include "dlc/Schedule/ContractionSpec.h"
+
+using namespace mlir;
+using namespace dlc;
+using namespace dlc::fusion;
+using graph::ScalarFn;
+
+static std::vector<bool> domainAxesOf(const Stage &stage, unsigned root) {
+  std::vector<bool> used(stage.domain.size());
+  std::vector<bool> seen(stage.nodes.size());
+  auto visit = [&](auto &&self, unsigned id) -> void {
+    if (seen[id])
+      return;
+    seen[id] = true;
+    const Node &node = stage.nodes[id];
+    auto scan = [&](AffineExpr e) {
+      e.walk([&](AffineExpr x) {
+        if (auto dim = dyn_cast<AffineDimExpr>(x))
+          if (dim.getPosition() < used.size())
+            used[dim.getPosition()] = true;
+      });
+    };
+    llvm::for_each(node.index, scan);
+    llvm::for_each(node.guard, scan);
+    node.forEachData([&](unsigned data) { self(self, data); });
+    for (unsigned arg : node.args)
+      self(self, arg);
+  };
+  visit(visit, root);
+  return used;
+}
+
+bool fusion::isContraction(const Stage &stage) {
+  const Node &root = stage.nodes[stage.root];
+  if (stage.fold != graph::FoldKind::add || stage.init ||
+      root.kind != Node::Apply ||
+      static_cast<ScalarFn>(root.fn) != ScalarFn::mul)
+    return false;
+  std::vector<bool> left = domainAxesOf(stage, root.args[0]),
+                    right = domainAxesOf(stage, root.args[1]);
+  for (auto [i, extent] : llvm::enumerate(stage.domain))
+    if (left[i] != right[i] && graph::constantValue(extent) != 1)
+      return true;
+  return false;
+}
+
+const Stage *fusion::findContraction(const Body &body) {
+  for (const StageRef &stage : body.stages)
+    if (isContraction(*stage))
+      return stage.get();
+  return nullptr;
+}
+
+double fusion::columnsOf(const Stage &sum, ArrayRef<int64_t> symbols) {
+  const Node &root = sum.nodes[sum.root];
+  std::vector<bool> left = domainAxesOf(sum, root.args[0]),
+                    right = domainAxesOf(sum, root.args[1]);
+  double columns = 1;
+  int side = -1;
+  for (size_t i = sum.domain.size(); i-- > 0;) {
+    if (graph::constantValue(sum.domain[i]) == 1)
+      continue;
+    int here = left[i] && !right[i] ? 0 : right[i] && !left[i] ? 1 : 2;
+    side = side < 0 ? here : side;
+    if (here != side || here == 2)
+      break;
+    columns *= sizeOf(sum.domain[i], symbols);
+  }
+  return columns;
+}
+
+//===----------------------------------------------------------------------===//
+// Asking
+//===----------------------------------------------------------------------===//
+
+namespace {
+/// What the nest makes of a candidate.
+struct Form {
+  std::string reason;   ///< why it does not take it; empty: it does
+  bool inPlace[2] = {}; ///< lhs, rhs: read as they lie, perhaps guarded
+  bool guarded[2] = {};
+  double rows = 1, columns = 1, outer = 1, depth = 1;
+};
+} // namespace
+
+static Form ask(const Body &body, ArrayRef<TensorId> outputs,
+                const TensorTable &tensors, ArrayRef<int64_t> symbols) {
+  MLIRContext *context = body.stages.front()->type.getContext();
+  OpBuilder builder(context);
+  OwningOpRef<graph::KernelOp> kernel =
+      emitKernel(builder, UnknownLoc::get(context), body, body.operands(),
+                 outputs, tensors);
+  Form form;
+  auto spec = classifyContraction(*kernel, form.reason);
+  if (failed(spec))
+    return form;
+  form.reason.clear();
+  const ContractionOperand *factors[] = {&spec->lhs, &spec->rhs};
+  for (int side : {0, 1}) {
+    form.inPlace[side] = factors[side]->plain || factors[side]->guarded;
+    form.guarded[side] = factors[side]->guarded;
+  }
+  auto size = [&](ArrayRef<unsigned> group) {
+    double size = 1;
+    for (unsigned axis : group)
+      size *= sizeOf(spec->space.extents[axis], symbols);
+    return size;
+  };
+  form.rows = size(spec->rows), form.columns = size(spec->columns);
+  form.outer = size(spec->outer), form.depth = size(spec->inner);
+  return form;
+}
+
+// The sum by itself, as it was before anything was put around it.
+static Form askAlone(const StageRef &sum, const Candidate &candidate) {
+  Body body;
+  body.stages.push_back(sum);
+  return ask(body, {sum->result}, candidate.tensors, candidate.symbols);
+}
+
+static const StageRef &refOf(const Body &body, const Stage *stage) {
+  return *llvm::find_if(
+      body.stages, [&](const StageRef &ref) { return ref.get() == stage; });
+}
+
+// All stages are computed at the points of the sum, which is as it was: the
+// nest takes that, and need not be asked.
+static bool isPlainEpilogue(const Candidate &merged, const Stage &sum) {
+  auto isOwn = [&](const Stage &stage, const Node &node) {
+    if (!node.guard.empty())
+      return false;
+    for (auto [i, at] : llvm::enumerate(node.index)) {
+      auto dim = dyn_cast<AffineDimExpr>(at);
+      bool isOnly = graph::constantValue(at) == 0 &&
+                    graph::constantValue(stage.domain[i]) == 1;
+      if (!isOnly && (!dim || dim.getPosition() != i))
+        return false;
+    }
+    return true;
+  };
+  for (const StageRef &stage : merged.body.stages) {
+    if (stage.get() == &sum)
+      continue;
+    if (stage->isFold() || stage->domain != sum.domain)
+      return false;
+    for (const Node &node : stage->nodes)
+      if (node.kind == Node::ToIndex ||
+          (node.kind == Node::Load && merged.body.find(node.tensor) &&
+           !isOwn(*stage, node)))
+        return false;
+  }
+  return merged.body.stages.front().get() == &sum;
+}
+
+//===----------------------------------------------------------------------===//
+// The policy
+//===----------------------------------------------------------------------===//
+
+// C-RECOMPUTE of a factor that was read in place and would be computed as it is
+// filled: again for each element of the outer axes that do not move it, for
+// each tap of a window, and for each task along the other factor.
+static double repeatedWork(const Form &form, int side, const Stage &sum,
+                           const Candidate &producer, unsigned cores,
+                           ArrayRef<int64_t> symbols) {
+  double weight = 0;
+  for (const Node &node : sum.nodes)
+    weight += weightOf(node);
+  double filled =
+      form.outer * (side == 0 ? form.rows : form.columns) * form.depth;
+  double tasks = 1;
+  if (cores > 1) {
+    double work = 2 * form.outer * form.rows * form.columns * form.depth;
+    tasks = std::clamp(work / 2e6, 1.0, side == 0 ? 4.0 * cores : cores);
+    tasks = std::max(1.0, tasks / form.outer);
+  }
+  double once = pointsOf(producer.body.stages.back()->domain, symbols);
+  return weight * std::max(0.0, filled * tasks - once);
+}
+
+std::optional<Refusal> NestPolicy::checkContraction(const Candidate &merged,
+                                                    const Candidate &first,
+                                                    const Candidate &second,
+                                                    bool &isTaken) const {
+  isTaken = false;
+  const Stage *sum = findContraction(merged.body);
+  const Stage *before = findContraction(first.body);
+  const Stage *after = findContraction(second.body);
+  if (!sum && !before && !after)
+    return std::nullopt;
+  auto refuse = [](const Twine &reason) {
+    return Refusal{Condition::Size, reason.str()};
+  };
+  if (before && after)
+    return refuse("two contractions");
+  const Stage *original = before ? before : after;
+  if (sum && sum == original && isPlainEpilogue(merged, *sum)) {
+    // Loops of other nests run it at most as fast, whoever takes it.
+    isTaken = askAlone(refOf(merged.body, sum), merged).reason.empty();
+    return std::nullopt;
+  }
+  Form was;
+  if (original) {
+    const Candidate &part = before ? first : second;
+    was = ask(part.body, part.outputs, part.tensors, part.symbols);
+  }
+  bool wasTaken = original && was.reason.empty();
+  if (!sum)
+    return wasTaken ? std::optional(refuse("the contraction would be none"))
+                    : std::nullopt;
+  Form form = ask(merged.body, merged.outputs, merged.tensors, merged.symbols);
+  if (!form.reason.empty())
+    return wasTaken ? std::optional(refuse("the contraction nest does not take "
+                                           "it: " +
+                                           form.reason))
+                    : std::nullopt;
+  isTaken = true;
+  if (!wasTaken)
+    return std::nullopt; // a better nest than it had
+  // Narrow columns, by a transpose for instance, leave lanes idle.
+  if (form.columns < 16 && form.columns < was.columns)
+    return Refusal{Condition::Layout,
+                   "the sums would have " +
+                       std::to_string(static_cast<int64_t>(form.columns)) +
+                       " columns"};
+  double repeated = 0;
+  for (int side : {0, 1}) {
+    if (form.inPlace[side] || !was.inPlace[side])
+      continue;
+    if (was.guarded[side])
+      return Refusal{Condition::Layout, "guarded rows would be computed"};
+    repeated +=
+        repeatedWork(form, side, *sum, first, target.cores, merged.symbols);
+    // Few rows, and rows of a left factor, are read where they lie.
+    constexpr double fewRows = 42;
+    if (side == 0 || form.rows <= fewRows)
+      repeated +=
+          2 * form.outer * form.depth * (side == 0 ? form.rows : form.columns);
+  }
+  if (repeated > 0) {
+    double saved = getSeconds(first) + getSeconds(second) - getSeconds(merged);
+    if (cost.getSeconds(KernelWork{repeated, 0}, target) > saved)
+      return Refusal{Condition::Recompute,
+                     "a factor would be computed again for every tile"};
+  }
+  for (int side : {0, 1})
+    if (form.guarded[side] && !was.guarded[side] && !before)
+      return Refusal{Condition::Layout, "pixels would be gathered by strides"};
+  return std::nullopt;
+}
