@@ -120,6 +120,36 @@ static void compileFromBytecode(Job &job, const Worker &worker,
   compileKernel(job, kernel, worker, c);
 }
 
+// What the sizes of @main's symbols are taken to be: -dim's typical ones, else
+// what fusion takes.
+static SmallVector<int64_t> typicalSizes(Compilation &c, Operation *call) {
+  constexpr int64_t unknown = 128;
+  SmallVector<int64_t> sizes;
+  auto names = call->getParentOfType<func::FuncOp>()->getAttrOfType<ArrayAttr>(
+      "graph.symbols");
+  if (names)
+    for (auto name : names.getAsRange<StringAttr>()) {
+      auto it = c.options.dims.find(name.getValue().str());
+      sizes.push_back(it == c.options.dims.end() ? unknown
+                                                 : it->second.typical);
+    }
+  return sizes;
+}
+
+static void addWork(Compilation &c, CompiledKernel &compiled,
+                    graph::KernelOp kernel, graph::CallOp call) {
+  if (kernel.getOpaque())
+    return;
+  SmallVector<int64_t> sizes = typicalSizes(c, call), symbols;
+  if (call.getSymbols())
+    for (AffineExpr e : call.getSymbols()->getDims())
+      symbols.push_back(graph::evaluate(e, sizes));
+  KernelWork work = countWork(kernel, symbols);
+  compiled.work.scalarOps += work.scalarOps;
+  compiled.work.bytes += work.bytes;
+  compiled.rooflineSeconds += RooflineCost().getSeconds(work, c.target->desc());
+}
+
 static std::vector<Job> collectJobs(Compilation &c) {
   std::vector<Job> jobs;
   llvm::StringMap<unsigned> numbers;
@@ -135,6 +165,7 @@ static std::vector<Job> collectJobs(Compilation &c) {
   c.getModule().walk([&](graph::CallOp call) {
     Job &job = jobs[numbers.lookup(call.getCallee())];
     ++job.compiled.calls;
+    addWork(c, job.compiled, job.kernel, call);
     job.options.constantOperands.clear();
     for (Value arg : call.getArgs())
       job.options.constantOperands.push_back(
@@ -149,6 +180,8 @@ static std::vector<Job> collectJobs(Compilation &c) {
         Job &variant = jobs[numbers.lookup(name.getValue())];
         variant.compiled.variantOf = job.compiled.name;
         variant.compiled.calls = job.compiled.calls;
+        variant.compiled.work = job.compiled.work;
+        variant.compiled.rooflineSeconds = job.compiled.rooflineSeconds;
         variant.options.constantOperands = job.options.constantOperands;
       }
   return jobs;

@@ -12,6 +12,7 @@
 #include "dlc/Fusion/Fusion.h"
 #include "dlc/Layout/Layout.h"
 #include "dlc/Program/Weights.h"
+#include "dlc/Schedule/CostQuery.h"
 #include "dlc/Schedule/SizeRange.h"
 #include "dlc/Target/Targets.h"
 
@@ -26,6 +27,9 @@ struct CompiledKernel {
   std::string nest;
   unsigned calls = 0;
   double seconds = 0;
+  /// Of all calls in one run, at the typical sizes; and the least time for it.
+  KernelWork work;
+  double rooflineSeconds = 0;
   /// The kernel this one is a variant of; empty: it is called itself.
   std::string variantOf;
   /// The sizes it is compiled for, when they are a part of all.

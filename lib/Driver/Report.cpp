@@ -32,6 +32,10 @@ static void writeKernel(llvm::json::OStream &out, const CompiledKernel &kernel,
           out.attribute("high", kernel.range->high);
         out.attribute("typical", kernel.range->typical);
       });
+    // Of all its calls in a run; no kernel takes less than roofline_seconds.
+    out.attribute("operations", kernel.work.scalarOps);
+    out.attribute("bytes", kernel.work.bytes);
+    out.attribute("roofline_seconds", kernel.rooflineSeconds);
     out.attribute("phases", static_cast<int64_t>(code.phases.size()));
     out.attribute("seconds", kernel.seconds);
     out.attribute("object_bytes", static_cast<int64_t>(kernel.object.size()));
@@ -59,6 +63,11 @@ std::string dlc::makeReport(Compilation &c) {
     out.attribute("target", c.target->desc().name);
     out.attribute("triple", c.target->desc().triple);
     out.attribute("cpu", c.target->desc().cpu);
+    out.attributeObject("machine", [&] {
+      const TargetDesc &desc = c.target->desc();
+      out.attribute("peak_gflops", desc.f32FlopsPerCycle * desc.ghz);
+      out.attribute("read_gbytes_per_second", desc.readGBs);
+    });
     out.attribute("flags", c.options.shapingFlags);
     out.attribute("coverage", std::to_string(numKernels) +
                                   " kernels native, 0 interpreted");

@@ -3,6 +3,7 @@
  * that it can be built for every CPU artifacts are made for and run under an
  * emulator; dlc-run starts it for foreign artifacts. */
 #include "Npy.h"
+#include "Profile.h"
 #include "dlc/runtime.h"
 
 #include <stdio.h>
@@ -18,6 +19,9 @@ static const char usage[] =
     "stops\n"
     "  -bench=<n>              runs n more times, prints 'min_ns median_ns' on "
     "stdout\n"
+    "  -profile                with -bench: then prints where the time went, "
+    "'samples kernel' a\n"
+    "                          line, one sample a millisecond of CPU time\n"
     "  -threads=<n>            threads to use (default: DLC_NUM_THREADS, "
     "OMP_NUM_THREADS, all)\n"
     "  -weights=<file>         external weights (default: beside the model)\n"
@@ -31,6 +35,7 @@ typedef struct settings {
   const char *outputs;
   const char *inputs; /* comma-separated */
   int bench;
+  int profile;
   int threads;
   int info;
   int verify;
@@ -57,6 +62,8 @@ static int parse(int argc, char **argv, settings *s) {
       s->bench = atoi(a + 6);
     else if (strncmp(a, "threads=", 8) == 0)
       s->threads = atoi(a + 8);
+    else if (strcmp(a, "profile") == 0)
+      s->profile = 1;
     else if (strcmp(a, "info") == 0)
       s->info = 1;
     else if (strcmp(a, "verify-weights") == 0)
@@ -64,7 +71,7 @@ static int parse(int argc, char **argv, settings *s) {
     else
       return 0;
   }
-  return s->model != NULL && s->bench >= 0 && s->threads >= 0;
+  return s->model != NULL && s->bench >= s->profile && s->threads >= 0;
 }
 
 /*===-- Description -------------------------------------------------------===*/
@@ -305,7 +312,18 @@ static int run(session *s, const settings *settings) {
     if (!npy_write(path, &s->outputs[i], s->error, sizeof s->error))
       return complain(s->error, 3);
   }
-  return settings->bench ? bench(s, &options, settings->bench) : 0;
+  if (!settings->bench)
+    return 0;
+  if (settings->profile && !profile_start())
+    return complain("the timer of -profile cannot be set", 1);
+  code = bench(s, &options, settings->bench);
+  if (!settings->profile)
+    return code;
+  profile_stop();
+  if (code == 0 &&
+      !profile_print(settings->model, s->info->name, s->error, sizeof s->error))
+    return complain(s->error, 3);
+  return code;
 }
 
 int main(int argc, char **argv) {
