@@ -602,7 +602,9 @@ bool NestPolicy::takesAttention(graph::KernelOp kernel,
                                 std::string &reason) const {
   if (limits.formsEveryAttention)
     return true;
-  NestChoice choice = bestNest(kernel);
-  reason = choice.reason;
-  return choice.nest == "attention";
+  if (bestNest(kernel).nest == "attention")
+    return true;
+  if (auto spec = classifyAttention(kernel, reason); succeeded(spec))
+    hasAttentionNest(*spec, reason);
+  return false;
 }

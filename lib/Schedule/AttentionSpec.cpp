@@ -273,7 +273,9 @@ LogicalResult Classifier::makeSpace() {
     spec.results.push_back(value.getDefiningOp<StageOp>());
   ArrayRef<AffineExpr> domain = spec.results[0].getDomainDims();
   for (StageOp result : spec.results)
-    if (result.getDomainDims() != domain)
+    if (result.getDomainDims() != domain ||
+        (result != spec.output &&
+         !foldsOf(result.getYielded()).contains(spec.output)))
       return decline("results", "something besides the output is a result");
   std::string why;
   auto space = makeIterationSpace(
@@ -313,8 +315,10 @@ LogicalResult Classifier::checkSoftmax() {
   Value e = resolve(spec.sum.getYielded());
   auto exp = asApply(e, ScalarFn::exp);
   if (!exp) {
-    if (auto cast = e.getDefiningOp<graph::CastOp>();
-        cast && asApply(cast.getValue(), ScalarFn::exp))
+    Value under = e;
+    while (auto cast = under.getDefiningOp<graph::CastOp>())
+      under = resolve(cast.getValue());
+    if (under != e && asApply(under, ScalarFn::exp))
       return decline("rounding", "the exponentials are converted before they "
                                  "are summed");
     return decline("exp", "what is summed is not the exponential of the "
@@ -486,11 +490,24 @@ LogicalResult Classifier::groupAxes() {
       return space.coordinateOf[other] == space.coordinateOf[axis];
     });
   };
+  // Or the query lies so: such a head ends where the next key head's begin.
+  auto liesInGroup = [&](unsigned axis) {
+    return spec.query.plain &&
+           llvm::any_of(ArrayRef<unsigned>(spec.outer), [&](unsigned other) {
+             return graph::simplify(spec.query.strides[other] -
+                                    spec.query.strides[axis] *
+                                        space.extents[axis]) == 0;
+           });
+  };
   bool anySplit = llvm::any_of(rows, isGroup);
-  for (unsigned axis : rows)
-    (anySplit ? isGroup(axis) : axis != rows.back())
-        ? spec.group.push_back(axis)
-        : spec.rows.push_back(axis);
+  auto lying = llvm::count_if(rows, liesInGroup);
+  bool liesApart = lying > 0 && lying < static_cast<int>(rows.size());
+  for (unsigned axis : rows) {
+    bool inGroup = anySplit    ? isGroup(axis)
+                   : liesApart ? liesInGroup(axis)
+                               : axis != rows.back();
+    (inGroup ? spec.group : spec.rows).push_back(axis);
+  }
   return success();
 }
 

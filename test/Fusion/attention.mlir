@@ -1,12 +1,9 @@
 // Attentions are formed at once, views and repeated heads inside.
 // RUN: dlc-opt %s -split-input-file -graph-form-kernels -graph-fuse-kernels="explain attention" -o /dev/null 2>&1 | FileCheck %s --check-prefix=GROUP
 // RUN: dlc-opt %s -split-input-file -graph-form-kernels -graph-fuse-kernels=attention -graph-drop-certificates -mlir-print-local-scope | FileCheck %s
-// Where no nest takes it, it is found and left to the other groups.
-// RUN: dlc-opt %s -split-input-file -graph-form-kernels -graph-fuse-kernels=explain -o /dev/null 2>&1 | FileCheck %s --check-prefix=OFF
 
 // A causal mask of positions, two query heads a key head, heads merged after.
 // GROUP: attention: heads 4 group 2 rows 16 keys 16 head_dim 8 value_dim 8 causal
-// OFF: attention, not formed: heads 4 group 2
 // CHECK-LABEL: func.func @main
 // CHECK: graph.call @fused_0(%arg0, %{{.*}}, %{{.*}})
 // CHECK-NOT: graph.call
@@ -50,7 +47,6 @@ func.func @main(%q: tensor<4x16x8xf32>, %k: tensor<2x16x8xf32>, %v: tensor<2x16x
 
 // The weights are a result too: no kernel of this form returns them.
 // GROUP: no attention: results: something besides the output is a result
-// OFF: no attention: results:
 func.func @main(%q: tensor<4x16x8xf32>, %k: tensor<4x16x8xf32>, %v: tensor<4x16x8xf32>) -> (tensor<4x16x8xf32>, tensor<4x16x16xf32>) {
   %s = graph.contract %q, %k {lhs_map = affine_map<(h, i, j, d) -> (h, i, d)>, rhs_map = affine_map<(h, i, j, d) -> (h, j, d)>, result_map = affine_map<(h, i, j, d) -> (h, i, j)>} : (tensor<4x16x8xf32>, tensor<4x16x8xf32>) -> tensor<4x16x16xf32>
   %m = graph.reduce %s {axes = array<i64: 2>, kind = #graph<fold max>} : (tensor<4x16x16xf32>) -> tensor<4x16x1xf32>

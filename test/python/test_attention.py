@@ -1,0 +1,102 @@
+"""Which attentions are found, and why others are not (docs/attention.md): one compilation answers for many small graphs. What is computed is
+compared with the interpreter."""
+import json
+import os
+import re
+import subprocess
+
+import onnx
+import pytest
+
+import attention_models as models
+
+BASES = {"heads apart": {}, "heads merged": {"merged": True}}
+
+
+def dlc(*arguments):
+    return subprocess.run(["dlc", *map(str, arguments)], capture_output=True, text=True)
+
+
+def save(cases, folder):
+    """The cases side by side in one model, and the prefix of each."""
+    graph = models.Model()
+    for number, build in enumerate(cases):
+        graph.prefix = f"n{number}"
+        build(graph)
+    path = os.path.join(folder, "model.onnx")
+    onnx.save(graph.build(), path)
+    return path
+
+
+def remarks(path, *options):
+    """By case, its lines of -explain=attention."""
+    done = dlc(path, "-emit=kernels", "-o", os.devnull, "-q", "-explain=attention", *options)
+    assert done.returncode == 0, done.stderr
+    found = {}
+    for line in done.stderr.splitlines():
+        if part := re.match(r"(?:attention|no attention).*?\(n(\d+)_", line):
+            found.setdefault(int(part.group(1)), []).append(line)
+    return found
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory):
+    path = save([build for _, build in models.FOUND.values()], tmp_path_factory.mktemp("found"))
+    return path, remarks(path)
+
+
+@pytest.fixture(scope="module", params=BASES)
+def missed(request, tmp_path_factory):
+    base = BASES[request.param]
+    path = save([lambda g, changes=changes: models.Parts(g, changes, **base).build() for _, changes in models.NEAR_MISSES.values()],
+                tmp_path_factory.mktemp("missed"))
+    return path, remarks(path)
+
+
+@pytest.mark.parametrize("name", models.FOUND)
+def test_found(name, found):
+    lines = found[1].get(list(models.FOUND).index(name), [])
+    assert len(lines) == 1 and lines[0].startswith("attention: "), lines
+    assert re.search(rf"\b{models.FOUND[name][0]}\b", lines[0]), lines
+
+
+def test_enough_ways_to_write_it():
+    assert len(models.ROPE) >= 6 and len(models.GQA) >= 6 and len(models.NEAR_MISSES) >= 60
+
+
+@pytest.mark.parametrize("name", models.NEAR_MISSES)
+def test_near_miss(name, missed):
+    lines = missed[1].get(list(models.NEAR_MISSES).index(name), [])
+    assert lines and all(line.startswith(f"no attention: {models.NEAR_MISSES[name][0]}: ") for line in lines), lines
+
+
+def test_kernels_and_report_name_it(found, tmp_path):
+    kernels = dlc(found[0], "-emit=kernels", "-o", "-", "-q").stdout
+    formed = sum(line.startswith("attention: ") for lines in found[1].values() for line in lines)
+    assert kernels.count("// graph.attention heads ") == formed == len(models.FOUND)
+
+
+def test_strict_keeps_the_order(tmp_path):
+    path = save([models.FOUND["other: spelled"][1]], tmp_path)
+    assert [line for lines in remarks(path, "-fp=strict").values() for line in lines][0].startswith("attention, not formed: ")
+    kernels = dlc(path, "-emit=kernels", "-o", "-", "-q", "-fp=strict").stdout
+    assert kernels and "graph.attention" not in kernels
+
+
+def test_results_are_the_interpreters(found, tmp_path):
+    done = dlc(found[0], "-o", tmp_path / "model.so", "-verify")
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_near_misses_are_computed_as_they_are(tmp_path):
+    path = save([lambda g, changes=changes: models.Parts(g, changes).build() for _, changes in list(models.NEAR_MISSES.values())[::3]], tmp_path)
+    done = dlc(path, "-o", tmp_path / "model.so", "-verify")
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_a_fault_is_seen_and_the_report_counts(tmp_path):
+    path = save([models.FOUND["other: spelled"][1]], tmp_path)
+    assert dlc(path, "-o", tmp_path / "model.so", "-verify", "-plant-fault=fused-swap:sub").returncode == 4
+    report = tmp_path / "report.json"
+    assert dlc(path, "-emit=report", "-o", report, "-q").returncode == 0
+    assert json.loads(report.read_text())["fusion"]["attentions"] == 1
