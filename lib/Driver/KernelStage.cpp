@@ -138,7 +138,12 @@ static std::string printKernels(ModuleOp module) {
 }
 
 Error dlc::formKernels(Compilation &c) {
-  if (Error error = runPasses(c, [](PassManager &manager) {
+  if (Error error = runPasses(c, [&](PassManager &manager) {
+        if (c.wantsFusion()) {
+          manager.addPass(graph::createUnifySizes());
+          if (!c.options.strict)
+            manager.addPass(graph::createExposeBands());
+        }
         manager.addPass(graph::createFormKernels());
       }))
     return error;

@@ -188,20 +188,31 @@ bool AttentionFormer::belongsBefore(unsigned node, TensorId result,
     return false;
   if (pointsOf(result) * 4 < points)
     return true;
-  bool computes = llvm::any_of(n.body->stages, [](const StageRef &stage) {
-    return llvm::any_of(stage->nodes,
-                        [](const Node &x) { return x.kind == Node::Apply; });
+  return isEpilogue(node);
+}
+
+// Functions of a sum of products, one after the other, that nothing else reads
+// on the way: its own kernel applies them for nothing.
+bool AttentionFormer::isEpilogue(unsigned node, unsigned depth) const {
+  const GraphNode &n = graph.nodes[node];
+  auto applies = [](const StageRef &stage) {
+    return llvm::any_of(stage->nodes, [](const Node &x) {
+      return x.kind == Node::Apply || x.kind == Node::Cast;
+    });
+  };
+  if (!n.body || depth > 8 || llvm::none_of(n.body->stages, applies))
+    return false;
+  return llvm::any_of(n.body->operands(), [&](TensorId operand) {
+    auto it = producers.find(graph.tensors.baseOf(operand));
+    if (it == producers.end() || singleReader(it->second) != node)
+      return false;
+    const GraphNode &producer = graph.nodes[it->second];
+    return (producer.body && llvm::any_of(producer.body->stages,
+                                          [](const StageRef &stage) {
+                                            return isContraction(*stage);
+                                          })) ||
+           (isFoldFree(producer) && isEpilogue(it->second, depth + 1));
   });
-  return computes && llvm::any_of(operands, [&](TensorId operand) {
-           auto it = producers.find(graph.tensors.baseOf(operand));
-           if (it == producers.end() || singleReader(it->second) != node)
-             return false;
-           const GraphNode &producer = graph.nodes[it->second];
-           return producer.body && llvm::any_of(producer.body->stages,
-                                                [](const StageRef &stage) {
-                                                  return isContraction(*stage);
-                                                });
-         });
 }
 
 std::vector<unsigned> AttentionFormer::findPrologue(

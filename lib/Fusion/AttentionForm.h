@@ -48,6 +48,7 @@ private:
   bool isReadOutside(unsigned node, const AttentionForm &form,
                      llvm::ArrayRef<unsigned> more) const;
   double pointsOf(TensorId tensor) const;
+  bool isEpilogue(unsigned node, unsigned depth = 0) const;
   bool belongsBefore(unsigned node, TensorId result, double points) const;
   void tryGrow(AttentionForm &form, llvm::ArrayRef<unsigned> more,
                bool wantsCuts);

@@ -25,4 +25,32 @@ def FormKernels : Pass<"graph-form-kernels", "::mlir::ModuleOp"> {
   let dependentDialects = ["::dlc::graph::GraphDialect"];
 }
 
+//===----------------------------------------------------------------------===//
+// Before kernels are formed (alphabetical)
+//===----------------------------------------------------------------------===//
+
+def ExposeBands : Pass<"graph-expose-bands", "::mlir::ModuleOp"> {
+  let summary = "writes constant masks that are bands as comparisons of positions";
+  let description = [{
+    A constant of two values, of which one fills a band along the diagonal of
+    the last two axes (a causal mask that an exporter folded, a window), becomes
+    the comparison it stands for, where its elements end in the maximum of a
+    softmax: kernels then know which elements are masked without reading them.
+    Every element is compared with the band.
+  }];
+  let dependentDialects = ["::dlc::graph::GraphDialect"];
+}
+
+def UnifySizes : Pass<"graph-unify-sizes", "::mlir::ModuleOp"> {
+  let summary = "writes sizes that are required to be equal in one way";
+  let description = [{
+    Where `graph.requires` of `@main` says that a symbol of an argument's dim
+    equals another expression of such symbols (`total` = `past + 1`), the
+    expression takes the symbol's place in every type and attribute. Arguments
+    and results keep their types, through reshapes marked `graph.same_sizes`;
+    the requirement stays, and is checked before each run.
+  }];
+  let dependentDialects = ["::dlc::graph::GraphDialect"];
+}
+
 #endif // DLC_GRAPH_PASSES_TD
