@@ -93,18 +93,15 @@ void Unifier::rewrite() {
     reshape->setAttr(kSameSizesAttr, builder.getUnitAttr());
     return reshape;
   };
+  llvm::SmallPtrSet<Operation *, 8> views;
   for (BlockArgument argument : entry.getArguments()) {
     Type type = replacer.replace(argument.getType());
     if (type == argument.getType())
       continue;
     ReshapeOp reshape = view(argument, type, argument.getLoc());
     argument.replaceAllUsesExcept(reshape, reshape);
+    views.insert(reshape);
   }
-  llvm::SmallPtrSet<Operation *, 8> views;
-  for (Operation &op : entry)
-    if (isa<ReshapeOp>(op) && isa<BlockArgument>(op.getOperand(0)) &&
-        op.hasAttr(kSameSizesAttr))
-      views.insert(&op);
   for (Operation &op : entry)
     if (!views.contains(&op))
       op.walk([&](Operation *part) {
