@@ -26,15 +26,13 @@ struct Item {
   SmallVector<graph::KernelOp> kernels;
   unsigned calls = 0;
   tuner::KernelKey key;
+  tuner::Scorer scorer;
   CpuCodegenOptions options;
   std::unique_ptr<tuner::KernelTask> task;
   std::unique_ptr<tuner::Tuner> tuner;
   bool isDone = false;
 
-  double seconds() const {
-    return calls * tuner::analyticSeconds(key.facts, task->get().space.defaults,
-                                          key.target);
-  }
+  double seconds() const { return calls * scorer.seconds({}); }
   /// What another round may save, in seconds of a run of the model.
   double expected() const {
     if (!tuner)
@@ -60,8 +58,8 @@ private:
   Compilation &c;
   std::map<std::string, std::unique_ptr<Item>> items; // by key
   std::unique_ptr<tuner::Store> store;
-  std::map<std::string, std::vector<tuner::Record>> shipped; // by key
-  std::optional<tuner::CostModel> model;
+  std::map<std::string, std::vector<tuner::Record>> shipped;     // by key
+  std::map<std::string, std::optional<tuner::CostModel>> models; // by family
 };
 } // namespace
 
@@ -99,7 +97,7 @@ void Stage::collect() {
       continue;
     }
     ++c.tuning.kernels;
-    auto &item = items[keyText(key->target.toJson(), key->facts.toJson())];
+    auto &item = items[keyText(key->target, key->workload)];
     if (!item) {
       item = std::make_unique<Item>();
       item->key = *key;
@@ -131,21 +129,32 @@ Error Stage::openDatabase() {
       shipped[keyText(record.target, record.workload)].push_back(
           std::move(record));
   }
-  if (searches) {
-    auto loaded = tuner::loadShippedModel(arch);
-    if (!loaded)
-      return loaded.takeError();
-    model = std::move(*loaded);
-  }
+  if (searches)
+    for (const char *family : {"contraction", "loop"}) {
+      auto loaded = tuner::loadShippedModel(arch, family);
+      if (!loaded)
+        return loaded.takeError();
+      models[family] = std::move(*loaded);
+    }
   return Error::success();
 }
 
 Error Stage::step(Item &item, unsigned most) {
   if (!item.tuner) {
+    // The interpreter's run on it counts: it is made when it is needed.
+    auto task =
+        tuner::KernelTask::create(item.kernels[0], *c.target, item.options);
+    if (!task) {
+      c.tuning.notes.push_back(llvm::toString(task.takeError()));
+      item.isDone = true;
+      return Error::success();
+    }
+    item.task = std::move(*task);
     tuner::TuneOptions options;
     options.search.seed = c.options.tuneSeed;
     options.jobs = c.options.jobs;
     options.compiler = getVersion().str();
+    auto &model = models[item.scorer.family];
     auto made = tuner::Tuner::create(
         item.task->get(), model ? &*model : nullptr, store.get(), options);
     if (!made)
@@ -162,13 +171,10 @@ Error Stage::step(Item &item, unsigned most) {
 Error Stage::search() {
   std::vector<Item *> open;
   for (auto &[key, item] : items) {
-    auto task =
-        tuner::KernelTask::create(item->kernels[0], *c.target, item->options);
-    if (!task) {
-      c.tuning.notes.push_back(llvm::toString(task.takeError()));
-      continue;
-    }
-    item->task = std::move(*task);
+    auto scorer = tuner::Scorer::create(item->key.workload, item->key.target);
+    if (!scorer)
+      return scorer.takeError();
+    item->scorer = std::move(*scorer);
     open.push_back(item.get());
   }
   auto start = std::chrono::steady_clock::now();
@@ -199,6 +205,8 @@ Error Stage::search() {
     unsigned before = next->tuner ? next->tuner->getRecords().size() : 0;
     if (Error error = step(*next, left(*next)))
       return error;
+    if (!next->tuner)
+      continue;
     spent += next->tuner->getRecords().size() - before;
     if (!o.quiet && o.verbose)
       llvm::errs() << "  " << next->kernels[0].getSymName() << ": "
@@ -227,8 +235,8 @@ Error Stage::choose() {
     std::vector<tuner::Record> records = shipped[key];
     if (store) {
       tuner::RecordFilter filter;
-      filter.target = item->key.target.toJson();
-      filter.workload = item->key.facts.toJson();
+      filter.target = item->key.target;
+      filter.workload = item->key.workload;
       auto own = store->select(filter);
       if (!own)
         return own.takeError();
@@ -248,7 +256,7 @@ Error Stage::choose() {
         continue;
       }
       Schedule schedule;
-      schedule.nest = "contraction";
+      schedule.nest = item->key.nest;
       schedule.knobs.insert(knobs->begin(), knobs->end());
       kernel.setScheduleAttr(schedule.toAttr(kernel.getContext()));
       ++c.tuning.tuned;

@@ -64,6 +64,34 @@ static void visit(Fields &field, ContractionFacts &f) {
   field("kernel", f.kernel);
 }
 
+static void visit(Fields &field, LoopFacts &f) {
+  field("nest", f.nest);
+  field("points", f.points);
+  field("folded", f.folded);
+  field("innermost", f.innermost);
+  field("inner_fold", f.innerFold);
+  field("weight", f.weight);
+  field("heavy", f.heavy);
+  field("loads", f.loads);
+  field("strided_loads", f.stridedLoads);
+  field("guards", f.guards);
+  field("conversions", f.conversions);
+  field("stages", f.stages);
+  field("folds", f.folds);
+  field("kept", f.kept);
+  field("results", f.results);
+  field("rows", f.rows);
+  field("row_bytes", f.rowBytes);
+  field("mode", f.mode);
+  field("read_bytes", f.readBytes);
+  field("written_bytes", f.writtenBytes);
+  field("widest_bytes", f.widestBytes);
+  field("narrowest_bytes", f.narrowestBytes);
+  field("strict", f.strict);
+  field("threads", f.threads);
+  field("kernel", f.kernel);
+}
+
 static void visit(Fields &field, TargetFacts &t) {
   field("arch", t.arch);
   field("cpu", t.cpu);
@@ -99,6 +127,15 @@ std::string ContractionFacts::toJson() const {
 Expected<ContractionFacts> ContractionFacts::parseJson(StringRef text) {
   return parse<ContractionFacts>("workload", text);
 }
+std::string LoopFacts::toJson() const {
+  Fields fields{Json::object(), false, {}};
+  LoopFacts copy = *this;
+  visit(fields, copy);
+  return fields.json.dump();
+}
+Expected<LoopFacts> LoopFacts::parseJson(StringRef text) {
+  return parse<LoopFacts>("workload", text);
+}
 std::string TargetFacts::toJson() const {
   Fields fields{Json::object(), false, {}};
   TargetFacts copy = *this;
@@ -130,4 +167,56 @@ Expected<KnobValues> dlc::tuner::parseKnobs(StringRef schedule) {
     knobs[name] = value.get<int64_t>();
   }
   return knobs;
+}
+
+//===----------------------------------------------------------------------===//
+// Scorers
+//===----------------------------------------------------------------------===//
+
+std::string dlc::tuner::modelFamily(StringRef nest) {
+  return nest == "contraction" ? "contraction" : "loop";
+}
+
+template <typename Facts>
+static void fill(Scorer &scorer, const Facts &facts, const TargetFacts &t) {
+  scorer.features = [facts, t](const KnobValues &knobs) {
+    return computeFeatures(facts, knobs, t);
+  };
+  scorer.seconds = [facts, t](const KnobValues &knobs) {
+    return analyticSeconds(facts, knobs, t);
+  };
+}
+
+Expected<Scorer> Scorer::create(StringRef workload, StringRef target) {
+  Expected<TargetFacts> machine = TargetFacts::parseJson(target);
+  if (!machine)
+    return machine.takeError();
+  Json json = Json::parse(workload.begin(), workload.end(), nullptr, false);
+  std::string nest =
+      json.is_object() ? json.value("nest", std::string()) : std::string();
+  Scorer scorer;
+  scorer.family = modelFamily(nest);
+  auto number = [](int64_t value) { return std::to_string(value); };
+  if (nest == "contraction") {
+    Expected<ContractionFacts> f = ContractionFacts::parseJson(workload);
+    if (!f)
+      return f.takeError();
+    scorer.name =
+        number(f->outer) + "x" + number(f->rows) + "x" + number(f->columns) +
+        "x" + number(f->depth) + (f->lhsConstant ? " lhs constant" : "") +
+        (f->rhsConstant ? " rhs constant" : "") +
+        (f->epilogueOps ? " and more" : "") + ", " + number(f->threads);
+    fill(scorer, *f, *machine);
+    return scorer;
+  }
+  if (nest != "map" && nest != "row")
+    return llvm::createStringError("workload: '" + nest + "' is no nest");
+  Expected<LoopFacts> f = LoopFacts::parseJson(workload);
+  if (!f)
+    return f.takeError();
+  scorer.name = nest + " of " + number(f->points) + " points" +
+                (f->folds ? ", " + number(f->folded) + " folded" : "") + ", " +
+                number(f->threads);
+  fill(scorer, *f, *machine);
+  return scorer;
 }

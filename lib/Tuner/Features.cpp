@@ -2,16 +2,13 @@
 // contraction does.
 #include "dlc/Tuner/Features.h"
 
-#include "dlc/Tuner/Record.h"
+#include "FeatureNames.h"
 
 #include <algorithm>
 #include <cmath>
 
 using namespace dlc;
 using namespace dlc::tuner;
-
-// Raise it when a feature keeps its name and changes its meaning.
-static constexpr int kFeatureVersion = 1;
 
 namespace {
 constexpr double Memory = 0, Indirect = 1, Filled = 2,
@@ -288,7 +285,7 @@ static const Feature kFeatures[] = {
             v.a.fma / std::max(v.a.cycles * double(v.f.threads), 1.0)),
 };
 
-llvm::ArrayRef<const char *> dlc::tuner::featureNames() {
+llvm::ArrayRef<const char *> dlc::tuner::contractionFeatureNames() {
   static const std::vector<const char *> names = [] {
     std::vector<const char *> list;
     for (const Feature &feature : kFeatures)
@@ -296,13 +293,6 @@ llvm::ArrayRef<const char *> dlc::tuner::featureNames() {
     return list;
   }();
   return names;
-}
-
-std::string dlc::tuner::featureSchema() {
-  std::string text = "contraction " + std::to_string(kFeatureVersion);
-  for (const char *name : featureNames())
-    text += std::string(" ") + name;
-  return sha256(text);
 }
 
 std::vector<float> dlc::tuner::computeFeatures(const ContractionFacts &facts,

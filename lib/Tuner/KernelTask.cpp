@@ -3,9 +3,12 @@
 #include "dlc/Tuner/KernelTask.h"
 
 #include "dlc/Codegen/CPU/ContractionKnobs.h"
-#include "dlc/Codegen/CPU/ContractionNest.h"
+#include "dlc/Codegen/CPU/LoopKnobs.h"
+#include "dlc/Codegen/CPU/Nests.h"
 #include "dlc/Codegen/Common/CpuLowering.h"
 #include "dlc/Interpreter/Interpreter.h"
+#include "dlc/Schedule/CostQuery.h"
+#include "dlc/Schedule/NestChoice.h"
 #include "dlc/Schedule/Schedule.h"
 
 #include "mlir/Bytecode/BytecodeReader.h"
@@ -123,39 +126,122 @@ static ContractionFacts factsOf(const ContractionSpec &spec,
   return f;
 }
 
-static FailureOr<ContractionSpec> classify(graph::KernelOp kernel,
-                                           std::string &reason) {
-  if (kernel.getNumSymbols()) {
-    reason = "its sizes are symbolic";
-    return failure();
+static LoopFacts loopFactsOf(graph::KernelOp kernel, const CpuTarget &target,
+                             const CpuCodegenOptions &options) {
+  LoopFacts f;
+  NestChoice choice = bestNest(kernel);
+  f.nest = chooseNest(kernel).str();
+  f.weight = 0;
+  f.loads = 0;
+  auto count = [](ArrayRef<AffineExpr> dims) {
+    int64_t points = 1;
+    for (AffineExpr dim : dims)
+      points *= graph::constantValue(dim).value_or(1);
+    return points;
+  };
+  auto last = [&](ArrayRef<AffineExpr> dims) {
+    return dims.empty() ? 1 : count(dims.take_back());
+  };
+  for (graph::StageOp stage : kernel.getStages()) {
+    ++f.stages;
+    f.points = std::max(f.points, count(stage.getDomainDims()));
+    if (stage.getFoldKind() != graph::FoldKind::none) {
+      ++f.folds;
+      f.folded = std::max(f.folded, count(stage.getReduceDims()));
+      f.innerFold = std::max(f.innerFold, last(stage.getReduceDims()));
+      f.weight += 1;
+    }
+    f.innermost = std::max(f.innermost, last(stage.getDomainDims()));
+    stage.getBlock()->walk([&](Operation *op) {
+      if (auto apply = dyn_cast<graph::ApplyOp>(op)) {
+        int64_t weight = scalarWeight(apply.getFn());
+        f.weight += weight;
+        f.heavy += weight > 4;
+      }
+      if (auto load = dyn_cast<graph::LoadOp>(op)) {
+        ++f.loads;
+        f.guards += load.getGuard().has_value();
+      }
+      f.conversions += isa<graph::CastOp>(op);
+    });
   }
-  if (kernel.getOpaque()) {
-    reason = "it is an opaque operator";
-    return failure();
-  }
-  auto spec = classifyContraction(kernel, reason);
-  if (failed(spec))
-    reason = "it is no contraction: " + reason;
-  return spec;
+  --f.stages; // it began with one
+  f.weight = std::max<int64_t>(f.weight, 1);
+  f.stridedLoads = choice.stridedLoads;
+  f.kept = int64_t(choice.plan.kept.size());
+  f.mode = choice.plan.mode;
+  f.rows = graph::constantValue(choice.plan.rows).value_or(1);
+  f.rowBytes = graph::constantValue(choice.plan.rowBytes).value_or(0);
+  f.results = int64_t(kernel.getResultTypes().size());
+  auto bytes = [&](ArrayRef<Type> types) {
+    int64_t sum = 0;
+    for (Type type : types)
+      sum += count(graph::getDims(type)) *
+             graph::elementBytes(cast<RankedTensorType>(type).getElementType());
+    return sum;
+  };
+  f.readBytes = bytes(kernel.getArgumentTypes());
+  f.writtenBytes = bytes(kernel.getResultTypes());
+  std::tie(f.widestBytes, f.narrowestBytes) = elementWidths(kernel);
+  f.strict = options.strict;
+  f.threads = getTuneThreads(target);
+  f.kernel = sha256(canonicalText(kernel));
+  return f;
+}
+
+/// Why `kernel` cannot be tuned; empty: it can.
+static std::string whyNot(graph::KernelOp kernel) {
+  if (kernel.getNumSymbols())
+    return "its sizes are symbolic";
+  if (kernel.getOpaque())
+    return "it is an opaque operator";
+  bool readsIndices = false;
+  kernel.getBody().walk([&](graph::ToIndexOp) { readsIndices = true; });
+  return readsIndices ? "its indices come from data" : "";
 }
 
 FailureOr<KernelKey> dlc::tuner::makeKernelKey(graph::KernelOp kernel,
                                                const CpuTarget &target,
                                                const CpuCodegenOptions &options,
                                                std::string &reason) {
-  auto spec = classify(kernel, reason);
-  if (failed(spec))
+  reason = whyNot(kernel);
+  if (!reason.empty())
     return failure();
-  return KernelKey{factsOf(*spec, target, options), factsOf(target.desc())};
+  KernelKey key;
+  key.target = factsOf(target.desc()).toJson();
+  key.work = countWork(kernel, {}).scalarOps;
+  std::string declines;
+  auto spec = classifyContraction(kernel, declines);
+  if (succeeded(spec)) {
+    key.nest = "contraction";
+    key.workload = factsOf(*spec, target, options).toJson();
+  } else {
+    key.nest = chooseNest(kernel).str();
+    key.workload = loopFactsOf(kernel, target, options).toJson();
+  }
+  return key;
+}
+
+/// `spec` is filled for a contraction; the space refers to it.
+static ScheduleSpace spaceOf(graph::KernelOp kernel, const CpuTarget &target,
+                             const CpuCodegenOptions &options,
+                             std::optional<ContractionSpec> &spec) {
+  std::string declines;
+  auto classified = classifyContraction(kernel, declines);
+  if (failed(classified))
+    return loopSpace(kernel, target);
+  spec = std::move(*classified);
+  return contractionSpace(*spec, target, options);
 }
 
 bool dlc::tuner::isLegalFor(graph::KernelOp kernel, const KnobValues &knobs,
                             const CpuTarget &target,
                             const CpuCodegenOptions &options,
                             std::string &reason) {
-  auto spec = classify(kernel, reason);
-  return succeeded(spec) &&
-         contractionSpace(*spec, target, options).isLegal(knobs, reason);
+  reason = whyNot(kernel);
+  std::optional<ContractionSpec> spec;
+  return reason.empty() &&
+         spaceOf(kernel, target, options, spec).isLegal(knobs, reason);
 }
 
 //===----------------------------------------------------------------------===//
@@ -196,7 +282,7 @@ static graph::KernelOp readKernel(const std::string &bytecode,
 }
 
 /// Runs in a process of its own.
-static Expected<BuiltKernel> build(const KnobValues &knobs,
+static Expected<BuiltKernel> build(StringRef nest, const KnobValues &knobs,
                                    const std::string &bytecode,
                                    const CpuTarget &target,
                                    const CpuCodegenOptions &options,
@@ -215,13 +301,12 @@ static Expected<BuiltKernel> build(const KnobValues &knobs,
   if (!kernel)
     return fail("the kernel cannot be read back");
   Schedule schedule;
-  schedule.nest = "contraction";
+  schedule.nest = nest.str();
   schedule.knobs.insert(knobs.begin(), knobs.end());
   kernel.setScheduleAttr(schedule.toAttr(context.get()));
-  std::string reason;
-  auto code = emitContraction(kernel, target, options, reason);
+  auto code = emitCpuKernel(kernel, target, options);
   if (failed(code))
-    return fail("refused: " + reason);
+    return fail("refused");
   if (failed(lowerToLLVM(*code->module)))
     return fail("lowering failed");
   llvm::LLVMContext llvmContext;
@@ -288,7 +373,9 @@ static bool fill(Tensor &tensor, bool isFactor, std::mt19937_64 &random) {
   return true;
 }
 
-static ExpectedResult makeExpected(const Tensor &tensor, bool strict) {
+/// Nothing when an element is no number: a candidate that leaves it out would
+/// not be found.
+static std::optional<ExpectedResult> makeExpected(const Tensor &tensor) {
   ExpectedResult result;
   result.bytes.assign(tensor.getBytes(), size_t(tensor.getNumBytes()));
   Type type = tensor.getElementType();
@@ -302,13 +389,24 @@ static ExpectedResult makeExpected(const Tensor &tensor, bool strict) {
                      : type.isF16()         ? 5e-3
                      : isa<FloatType>(type) ? 1e-4
                                             : 0;
+  if (auto real = dyn_cast<FloatType>(type)) {
+    unsigned width = real.getWidth() / 8;
+    for (int64_t i = 0; i < tensor.getNumElements(); ++i) {
+      uint64_t bits = 0;
+      std::memcpy(&bits, tensor.getBytes() + i * width, width);
+      if (llvm::APFloat(real.getFloatSemantics(),
+                        llvm::APInt(real.getWidth(), bits))
+              .isNaN())
+        return std::nullopt;
+    }
+  }
   return result;
 }
 
 Expected<std::unique_ptr<KernelTask>>
 KernelTask::create(graph::KernelOp kernel, const CpuTarget &target,
                    const CpuCodegenOptions &options, uint64_t seed,
-                   double mostFlops) {
+                   double mostWork) {
   initializeCpuBackends();
   std::string reason;
   std::string name = kernel.getSymName().str();
@@ -319,7 +417,7 @@ KernelTask::create(graph::KernelOp kernel, const CpuTarget &target,
   auto key = makeKernelKey(kernel, target, options, reason);
   if (failed(key))
     return fail(reason);
-  if (key->facts.flops() > mostFlops)
+  if (key->work > mostWork)
     return fail("the interpreter would take too long to check it");
   std::unique_ptr<KernelTask> made(new KernelTask());
   State &state = *made->state;
@@ -334,16 +432,16 @@ KernelTask::create(graph::KernelOp kernel, const CpuTarget &target,
       readKernel(state.bytecode, *state.context, state.block);
   if (!copy)
     return fail("it cannot be read back");
-  auto spec = classify(copy, reason);
-  if (failed(spec))
-    return fail(reason);
-  state.spec = std::move(*spec);
 
   Task &task = made->task;
   task.name = name;
-  task.facts = key->facts;
+  task.workload = key->workload;
   task.target = key->target;
-  task.space = contractionSpace(*state.spec, *state.target, state.options);
+  Expected<Scorer> scorer = Scorer::create(task.workload, task.target);
+  if (!scorer)
+    return scorer.takeError();
+  task.scorer = std::move(*scorer);
+  task.space = spaceOf(copy, *state.target, state.options, state.spec);
   task.problem.threads = getTuneThreads(target);
   std::mt19937_64 random(seed);
   SmallVector<Tensor> operands;
@@ -355,7 +453,9 @@ KernelTask::create(graph::KernelOp kernel, const CpuTarget &target,
     auto isOf = [&](const ContractionOperand &factor) {
       return (factor.plain || factor.guarded) && factor.operand == i;
     };
-    if (!fill(tensor, isOf(state.spec->lhs) || isOf(state.spec->rhs), random))
+    bool isFactor =
+        state.spec && (isOf(state.spec->lhs) || isOf(state.spec->rhs));
+    if (!fill(tensor, isFactor, random))
       return fail("an operand has a type that no random numbers are made of");
     task.problem.operands.emplace_back(tensor.getBytes(),
                                        size_t(tensor.getNumBytes()));
@@ -364,11 +464,15 @@ KernelTask::create(graph::KernelOp kernel, const CpuTarget &target,
   auto results = interp::Interpreter().runKernel(copy, operands, {});
   if (failed(results))
     return fail("the interpreter fails on it");
-  for (const Tensor &tensor : *results)
-    task.problem.results.push_back(makeExpected(tensor, options.strict));
+  for (const Tensor &tensor : *results) {
+    auto expected = makeExpected(tensor);
+    if (!expected)
+      return fail("random operands give results that are no numbers");
+    task.problem.results.push_back(std::move(*expected));
+  }
   task.build = [&state, &task](const KnobValues &knobs) {
-    return build(knobs, state.bytecode, *state.target, state.options,
-                 task.problem);
+    return build(task.space.nest, knobs, state.bytecode, *state.target,
+                 state.options, task.problem);
   };
   return made;
 }

@@ -26,8 +26,8 @@ using Json = nlohmann::json;
 static constexpr int kModelVersion = 1;
 static constexpr unsigned kFewestTrials = 4;
 
-Expected<std::vector<Group>>
-dlc::tuner::groupRecords(ArrayRef<Record> records) {
+Expected<std::vector<Group>> dlc::tuner::groupRecords(ArrayRef<Record> records,
+                                                      StringRef family) {
   // Of a schedule that was measured twice, the later and longer one.
   std::map<std::pair<std::string, std::string>,
            std::map<std::string, const Record *>>
@@ -45,17 +45,13 @@ dlc::tuner::groupRecords(ArrayRef<Record> records) {
   for (auto &[key, trials] : byWorkload) {
     if (trials.size() < kFewestTrials)
       continue;
-    Expected<TargetFacts> target = TargetFacts::parseJson(key.first);
-    if (!target)
-      return target.takeError();
-    Expected<ContractionFacts> facts = ContractionFacts::parseJson(key.second);
-    if (!facts)
-      return facts.takeError();
+    Expected<Scorer> scorer = Scorer::create(key.second, key.first);
+    if (!scorer)
+      return scorer.takeError();
+    if (scorer->family != family)
+      continue;
     Group group;
-    group.name =
-        std::to_string(facts->outer) + "x" + std::to_string(facts->rows) + "x" +
-        std::to_string(facts->columns) + "x" + std::to_string(facts->depth) +
-        "t" + std::to_string(facts->threads);
+    group.name = scorer->name;
     double best = 1; // the default's own time
     for (auto &[schedule, record] : trials)
       best = std::min(best, record->ratio());
@@ -64,9 +60,9 @@ dlc::tuner::groupRecords(ArrayRef<Record> records) {
       Expected<KnobValues> knobs = parseKnobs(schedule);
       if (!knobs)
         return knobs.takeError();
-      group.samples.push_back({computeFeatures(*facts, *knobs, *target),
-                               float(std::log(best / record->ratio()))});
-      group.analytic.push_back(analyticSeconds(*facts, *knobs, *target));
+      group.samples.push_back(
+          {scorer->features(*knobs), float(std::log(best / record->ratio()))});
+      group.analytic.push_back(scorer->seconds(*knobs));
     }
     groups.push_back(std::move(group));
   }
@@ -84,9 +80,9 @@ static std::vector<Sample> samplesOf(ArrayRef<const Group *> groups) {
 // The model's file
 //===----------------------------------------------------------------------===//
 
-Expected<CostModel> CostModel::train(ArrayRef<Record> records,
+Expected<CostModel> CostModel::train(ArrayRef<Record> records, StringRef family,
                                      const TrainOptions &options) {
-  Expected<std::vector<Group>> groups = groupRecords(records);
+  Expected<std::vector<Group>> groups = groupRecords(records, family);
   if (!groups)
     return groups.takeError();
   std::vector<const Group *> all;
@@ -97,6 +93,7 @@ Expected<CostModel> CostModel::train(ArrayRef<Record> records,
   if (!forest)
     return forest.takeError();
   CostModel model;
+  model.family = family.str();
   model.forest = std::move(*forest);
   model.samples = samples.size();
   model.workloads = groups->size();
@@ -117,8 +114,8 @@ Expected<CostModel> CostModel::train(ArrayRef<Record> records,
     trees.push_back(std::move(tree));
   }
   model.json = Json({{"model_version", kModelVersion},
-                     {"nest", "contraction"},
-                     {"feature_schema", featureSchema()},
+                     {"family", family.str()},
+                     {"feature_schema", featureSchema(family)},
                      {"samples", model.samples},
                      {"workloads", model.workloads},
                      {"base", model.forest.base},
@@ -150,12 +147,17 @@ Expected<CostModel> CostModel::load(StringRef path) {
   if (json["model_version"] != kModelVersion)
     return fail("has model version " + json["model_version"].dump() +
                 ", this dlc reads version " + llvm::Twine(kModelVersion));
+  model.family = json.contains("family") && json["family"].is_string()
+                     ? json["family"].get<std::string>()
+                     : "";
+  if (model.family != "contraction" && model.family != "loop")
+    return fail("is of no family of nests that this dlc has");
   if (!json.contains("feature_schema") ||
-      json["feature_schema"] != featureSchema())
+      json["feature_schema"] != featureSchema(model.family))
     return fail("was trained for other features than this dlc computes: train "
                 "it again (dlc-tune train)");
   Forest &forest = model.forest;
-  auto width = int64_t(featureNames().size());
+  auto width = int64_t(featureNames(model.family).size());
   try {
     model.samples = json.at("samples");
     model.workloads = json.at("workloads");
@@ -235,8 +237,9 @@ struct Sums {
 } // namespace
 
 Expected<Evaluation> dlc::tuner::evaluate(ArrayRef<Record> records,
-                                          unsigned folds, unsigned seed) {
-  Expected<std::vector<Group>> groups = groupRecords(records);
+                                          StringRef family, unsigned folds,
+                                          unsigned seed) {
+  Expected<std::vector<Group>> groups = groupRecords(records, family);
   if (!groups)
     return groups.takeError();
   if (groups->size() < 2)
@@ -251,6 +254,7 @@ Expected<Evaluation> dlc::tuner::evaluate(ArrayRef<Record> records,
   for (size_t i = order.size(); i-- > 1;)
     std::swap(order[i], order[random() % (i + 1)]);
   Evaluation result;
+  result.folds = folds;
   Sums model, analytic, chance;
   double defaults = 0;
   for (unsigned fold = 0; fold < folds; ++fold) {

@@ -66,6 +66,9 @@ std::vector<std::optional<std::string>> dlc::tuner::runInProcesses(
     child.process = fork();
     if (child.process == 0) {
       setpgid(0, 0);
+      // A candidate's death is a result; dlc has nothing to say of it.
+      for (int signal : {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGTRAP})
+        std::signal(signal, SIG_DFL);
       alarm(unsigned(seconds) + 2); // should the parent be killed
       std::string text;
       bool good = body(i, text);

@@ -12,20 +12,20 @@ using namespace dlc::tuner;
 // The residual model needs some trials before it says more than it forgets.
 static constexpr unsigned kFewestToLearn = 8;
 
-Search::Search(const ScheduleSpace &space, ContractionFacts facts,
-               TargetFacts target, const CostModel *base, SearchOptions options)
-    : space(space), facts(std::move(facts)), target(std::move(target)),
-      base(base), options(options), best(space.defaults, 1.0) {}
+Search::Search(const ScheduleSpace &space, const Scorer &scorer,
+               const CostModel *base, SearchOptions options)
+    : space(space), scorer(scorer), base(base), options(options),
+      best(space.defaults, 1.0) {}
 
 /// Higher is faster; in logarithms of speed.
 double Search::score(const KnobValues &point) {
   double prior;
-  std::vector<float> features = computeFeatures(facts, point, target);
+  std::vector<float> features = scorer.features(point);
   if (base)
     prior = base->predict(features);
   else // the hand-made times count less the more true ones there are
     prior = -8.0 / (16.0 + 2.0 * double(results.size())) *
-            std::log(analyticSeconds(facts, point, target));
+            std::log(scorer.seconds(point));
   return residual.empty() ? prior : prior + residual.predict(features);
 }
 
@@ -37,8 +37,7 @@ void Search::learn() {
   std::vector<Sample> samples;
   for (auto &[point, ratio] : results) {
     double label = -std::log(ratio.value_or(4 * best.second));
-    samples.push_back(
-        {computeFeatures(facts, point, target), float(label - score(point))});
+    samples.push_back({scorer.features(point), float(label - score(point))});
   }
   TrainOptions train = TrainOptions::residual();
   if (auto forest = Forest::train(samples, train))
@@ -118,7 +117,8 @@ std::vector<KnobValues> Search::propose(unsigned most) {
     if (chosen.size() < greedy)
       take(point);
   }
-  expectedGain = results.empty() ? 1 : std::exp(bestNew - bestKnown);
+  // Before anything is measured nobody knows: some.
+  expectedGain = results.empty() ? 1.1 : std::exp(bestNew - bestKnown);
   takeRandom(count);
   return chosen;
 }

@@ -55,9 +55,9 @@ Expected<std::vector<Record>> dlc::tuner::readFolder(StringRef folder) {
 }
 
 Expected<std::optional<CostModel>>
-dlc::tuner::loadShippedModel(StringRef arch) {
+dlc::tuner::loadShippedModel(StringRef arch, StringRef family) {
   llvm::SmallString<256> file(findShippedFolder(arch));
-  path::append(file, "contraction.model.json");
+  path::append(file, family + ".model.json");
   if (!fs::exists(file))
     return std::nullopt;
   Expected<CostModel> model = CostModel::load(file);

@@ -105,9 +105,9 @@ Tuner::buildAll(llvm::ArrayRef<KnobValues> points) {
 static std::string makeRunId(const Task &task, const CostModel *base,
                              const SearchOptions &o) {
   std::string text =
-      task.target.toJson() + task.facts.toJson() +
+      task.target + task.workload +
       (base && o.useModel ? base->getHash().str() : std::string("analytic")) +
-      featureSchema();
+      featureSchema(task.scorer.family);
   for (double number :
        {double(o.batch), o.epsilon, double(o.pool), double(o.population),
         double(o.generations), double(o.seed), double(o.useModel),
@@ -119,7 +119,7 @@ static std::string makeRunId(const Task &task, const CostModel *base,
 Tuner::Tuner(const Task &task, const CostModel *base, Store *store,
              const TuneOptions &options)
     : task(task), store(store), options(options),
-      search(task.space, task.facts, task.target, base, options.search) {
+      search(task.space, task.scorer, base, options.search) {
   result.run = makeRunId(task, base, options.search);
 }
 
@@ -161,8 +161,8 @@ Expected<std::unique_ptr<Tuner>> Tuner::create(const Task &task,
 
 Record Tuner::makeRecord(const KnobValues &point, unsigned attempt) const {
   Record record;
-  record.target = task.target.toJson();
-  record.workload = task.facts.toJson();
+  record.target = task.target;
+  record.workload = task.workload;
   record.schedule = scheduleJson(task.space.nest, point);
   record.run = result.run;
   record.round = search.getRound();
@@ -285,7 +285,7 @@ Expected<TuneResult> dlc::tuner::tune(const Task &task, const CostModel *base,
 Expected<TuneResult> dlc::tuner::replay(const Task &task, const CostModel *base,
                                         llvm::ArrayRef<Record> records,
                                         const SearchOptions &options) {
-  Search search(task.space, task.facts, task.target, base, options);
+  Search search(task.space, task.scorer, base, options);
   TuneResult result;
   result.run = makeRunId(task, base, options);
   std::map<unsigned, std::vector<const Record *>> rounds;

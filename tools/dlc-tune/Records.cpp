@@ -47,27 +47,21 @@ static Error list(const TuneSettings &s) {
   for (const Record &record : *records)
     groups[{record.target, record.workload}].push_back(record);
   llvm::outs() << "  trials  failed   best  kernel (outer x rows x columns x "
-                  "depth, threads; machine)\n";
+                  "depth of a product), threads; machine\n";
   for (auto &[key, trials] : groups) {
     Expected<TargetFacts> target = TargetFacts::parseJson(key.first);
     if (!target)
       return target.takeError();
-    Expected<ContractionFacts> f = ContractionFacts::parseJson(key.second);
-    if (!f)
-      return f.takeError();
+    Expected<Scorer> scorer = Scorer::create(key.second, key.first);
+    if (!scorer)
+      return scorer.takeError();
     unsigned failed = 0;
     for (const Record &record : trials)
       failed += record.status != Status::Ok;
     auto best = findBest(trials);
-    llvm::outs() << llvm::format("%8zu %7u ", trials.size(), failed);
-    if (best)
-      llvm::outs() << llvm::format("%5.2fx", 1 / best->ratio());
-    else
-      llvm::outs() << " 1.00x";
-    llvm::outs() << "  " << f->outer << "x" << f->rows << "x" << f->columns
-                 << "x" << f->depth << (f->lhsConstant ? " lhs constant" : "")
-                 << (f->rhsConstant ? " rhs constant" : "") << ", "
-                 << f->threads << "; " << target->cpu << "\n";
+    llvm::outs() << llvm::format("%8zu %7u ", trials.size(), failed)
+                 << llvm::format("%5.2fx", best ? 1 / best->ratio() : 1.0)
+                 << "  " << scorer->name << "; " << target->cpu << "\n";
   }
   llvm::outs() << records->size() << " trials of " << groups.size()
                << " kernels\n";
@@ -83,10 +77,11 @@ static Error evaluateRecords(const TuneSettings &s) {
   Expected<std::vector<Record>> records = readRecords(s);
   if (!records)
     return records.takeError();
-  Expected<Evaluation> e = evaluate(*records, s.folds, unsigned(s.seed));
+  Expected<Evaluation> e =
+      evaluate(*records, s.family, s.folds, unsigned(s.seed));
   if (!e)
     return e.takeError();
-  llvm::outs() << e->workloads << " kernels held out in " << s.folds
+  llvm::outs() << e->workloads << " kernels held out in " << e->folds
                << " parts, " << e->trials
                << " trials; best of the first k of a ranking over the best "
                   "measured (geomean),\nand the share of pairs ordered "
@@ -104,7 +99,7 @@ static Error train(const TuneSettings &s) {
   Expected<std::vector<Record>> records = readRecords(s);
   if (!records)
     return records.takeError();
-  Expected<CostModel> model = CostModel::train(*records);
+  Expected<CostModel> model = CostModel::train(*records, s.family);
   if (!model)
     return model.takeError();
   if (Error error = model->save(s.output))

@@ -15,6 +15,7 @@ struct TuneSettings {
   std::string store, output, target, model;
   std::vector<int64_t> matmul; ///< [batch,] M, N, K
   std::string constant;
+  std::string family = "contraction"; ///< of nests: or "loop"
   unsigned budget = 32;
   double seconds = 0;
   uint64_t seed = 1;

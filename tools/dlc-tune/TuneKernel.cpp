@@ -86,7 +86,8 @@ Error Session::open(const TuneSettings &s) {
     model = std::move(*loaded);
     return Error::success();
   }
-  auto shipped = loadShippedModel(target->desc().arch);
+  auto shipped =
+      loadShippedModel(target->desc().arch, task->get().scorer.family);
   if (!shipped)
     return shipped.takeError();
   model = std::move(*shipped);

@@ -16,6 +16,7 @@ def model : J<"model", "<path>", "tune, replay: the cost model (default: the one
 def samples : J<"samples", "<n>", "tune: samples of a candidate (default: 5)">;
 def jobs : JoinedOrSeparate<["-"], "j">, MetaVarName<"<n>">, HelpText<"tune: candidates compiled at a time (default: one a CPU)">;
 def keep : J<"keep", "<n>", "prune: the fastest trials of a kernel that stay (default: 50)">;
+def family : J<"family", "<nests>", "train, eval: contraction or loop (default: contraction)">;
 def folds : J<"folds", "<n>", "eval: parts that the kernels are cut into; each is held out once (default: 5)">;
 def drift : J<"max-drift", "<share>", "train, eval: leave out trials whose reference drifted more (default: no limit)">;
 def quiet : Flag<["-"], "q">, HelpText<"No progress">;

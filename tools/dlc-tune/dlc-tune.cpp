@@ -134,6 +134,11 @@ static Expected<TuneSettings> readSettings(const Table &table,
     if (!s.random && StringRef(arg->getValue()) != "model")
       return wrong(arg, "model or random");
   }
+  if (const Arg *arg = args.getLastArg(OPT_family)) {
+    s.family = arg->getValue();
+    if (s.family != "contraction" && s.family != "loop")
+      return wrong(arg, "contraction or loop");
+  }
   if (const Arg *arg = args.getLastArg(OPT_drift))
     if (StringRef(arg->getValue()).getAsDouble(s.maxDrift) || s.maxDrift <= 0)
       return wrong(arg, "a share, such as 0.1");

@@ -42,6 +42,28 @@ struct ContractionFacts {
   static llvm::Expected<ContractionFacts> parseJson(llvm::StringRef text);
 };
 
+/// A kernel of the loop nests ("map", "row") of static sizes.
+struct LoopFacts {
+  std::string nest = "map";
+  int64_t points = 1;    ///< of the largest stage's domain
+  int64_t folded = 1;    ///< steps of the longest fold
+  int64_t innermost = 1; ///< extent of the results' last axis
+  int64_t innerFold = 1; ///< extent of the folds' last axis
+  int64_t weight = 1;    ///< of a point, in additions
+  int64_t heavy = 0;     ///< functions that cost more than a few additions
+  int64_t loads = 1, stridedLoads = 0, guards = 0, conversions = 0;
+  int64_t stages = 1, folds = 0, kept = 0, results = 1;
+  int64_t rows = 1, rowBytes = 0, mode = 0; ///< of the RowPlan
+  int64_t readBytes = 4, writtenBytes = 4;
+  int64_t widestBytes = 4, narrowestBytes = 4; ///< of elements
+  bool strict = false;
+  int64_t threads = 1;
+  std::string kernel; ///< SHA-256 of the kernel's canonical text
+
+  std::string toJson() const;
+  static llvm::Expected<LoopFacts> parseJson(llvm::StringRef text);
+};
+
 /// The machine of a record: numbers of a TargetDesc that decide about speed.
 struct TargetFacts {
   std::string arch, cpu;
@@ -63,13 +85,35 @@ llvm::Expected<KnobValues> parseKnobs(llvm::StringRef schedule);
 double analyticSeconds(const ContractionFacts &facts, const KnobValues &knobs,
                        const TargetFacts &target);
 
-/// Names of the features in order; a model says for which it was trained.
-llvm::ArrayRef<const char *> featureNames();
-/// SHA-256 of the names and of the version of their meaning.
-std::string featureSchema();
+double analyticSeconds(const LoopFacts &facts, const KnobValues &knobs,
+                       const TargetFacts &target);
+
 std::vector<float> computeFeatures(const ContractionFacts &facts,
                                    const KnobValues &knobs,
                                    const TargetFacts &target);
+std::vector<float> computeFeatures(const LoopFacts &facts,
+                                   const KnobValues &knobs,
+                                   const TargetFacts &target);
+
+/// Contractions have a model, loop nests another: which one serves `nest`.
+std::string modelFamily(llvm::StringRef nest);
+/// Names of a family's features in order.
+llvm::ArrayRef<const char *> featureNames(llvm::StringRef family);
+/// SHA-256 of the names and of the version of their meaning: a model says for
+/// which it was trained.
+std::string featureSchema(llvm::StringRef family);
+
+/// What ranks the schedules of one workload on one target, whatever its nest.
+struct Scorer {
+  std::string family;
+  std::string name; ///< sizes, for people
+  std::function<std::vector<float>(const KnobValues &)> features;
+  std::function<double(const KnobValues &)> seconds; ///< analytic
+
+  /// Of a record's JSON. Errors name what is missing.
+  static llvm::Expected<Scorer> create(llvm::StringRef workload,
+                                       llvm::StringRef target);
+};
 
 } // namespace dlc::tuner
 

@@ -11,13 +11,14 @@ namespace dlc::tuner {
 
 /// What identifies a kernel and its machine in the database.
 struct KernelKey {
-  ContractionFacts facts;
-  TargetFacts target;
+  std::string nest;
+  std::string workload, target; ///< canonical JSON
+  double work = 0;              ///< scalar operations of a run
 };
 
 /// The key of `kernel` on `target` with so many threads. Fails, with `reason`
-/// in words, for kernels that cannot be tuned yet: no contraction, symbolic
-/// sizes.
+/// in words, for kernels that cannot be tuned yet: symbolic sizes, opaque
+/// operators, indices from data.
 mlir::FailureOr<KernelKey> makeKernelKey(graph::KernelOp kernel,
                                          const CpuTarget &target,
                                          const CpuCodegenOptions &options,
@@ -34,11 +35,11 @@ class KernelTask {
 public:
   /// Computes the expected results with the interpreter on random operands of
   /// `seed`. Fails in words like makeKernelKey, and where the work is more than
-  /// `mostFlops`.
+  /// `mostWork` scalar operations.
   static llvm::Expected<std::unique_ptr<KernelTask>>
   create(graph::KernelOp kernel, const CpuTarget &target,
          const CpuCodegenOptions &options, uint64_t seed = 1,
-         double mostFlops = 3e10);
+         double mostWork = 6e10);
   ~KernelTask();
 
   const Task &get() const { return task; }

@@ -47,12 +47,13 @@ private:
   float base = 0;
 };
 
-/// The model of a target family and nest.
+/// The model of a target family and of a family of nests.
 class CostModel {
 public:
-  /// Of all records that are ok: workloads of fewer than 4 trials teach
-  /// nothing of order.
+  /// Of all records of the family that are ok: workloads of fewer than 4 trials
+  /// teach nothing of order.
   static llvm::Expected<CostModel> train(llvm::ArrayRef<Record> records,
+                                         llvm::StringRef family,
                                          const TrainOptions &options = {});
   /// Refuses, in words, a model of other features.
   static llvm::Expected<CostModel> load(llvm::StringRef path);
@@ -64,12 +65,13 @@ public:
   }
   unsigned getNumSamples() const { return samples; }
   unsigned getNumWorkloads() const { return workloads; }
+  llvm::StringRef getFamily() const { return family; }
   /// SHA-256 of the model.
   llvm::StringRef getHash() const { return hash; }
 
 private:
   Forest forest;
-  std::string json, hash;
+  std::string json, hash, family;
   unsigned samples = 0, workloads = 0;
 };
 
@@ -80,7 +82,8 @@ struct Group {
   std::vector<double> analytic; ///< seconds, for comparison
   double defaultLabel = 0;      ///< of the default schedule
 };
-llvm::Expected<std::vector<Group>> groupRecords(llvm::ArrayRef<Record> records);
+llvm::Expected<std::vector<Group>> groupRecords(llvm::ArrayRef<Record> records,
+                                                llvm::StringRef family);
 
 /// How well a ranking finds the fast schedules of workloads that it never saw:
 /// the best of its first k over the best of all, geometric means.
@@ -89,13 +92,14 @@ struct Ranking {
   double pairs = 0; ///< share of pairs ordered right
 };
 struct Evaluation {
-  unsigned workloads = 0, trials = 0;
+  unsigned workloads = 0, trials = 0, folds = 0;
   Ranking model, analytic, random;
   double defaults = 0; ///< the default schedule over the best
 };
-/// Leaves out `folds` parts of the workloads in turn.
+/// Leaves out `folds` parts of the family's workloads in turn.
 llvm::Expected<Evaluation> evaluate(llvm::ArrayRef<Record> records,
-                                    unsigned folds, unsigned seed);
+                                    llvm::StringRef family, unsigned folds,
+                                    unsigned seed);
 
 } // namespace dlc::tuner
 

@@ -44,7 +44,7 @@ struct Problem {
 struct RunLimits {
   unsigned samples = 5;
   double sampleSeconds = 200e-6; ///< of one sample; short kernels are repeated
-  double seconds = 10;           ///< of the whole process
+  double seconds = 10;           ///< of a CPU, for the whole process
   int64_t memory = int64_t(8) << 30;
 };
 

@@ -28,7 +28,7 @@ class Search {
 public:
   /// `base` may be null; then the analytic model ranks until trials are there.
   /// All must outlive the search.
-  Search(const ScheduleSpace &space, ContractionFacts facts, TargetFacts target,
+  Search(const ScheduleSpace &space, const Scorer &scorer,
          const CostModel *base, SearchOptions options);
 
   /// The candidates of the next round, at most `most`; distinct, never measured
@@ -57,8 +57,7 @@ private:
   void learn();
 
   const ScheduleSpace &space;
-  ContractionFacts facts;
-  TargetFacts target;
+  const Scorer &scorer;
   const CostModel *base;
   SearchOptions options;
   unsigned round = 0, quiet = 0;

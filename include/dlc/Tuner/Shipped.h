@@ -1,5 +1,5 @@
 // The records and models that dlc comes with: tuning_db/<arch>/*.jsonl and
-// <nest>.model.json, found as lib/dlc/tuning_db above the running program.
+// <family>.model.json, found as lib/dlc/tuning_db above the running program.
 #ifndef DLC_TUNER_SHIPPED_H
 #define DLC_TUNER_SHIPPED_H
 
@@ -15,7 +15,8 @@ llvm::Expected<std::vector<Record>> readFolder(llvm::StringRef folder);
 
 /// The model that is shipped for an architecture; nothing when there is none.
 /// Errors when it does not fit this dlc.
-llvm::Expected<std::optional<CostModel>> loadShippedModel(llvm::StringRef arch);
+llvm::Expected<std::optional<CostModel>>
+loadShippedModel(llvm::StringRef arch, llvm::StringRef family);
 
 } // namespace dlc::tuner
 

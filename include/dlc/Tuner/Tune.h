@@ -10,9 +10,9 @@ namespace dlc::tuner {
 
 /// What is to be tuned, freed of the compiler. KernelTask makes it of a kernel.
 struct Task {
-  std::string name; ///< for people
-  ContractionFacts facts;
-  TargetFacts target;
+  std::string name;             ///< for people
+  std::string workload, target; ///< canonical JSON
+  Scorer scorer;                ///< of both
   ScheduleSpace space;
   Problem problem;
   /// The code of one schedule, or an error that says why there is none. Called

@@ -15,12 +15,38 @@ TEST(Features, HaveNamesAndAreFinite) {
   ContractionFacts facts;
   facts.rows = 7;
   std::vector<float> values = computeFeatures(facts, {}, {});
-  EXPECT_EQ(values.size(), featureNames().size());
+  EXPECT_EQ(values.size(), featureNames("contraction").size());
   EXPECT_GE(values.size(), 70u);
   for (float value : values)
     EXPECT_TRUE(std::isfinite(value));
-  std::set<std::string> names(featureNames().begin(), featureNames().end());
-  EXPECT_EQ(names.size(), featureNames().size());
+  std::set<std::string> names(featureNames("contraction").begin(),
+                              featureNames("contraction").end());
+  EXPECT_EQ(names.size(), featureNames("contraction").size());
+}
+
+TEST(Features, LoopsToo) {
+  LoopFacts facts;
+  facts.nest = "row";
+  facts.points = 1000;
+  facts.folded = facts.innerFold = 300;
+  facts.folds = 2;
+  auto parsed = LoopFacts::parseJson(facts.toJson());
+  ASSERT_TRUE(bool(parsed)) << llvm::toString(parsed.takeError());
+  EXPECT_EQ(parsed->toJson(), facts.toJson());
+  std::vector<float> values = computeFeatures(facts, {{"width", 16}}, {});
+  EXPECT_EQ(values.size(), featureNames("loop").size());
+  for (float value : values)
+    EXPECT_TRUE(std::isfinite(value));
+  EXPECT_GT(analyticSeconds(facts, {{"width", 2}, {"groups", 1}}, {}),
+            analyticSeconds(facts, {{"width", 16}, {"groups", 4}}, {}));
+  auto scorer = Scorer::create(facts.toJson(), TargetFacts().toJson());
+  ASSERT_TRUE(bool(scorer)) << llvm::toString(scorer.takeError());
+  EXPECT_EQ(scorer->family, "loop");
+  EXPECT_EQ(scorer->features({{"width", 16}}), values);
+  EXPECT_NE(errorOf(Scorer::create("{\"nest\":\"x\"}", TargetFacts().toJson()))
+                .find("'x' is no nest"),
+            std::string::npos);
+  EXPECT_NE(featureSchema("loop"), featureSchema("contraction"));
 }
 
 TEST(Features, FactsRoundTrip) {
@@ -149,24 +175,26 @@ static std::vector<Record> makeTrials() {
 TEST(CostModel, SaveLoadRefuse) {
   TemporaryFolder folder;
   std::string path = folder / "m.json";
-  CostModel model = llvm::cantFail(CostModel::train(makeTrials()));
+  CostModel model =
+      llvm::cantFail(CostModel::train(makeTrials(), "contraction"));
   EXPECT_EQ(model.getNumWorkloads(), 6u);
   llvm::cantFail(model.save(path));
   auto loaded = CostModel::load(path);
   ASSERT_TRUE(bool(loaded)) << llvm::toString(loaded.takeError());
   EXPECT_EQ(loaded->getHash(), model.getHash());
-  std::vector<float> features = computeFeatures({}, {}, {});
+  std::vector<float> features = computeFeatures(ContractionFacts(), {}, {});
   EXPECT_EQ(loaded->predict(features), model.predict(features));
 
   std::error_code code;
   llvm::raw_fd_ostream(folder / "other.json", code)
-      << R"({"model_version":1,"feature_schema":"abc","samples":1,)"
+      << R"({"model_version":1,"family":"contraction","feature_schema":"abc","samples":1,)"
          R"("workloads":1,"base":0,"trees":[]})";
   EXPECT_NE(errorOf(CostModel::load(folder / "other.json"))
                 .find("was trained for other features"),
             std::string::npos);
   llvm::raw_fd_ostream(folder / "bad.json", code)
-      << R"({"model_version":1,"feature_schema":")" << featureSchema()
+      << R"({"model_version":1,"family":"contraction","feature_schema":")"
+      << featureSchema("contraction")
       << R"(","samples":1,"workloads":1,"base":0,"trees":[[[1,0,0,0]]]})";
   EXPECT_NE(errorOf(CostModel::load(folder / "bad.json")).find("malformed"),
             std::string::npos);
@@ -174,7 +202,7 @@ TEST(CostModel, SaveLoadRefuse) {
 }
 
 TEST(CostModel, EvaluationFindsWhatIsThere) {
-  auto evaluation = evaluate(makeTrials(), 3, 1);
+  auto evaluation = evaluate(makeTrials(), "contraction", 3, 1);
   ASSERT_TRUE(bool(evaluation)) << llvm::toString(evaluation.takeError());
   EXPECT_EQ(evaluation->workloads, 6u);
   // The trials follow the analytic model exactly, and dice do not.
@@ -184,6 +212,7 @@ TEST(CostModel, EvaluationFindsWhatIsThere) {
   EXPECT_GT(evaluation->model.pairs, 0.8);
   EXPECT_LT(evaluation->random.top1, 0.8);
   EXPECT_NEAR(evaluation->random.pairs, 0.5, 0.1);
-  EXPECT_NE(errorOf(evaluate(makeRecord(1, 1), 3, 1)).find("at least 2"),
+  EXPECT_NE(errorOf(evaluate(makeRecord(1, 1), "contraction", 3, 1))
+                .find("at least 2"),
             std::string::npos);
 }

@@ -34,11 +34,11 @@ static ScheduleSpace makeSpace() {
   return space;
 }
 
-static ContractionFacts makeFacts() {
+static Scorer makeScorer() {
   ContractionFacts facts;
   facts.rows = facts.columns = facts.depth = 256;
   facts.lhsRow = facts.rhsDepth = 256;
-  return facts;
+  return llvm::cantFail(Scorer::create(facts.toJson(), TargetFacts().toJson()));
 }
 
 /// A landscape that the analytic model does not know.
@@ -75,7 +75,8 @@ static std::vector<KnobValues> runSearch(const SearchOptions &options,
                                          unsigned rounds, double *best,
                                          const CostModel *base = nullptr) {
   ScheduleSpace space = makeSpace();
-  Search search(space, makeFacts(), {}, base, options);
+  Scorer scorer = makeScorer();
+  Search search(space, scorer, base, options);
   std::vector<KnobValues> order;
   std::string reason;
   for (unsigned r = 0; r < rounds; ++r) {
@@ -120,7 +121,8 @@ TEST(Search, BeatsChance) {
 
 TEST(Search, StopsWhenNothingIsGained) {
   ScheduleSpace space = makeSpace();
-  Search search(space, makeFacts(), {}, nullptr, {});
+  Scorer scorer = makeScorer();
+  Search search(space, scorer, nullptr, {});
   unsigned rounds = 0;
   while (!search.isConverged() && rounds < 20) {
     for (const KnobValues &point : search.propose(8))
@@ -137,7 +139,8 @@ TEST(Search, ExhaustsTheSpace) {
   space.knobs.resize(2);
   for (auto &knob : space.knobs)
     knob.values.resize(2);
-  Search search(space, makeFacts(), {}, nullptr, {});
+  Scorer scorer = makeScorer();
+  Search search(space, scorer, nullptr, {});
   unsigned count = 0;
   for (int round = 0; round < 10; ++round) {
     std::vector<KnobValues> points = search.propose(8);

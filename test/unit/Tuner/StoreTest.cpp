@@ -6,6 +6,7 @@
 #include "llvm/Support/raw_ostream.h"
 
 #include <csignal>
+#include <poll.h>
 #include <random>
 #include <sqlite3.h>
 #include <sys/wait.h>
@@ -186,7 +187,12 @@ TEST(Store, KilledWritersLoseNothing) {
       }
       close(pipes[w][1]);
     }
-    usleep(30000 + random() % 100000);
+    // The first ones have time to add something, however busy the machine is.
+    for (int w = 0; w < 2 && round == 0; ++w) {
+      pollfd wait{pipes[w][0], POLLIN, 0};
+      EXPECT_EQ(poll(&wait, 1, 60000), 1);
+    }
+    usleep(random() % 130000);
     for (int w = 0; w < 2; ++w) {
       kill(writers[w], SIGKILL);
       int status = 0;

@@ -20,6 +20,33 @@ struct Case {
   llvm::SmallVector<bool> constants;
 };
 
+/// Kernels of the loop nests: elementwise, moved, folded, gathered in rows.
+std::vector<Case> makeLoopCases() {
+  auto function = [](const std::string &op, const std::string &from,
+                     const std::string &to) {
+    return "func.func @main(%a: tensor<" + from + ">) -> tensor<" + to +
+           "> {\n%0 = graph." + op + " : (tensor<" + from + ">) -> tensor<" +
+           to + ">\nreturn %0 : tensor<" + to + ">\n}";
+  };
+  return {
+      {"relu", function("relu %a", "37x29xf32", "37x29xf32"), {}},
+      {"exp", function("exp %a", "700xf32", "700xf32"), {}},
+      {"exp of halves", function("exp %a", "9x70xf16", "9x70xf16"), {}},
+      {"transpose",
+       function("transpose %a {perm = array<i64: 1, 0>}", "43x37xf32",
+                "37x43xf32"),
+       {}},
+      {"sum of rows",
+       function("reduce %a {axes = array<i64: 1>, kind = #graph<fold add>}",
+                "19x300xf32", "19x1xf32"),
+       {}},
+      {"sum of columns",
+       function("reduce %a {axes = array<i64: 0>, kind = #graph<fold add>}",
+                "300x19xf32", "1x19xf32"),
+       {}},
+  };
+}
+
 std::vector<Case> makeCases() {
   std::map<char, std::string> sizes{
       {'b', "3"}, {'m', "21"}, {'n', "70"}, {'k', "45"}};
@@ -37,6 +64,13 @@ std::vector<Case> makeCases() {
        convChannelsLast({1, 7, 9, 32}, {24, 32, 3, 3}, 1, 1, 1),
        {false, true}},
   };
+}
+
+std::vector<Case> allCases() {
+  std::vector<Case> cases = makeCases();
+  for (const Case &c : makeLoopCases())
+    cases.push_back(c);
+  return cases;
 }
 
 llvm::Expected<std::unique_ptr<KernelTask>> makeTask(const Case &c,
@@ -61,7 +95,7 @@ TEST(KernelTask, SampledSchedulesAreRight) {
   limits.samples = 1;
   limits.sampleSeconds = 0;
   for (bool strict : {false, true})
-    for (const Case &c : makeCases()) {
+    for (const Case &c : allCases()) {
       if (strict && c.name != "batch" && c.name != "constant weights")
         continue;
       auto made = makeTask(c, strict);
@@ -79,7 +113,7 @@ TEST(KernelTask, SampledSchedulesAreRight) {
       ASSERT_TRUE(bool(reference))
           << c.name << ": " << llvm::toString(reference.takeError());
       for (const KnobValues &point : points) {
-        std::string text = c.name + " " + scheduleJson("contraction", point);
+        std::string text = c.name + " " + scheduleJson(task.space.nest, point);
         auto built = task.build(point);
         ASSERT_TRUE(bool(built))
             << text << ": " << llvm::toString(built.takeError());
@@ -107,18 +141,18 @@ TEST(KernelTask, ADroppedTermIsWrong) {
 }
 
 TEST(KernelTask, KeysAreWhatIsComputed) {
-  std::vector<Case> cases = makeCases();
+  std::vector<Case> cases = allCases();
   std::set<std::string> keys;
   for (const Case &c : cases) {
     auto task = llvm::cantFail(makeTask(c));
-    keys.insert(task->get().facts.toJson());
+    keys.insert(task->get().workload);
     // Again: the same.
-    EXPECT_EQ(llvm::cantFail(makeTask(c))->get().facts.toJson(),
-              task->get().facts.toJson());
+    EXPECT_EQ(llvm::cantFail(makeTask(c))->get().workload,
+              task->get().workload);
   }
   EXPECT_EQ(keys.size(), cases.size());
-  EXPECT_NE(llvm::cantFail(makeTask(cases[0], true))->get().facts.toJson(),
-            llvm::cantFail(makeTask(cases[0]))->get().facts.toJson());
+  EXPECT_NE(llvm::cantFail(makeTask(cases[0], true))->get().workload,
+            llvm::cantFail(makeTask(cases[0]))->get().workload);
 }
 
 TEST(KernelTask, KnobsRoundTrip) {
@@ -155,9 +189,11 @@ TEST(KernelTask, RefusesInWords) {
   EXPECT_NE(refusal(einsum("mk,kn->mn", {{'m', "s0"}, {'n', "8"}, {'k', "8"}}))
                 .find("its sizes are symbolic"),
             std::string::npos);
-  EXPECT_NE(refusal("func.func @main(%a: tensor<8xf32>) -> tensor<8xf32> {\n"
-                    "%0 = graph.relu %a : (tensor<8xf32>) -> tensor<8xf32>\n"
-                    "return %0 : tensor<8xf32>\n}")
-                .find("not tuned"),
-            std::string::npos);
+  EXPECT_NE(
+      refusal("func.func @main(%a: tensor<8xf32>, %i: tensor<3xi64>) -> "
+              "tensor<3xf32> {\n%0 = graph.gather %a, %i {axis = 0 : i64} "
+              ": (tensor<8xf32>, tensor<3xi64>) -> tensor<3xf32>\n"
+              "return %0 : tensor<3xf32>\n}")
+          .find("its indices come from data"),
+      std::string::npos);
 }

@@ -1,0 +1,61 @@
+// Loop schedules as points of a space.
+#include "dlc/Codegen/CPU/LoopKnobs.h"
+
+#include "llvm/Support/MathExtras.h"
+
+using namespace mlir;
+using namespace dlc;
+
+std::pair<int64_t, int64_t> dlc::elementWidths(graph::KernelOp kernel) {
+  int64_t widest = 1, narrowest = 8;
+  auto add = [&](Type element) {
+    int64_t bytes = graph::elementBytes(element);
+    widest = std::max(widest, bytes);
+    narrowest = std::min(narrowest, bytes);
+  };
+  for (Type type : kernel.getArgumentTypes())
+    add(cast<RankedTensorType>(type).getElementType());
+  for (graph::StageOp stage : kernel.getStages())
+    add(stage.getElementType());
+  return {widest, narrowest};
+}
+
+ScheduleSpace dlc::loopSpace(graph::KernelOp kernel, const CpuTarget &target) {
+  int64_t vector = target.desc().vectorBytes;
+  auto [widest, narrowest] = elementWidths(kernel);
+  ScheduleSpace space;
+  space.nest = chooseNest(kernel).str();
+  space.defaults = {{"width", 0}, {"groups", 0}, {"grain", 0}};
+  ScheduleSpace::Knob width{"width", {0}};
+  // From half a vector of the widest elements to a vector of the narrowest or
+  // two of the widest.
+  int64_t least = std::max<int64_t>(2, vector / widest / 2),
+          most = std::max(vector / widest * 2, vector / narrowest);
+  for (int64_t lanes = least; lanes <= most; lanes *= 2)
+    width.values.push_back(lanes);
+  space.knobs = {width,
+                 {"groups", {0, 1, 2, 4, 8}},
+                 {"grain",
+                  {0, 1 << 13, 1 << 15, 1 << 16, 1 << 17, 1 << 18, 1 << 19,
+                   1 << 21, 1 << 23}}};
+  space.isLegal = [most](const KnobValues &knobs, std::string &reason) {
+    auto get = [&](const char *name) {
+      auto it = knobs.find(name);
+      return it == knobs.end() ? 0 : it->second;
+    };
+    auto isIn = [](int64_t value, int64_t least, int64_t most) {
+      return value == 0 ||
+             (value >= least && value <= most && llvm::isPowerOf2_64(value));
+    };
+    if (!isIn(get("width"), 2, most))
+      reason = "such a vector has no use";
+    else if (!isIn(get("groups"), 1, 8))
+      reason = "groups are 1, 2, 4 or 8 vectors";
+    else if (get("grain") < 0)
+      reason = "a task has at least one operation";
+    else
+      return true;
+    return false;
+  };
+  return space;
+}

@@ -1,0 +1,14 @@
+// The features of the two families of nests, by name.
+#ifndef DLC_LIB_TUNER_FEATURENAMES_H
+#define DLC_LIB_TUNER_FEATURENAMES_H
+
+#include "dlc/Tuner/Features.h"
+
+namespace dlc::tuner {
+
+llvm::ArrayRef<const char *> contractionFeatureNames();
+llvm::ArrayRef<const char *> loopFeatureNames();
+
+} // namespace dlc::tuner
+
+#endif // DLC_LIB_TUNER_FEATURENAMES_H
