@@ -197,7 +197,11 @@ static std::string whyNot(graph::KernelOp kernel) {
     return "it is an opaque operator";
   bool readsIndices = false;
   kernel.getBody().walk([&](graph::ToIndexOp) { readsIndices = true; });
-  return readsIndices ? "its indices come from data" : "";
+  if (readsIndices)
+    return "its indices come from data";
+  return bestNest(kernel).nest == "attention"
+             ? "the attention nest has no space of schedules yet"
+             : "";
 }
 
 FailureOr<KernelKey> dlc::tuner::makeKernelKey(graph::KernelOp kernel,

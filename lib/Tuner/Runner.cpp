@@ -7,6 +7,7 @@
 
 #include "llvm/ExecutionEngine/Orc/LLJIT.h"
 #include "llvm/Support/MemoryBuffer.h"
+#include "llvm/Support/TargetSelect.h"
 
 #include <algorithm>
 #include <atomic>
@@ -338,6 +339,9 @@ Measurement dlc::tuner::measure(const BuiltKernel &candidate,
                                 const BuiltKernel &reference,
                                 const Problem &problem,
                                 const RunLimits &limits) {
+  // What loads code in the other process.
+  llvm::InitializeNativeTarget();
+  llvm::InitializeNativeTargetAsmPrinter();
   Measurement result;
   result.clock = problem.threads <= 1 ? "thread_cpu" : "wall";
   void *shared = mmap(nullptr, sizeof(Report), PROT_READ | PROT_WRITE,

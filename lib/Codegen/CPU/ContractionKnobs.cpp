@@ -105,7 +105,10 @@ ScheduleSpace dlc::contractionSpace(const ContractionSpec &spec,
   space.nest = "contraction";
   space.defaults = toKnobs(base);
   auto add = [&](const char *name, std::vector<int64_t> values) {
-    if (values.size() > 1)
+    // One value is a knob where the default is another (tiles of more rows than
+    // there are).
+    if (values.size() > 1 ||
+        (values.size() == 1 && values[0] != space.defaults[name]))
       space.knobs.push_back({name, std::move(values)});
   };
   std::vector<int64_t> tileRows, tileVectors;
