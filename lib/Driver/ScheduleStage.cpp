@@ -4,6 +4,7 @@
 #include "Compilation.h"
 
 #include "dlc/Check/Laws.h"
+#include "dlc/Schedule/NestChoice.h"
 #include "dlc/Schedule/Schedule.h"
 
 #include <set>
@@ -12,6 +13,8 @@ using namespace mlir;
 using namespace dlc;
 using llvm::Error;
 using llvm::Expected;
+
+static constexpr StringLiteral kAttention = "attention";
 
 Error dlc::chooseSchedules(Compilation &c) {
   auto mode = c.options.strict ? graph::NumericsMode::strict
@@ -33,6 +36,20 @@ Error dlc::chooseSchedules(Compilation &c) {
     // A schedule that names no laws, as none in the file does, gets the nests'.
     if (schedule->laws.empty())
       schedule->laws = defaultLaws(kernel, mode);
+    // One pass over the keys is another form of the folds, and Check itself has
+    // to find it; without, they are computed one after the other.
+    bool mayChange = mode != graph::NumericsMode::strict;
+    if (mayChange && (schedule->nest.empty() || schedule->nest == kAttention) &&
+        bestNest(kernel).nest == kAttention) {
+      graph::Law law = graph::Law::homSoftmax();
+      if (schedule->nest == kAttention ||
+          check::admitLaws(kernel, {law}, mode)) {
+        if (!llvm::is_contained(schedule->laws, law))
+          schedule->laws.push_back(law);
+      } else {
+        schedule->nest = "row";
+      }
+    }
     check::Admission admission = check::admitLaws(kernel, schedule->laws, mode);
     if (!admission)
       refuse(admission.reason);

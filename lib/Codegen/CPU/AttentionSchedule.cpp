@@ -157,21 +157,22 @@ AttentionSchedule dlc::defaultSchedule(const AttentionSpec &spec,
           queries = spec.rows.empty()
                         ? 1
                         : sizeOf(spec.space.extents[spec.rows.back()]);
-  int64_t total = group * queries;
-  if (rows && (!graph::constantValue(spec.extentOf(spec.group)) ||
-               (!spec.rows.empty() &&
-                !graph::constantValue(spec.extentOf(spec.rows))))) {
-    total = std::max<int64_t>(1, rows->typical);
-    queries = std::max<int64_t>(1, total / group);
+  bool isStatic = graph::constantValue(spec.extentOf(spec.group)) &&
+                  (spec.rows.empty() ||
+                   graph::constantValue(spec.extentOf(spec.rows)));
+  if (rows && !spec.rows.empty() &&
+      !graph::constantValue(spec.space.extents[spec.rows.back()])) {
+    queries = std::max<int64_t>(1, rows->typical);
+    isStatic = rows->low == rows->high &&
+               graph::constantValue(spec.extentOf(spec.group)) &&
+               spec.rows.size() == 1;
   }
+  int64_t total = group * queries;
   unsigned threads = target.threads() ? target.threads() : desc.cores;
   int64_t outer = sizeOf(spec.extentOf(spec.outer));
   // Few: with half a vector of queries or less most lanes would be empty.
   if (std::min(total, queries) <= int64_t(s.lanes) / 2 || spec.rows.empty()) {
     s.few = true;
-    bool isStatic =
-        graph::constantValue(spec.extentOf(spec.group)) &&
-        (spec.rows.empty() || graph::constantValue(spec.extentOf(spec.rows)));
     s.rowTile = isStatic ? std::min<int64_t>(total, 8) : 4;
     if (!spec.weightRounding) {
       s.keysPerBlock = 256;

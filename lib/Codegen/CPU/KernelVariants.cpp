@@ -1,9 +1,11 @@
 // Which sizes deserve a schedule of their own. So far one does: the rows of a
-// contraction. One row reads the weights once and waits for memory; many rows
-// wait for the multipliers and pay for copies.
+// contraction, the queries of an attention. One row reads the weights (or keys)
+// once and waits for memory; many rows wait for the multipliers and pay for
+// copies.
 #include "dlc/Codegen/CPU/KernelVariants.h"
 
 #include "dlc/Codegen/CPU/ContractionSchedule.h"
+#include "dlc/Schedule/NestChoice.h"
 
 #include <algorithm>
 
@@ -100,12 +102,49 @@ static bool packsAlike(const ContractionSchedule &a,
           (a.panelRows == b.panelRows && a.kBlock == b.kBlock));
 }
 
+/// One query, few of them, many: each with lanes along something else, or more
+/// of them in a tile.
+static KernelVariants planQueries(const AttentionSpec &spec,
+                                  ArrayRef<SizeRange> symbols, unsigned most) {
+  KernelVariants result;
+  if (spec.rows.empty())
+    return result;
+  AffineExpr queries = spec.space.extents[spec.rows.back()];
+  if (graph::constantValue(queries))
+    return result;
+  SizeRange all = rangeOf(queries, symbols);
+  constexpr int64_t unbounded = SizeRange().high;
+  constexpr std::pair<int64_t, int64_t> cuts[] = {
+      {1, 1}, {8, 4}, {unbounded, 128}};
+  int64_t low = all.low;
+  for (auto [high, otherwise] : cuts) {
+    // Fewer variants: the many queries' serves all, then the few's.
+    bool isKept = high == unbounded || (high == 1 && most >= 2) || most >= 3;
+    if (low > high || !isKept)
+      continue;
+    SizeRange range{low, std::min(high, all.high), all.typical};
+    if (all.high == unbounded || !range.contains(range.typical) ||
+        range.typical < 1)
+      range.typical =
+          std::clamp<int64_t>(otherwise, std::max<int64_t>(range.low, 1),
+                              std::max<int64_t>(range.high, 1));
+    result.ranges.push_back(range);
+    if (range.high == all.high)
+      break;
+    low = range.high + 1;
+  }
+  result.size = queries;
+  return result;
+}
+
 KernelVariants dlc::planVariants(graph::KernelOp kernel,
                                  const CpuTarget &target,
                                  const CpuCodegenOptions &options,
                                  ArrayRef<SizeRange> symbols, unsigned most) {
   KernelVariants result;
   std::string reason;
+  if (bestNest(kernel).nest == "attention" && !options.strict)
+    return planQueries(*classifyAttention(kernel, reason), symbols, most);
   auto spec = classifyContraction(kernel, reason);
   if (failed(spec))
     return result;

@@ -39,7 +39,7 @@ struct AttentionSchedule {
 };
 
 /// The rule, from sizes and the target's description. `rows` is what is known
-/// of symbolic numbers of queries (group and rows together).
+/// of the last row axis, the queries, where it is symbolic.
 AttentionSchedule defaultSchedule(const AttentionSpec &spec,
                                   const CpuTarget &target,
                                   std::optional<SizeRange> rows = std::nullopt);
