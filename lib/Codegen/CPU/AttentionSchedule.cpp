@@ -157,9 +157,9 @@ AttentionSchedule dlc::defaultSchedule(const AttentionSpec &spec,
           queries = spec.rows.empty()
                         ? 1
                         : sizeOf(spec.space.extents[spec.rows.back()]);
-  bool isStatic = graph::constantValue(spec.extentOf(spec.group)) &&
-                  (spec.rows.empty() ||
-                   graph::constantValue(spec.extentOf(spec.rows)));
+  bool isStatic =
+      graph::constantValue(spec.extentOf(spec.group)) &&
+      (spec.rows.empty() || graph::constantValue(spec.extentOf(spec.rows)));
   if (rows && !spec.rows.empty() &&
       !graph::constantValue(spec.space.extents[spec.rows.back()])) {
     queries = std::max<int64_t>(1, rows->typical);
