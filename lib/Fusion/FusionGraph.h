@@ -34,6 +34,8 @@ public:
   TensorTable tensors;
   std::vector<GraphNode> nodes;            ///< in the function's order
   llvm::SmallVector<int64_t> typicalSizes; ///< by symbol
+  /// Node -> groups that compute it too, and so read what it reads.
+  llvm::DenseMap<unsigned, llvm::SmallVector<unsigned, 2>> clonedIn;
 
   /// Uses of a node's result.
   const TensorUse &usesOf(TensorId tensor) const {
@@ -64,6 +66,7 @@ struct Group {
   unsigned slot = 0; ///< place in the topological order
   bool alive = true;
   bool isAttention = false; ///< formed at once; takes no more members
+  bool isUnread = false;    ///< every reader computes it itself
 };
 
 /// Groups in an order in which they can run.

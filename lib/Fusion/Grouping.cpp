@@ -59,6 +59,7 @@ private:
   std::optional<Refusal> tryMerge(unsigned a, unsigned b, Merge &merge);
   void merge(unsigned a, unsigned b, Merge &&merge);
   bool mergeAll(Group &&attention);
+  void findUnread();
   void push(unsigned a, unsigned b);
   void pushNeighbours(unsigned group);
   llvm::SmallSetVector<unsigned, 8> next(unsigned group, bool forwards);
@@ -79,11 +80,22 @@ private:
 
 llvm::SmallSetVector<unsigned, 8> Grouper::next(unsigned group, bool forwards) {
   llvm::SmallSetVector<unsigned, 8> result;
+  auto insert = [&](unsigned other) {
+    if (other != group)
+      result.insert(other);
+  };
   for (unsigned m : groups[group].members)
     for (unsigned n :
-         forwards ? graph.nodes[m].successors : graph.nodes[m].predecessors)
-      if (groupOf[n] != group)
-        result.insert(groupOf[n]);
+         forwards ? graph.nodes[m].successors : graph.nodes[m].predecessors) {
+      insert(groupOf[n]);
+      if (forwards)
+        if (auto it = graph.clonedIn.find(n); it != graph.clonedIn.end())
+          llvm::for_each(it->second, insert);
+    }
+  if (!forwards)
+    for (unsigned clone : groups[group].clones)
+      for (unsigned n : graph.nodes[clone].predecessors)
+        insert(groupOf[n]);
   return result;
 }
 
@@ -124,9 +136,10 @@ std::vector<TensorId> fusion::getOutputs(const FusionGraph &graph,
     if (!graph.tensors.valueOf(stage->result))
       continue;
     const TensorUse &use = graph.usesOf(stage->result);
-    bool isRead = use.escapes || llvm::any_of(use.readers, [&](unsigned r) {
-                    return !llvm::binary_search(members, r);
-                  });
+    bool isRead =
+        use.escapes || llvm::any_of(use.readers, [&](unsigned r) {
+          return !llvm::binary_search(members, r) || graph.clonedIn.contains(r);
+        });
     if (isRead)
       outputs.push_back(stage->result);
   }
@@ -137,6 +150,8 @@ std::optional<Refusal> Grouper::tryMerge(unsigned a, unsigned b, Merge &merge) {
   Group &first = groups[a], &second = groups[b];
   if (first.isAttention || second.isAttention)
     return Refusal{Condition::Size, "an attention is formed at once"};
+  if (first.isUnread || second.isUnread)
+    return Refusal{Condition::Live, "every reader computes it itself"};
   if (auto refusal = checkConvex(a, b, merge))
     return refusal;
   std::merge(first.members.begin(), first.members.end(), second.members.begin(),
@@ -231,6 +246,10 @@ bool Grouper::mergeAll(Group &&attention) {
         work.push_back(n);
     }
   }
+  for (unsigned clone : attention.clones)
+    for (unsigned n : graph.nodes[clone].predecessors)
+      if (behind.contains(groupOf[n]))
+        return false;
   unsigned a = groupOf[attention.members.front()];
   SmallVector<unsigned> before, after;
   for (unsigned s = begin; s <= end; ++s)
@@ -255,12 +274,31 @@ bool Grouper::mergeAll(Group &&attention) {
   Group &group = groups[a];
   group.members = std::move(attention.members);
   group.clones = std::move(attention.clones);
+  for (unsigned clone : group.clones)
+    graph.clonedIn[clone].push_back(a);
   group.body = std::move(attention.body);
   group.outputs = std::move(attention.outputs);
   group.isAttention = true;
   ++group.version;
   group.seconds = policy.getSeconds(candidate(group));
   return true;
+}
+
+// What every reader computes itself goes, if it stays a group of its own.
+void Grouper::findUnread() {
+  for (unsigned n = graph.nodes.size(); n-- > 0;) {
+    auto copies = graph.clonedIn.find(n);
+    if (copies == graph.clonedIn.end() || !groups[groupOf[n]].body)
+      continue;
+    Group &group = groups[groupOf[n]];
+    group.isUnread = llvm::all_of(group.outputs, [&](TensorId id) {
+      const TensorUse &use = graph.usesOf(id);
+      return !use.escapes && llvm::all_of(use.readers, [&](unsigned reader) {
+        return groups[groupOf[reader]].isUnread ||
+               llvm::is_contained(copies->second, groupOf[reader]);
+      });
+    });
+  }
 }
 
 void Grouper::push(unsigned a, unsigned b) {
@@ -381,6 +419,7 @@ Grouping Grouper::run() {
             remark.reason = "a path leaves it and comes back (C-CONVEX)";
           }
     }
+    findUnread();
     grouping.attentions = std::move(search.remarks);
   }
   std::vector<std::pair<unsigned, unsigned>> edges;
