@@ -100,3 +100,26 @@ def test_a_fault_is_seen_and_the_report_counts(tmp_path):
     report = tmp_path / "report.json"
     assert dlc(path, "-emit=report", "-o", report, "-q").returncode == 0
     assert json.loads(report.read_text())["fusion"]["attentions"] == 1
+
+
+def test_a_mask_computed_once_for_two_attentions(tmp_path):
+    """Both compute it themselves; nothing of it is left, and what else is read of it lives."""
+    nodes = [
+        "positions = Range(first, last, step)", "rows = Unsqueeze(positions, one)",
+        "columns = Unsqueeze(positions, zero)", "early = LessOrEqual(columns, rows)", "near = Sub(rows, columns)",
+        "close = Less(near, four)", "both = And(early, close)", "mask = Where(both, nothing, never)"]
+    before = "q"
+    for i in (0, 1):
+        nodes += [f"s{i} = MatMul({before}, k)", f"t{i} = Add(s{i}, mask)", f"p{i} = Softmax(t{i})", f"o{i} = MatMul(p{i}, v)"]
+        before = f"o{i}"
+    text = f"""<ir_version: 10, opset_import: ["" : 20]>
+model (float[1, 2, 96, 4] q, float[1, 2, 4, 96] k, float[1, 2, 96, 4] v) => (float[1, 2, 96, 4] o1, bool[96, 96] early)
+<int64 first = {{0}}, int64 last = {{96}}, int64 step = {{1}}, int64[1] one = {{1}}, int64[1] zero = {{0}}, int64 four = {{4}}, float nothing = {{0}}, float never = {{-1e30}}>
+{{ {"; ".join(nodes)} }}"""
+    path = os.path.join(tmp_path, "model.onnx")
+    onnx.save(onnx.parser.parse_model(text.replace("; ", "\n")), path)
+    done = dlc(path, "-verify", "-q", "-emit=shared,report", "-o", os.path.join(tmp_path, "model.so"))
+    assert done.returncode == 0, done.stderr
+    with open(os.path.join(tmp_path, "model.json")) as file:
+        fusion = json.load(file)["fusion"]
+    assert fusion["attentions"] == 2 and fusion["refused"] == 0, fusion
