@@ -66,7 +66,10 @@ Error dlc::fuseKernels(Compilation &c) {
   fusion::NestPolicy policy(target, cost, limits);
   fusion::FusionOptions options;
   options.explains = c.options.explainFusion || c.options.explainAttention;
-  options.formsAttention = !c.options.strict;
+  if (c.options.strict)
+    options.noAttention = "-fp=strict keeps the order of its sums";
+  else if (c.cuda)
+    options.noAttention = "no nest of this target takes it";
   options.countsEdges = c.options.wants(EmitKind::Report);
   for (auto &[name, range] : c.options.dims)
     options.typicalSizes[name] = range.typical;

@@ -141,7 +141,7 @@ Error dlc::formKernels(Compilation &c) {
   if (Error error = runPasses(c, [&](PassManager &manager) {
         if (c.wantsFusion()) {
           manager.addPass(graph::createUnifySizes());
-          if (!c.options.strict)
+          if (!c.options.strict && !c.cuda)
             manager.addPass(graph::createExposeBands());
         }
         manager.addPass(graph::createFormKernels());

@@ -402,13 +402,13 @@ Grouping Grouper::run() {
     made.seconds = policy.getSeconds(candidate(made));
   }
   Grouping grouping;
-  if (options.formsAttention || options.explains) {
+  if (options.noAttention.empty() || options.explains) {
     AttentionSearch search = findAttentions(graph, policy);
-    if (!options.formsAttention) {
+    if (!options.noAttention.empty()) {
       search.groups.clear();
       for (AttentionRemark &remark : search.remarks)
         if (std::exchange(remark.isFormed, false))
-          remark.reason = "its sums keep their order";
+          remark.reason = options.noAttention;
     }
     for (Group &group : search.groups) {
       unsigned first = group.members.front();

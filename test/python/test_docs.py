@@ -33,6 +33,10 @@ def test_tuner_page(tmp_path, monkeypatch, capsys):
     assert "measurements" in capsys.readouterr().out
 
 
+def test_attention_page(tmp_path, monkeypatch):
+    run_page("docs/attention.md", tmp_path, monkeypatch)
+
+
 def test_readme(tmp_path, monkeypatch):
     import models
     import numpy as np

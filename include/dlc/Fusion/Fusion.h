@@ -18,8 +18,8 @@ struct FusionOptions {
   bool explains = false;
   /// Count the edges that could be fused, each tried on its own.
   bool countsEdges = false;
-  /// Look for attentions; off where the order of sums is kept.
-  bool formsAttention = true;
+  /// Why no attention is to be formed; empty: they are.
+  std::string noAttention;
 };
 
 /// A softmax that stands between two sums of products, or nearly so.
