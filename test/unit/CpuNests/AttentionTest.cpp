@@ -8,6 +8,8 @@
 
 #include "mlir/AsmParser/AsmParser.h"
 
+#include "gtest/gtest-spi.h"
+
 using namespace mlir;
 using namespace dlc;
 using namespace dlc::test;
@@ -20,20 +22,40 @@ protected:
   /// whether both agree.
   bool checkCase(const AttentionCase &a, const std::string &knobs = "",
                  bool specials = false);
+  graph::KernelOp parse(const AttentionCase &a, const std::string &knobs);
+  /// Why the nest declines `a` under these knobs; empty when it does not.
+  std::string refusal(const AttentionCase &a, const std::string &knobs,
+                      bool strict = false);
+  OwningOpRef<ModuleOp> owner;
 };
+
+graph::KernelOp AttentionTest::parse(const AttentionCase &a,
+                                     const std::string &knobs) {
+  owner = parseSourceString<ModuleOp>(a.text(), &context);
+  EXPECT_TRUE(owner) << a.text();
+  auto kernel = *owner->getOps<graph::KernelOp>().begin();
+  if (!knobs.empty())
+    kernel.setScheduleAttr(
+        cast<DictionaryAttr>(parseAttribute("{" + knobs + "}", &context)));
+  return kernel;
+}
+
+std::string AttentionTest::refusal(const AttentionCase &a,
+                                   const std::string &knobs, bool strict) {
+  auto target = parseCpuTarget("x86:cpu=x86-64-v4");
+  CpuCodegenOptions options;
+  options.symbol = "k";
+  options.strict = strict;
+  std::string reason;
+  auto code = emitAttention(parse(a, knobs), *target, options, reason);
+  return succeeded(code) ? "" : reason;
+}
 
 bool AttentionTest::checkCase(const AttentionCase &a, const std::string &knobs,
                               bool specials) {
   std::string text = a.text();
   SCOPED_TRACE(a.name() + " {" + knobs + "}");
-  auto parsed = parseSourceString<ModuleOp>(text, &context);
-  EXPECT_TRUE(parsed) << text;
-  if (!parsed)
-    return false;
-  auto kernel = *(*parsed).getOps<graph::KernelOp>().begin();
-  if (!knobs.empty())
-    kernel.setScheduleAttr(
-        cast<DictionaryAttr>(parseAttribute("{" + knobs + "}", &context)));
+  graph::KernelOp kernel = parse(a, knobs);
   EXPECT_EQ(bestNest(kernel).nest, "attention") << bestNest(kernel).reason;
   OpCase c;
   c.op = "attention";
@@ -120,6 +142,108 @@ TEST_F(AttentionTest, MaskedRows) {
     a.window = 3;
     checkCase(a, knobs);
   }
+}
+
+// What is compared would show a causal frontier that is off by one.
+TEST_F(AttentionTest, NegativeControl) {
+  AttentionCase a;
+  a.queries = 20, a.keys = 21, a.causal = AttentionCase::TopLeft;
+  AttentionCase other = a;
+  other.causal = AttentionCase::BottomRight;
+  OpCase c;
+  c.op = "attention";
+  c.tolerance = 3e-5;
+  graph::KernelOp kernel = parse(a, "");
+  SmallVector<Tensor> inputs;
+  for (auto [type, shape] :
+       llvm::zip(kernel.getArgumentTypes(), a.shapes()))
+    inputs.push_back(
+        random(cast<RankedTensorType>(type).getElementType(), shape, c));
+  auto expected = interp::Interpreter().runKernel(kernel, inputs, {});
+  auto wrong =
+      interp::Interpreter().runKernel(parse(other, ""), inputs, {});
+  ASSERT_TRUE(succeeded(expected) && succeeded(wrong));
+  NestVariant variant;
+  variant.target = runnableTargets().back();
+  variant.nest = "attention";
+  kernel = parse(a, "");
+  EXPECT_TRUE(checkVariant(kernel, c, inputs, *expected, variant));
+  ::testing::TestPartResultArray failures;
+  {
+    ::testing::ScopedFakeTestPartResultReporter reporter(
+        ::testing::ScopedFakeTestPartResultReporter::
+            INTERCEPT_ONLY_CURRENT_THREAD,
+        &failures);
+    EXPECT_FALSE(checkVariant(kernel, c, inputs, *wrong, variant));
+  }
+  EXPECT_GT(failures.size(), 0);
+}
+
+// Keys behind a causal frontier are not read by queries before it, whatever
+// lies there; those that are masked by data are.
+TEST_F(AttentionTest, SkipsKeys) {
+  for (std::string knobs : {"few = 0", "few = 0, block_n = 14", "few = 1"}) {
+    SCOPED_TRACE(knobs);
+    AttentionCase a;
+    a.queries = 8, a.keys = 64, a.causal = AttentionCase::TopLeft;
+    graph::KernelOp kernel = parse(a, knobs);
+    OpCase c;
+    c.op = "attention";
+    c.tolerance = 3e-5;
+    SmallVector<Tensor> inputs;
+    for (auto [type, shape] :
+         llvm::zip(kernel.getArgumentTypes(), a.shapes()))
+      inputs.push_back(
+          random(cast<RankedTensorType>(type).getElementType(), shape, c));
+    auto expected = interp::Interpreter().runKernel(kernel, inputs, {});
+    ASSERT_TRUE(succeeded(expected));
+    for (int tensor : {1, 2}) {
+      auto *values = reinterpret_cast<float *>(inputs[tensor].getMutableBytes());
+      for (int64_t i = 0; i < inputs[tensor].getNumElements(); ++i)
+        if (i / a.inner % a.keys >= a.queries)
+          values[i] = NAN;
+    }
+    NestVariant variant;
+    variant.target = runnableTargets().back();
+    variant.nest = "attention";
+    checkVariant(kernel, c, inputs, *expected, variant);
+  }
+}
+
+TEST_F(AttentionTest, Refusals) {
+  AttentionCase a;
+  EXPECT_EQ(refusal(a, ""), "");
+  EXPECT_EQ(refusal(a, "", /*strict=*/true), "strict: sums keep their order");
+  const std::pair<const char *, const char *> wrong[] = {
+      {"few = 0, vectors = 0", "a size of the tile is zero"},
+      {"few = 0, key_tile = 16", "the tile does not fit the vector registers"},
+      {"few = 0, rows_per_task = 33", "a task's rows are not whole blocks"},
+      {"few = 0, split_kv = 16", "keys are split over tasks for few queries only"},
+      {"few = 1, block_n = 7", "blocks of keys are not whole vectors"},
+      {"few = 1, row_tile = 17", "a tile of rows is empty or too large"},
+      {"unroll = -1", "'unroll' has no such value"},
+  };
+  for (auto [knobs, why] : wrong)
+    EXPECT_EQ(refusal(a, knobs), std::string("schedule: ") + why) << knobs;
+  a.roundsWeights = true;
+  EXPECT_EQ(refusal(a, "block_n = 16"),
+            "schedule: rounded weights need all keys of a row at once");
+  a = {};
+  a.element = "bf16";
+  EXPECT_EQ(refusal(a, "few = 0, copy_keys = 0"),
+            "schedule: keys have no strides to be read by");
+  // The schedule in full, and back.
+  auto target = parseCpuTarget("x86:cpu=x86-64-v4");
+  std::string reason;
+  auto spec = classifyAttention(parse({}, ""), reason);
+  ASSERT_TRUE(succeeded(spec)) << reason;
+  AttentionSchedule schedule = defaultSchedule(*spec, *target);
+  schedule.keyTile = 5;
+  graph::KernelOp kernel = parse({}, "");
+  kernel.setScheduleAttr(schedule.toSchedule().toAttr(&context));
+  auto read = withKnobs(defaultSchedule(*spec, *target), kernel, reason);
+  ASSERT_TRUE(succeeded(read)) << reason;
+  EXPECT_EQ(read->str(), schedule.str());
 }
 
 // One of many combinations, by the generator.
