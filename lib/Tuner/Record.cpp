@@ -65,6 +65,14 @@ double Record::ratio() const {
          *std::min_element(reference.begin(), reference.end());
 }
 
+double Record::medianRatio() const {
+  auto median = [](std::vector<double> values) {
+    std::sort(values.begin(), values.end());
+    return values[values.size() / 2];
+  };
+  return median(samples) / median(reference);
+}
+
 //===----------------------------------------------------------------------===//
 // JSON
 //===----------------------------------------------------------------------===//
@@ -219,22 +227,22 @@ std::optional<Record> dlc::tuner::findBest(llvm::ArrayRef<Record> records,
   for (const Record &record : records)
     if (record.codegen == kCodegenVersion && !failed.count(record.schedule))
       attempt = std::max(attempt, record.attempt);
-  // Of a schedule's measurements the slowest counts: times are too good by
-  // chance where many were taken.
-  std::map<std::string, const Record *> slowest;
+  // Of a schedule's measurements the slowest counts, and of its fastest and its
+  // median sample the worse: times are too good by chance where many were
+  // taken.
+  std::map<std::string, std::pair<double, const Record *>> slowest;
   for (const Record &record : records) {
     if (record.status != Status::Ok || record.codegen != kCodegenVersion ||
         record.attempt < attempt || failed.count(record.schedule))
       continue;
-    const Record *&entry = slowest[record.schedule];
-    if (!entry || record.ratio() > entry->ratio())
-      entry = &record;
+    double ratio = std::max(record.ratio(), record.medianRatio());
+    auto [it, isNew] = slowest.try_emplace(record.schedule, ratio, &record);
+    if (!isNew && ratio > it->second.first)
+      it->second = {ratio, &record};
   }
-  const Record *best = nullptr;
-  for (auto &[schedule, record] : slowest)
-    if (!best || record->ratio() < best->ratio())
-      best = record;
-  if (!best || best->ratio() > 1 - margin)
-    return std::nullopt;
-  return *best;
+  std::pair<double, const Record *> best(1 - margin, nullptr);
+  for (auto &[schedule, entry] : slowest)
+    if (entry.first < best.first)
+      best = entry;
+  return best.second ? std::optional(*best.second) : std::nullopt;
 }

@@ -54,6 +54,8 @@ struct Record {
   /// Fastest of the samples over fastest of the reference's: below 1 it beats
   /// the default schedule. Needs samples.
   double ratio() const;
+  /// The same of the medians.
+  double medianRatio() const;
 
   std::string toJson() const; ///< one line, without its end
   /// Refuses, in words, another schema version, fields that are missing or of
@@ -76,8 +78,9 @@ llvm::Expected<std::vector<Record>> readJsonLines(llvm::StringRef path);
 llvm::Error writeJsonLines(std::vector<Record> records, llvm::StringRef path);
 
 /// The best schedule (JSON) of one target and workload among `records`, or
-/// nothing where none beats the default by more than `margin`. Trials that were
-/// measured again count before those measured once. A function of the set.
+/// nothing where none beats the default by more than `margin`, by the fastest
+/// and by the median samples. Trials that were measured again count before
+/// those measured once. A function of the set.
 std::optional<Record> findBest(llvm::ArrayRef<Record> records,
                                double margin = 0.03);
 

@@ -79,6 +79,14 @@ TEST(Record, FindBest) {
   other.attempt = 1;
   records.push_back(other);
   EXPECT_EQ(findBest(records)->schedule, records[0].schedule);
+  // A lucky sample makes no schedule good.
+  Record lucky = makeRecord(7, 0.98);
+  lucky.reference.assign(6, 1000);
+  lucky.samples.assign(5, 980);
+  lucky.samples.push_back(300);
+  EXPECT_LT(lucky.ratio(), 0.5);
+  EXPECT_GT(lucky.medianRatio(), 0.9);
+  EXPECT_FALSE(findBest(lucky));
   // A schedule that was wrong once is never chosen.
   Record wrong = records[0];
   wrong.run = "x";

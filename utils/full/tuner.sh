@@ -1,0 +1,11 @@
+#!/usr/bin/env bash
+# The tuning database under kill -9 at 100 random instants with two writers; and
+# 200 sampled schedules of each kind of kernel, each against the interpreter.
+set -euo pipefail
+[ "$1" != --list ] || { printf 'kills\nschedules\n'; exit; }
+cd "$(dirname "$0")/../.."
+export DLC_TEST_FULL=1
+case $1 in
+kills) build/test/unit/TunerTests --gtest_filter='Store.KilledWritersLoseNothing:Tune.GoesOnAfterKills' ;;
+schedules) build/test/unit/TunerKernelsTests --gtest_filter='KernelTask.SampledSchedulesAreRight' ;;
+esac
