@@ -1,6 +1,17 @@
 // Attentions are formed at once, views and repeated heads inside.
 // RUN: dlc-opt %s -split-input-file -graph-form-kernels -graph-fuse-kernels="explain attention" -o /dev/null 2>&1 | FileCheck %s --check-prefix=GROUP
 // RUN: dlc-opt %s -split-input-file -graph-form-kernels -graph-fuse-kernels=attention -graph-drop-certificates -mlir-print-local-scope | FileCheck %s
+// A group that is refused is its members again, clones too.
+// RUN: dlc-opt %s -split-input-file -graph-form-kernels -graph-fuse-kernels=attention -graph-split-fused -graph-drop-certificates | FileCheck %s --check-prefix=SPLIT
+
+// SPLIT-LABEL: func.func @main
+// SPLIT-DAG: graph.call @iota
+// SPLIT-DAG: graph.call @le
+// SPLIT: graph.call @contract
+// SPLIT: graph.call @exp
+// SPLIT: graph.call @contract
+// SPLIT: return
+// SPLIT-NOT: @fused
 
 // A causal mask of positions, two query heads a key head, heads merged after.
 // GROUP: attention: heads 4 group 2 rows 16 keys 16 head_dim 8 value_dim 8 causal

@@ -123,3 +123,56 @@ model (float[1, 2, 96, 4] q, float[1, 2, 4, 96] k, float[1, 2, 96, 4] v) => (flo
     with open(os.path.join(tmp_path, "model.json")) as file:
         fusion = json.load(file)["fusion"]
     assert fusion["attentions"] == 2 and fusion["refused"] == 0, fusion
+
+
+def test_a_cache_of_any_length(tmp_path):
+    """Past and mask of symbolic lengths, required to fit each other: one kernel, right at each length."""
+    import dlc as compiler
+    import numpy as np
+    from onnx import TensorProto, helper
+
+    shapes = {"q": [1, 4, 1, 8], "k": [1, 2, 1, 8], "v": [1, 2, 1, 8], "pk": [1, 2, "past", 8], "pv": [1, 2, "past", 8], "mask": [1, 1, 1, "total"]}
+    graph = models.Model()
+    graph.prefix = "n0"
+    for name, shape in shapes.items():
+        graph.inputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
+    k, v = (graph("Concat", past, new, axis=2) for past, new in (("pk", "k"), ("pv", "v")))
+    k, v = (graph("Reshape", graph("Concat", *[graph("Unsqueeze", x, graph.ints(2))] * 2, axis=2), graph.ints(1, 4, -1, 8)) for x in (k, v))
+    s = graph("Mul", graph("MatMul", "q", graph("Transpose", k, perm=[0, 1, 3, 2])), graph.const(0.5))
+    graph.output(graph("MatMul", graph("Softmax", graph("Add", s, "mask"), axis=-1), v))
+    path = tmp_path / "model.onnx"
+    onnx.save(graph.build(), path)
+    assert any(line.startswith("attention: ") for lines in remarks(path).values() for line in lines)
+    model = compiler.compile(str(path))
+    random = np.random.default_rng(1)
+    for past in (1, 6, 40, 129):
+        x = {name: random.standard_normal([{"past": past, "total": past + 1}.get(n, n) for n in shape]).astype(np.float32)
+             for name, shape in shapes.items()}
+        keys, values = (np.repeat(np.concatenate([x[p], x[n]], 2), 2, 1).astype(np.float64) for p, n in (("pk", "k"), ("pv", "v")))
+        t = np.einsum("bhsd,bhtd->bhst", x["q"], keys) * 0.5 + x["mask"]
+        e = np.exp(t - t.max(-1, keepdims=True))
+        expected = np.einsum("bhst,bhtd->bhsd", e / e.sum(-1, keepdims=True), values)
+        np.testing.assert_allclose(model.run(x)[0], expected, atol=1e-5)
+    with pytest.raises(compiler.RunError, match="total"):
+        model.run({name: np.zeros([{"past": 3, "total": 9}.get(n, n) for n in shape], np.float32) for name, shape in shapes.items()})
+
+
+def test_layers_share_a_mask(tmp_path):
+    """Positions of a mask are computed in each attention; what it reads of the data stays where it is, also when only they read it."""
+    import numpy as np
+    from onnx import TensorProto
+
+    def build(g):
+        lower = g.const(np.tril(np.ones((models.S, models.S))), bool)
+        seen = g("Greater", g.input([1, 1, 1, models.S], TensorProto.INT64), g.const(0, np.int64))
+        mask = g("Where", g("And", lower, seen), g.const(0.0), g.const(-3.4e38))
+        for _ in range(3):
+            models.Parts(g, {"score": lambda g, s: g("Add", g("Mul", s, g.const(0.35)), mask)}).build()
+
+    path = save([build], tmp_path)
+    lines = remarks(path)[0]
+    assert len(lines) == 3 and all(re.match("attention: .* causal", line) for line in lines), lines
+    done = dlc(path, "-o", tmp_path / "model.so", "-verify")
+    assert done.returncode == 0, done.stderr[-2000:]
+    kernels = dlc(path, "-emit=kernels", "-o", "-", "-q").stdout
+    assert "// graph.attention" in kernels and "\n// iota" not in kernels
