@@ -285,14 +285,35 @@ LogicalResult AttentionTask::emitSoftmax(Scope &scope, const BlockArguments &a,
       Value at = index.add(index.add(scope.areas[Scores],
                                      index.mul(loop.getInductionVar(), width)),
                            int64_t(v) * s.lanes);
-      body(at, v, state.empty() ? Value() : loop.getRegionIterArg(v), next);
+      body(at, loop.getInductionVar(), v,
+           state.empty() ? Value() : loop.getRegionIterArg(v), next);
     }
     if (!state.empty())
       scf::YieldOp::create(b, loc, next);
     return SmallVector<Value>(loop.getResults());
   };
-  sums = overKeys(sums, [&](Value at, unsigned v, Value sum,
+  // Values come from memory row by row while weights are made; their tiles go
+  // down the columns, which hides no latency.
+  std::function<void(Value)> fetchValues = [](Value) {};
+  if (s.prefetchesValues && !s.copiesValues) {
+    scope.axes[spec.keys.front()] = a.from;
+    Value first = offsetOf(scope, spec.value);
+    scope.axes[spec.keys.front()] = index.constant(0);
+    Value step = sizeOf(scope, spec.value.strides[spec.keys.front()]);
+    int64_t columns = *graph::constantValue(spec.extentOf(spec.columns));
+    fetchValues = [&, first, step, columns](Value key) {
+      constexpr int64_t line = 16; // f32 elements
+      Value row = index.add(first, index.mul(key, step));
+      for (int64_t c = 0; c < columns; c += line)
+        memref::PrefetchOp::create(
+            b, loc, scope.buffers[spec.value.operand], index.add(row, c),
+            /*isWrite=*/false, /*localityHint=*/2, /*isDataCache=*/true);
+    };
+  }
+  sums = overKeys(sums, [&](Value at, Value key, unsigned v, Value sum,
                             SmallVector<Value> &next) {
+    if (v == 0)
+      fetchValues(key);
     Value e = math.expOfNonPositive(
         arith::SubFOp::create(b, loc, loadVector(scope, at), subtrahends[v]));
     storeVector(scope, e, at);
@@ -308,7 +329,7 @@ LogicalResult AttentionTask::emitSoftmax(Scope &scope, const BlockArguments &a,
     return success();
   // The row is whole: weights as the body rounds them.
   LogicalResult outcome = success();
-  overKeys({}, [&](Value at, unsigned v, Value, SmallVector<Value> &) {
+  overKeys({}, [&](Value at, Value, unsigned v, Value, SmallVector<Value> &) {
     ExprPoint point = pointOf(scope);
     point.axes[*laneAxis()] = index.add(a.firstRow, int64_t(v) * s.lanes);
     point.lanes = s.lanes;

@@ -24,6 +24,7 @@ void forEachKnob(S &s, F f) {
   f("block_n", s.keysPerBlock);
   f("copy_keys", s.copiesKeys);
   f("copy_values", s.copiesValues);
+  f("prefetch_values", s.prefetchesValues);
   f("few", s.few);
   f("row_tile", s.rowTile);
   f("split_kv", s.keysPerTask);
@@ -193,6 +194,8 @@ AttentionSchedule dlc::defaultSchedule(const AttentionSpec &spec,
   s.copiesKeys = !isStrided(spec, spec.key, spec.inner) ||
                  collides(spec, spec.key, spec.keys.front(), s.keyTile);
   s.copiesValues = !isStrided(spec, spec.value, spec.columns);
+  s.prefetchesValues = !s.copiesValues && desc.arch == "x86" &&
+                       *spec.strideOf(spec.value, spec.columns) == 1;
   // Scores of a block are made, read three times and used within the
   // first-level cache.
   if (!spec.weightRounding) {

@@ -23,6 +23,7 @@ struct AttentionSchedule {
   int64_t keysPerBlock = 0;  ///< scored before they are summed; 0: all keys
   bool copiesKeys = false;   ///< a block of keys is copied into scratch first
   bool copiesValues = false; ///< the same for values
+  bool prefetchesValues = false; ///< those that are not copied
   /// Few queries: lanes run over the inner axis and the columns instead of over
   /// queries, so that each key and value is read once as it lies.
   bool few = false;

@@ -16,6 +16,8 @@
 #include <cstdlib>
 #include <ctime>
 
+#include <sys/mman.h>
+
 using namespace dlc;
 using namespace dlc::test;
 
@@ -103,13 +105,18 @@ bool runCase(const CpuTarget &target, const AttentionCase &a) {
   if (!loaded)
     return fail(a, reason);
 
-  std::vector<std::unique_ptr<GuardedBuffer>> memory;
+  std::vector<std::unique_ptr<char, decltype(&std::free)>> memory;
   llvm::SmallVector<void *> buffers;
   uint32_t seed = 1;
   int64_t bytes = 0, elementBytes = a.element == "f32" ? 4 : 2;
   auto allocate = [&](int64_t count, int64_t size) {
-    memory.push_back(std::make_unique<GuardedBuffer>(count * size));
-    buffers.push_back(memory.back()->data());
+    // On huge pages, as frameworks allocate: caches of keys are large.
+    constexpr size_t page = 2 << 20;
+    size_t whole = (count * size + page - 1) / page * page;
+    memory.emplace_back(static_cast<char *>(std::aligned_alloc(page, whole)),
+                        &std::free);
+    madvise(memory.back().get(), whole, MADV_HUGEPAGE);
+    buffers.push_back(memory.back().get());
     bytes += count * size;
   };
   for (auto [i, shape] : llvm::enumerate(a.shapes())) {
@@ -122,11 +129,11 @@ bool runCase(const CpuTarget &target, const AttentionCase &a) {
       seed = seed * 1664525u + 1013904223u;
       float x = 2 * (float(seed >> 8) / float(1 << 24) - 0.5f);
       if (size == 4) {
-        memory.back()->as<float>()[k] = x;
+        static_cast<float *>(buffers.back())[k] = x;
       } else {
         uint32_t bits;
         std::memcpy(&bits, &x, 4);
-        memory.back()->as<uint16_t>()[k] = bits >> 16; // bf16
+        static_cast<uint16_t *>(buffers.back())[k] = bits >> 16; // bf16
       }
     }
   }
@@ -144,11 +151,10 @@ bool runCase(const CpuTarget &target, const AttentionCase &a) {
     best = std::min(best, seconds() - before);
   }
   double error = 0;
+  auto floats = [&](size_t i) { return static_cast<float *>(buffers[i]); };
   if (elementBytes == 4)
-    error = errorOf(a, memory[0]->as<float>(), memory[1]->as<float>(),
-                    memory[2]->as<float>(),
-                    a.mask ? memory[3]->as<float>() : nullptr,
-                    memory.back()->as<float>());
+    error = errorOf(a, floats(0), floats(1), floats(2),
+                    a.mask ? floats(3) : nullptr, floats(buffers.size() - 1));
   double flops = a.flops();
   if (a.causal) // what is not masked
     flops *= 1 - 0.5 * double(a.queries - 1) / double(a.keys);
