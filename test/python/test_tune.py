@@ -145,3 +145,45 @@ def test_refusals(model, tmp_path):
     assert "-tune-budget= is for -tune" in said("-tune=lookup", "-tune-budget=3")
     assert "expected a number of trials, or a time" in said("-tune", "-tune-budget=soon")
     assert "-tune measures on this machine" in said("-tune", "-target=arm", f"-tuning-db={tmp_path / 'a.db'}")
+
+
+def test_a_product_tuned_alone_is_found_in_a_model(tmp_path):
+    """The key is what a kernel computes: dlc-tune's product of these sizes is the model's MatMul."""
+    db, path = tmp_path / "t.db", tmp_path / "r.jsonl"
+    w = np.random.default_rng(2).standard_normal((K, N)).astype(np.float32)
+    graph = helper.make_graph([helper.make_node("MatMul", ["x", "w"], ["y"])], "g",
+                              [helper.make_tensor_value_info("x", TensorProto.FLOAT, [M, K])],
+                              [helper.make_tensor_value_info("y", TensorProto.FLOAT, [M, N])], [numpy_helper.from_array(w, "w")])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), tmp_path / "m.onnx")
+    x = np.ones((M, K), np.float32)
+    np.save(tmp_path / "x.npy", x)
+    np.save(tmp_path / "y.npy", x @ w)
+    for constant, found in (("none", 0), ("rhs", 1)):
+        subprocess.run(["dlc-tune", "tune", "-q", f"-matmul={M}x{N}x{K}", f"-constant={constant}", "-budget=1", "-samples=1",
+                        "-model=none", f"-store={db}"], check=True, capture_output=True)
+        planted = records_of(db, path)
+        for record in planted:
+            record["schedule"].update(tile_rows=5, tile_vectors=1, task_row_tiles=2)
+            record["trial"].update(run="planted", attempt=9, samples_ns=[10.0], reference_ns=[1000.0])
+        import_records(db, planted, path)
+        tuning, _ = compile_model(tmp_path, tmp_path, "-tune=lookup", f"-tuning-db={db}")
+        assert tuning["tuned"] == found
+
+
+def test_shipped_records_and_model(tmp_path):
+    """What dlc comes with is readable, and a model of three quarters of its kernels ranks the schedules of the rest far better than chance."""
+    folder = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))), "tuning_db", "x86")
+    done = subprocess.run(["dlc-tune", "eval", os.path.join(folder, "contraction.jsonl"), "-folds=4"], check=True,
+                          capture_output=True, text=True).stdout
+    share = {words[0]: [float(w) for w in words[1:]] for words in map(str.split, done.splitlines())
+             if words and words[0] in ("model", "random")}
+    top1, top5, _, pairs = share["model"]
+    assert top1 > 0.85 and top5 > 0.95 and pairs > 0.75, done
+    assert top1 > share["random"][0] + 0.05, done
+    listed = subprocess.run(["dlc-tune", "list", os.path.join(folder, "loop.jsonl")], check=True, capture_output=True, text=True).stdout
+    assert "row of" in listed and "map of" in listed
+    # The model fits this dlc: a search begins with it, so that it is another run than one without.
+    runs = {subprocess.run(["dlc-tune", "tune", "-q", "-matmul=8x16x8", "-target=x86:threads=1", "-budget=1", "-samples=1", *model,
+                            f"-store={tmp_path / 't.db'}"], check=True, capture_output=True, text=True).stdout.split()[1]
+            for model in ([], ["-model=none"], [f"-model={folder}/contraction.model.json"])}
+    assert len(runs) == 2
