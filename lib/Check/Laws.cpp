@@ -33,9 +33,16 @@ check::Admission check::admitLaws(KernelOp kernel, ArrayRef<Law> laws,
     }
     bool applies = false;
     for (StageOp stage : kernel.getStages()) {
-      if (stage.getFoldKind() != law.fold)
+      if (stage.getFoldKind() != law.fold ||
+          (law.kind == LawKind::flush && !sumsBf16Products(stage)))
         continue;
       applies = true;
+      if (law.kind == LawKind::flush) {
+        if (mode == NumericsMode::strict)
+          return {false, law.str() + ": -fp=strict keeps subnormal numbers and "
+                                     "the order of folds"};
+        continue;
+      }
       Type type = foldedType(stage);
       if (!isExactMonoid(law.fold, type) && mode == NumericsMode::strict) {
         std::string text;

@@ -89,8 +89,14 @@ struct Form {
 };
 } // namespace
 
+static bool isConstant(TensorId tensor, const TensorTable &tensors) {
+  Value value = tensors.valueOf(tensors.baseOf(tensor));
+  return value && value.getDefiningOp<graph::ConstantOp>();
+}
+
 static Form ask(const Body &body, ArrayRef<TensorId> outputs,
-                const TensorTable &tensors, ArrayRef<int64_t> symbols) {
+                const TensorTable &tensors, ArrayRef<int64_t> symbols,
+                const TargetDesc &target) {
   MLIRContext *context = body.stages.front()->type.getContext();
   OpBuilder builder(context);
   OwningOpRef<graph::KernelOp> kernel =
@@ -106,6 +112,21 @@ static Form ask(const Body &body, ArrayRef<TensorId> outputs,
     form.inPlace[side] = factors[side]->plain || factors[side]->guarded;
     form.guarded[side] = factors[side]->guarded;
   }
+  if (target.arch == "x86") {
+    // Narrow numbers are multiplied as they lie; a right factor of constants is
+    // computed a panel at a time.
+    if (spec->narrow)
+      form.inPlace[0] = form.inPlace[1] = true;
+    bool isComputed = !spec->rhs.plain && !spec->rhsLoads.empty();
+    std::vector<TensorId> operands = body.operands();
+    bool areConstants = llvm::all_of(
+        spec->rhsLoads, [&](const ContractionOperand &load) {
+          return isConstant(operands[load.operand], tensors);
+        });
+    form.inPlace[1] |= isComputed && areConstants;
+    if (isComputed && !form.inPlace[1] && spec->rows.empty())
+      form.reason = "one row uses a matrix that is computed";
+  }
   auto size = [&](ArrayRef<unsigned> group) {
     double size = 1;
     for (unsigned axis : group)
@@ -118,10 +139,12 @@ static Form ask(const Body &body, ArrayRef<TensorId> outputs,
 }
 
 // The sum by itself, as it was before anything was put around it.
-static Form askAlone(const StageRef &sum, const Candidate &candidate) {
+static Form askAlone(const StageRef &sum, const Candidate &candidate,
+                     const TargetDesc &target) {
   Body body;
   body.stages.push_back(sum);
-  return ask(body, {sum->result}, candidate.tensors, candidate.symbols);
+  return ask(body, {sum->result}, candidate.tensors, candidate.symbols,
+             target);
 }
 
 static const StageRef &refOf(const Body &body, const Stage *stage) {
@@ -210,19 +233,20 @@ std::optional<Refusal> NestPolicy::checkContraction(const Candidate &merged,
   const Stage *original = before ? before : after;
   if (sum && sum == original && isPlainEpilogue(merged, *sum)) {
     // Loops of other nests run it at most as fast, whoever takes it.
-    isTaken = askAlone(refOf(merged.body, sum), merged).reason.empty();
+    isTaken = askAlone(refOf(merged.body, sum), merged, target).reason.empty();
     return std::nullopt;
   }
   Form was;
   if (original) {
     const Candidate &part = before ? first : second;
-    was = ask(part.body, part.outputs, part.tensors, part.symbols);
+    was = ask(part.body, part.outputs, part.tensors, part.symbols, target);
   }
   bool wasTaken = original && was.reason.empty();
   if (!sum)
     return wasTaken ? std::optional(refuse("the contraction would be none"))
                     : std::nullopt;
-  Form form = ask(merged.body, merged.outputs, merged.tensors, merged.symbols);
+  Form form = ask(merged.body, merged.outputs, merged.tensors, merged.symbols,
+                  target);
   if (!form.reason.empty())
     return wasTaken ? std::optional(refuse("the contraction nest does not take "
                                            "it: " +

@@ -27,6 +27,7 @@ FusionReport fusion::fuseKernels(ModuleOp module, const Policy &policy,
   func::FuncOp main = findMain(module);
   if (!main)
     return report;
+  policy.prepare(main);
   FusionGraph graph(main, options);
   for (const GraphNode &node : graph.nodes)
     report.calls += isa<graph::CallOp>(node.op);

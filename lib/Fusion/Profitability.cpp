@@ -155,14 +155,102 @@ static double innermostRun(const Stage &stage, const TensorTable &tensors,
   return run;
 }
 
+static bool isByte(Type type) {
+  return type.isSignlessInteger(8) || type.isSignedInteger(8) ||
+         type.isUnsignedInteger(8);
+}
+
+/// A narrow number that is widened, less a zero point where it is a byte: the
+/// contraction nest copies it into panels, or multiplies it as it is. `inner`:
+/// the first axis along which the zero point must not vary.
+static bool isNarrowFactor(const Stage &stage, unsigned id, unsigned inner) {
+  const Node *node = &stage.nodes[id];
+  bool isShifted = node->kind == Node::Apply &&
+                   static_cast<ScalarFn>(node->fn) == ScalarFn::sub;
+  if (isShifted) {
+    if (innermostAxes(stage)[node->args[1]] >= static_cast<int>(inner))
+      return false;
+    node = &stage.nodes[node->args[0]];
+  }
+  if (node->kind != Node::Cast)
+    return false;
+  const Node &narrow = stage.nodes[node->args[0]];
+  if (narrow.kind != Node::Load)
+    return false;
+  return (isByte(narrow.type) && node->type.isInteger(32)) ||
+         (!isShifted && narrow.type.isBF16() && node->type.isF32());
+}
+
+/// The nodes that `id` is computed from; empty when one is not a number at the
+/// factor's own point: under a guard, at an index from data, a coordinate.
+static std::vector<unsigned> expressionOf(const Stage &stage, unsigned id) {
+  std::vector<unsigned> nodes{id};
+  for (size_t i = 0; i < nodes.size(); ++i) {
+    const Node &node = stage.nodes[nodes[i]];
+    bool isPlain = node.kind == Node::Load || node.kind == Node::Apply ||
+                   node.kind == Node::Cast || node.kind == Node::Literal;
+    if (!isPlain || !node.guard.empty())
+      return {};
+    bool usesData = false;
+    node.forEachData([&](unsigned) { usesData = true; });
+    if (usesData)
+      return {};
+    for (unsigned arg : node.args)
+      if (!llvm::is_contained(nodes, arg))
+        nodes.push_back(arg);
+  }
+  return nodes;
+}
+
+/// Weights from narrow numbers, zero points and scales: the contraction nest
+/// computes them while it packs, if they are constants.
+static bool isDequantized(const Stage &stage, unsigned id) {
+  const Node &root = stage.nodes[id];
+  std::vector<unsigned> nodes = expressionOf(stage, id);
+  return root.kind == Node::Apply && isa<FloatType>(root.type) &&
+         nodes.size() <= 16 && llvm::any_of(nodes, [&](unsigned n) {
+           const Node &node = stage.nodes[n];
+           return node.kind == Node::Load && isByte(node.type);
+         });
+}
+
+/// The nodes that widen a factor of a contraction: they are computed once an
+/// element, or not at all, not once a product.
+static std::vector<bool> wideningNodes(const Stage &stage) {
+  std::vector<bool> widens(stage.nodes.size());
+  if (!isContraction(stage))
+    return widens;
+  for (unsigned factor : stage.nodes[stage.root].args) {
+    if (isDequantized(stage, factor)) {
+      bool isFirst = true; // load: every factor has one
+      for (unsigned n : expressionOf(stage, factor)) {
+        widens[n] = stage.nodes[n].kind != Node::Load || !isFirst;
+        isFirst &= stage.nodes[n].kind != Node::Load;
+      }
+      continue;
+    }
+    if (!isNarrowFactor(stage, factor, stage.domain.size()))
+      continue;
+    widens[factor] = true;
+    const Node &node = stage.nodes[factor];
+    if (node.kind == Node::Apply) {
+      widens[node.args[0]] = true;
+      widens[node.args[1]] = true;
+    }
+  }
+  return widens;
+}
+
 static double workOf(const Stage &stage, ArrayRef<int64_t> symbols) {
   SmallVector<double> prefix{1};
   for (AffineExpr e : stage.extents())
     prefix.push_back(prefix.back() * sizeOf(e, symbols));
   std::vector<int> axes = innermostAxes(stage);
+  std::vector<bool> widens = wideningNodes(stage);
   double work = stage.isFold() ? prefix.back() : 0;
   for (auto [i, node] : llvm::enumerate(stage.nodes))
-    work += weightOf(node) * prefix[axes[i] + 1];
+    if (!widens[i])
+      work += weightOf(node) * prefix[axes[i] + 1];
   return work;
 }
 
@@ -178,6 +266,17 @@ bool NestPolicy::inlines(const Stage &producer, ArrayRef<StageRef> consumers,
   double weight = 0;
   for (const Node &node : producer.nodes)
     weight += weightOf(node);
+  if (!isOutput && target.arch == "x86" && consumers.size() == 1 &&
+      isContraction(*consumers[0]) && !producer.isFold() &&
+      (isNarrowFactor(producer, producer.root, producer.domain.size()) ||
+       isDequantized(producer, producer.root)) &&
+      llvm::any_of(consumers[0]->nodes[consumers[0]->root].args,
+                   [&](unsigned factor) {
+                     const Node &node = consumers[0]->nodes[factor];
+                     return node.kind == Node::Load && node.guard.empty() &&
+                            node.tensor == producer.result;
+                   }))
+    return true;
   double points = pointsOf(producer.domain, symbols);
   double again = 0, loads = 0;
   unsigned numLoads = 0;
@@ -583,11 +682,31 @@ std::optional<Refusal> NestPolicy::checkSize(const Candidate &merged) const {
   return std::nullopt;
 }
 
+void NestPolicy::prepare(func::FuncOp main) const {
+  if (target.arch == "x86")
+    splitWidenings(main);
+}
+
+/// Whether `second` widens narrow numbers for products, which take them as they
+/// are.
+static bool widensForProducts(const Candidate &second) {
+  const std::vector<StageRef> &stages = second.body.stages;
+  if (stages.size() != 1 || stages[0]->isFold() || second.outputs.size() != 1 ||
+      !isNarrowFactor(*stages[0], stages[0]->root, stages[0]->domain.size()))
+    return false;
+  Value value = second.tensors.valueOf(second.outputs[0]);
+  return value && belongsToProducts(value);
+}
+
 std::optional<Refusal> NestPolicy::check(const Candidate &merged,
                                          const Candidate &first,
                                          const Candidate &second) const {
   if (auto refusal = checkSize(merged))
     return refusal;
+  if (target.arch == "x86" && !findContraction(merged.body) &&
+      widensForProducts(second))
+    return Refusal{Condition::Traffic,
+                   "a product reads the narrow numbers as they are"};
   bool isContraction = false;
   if (auto refusal = checkContraction(merged, first, second, isContraction))
     return refusal;

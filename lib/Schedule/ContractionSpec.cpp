@@ -208,6 +208,127 @@ void dlc::describeOperand(ContractionOperand &operand,
 }
 
 //===----------------------------------------------------------------------===//
+// Narrow factors
+//===----------------------------------------------------------------------===//
+
+/// The scalar that a load of a stage yields, through any number of stages.
+static Value throughStages(Value value) {
+  while (auto load = value.getDefiningOp<graph::LoadOp>()) {
+    auto source = load.getTensor().getDefiningOp<graph::StageOp>();
+    if (!source || load.getGuard() ||
+        source.getFoldKind() != graph::FoldKind::none)
+      break;
+    value = source.getYielded();
+  }
+  return value;
+}
+
+/// Whether `value` differs between steps of the sum.
+static bool variesInside(Value value, const IterationSpace &space) {
+  llvm::SmallSetVector<unsigned, 8> axes;
+  if (failed(collectAxes(value, space, axes)))
+    return true;
+  return llvm::any_of(axes, [&](unsigned axis) {
+    return axis >= space.numDomain && space.isWide(axis);
+  });
+}
+
+/// The narrow number that `factor` widens, and what is subtracted then.
+static std::optional<std::pair<Value, Value>>
+findNarrow(Value factor, const IterationSpace &space) {
+  Value value = throughStages(factor), zero;
+  if (auto apply = value.getDefiningOp<graph::ApplyOp>();
+      apply && apply.getFn() == graph::ScalarFn::sub) {
+    zero = apply.getArgs()[1];
+    value = throughStages(apply.getArgs()[0]);
+    if (!zero.getType().isInteger(32) || variesInside(zero, space))
+      return std::nullopt;
+    auto literal = zero.getDefiningOp<graph::LiteralOp>();
+    if (literal && isZero(literal))
+      zero = Value();
+  }
+  auto cast = value.getDefiningOp<graph::CastOp>();
+  if (!cast)
+    return std::nullopt;
+  Value narrow = throughStages(cast.getValue());
+  Type from = narrow.getType(), to = cast.getType();
+  bool isByte = (from.isSignlessInteger(8) || from.isSignedInteger(8) ||
+                 from.isUnsignedInteger(8)) &&
+                to.isInteger(32);
+  if (!isByte && !(from.isBF16() && to.isF32() && !zero))
+    return std::nullopt;
+  return std::pair(narrow, zero);
+}
+
+static std::optional<NarrowProduct>
+describeNarrow(const ContractionSpec &spec) {
+  auto left = findNarrow(spec.lhs.value, spec.space),
+       right = findNarrow(spec.rhs.value, spec.space);
+  if (!left || !right ||
+      left->first.getType().isBF16() != right->first.getType().isBF16())
+    return std::nullopt;
+  NarrowProduct narrow;
+  narrow.lhs.value = left->first;
+  narrow.rhs.value = right->first;
+  narrow.lhsZero = left->second;
+  narrow.rhsZero = right->second;
+  for (ContractionOperand *operand : {&narrow.lhs, &narrow.rhs}) {
+    describeOperand(*operand, spec.space);
+    // A conversion between narrow types is an expression like any other.
+    if (operand->element != operand->value.getType())
+      operand->plain = operand->guarded = false;
+  }
+  return narrow;
+}
+
+/// The loads that `value` is computed from; fails when one is guarded, or an
+/// operand is read at two places.
+static LogicalResult collectLoads(Value value, const IterationSpace &space,
+                                  SmallVectorImpl<ContractionOperand> &loads) {
+  value = throughStages(value);
+  Operation *op = value.getDefiningOp();
+  if (auto load = dyn_cast_or_null<graph::LoadOp>(op)) {
+    if (load.getGuard())
+      return failure();
+    for (const ContractionOperand &known : loads)
+      if (known.value == value)
+        return success();
+    ContractionOperand operand;
+    operand.value = value;
+    describeOperand(operand, space);
+    bool isSecond = llvm::any_of(loads, [&](const ContractionOperand &known) {
+      return known.operand == operand.operand;
+    });
+    if (!operand.plain || isSecond)
+      return failure();
+    loads.push_back(std::move(operand));
+    return success();
+  }
+  if (!isa_and_nonnull<graph::ApplyOp, graph::CastOp, graph::LiteralOp>(op))
+    return failure();
+  for (Value argument : op->getOperands())
+    if (failed(collectLoads(argument, space, loads)))
+      return failure();
+  return success();
+}
+
+SmallVector<unsigned>
+ContractionSpec::innerAxesOf(const ContractionOperand &operand) const {
+  SmallVector<unsigned> axes;
+  for (unsigned axis : inner)
+    if (operand.strides[axis] != 0)
+      axes.push_back(axis);
+  return axes;
+}
+
+ContractionSpec ContractionSpec::narrowed() const {
+  ContractionSpec spec = *this;
+  spec.lhs = narrow->lhs;
+  spec.rhs = narrow->rhs;
+  return spec;
+}
+
+//===----------------------------------------------------------------------===//
 // Classification
 //===----------------------------------------------------------------------===//
 
@@ -355,6 +476,10 @@ static FailureOr<ContractionSpec> classify(graph::StageOp stage,
   spec.lhs.value = product.getArgs()[1 - right];
   describeOperand(spec.lhs, space);
   describeOperand(spec.rhs, space);
+  spec.narrow = describeNarrow(spec);
+  if (!spec.rhs.plain && !spec.rhs.guarded &&
+      failed(collectLoads(spec.rhs.value, space, spec.rhsLoads)))
+    spec.rhsLoads.clear();
 
   spec.resultStrides = domainStrides(space);
 
@@ -378,7 +503,13 @@ static FailureOr<ContractionSpec> classify(graph::StageOp stage,
       spec.outer.push_back(axis);
   // Gathering pixels that one row of weights then uses costs more than it
   // saves.
-  if (spec.rows.empty() && !spec.rhs.plain)
+  unsigned bits = spec.accumulator.getIntOrFloatBitWidth();
+  bool isPlain =
+      spec.rhs.plain || (spec.narrow && spec.narrow->rhs.plain) ||
+      llvm::any_of(spec.rhsLoads, [&](const ContractionOperand &load) {
+        return load.element.getIntOrFloatBitWidth() < bits; // weights
+      });
+  if (spec.rows.empty() && !isPlain)
     return decline(
         "no axis over which a filled factor is used again (depthwise)");
   return spec;

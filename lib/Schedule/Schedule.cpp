@@ -142,6 +142,10 @@ std::vector<graph::Law> dlc::defaultLaws(graph::KernelOp kernel,
     for (graph::LawKind kind : {graph::LawKind::split, graph::LawKind::reorder})
       if (graph::Law law{kind, fold}; !llvm::is_contained(laws, law))
         laws.push_back(law);
+    if (graph::Law law{graph::LawKind::flush, fold};
+        mode == graph::NumericsMode::reassoc &&
+        graph::sumsBf16Products(stage) && !llvm::is_contained(laws, law))
+      laws.push_back(law);
   }
   return laws;
 }

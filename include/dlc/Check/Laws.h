@@ -23,6 +23,12 @@ struct Admission {
 /// `strict`. hom(softmax) (C-HOM): in `reassoc`, where the kernel's folds are
 /// that form by Check's own derivation (lib/Check/Softmax.h); C-FINITE is kept
 /// by whoever uses it, with a branch for rows without a score above -inf.
+///
+/// flush (C-FLUSH) is about sums of products of bf16 numbers only, and refused
+/// in `strict`. A product of two bf16 numbers is exact in f32, so the rounding
+/// is that of the sum; what is lost is below 2^-126 (|x| + |y| + 2) a term x y,
+/// which shows only beside sums that are as small, or where one factor is
+/// subnormal and the other one huge.
 Admission admitLaws(graph::KernelOp kernel, llvm::ArrayRef<graph::Law> laws,
                     graph::NumericsMode mode);
 

@@ -23,6 +23,8 @@ struct Candidate {
 class Policy {
 public:
   virtual ~Policy() = default;
+  /// Before groups are formed: may clone cheap calls.
+  virtual void prepare(mlir::func::FuncOp main) const {}
   /// Whether `producer` is worth computing where it is read. `readsFold`: it
   /// loads a fold of the same kernel that is no output.
   virtual bool inlines(const Stage &producer,
@@ -61,6 +63,7 @@ public:
   NestPolicy(const TargetDesc &target, const CostQuery &cost, Limits limits)
       : target(target), cost(cost), limits(limits) {}
 
+  void prepare(mlir::func::FuncOp main) const override;
   bool inlines(const Stage &producer, llvm::ArrayRef<StageRef> consumers,
                bool isOutput, bool readsFold,
                llvm::ArrayRef<int64_t> symbols) const override;
@@ -89,6 +92,14 @@ private:
   const CostQuery &cost;
   Limits limits;
 };
+
+/// Clones calls that widen narrow numbers for several products: each gets its
+/// own.
+void splitWidenings(mlir::func::FuncOp main);
+
+/// Whether only products, or what subtracts zero points before them, read
+/// `value`.
+bool belongsToProducts(mlir::Value value);
 
 /// A sum of products of which each factor has axes of its own (or one has, when
 /// the other is a vector): the nest for it takes no other form.

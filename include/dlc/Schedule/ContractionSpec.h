@@ -73,6 +73,19 @@ struct ContractionOperand {
   llvm::SmallVector<mlir::AffineExpr> strides; ///< of each axis, in elements
 };
 
+/// The factors before they were widened, where both are widened narrow numbers:
+///   bf16:  lhs = cast(x), rhs = cast(y), into f32;
+///   bytes: lhs = cast(x) - p, rhs = cast(y) - q, into i32, where x and y are
+///          i8 or ui8 and the zero points p and q do not vary along the inner
+///          axes.
+/// Sums of such products have instructions of their own.
+struct NarrowProduct {
+  ContractionOperand lhs, rhs;  ///< x and y, in their own types
+  mlir::Value lhsZero, rhsZero; ///< p and q; null: none
+
+  bool isBytes() const { return !lhs.value.getType().isBF16(); }
+};
+
 struct ContractionSpec {
   graph::KernelOp kernel;
   graph::StageOp stage; ///< the sum
@@ -84,6 +97,11 @@ struct ContractionSpec {
   /// belong to none.
   llvm::SmallVector<unsigned> outer, rows, columns, inner;
   ContractionOperand lhs, rhs;
+  std::optional<NarrowProduct> narrow;
+  /// An rhs that is computed (weights from numbers, zero points and scales): the
+  /// loads it is computed from, all plain, one for each operand. Empty: it is
+  /// not computed, or from something else.
+  llvm::SmallVector<ContractionOperand> rhsLoads;
   mlir::Type accumulator;
   /// Offset of an element of each result: sum of axis * stride.
   llvm::SmallVector<mlir::AffineExpr> resultStrides;
@@ -109,6 +127,11 @@ struct ContractionSpec {
   bool hasLongRun() const;
   /// As lhsRun, but a guard may cut it.
   llvm::SmallVector<unsigned> lhsGuardedRun() const;
+  /// The inner axes along which `operand` varies.
+  llvm::SmallVector<unsigned>
+  innerAxesOf(const ContractionOperand &operand) const;
+  /// The same product with the narrow numbers for factors. Needs `narrow`.
+  ContractionSpec narrowed() const;
 
 private:
   llvm::SmallVector<unsigned> findRun(bool mayBeGuarded) const;

@@ -109,9 +109,7 @@ FailureOr<ExprEmitter::Condition> ExprEmitter::emitSet(IntegerSet set,
 FailureOr<Scalar> ExprEmitter::emitLoad(graph::LoadOp load,
                                         const ExprPoint &point,
                                         std::string &reason) {
-  auto argument = dyn_cast<BlockArgument>(load.getTensor());
-  if (!argument) {
-    auto stage = load.getTensor().getDefiningOp<graph::StageOp>();
+  if (auto stage = load.getTensor().getDefiningOp<graph::StageOp>()) {
     if (auto it = known.find(stage); it != known.end())
       return it->second;
     if (stage.getFoldKind() != graph::FoldKind::none) {
@@ -120,6 +118,37 @@ FailureOr<Scalar> ExprEmitter::emitLoad(graph::LoadOp load,
     }
     return emitNext(stage.getYielded(), point, reason);
   }
+  auto stored = emitOperandLoad(load, point, reason);
+  if (failed(stored))
+    return failure();
+  auto tensor = cast<RankedTensorType>(load.getTensor().getType());
+  return scalars.fromStorage(*stored, tensor.getElementType());
+}
+
+FailureOr<Value> ExprEmitter::emitStored(Value scalar, const ExprPoint &point,
+                                         std::string &reason) {
+  memo.clear();
+  if (auto load = scalar.getDefiningOp<graph::LoadOp>();
+      load && isa<BlockArgument>(load.getTensor())) {
+    auto stored = emitOperandLoad(load, point, reason);
+    if (failed(stored) || !point.lanes || isa<VectorType>(stored->getType()))
+      return stored;
+    return Value(vector::BroadcastOp::create(
+        b, loc, VectorType::get({point.lanes}, stored->getType()), *stored));
+  }
+  auto value = emitNext(scalar, point, reason);
+  if (failed(value))
+    return failure();
+  return scalars.toStorage(scalars.broadcast(*value, point.lanes));
+}
+
+FailureOr<Value> ExprEmitter::emitOperandLoad(graph::LoadOp load,
+                                              const ExprPoint &point,
+                                              std::string &reason) {
+  if (packedLoad)
+    if (Value stored = packedLoad(load, point))
+      return stored;
+  auto argument = cast<BlockArgument>(load.getTensor());
   MLIRContext *context = load.getContext();
   auto tensor = cast<RankedTensorType>(load.getTensor().getType());
   AffineExpr offset = getAffineConstantExpr(0, context),
@@ -204,7 +233,7 @@ FailureOr<Scalar> ExprEmitter::emitLoad(graph::LoadOp load,
   } else {
     result = read();
   }
-  return scalars.fromStorage(result, element);
+  return result;
 }
 
 FailureOr<Scalar> ExprEmitter::emitNext(Value scalar, const ExprPoint &point,

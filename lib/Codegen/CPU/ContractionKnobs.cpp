@@ -21,13 +21,15 @@ KnobValues dlc::toKnobs(const ContractionSchedule &s) {
           {"block_column_steps", s.columnsPerBlock / step},
           {"depth_per_pass", s.depthPerPass},
           {"rows_outside", s.rowsOutside},
+          {"widens_rhs", s.widensRhs},
           {"dot", s.dot}};
 }
 
 ContractionSchedule dlc::withKnobs(ContractionSchedule s,
                                    const KnobValues &knobs,
-                                   const ContractionSpec &spec,
+                                   const ContractionSpec &wide,
                                    const TargetDesc &desc) {
+  ContractionSpec spec = factorsOf(wide, s.form);
   auto get = [&](const char *name, int64_t otherwise) {
     auto it = knobs.find(name);
     return it == knobs.end() ? otherwise : it->second;
@@ -55,14 +57,14 @@ ContractionSchedule dlc::withKnobs(ContractionSchedule s,
     // As the default: rows are copied in blocks of k, unless k is not what lies
     // contiguous or its runs are short.
     bool isFilled = lhs == FactorSource::Filled;
-    s.kBlock = baseSchedule(desc, spec.accumulator).kBlock;
-    s.wholeRows = isFilled && desc.arch == "x86" && !spec.lhs.plain &&
-                  !spec.lhsGuardedRun().empty();
+    s.kBlock = baseSchedule(desc, spec.accumulator, s.form).kBlock;
+    s.wholeRows = isFilled && desc.arch == "x86" && s.group() == 1 &&
+                  !spec.lhs.plain && !spec.lhsGuardedRun().empty();
     if (isFilled && spec.lhs.plain) {
       auto row = spec.strideOf(spec.lhs, spec.rows);
       auto inner = spec.strideOf(spec.lhs, spec.inner);
       if (row && *row == 1 && !(inner && *inner == 1))
-        s.kBlock = 1;
+        s.kBlock = s.group();
     }
   }
   s.rhs = source("rhs");
@@ -79,6 +81,7 @@ ContractionSchedule dlc::withKnobs(ContractionSchedule s,
   s.columnsPerBlock = tiles("block_column_steps", step);
   s.depthPerPass = tiles("depth_per_pass", 1);
   s.rowsOutside = get("rows_outside", s.rowsOutside) != 0;
+  s.widensRhs = get("widens_rhs", s.widensRhs) != 0;
   return s;
 }
 
@@ -150,6 +153,9 @@ ScheduleSpace dlc::contractionSpace(const ContractionSpec &spec,
     passes.push_back(pass);
   add("depth_per_pass", passes);
   add("rows_outside", {0, 1});
+  if (works({{"widens_rhs", 1}, {"rows_outside", 0}}) &&
+      works({{"widens_rhs", 0}}))
+    add("widens_rhs", {0, 1});
   if (works({{"lhs", 0}, {"rhs", 0}, {"dot", 1}}))
     add("dot", {0, 1});
 

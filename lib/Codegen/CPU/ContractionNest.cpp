@@ -14,18 +14,22 @@
 using namespace mlir;
 using namespace dlc;
 
+AffineExpr ContractionTask::depthExpr() {
+  AffineExpr depth = spec.extentOf(spec.inner);
+  return depth.ceilDiv(s.group()) * s.group();
+}
+
 /// The steps of k that a row of filled lhs has room for: runs that are copied
 /// by whole vectors end behind the last one.
 AffineExpr ContractionTask::paddedDepthExpr() {
-  AffineExpr depth = spec.extentOf(spec.inner);
+  AffineExpr depth = depthExpr();
   return depth.ceilDiv(s.kBlock) * s.kBlock + (s.wholeRows ? s.lanes : 0);
 }
 
 /// Cuts rows and columns into tasks and gives every scratch area its place.
 void ContractionTask::layOutScratch(CpuKernel &result) {
   AffineExpr rows = spec.extentOf(spec.rows),
-             columns = spec.extentOf(spec.columns),
-             depthExpr = spec.extentOf(spec.inner);
+             columns = spec.extentOf(spec.columns);
   rowsOfTask = s.rowsPerTask ? constantExpr(s.rowsPerTask) : rows;
   columnsOfTask = s.columnsPerTask ? constantExpr(s.columnsPerTask) : columns;
   rowTasks = s.rowsPerTask ? rows.ceilDiv(s.rowsPerTask) : constantExpr(1);
@@ -35,16 +39,20 @@ void ContractionTask::layOutScratch(CpuKernel &result) {
       {options.symbol,
        graph::simplify(spec.extentOf(spec.outer) * rowTasks * columnTasks)});
 
-  int64_t bytes = accumulator().getIntOrFloatBitWidth() / 8;
-  auto area = [&](AffineExpr elements) {
-    return (elements * bytes).ceilDiv(64) * 64;
+  auto bytesOf = [](Type type) -> int64_t {
+    return type.getIntOrFloatBitWidth() / 8;
+  };
+  int64_t bytes = bytesOf(panelType());
+  auto area = [](AffineExpr elements, int64_t size) {
+    return (elements * size).ceilDiv(64) * 64;
   };
   AffineExpr offset = constantExpr(0);
   lhsScratch = offset;
   if (s.lhs == FactorSource::Filled) {
     // One vector of room: copies may run over the last panel's end.
     AffineExpr panels = rowsOfTask.ceilDiv(s.panelRows) * s.panelRows;
-    offset = offset + area(panels * paddedDepthExpr() + s.lanes);
+    offset =
+        offset + area(panels * paddedDepthExpr() + s.lanes * s.group(), bytes);
   }
   rhsScratch = offset;
   int64_t width = std::max(s.panelColumns(), s.tileVectors * s.lanes);
@@ -52,28 +60,50 @@ void ContractionTask::layOutScratch(CpuKernel &result) {
   // the same cache sets.
   AffineExpr filled =
       s.columnsPerBlock ? constantExpr(s.columnsPerBlock) : columnsOfTask;
-  pitch = filled.ceilDiv(width) * width + 64 / bytes;
+  pitch = filled.ceilDiv(width) * width + 64 / (bytes * s.group());
   if (s.rhs == FactorSource::Filled)
-    offset = offset + area(pitch * depthExpr + 2 * width);
+    offset = offset + area(pitch * depthExpr() + 2 * width * s.group(), bytes);
   tileScratch = offset;
   if (!directResult())
     offset = offset +
-             area(constantExpr(int64_t(s.tileRows) * s.tileVectors * s.lanes));
+             area(constantExpr(int64_t(s.tileRows) * s.tileVectors * s.lanes),
+                  bytesOf(accumulator()));
   zeroScratch = offset;
   if (s.lhs == FactorSource::Indirect && spec.lhs.guarded)
-    offset = offset + area(spec.extentOf(spec.lhsRun()) + s.lanes);
+    offset = offset + area(spec.extentOf(spec.lhsRun()) + s.lanes, bytes);
+  widenScratch = offset;
+  if (s.widensRhs)
+    offset = offset + area((s.depthPerPass ? constantExpr(s.depthPerPass)
+                                           : depthExpr()) *
+                               (int64_t(s.tileVectors) * s.lanes),
+                           bytes);
+  // Terms of rows and columns are read by whole tiles.
+  termRows = rowsOfTask + s.tileRows;
+  termColumns = filled.ceilDiv(width) * width + width;
+  rowTermScratch = offset;
+  if (hasTerms())
+    offset = offset + area(2 * termRows, 4);
+  columnTermScratch = offset;
+  if (hasTerms())
+    offset = offset + area(2 * termColumns, 4);
   result.scratchBytes = graph::simplify(offset);
 }
 
 LogicalResult ContractionTask::packConstants(CpuKernel &result,
                                              std::string &reason) {
   auto add = [&](const ContractionOperand &operand, ArrayRef<unsigned> major,
-                 int64_t panel, int64_t block,
-                 PackedLayout &layout) -> LogicalResult {
-    auto made = makePackedLayout(spec, operand, major, panel, block);
+                 int64_t panel, int64_t block, bool isRhs,
+                 PackedLayout &layout,
+                 ArrayRef<unsigned> inner) -> LogicalResult {
+    auto made = makePackedLayout(spec, operand, major, panel, block, inner);
     if (failed(made)) {
       reason = "a packed factor has no static layout";
       return failure();
+    }
+    if (isRhs && isBytes()) {
+      made->flips = flipsRhs(spec, s.form);
+      made->hasSums = true;
+      made->isUnsigned = !isLhsUnsigned(spec);
     }
     layout = std::move(*made);
     OperandPacking packing;
@@ -88,16 +118,25 @@ LogicalResult ContractionTask::packConstants(CpuKernel &result,
     return success();
   };
   if (s.lhs == FactorSource::Packed &&
-      failed(add(spec.lhs, spec.rows, s.panelRows, s.kBlock, lhsLayout)))
+      failed(add(spec.lhs, spec.rows, s.panelRows, s.kBlock, /*isRhs=*/false,
+                 lhsLayout, spec.inner)))
     return failure();
-  if (s.rhs == FactorSource::Packed &&
-      failed(add(spec.rhs, spec.columns, s.panelColumns(), 1, rhsLayout)))
+  bool isComputed = s.rhs == FactorSource::Packed && !spec.rhs.plain;
+  if (s.rhs == FactorSource::Packed && !isComputed &&
+      failed(add(spec.rhs, spec.columns, s.panelColumns(), s.group(),
+                 /*isRhs=*/true, rhsLayout, spec.inner)))
     return failure();
-  if (result.packings.size() == 2 &&
-      result.packings[0].operand == result.packings[1].operand) {
-    reason = "one constant is both factors";
-    return failure();
-  }
+  if (isComputed)
+    for (const ContractionOperand &load : spec.rhsLoads)
+      if (failed(add(load, spec.columns, s.panelColumns(), 1, /*isRhs=*/true,
+                     rhsLayouts.emplace_back(), spec.innerAxesOf(load))))
+        return failure();
+  llvm::SmallDenseSet<unsigned> packed;
+  for (const OperandPacking &packing : result.packings)
+    if (!packed.insert(packing.operand).second) {
+      reason = "one constant is both factors";
+      return failure();
+    }
   return success();
 }
 
@@ -128,7 +167,7 @@ void ContractionTask::locateLhs() {
     fillZeros();
     break;
   case FactorSource::Filled:
-    lhs = scratchAt(lhsScratch);
+    lhs = scratchAt(lhsScratch, panelType());
     lhsBase = index->constant(0);
     if (s.wholeRows) {
       lhsRow = paddedDepth;
@@ -147,9 +186,9 @@ void ContractionTask::fillZeros() {
     zeros = lhs;
     return;
   }
-  zeros = scratchAt(zeroScratch);
+  zeros = scratchAt(zeroScratch, panelType());
   OpBuilder &b = function->builder();
-  auto type = VectorType::get({int64_t(s.lanes)}, accumulator());
+  auto type = VectorType::get({int64_t(s.lanes)}, panelType());
   Value zero =
       arith::ConstantOp::create(b, function->loc(), b.getZeroAttr(type));
   index->forEach(index->constant(0), symbolic(spec.extentOf(spec.lhsRun())),
@@ -176,7 +215,7 @@ void ContractionTask::locateRhs() {
   case FactorSource::Indirect:
     llvm_unreachable("isLegal refuses it");
   case FactorSource::Filled:
-    rhs = scratchAt(rhsScratch);
+    rhs = scratchAt(rhsScratch, panelType());
     rhsBase = index->constant(0);
     if (!hasColumnPanels(spec)) {
       rhsStep = symbolic(pitch);
@@ -184,12 +223,18 @@ void ContractionTask::locateRhs() {
     }
     break;
   case FactorSource::Packed:
+    if (!spec.rhs.plain) { // computed
+      rhsBase = index->constant(0);
+      break;
+    }
     rhs = function->buffer(spec.rhs.operand);
     // The first column is a multiple of a panel.
     rhsBase = index->add(packedBatch(spec.rhs, rhsLayout),
                          index->mul(firstColumn, depth));
     break;
   }
+  if (s.widensRhs)
+    widened = scratchAt(widenScratch, accumulator());
 }
 
 void ContractionTask::locateResult() {
@@ -203,7 +248,7 @@ void ContractionTask::locateResult() {
     out = function->buffer(resultBuffer(*direct));
     outRow = resultRow;
   } else {
-    out = scratchAt(tileScratch);
+    out = scratchAt(tileScratch, accumulator());
     outRow = index->constant(int64_t(s.tileVectors) * s.lanes);
   }
 }
@@ -243,7 +288,7 @@ LogicalResult ContractionTask::emitTask(std::string &reason) {
   block(s.rowsPerTask, spec.extentOf(spec.rows), parts[1], firstRow, rowCount);
   block(s.columnsPerTask, spec.extentOf(spec.columns), parts[2], firstColumn,
         columnCount);
-  depth = symbolic(spec.extentOf(spec.inner));
+  depth = symbolic(depthExpr());
   paddedDepth = symbolic(paddedDepthExpr());
 
   auto buffer = [&](unsigned i) { return function->buffer(i); };
@@ -251,8 +296,12 @@ LogicalResult ContractionTask::emitTask(std::string &reason) {
   panels.emplace(PanelContext{spec, s, *index, *expressions, buffer, symbols,
                               axes, depth, paddedDepth});
   locateLhs();
+  bool isGrouped = s.group() > 1;
   if (s.lhs == FactorSource::Filled &&
-      failed(fillLhs(*panels, lhs, firstRow, rowCount, reason)))
+      failed(isGrouped ? fillLhsGroups(*panels, lhs, firstRow, rowCount, reason)
+                       : fillLhs(*panels, lhs, firstRow, rowCount, reason)))
+    return failure();
+  if (hasTerms() && failed(emitRowTerms(reason)))
     return failure();
   LogicalResult outcome = success();
   if (s.columnsPerBlock)
@@ -267,8 +316,13 @@ LogicalResult ContractionTask::emitTask(std::string &reason) {
 LogicalResult ContractionTask::fillAndUse(std::string &reason) {
   locateRhs();
   if (s.rhs == FactorSource::Filled &&
-      failed(fillRhs(*panels, rhs, symbolic(pitch), firstColumn, columnCount,
-                     reason)))
+      failed(s.group() > 1
+                 ? fillRhsGroups(*panels, rhs, symbolic(pitch), firstColumn,
+                                 columnCount, flipsRhs(spec, s.form), reason)
+                 : fillRhs(*panels, rhs, symbolic(pitch), firstColumn,
+                           columnCount, reason)))
+    return failure();
+  if (hasTerms() && failed(emitColumnTerms(reason)))
     return failure();
   emitTiles();
   return success();
@@ -308,6 +362,10 @@ FailureOr<CpuKernel> ContractionTask::emit(std::string &reason) {
     return failure();
   if (failed(emitTask(reason)))
     return failure();
+  if (!problem.empty()) {
+    reason = problem;
+    return failure();
+  }
   result.module = std::move(module);
   return result;
 }
@@ -337,5 +395,12 @@ FailureOr<CpuKernel> dlc::emitContraction(graph::KernelOp kernel,
       if (auto number = dyn_cast<IntegerAttr>(entry.getValue()))
         knobs[entry.getName().str()] = number.getInt();
   schedule = withKnobs(schedule, knobs, *spec, target.desc());
+  // A computed matrix that one row uses is computed best where it is used.
+  if (spec->rows.empty() && !spec->rhs.plain && !spec->rhsLoads.empty() &&
+      schedule.form == ProductForm::Single &&
+      schedule.rhs != FactorSource::Packed) {
+    reason = "one row uses a matrix that is computed";
+    return failure();
+  }
   return emitContraction(*spec, schedule, target, options, reason);
 }

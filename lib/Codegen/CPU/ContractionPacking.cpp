@@ -25,12 +25,37 @@ static void packElements(const PackedLayout &layout, const char *source,
           }
 }
 
+/// Turns signs over and adds the sums to packed bytes.
+static void finishBytes(const PackedLayout &layout, char *packed) {
+  int64_t majors = layout.major.size(), depth = layout.inner.size();
+  for (int64_t b = 0; b < int64_t(layout.batch.size()); ++b)
+    for (int64_t i = 0; i < layout.panels() * layout.panel; ++i) {
+      int64_t sum = 0;
+      for (int64_t k = 0; i < majors && k < depth; ++k) {
+        char &byte = packed[layout.offsetOf(b, i, k)];
+        if (layout.flips)
+          byte = static_cast<char>(byte ^ 0x80);
+        sum += layout.isUnsigned ? int64_t(static_cast<uint8_t>(byte))
+                                 : int64_t(static_cast<int8_t>(byte));
+      }
+      if (!layout.hasSums)
+        continue;
+      auto wrapped = static_cast<uint32_t>(sum);
+      std::memcpy(packed + layout.sumsOffset() +
+                      4 * (b * layout.panels() * layout.panel + i),
+                  &wrapped, 4);
+    }
+}
+
 void PackedLayout::pack(llvm::ArrayRef<char> constant,
                         llvm::MutableArrayRef<char> packed) const {
   assert(int64_t(packed.size()) == bytes() && "packed buffer of another size");
   switch (elementBytes) {
   case 1:
-    return packElements<uint8_t>(*this, constant.data(), packed.data());
+    packElements<uint8_t>(*this, constant.data(), packed.data());
+    if (flips || hasSums)
+      finishBytes(*this, packed.data());
+    return;
   case 2:
     return packElements<uint16_t>(*this, constant.data(), packed.data());
   case 4:
@@ -45,9 +70,11 @@ std::string PackedLayout::str() const {
   auto step = [](const std::vector<int64_t> &offsets) {
     return offsets.size() > 1 ? offsets[1] - offsets[0] : 0;
   };
-  return llvm::formatv("panel{0} block{1} bytes{2} [{3}x{4}x{5}] step {6},{7}",
-                       panel, block, elementBytes, batch.size(), major.size(),
-                       inner.size(), step(major), step(inner))
+  const char *extras = !hasSums ? "" : flips ? " flipped, sums" : " sums";
+  return llvm::formatv(
+             "panel{0} block{1} bytes{2} [{3}x{4}x{5}] step {6},{7}{8}", panel,
+             block, elementBytes, batch.size(), major.size(), inner.size(),
+             step(major), step(inner), extras)
       .str();
 }
 
@@ -84,12 +111,20 @@ FailureOr<PackedLayout> dlc::makePackedLayout(const ContractionSpec &spec,
                                               const ContractionOperand &operand,
                                               ArrayRef<unsigned> major,
                                               int64_t panel, int64_t block) {
+  return makePackedLayout(spec, operand, major, panel, block, spec.inner);
+}
+
+FailureOr<PackedLayout> dlc::makePackedLayout(const ContractionSpec &spec,
+                                              const ContractionOperand &operand,
+                                              ArrayRef<unsigned> major,
+                                              int64_t panel, int64_t block,
+                                              ArrayRef<unsigned> innerAxes) {
   auto base = graph::constantValue(operand.base);
   if (!operand.plain || !base)
     return failure();
   auto batch = offsetsOf(spec, operand, packedBatchAxes(spec, operand), *base);
   auto majors = offsetsOf(spec, operand, major, 0);
-  auto inner = offsetsOf(spec, operand, spec.inner, 0);
+  auto inner = offsetsOf(spec, operand, innerAxes, 0);
   if (failed(batch) || failed(majors) || failed(inner))
     return failure();
   PackedLayout layout;

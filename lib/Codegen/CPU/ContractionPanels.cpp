@@ -10,6 +10,17 @@
 using namespace mlir;
 using namespace dlc;
 
+void dlc::setCoordinates(PanelContext &c, SmallVectorImpl<Value> &axes,
+                         ArrayRef<unsigned> group, Value linear) {
+  IndexBuilder &index = c.index;
+  SmallVector<Value> extents;
+  for (unsigned axis : group)
+    extents.push_back(index.expr(c.spec.space.extents[axis], {}, c.symbols));
+  for (auto [axis, value] :
+       llvm::zip_equal(group, index.delinearize(linear, extents)))
+    axes[axis] = value;
+}
+
 namespace {
 
 /// Loops over all points of a group of axes, row-major; the body gets the
@@ -27,18 +38,6 @@ void forEachPoint(IndexBuilder &index, PanelContext &c,
                  index.add(index.mul(number, extent), i), body);
     c.axes[axis] = index.constant(0);
   });
-}
-
-/// Sets the axes of `group` to the coordinates of point `linear`.
-void setCoordinates(IndexBuilder &index, PanelContext &c,
-                    SmallVectorImpl<Value> &axes, ArrayRef<unsigned> group,
-                    Value linear) {
-  SmallVector<Value> extents;
-  for (unsigned axis : group)
-    extents.push_back(index.expr(c.spec.space.extents[axis], {}, c.symbols));
-  for (auto [axis, value] :
-       llvm::zip_equal(group, index.delinearize(linear, extents)))
-    axes[axis] = value;
 }
 
 /// Stores a vector of `scalar`, at `point`, into `panels`.
@@ -96,8 +95,7 @@ private:
 
 } // namespace
 
-/// The offset of a plain operand's element at the task's outer coordinates.
-static Value baseOffset(PanelContext &c, const ContractionOperand &operand) {
+Value dlc::outerOffset(PanelContext &c, const ContractionOperand &operand) {
   AffineExpr offset = operand.base;
   for (unsigned axis : c.spec.outer)
     offset = offset +
@@ -110,7 +108,7 @@ void LhsFiller::copyAlongDepth() {
   Type storage = cast<MemRefType>(memory.getType()).getElementType();
   Value stride =
       index.expr(*c.spec.strideOf(c.spec.lhs, c.spec.rows), {}, c.symbols);
-  Value base = baseOffset(c, c.spec.lhs);
+  Value base = outerOffset(c, c.spec.lhs);
   auto type = VectorType::get({block}, storage);
   Value blocks = index.div(c.depth, index.constant(block));
   Value whole = index.mul(blocks, block);
@@ -136,7 +134,7 @@ void LhsFiller::copyAlongRows() {
   Type storage = cast<MemRefType>(memory.getType()).getElementType();
   Value stride =
       index.expr(*c.spec.strideOf(c.spec.lhs, c.spec.inner), {}, c.symbols);
-  Value base = index.add(baseOffset(c, c.spec.lhs), first);
+  Value base = index.add(outerOffset(c, c.spec.lhs), first);
   int64_t lanes = c.schedule.lanes;
   auto type = VectorType::get({lanes}, storage);
   auto maskType = VectorType::get({lanes}, b.getI1Type());
@@ -180,7 +178,7 @@ void LhsFiller::copyAlongRows() {
 LogicalResult LhsFiller::copyElements(std::string &reason) {
   LogicalResult result = success();
   index.forEach(index.constant(0), count, 1, [&](Value row) {
-    setCoordinates(index, c, c.axes, c.spec.rows, index.add(first, row));
+    setCoordinates(c, c.axes, c.spec.rows, index.add(first, row));
     Value to = rowOffset(row);
     forEachPoint(index, c, c.spec.inner, index.constant(0), [&](Value k) {
       ExprPoint point;
@@ -205,14 +203,14 @@ LogicalResult LhsFiller::copyBlocks(std::string &reason) {
   auto known = IndexBuilder::constantOf(c.depth);
   bool isWhole = known && *known % block == 0;
   index.forEach(index.constant(0), count, 1, [&](Value row) {
-    setCoordinates(index, c, c.axes, c.spec.rows, index.add(first, row));
+    setCoordinates(c, c.axes, c.spec.rows, index.add(first, row));
     Value to = rowOffset(row);
     index.forEach(index.constant(0), c.depth, block, [&](Value k) {
       ExprPoint point;
       point.axes = c.axes;
       point.lanes = block;
       point.laneAxes = c.spec.inner;
-      setCoordinates(index, c, point.axes, c.spec.inner, k);
+      setCoordinates(c, point.axes, c.spec.inner, k);
       if (!isWhole)
         point.mask = vector::CreateMaskOp::create(
             b, loc, VectorType::get({block}, b.getI1Type()),
@@ -237,7 +235,7 @@ LogicalResult LhsFiller::copyRuns(std::string &reason) {
   auto maskType = VectorType::get({lanes}, b.getI1Type());
   Value length = index.expr(c.spec.extentOf(run), {}, c.symbols);
   index.forEach(index.constant(0), count, 1, [&](Value row) {
-    setCoordinates(index, c, c.axes, c.spec.rows, index.add(first, row));
+    setCoordinates(c, c.axes, c.spec.rows, index.add(first, row));
     Value to = index.mul(row, c.paddedDepth);
     forEachPoint(index, c, before, index.constant(0), [&](Value number) {
       Value start = index.add(to, index.mul(number, length));
@@ -246,7 +244,7 @@ LogicalResult LhsFiller::copyRuns(std::string &reason) {
         point.axes = c.axes;
         point.lanes = lanes;
         point.laneAxes = run;
-        setCoordinates(index, c, point.axes, run, k);
+        setCoordinates(c, point.axes, run, k);
         point.mask = vector::CreateMaskOp::create(b, loc, maskType,
                                                   index.sub(length, k));
         if (failed(storeLanes(c, c.spec.lhs.value, point, panels,
@@ -289,8 +287,8 @@ bool dlc::hasColumnPanels(const ContractionSpec &spec) {
          (spec.rhs.plain && spec.strideOf(spec.rhs, spec.columns));
 }
 
-/// Transposes `rows` (as many as lanes, a power of two) in registers.
-static void transpose(OpBuilder &b, Location loc, MutableArrayRef<Value> rows) {
+void dlc::transposeVectors(OpBuilder &b, Location loc,
+                           MutableArrayRef<Value> rows) {
   int64_t lanes = rows.size();
   for (int64_t s = 1; s < lanes; s *= 2)
     for (int64_t i = 0; i < lanes; ++i) {
@@ -323,7 +321,7 @@ static void fillTransposed(PanelContext &c, Value panels, Value firstOfPanel,
       {lanes}, cast<MemRefType>(memory.getType()).getElementType());
   Value stride =
       index.expr(*c.spec.strideOf(rhs, c.spec.columns), {}, c.symbols);
-  Value origin = baseOffset(c, rhs);
+  Value origin = outerOffset(c, rhs);
   index.forEach(index.constant(0), whole, lanes, [&](Value k) {
     index.forEach(
         index.constant(0), index.constant(width), lanes, [&](Value at) {
@@ -338,7 +336,7 @@ static void fillTransposed(PanelContext &c, Value panels, Value firstOfPanel,
             rows.push_back(toAccumulator(c.expressions.scalars, value,
                                          rhs.element, c.spec.accumulator));
           }
-          transpose(b, loc, rows);
+          transposeVectors(b, loc, rows);
           for (int64_t i = 0; i < lanes; ++i)
             vector::StoreOp::create(
                 b, loc, rows[i], panels,
@@ -379,7 +377,7 @@ static LogicalResult fillColumnPanels(PanelContext &c, Value panels,
       if (!transposes)
         return forEachPoint(index, c, c.spec.inner, index.constant(0), body);
       index.forEach(begin, c.depth, 1, [&](Value k) {
-        setCoordinates(index, c, c.axes, c.spec.inner, k);
+        setCoordinates(c, c.axes, c.spec.inner, k);
         body(k);
       });
       for (unsigned axis : c.spec.inner)
@@ -391,7 +389,7 @@ static LogicalResult fillColumnPanels(PanelContext &c, Value panels,
         point.axes = c.axes;
         point.lanes = lanes;
         point.laneAxes = c.spec.columns;
-        setCoordinates(index, c, point.axes, c.spec.columns,
+        setCoordinates(c, point.axes, c.spec.columns,
                        index.add(index.add(first, column), at));
         if (valid)
           point.mask = vector::CreateMaskOp::create(
@@ -435,7 +433,7 @@ static LogicalResult fillColumnRows(PanelContext &c, Value panels, Value pitch,
     Value target = index.mul(k, pitch);
     index.forEach(firstRow, lastRow, 1, [&](Value row) {
       Value rowStart = index.mul(row, width);
-      setCoordinates(index, c, c.axes, rowAxes, row);
+      setCoordinates(c, c.axes, rowAxes, row);
       Value from = index.max(index.sub(first, rowStart), index.constant(0));
       Value to = index.min(index.sub(end, rowStart), width);
       Value origin = index.add(target, index.sub(rowStart, first));

@@ -20,9 +20,32 @@ struct PanelContext {
   mlir::ValueRange symbols;
   /// Values of all axes: the outer ones of this task, the others zero.
   llvm::SmallVector<mlir::Value> axes;
-  mlir::Value depth;       ///< extent of inner
+  mlir::Value depth;       ///< extent of inner; of panels: whole groups
   mlir::Value paddedDepth; ///< whole blocks
 };
+
+/// The same for panels of groups of k (ContractionSchedule::group), whose ends
+/// are zeros: lhs is [row / panelRows][k / kBlock][panelRows][kBlock], rhs
+/// [panel][k / group][column][group], or the same with one panel of `pitch`
+/// columns. Where `flips`, bytes of rhs have the other sign.
+mlir::LogicalResult fillLhsGroups(PanelContext &context, mlir::Value panels,
+                                  mlir::Value first, mlir::Value count,
+                                  std::string &reason);
+mlir::LogicalResult fillRhsGroups(PanelContext &context, mlir::Value panels,
+                                  mlir::Value pitch, mlir::Value first,
+                                  mlir::Value count, bool flips,
+                                  std::string &reason);
+
+/// Sets the axes of `group` to the coordinates of point `linear`.
+void setCoordinates(PanelContext &context,
+                    llvm::SmallVectorImpl<mlir::Value> &axes,
+                    llvm::ArrayRef<unsigned> group, mlir::Value linear);
+/// Transposes `rows` (as many as lanes, a power of two) in registers.
+void transposeVectors(mlir::OpBuilder &b, mlir::Location loc,
+                      llvm::MutableArrayRef<mlir::Value> rows);
+/// The offset of a plain operand's element at the task's outer coordinates.
+mlir::Value outerOffset(PanelContext &context,
+                        const ContractionOperand &operand);
 
 /// Fills `panels` with rows first .. first+count of lhs:
 /// [row / panelRows][k / kBlock][panelRows][kBlock], or [row][k] where the

@@ -21,9 +21,13 @@ std::string ContractionSchedule::str() const {
            : source == FactorSource::Filled   ? "filled"
                                               : "packed";
   };
-  std::string flags = rowsOutside ? " rows-outside" : "";
+  static constexpr const char *forms[] = {"", " bf16-pairs", " byte-quads",
+                                          " i16-pairs"};
+  std::string flags = forms[int(form)];
+  flags += rowsOutside ? " rows-outside" : "";
   flags += dot ? " dot" : fma ? "" : " strict";
   flags += wholeRows ? " whole-rows" : "";
+  flags += widensRhs ? " widen" : "";
   if (rowsOutsideFrom)
     flags += " rows-outside-from=" + std::to_string(rowsOutsideFrom);
   return llvm::formatv(
@@ -39,9 +43,10 @@ static unsigned bytesOf(Type type) {
   return std::max(1u, type.getIntOrFloatBitWidth() / 8);
 }
 
-ContractionSchedule dlc::baseSchedule(const TargetDesc &desc,
-                                      Type accumulator) {
+ContractionSchedule dlc::baseSchedule(const TargetDesc &desc, Type accumulator,
+                                      ProductForm form) {
   ContractionSchedule schedule;
+  schedule.form = form;
   schedule.lanes = desc.lanes(bytesOf(accumulator));
   if (desc.arch == "arm") {
     // Lane-indexed multiply-adds want the rows of one k side by side.
@@ -52,10 +57,74 @@ ContractionSchedule dlc::baseSchedule(const TargetDesc &desc,
     schedule.panelVectors = schedule.tileVectors = 2;
     schedule.tileRows = desc.vectorRegisters >= 32 ? 14 : 6;
     // One cache line of a row, or one vector when that is shorter.
-    schedule.kBlock = schedule.lanes;
+    schedule.kBlock = schedule.lanes * schedule.group();
   }
   schedule.panelRows = schedule.tileRows;
   return schedule;
+}
+
+ContractionSpec dlc::factorsOf(const ContractionSpec &spec, ProductForm form) {
+  bool isNarrow =
+      form == ProductForm::Bf16Pairs || form == ProductForm::ByteQuads;
+  return isNarrow ? spec.narrowed() : spec;
+}
+
+Type dlc::panelElement(const ContractionSpec &spec, ProductForm form) {
+  MLIRContext *context = spec.context();
+  switch (form) {
+  case ProductForm::Single:
+    return ScalarEmitter::computeType(spec.accumulator);
+  case ProductForm::ByteQuads:
+    return IntegerType::get(context, 8);
+  case ProductForm::Bf16Pairs:
+  case ProductForm::I16Pairs:
+    return IntegerType::get(context, 16);
+  }
+  llvm_unreachable("no such form");
+}
+
+bool dlc::isLhsUnsigned(const ContractionSpec &spec) {
+  return spec.narrow->lhs.value.getType().isUnsignedInteger();
+}
+
+bool dlc::flipsRhs(const ContractionSpec &spec, ProductForm form) {
+  return form == ProductForm::ByteQuads &&
+         isLhsUnsigned(spec) ==
+             spec.narrow->rhs.value.getType().isUnsignedInteger();
+}
+
+/// Whether the machine has the instruction of `form` for vectors of its width.
+static bool hasInstruction(const CpuTarget &target, ProductForm form) {
+  unsigned bytes = target.desc().vectorBytes;
+  if (form == ProductForm::Single)
+    return true;
+  if (target.desc().arch != "x86")
+    return false;
+  switch (form) {
+  case ProductForm::Bf16Pairs:
+    return bytes == 64 && target.hasFeature("avx512bf16");
+  case ProductForm::ByteQuads:
+    return bytes == 64 ? target.hasFeature("avx512vnni")
+                       : bytes == 32 && target.hasFeature("avxvnni");
+  case ProductForm::I16Pairs:
+    return bytes == 64   ? target.hasFeature("avx512bw")
+           : bytes == 32 ? target.hasFeature("avx2")
+                         : target.hasFeature("sse4.1");
+  default:
+    return true;
+  }
+}
+
+/// Whether a group of k of lhs can be read where it lies: no row ends within.
+static bool readsGroups(const ContractionSpec &spec, ArrayRef<unsigned> inner,
+                        unsigned group) {
+  auto steps = graph::constantValue(spec.extentOf(inner));
+  if (group == 1)
+    return true;
+  auto stride = spec.lhs.plain || spec.lhs.guarded
+                    ? spec.strideOf(spec.lhs, inner)
+                    : std::nullopt;
+  return steps && *steps % group == 0 && stride && *stride == 1;
 }
 
 /// Registers a tile needs: accumulators, one k of rhs, one broadcast (AVX-512
@@ -226,10 +295,15 @@ static void cutIntoTasks(ContractionSchedule &s, const Sizes &sizes,
   // beside a small right factor the copy need not leave the nearest caches.
   if (s.lhs == FactorSource::Filled) {
     bool smallRhs = s.rhs == FactorSource::Packed &&
-                    sizes.typicalColumns * columnBytes <= desc.l2Bytes / 2;
-    int64_t room = smallRhs ? desc.l2Bytes / 8 : 8 << 20;
-    rowsOfTask = std::min(
-        rowsOfTask, std::max<int64_t>(1, room / columnBytes / s.tileRows));
+                    sizes.typicalColumns * columnBytes <= desc.l2Bytes / 2 &&
+                    !s.widensRhs;
+    // Widening is done again for each task.
+    int64_t room = smallRhs      ? desc.l2Bytes / 8
+                   : s.widensRhs ? 32 << 20
+                                 : 8 << 20;
+    int64_t most = std::max<int64_t>(1, room / columnBytes / s.tileRows);
+    int64_t tasks = (rowsOfTask + most - 1) / most;
+    rowsOfTask = (rowsOfTask + tasks - 1) / tasks; // equal ones
   }
   s.columnsPerTask =
       sizes.columns && columnsOfTask >= columnSteps ? 0 : columnsOfTask * step;
@@ -249,36 +323,48 @@ static void cutIntoTasks(ContractionSchedule &s, const Sizes &sizes,
   int64_t rhsBytes = std::min(columns, sizes.typicalColumns) * columnBytes;
   int64_t taskLhs =
       std::min(rowsOfTask * s.tileRows, sizes.typicalRows) * columnBytes;
-  s.rowsOutside = taskLhs > desc.l3Bytes / 8 && taskLhs > 2 * rhsBytes;
+  s.rowsOutside =
+      taskLhs > desc.l3Bytes / 8 && taskLhs > 2 * rhsBytes && !s.widensRhs;
 }
 
 /// Whether elements of lhs are numbers of the accumulator's type as they lie.
-static bool isUnconverted(const ContractionSpec &spec) {
-  return getStorageType(spec.lhs.element) ==
-         ScalarEmitter::computeType(spec.accumulator);
+static bool isUnconverted(const ContractionSpec &spec, ProductForm form) {
+  return form != ProductForm::I16Pairs &&
+         getStorageType(spec.lhs.element) == panelElement(spec, form);
 }
 
 /// Whether a tile reads lhs well where it lies: broadcasts from rows at
 /// constant distances, of the accumulator's type, few of which share a set of
 /// the first-level cache (whose ways span 4 KiB, a page, on all x86).
 static bool readsInPlace(const ContractionSpec &spec, const TargetDesc &desc,
-                         unsigned rows) {
+                         const ContractionSchedule &s) {
+  unsigned rows = s.tileRows;
   if (desc.arch != "x86" || !isStrided(spec, spec.lhs, spec.rows) ||
-      !isUnconverted(spec))
+      !isUnconverted(spec, s.form) || !readsGroups(spec, spec.inner, s.group()))
     return false;
   auto row = graph::constantValue(*spec.strideOf(spec.lhs, spec.rows));
   auto inner = graph::constantValue(*spec.strideOf(spec.lhs, spec.inner));
   if (!row || !inner || *inner != 1 || *row <= 0)
     return false;
   constexpr int64_t way = 4096, ways = 8;
-  int64_t distance = *row * bytesOf(spec.accumulator);
+  int64_t distance = *row * bytesOf(panelElement(spec, s.form));
   int64_t period = way / std::gcd(way, distance); // rows until a set recurs
   return (rows + period - 1) / period <= ways - 2;
 }
 
 /// Whether rows of lhs can be read by an address each.
-static bool canReadIndirectly(const ContractionSpec &spec) {
-  return !spec.lhsRun().empty() && isUnconverted(spec);
+static bool canReadIndirectly(const ContractionSpec &spec,
+                              const ContractionSchedule &s) {
+  return !spec.lhsRun().empty() && isUnconverted(spec, s.form) &&
+         s.form != ProductForm::ByteQuads &&
+         readsGroups(spec, spec.lhsRun(), s.group());
+}
+
+/// The length of equal passes over `depth`, of at most `most` steps each or
+/// little more, in whole blocks.
+static int64_t cutDepth(int64_t depth, int64_t most, int64_t block) {
+  int64_t passes = (depth + most - 1) / most;
+  return ((depth + passes - 1) / passes + block - 1) / block * block;
 }
 
 /// What is used again should lie in the second-level cache meanwhile: lhs, when
@@ -290,18 +376,36 @@ static void blockForCaches(ContractionSchedule &s, const Sizes &sizes,
   constexpr int64_t veryMany = 1 << 20;
   int64_t rows =
       s.rowsPerTask ? s.rowsPerTask : std::min(sizes.mostRows, veryMany);
+  if (s.widensRhs && rows <= s.tileRows && findResultOfSums(spec)) {
+    // A tile uses what was widened at once, from the first-level cache.
+    int64_t most =
+        desc.l1Bytes / 2 / (int64_t(s.tileVectors) * s.lanes * bytes);
+    most = std::max<int64_t>(most / s.kBlock, 1) * s.kBlock;
+    if (sizes.typicalDepth > most)
+      s.depthPerPass = most;
+  }
   if (s.dot || s.rowsOutside || rows <= s.tileRows)
     return;
   int64_t budget = desc.l2Bytes / 2, depth = sizes.typicalDepth;
+  if (s.widensRhs) {
+    // Each widened panel meets all rows of lhs, which lie in the second-level
+    // cache if the passes can be that short.
+    constexpr int64_t shortest = 256;
+    int64_t most = std::max(
+        shortest, std::min(budget / (rows * bytes),
+                           budget / 2 / (s.tileVectors * s.lanes * bytes)));
+    if (findResultOfSums(spec) && s.lhs != FactorSource::Indirect &&
+        depth > most)
+      s.depthPerPass = cutDepth(depth, most, s.kBlock);
+    return;
+  }
   int64_t step = int64_t(std::max(s.tileVectors, s.panelVectors)) * s.lanes;
   // A panel of rhs, and a tile's rows of lhs, are used again within a pass.
   int64_t most = std::min(budget / 4 / (step * bytes),
                           desc.l1Bytes / 2 / (s.tileRows * bytes));
   if (s.rhs == FactorSource::Packed && s.lhs != FactorSource::Indirect &&
       depth > most && findResultOfSums(spec)) {
-    int64_t passes = (depth + most - 1) / most;
-    depth =
-        ((depth + passes - 1) / passes + s.kBlock - 1) / s.kBlock * s.kBlock;
+    depth = cutDepth(depth, most, s.kBlock);
     s.depthPerPass = depth;
   }
   if (s.rhs == FactorSource::Filled) {
@@ -321,19 +425,80 @@ static void blockForCaches(ContractionSchedule &s, const Sizes &sizes,
     s.rowsOutside = true;
 }
 
-ContractionSchedule dlc::defaultSchedule(const ContractionSpec &spec,
+/// Whether elements of a packed rhs have to be widened, or computed.
+static bool canWidenRhs(const ContractionSpec &spec,
+                        const ContractionSchedule &s) {
+  if (s.rhs != FactorSource::Packed || s.form != ProductForm::Single)
+    return false;
+  return spec.rhs.plain ? getStorageType(spec.rhs.element) !=
+                              ScalarEmitter::computeType(spec.accumulator)
+                        : !spec.rhsLoads.empty();
+}
+
+/// Whether rhs is computed from constants that can be packed.
+static bool isComputedFromConstants(const ContractionSpec &spec,
+                                    const CpuCodegenOptions &options) {
+  return !spec.rhs.plain && !spec.rhsLoads.empty() &&
+         llvm::all_of(spec.rhsLoads, [&](const ContractionOperand &load) {
+           return options.isConstant(load.operand) &&
+                  succeeded(makePackedLayout(spec, load, spec.columns, 1, 1,
+                                             spec.innerAxesOf(load)));
+         });
+}
+
+/// Bytes of one element of what lies in the caches.
+static int64_t cachedBytes(const ContractionSpec &spec, ProductForm form) {
+  return bytesOf(panelElement(spec, form));
+}
+
+/// The fastest form that the machine has and the numerics allow.
+static ProductForm chooseForm(const ContractionSpec &spec,
+                              const CpuTarget &target,
+                              const CpuCodegenOptions &options) {
+  auto has = [&](ProductForm form) { return hasInstruction(target, form); };
+  if (!spec.narrow)
+    return ProductForm::Single;
+  if (spec.narrow->isBytes()) // exact, in any mode
+    return has(ProductForm::ByteQuads)  ? ProductForm::ByteQuads
+           : has(ProductForm::I16Pairs) ? ProductForm::I16Pairs
+                                        : ProductForm::Single;
+  // The law `flush`. Where the instruction is slower than widening and a
+  // multiply-add, it is not worth it.
+  bool isFast =
+      target.desc().bf16FlopsPerCycle > target.desc().f32FlopsPerCycle;
+  return !options.strict && isFast && has(ProductForm::Bf16Pairs)
+             ? ProductForm::Bf16Pairs
+             : ProductForm::Single;
+}
+
+ContractionSchedule dlc::defaultSchedule(const ContractionSpec &wide,
                                          const CpuTarget &target,
                                          const CpuCodegenOptions &options,
                                          std::optional<SizeRange> rows) {
+  return defaultSchedule(wide, target, options, rows,
+                         chooseForm(wide, target, options));
+}
+
+ContractionSchedule dlc::defaultSchedule(const ContractionSpec &wide,
+                                         const CpuTarget &target,
+                                         const CpuCodegenOptions &options,
+                                         std::optional<SizeRange> rows,
+                                         ProductForm form) {
   const TargetDesc &desc = target.desc();
-  ContractionSchedule s = baseSchedule(desc, spec.accumulator);
+  ContractionSpec spec = factorsOf(wide, form);
+  ContractionSchedule s = baseSchedule(desc, spec.accumulator, form);
+  bool isGrouped = s.group() > 1;
   Sizes sizes(spec, rows);
   s.fma = !options.strict;
   bool masks = desc.arch == "x86" && desc.vectorBytes == 64;
   int64_t panel = s.panelColumns();
 
   // Where the factors are read from.
-  if (isConstantFactor(spec, spec.rhs, spec.columns, options)) {
+  if (isConstantFactor(spec, spec.rhs, spec.columns, options) &&
+      form != ProductForm::I16Pairs) {
+    s.rhs = FactorSource::Packed;
+  } else if (form == ProductForm::Single && desc.arch == "x86" &&
+             isComputedFromConstants(spec, options)) {
     s.rhs = FactorSource::Packed;
   } else {
     auto step = isStrided(spec, spec.rhs, spec.columns)
@@ -344,11 +509,12 @@ ContractionSchedule dlc::defaultSchedule(const ContractionSpec &spec,
     // Copying into panels pays when each element is used by several tiles.
     bool copies =
         sizes.typicalRows > 3 * s.tileRows && sizes.typicalColumns > 2 * panel;
-    s.rhs = contiguous && !copies && (masks || !tails) ? FactorSource::Memory
-                                                       : FactorSource::Filled;
+    s.rhs = contiguous && !copies && (masks || !tails) && !isGrouped
+                ? FactorSource::Memory
+                : FactorSource::Filled;
   }
   if (isConstantFactor(spec, spec.lhs, spec.rows, options) &&
-      sizes.typicalRows >= 4) {
+      sizes.typicalRows >= 4 && form != ProductForm::I16Pairs) {
     s.lhs = FactorSource::Packed;
   } else {
     bool strided = isStrided(spec, spec.lhs, spec.rows);
@@ -356,24 +522,27 @@ ContractionSchedule dlc::defaultSchedule(const ContractionSpec &spec,
         strided && graph::constantValue(*spec.strideOf(spec.lhs, spec.rows));
     bool copies = sizes.typicalColumns > 4 * panel ||
                   (!staticStride && sizes.typicalColumns > panel);
-    s.lhs = strided && (sizes.typicalRows <= 4 || !copies)
+    bool readable = isGrouped ? isUnconverted(spec, form) &&
+                                    readsGroups(spec, spec.inner, s.group())
+                              : true;
+    s.lhs = strided && readable && (sizes.typicalRows <= 4 || !copies)
                 ? FactorSource::Memory
                 : FactorSource::Filled;
   }
   if (s.rhs == FactorSource::Filled && sizes.mostRows <= 4 && !options.strict &&
-      canDot(spec)) {
+      !isGrouped && canDot(spec)) {
     s.dot = true;
     s.lhs = s.rhs = FactorSource::Memory;
   }
   chooseTile(s, sizes, desc);
-  if (s.lhs == FactorSource::Filled && readsInPlace(spec, desc, s.tileRows))
+  if (s.lhs == FactorSource::Filled && readsInPlace(spec, desc, s))
     s.lhs = FactorSource::Memory;
   if (s.lhs == FactorSource::Filled && !isStrided(spec, spec.lhs, spec.rows) &&
-      canReadIndirectly(spec) && spec.hasLongRun())
+      canReadIndirectly(spec, s) && spec.hasLongRun())
     s.lhs = FactorSource::Indirect;
   // A block of k cuts short runs: each lane would be fetched on its own.
   s.wholeRows = s.lhs == FactorSource::Filled && desc.arch == "x86" &&
-                !spec.lhs.plain && !spec.lhsGuardedRun().empty();
+                !isGrouped && !spec.lhs.plain && !spec.lhsGuardedRun().empty();
   if (s.lhs != FactorSource::Packed)
     s.panelRows = s.tileRows;
   // A transposed lhs is copied along its rows.
@@ -381,14 +550,19 @@ ContractionSchedule dlc::defaultSchedule(const ContractionSpec &spec,
     auto row = spec.strideOf(spec.lhs, spec.rows);
     auto inner = spec.strideOf(spec.lhs, spec.inner);
     if (row && *row == 1 && !(inner && *inner == 1))
-      s.kBlock = 1;
+      s.kBlock = s.group();
   }
-  cutIntoTasks(s, sizes, target, bytesOf(spec.accumulator));
-  blockForCaches(s, sizes, spec, desc, bytesOf(spec.accumulator));
+  // Widening an element costs a fraction of a tile's column of products.
+  constexpr int64_t manyRows = 48;
+  s.widensRhs = canWidenRhs(spec, s) && desc.arch == "x86" &&
+                (sizes.typicalRows >= manyRows || !spec.rhs.plain);
+  cutIntoTasks(s, sizes, target, cachedBytes(spec, form));
+  blockForCaches(s, sizes, spec, desc, cachedBytes(spec, form));
   // Columns that come from memory and pass once: the weights' bandwidth
   // decides.
   if (s.rhs != FactorSource::Filled && !s.dot && !s.columnsPerBlock &&
-      sizes.typicalColumns * sizes.typicalDepth * bytesOf(spec.rhs.element) >
+      sizes.typicalColumns * sizes.typicalDepth *
+              (spec.rhs.plain ? bytesOf(spec.rhs.element) : 1) >
           desc.l2Bytes)
     s.prefetch = 16;
   return s;
@@ -405,12 +579,32 @@ std::optional<unsigned> dlc::findResultOfSums(const ContractionSpec &spec) {
   return std::nullopt;
 }
 
-bool dlc::isLegal(const ContractionSchedule &s, const ContractionSpec &spec,
+bool dlc::isLegal(const ContractionSchedule &s, const ContractionSpec &wide,
                   const CpuTarget &target, std::string &reason) {
   auto refuse = [&](const char *why) {
     reason = why;
     return false;
   };
+  if (s.form != ProductForm::Single) {
+    if (!wide.narrow ||
+        wide.narrow->isBytes() == (s.form == ProductForm::Bf16Pairs))
+      return refuse("the factors are not the narrow numbers of this form");
+    if (!hasInstruction(target, s.form))
+      return refuse("the machine has no such dot product");
+    if (s.form == ProductForm::Bf16Pairs && !s.fma)
+      return refuse("bf16 dot products round in another order");
+    if (s.dot || s.wholeRows || s.kBlock % s.group())
+      return refuse("no groups of k in this layout");
+    if (s.rhs == FactorSource::Memory)
+      return refuse("rhs is not read in groups of k");
+    if (s.form == ProductForm::I16Pairs &&
+        (s.lhs != FactorSource::Filled || s.rhs != FactorSource::Filled))
+      return refuse("numbers of 16 bits lie in filled panels only");
+  }
+  ContractionSpec spec = factorsOf(wide, s.form);
+  if (s.lhs == FactorSource::Memory && s.form != ProductForm::Single &&
+      !readsGroups(spec, spec.inner, s.group()))
+    return refuse("rows of lhs are not whole groups of k");
   if (!s.lanes || !s.tileRows || !s.tileVectors || !s.panelVectors ||
       !s.kBlock || !s.unroll)
     return refuse("a size of the tile is zero");
@@ -421,13 +615,18 @@ bool dlc::isLegal(const ContractionSchedule &s, const ContractionSpec &spec,
     return refuse("tile and panel widths do not divide each other");
   if (s.lhs != FactorSource::Memory && s.panelRows != s.tileRows)
     return refuse("lhs panels must have the tile's rows");
+  if (s.rhs == FactorSource::Packed && !spec.rhs.plain && !s.widensRhs)
+    return refuse("a computed rhs has no packed form of its own");
+  if (s.widensRhs &&
+      (!canWidenRhs(spec, s) || s.rowsOutside || s.rowsOutsideFrom))
+    return refuse("rhs is not widened by columns");
   int64_t step = std::max(s.tileVectors, s.panelVectors) * s.lanes;
   if (s.columnsPerTask % step || s.columnsPerBlock % step)
     return refuse(
         "a task's or a block's columns are not whole tiles and panels");
   if (s.rowsPerTask % s.tileRows)
     return refuse("a task's rows are not whole tiles");
-  if (s.lhs == FactorSource::Indirect && (s.dot || !canReadIndirectly(spec)))
+  if (s.lhs == FactorSource::Indirect && (s.dot || !canReadIndirectly(spec, s)))
     return refuse("lhs has no rows to be read by an address each");
   if (s.rhs == FactorSource::Indirect)
     return refuse("rhs is not read by addresses");

@@ -13,10 +13,10 @@ namespace dlc {
 
 class ContractionTask {
 public:
-  ContractionTask(const ContractionSpec &spec,
+  ContractionTask(const ContractionSpec &wide,
                   const ContractionSchedule &schedule, const CpuTarget &target,
                   const CpuCodegenOptions &options)
-      : spec(spec), s(schedule), options(options),
+      : spec(factorsOf(wide, schedule.form)), s(schedule), options(options),
         scalarOptions(ScalarOptions::get(target, options.strict)),
         kernel(const_cast<graph::KernelOp &>(spec.kernel)) {}
 
@@ -55,12 +55,19 @@ private:
   void forEachColumnTile(llvm::function_ref<void(ColumnTile)> body);
   void forEachRowTile(llvm::function_ref<void(RowTile)> body);
   void ifHolds(mlir::Value condition, llvm::function_ref<void()> body);
+  /// The part of rhs that a tile's columns and a pass need, in scratch.
+  void widenPanel(const ColumnTile &columnTile, const Pass &pass);
+  void readAhead(mlir::Value memory, mlir::Value at);
+  mlir::Value loadPacked(graph::LoadOp load, const ExprPoint &point,
+                         mlir::Value column);
   void emitTile(RowTile rowTile, ColumnTile columnTile, const Pass &pass);
   mlir::LogicalResult emitEpilogue(std::string &reason);
   void callEpilogue(mlir::Value outOffset, mlir::Value resultOffset,
                     mlir::Value row, mlir::Value column, unsigned rows,
                     mlir::Value validColumns);
 
+  /// Steps of k, whole groups.
+  mlir::AffineExpr depthExpr();
   mlir::AffineExpr paddedDepthExpr();
   mlir::Value symbolic(mlir::AffineExpr expr) {
     return index->expr(expr, axes, symbols);
@@ -74,9 +81,26 @@ private:
           offset + mlir::getAffineDimExpr(axis, spec.context()) * strides[axis];
     return symbolic(offset);
   }
-  mlir::Value scratchAt(mlir::AffineExpr offset) {
-    return function->scratchView(accumulator(), symbolic(offset));
+  mlir::Value scratchAt(mlir::AffineExpr offset, mlir::Type type) {
+    return function->scratchView(type, symbolic(offset));
   }
+  mlir::Type panelType() { return panelElement(spec, s.form); }
+
+  // Zero points of bytes: sum (a - p)(b - q) = sum a b - p sum b - q sum a
+  // + K p q, exactly in 32 bits.
+  bool isBytes() const { return s.form == ProductForm::ByteQuads; }
+  /// Whether sums of lhs count: rhs has zero points, as it lies in its panels.
+  bool needsRowSums() const {
+    return isBytes() && (spec.narrow->rhsZero || flipsRhs(spec, s.form));
+  }
+  bool needsColumnSums() const { return isBytes() && spec.narrow->lhsZero; }
+  bool hasTerms() const { return needsRowSums() || needsColumnSums(); }
+  mlir::LogicalResult emitRowTerms(std::string &reason);
+  mlir::LogicalResult emitColumnTerms(std::string &reason);
+  mlir::Value sumOfRow(mlir::Value row);
+  mlir::Value sumsOfColumns(mlir::Value column);
+  mlir::Value rhsColumnOffset(mlir::Value column);
+  mlir::Value lhsRowOffset(mlir::Value panelRow, mlir::Value inPanel);
   mlir::Value packedBatch(const ContractionOperand &operand,
                           const PackedLayout &layout);
   mlir::AffineExpr constantExpr(int64_t value) {
@@ -107,7 +131,7 @@ private:
     return isNarrow ? std::nullopt : found;
   }
 
-  const ContractionSpec &spec;
+  const ContractionSpec spec; ///< its factors are what lies in panels
   const ContractionSchedule &s;
   const CpuCodegenOptions &options;
   ScalarOptions scalarOptions;
@@ -115,10 +139,13 @@ private:
   mlir::OwningOpRef<mlir::ModuleOp> module;
   llvm::SmallVector<mlir::Type> bufferTypes;
   PackedLayout lhsLayout, rhsLayout;
+  llvm::SmallVector<PackedLayout> rhsLayouts; ///< of spec.rhsLoads
+  std::string problem; ///< why a part cannot be emitted; empty: it can
   mlir::AffineExpr rowTasks, columnTasks; // tasks along rows and columns
   mlir::AffineExpr rowsOfTask, columnsOfTask, pitch;
-  mlir::AffineExpr lhsScratch, rhsScratch, tileScratch,
-      zeroScratch; // byte offsets
+  mlir::AffineExpr lhsScratch, rhsScratch, tileScratch, zeroScratch,
+      widenScratch, rowTermScratch, columnTermScratch; // byte offsets
+  mlir::AffineExpr termRows, termColumns;
 
   // The task function.
   std::optional<KernelFunctionBuilder> function;
@@ -128,9 +155,11 @@ private:
   std::optional<TileEmitter> tiles;
   std::optional<ExprEmitter> expressions;
   std::optional<PanelContext> panels;
-  mlir::Value zeros; ///< what an indirect lhs reads where a guard fails
+  mlir::Value zeros;   ///< what an indirect lhs reads where a guard fails
+  mlir::Value widened; ///< rhs of the tiles, if it is widened
   mlir::Value lhs, lhsBase, rhs, rhsBase, lhsRow, lhsBlock, rhsStep, rhsPanel,
       rhsColumn;
+  mlir::Value rowZero, rowSum, columnTerm, columnZero; ///< of the task, i32
   mlir::Value out, outBase, outRow, resultBase, resultRow;
   unsigned rhsPanelVectors = 1;
   mlir::func::FuncOp epilogue;

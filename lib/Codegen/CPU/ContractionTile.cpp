@@ -25,7 +25,8 @@ public:
                              ScalarEmitter::computeType(params.accumulator))) {}
 
   void emit(Value lhs, Value lhsOffset, Value rhs, Value rhsOffset, Value out,
-            Value outOffset, Value columns);
+            Value outOffset, Value columns, Value firstTermRow,
+            Value firstTermColumn);
 
 private:
   using Accumulators = SmallVector<Value>;
@@ -50,6 +51,10 @@ private:
   Value outAt(Value outOffset, unsigned row, unsigned vector);
   /// Zeros, or the sums in `out` so far.
   Accumulators start(Value out, Value outOffset);
+  /// The sums before the first product.
+  Accumulators initialSums();
+  /// A row's element, or its group of them, in every lane.
+  Value broadcastLhs(unsigned row, Value at);
   Accumulators loop(Value from, Value to, int64_t by, Accumulators init,
                     function_ref<Accumulators(Value, Accumulators)> body);
   Value maskOf(unsigned vector) {
@@ -73,6 +78,7 @@ private:
   SmallVector<Value> rowOffsets;
   SmallVector<Value> rowMemories; ///< of each row; empty: lhs
   Value lhs, rhs;
+  Value termRow, termColumn;
 };
 
 } // namespace
@@ -98,7 +104,7 @@ Value TileBody::vectorOffset(Value base, unsigned vector) {
   unsigned panel = vector / p.panelVectors;
   if (panel)
     base = index.add(base, index.mul(p.rhsPanel, panel));
-  return index.add(base, int64_t(vector % p.panelVectors) * p.lanes);
+  return index.add(base, int64_t(vector % p.panelVectors) * p.lanes * p.group);
 }
 
 TileBody::Accumulators
@@ -120,6 +126,8 @@ TileBody::loop(Value from, Value to, int64_t by, Accumulators init,
 }
 
 Value TileBody::multiplyAdd(Value left, Value right, Value sum) {
+  if (p.group > 1)
+    return emitGroupedProduct(b, loc, p.form, p.lhsUnsigned, left, right, sum);
   bool isFloat = isa<FloatType>(type.getElementType());
   if (isFloat && p.fma)
     return vector::FMAOp::create(b, loc, left, right, sum);
@@ -201,13 +209,34 @@ void TileBody::emitDots(Value lhsOffset, Value rhsOffset, Value out,
   index.forEach(whole, columns, 1, group(1));
 }
 
+Value TileBody::broadcastLhs(unsigned row, Value at) {
+  Value memory = rowMemories.empty() ? lhs : rowMemories[row];
+  if (p.group == 1) {
+    Value scalar = memref::LoadOp::create(b, loc, memory, at);
+    scalar = toAccumulator(scalars, scalar, p.lhsType, p.accumulator);
+    return vector::BroadcastOp::create(b, loc, type, scalar);
+  }
+  Type element = cast<MemRefType>(memory.getType()).getElementType();
+  Type word = b.getI32Type();
+  Value group = vector::LoadOp::create(
+      b, loc, VectorType::get({p.group}, element), memory, at);
+  Value scalar = vector::ExtractOp::create(
+      b, loc,
+      vector::BitCastOp::create(b, loc, VectorType::get({1}, word), group),
+      ArrayRef<int64_t>{0});
+  Value words = vector::BroadcastOp::create(
+      b, loc, VectorType::get({p.lanes}, word), scalar);
+  return vector::BitCastOp::create(
+      b, loc, VectorType::get({p.lanes * p.group}, element), words);
+}
+
 TileBody::Accumulators TileBody::step(Value lhsAt, Value rhsAt,
                                       Accumulators sums) {
   SmallVector<Value> right;
   for (unsigned v = 0; v < shape.vectors; ++v) {
     Value at = vectorOffset(rhsAt, v);
     Type element = cast<MemRefType>(rhs.getType()).getElementType();
-    auto loadType = VectorType::get({p.lanes}, element);
+    auto loadType = VectorType::get({p.lanes * p.group}, element);
     Value mask = p.maskRhs ? maskOf(v) : Value();
     Value value;
     if (mask)
@@ -215,18 +244,17 @@ TileBody::Accumulators TileBody::step(Value lhsAt, Value rhsAt,
                                            zeroVector(element));
     else
       value = vector::LoadOp::create(b, loc, loadType, rhs, at);
-    right.push_back(toAccumulator(scalars, value, p.rhsType, p.accumulator));
+    right.push_back(
+        p.group > 1 ? value
+                    : toAccumulator(scalars, value, p.rhsType, p.accumulator));
     if (p.prefetch)
       memref::PrefetchOp::create(
-          b, loc, rhs, index.add(at, index.mul(p.rhsStep, int64_t(p.prefetch))),
+          b, loc, rhs,
+          index.add(at, index.mul(p.rhsStep, int64_t(p.prefetch) * p.group)),
           /*isWrite=*/false, /*localityHint=*/3, /*isDataCache=*/true);
   }
   for (unsigned r = 0; r < shape.rows; ++r) {
-    Value scalar = memref::LoadOp::create(
-        b, loc, rowMemories.empty() ? lhs : rowMemories[r],
-        index.add(lhsAt, rowOffsets[r]));
-    scalar = toAccumulator(scalars, scalar, p.lhsType, p.accumulator);
-    Value left = vector::BroadcastOp::create(b, loc, type, scalar);
+    Value left = broadcastLhs(r, index.add(lhsAt, rowOffsets[r]));
     for (unsigned v = 0; v < shape.vectors; ++v) {
       Value &sum = sums[r * shape.vectors + v];
       sum = multiplyAdd(left, right[v], sum);
@@ -244,21 +272,22 @@ TileBody::Accumulators TileBody::steps(Value count, Value lhsAt, Value rhsAt,
                             index.mul(p.rhsStep, int64_t(plus)));
     return step(left, right, std::move(in));
   };
-  Value whole = index.mul(index.div(count, index.constant(p.unroll)), p.unroll);
-  sums = loop(index.constant(0), whole, p.unroll, sums,
-              [&](Value k, Accumulators in) {
-                for (unsigned u = 0; u < p.unroll; ++u)
-                  in = stepAt(k, u, std::move(in));
-                return in;
-              });
+  int64_t many = int64_t(p.unroll) * p.group;
+  Value whole = index.mul(index.div(count, index.constant(many)), many);
+  sums =
+      loop(index.constant(0), whole, many, sums, [&](Value k, Accumulators in) {
+        for (unsigned u = 0; u < p.unroll; ++u)
+          in = stepAt(k, u * p.group, std::move(in));
+        return in;
+      });
   auto begin = IndexBuilder::constantOf(whole),
        end = IndexBuilder::constantOf(count);
   if (begin && end) {
-    for (int64_t k = *begin; k < *end; ++k)
+    for (int64_t k = *begin; k < *end; k += p.group)
       sums = stepAt(whole, k - *begin, std::move(sums));
     return sums;
   }
-  return loop(whole, count, 1, sums, [&](Value k, Accumulators in) {
+  return loop(whole, count, p.group, sums, [&](Value k, Accumulators in) {
     return stepAt(k, 0, std::move(in));
   });
 }
@@ -268,6 +297,37 @@ Value TileBody::outAt(Value outOffset, unsigned row, unsigned vector) {
                    int64_t(vector) * p.lanes);
 }
 
+TileBody::Accumulators TileBody::initialSums() {
+  Accumulators sums(shape.rows * shape.vectors,
+                    zeroVector(type.getElementType()));
+  auto columnsOf = [&](Value memory, unsigned v) -> Value {
+    if (!memory)
+      return {};
+    return vector::LoadOp::create(b, loc, type, memory,
+                                  index.add(termColumn, int64_t(v) * p.lanes));
+  };
+  auto rowOf = [&](Value memory, unsigned r) -> Value {
+    Value scalar =
+        memref::LoadOp::create(b, loc, memory, index.add(termRow, r));
+    return vector::BroadcastOp::create(b, loc, type, scalar);
+  };
+  if (!p.hasTerms())
+    return sums;
+  for (unsigned v = 0; v < shape.vectors; ++v) {
+    Value term = columnsOf(p.columnTerm, v), zero = columnsOf(p.columnZero, v);
+    for (unsigned r = 0; r < shape.rows; ++r) {
+      Value &sum = sums[r * shape.vectors + v];
+      if (term)
+        sum = arith::MulIOp::create(b, loc, rowOf(p.rowZero, r), term);
+      if (zero)
+        sum = arith::SubIOp::create(
+            b, loc, sum,
+            arith::MulIOp::create(b, loc, rowOf(p.rowSum, r), zero));
+    }
+  }
+  return sums;
+}
+
 TileBody::Accumulators TileBody::start(Value out, Value outOffset) {
   // The tile is written long after this: by then its lines have come.
   for (unsigned r = 0; r < shape.rows; ++r)
@@ -275,11 +335,9 @@ TileBody::Accumulators TileBody::start(Value out, Value outOffset) {
       memref::PrefetchOp::create(b, loc, out, outAt(outOffset, r, v),
                                  /*isWrite=*/true, /*localityHint=*/3,
                                  /*isDataCache=*/true);
-  Accumulators zeros(shape.rows * shape.vectors,
-                     zeroVector(type.getElementType()));
   if (!pass.accumulate)
-    return zeros;
-  SmallVector<Type> types(zeros.size(), type);
+    return initialSums();
+  SmallVector<Type> types(shape.rows * shape.vectors, type);
   auto branch = scf::IfOp::create(b, loc, types, pass.accumulate,
                                   /*withElseRegion=*/true);
   OpBuilder::InsertionGuard guard(b);
@@ -296,7 +354,7 @@ TileBody::Accumulators TileBody::start(Value out, Value outOffset) {
     }
   scf::YieldOp::create(b, loc, sums);
   b.setInsertionPointToStart(branch.elseBlock());
-  scf::YieldOp::create(b, loc, zeros);
+  scf::YieldOp::create(b, loc, initialSums());
   return Accumulators(branch.getResults());
 }
 
@@ -375,10 +433,12 @@ TileBody::Accumulators TileBody::indirectSteps(Value firstRow, Value rhsOffset,
 }
 
 void TileBody::emit(Value lhsMemory, Value lhsOffset, Value rhsMemory,
-                    Value rhsOffset, Value out, Value outOffset,
-                    Value columns) {
+                    Value rhsOffset, Value out, Value outOffset, Value columns,
+                    Value firstTermRow, Value firstTermColumn) {
   lhs = lhsMemory;
   rhs = rhsMemory;
+  termRow = firstTermRow;
+  termColumn = firstTermColumn;
   for (unsigned r = 0; r < shape.rows; ++r)
     rowOffsets.push_back(index.mul(p.lhsRow, int64_t(r)));
   if (p.dot)
@@ -436,6 +496,14 @@ func::FuncOp TileEmitter::create(TileShape shape, Value depth, Type lhs,
       inputs.push_back(i);
   for (Value value : params.surroundings)
     inputs.push_back(value.getType());
+  Value *terms[] = {&inside.rowZero, &inside.columnTerm, &inside.rowSum,
+                    &inside.columnZero};
+  if (params.hasTerms()) {
+    for (Value *term : terms)
+      if (*term)
+        inputs.push_back(term->getType());
+    inputs.append(2, i);
+  }
   if (params.accumulates)
     inputs.push_back(b.getI1Type());
   b.setInsertionPointToEnd(module.getBody());
@@ -457,20 +525,29 @@ func::FuncOp TileEmitter::create(TileShape shape, Value depth, Type lhs,
     Value argument = function.getArgument(next++);
     value = constant ? index.constant(*constant) : argument;
   }
+  Value termRow, termColumn;
+  if (params.hasTerms()) {
+    for (Value *term : terms)
+      if (*term)
+        *term = function.getArgument(next++);
+    termRow = function.getArgument(next++);
+    termColumn = function.getArgument(next++);
+  }
   if (params.accumulates)
     pass.accumulate = function.getArgument(next);
   TileBody(b, loc, inside, shape, pass)
       .emit(function.getArgument(0), function.getArgument(1),
             function.getArgument(2), function.getArgument(3),
             function.getArgument(4), function.getArgument(5),
-            function.getArgument(6));
+            function.getArgument(6), termRow, termColumn);
   func::ReturnOp::create(b, loc);
   return function;
 }
 
 void TileEmitter::call(IndexBuilder &index, TileShape shape, TilePass pass,
                        Value lhs, Value lhsOffset, Value rhs, Value rhsOffset,
-                       Value out, Value outOffset, Value columns) {
+                       Value out, Value outOffset, Value columns, Value termRow,
+                       Value termColumn) {
   func::FuncOp &function = functions[shape.key()];
   if (!function)
     function =
@@ -483,6 +560,13 @@ void TileEmitter::call(IndexBuilder &index, TileShape shape, TilePass pass,
     if (!IndexBuilder::constantOf(value))
       arguments.push_back(value);
   llvm::append_range(arguments, params.surroundings);
+  if (params.hasTerms()) {
+    for (Value term :
+         {params.rowZero, params.columnTerm, params.rowSum, params.columnZero})
+      if (term)
+        arguments.push_back(term);
+    arguments.append({termRow, termColumn});
+  }
   if (params.accumulates)
     arguments.push_back(pass.accumulate);
   func::CallOp::create(index.builder(), index.loc(), function, arguments);

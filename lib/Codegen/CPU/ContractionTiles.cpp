@@ -2,7 +2,9 @@
 // rows.
 #include "ContractionTask.h"
 
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
 
 using namespace mlir;
 using namespace dlc;
@@ -28,6 +30,12 @@ void ContractionTask::emitTiles() {
   params.panelVectors = rhsPanelVectors;
   params.rhsStep = rhsStep;
   params.rhsPanel = rhsPanel;
+  if (s.widensRhs) {
+    params.rhsType = spec.accumulator;
+    params.panelVectors = s.tileVectors;
+    params.rhsStep = index->constant(int64_t(s.tileVectors) * s.lanes);
+    params.rhsPanel = index->constant(0);
+  }
   params.dot = s.dot;
   params.rhsColumn = rhsColumn;
   params.maskRhs = s.rhs == FactorSource::Memory;
@@ -35,10 +43,21 @@ void ContractionTask::emitTiles() {
   params.outRow = outRow;
   params.lanes = s.lanes;
   params.unroll = s.unroll;
-  params.prefetch = s.prefetch;
+  params.prefetch = s.widensRhs ? 0 : s.prefetch; // widening reads ahead
   params.fma = s.fma;
   params.accumulates = s.depthPerPass != 0;
   params.scalar = scalarOptions;
+  params.form = s.form;
+  params.group = s.group();
+  params.lhsUnsigned = isBytes() && isLhsUnsigned(spec);
+  if (needsColumnSums()) {
+    params.rowZero = rowZero;
+    params.columnTerm = columnTerm;
+  }
+  if (needsRowSums()) {
+    params.rowSum = rowSum;
+    params.columnZero = columnZero;
+  }
   tiles.emplace(*module, options.symbol, params);
 
   emitPasses();
@@ -55,6 +74,8 @@ void ContractionTask::emitPasses() {
   };
   auto columnsOutside = [&](const Pass &pass) {
     forEachColumnTile([&](ColumnTile column) {
+      if (s.widensRhs)
+        widenPanel(column, pass);
       forEachRowTile([&](RowTile row) { emitTile(row, column, pass); });
     });
   };
@@ -151,50 +172,145 @@ void ContractionTask::ifHolds(Value condition, function_ref<void()> body) {
   body();
 }
 
+/// Where a tile's first row starts, from lhsBase on.
+Value ContractionTask::lhsRowOffset(Value panelRow, Value inPanel) {
+  switch (s.lhs) {
+  case FactorSource::Memory:
+    return index->mul(index->add(firstRow, index->add(panelRow, inPanel)),
+                      lhsRow);
+  case FactorSource::Indirect:
+    return index->add(firstRow, index->add(panelRow, inPanel));
+  case FactorSource::Filled:
+    return index->add(index->mul(panelRow, paddedDepth),
+                      index->mul(inPanel, s.wholeRows
+                                              ? paddedDepth
+                                              : index->constant(s.kBlock)));
+  case FactorSource::Packed:
+    return index->add(index->mul(index->add(firstRow, panelRow), paddedDepth),
+                      index->mul(inPanel, s.kBlock));
+  }
+  llvm_unreachable("no such source");
+}
+
+/// Where a column of a tile's panel starts, from rhsBase on.
+Value ContractionTask::rhsColumnOffset(Value column) {
+  bool panels = s.rhs == FactorSource::Packed ||
+                (s.rhs == FactorSource::Filled && hasColumnPanels(spec));
+  if (!panels)
+    return index->mul(column, index->mul(rhsColumn, int64_t(s.group())));
+  if (s.tileVectors % s.panelVectors == 0)
+    return index->mul(column, depth);
+  Value inside = index->rem(column, index->constant(s.panelColumns()));
+  return index->add(index->mul(index->sub(column, inside), depth),
+                    index->mul(inside, int64_t(s.group())));
+}
+
+/// A vector of a packed operand of a computed rhs, at `column` of the block.
+Value ContractionTask::loadPacked(graph::LoadOp load, const ExprPoint &point,
+                                  Value column) {
+  for (auto [operand, layout] : llvm::zip_equal(spec.rhsLoads, rhsLayouts)) {
+    if (operand.value != load.getResult())
+      continue;
+    Value step = index->constant(0);
+    for (unsigned axis : spec.innerAxesOf(operand))
+      step = index->add(index->mul(step, symbolic(spec.space.extents[axis])),
+                        point.axes[axis]);
+    Value inside = index->rem(column, index->constant(s.panelColumns()));
+    Value at = index->add(
+        packedBatch(operand, layout),
+        index->mul(index->add(firstColumn, index->sub(column, inside)),
+                   layout.depth()));
+    at = index->add(index->add(at, inside),
+                    index->mul(step, int64_t(s.panelColumns())));
+    Value memory = function->buffer(operand.operand);
+    auto type =
+        VectorType::get({int64_t(s.lanes)},
+                        cast<MemRefType>(memory.getType()).getElementType());
+    // What varies along all of k is what there is much of.
+    if (spec.innerAxesOf(operand).size() == spec.inner.size())
+      readAhead(memory, at);
+    return vector::LoadOp::create(function->builder(), function->loc(), type,
+                                  memory, at);
+  }
+  return Value();
+}
+
+/// Fetches what a panel holds some steps of k after `at`.
+void ContractionTask::readAhead(Value memory, Value at) {
+  if (s.prefetch)
+    memref::PrefetchOp::create(
+        function->builder(), function->loc(), memory,
+        index->add(at, int64_t(s.prefetch) * s.panelColumns()),
+        /*isWrite=*/false, /*localityHint=*/3, /*isDataCache=*/true);
+}
+
+void ContractionTask::widenPanel(const ColumnTile &columnTile,
+                                 const Pass &pass) {
+  OpBuilder &b = function->builder();
+  Location loc = function->loc();
+  int64_t width = int64_t(s.tileVectors) * s.lanes;
+  auto columnOf = [&](unsigned v) {
+    return index->add(columnTile.column, int64_t(v) * s.lanes);
+  };
+  // Of a plain rhs: the widened elements at step k.
+  auto widen = [&](unsigned v, Value k) -> Value {
+    auto type = VectorType::get(
+        {int64_t(s.lanes)}, cast<MemRefType>(rhs.getType()).getElementType());
+    Value inside =
+        index->rem(columnOf(v), index->constant(s.panelColumns()));
+    Value start = index->add(
+        index->mul(index->sub(columnOf(v), inside), depth), inside);
+    Value at = index->add(index->add(rhsBase, start), index->mul(k, rhsStep));
+    Value stored = vector::LoadOp::create(b, loc, type, rhs, at);
+    readAhead(rhs, at);
+    return toAccumulator(expressions->scalars, stored, spec.rhs.element,
+                         spec.accumulator);
+  };
+  auto compute = [&](unsigned v, Value k) -> Value {
+    ExprPoint point;
+    point.axes = axes;
+    point.lanes = s.lanes;
+    point.laneAxes = spec.columns;
+    setCoordinates(*panels, point.axes, spec.columns,
+                   index->add(firstColumn, columnOf(v)));
+    setCoordinates(*panels, point.axes, spec.inner, k);
+    expressions->packedLoad = [&](graph::LoadOp load, const ExprPoint &at) {
+      return loadPacked(load, at, columnOf(v));
+    };
+    auto value = expressions->emit(spec.rhs.value, point, problem);
+    expressions->packedLoad = nullptr;
+    if (failed(value))
+      return Value();
+    return expressions->scalars.broadcast(*value, s.lanes).value;
+  };
+  index->forEach(index->constant(0), pass.steps.depth, 1, [&](Value k) {
+    for (unsigned v = 0; v < columnTile.vectors; ++v) {
+      Value step = index->add(pass.first, k);
+      Value value = spec.rhs.plain ? widen(v, step) : compute(v, step);
+      if (value)
+        vector::StoreOp::create(
+            b, loc, value, widened,
+            index->add(index->mul(k, width), int64_t(v) * s.lanes));
+    }
+  });
+}
+
 void ContractionTask::emitTile(RowTile rowTile, ColumnTile columnTile,
                                const Pass &pass) {
   auto [rows, panelRow, inPanel] = rowTile;
   auto [column, vectors, tailLanes, validColumns] = columnTile;
   Value row = index->add(panelRow, inPanel);
-  Value lhsOffset;
-  switch (s.lhs) {
-  case FactorSource::Memory:
-    lhsOffset = index->mul(index->add(firstRow, row), lhsRow);
-    break;
-  case FactorSource::Indirect:
-    lhsOffset = index->add(firstRow, row);
-    break;
-  case FactorSource::Filled:
-    lhsOffset = index->add(
-        index->mul(panelRow, paddedDepth),
-        index->mul(inPanel,
-                   s.wholeRows ? paddedDepth : index->constant(s.kBlock)));
-    break;
-  case FactorSource::Packed:
-    lhsOffset =
-        index->add(index->mul(index->add(firstRow, panelRow), paddedDepth),
-                   index->mul(inPanel, s.kBlock));
-    break;
-  }
-  Value rhsOffset = index->mul(column, rhsColumn);
-  bool panels = s.rhs == FactorSource::Packed ||
-                (s.rhs == FactorSource::Filled && hasColumnPanels(spec));
-  if (panels) {
-    Value width = index->constant(s.panelColumns());
-    if (s.tileVectors % s.panelVectors == 0) {
-      rhsOffset = index->mul(column, depth);
-    } else {
-      Value inside = index->rem(column, width);
-      rhsOffset =
-          index->add(index->mul(index->sub(column, inside), depth), inside);
-    }
-  }
+  Value lhsOffset = lhsRowOffset(panelRow, inPanel);
+  Value rhsOffset = rhsColumnOffset(column);
   // Whole kBlocks come before the pass.
   unsigned block = hasWholeRows() ? 1 : s.kBlock;
   lhsOffset = index->add(
       lhsOffset,
       index->mul(index->div(pass.first, index->constant(block)), lhsBlock));
-  rhsOffset = index->add(rhsOffset, index->mul(pass.first, rhsStep));
+  rhsOffset = index->add(index->add(rhsBase, rhsOffset),
+                         index->mul(pass.first, rhsStep));
+  if (s.widensRhs)
+    rhsOffset = index->constant(0);
   Value resultOffset =
       index->add(resultBase, index->add(index->mul(row, resultRow), column));
   Value outOffset = directResult() ? resultOffset : index->constant(0);
@@ -204,8 +320,8 @@ void ContractionTask::emitTile(RowTile rowTile, ColumnTile columnTile,
   shape.tailLanes = tailLanes;
   shape.dynamicTail = !IndexBuilder::constantOf(validColumns);
   tiles->call(*index, shape, pass.steps, lhs, index->add(lhsBase, lhsOffset),
-              rhs, index->add(rhsBase, rhsOffset), out, outOffset,
-              validColumns);
+              s.widensRhs ? widened : rhs, rhsOffset, out, outOffset,
+              validColumns, row, column);
   if (!epilogue)
     return;
   Value always = arith::ConstantIntOp::create(function->builder(),

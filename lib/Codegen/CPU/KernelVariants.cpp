@@ -70,7 +70,7 @@ static bool servesBoth(const Choice &narrow, const Choice &wide,
                        const ContractionSpec &spec) {
   const ContractionSchedule &a = narrow.schedule, &b = wide.schedule;
   if (a.lhs != b.lhs || a.rhs != b.rhs || a.dot != b.dot ||
-      a.prefetch != b.prefetch)
+      a.widensRhs != b.widensRhs || a.prefetch != b.prefetch)
     return false;
   int64_t rows = narrow.range.typical;
   return 10 * symbolicRowsCost(b, spec, rows) <=
@@ -97,7 +97,7 @@ static bool packsAlike(const ContractionSchedule &a,
   };
   if (isPacked(a.lhs) != isPacked(b.lhs) || isPacked(a.rhs) != isPacked(b.rhs))
     return false;
-  return a.panelColumns() == b.panelColumns() &&
+  return a.form == b.form && a.panelColumns() == b.panelColumns() &&
          (!isPacked(a.lhs) ||
           (a.panelRows == b.panelRows && a.kBlock == b.kBlock));
 }

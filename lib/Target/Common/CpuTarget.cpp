@@ -80,6 +80,13 @@ llvm::Error dlc::deriveVectorUnit(TargetDesc &desc) {
     bool wide = has("avx512f") && has("avx512vl");
     desc.vectorBytes = wide ? 64 : has("avx") ? 32 : 16;
     desc.vectorRegisters = wide ? 32 : 16;
+    // Measured: AMD's cores run bf16 dot products at the rate of multiply-adds,
+    // Intel's with AMX at a quarter of it; a dot product counts twice.
+    if (!has("avx512bf16") || !wide)
+      desc.bf16FlopsPerCycle = 0;
+    else if (desc.bf16FlopsPerCycle == 0)
+      desc.bf16FlopsPerCycle =
+          desc.f32FlopsPerCycle * (has("amx-bf16") ? 0.5 : 2);
   } else {
     // SVE machines are driven through NEON: fixed-length SVE measured slower.
     desc.vectorBytes = 16;

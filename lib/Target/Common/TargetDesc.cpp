@@ -66,6 +66,7 @@ llvm::Expected<TargetDesc> TargetDesc::parseJson(llvm::StringRef text) {
     const auto &peak = json.at("peak");
     desc.ghz = peak.at("ghz");
     desc.f32FlopsPerCycle = peak.at("f32_flops_per_cycle");
+    desc.bf16FlopsPerCycle = peak.value("bf16_flops_per_cycle", 0.0);
     desc.readGBs = peak.at("read_gbs");
     if (desc.vectorBytes < 16 || (desc.vectorBytes & (desc.vectorBytes - 1)))
       return fail("target description '" + desc.name +
@@ -93,6 +94,7 @@ std::string TargetDesc::toJson() const {
       {"peak",
        {{"ghz", ghz},
         {"f32_flops_per_cycle", f32FlopsPerCycle},
+        {"bf16_flops_per_cycle", bf16FlopsPerCycle},
         {"read_gbs", readGBs}}}};
   return json.dump(2);
 }

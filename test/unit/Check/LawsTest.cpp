@@ -4,6 +4,8 @@
 
 #include "dlc/Dialect/Graph/IR/KernelBuilder.h"
 #include "mlir/IR/Builders.h"
+#include "mlir/Parser/Parser.h"
+#include "llvm/Support/FormatVariadic.h"
 #include "gtest/gtest.h"
 
 using namespace mlir;
@@ -69,6 +71,39 @@ TEST_F(LawsTest, ALawNeedsItsFold) {
                                  NumericsMode::reassoc);
   EXPECT_NE(answer.reason.find("no such fold"), std::string::npos)
       << answer.reason;
+}
+
+TEST_F(LawsTest, FlushIsAboutProductsOfBf16InReassoc) {
+  Law flush{LawKind::flush, FoldKind::add};
+  auto product = [&](StringRef element) {
+    std::string text =
+        llvm::formatv("graph.kernel @k(%a: tensor<4x8x{0}>, %b: tensor<8x5x{0}>"
+                      ") -> tensor<4x5xf32> attributes {{symbols = []} {{\n"
+                      "%s = graph.stage domain <4, 5> reduce <8> fold add : "
+                      "tensor<4x5xf32> {{\n^bb0(%i: index, %j: index, %k: "
+                      "index):\n%x = graph.load %a[affine_map<(d0, d1, d2) -> "
+                      "(d0, d2)>](%i, %j, %k) : tensor<4x8x{0}> -> {0}\n%y = "
+                      "graph.load %b[affine_map<(d0, d1, d2) -> (d2, d1)>](%i, "
+                      "%j, %k) : tensor<8x5x{0}> -> {0}\n%v = "
+                      "graph.scalar_cast %x : {0} -> f32\n%w = "
+                      "graph.scalar_cast %y : {0} -> f32\n%m = graph.apply "
+                      "mul(%v, %w) : (f32, f32) -> f32\ngraph.yield %m : "
+                      "f32\n}\ngraph.return %s : tensor<4x5xf32>\n}",
+                      element)
+            .str();
+    module = parseSourceString<ModuleOp>(text, &context);
+    EXPECT_TRUE(module) << text;
+    return *module->getOps<KernelOp>().begin();
+  };
+  EXPECT_TRUE(
+      bool(check::admitLaws(product("bf16"), {flush}, NumericsMode::reassoc)));
+  EXPECT_FALSE(
+      bool(check::admitLaws(product("bf16"), {flush}, NumericsMode::strict)));
+  EXPECT_FALSE(
+      bool(check::admitLaws(product("f16"), {flush}, NumericsMode::reassoc)));
+  EXPECT_FALSE(admits(f32, FoldKind::add, flush, NumericsMode::reassoc));
+  EXPECT_EQ(flush.str(), "flush(add)");
+  EXPECT_EQ(*Law::parse("flush(add)"), flush);
 }
 
 TEST_F(LawsTest, TextRoundTrips) {

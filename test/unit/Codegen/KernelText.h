@@ -22,13 +22,16 @@ inline std::string tensorType(std::vector<std::string> sizes,
   return text + element + (symbolic ? ", #graph.dims<" + dims + ">" : "") + ">";
 }
 
-/// A contraction by letters, as einsum writes it: "mk,kn->mn".
+/// A contraction by letters, as einsum writes it: "mk,kn->mn". The factors'
+/// element types are equal unless `rhs` is given.
 inline std::string einsum(std::string equation,
                           std::map<char, std::string> sizes,
-                          std::string element = "f32",
-                          std::string result = "") {
+                          std::string element = "f32", std::string result = "",
+                          std::string rhs = "") {
   if (result.empty())
     result = element;
+  if (rhs.empty())
+    rhs = element;
   size_t comma = equation.find(','), arrow = equation.find("->");
   std::string letters[3] = {equation.substr(0, comma),
                             equation.substr(comma + 1, arrow - comma - 1),
@@ -49,7 +52,7 @@ inline std::string einsum(std::string equation,
       list += (list.empty() ? "" : ", ") + std::string(1, letter);
     }
     maps[i] = "affine_map<(" + iteration + ") -> (" + list + ")>";
-    types[i] = tensorType(dims, i == 2 ? result : element);
+    types[i] = tensorType(dims, i == 2 ? result : i == 1 ? rhs : element);
   }
   return "func.func @main(%a: " + types[0] + ", %b: " + types[1] + ") -> " +
          types[2] + " {\n%0 = graph.contract %a, %b {lhs_map = " + maps[0] +

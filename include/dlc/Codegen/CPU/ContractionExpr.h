@@ -62,6 +62,14 @@ public:
   mlir::FailureOr<Scalar> emitNext(mlir::Value scalar, const ExprPoint &point,
                                    std::string &reason);
 
+  /// `scalar` as it lies in memory. What is only loaded is not converted.
+  mlir::FailureOr<mlir::Value>
+  emitStored(mlir::Value scalar, const ExprPoint &point, std::string &reason);
+
+  /// Stored elements of operands that lie packed; null: none does, or not this
+  /// one.
+  std::function<mlir::Value(graph::LoadOp, const ExprPoint &)> packedLoad;
+
   ScalarEmitter scalars;
 
 private:
@@ -69,6 +77,10 @@ private:
                                   std::string &reason);
   mlir::FailureOr<Scalar> emitLoad(graph::LoadOp load, const ExprPoint &point,
                                    std::string &reason);
+  /// The stored element of a kernel operand.
+  mlir::FailureOr<mlir::Value> emitOperandLoad(graph::LoadOp load,
+                                               const ExprPoint &point,
+                                               std::string &reason);
   /// Where a set holds: what is the same in all lanes and what is not. Null:
   /// everywhere.
   struct Condition {

@@ -12,11 +12,17 @@ namespace dlc {
 ///
 /// A left factor: [batch][major / panel][inner / block][panel][block].
 /// A right factor is the same with block == 1: [batch][column
-/// panel][k][column]. Ends of panels and blocks are padded with zeros.
+/// panel][k][column], or with a block of a group of k. Ends of panels and
+/// blocks are padded with zeros.
 struct PackedLayout {
   int64_t panel = 1; ///< rows (or columns) of a panel
   int64_t block = 1; ///< consecutive k
   int64_t elementBytes = 4;
+  bool flips = false; ///< bytes: the sign bit is turned over
+  /// Bytes only: behind the panels, at sumsOffset(), lies the sum of each row
+  /// or column as i32, [batch][panel][row or column].
+  bool hasSums = false;
+  bool isUnsigned = false; ///< for the sums: of the bytes as they are packed
   llvm::SmallVector<int64_t> batch; ///< source offset of each batch
   std::vector<int64_t> major;       ///< source offset of each row or column
   std::vector<int64_t> inner;       ///< source offset of each k
@@ -27,8 +33,13 @@ struct PackedLayout {
     return (int64_t(inner.size()) + block - 1) / block * block;
   }
   int64_t batchElements() const { return panels() * panel * depth(); }
-  int64_t bytes() const {
+  int64_t panelBytes() const {
     return batchElements() * int64_t(batch.size()) * elementBytes;
+  }
+  int64_t sumsOffset() const { return (panelBytes() + 63) / 64 * 64; }
+  int64_t bytes() const {
+    return hasSums ? sumsOffset() + int64_t(batch.size()) * panels() * panel * 4
+                   : panelBytes();
   }
   /// The element of the packed form that holds (batch b, row or column i, k).
   int64_t offsetOf(int64_t b, int64_t i, int64_t k) const {
@@ -45,6 +56,11 @@ struct PackedLayout {
 mlir::FailureOr<PackedLayout>
 makePackedLayout(const ContractionSpec &spec, const ContractionOperand &operand,
                  llvm::ArrayRef<unsigned> major, int64_t panel, int64_t block);
+/// The same with the steps of k along `inner` only.
+mlir::FailureOr<PackedLayout>
+makePackedLayout(const ContractionSpec &spec, const ContractionOperand &operand,
+                 llvm::ArrayRef<unsigned> major, int64_t panel, int64_t block,
+                 llvm::ArrayRef<unsigned> inner);
 
 /// The outer axes that `operand` varies along: the axes of the packed batch.
 llvm::SmallVector<unsigned> packedBatchAxes(const ContractionSpec &spec,

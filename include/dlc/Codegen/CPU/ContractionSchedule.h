@@ -23,7 +23,17 @@ enum class FactorSource {
   Packed, ///< a constant, packed when the model is compiled
 };
 
+/// What one instruction of the inner loop sums. The grouped forms multiply
+/// narrow numbers (ContractionSpec::narrow), `group` steps of k in a lane.
+enum class ProductForm {
+  Single,    ///< one product in the accumulator's type: multiply-add
+  Bf16Pairs, ///< two bf16 products into f32 (vdpbf16ps)
+  ByteQuads, ///< four products u8 * s8 into i32 (vpdpbusd)
+  I16Pairs,  ///< two i16 products into i32 (pmaddwd): bytes less zero points
+};
+
 struct ContractionSchedule {
+  ProductForm form = ProductForm::Single;
   unsigned lanes = 16;       ///< elements of the accumulator type in a vector
   unsigned tileRows = 14;    ///< rows of the register tile (MR)
   unsigned tileVectors = 2;  ///< vectors across the register tile
@@ -57,16 +67,39 @@ struct ContractionSchedule {
   /// rhs whose k are contiguous. Both factors are read from memory.
   bool dot = false;
   bool fma = true; ///< false: multiply, round, add
+  /// A packed rhs of another type than the accumulator's is widened panel by
+  /// panel into scratch before the rows pass, instead of by each tile. Columns
+  /// are outside then.
+  bool widensRhs = false;
 
   unsigned panelColumns() const { return panelVectors * lanes; }
+  /// Steps of k in one lane of a panel: they lie side by side.
+  unsigned group() const {
+    return form == ProductForm::Single      ? 1
+           : form == ProductForm::ByteQuads ? 4
+                                            : 2;
+  }
   /// Stable text, for reports and logs.
   std::string str() const;
 };
 
 /// What does not depend on shapes: packed layouts are a function of the target
 /// and the element type only, so that tuning never repacks a model's weights.
-ContractionSchedule baseSchedule(const TargetDesc &desc,
-                                 mlir::Type accumulator);
+ContractionSchedule baseSchedule(const TargetDesc &desc, mlir::Type accumulator,
+                                 ProductForm form = ProductForm::Single);
+
+/// The product whose factors the micro-kernel reads under `form`.
+ContractionSpec factorsOf(const ContractionSpec &spec, ProductForm form);
+
+/// The type of an element in filled panels under `form`.
+mlir::Type panelElement(const ContractionSpec &spec, ProductForm form);
+
+/// Whether panels of rhs hold bytes with the other sign: a product of bytes is
+/// of an unsigned and a signed one.
+bool flipsRhs(const ContractionSpec &spec, ProductForm form);
+
+/// Whether bytes of lhs are the unsigned factor.
+bool isLhsUnsigned(const ContractionSpec &spec);
 
 /// The rule: of the tiles that fit the registers, the one that wastes least in
 /// the row and column tails. `rows` is what is known of symbolic rows; without
@@ -75,6 +108,12 @@ ContractionSchedule
 defaultSchedule(const ContractionSpec &spec, const CpuTarget &target,
                 const CpuCodegenOptions &options,
                 std::optional<SizeRange> rows = std::nullopt);
+/// The same with a given form of the product.
+ContractionSchedule defaultSchedule(const ContractionSpec &spec,
+                                    const CpuTarget &target,
+                                    const CpuCodegenOptions &options,
+                                    std::optional<SizeRange> rows,
+                                    ProductForm form);
 
 /// What `rows` rows cost under `schedule` when their number is known only at
 /// run time, in units that compare schedules of one `spec`.

@@ -46,6 +46,17 @@ struct TileParams {
   /// The sums continue what lies in out, where the call's `accumulate` holds.
   bool accumulates = false;
   ScalarOptions scalar;
+  ProductForm form = ProductForm::Single;
+  /// Steps of k in a lane: an lhs row and a lane of an rhs vector hold so many
+  /// side by side; the depth is a multiple of it.
+  unsigned group = 1;
+  bool lhsUnsigned = false; ///< ByteQuads: which factor is the u8
+  /// Bytes less zero points: the sums start from
+  ///   rowZero[r] * columnTerm[c] - rowSum[r] * columnZero[c],
+  /// memrefs of i32; a pair of null: nothing. The tile functions then take the
+  /// numbers of the tile's first row and column in them.
+  mlir::Value rowZero, columnTerm, rowSum, columnZero;
+  bool hasTerms() const { return rowZero || rowSum; }
 };
 
 struct TileShape {
@@ -59,6 +70,13 @@ struct TileShape {
     return std::make_tuple(rows, vectors, tailLanes, dynamicTail);
   }
 };
+
+/// One vector of products of grouped narrow numbers, added to `sum`; `left` and
+/// `right` are vectors of lanes * group elements.
+mlir::Value emitGroupedProduct(mlir::OpBuilder &b, mlir::Location loc,
+                               ProductForm form, bool leftUnsigned,
+                               mlir::Value left, mlir::Value right,
+                               mlir::Value sum);
 
 /// The steps of k that a call sums.
 struct TilePass {
@@ -78,7 +96,8 @@ public:
   void call(IndexBuilder &index, TileShape shape, TilePass pass,
             mlir::Value lhs, mlir::Value lhsOffset, mlir::Value rhs,
             mlir::Value rhsOffset, mlir::Value out, mlir::Value outOffset,
-            mlir::Value columns);
+            mlir::Value columns, mlir::Value termRow = {},
+            mlir::Value termColumn = {});
 
 private:
   mlir::func::FuncOp create(TileShape shape, mlir::Value depth, mlir::Type lhs,

@@ -49,7 +49,9 @@ struct TargetDesc {
   unsigned cores = 1;            ///< cores (or threads) the code may use
   double ghz = 2.5;              ///< sustained clock
   double f32FlopsPerCycle = 16;  ///< of one core, multiply and add counted
-  double readGBs = 15;           ///< memory read bandwidth of one core
+  /// The same of bf16 dot products; 0: derived from the features.
+  double bf16FlopsPerCycle = 0;
+  double readGBs = 15; ///< memory read bandwidth of one core
 
   /// Number of elements of `bytes` bytes in a vector register.
   unsigned lanes(unsigned bytes) const { return vectorBytes / bytes; }

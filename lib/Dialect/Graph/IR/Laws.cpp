@@ -9,7 +9,9 @@ static constexpr StringLiteral kHomSoftmax = "hom(softmax)";
 std::string Law::str() const {
   if (kind == LawKind::hom)
     return kHomSoftmax.str();
-  StringRef name = kind == LawKind::split ? "split" : "reorder";
+  StringRef name = kind == LawKind::split     ? "split"
+                   : kind == LawKind::reorder ? "reorder"
+                                              : "flush";
   return (name + "(" + stringifyFoldKind(fold) + ")").str();
 }
 
@@ -21,6 +23,8 @@ FailureOr<Law> Law::parse(StringRef text) {
     law.kind = LawKind::split;
   else if (text.consume_front("reorder("))
     law.kind = LawKind::reorder;
+  else if (text.consume_front("flush("))
+    law.kind = LawKind::flush;
   else
     return failure();
   if (!text.consume_back(")"))
@@ -30,6 +34,26 @@ FailureOr<Law> Law::parse(StringRef text) {
     return failure();
   law.fold = *fold;
   return law;
+}
+
+/// A bf16 number in f32, read through stages that only pass it on.
+static bool isWidenedBf16(Value value) {
+  while (auto load = value.getDefiningOp<LoadOp>()) {
+    auto source = load.getTensor().getDefiningOp<StageOp>();
+    if (!source)
+      return false;
+    value = source.getYielded();
+  }
+  auto cast = value.getDefiningOp<CastOp>();
+  return cast && cast.getType().isF32() && cast.getValue().getType().isBF16();
+}
+
+bool dlc::graph::sumsBf16Products(StageOp stage) {
+  if (stage.getFoldKind() != FoldKind::add)
+    return false;
+  auto product = stage.getYielded().getDefiningOp<ApplyOp>();
+  return product && product.getFn() == ScalarFn::mul &&
+         llvm::all_of(product.getArgs(), isWidenedBf16);
 }
 
 StringRef dlc::graph::stringifyNumericsMode(NumericsMode mode) {

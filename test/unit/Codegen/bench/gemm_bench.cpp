@@ -1,14 +1,20 @@
 // GFLOP/s of the contraction nest on one thread.
 //   gemm-bench [gemm|conv|conv-last|attention|few] ...   (default: all)
-//   gemm-bench M N K [A] [B] [dynamic]         one product; A, B: constant
-//   factor
-// A case is checked too: a few elements against exact sums, within the gate
-// 8 u sqrt(K) ||x||; a wrong one fails the run. Environment: TARGET is a target
-// string; ROWS, VECTORS, UNROLL, PREFETCH, TASKROWS, TASKCOLUMNS, BLOCK, DEPTH,
-// OUTSIDE, UNPACKED (lhs) override the schedule; DUMP prints the code.
+//   gemm-bench M N K [A] [B] [dynamic] [TYPE]  one product; A, B: constant
+//   factor; TYPE: f32, bf16, f16, i8 (both factors), u8 (times i8)
+//   gemm-bench types                           the products of the table by
+//   type
+// `of peak` is of the peak of the instruction in the inner loop, measured in
+// the same process. A case is checked too: a few elements against exact sums,
+// within the gate 8 u sqrt(K) ||x||; a wrong one fails the run. Environment:
+// TARGET is a target string; ROWS, VECTORS, UNROLL, PREFETCH, TASKROWS,
+// TASKCOLUMNS, BLOCK, DEPTH, OUTSIDE, UNPACKED (lhs) override the schedule,
+// FORM (single, bf16, bytes, i16) the form of the product; DUMP prints the
+// code.
 #include "KernelHarness.h"
 #include "KernelText.h"
 #include "NaiveKernel.h"
+#include "bench/peak.h"
 #include "dlc/Codegen/CPU/ContractionNest.h"
 
 #include <cstdio>
@@ -25,10 +31,20 @@ struct Case {
   std::vector<int64_t> symbols;
 };
 
-double seconds() {
-  return std::chrono::duration<double>(
-             std::chrono::steady_clock::now().time_since_epoch())
-      .count();
+/// Puts a random number into memory; returns it.
+double drawElement(mlir::Type type, uint32_t seed, char *at) {
+  if (auto floating = mlir::dyn_cast<mlir::FloatType>(type)) {
+    llvm::APFloat number(float(seed >> 8) / float(1 << 24) - 0.5f);
+    bool lost;
+    number.convert(floating.getFloatSemantics(),
+                   llvm::APFloat::rmNearestTiesToEven, &lost);
+    llvm::APInt bits = number.bitcastToAPInt();
+    std::memcpy(at, bits.getRawData(), bits.getBitWidth() / 8);
+    return number.convertToDouble();
+  }
+  auto byte = uint8_t(seed >> 16);
+  std::memcpy(at, &byte, 1);
+  return type.isUnsignedInteger() ? double(byte) : double(int8_t(byte));
 }
 
 int64_t product(const std::vector<int64_t> &sizes) {
@@ -78,6 +94,13 @@ bool runCase(const CpuTarget &target, const Case &c) {
   if (mlir::failed(spec))
     return fail(c, reason);
   auto schedule = defaultSchedule(*spec, target, options);
+  if (const char *form = std::getenv("FORM"))
+    schedule = defaultSchedule(*spec, target, options, std::nullopt,
+                               llvm::StringSwitch<ProductForm>(form)
+                                   .Case("bf16", ProductForm::Bf16Pairs)
+                                   .Case("bytes", ProductForm::ByteQuads)
+                                   .Case("i16", ProductForm::I16Pairs)
+                                   .Default(ProductForm::Single));
   adjust(schedule);
   auto emitted = emitContraction(*spec, schedule, target, options, reason);
   if (mlir::failed(emitted))
@@ -95,13 +118,15 @@ bool runCase(const CpuTarget &target, const Case &c) {
   for (auto [i, type] : llvm::enumerate(kernel.getArgumentTypes())) {
     NaiveTensor tensor{naive.sizesOf(type), {}};
     int64_t count = product(tensor.sizes);
-    memory.push_back(std::make_unique<GuardedBuffer>(count * 4));
+    mlir::Type element =
+        mlir::cast<mlir::RankedTensorType>(type).getElementType();
+    int64_t bytes = graph::elementBytes(element);
+    memory.push_back(std::make_unique<GuardedBuffer>(count * bytes));
     for (int64_t k = 0; k < count; ++k) {
       seed = seed * 1664525u + 1013904223u;
-      memory.back()->as<float>()[k] = float(seed >> 8) / float(1 << 24) - 0.5f;
+      tensor.values.push_back(
+          drawElement(element, seed, memory.back()->data() + k * bytes));
     }
-    tensor.values.assign(memory.back()->as<float>(),
-                         memory.back()->as<float>() + count);
     naive.setOperand(i, std::move(tensor));
     buffers.push_back(memory.back()->data());
   }
@@ -119,7 +144,11 @@ bool runCase(const CpuTarget &target, const Case &c) {
     terms *= graph::evaluate(dim, c.symbols);
   memory.push_back(std::make_unique<GuardedBuffer>(count * 4));
   buffers.push_back(memory.back()->data());
-  float *out = memory.back()->as<float>();
+  bool isInteger = spec->accumulator.isInteger();
+  auto out = [&](int64_t at) {
+    return isInteger ? double(memory.back()->as<int32_t>()[at])
+                     : double(memory.back()->as<float>()[at]);
+  };
 
   loaded->run(buffers, c.symbols);
   double best = 1e9, start = seconds();
@@ -140,24 +169,40 @@ bool runCase(const CpuTarget &target, const Case &c) {
     }
     double magnitude, expected = naive.at(point, magnitude);
     double allowed = 8 * 0x1p-24 * std::sqrt(double(terms)) * magnitude;
-    gate = std::max(gate, std::abs(expected - out[at]) / allowed);
+    double difference = std::abs(expected - out(at));
+    if (isInteger && difference != 0)
+      return fail(c, "wrong integer");
+    gate = std::max(gate, difference / allowed);
   }
-  std::printf(
-      "%-34s %7.1f GFLOP/s %8.3f ms  compile %5.1f ms  gate %4.2f  %s\n",
-      c.name.c_str(), 2e-9 * double(count) * double(terms) / best, best * 1e3,
-      loaded->compileSeconds * 1e3, gate, schedule.str().c_str());
+  double rate = 2 * double(count) * double(terms) / best;
+  double peak = std::getenv("TARGET")
+                    ? 0
+                    : peakRate(schedule.form, target.desc().vectorBytes);
+  double weights = 0;
+  for (OperandPacking &packing : emitted->packings)
+    weights += double(packing.bytes);
+  std::printf("%-40s %7.1f G/s", c.name.c_str(), 1e-9 * rate);
+  if (peak)
+    std::printf(" %4.2f of peak", rate / peak);
+  std::printf(" %8.3f ms %5.1f GB/s  compile %5.1f ms  gate %4.2f  %s\n",
+              best * 1e3, 1e-9 * weights / best, loaded->compileSeconds * 1e3,
+              gate, schedule.str().c_str());
   std::fflush(stdout);
   return gate <= 1 ? true : fail(c, "wrong result");
 }
 
-Case gemm(int64_t m, int64_t n, int64_t k, bool a, bool b, bool dynamic) {
+Case gemm(int64_t m, int64_t n, int64_t k, bool a, bool b, bool dynamic,
+          const std::string &type = "f32") {
   auto text = [](int64_t size) { return std::to_string(size); };
   Case c;
   c.name = text(m) + "x" + text(n) + "x" + text(k) + (a ? " A" : "") +
-           (b ? " B" : "") + (dynamic ? " dynamic M" : "");
+           (b ? " B" : "") + (dynamic ? " dynamic M" : "") + " " + type;
+  bool isBytes = type == "i8" || type == "u8";
   c.text =
       einsum("mk,kn->mn",
-             {{'m', dynamic ? "s0" : text(m)}, {'n', text(n)}, {'k', text(k)}});
+             {{'m', dynamic ? "s0" : text(m)}, {'n', text(n)}, {'k', text(k)}},
+             type == "u8" ? "ui8" : type, isBytes ? "i32" : "f32",
+             isBytes ? "i8" : type);
   c.lhsConstant = a;
   c.rhsConstant = b;
   if (dynamic)
@@ -221,6 +266,14 @@ std::vector<Case> group(const std::string &name) {
     cases.push_back(convolution(512, 7, 512, 3, 1));
     cases.push_back(convolution(512, 7, 2048, 1, 1));
   }
+  if (name == "types")
+    for (const char *type : {"f32", "bf16", "f16", "u8", "i8"})
+      for (auto [m, n, k] : {std::array<int64_t, 3>{1024, 1024, 1024},
+                             {128, 4096, 4096},
+                             {77, 1000, 513},
+                             {512, 4096, 4096},
+                             {1, 11008, 4096}})
+        cases.push_back(gemm(m, n, k, false, true, false, type));
   if (name == "attention")
     for (std::string s : {"128", "512"}) {
       std::map<char, std::string> sizes{
@@ -258,9 +311,13 @@ int main(int argc, char **argv) {
     auto given = [&](const char *word) {
       return llvm::is_contained(words, word);
     };
+    std::string type = "f32";
+    for (const char *word : {"bf16", "f16", "i8", "u8"})
+      if (given(word))
+        type = word;
     cases.push_back(gemm(std::stol(words[0]), std::stol(words[1]),
                          std::stol(words[2]), given("A"), given("B"),
-                         given("dynamic")));
+                         given("dynamic"), type));
   } else {
     if (words.empty())
       words = {"gemm", "conv", "attention", "few"};

@@ -16,7 +16,10 @@ namespace dlc::graph {
 /// hom: the folds' state is another one that represents it (C-HOM, C-FINITE);
 /// hom(softmax) is the one there is: a maximum and sums of exponentials less
 /// this maximum, in one pass.
-enum class LawKind { split, reorder, hom };
+/// flush: in a sum of products of two bf16 numbers, factors, products and sums
+/// that are subnormal (below 2^-126) count as zero, as dot-product instructions
+/// have it (C-FLUSH).
+enum class LawKind { split, reorder, hom, flush };
 
 struct Law {
   LawKind kind;
@@ -31,6 +34,10 @@ struct Law {
     return kind == other.kind && fold == other.fold;
   }
 };
+
+/// Whether `stage` sums products of two bf16 numbers in f32: what `flush(add)`
+/// is about.
+bool sumsBf16Products(StageOp stage);
 
 /// strict: left folds of floats keep their order. reassoc (the default): the
 /// order inside a declared reduction is free.

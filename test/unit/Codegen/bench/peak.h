@@ -1,0 +1,81 @@
+// The peak rate of the instruction that an inner loop is made of, measured in
+// this process: what a product's rate is a fraction of.
+#ifndef DLC_TEST_UNIT_CODEGEN_BENCH_PEAK_H
+#define DLC_TEST_UNIT_CODEGEN_BENCH_PEAK_H
+
+#include "dlc/Codegen/CPU/ContractionSchedule.h"
+
+#include <algorithm>
+#include <ctime>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+namespace dlc::test {
+
+/// CPU time of this thread: what other processes take does not count.
+inline double seconds() {
+  timespec time;
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+  return double(time.tv_sec) + 1e-9 * double(time.tv_nsec);
+}
+
+#if defined(__x86_64__)
+/// Seconds of the fastest of some thousand runs of `steps`.
+template <typename Steps>
+double fastest(Steps steps) {
+  double best = 1e9;
+  for (int i = 0; i < 1000; ++i) {
+    double start = seconds();
+    steps();
+    best = std::min(best, seconds() - start);
+  }
+  return best;
+}
+
+// Twelve chains hide the latency.
+#define DLC_PEAK(NAME, FEATURES, VECTOR, ZERO, STEP)                           \
+  __attribute__((target(FEATURES), noinline)) inline void NAME() {             \
+    VECTOR a[12], x = ZERO;                                                    \
+    asm volatile("" : "+v"(x));                                                \
+    for (VECTOR &chain : a)                                                    \
+      chain = x;                                                               \
+    for (int i = 0; i < 10000; ++i)                                            \
+      for (VECTOR &chain : a)                                                  \
+        chain = STEP;                                                          \
+    for (VECTOR &chain : a)                                                    \
+      asm volatile("" : : "v"(chain));                                         \
+  }
+DLC_PEAK(peakF32, "avx512f", __m512, _mm512_setzero_ps(),
+         _mm512_fmadd_ps(x, x, chain))
+DLC_PEAK(peakF32Narrow, "avx2,fma", __m256, _mm256_setzero_ps(),
+         _mm256_fmadd_ps(x, x, chain))
+DLC_PEAK(peakBf16, "avx512f,avx512bf16", __m512, _mm512_setzero_ps(),
+         _mm512_dpbf16_ps(chain, (__m512bh)x, (__m512bh)x))
+DLC_PEAK(peakBytes, "avx512f,avx512vnni", __m512i, _mm512_setzero_si512(),
+         _mm512_dpbusd_epi32(chain, x, x))
+DLC_PEAK(peakBytesNarrow, "avx2,avxvnni", __m256i, _mm256_setzero_si256(),
+         _mm256_dpbusd_avx_epi32(chain, x, x))
+#undef DLC_PEAK
+#endif
+
+/// Operations a second (a multiply and an add are two) on one thread, of `form`
+/// on vectors of `bytes`; 0: not known. The machine must have the instruction.
+inline double peakRate(ProductForm form, unsigned bytes) {
+#if defined(__x86_64__)
+  double vectors = 12 * 10000.0, lanes = bytes / 4;
+  bool isWide = bytes == 64;
+  if (form == ProductForm::Single && bytes >= 32)
+    return 2 * lanes * vectors / fastest(isWide ? peakF32 : peakF32Narrow);
+  if (form == ProductForm::Bf16Pairs && isWide)
+    return 4 * lanes * vectors / fastest(peakBf16);
+  if (form == ProductForm::ByteQuads && bytes >= 32)
+    return 8 * lanes * vectors / fastest(isWide ? peakBytes : peakBytesNarrow);
+#endif
+  return 0;
+}
+
+} // namespace dlc::test
+
+#endif // DLC_TEST_UNIT_CODEGEN_BENCH_PEAK_H
