@@ -416,7 +416,8 @@ static SmallVector<unsigned> chooseRows(const ContractionSpec &spec,
 /// Classifies the sum `stage` of a kernel (or part of one) with `results`.
 static FailureOr<ContractionSpec> classify(graph::StageOp stage,
                                            ArrayRef<graph::StageOp> results,
-                                           std::string &reason) {
+                                           std::string &reason,
+                                           bool splitsOften = false) {
   auto decline = [&](const char *why) -> FailureOr<ContractionSpec> {
     reason = why;
     return failure();
@@ -449,7 +450,7 @@ static FailureOr<ContractionSpec> classify(graph::StageOp stage,
                            : graph::simplify(points - sums) != 0)
     return decline("the results repeat the sums");
   auto made = makeIterationSpace({{stage, 0}}, results, domain,
-                                 /*splitsOften=*/false, reason);
+                                 splitsOften, reason);
   if (failed(made))
     return failure();
   spec.space = std::move(*made);
@@ -478,8 +479,16 @@ static FailureOr<ContractionSpec> classify(graph::StageOp stage,
   describeOperand(spec.rhs, space);
   spec.narrow = describeNarrow(spec);
   if (!spec.rhs.plain && !spec.rhs.guarded &&
-      failed(collectLoads(spec.rhs.value, space, spec.rhsLoads)))
+      failed(collectLoads(spec.rhs.value, space, spec.rhsLoads))) {
     spec.rhsLoads.clear();
+    // Numbers of four bits in blocks: k is a block, a byte and a half.
+    if (!splitsOften) {
+      std::string why;
+      auto finer = classify(stage, results, why, /*splitsOften=*/true);
+      if (succeeded(finer) && !finer->rhsLoads.empty())
+        return finer;
+    }
+  }
 
   spec.resultStrides = domainStrides(space);
 

@@ -27,19 +27,17 @@ static Value asScalar(GraphBuilder &b, Value x) {
 static Value unpackBits(GraphBuilder &b, Value bytes, int64_t bits) {
   if (bits == 8)
     return bytes;
-  Type u8 = b.element(bytes);
+  // One expression of the element's own number, so that products compute it.
+  Type u8 = b.element(bytes), i64 = b.builder.getI64Type();
   int64_t each = 8 / bits, last = b.rank(bytes);
-  Value mask = b.splatInt((1 << bits) - 1, u8);
-  SmallVector<Value> parts;
-  for (int64_t i = 0; i < each; ++i) {
-    Value moved =
-        i ? b.emit("graph.shr", {bytes, b.splatInt(i * bits, u8)}) : bytes;
-    parts.push_back(
-        b.unsqueeze(b.emit("graph.bit_and", {moved, mask}), {last}));
-  }
+  Value shifts = b.convert(
+      b.mul(b.iota(b.c(each), i64), b.splatInt(bits, i64)), u8);
+  Value moved = b.emit("graph.shr", {b.unsqueeze(bytes, {last}), shifts});
+  Value numbers =
+      b.emit("graph.bit_and", {moved, b.splatInt((1 << bits) - 1, u8)});
   Dims out = b.dims(bytes);
   out.back() = out.back() * each;
-  return b.reshape(b.concat(parts, last), out);
+  return b.reshape(numbers, out);
 }
 
 static int64_t readBits(NodeContext &node) {
