@@ -119,8 +119,8 @@ static Form ask(const Body &body, ArrayRef<TensorId> outputs,
       form.inPlace[0] = form.inPlace[1] = true;
     bool isComputed = !spec->rhs.plain && !spec->rhsLoads.empty();
     std::vector<TensorId> operands = body.operands();
-    bool areConstants = llvm::all_of(
-        spec->rhsLoads, [&](const ContractionOperand &load) {
+    bool areConstants =
+        llvm::all_of(spec->rhsLoads, [&](const ContractionOperand &load) {
           return isConstant(operands[load.operand], tensors);
         });
     form.inPlace[1] |= isComputed && areConstants;
@@ -143,8 +143,7 @@ static Form askAlone(const StageRef &sum, const Candidate &candidate,
                      const TargetDesc &target) {
   Body body;
   body.stages.push_back(sum);
-  return ask(body, {sum->result}, candidate.tensors, candidate.symbols,
-             target);
+  return ask(body, {sum->result}, candidate.tensors, candidate.symbols, target);
 }
 
 static const StageRef &refOf(const Body &body, const Stage *stage) {
@@ -245,8 +244,8 @@ std::optional<Refusal> NestPolicy::checkContraction(const Candidate &merged,
   if (!sum)
     return wasTaken ? std::optional(refuse("the contraction would be none"))
                     : std::nullopt;
-  Form form = ask(merged.body, merged.outputs, merged.tensors, merged.symbols,
-                  target);
+  Form form =
+      ask(merged.body, merged.outputs, merged.tensors, merged.symbols, target);
   if (!form.reason.empty())
     return wasTaken ? std::optional(refuse("the contraction nest does not take "
                                            "it: " +

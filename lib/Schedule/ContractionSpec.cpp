@@ -449,8 +449,8 @@ static FailureOr<ContractionSpec> classify(graph::StageOp stage,
   if (numPoints && numSums ? *numPoints > *numSums
                            : graph::simplify(points - sums) != 0)
     return decline("the results repeat the sums");
-  auto made = makeIterationSpace({{stage, 0}}, results, domain,
-                                 splitsOften, reason);
+  auto made =
+      makeIterationSpace({{stage, 0}}, results, domain, splitsOften, reason);
   if (failed(made))
     return failure();
   spec.space = std::move(*made);

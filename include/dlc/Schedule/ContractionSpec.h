@@ -98,9 +98,9 @@ struct ContractionSpec {
   llvm::SmallVector<unsigned> outer, rows, columns, inner;
   ContractionOperand lhs, rhs;
   std::optional<NarrowProduct> narrow;
-  /// An rhs that is computed (weights from numbers, zero points and scales): the
-  /// loads it is computed from, all plain, one for each operand. Empty: it is
-  /// not computed, or from something else.
+  /// An rhs that is computed (weights from numbers, zero points and scales):
+  /// the loads it is computed from, all plain, one for each operand. Empty: it
+  /// is not computed, or from something else.
   llvm::SmallVector<ContractionOperand> rhsLoads;
   mlir::Type accumulator;
   /// Offset of an element of each result: sum of axis * stride.

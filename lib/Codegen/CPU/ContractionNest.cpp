@@ -92,8 +92,7 @@ void ContractionTask::layOutScratch(CpuKernel &result) {
 LogicalResult ContractionTask::packConstants(CpuKernel &result,
                                              std::string &reason) {
   auto add = [&](const ContractionOperand &operand, ArrayRef<unsigned> major,
-                 int64_t panel, int64_t block, bool isRhs,
-                 PackedLayout &layout,
+                 int64_t panel, int64_t block, bool isRhs, PackedLayout &layout,
                  ArrayRef<unsigned> inner) -> LogicalResult {
     auto made = makePackedLayout(spec, operand, major, panel, block, inner);
     if (failed(made)) {

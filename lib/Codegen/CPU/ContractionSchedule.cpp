@@ -559,12 +559,11 @@ ContractionSchedule dlc::defaultSchedule(const ContractionSpec &wide,
   cutIntoTasks(s, sizes, target, cachedBytes(spec, form));
   blockForCaches(s, sizes, spec, desc, cachedBytes(spec, form));
   // Columns that come from memory and pass once: the weights' bandwidth
-  // decides.
+  // decides. About as many bytes ahead whatever they are: 2 KiB of a panel.
+  int64_t weightBytes = spec.rhs.plain ? bytesOf(spec.rhs.element) : 1;
   if (s.rhs != FactorSource::Filled && !s.dot && !s.columnsPerBlock &&
-      sizes.typicalColumns * sizes.typicalDepth *
-              (spec.rhs.plain ? bytesOf(spec.rhs.element) : 1) >
-          desc.l2Bytes)
-    s.prefetch = 16;
+      sizes.typicalColumns * sizes.typicalDepth * weightBytes > desc.l2Bytes)
+    s.prefetch = std::max<int64_t>(64 / (weightBytes * s.group()), 1);
   return s;
 }
 

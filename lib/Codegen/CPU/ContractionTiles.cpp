@@ -256,10 +256,9 @@ void ContractionTask::widenPanel(const ColumnTile &columnTile,
   auto widen = [&](unsigned v, Value k) -> Value {
     auto type = VectorType::get(
         {int64_t(s.lanes)}, cast<MemRefType>(rhs.getType()).getElementType());
-    Value inside =
-        index->rem(columnOf(v), index->constant(s.panelColumns()));
-    Value start = index->add(
-        index->mul(index->sub(columnOf(v), inside), depth), inside);
+    Value inside = index->rem(columnOf(v), index->constant(s.panelColumns()));
+    Value start =
+        index->add(index->mul(index->sub(columnOf(v), inside), depth), inside);
     Value at = index->add(index->add(rhsBase, start), index->mul(k, rhsStep));
     Value stored = vector::LoadOp::create(b, loc, type, rhs, at);
     readAhead(rhs, at);

@@ -30,8 +30,8 @@ static Value unpackBits(GraphBuilder &b, Value bytes, int64_t bits) {
   // One expression of the element's own number, so that products compute it.
   Type u8 = b.element(bytes), i64 = b.builder.getI64Type();
   int64_t each = 8 / bits, last = b.rank(bytes);
-  Value shifts = b.convert(
-      b.mul(b.iota(b.c(each), i64), b.splatInt(bits, i64)), u8);
+  Value shifts =
+      b.convert(b.mul(b.iota(b.c(each), i64), b.splatInt(bits, i64)), u8);
   Value moved = b.emit("graph.shr", {b.unsqueeze(bytes, {last}), shifts});
   Value numbers =
       b.emit("graph.bit_and", {moved, b.splatInt((1 << bits) - 1, u8)});

@@ -459,7 +459,8 @@ std::string dequantized(int64_t m, int64_t n, int64_t k, int scale, int zero,
 TEST_F(NarrowContraction, WeightsAreDequantisedInPanels) {
   for (const char *target : targets)
     for (int scale : {0, 1, 2})
-      for (auto [m, n, k] : {std::array<int64_t, 3>{1, 70, 264}, {67, 33, 40}}) {
+      for (auto [m, n, k] :
+           {std::array<int64_t, 3>{1, 70, 264}, {67, 33, 40}}) {
         bool transposed = scale != 1;
         Options options;
         options.constants = {false, true, true, true};
