@@ -132,7 +132,10 @@ void Search::addResult(const KnobValues &point, std::optional<double> ratio) {
 
 void Search::endRound() {
   ++round;
-  quiet = bestBefore / best.second < 1 + options.minGain ? quiet + 1 : 0;
+  // Twice as quiet where the model expects no more either.
+  unsigned share =
+      options.useModel && expectedGain < 1 + options.minGain ? 2 : 1;
+  quiet = bestBefore / best.second < 1 + options.minGain ? quiet + share : 0;
   bestBefore = best.second;
 }
 

@@ -18,8 +18,10 @@ struct SearchOptions {
   unsigned pool = 1024;   ///< legal points that are drawn
   unsigned population = 256;
   unsigned generations = 4;
-  double minGain = 0.01;    ///< a round that gains less is quiet
-  unsigned quietRounds = 3; ///< so many in a row end the search
+  double minGain = 0.01; ///< a round that gains less is quiet
+  /// So many in a row end the search; one in which the model expects no gain
+  /// either counts twice.
+  unsigned quietRounds = 3;
   uint64_t seed = 1;
   bool useModel = true; ///< false: at random, for comparison
 };
