@@ -40,7 +40,7 @@ Error dlc::chooseSchedules(Compilation &c) {
     // to find it; without, they are computed one after the other.
     bool mayChange = mode != graph::NumericsMode::strict;
     if (mayChange && (schedule->nest.empty() || schedule->nest == kAttention) &&
-        bestNest(kernel).nest == kAttention) {
+        bestNest(kernel).isOnePass) {
       graph::Law law = graph::Law::homSoftmax();
       if (schedule->nest == kAttention ||
           check::admitLaws(kernel, {law}, mode)) {

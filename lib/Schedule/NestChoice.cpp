@@ -65,6 +65,7 @@ NestChoice dlc::bestNest(graph::KernelOp kernel) {
   auto attention = classifyAttention(kernel, why);
   if (succeeded(attention) && hasAttentionNest(*attention, why)) {
     choice.nest = "attention";
+    choice.isOnePass = !attention->weightRounding;
     return choice;
   }
   if (succeeded(classifyContraction(kernel, choice.reason))) {

@@ -15,6 +15,9 @@ struct NestChoice {
   /// "attention", "contraction", "row" (a kernel that folds), "map" or
   /// "opaque".
   std::string nest;
+  /// "attention": keys are passed over once, which is the law hom(softmax).
+  /// Else, where weights are rounded, maximum and sum of a row come first.
+  bool isOnePass = false;
   /// A stage would be a contraction on its own, but the kernel as a whole is
   /// none: its sums run in a loop nest, at about a quarter of the peak or less.
   /// Such a kernel is slower than its parts.
