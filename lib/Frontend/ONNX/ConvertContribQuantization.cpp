@@ -8,6 +8,8 @@
 #include "Contrib.h"
 #include "Windows.h"
 
+#include "mlir/IR/DialectResourceBlobManager.h"
+
 using namespace dlc;
 using namespace mlir;
 using graph::FoldKind;
@@ -23,10 +25,46 @@ static Value asScalar(GraphBuilder &b, Value x) {
 // Packed weights
 //===----------------------------------------------------------------------===//
 
+/// The bytes of a constant, through reshapes; empty: it is none.
+static ArrayRef<char> constantBytes(Value x) {
+  while (auto view = x.getDefiningOp<graph::ReshapeOp>())
+    x = view->getOperand(0);
+  auto op = x.getDefiningOp<graph::ConstantOp>();
+  if (!op)
+    return {};
+  if (auto resource = dyn_cast<DenseResourceElementsAttr>(op.getValue())) {
+    AsmResourceBlob *blob = resource.getRawHandle().getBlob();
+    return blob ? blob->getData() : ArrayRef<char>();
+  }
+  auto dense = dyn_cast<DenseElementsAttr>(op.getValue());
+  return dense && !dense.isSplat() ? dense.getRawData() : ArrayRef<char>();
+}
+
 /// The numbers of `bits` bits in bytes along the last axis, low bits first.
 static Value unpackBits(GraphBuilder &b, Value bytes, int64_t bits) {
   if (bits == 8)
     return bytes;
+  // Constants lie unpacked, a byte a number, as those of ONNX's own types of
+  // four bits do: products read them so.
+  if (ArrayRef<char> packed = constantBytes(bytes); !packed.empty()) {
+    SmallVector<int64_t> shape(
+        cast<RankedTensorType>(bytes.getType()).getShape());
+    shape.back() *= 8 / bits;
+    std::vector<char> numbers;
+    numbers.reserve(packed.size() * 8 / bits);
+    for (char byte : packed)
+      for (int64_t at = 0; at < 8; at += bits)
+        numbers.push_back(static_cast<char>(
+            (static_cast<unsigned char>(byte) >> at) & ((1 << bits) - 1)));
+    auto type = RankedTensorType::get(shape, b.element(bytes));
+    constexpr size_t small = 64 << 10; // what may still be folded
+    if (numbers.size() <= small)
+      return b.constant(DenseElementsAttr::getFromRawBuffer(type, numbers));
+    return b.constant(DenseResourceElementsAttr::get(
+        type, "unpacked",
+        HeapAsmResourceBlob::allocateAndCopyWithAlign(
+            ArrayRef<char>(numbers), 64, /*dataIsMutable=*/false)));
+  }
   // One expression of the element's own number, so that products compute it.
   Type u8 = b.element(bytes), i64 = b.builder.getI64Type();
   int64_t each = 8 / bits, last = b.rank(bytes);
