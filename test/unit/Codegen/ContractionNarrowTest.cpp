@@ -132,7 +132,7 @@ TEST_F(NarrowContraction, SignsAndZeroPoints) {
           for (Zero q : {Zero::None, Zero::One, Zero::Each}) {
             // Zero points of other machines are subtracted while panels are
             // filled.
-            if (target != targets[0] && (int(p) + int(q)) % 2)
+            if (target != targets[0] && p != q)
               continue;
             Quantized c;
             c.lhs = lhs, c.rhs = rhs, c.lhsZero = p, c.rhsZero = q;
@@ -155,6 +155,8 @@ TEST_F(NarrowContraction, TransposesBatchesAndSources) {
             c.rhsTransposed = rhsTransposed;
             c.batched = batched;
             c.k = k;
+            if (constant == 1 && batched == (k == "20"))
+              continue;
             c.lhsZero = Zero::Each;
             c.rhsZero = constant ? Zero::Each : Zero::One;
             c.lhs = batched ? "ui8" : "i8";
@@ -290,7 +292,7 @@ TEST_F(NarrowContraction, NothingSaturates) {
     for (double left : {0.0, 255.0})
       for (double right : {-128.0, 127.0}) {
         Quantized c;
-        c.k = "500";
+        c.k = "150";
         c.lhsZero = Zero::One;
         Options options = bytes(2);
         options.target = target;
