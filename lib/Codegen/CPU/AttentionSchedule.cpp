@@ -169,6 +169,13 @@ AttentionSchedule dlc::defaultSchedule(const AttentionSpec &spec,
                spec.rows.size() == 1;
   }
   int64_t total = group * queries;
+  if (queries <= int64_t(s.lanes))
+    s.vectors = 1;
+  s.copiesKeys = !isStrided(spec, spec.key, spec.inner) ||
+                 collides(spec, spec.key, spec.keys.front(), s.keyTile);
+  s.copiesValues = !isStrided(spec, spec.value, spec.columns);
+  s.prefetchesValues = !s.copiesValues && desc.arch == "x86" &&
+                       *spec.strideOf(spec.value, spec.columns) == 1;
   unsigned threads = target.threads() ? target.threads() : desc.cores;
   int64_t outer = sizeOf(spec.extentOf(spec.outer));
   // Few: with half a vector of queries or less most lanes would be empty.
@@ -189,13 +196,6 @@ AttentionSchedule dlc::defaultSchedule(const AttentionSpec &spec,
     }
     return s;
   }
-  if (queries <= int64_t(s.lanes))
-    s.vectors = 1;
-  s.copiesKeys = !isStrided(spec, spec.key, spec.inner) ||
-                 collides(spec, spec.key, spec.keys.front(), s.keyTile);
-  s.copiesValues = !isStrided(spec, spec.value, spec.columns);
-  s.prefetchesValues = !s.copiesValues && desc.arch == "x86" &&
-                       *spec.strideOf(spec.value, spec.columns) == 1;
   // Scores of a block are made, read three times and used within the
   // first-level cache.
   if (!spec.weightRounding) {

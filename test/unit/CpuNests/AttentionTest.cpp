@@ -35,8 +35,8 @@ graph::KernelOp AttentionTest::parse(const AttentionCase &a,
   EXPECT_TRUE(owner) << a.text();
   auto kernel = *owner->getOps<graph::KernelOp>().begin();
   if (!knobs.empty())
-    kernel.setScheduleAttr(
-        cast<DictionaryAttr>(parseAttribute("{" + knobs + "}", &context)));
+    kernel.setScheduleAttr(cast<DictionaryAttr>(
+        parseAttribute("{nest = \"attention\", " + knobs + "}", &context)));
   return kernel;
 }
 
@@ -214,7 +214,8 @@ TEST_F(AttentionTest, Refusals) {
   EXPECT_EQ(refusal(a, "", /*strict=*/true), "strict: sums keep their order");
   const std::pair<const char *, const char *> wrong[] = {
       {"few = 0, vectors = 0", "a size of the tile is zero"},
-      {"few = 0, key_tile = 16", "the tile does not fit the vector registers"},
+      {"vectors = 2, key_tile = 16, few = 0",
+       "the tile does not fit the vector registers"},
       {"few = 0, rows_per_task = 33", "a task's rows are not whole blocks"},
       {"few = 0, split_kv = 16",
        "keys are split over tasks for few queries only"},
@@ -290,6 +291,7 @@ AttentionCase randomCase(std::mt19937 &generator, std::string &knobs,
       add("split_kv", 16 * pick(1, 3));
     return a;
   }
+  add("few", 0);
   if (oneIn(2) && !a.roundsWeights)
     add("block_n", pick(1, 40));
   if (oneIn(3))
