@@ -288,8 +288,11 @@ std::optional<Refusal> NestPolicy::checkContraction(const Candidate &merged,
           2 * form.outer * form.depth * (side == 0 ? form.rows : form.columns);
   }
   if (repeated > 0) {
-    double saved = getSeconds(first) + getSeconds(second) - getSeconds(merged);
-    if (cost.getSeconds(KernelWork{repeated, 0}, target) > saved)
+    // A fill is more code in the way of the sums: it has to be worth it.
+    constexpr double least = 0.05;
+    double all = getSeconds(merged),
+           saved = getSeconds(first) + getSeconds(second) - all;
+    if (cost.getSeconds(KernelWork{repeated, 0}, target) + least * all > saved)
       return Refusal{Condition::Recompute,
                      "a factor would be computed again for every tile"};
   }

@@ -185,7 +185,8 @@ void GroupEmitter::emit(const Group &group) {
     call->setAttr("origin", builder.getArrayAttr(origin));
   callOf[group.members.front()] = call;
   report.groups.push_back({kernel.getSymName().str(),
-                           graph.namesOf(group.members), group.isAttention});
+                           graph.namesOf(group.members), group.isAttention,
+                           graph.namesOf(group.clones)});
 }
 
 static bool isView(Operation *op) {
@@ -210,7 +211,7 @@ void GroupEmitter::reorder(const Grouping &grouping) {
   for (unsigned g : grouping.order) {
     const Group &group = grouping.groups[g];
     auto it = callOf.find(group.members.front());
-    if (group.members.size() < 2 || it == callOf.end())
+    if (it == callOf.end())
       continue;
     for (auto [id, result] : llvm::zip(group.outputs, it->second->getResults()))
       graph.tensors.valueOf(id).replaceAllUsesWith(result);
@@ -255,7 +256,8 @@ void fusion::emitGroups(FusionGraph &graph, const Grouping &grouping,
                         FusionReport &report) {
   GroupEmitter emitter(graph, report);
   for (unsigned g : grouping.order)
-    if (grouping.groups[g].members.size() > 1)
+    if (grouping.groups[g].members.size() + grouping.groups[g].clones.size() >
+        1)
       emitter.emit(grouping.groups[g]);
   emitter.reorder(grouping);
 }

@@ -163,9 +163,12 @@ static void print(const RefusedPair &pair, StringRef what,
 }
 
 void fusion::printReport(const FusionReport &report, llvm::raw_ostream &os) {
-  for (const FusedGroup &group : report.groups)
-    os << "fused " << group.kernel << ": " << llvm::join(group.members, " + ")
-       << "\n";
+  for (const FusedGroup &group : report.groups) {
+    os << "fused " << group.kernel << ": " << llvm::join(group.members, " + ");
+    for (const std::string &copy : group.copies)
+      os << " + copy of " << copy;
+    os << "\n";
+  }
   for (const RefusedPair &pair : report.refused)
     print(pair, "not fused", os);
   for (const RefusedPair &pair : report.missed)

@@ -83,6 +83,12 @@ struct Grouping {
 Grouping formGroups(FusionGraph &graph, const Policy &policy,
                     const FusionOptions &options);
 
+/// Computes cheap operators in the groups that read them, where that pays; the
+/// last step of grouping.
+void cloneProducers(FusionGraph &graph, const Policy &policy,
+                    std::vector<Group> &groups,
+                    llvm::ArrayRef<unsigned> groupOf);
+
 /// The attentions of the function: groups that are to be formed before others,
 /// and a remark for each, for near misses too.
 struct AttentionSearch {

@@ -105,12 +105,15 @@ std::optional<Refusal> Grouper::checkConvex(unsigned a, unsigned b,
   unsigned end = groups[b].slot;
   SmallVector<unsigned> work;
   auto visit = [&](unsigned from) {
-    for (unsigned n : next(from, /*forwards=*/true)) {
-      if (n == b && from != a)
-        return false;
-      if (n != b && groups[n].slot < end && merge.behind.insert(n))
-        work.push_back(n);
-    }
+    for (unsigned m : groups[from].members)
+      for (unsigned successor : graph.nodes[m].successors) {
+        unsigned n = groupOf[successor];
+        if (n == b && from != a)
+          return false;
+        if (n != b && n != from && groups[n].slot < end &&
+            merge.behind.insert(n))
+          work.push_back(n);
+      }
     return true;
   };
   visit(a);
@@ -152,6 +155,9 @@ std::optional<Refusal> Grouper::tryMerge(unsigned a, unsigned b, Merge &merge) {
     return Refusal{Condition::Size, "an attention is formed at once"};
   if (first.isUnread || second.isUnread)
     return Refusal{Condition::Live, "every reader computes it itself"};
+  if (auto refusal =
+          policy.checkMembers(first.members.size() + second.members.size()))
+    return refusal;
   if (auto refusal = checkConvex(a, b, merge))
     return refusal;
   std::merge(first.members.begin(), first.members.end(), second.members.begin(),
@@ -434,11 +440,16 @@ Grouping Grouper::run() {
   drain();
   pushSiblings();
   drain();
-  for (auto [a, b] : edges)
-    grouping.fusedEdges += groupOf[a] == groupOf[b];
+  cloneProducers(graph, policy, groups, groupOf);
   std::clock_t end = std::clock();
+  auto isFused = [&](unsigned a, unsigned b) {
+    return groupOf[a] == groupOf[b] ||
+           llvm::is_contained(groups[groupOf[b]].clones, a);
+  };
   for (auto [a, b] : edges)
-    if (groupOf[a] != groupOf[b]) {
+    if (isFused(a, b)) {
+      ++grouping.fusedEdges;
+    } else {
       Merge merge;
       if (auto refusal = tryMerge(groupOf[a], groupOf[b], merge))
         grouping.missed.push_back(

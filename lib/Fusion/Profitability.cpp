@@ -659,13 +659,18 @@ std::optional<Refusal> NestPolicy::checkLayout(const Candidate &merged,
   return std::nullopt;
 }
 
+std::optional<Refusal> NestPolicy::checkMembers(size_t members) const {
+  if (members <= limits.members)
+    return std::nullopt;
+  return Refusal{Condition::Size,
+                 "more than " + std::to_string(limits.members) + " members"};
+}
+
 std::optional<Refusal> NestPolicy::checkSize(const Candidate &merged) const {
   auto refuse = [](const Twine &reason) {
     return Refusal{Condition::Size, reason.str()};
   };
   const Body &body = merged.body;
-  if (merged.members > limits.members)
-    return refuse("more than " + Twine(limits.members) + " members");
   if (body.stages.size() > limits.stages)
     return refuse("more than " + Twine(limits.stages) + " stages");
   if (body.operands().size() + merged.outputs.size() > limits.operands)
@@ -701,6 +706,8 @@ static bool widensForProducts(const Candidate &second) {
 std::optional<Refusal> NestPolicy::check(const Candidate &merged,
                                          const Candidate &first,
                                          const Candidate &second) const {
+  if (auto refusal = checkMembers(merged.members))
+    return refusal;
   if (auto refusal = checkSize(merged))
     return refusal;
   if (target.arch == "x86" && !findContraction(merged.body) &&

@@ -130,6 +130,25 @@ func.func @main(%x: tensor<64x32xf32>, %s: tensor<64x1xf32>, %w: tensor<32x128xf
 
 // -----
 
+// A cheap operator that two groups read is computed in both, and nowhere
+// written: between the two lies an opaque operator.
+// GROUP: fused fused_0: broadcast_0 + add_1
+// GROUP: fused fused_1: {{.*}}mul_{{[0-9]+}} + copy of broadcast_0
+// CHECK-LABEL: func.func @main(
+// CHECK: graph.call @fused_0(%arg0, %arg1) : (tensor<2048x512x1xi64>, tensor<512x1xi64>) -> tensor<2048x512x1xi64>
+// CHECK-NOT: graph.call @broadcast
+// CHECK: graph.call @fused_1({{.*}}) : (tensor<2048x512xi64>, tensor<512x1xi64>) -> tensor<2048x512xi64>
+func.func @main(%x: tensor<2048x512x1xi64>, %s: tensor<512x1xi64>) -> tensor<2048x512xi64> {
+  %b = graph.broadcast %s : (tensor<512x1xi64>) -> tensor<2048x512x1xi64>
+  %y = graph.add %x, %b : (tensor<2048x512x1xi64>, tensor<2048x512x1xi64>) -> tensor<2048x512x1xi64>
+  %o = graph.argsort %y {count = #graph.dims<512>} : (tensor<2048x512x1xi64>) -> tensor<2048x512xi64>
+  %r = graph.reshape %b : (tensor<2048x512x1xi64>) -> tensor<2048x512xi64>
+  %z = graph.mul %o, %r : (tensor<2048x512xi64>, tensor<2048x512xi64>) -> tensor<2048x512xi64>
+  return %z : tensor<2048x512xi64>
+}
+
+// -----
+
 // Siblings: results over one domain that read the same run in one loop.
 // GROUP: fused fused_0: exp_0 + neg_1
 // CHECK-LABEL: func.func @main(

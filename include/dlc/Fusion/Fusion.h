@@ -38,6 +38,7 @@ struct FusedGroup {
   std::string kernel;               ///< the fused kernel
   std::vector<std::string> members; ///< model nodes, or kernels without origin
   bool isAttention = false;
+  std::vector<std::string> copies; ///< of operators that others compute too
 };
 
 /// Two neighbouring groups that stayed apart.

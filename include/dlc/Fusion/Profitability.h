@@ -31,6 +31,11 @@ public:
                        llvm::ArrayRef<StageRef> consumers, bool isOutput,
                        bool readsFold,
                        llvm::ArrayRef<int64_t> symbols) const = 0;
+  /// Why so many operators should not be one kernel: asked first, it takes no
+  /// time.
+  virtual std::optional<Refusal> checkMembers(size_t) const {
+    return std::nullopt;
+  }
   /// Seconds of one run, the cost of starting it included.
   virtual double getSeconds(const Candidate &candidate) const = 0;
   /// Why `merged` should not be one kernel although it may; `first` and
@@ -48,9 +53,9 @@ public:
 class NestPolicy final : public Policy {
 public:
   struct Limits {
-    unsigned members = 64;
+    unsigned members = 128;
     unsigned nodes = 160; ///< of one stage
-    unsigned stages = 32;
+    unsigned stages = 40;
     unsigned operands = 40;    ///< results included
     bool allowsInside = false; ///< code generation takes graph.inside
     /// The nests compute a stage that is loaded once where it is loaded,
@@ -67,6 +72,7 @@ public:
   bool inlines(const Stage &producer, llvm::ArrayRef<StageRef> consumers,
                bool isOutput, bool readsFold,
                llvm::ArrayRef<int64_t> symbols) const override;
+  std::optional<Refusal> checkMembers(size_t members) const override;
   double getSeconds(const Candidate &candidate) const override;
   std::optional<Refusal> check(const Candidate &merged, const Candidate &first,
                                const Candidate &second) const override;
