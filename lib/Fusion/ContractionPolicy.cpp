@@ -207,8 +207,12 @@ static double repeatedWork(const Form &form, int side, double weight,
   double tasks = 1;
   if (cores > 1) {
     double work = 2 * form.outer * form.rows * form.columns * form.depth;
+    // No task has less than a tile of the other factor.
+    constexpr double tileRows = 14, tileColumns = 32;
     tasks = std::clamp(work / 2e6, 1.0, side == 0 ? 4.0 * cores : cores);
-    tasks = std::max(1.0, tasks / form.outer);
+    tasks = std::min(tasks / form.outer, side == 0 ? form.columns / tileColumns
+                                                   : form.rows / tileRows);
+    tasks = std::max(1.0, tasks);
   }
   double once = pointsOf(producer.body.stages.back()->domain, symbols);
   return weight * std::max(0.0, filled * tasks - once);

@@ -105,15 +105,12 @@ std::optional<Refusal> Grouper::checkConvex(unsigned a, unsigned b,
   unsigned end = groups[b].slot;
   SmallVector<unsigned> work;
   auto visit = [&](unsigned from) {
-    for (unsigned m : groups[from].members)
-      for (unsigned successor : graph.nodes[m].successors) {
-        unsigned n = groupOf[successor];
-        if (n == b && from != a)
-          return false;
-        if (n != b && n != from && groups[n].slot < end &&
-            merge.behind.insert(n))
-          work.push_back(n);
-      }
+    for (unsigned n : next(from, /*forwards=*/true)) {
+      if (n == b && from != a)
+        return false;
+      if (n != b && groups[n].slot < end && merge.behind.insert(n))
+        work.push_back(n);
+    }
     return true;
   };
   visit(a);

@@ -4,6 +4,8 @@
 
 #include "dlc/Schedule/NestChoice.h"
 
+#include "llvm/ADT/SmallBitVector.h"
+
 #include <cmath>
 
 using namespace mlir;
@@ -241,7 +243,39 @@ static std::vector<bool> wideningNodes(const Stage &stage) {
   return widens;
 }
 
+// The nest of a contraction computes what one factor needs as it fills it: at
+// the points of the axes it moves along.
+static double contractionWork(const Stage &stage, ArrayRef<int64_t> symbols) {
+  SmallVector<AffineExpr> extents = stage.extents();
+  std::vector<llvm::SmallBitVector> axes(stage.nodes.size());
+  std::vector<bool> widens = wideningNodes(stage);
+  double work = pointsOf(extents, symbols);
+  for (auto [i, node] : llvm::enumerate(stage.nodes)) {
+    axes[i].resize(extents.size());
+    auto visit = [&](AffineExpr e) {
+      e.walk([&](AffineExpr x) {
+        auto dim = dyn_cast<AffineDimExpr>(x);
+        if (dim && dim.getPosition() < extents.size())
+          axes[i].set(dim.getPosition());
+      });
+    };
+    llvm::for_each(node.index, visit);
+    llvm::for_each(node.guard, visit);
+    node.forEachData([&](unsigned data) { axes[i] |= axes[data]; });
+    for (unsigned arg : node.args)
+      axes[i] |= axes[arg];
+    double points = 1;
+    for (unsigned axis : axes[i].set_bits())
+      points *= sizeOf(extents[axis], symbols);
+    if (!widens[i])
+      work += weightOf(node) * points;
+  }
+  return work;
+}
+
 static double workOf(const Stage &stage, ArrayRef<int64_t> symbols) {
+  if (isContraction(stage))
+    return contractionWork(stage, symbols);
   SmallVector<double> prefix{1};
   for (AffineExpr e : stage.extents())
     prefix.push_back(prefix.back() * sizeOf(e, symbols));
