@@ -32,9 +32,7 @@ SmallVector<AffineExpr> Stage::extents() const {
 }
 
 bool Stage::reads(TensorId tensor) const {
-  return llvm::any_of(nodes, [&](const Node &node) {
-    return node.kind == Node::Load && node.tensor == tensor;
-  });
+  return llvm::is_contained(loads, tensor);
 }
 
 const Stage *Body::find(TensorId tensor) const {
@@ -50,9 +48,9 @@ std::vector<TensorId> Body::operands() const {
   for (const StageRef &stage : stages)
     seen.insert(stage->result);
   for (const StageRef &stage : stages)
-    for (const Node &node : stage->nodes)
-      if (node.kind == Node::Load && seen.insert(node.tensor).second)
-        result.push_back(node.tensor);
+    for (TensorId tensor : stage->loads)
+      if (seen.insert(tensor).second)
+        result.push_back(tensor);
   return result;
 }
 
@@ -170,6 +168,9 @@ StageRef StageBuilder::finish(unsigned root) {
       for (AffineExpr &e : node.guard)
         e = e.replace(renamed);
     }
+    if (node.kind == Node::Load &&
+        !llvm::is_contained(stage->loads, node.tensor))
+      stage->loads.push_back(node.tensor);
     stage->nodes.push_back(std::move(node));
   }
   stage->root = number[root];

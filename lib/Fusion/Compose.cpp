@@ -115,7 +115,9 @@ StageRef fusion::readThroughViews(StageRef stage, TensorId base,
     return node.kind == Node::Load && node.tensor != base &&
            tensors.baseOf(node.tensor) == base;
   };
-  if (llvm::none_of(stage->nodes, isView))
+  if (llvm::none_of(stage->loads, [&](TensorId tensor) {
+        return tensor != base && tensors.baseOf(tensor) == base;
+      }))
     return stage;
   MLIRContext *context = stage->type.getContext();
   StageBuilder builder(context, *stage);

@@ -273,7 +273,7 @@ static double contractionWork(const Stage &stage, ArrayRef<int64_t> symbols) {
   return work;
 }
 
-static double workOf(const Stage &stage, ArrayRef<int64_t> symbols) {
+static double countWork(const Stage &stage, ArrayRef<int64_t> symbols) {
   if (isContraction(stage))
     return contractionWork(stage, symbols);
   SmallVector<double> prefix{1};
@@ -286,6 +286,12 @@ static double workOf(const Stage &stage, ArrayRef<int64_t> symbols) {
     if (!widens[i])
       work += weightOf(node) * prefix[axes[i] + 1];
   return work;
+}
+
+static double workOf(const Stage &stage, ArrayRef<int64_t> symbols) {
+  if (stage.work < 0)
+    stage.work = countWork(stage, symbols);
+  return stage.work;
 }
 
 //===----------------------------------------------------------------------===//
@@ -378,8 +384,10 @@ double NestPolicy::getSeconds(const Candidate &candidate) const {
   for (const StageRef &stage : body.stages) {
     double ops = workOf(*stage, candidate.symbols);
     if (!stage->isFold()) { // in a short loop some lanes are idle
-      double run = std::min(row, innermostRun(*stage, candidate.tensors,
-                                              candidate.symbols, 4 * lanes));
+      if (stage->run < 0)
+        stage->run = innermostRun(*stage, candidate.tensors, candidate.symbols,
+                                  4 * lanes);
+      double run = std::min(row, stage->run);
       ops *= 1 + kIdle * (std::ceil(run / lanes) * lanes / run - 1);
     }
     // What is stored costs an operation wherever it lies, and traffic in

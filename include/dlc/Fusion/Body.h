@@ -52,6 +52,11 @@ struct Stage {
   mlir::TypedAttr init;
   std::vector<Node> nodes; ///< operands before users, all of them used
   unsigned root = 0;
+  /// What the nodes load, in order of first use.
+  llvm::SmallVector<TensorId, 4> loads;
+  /// What the policy counted, for the sizes that are typical of its graph;
+  /// below 0: nothing yet.
+  mutable double work = -1, run = -1;
 
   bool isFold() const { return fold != graph::FoldKind::none; }
   unsigned numAxes() const { return domain.size() + reduce.size(); }

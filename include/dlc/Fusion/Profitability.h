@@ -53,9 +53,9 @@ public:
 class NestPolicy final : public Policy {
 public:
   struct Limits {
-    unsigned members = 128;
+    unsigned members = 96;
     unsigned nodes = 160; ///< of one stage
-    unsigned stages = 40;
+    unsigned stages = 32;
     unsigned operands = 40;    ///< results included
     bool allowsInside = false; ///< code generation takes graph.inside
     /// The nests compute a stage that is loaded once where it is loaded,
