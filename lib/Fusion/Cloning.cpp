@@ -161,7 +161,7 @@ std::optional<Cloner::Change> Cloner::tryInto(unsigned number, const Body &copy,
                                               TensorId result,
                                               ArrayRef<unsigned> chain) {
   const Group &group = groups[number];
-  if (!group.alive || !group.body || group.isAttention ||
+  if (!group.alive || !group.body || group.isAttention || group.isUnread ||
       llvm::any_of(chain, [&](unsigned node) {
         return llvm::is_contained(group.clones, node) ||
                llvm::is_contained(group.members, node);
@@ -205,7 +205,7 @@ std::optional<Cloner::Change> Cloner::tryWithout(unsigned node,
 
 void Cloner::tryNode(unsigned node) {
   Group &home = groups[groupOf[node]];
-  if (!isCheap(node) || !home.body || home.isAttention)
+  if (!isCheap(node) || !home.body || home.isAttention || home.isUnread)
     return;
   TensorId result = graph.tensors.get(graph.nodes[node].op->getResult(0));
   if (!llvm::is_contained(home.outputs, result))

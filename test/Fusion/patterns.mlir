@@ -117,15 +117,15 @@ func.func @main(%x: tensor<32x64xf32>, %w: tensor<32x128xf32>, %b: tensor<128xf3
 // results; a scaled factor is computed as it is filled.
 // GROUP: fused fused_0: mul_0 + contract_1 + add_2 + relu_3 + tanh_4
 // CHECK-LABEL: func.func @main(
-// CHECK: graph.kernel @fused_0({{.*}}) -> (tensor<4096x32xf32>, tensor<4096x32xf32>, tensor<4096x32xf32>)
-// CHECK: graph.stage domain <4096, 32> reduce <256> fold {{ *}}add
-func.func @main(%x: tensor<4096x256xf32>, %s: tensor<4096x1xf32>, %w: tensor<256x32xf32>, %b: tensor<32xf32>) -> (tensor<4096x32xf32>, tensor<4096x32xf32>, tensor<4096x32xf32>) {
-  %m = graph.mul %x, %s : (tensor<4096x256xf32>, tensor<4096x1xf32>) -> tensor<4096x256xf32>
-  %c = graph.contract %m, %w {lhs_map = affine_map<(d0, d1, d2) -> (d0, d2)>, result_map = affine_map<(d0, d1, d2) -> (d0, d1)>, rhs_map = affine_map<(d0, d1, d2) -> (d2, d1)>} : (tensor<4096x256xf32>, tensor<256x32xf32>) -> tensor<4096x32xf32>
-  %d = graph.add %c, %b : (tensor<4096x32xf32>, tensor<32xf32>) -> tensor<4096x32xf32>
-  %e = graph.relu %d : (tensor<4096x32xf32>) -> tensor<4096x32xf32>
-  %f = graph.tanh %d : (tensor<4096x32xf32>) -> tensor<4096x32xf32>
-  return %c, %e, %f : tensor<4096x32xf32>, tensor<4096x32xf32>, tensor<4096x32xf32>
+// CHECK: graph.kernel @fused_0({{.*}}) -> (tensor<64x4096xf32>, tensor<64x4096xf32>, tensor<64x4096xf32>)
+// CHECK: graph.stage domain <64, 4096> reduce <256> fold {{ *}}add
+func.func @main(%x: tensor<64x256xf32>, %s: tensor<256x1xf32>, %w: tensor<256x4096xf32>, %b: tensor<4096xf32>) -> (tensor<64x4096xf32>, tensor<64x4096xf32>, tensor<64x4096xf32>) {
+  %m = graph.mul %w, %s : (tensor<256x4096xf32>, tensor<256x1xf32>) -> tensor<256x4096xf32>
+  %c = graph.contract %x, %m {lhs_map = affine_map<(d0, d1, d2) -> (d0, d2)>, result_map = affine_map<(d0, d1, d2) -> (d0, d1)>, rhs_map = affine_map<(d0, d1, d2) -> (d2, d1)>} : (tensor<64x256xf32>, tensor<256x4096xf32>) -> tensor<64x4096xf32>
+  %d = graph.add %c, %b : (tensor<64x4096xf32>, tensor<4096xf32>) -> tensor<64x4096xf32>
+  %e = graph.relu %d : (tensor<64x4096xf32>) -> tensor<64x4096xf32>
+  %f = graph.tanh %d : (tensor<64x4096xf32>) -> tensor<64x4096xf32>
+  return %c, %e, %f : tensor<64x4096xf32>, tensor<64x4096xf32>, tensor<64x4096xf32>
 }
 
 // -----
