@@ -54,10 +54,23 @@ std::optional<Refusal> fusion::checkCompose(const Stage &producer,
   return std::nullopt;
 }
 
-// The stage that a node loads, if it is one of the body's.
-static const Stage *loadedStage(const Body &body, const Node &node) {
-  return node.kind == Node::Load ? body.find(node.tensor) : nullptr;
-}
+namespace {
+// The stages of a body by what they compute.
+class StageMap {
+public:
+  explicit StageMap(const Body &body) {
+    for (const StageRef &stage : body.stages)
+      stages[stage->result] = stage.get();
+  }
+  // The stage that a node loads, if it is one of the body's.
+  const Stage *loadedBy(const Node &node) const {
+    return node.kind == Node::Load ? stages.lookup(node.tensor) : nullptr;
+  }
+
+private:
+  llvm::SmallDenseMap<TensorId, const Stage *, 32> stages;
+};
+} // namespace
 
 std::optional<Refusal> fusion::checkRow(const Body &body, unsigned &rows) {
   rows = 0;
@@ -72,9 +85,10 @@ std::optional<Refusal> fusion::checkRow(const Body &body, unsigned &rows) {
       ++shared;
     rows = shared;
   }
+  StageMap known(body);
   for (const StageRef &stage : body.stages)
     for (const Node &node : stage->nodes) {
-      if (!loadedStage(body, node))
+      if (!known.loadedBy(node))
         continue;
       bool gathers = false;
       node.forEachData([&](unsigned) { gathers = true; });
@@ -98,10 +112,11 @@ std::optional<Refusal> fusion::checkRow(const Body &body, unsigned &rows) {
 }
 
 std::optional<Refusal> fusion::checkBounds(const Body &body) {
+  StageMap known(body);
   for (const StageRef &stage : body.stages) {
     IndexMath math(stage->type.getContext(), stage->extents());
     for (const Node &node : stage->nodes) {
-      const Stage *source = loadedStage(body, node);
+      const Stage *source = known.loadedBy(node);
       if (!source || !node.guard.empty())
         continue;
       for (auto [at, size] : llvm::zip(node.index, source->domain)) {

@@ -423,13 +423,16 @@ static bool isComputedByReader(const Candidate &candidate, const Stage &stage) {
     return false;
   const Stage *reader = nullptr;
   const Node *load = nullptr;
-  for (const StageRef &other : candidate.body.stages)
+  for (const StageRef &other : candidate.body.stages) {
+    if (!other->reads(stage.result))
+      continue;
     for (const Node &node : other->nodes)
       if (node.kind == Node::Load && node.tensor == stage.result) {
         if (load)
           return false;
         load = &node, reader = other.get();
       }
+  }
   if (!load || !load->guard.empty() || reader->isFold())
     return false;
   llvm::SmallDenseSet<unsigned> seen;
@@ -449,8 +452,9 @@ static bool isComputedByReader(const Candidate &candidate, const Stage &stage) {
 static unsigned countLoads(const Body &body, TensorId tensor) {
   unsigned count = 0;
   for (const StageRef &stage : body.stages)
-    for (const Node &node : stage->nodes)
-      count += node.kind == Node::Load && node.tensor == tensor;
+    if (stage->reads(tensor))
+      for (const Node &node : stage->nodes)
+        count += node.kind == Node::Load && node.tensor == tensor;
   return count;
 }
 
