@@ -640,58 +640,63 @@ static bool isPlainlyDense(ArrayRef<AffineExpr> index,
 
 // Loads that take an instruction a lane. A single stage without folds and
 // guards is transposed by tiles in registers instead.
+static void countStrided(const Stage &stage, const TensorTable &tensors) {
+  stage.tiles =
+      !stage.isFold() && llvm::all_of(stage.nodes, [](const Node &node) {
+        return node.guard.empty() && node.kind != Node::ToIndex;
+      });
+  int dense = -1; // the axis along which the strided loads are dense
+  SmallVector<AffineExpr> extents = stage.extents();
+  IndexMath math(stage.type.getContext(), extents);
+  auto lastWide = [&](unsigned begin, unsigned end) {
+    for (unsigned i = end; i-- > begin;)
+      if (graph::constantValue(extents[i]) != 1)
+        return static_cast<int>(i);
+    return -1;
+  };
+  unsigned rank = stage.domain.size();
+  int across = lastWide(0, rank), along = lastWide(rank, extents.size());
+  unsigned byAcross = 0, byAlong = 0;
+  for (const Node &node : stage.nodes) {
+    if (node.kind != Node::Load)
+      continue;
+    SmallVector<AffineExpr> sizes = graph::getDims(tensors.typeOf(node.tensor));
+    Poly address; // most loads need none
+    auto isStrided = [&](int axis) {
+      if (axis < 0 || isPlainlyDense(node.index, sizes, axis))
+        return false;
+      if (address.terms.empty())
+        address = math.flatten(node.index, sizes);
+      auto step = IndexMath::coefficient(address, axis);
+      auto value = step ? step->constant() : std::nullopt;
+      return !value || std::abs(*value) > 1;
+    };
+    byAlong += along >= 0 && isStrided(along);
+    if (!isStrided(across))
+      continue;
+    ++byAcross;
+    int here = -1;
+    for (unsigned d = 0; d < rank; ++d)
+      if (auto step = IndexMath::coefficient(address, d);
+          step && step->constant() == 1)
+        here = static_cast<int>(d);
+    stage.tiles &= here >= 0 && (dense < 0 || dense == here);
+    dense = here;
+  }
+  stage.strided = along < 0    ? byAcross
+                  : across < 0 ? byAlong
+                               : std::min(byAlong, byAcross);
+}
+
 static unsigned countStrided(const Candidate &candidate) {
   const std::vector<StageRef> &stages = candidate.body.stages;
-  bool tiles = stages.size() == 1 && !stages[0]->isFold() &&
-               llvm::all_of(stages[0]->nodes, [](const Node &node) {
-                 return node.guard.empty() && node.kind != Node::ToIndex;
-               });
   unsigned count = 0;
-  int dense = -1; // the axis along which the strided loads are dense
   for (const StageRef &stage : stages) {
-    SmallVector<AffineExpr> extents = stage->extents();
-    IndexMath math(stage->type.getContext(), extents);
-    auto lastWide = [&](unsigned begin, unsigned end) {
-      for (unsigned i = end; i-- > begin;)
-        if (graph::constantValue(extents[i]) != 1)
-          return static_cast<int>(i);
-      return -1;
-    };
-    unsigned rank = stage->domain.size();
-    int across = lastWide(0, rank), along = lastWide(rank, extents.size());
-    unsigned byAcross = 0, byAlong = 0;
-    for (const Node &node : stage->nodes) {
-      if (node.kind != Node::Load)
-        continue;
-      SmallVector<AffineExpr> sizes =
-          graph::getDims(candidate.tensors.typeOf(node.tensor));
-      Poly address; // most loads need none
-      auto isStrided = [&](int axis) {
-        if (axis < 0 || isPlainlyDense(node.index, sizes, axis))
-          return false;
-        if (address.terms.empty())
-          address = math.flatten(node.index, sizes);
-        auto step = IndexMath::coefficient(address, axis);
-        auto value = step ? step->constant() : std::nullopt;
-        return !value || std::abs(*value) > 1;
-      };
-      byAlong += along >= 0 && isStrided(along);
-      if (!isStrided(across))
-        continue;
-      ++byAcross;
-      int here = -1;
-      for (unsigned d = 0; d < rank; ++d)
-        if (auto step = IndexMath::coefficient(address, d);
-            step && step->constant() == 1)
-          here = static_cast<int>(d);
-      tiles &= here >= 0 && (dense < 0 || dense == here);
-      dense = here;
-    }
-    count += along < 0    ? byAcross
-             : across < 0 ? byAlong
-                          : std::min(byAlong, byAcross);
+    if (stage->strided < 0)
+      countStrided(*stage, candidate.tensors);
+    count += stage->strided;
   }
-  return tiles ? 0 : count;
+  return stages.size() == 1 && stages[0]->tiles ? 0 : count;
 }
 
 std::optional<Refusal> NestPolicy::checkLayout(const Candidate &merged,

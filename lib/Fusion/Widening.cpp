@@ -72,6 +72,7 @@ bool fusion::belongsToProducts(Value value) {
 }
 
 void fusion::splitWidenings(func::FuncOp main) {
+  SymbolTable kernels(main->getParentOfType<ModuleOp>());
   llvm::DenseMap<Attribute, Role> roles;
   auto roleAt = [&](Operation *op) {
     auto call = dyn_cast_or_null<graph::CallOp>(op);
@@ -79,7 +80,8 @@ void fusion::splitWidenings(func::FuncOp main) {
       return Role::None;
     auto [entry, isNew] = roles.try_emplace(call.getCalleeAttr(), Role::None);
     if (isNew)
-      entry->second = roleOf(op);
+      if (auto kernel = kernels.lookup<graph::KernelOp>(call.getCallee()))
+        entry->second = roleOf(kernel);
     return entry->second;
   };
   // Users come first, so that what they read is split after them.

@@ -57,6 +57,10 @@ struct Stage {
   /// What the policy counted, for the sizes that are typical of its graph;
   /// below 0: nothing yet.
   mutable double work = -1, run = -1;
+  /// Loads that take an instruction a lane, -1: not counted; and whether they
+  /// are transposed by tiles in registers where the stage is alone.
+  mutable int strided = -1;
+  mutable bool tiles = false;
 
   bool isFold() const { return fold != graph::FoldKind::none; }
   unsigned numAxes() const { return domain.size() + reduce.size(); }

@@ -53,7 +53,7 @@ public:
 class NestPolicy final : public Policy {
 public:
   struct Limits {
-    unsigned members = 96;
+    unsigned members = 64;
     unsigned nodes = 160; ///< of one stage
     unsigned stages = 32;
     unsigned operands = 40;    ///< results included
