@@ -532,8 +532,95 @@ func.func @main(%x: tensor<4xf32>) -> tensor<6xf32> {
 }
 )"};
 
-static const Fixture fixtures[] = {softmax, views,  guards,
-                                   symbols, groups, boundary};
+// What two groups read is computed in both: a member that occurs twice.
+static const Fixture clones = {"clones", R"(
+graph.kernel @floor(%x: tensor<4x6xf32>) -> tensor<4x6xf32> attributes {symbols = []} {
+  %r = graph.stage domain <4, 6> : tensor<4x6xf32> {
+  ^bb0(%i: index, %j: index):
+    %a = graph.load %x[affine_map<(d0, d1) -> (d0, d1)>](%i, %j) : tensor<4x6xf32> -> f32
+    %b = graph.apply floor(%a) : (f32) -> f32
+    graph.yield %b : f32
+  }
+  graph.return %r : tensor<4x6xf32>
+}
+graph.kernel @ceil(%x: tensor<4x6xf32>) -> tensor<4x6xf32> attributes {symbols = []} {
+  %r = graph.stage domain <4, 6> : tensor<4x6xf32> {
+  ^bb0(%i: index, %j: index):
+    %a = graph.load %x[affine_map<(d0, d1) -> (d0, d1)>](%i, %j) : tensor<4x6xf32> -> f32
+    %b = graph.apply ceil(%a) : (f32) -> f32
+    graph.yield %b : f32
+  }
+  graph.return %r : tensor<4x6xf32>
+}
+graph.kernel @cosine(%x: tensor<4x6xf32>) -> tensor<4x6xf32> attributes {symbols = []} {
+  %r = graph.stage domain <4, 6> : tensor<4x6xf32> {
+  ^bb0(%i: index, %j: index):
+    %a = graph.load %x[affine_map<(d0, d1) -> (d0, d1)>](%i, %j) : tensor<4x6xf32> -> f32
+    %b = graph.apply cos(%a) : (f32) -> f32
+    graph.yield %b : f32
+  }
+  graph.return %r : tensor<4x6xf32>
+}
+graph.kernel @root(%x: tensor<4x6xf32>) -> tensor<4x6xf32> attributes {symbols = []} {
+  %r = graph.stage domain <4, 6> : tensor<4x6xf32> {
+  ^bb0(%i: index, %j: index):
+    %a = graph.load %x[affine_map<(d0, d1) -> (d0, d1)>](%i, %j) : tensor<4x6xf32> -> f32
+    %b = graph.apply sqrt(%a) : (f32) -> f32
+    graph.yield %b : f32
+  }
+  graph.return %r : tensor<4x6xf32>
+}
+)",
+                               R"(
+func.func @main(%x: tensor<4x6xf32>, %z: tensor<4x6xf32>) -> (tensor<4x6xf32>, tensor<4x6xf32>) {
+  %t = graph.call @floor(%x) : (tensor<4x6xf32>) -> tensor<4x6xf32>
+  %y = graph.call @cosine(%t) : (tensor<4x6xf32>) -> tensor<4x6xf32>
+  %w = graph.call @root(%t) : (tensor<4x6xf32>) -> tensor<4x6xf32>
+  return %y, %w : tensor<4x6xf32>, tensor<4x6xf32>
+}
+)",
+                               R"(
+graph.kernel @cosineOf(%x: tensor<4x6xf32>) -> tensor<4x6xf32> attributes {symbols = []} {
+  %r = graph.stage domain <4, 6> : tensor<4x6xf32> {
+  ^bb0(%i: index, %j: index):
+    %a = graph.load %x[affine_map<(d0, d1) -> (d0, d1)>](%i, %j) : tensor<4x6xf32> -> f32
+    %b = graph.apply floor(%a) : (f32) -> f32
+    %c = graph.apply cos(%b) : (f32) -> f32
+    graph.yield %c : f32
+  }
+  graph.return %r : tensor<4x6xf32>
+}
+graph.kernel @rootOf(%x: tensor<4x6xf32>) -> tensor<4x6xf32> attributes {symbols = []} {
+  %r = graph.stage domain <4, 6> : tensor<4x6xf32> {
+  ^bb0(%i: index, %j: index):
+    %a = graph.load %x[affine_map<(d0, d1) -> (d0, d1)>](%i, %j) : tensor<4x6xf32> -> f32
+    %b = graph.apply floor(%a) : (f32) -> f32
+    %c = graph.apply sqrt(%b) : (f32) -> f32
+    graph.yield %c : f32
+  }
+  graph.return %r : tensor<4x6xf32>
+}
+graph.certificate @c0 for @cosineOf rows(0) laws [] obligation "exact" {
+^bb0(%x: tensor<4x6xf32>):
+  %t = graph.call @floor(%x) : (tensor<4x6xf32>) -> tensor<4x6xf32>
+  %y = graph.call @cosine(%t) : (tensor<4x6xf32>) -> tensor<4x6xf32>
+  graph.return %y : tensor<4x6xf32>
+}
+graph.certificate @c1 for @rootOf rows(0) laws [] obligation "exact" {
+^bb0(%x: tensor<4x6xf32>):
+  %t = graph.call @floor(%x) : (tensor<4x6xf32>) -> tensor<4x6xf32>
+  %y = graph.call @root(%t) : (tensor<4x6xf32>) -> tensor<4x6xf32>
+  graph.return %y : tensor<4x6xf32>
+}
+func.func @main(%x: tensor<4x6xf32>, %z: tensor<4x6xf32>) -> (tensor<4x6xf32>, tensor<4x6xf32>) {
+  %y = graph.call @cosineOf(%x) : (tensor<4x6xf32>) -> tensor<4x6xf32>
+  %w = graph.call @rootOf(%x) : (tensor<4x6xf32>) -> tensor<4x6xf32>
+  return %y, %w : tensor<4x6xf32>, tensor<4x6xf32>
+}
+)"};
+
+static const Fixture fixtures[] = {softmax, views,    guards, symbols,
+                                   groups,  boundary, clones};
 
 llvm::ArrayRef<Fixture> test::getFixtures() { return fixtures; }
 

@@ -158,6 +158,15 @@ const Lie lies[] = {
      "graph.certificate @c1 for @fused0", Condition::SameNodes},
     {"no certificate", "softmax", "graph.certificate @c for @fused",
      "graph.certificate @c for @exp", Condition::SameNodes},
+    // Members that several groups compute.
+    {"a copy is another function", "clones", "@floor(%x)", "@ceil(%x)",
+     Condition::SameNodes, "@c1"},
+    {"a copy in the body alone is another", "clones", "floor(%a)", "ceil(%a)",
+     Condition::SameNodes, "@rootOf"},
+    {"a copy reads another tensor", "clones", "@rootOf(%x)", "@rootOf(%z)",
+     Condition::SameNodes, "func.func @main"},
+    {"a copy is left out", "clones", "@root(%t)", "@root(%x)",
+     Condition::SameNodes, "@c1"},
     // Symbols.
     {"symbols swapped in the call", "symbols", "symbols <s0, s1> : (tensor<?x4",
      "symbols <s1, s0> : (tensor<?x4", Condition::SameNodes, "func.func @main"},
