@@ -129,3 +129,16 @@ def test_weights_of_eight_bits(m, block, tmp_path):
         got = dlc.compile(proto, target)(x=x)
         assert np.allclose(got, wanted, rtol=0, atol=1e-5 * np.abs(wanted).max()), target
     assert kernels(proto, tmp_path) == ["contraction"]
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_factor_that_is_quantised_as_it_is_read(target):
+    """Few rows are computed while they are filled: the left factor lies nowhere as bytes."""
+    constants = {"w": bytes_of(np.int8, 64, 48), "s": np.float32(0.01), "low": np.float32(0), "high": np.float32(255)}
+    nodes = [helper.make_node("Div", ["x", "s"], ["d"]), helper.make_node("Round", ["d"], ["r"]),
+             helper.make_node("Clip", ["r", "low", "high"], ["c"]), helper.make_node("Cast", ["c"], ["q"], to=TensorProto.UINT8),
+             helper.make_node("MatMulInteger", ["q", "w"], ["y"])]
+    proto = model(nodes, [value("x", TensorProto.FLOAT, [8, 64])], [value("y", TensorProto.INT32, [8, 48])], constants)
+    x = np.random.default_rng(5).standard_normal((8, 64)).astype(np.float32)
+    q = np.clip(np.rint(x / constants["s"]), 0, 255).astype(np.int64)
+    assert np.array_equal(dlc.compile(proto, target)(x=x), (q @ constants["w"].astype(np.int64)).astype(np.int32))

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """dlc beside its peers over the fixed rows: compare.py [class ...] [--threads 1] [--systems ort ov dlc] [--sample n]
 
-Run by utils/bench-cpu. Takes the rows of the given classes (default: all) from rows.txt, writes the cases that are not there
+Run by utils/bench-x86. Takes the rows of the given classes (default: all) from rows.txt, writes the cases that are not there
 yet, measures every system on a row before it goes to the next row, and measures onnxruntime a second time at the row's end:
 the ratio of the two onnxruntime columns is what this machine cannot tell apart. Prints a Markdown table for
 docs/performance.md: median milliseconds, best peer / dlc (above 1: dlc is faster), and the geometric mean of a class.

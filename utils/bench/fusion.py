@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Fused code beside `-fuse=off`: fusion.py [class ...] [--threads 1] [--seconds 1.5]
 
-Run by `utils/bench-cpu --fusion`. For each row of the classes (default: sub dag cnn) compiles the case with fusion, without, and
+Run by `utils/bench-x86 --fusion`. For each row of the classes (default: sub dag cnn) compiles the case with fusion, without, and
 without once more (the control: what this machine cannot tell apart), and runs the three in turns. Prints a Markdown table
 for docs/performance.md: kernels, fastest milliseconds, off / fused (above 1: fusion helps), off / control, and the
 geometric mean of a class. Exits 1 when outputs differ by more than 1e-3 of their largest value, or Check refused a group."""

@@ -329,7 +329,9 @@ static void cutIntoTasks(ContractionSchedule &s, const Sizes &sizes,
 
 /// Whether elements of lhs are numbers of the accumulator's type as they lie.
 static bool isUnconverted(const ContractionSpec &spec, ProductForm form) {
-  return form != ProductForm::I16Pairs &&
+  // What is computed lies nowhere.
+  return (spec.lhs.plain || spec.lhs.guarded) &&
+         form != ProductForm::I16Pairs &&
          getStorageType(spec.lhs.element) == panelElement(spec, form);
 }
 
