@@ -333,6 +333,11 @@ void Grouper::drain() {
     if (!a.alive || !b.alive || a.version != pair.versionA ||
         b.version != pair.versionB)
       continue;
+    // Siblings may have changed places since they were met.
+    if (a.slot > b.slot) {
+      push(pair.b, pair.a);
+      continue;
+    }
     bool isKnown = pair.merge != nullptr;
     std::optional<Refusal> refusal;
     if (isKnown) { // only what lies between the two may have changed
