@@ -69,6 +69,23 @@ def test_threads_share_a_model(mlp):
             assert close(y, reference(x))
 
 
+def test_results_stay_as_they_are_while_anybody_holds_them(tmp_path):
+    node = helper.make_node("Neg", ["x"], ["y"])
+    info = lambda name: helper.make_tensor_value_info(name, TensorProto.FLOAT, [256, 256])
+    proto = helper.make_model(helper.make_graph([node], "g", [info("x")], [info("y")]),
+                                   opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    model = dlc.compile(proto)
+    x = [np.full((256, 256), i, np.float32) for i in range(6)]
+    held = [model.run([x[i]])[0] for i in range(3)]
+    part = model.run([x[3]])[0][5:7, 3:9].T  # of the result only a view of a view is left
+    view = memoryview(model.run([x[4]])[0])
+    for i in range(6):
+        model.run([x[5]])
+    assert all((held[i] == -x[i]).all() for i in range(3)) and (part == -3).all() and (np.asarray(view) == -4).all()
+    addresses = {model.run([x[0]])[0].ctypes.data for _ in range(8)}
+    assert len(addresses) <= 2, "memory that nobody holds is used again"
+
+
 def test_the_interpreter_agrees(mlp):
     model, _, path = mlp
     x = np.random.default_rng(5).normal(size=(4, 33)).astype(np.float32)
