@@ -11,6 +11,7 @@ import os
 import numpy as np
 import onnx
 import onnx.compose
+import onnx.numpy_helper
 from onnx import helper
 
 import evaluate
@@ -18,6 +19,7 @@ import evaluate
 ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "..")
 FALLBACK = ["transformer", "conv", "norms", "diamonds"]
 LARGEST = 1 << 22  # bytes of a value at the cut
+FEW = 64  # elements of an integer tensor that is known to be sizes or positions, not data
 
 
 def model_files():
@@ -66,16 +68,21 @@ def cut(model, values, first, count):
         return None
     if any(n not in values for n in inputs + outputs):
         return None
-    infos, part = [], {}
+    infos, part, sizes = [], {}, []
     for name in inputs:
         value = values[name]
         dtype = helper.tensor_dtype_to_np_dtype(value.type)
+        if value.array.dtype.kind == "i" and value.array.size <= FEW:  # what the model reshapes to, slices from
+            sizes.append(onnx.numpy_helper.from_array(value.array.astype(dtype), name))
+            continue
         if not np.all(np.isfinite(value.array.astype(np.float64))):
             return None
         part[name] = value.array.astype(dtype)
         infos.append(helper.make_tensor_value_info(name, value.type, value.array.shape))
     results = [helper.make_tensor_value_info(n, values[n].type, values[n].array.shape) for n in outputs]
-    graph = helper.make_graph(nodes, "cut", infos, results, [weights[n] for n in sorted(set(reads)) if n in weights])
+    if not infos:
+        return None
+    graph = helper.make_graph(nodes, "cut", infos, results, [weights[n] for n in sorted(set(reads)) if n in weights] + sizes)
     made = helper.make_model(graph, opset_imports=model.opset_import, ir_version=model.ir_version)
     onnx.checker.check_model(made)
     return made, [part]
