@@ -122,12 +122,10 @@ static void compileFromBytecode(Job &job, const Worker &worker,
 
 // What the sizes of @main's symbols are taken to be: -dim's typical ones, else
 // what fusion takes.
-static SmallVector<int64_t> typicalSizes(Compilation &c, Operation *call) {
+static SmallVector<int64_t> typicalSizes(Compilation &c, func::FuncOp main) {
   constexpr int64_t unknown = 128;
   SmallVector<int64_t> sizes;
-  auto names = call->getParentOfType<func::FuncOp>()->getAttrOfType<ArrayAttr>(
-      "graph.symbols");
-  if (names)
+  if (auto names = main->getAttrOfType<ArrayAttr>("graph.symbols"))
     for (auto name : names.getAsRange<StringAttr>()) {
       auto it = c.options.dims.find(name.getValue().str());
       sizes.push_back(it == c.options.dims.end() ? unknown
@@ -136,18 +134,19 @@ static SmallVector<int64_t> typicalSizes(Compilation &c, Operation *call) {
   return sizes;
 }
 
-static void addWork(Compilation &c, CompiledKernel &compiled,
-                    graph::KernelOp kernel, graph::CallOp call) {
+static void addWork(const TargetDesc &target, CompiledKernel &compiled,
+                    graph::KernelOp kernel, graph::CallOp call,
+                    ArrayRef<int64_t> sizes) {
   if (kernel.getOpaque())
     return;
-  SmallVector<int64_t> sizes = typicalSizes(c, call), symbols;
+  SmallVector<int64_t> symbols;
   if (call.getSymbols())
     for (AffineExpr e : call.getSymbols()->getDims())
       symbols.push_back(graph::evaluate(e, sizes));
   KernelWork work = countWork(kernel, symbols);
   compiled.work.scalarOps += work.scalarOps;
   compiled.work.bytes += work.bytes;
-  compiled.rooflineSeconds += RooflineCost().getSeconds(work, c.target->desc());
+  compiled.rooflineSeconds += RooflineCost().getSeconds(work, target);
 }
 
 static std::vector<Job> collectJobs(Compilation &c) {
@@ -162,15 +161,19 @@ static std::vector<Job> collectJobs(Compilation &c) {
     job.options.strict = c.options.strict;
     job.compiled.range = getVariantRange(kernel);
   }
-  c.getModule().walk([&](graph::CallOp call) {
-    Job &job = jobs[numbers.lookup(call.getCallee())];
-    ++job.compiled.calls;
-    addWork(c, job.compiled, job.kernel, call);
-    job.options.constantOperands.clear();
-    for (Value arg : call.getArgs())
-      job.options.constantOperands.push_back(
-          graph::getViewed(arg).getDefiningOp<graph::ConstantOp>() != nullptr);
-  });
+  for (auto function : c.getModule().getOps<func::FuncOp>()) {
+    SmallVector<int64_t> sizes = typicalSizes(c, function);
+    function.walk([&](graph::CallOp call) {
+      Job &job = jobs[numbers.lookup(call.getCallee())];
+      ++job.compiled.calls;
+      addWork(c.target->desc(), job.compiled, job.kernel, call, sizes);
+      job.options.constantOperands.clear();
+      for (Value arg : call.getArgs())
+        job.options.constantOperands.push_back(
+            graph::getViewed(arg).getDefiningOp<graph::ConstantOp>() !=
+            nullptr);
+    });
+  }
   // A variant is called where its kernel is.
   for (Job &job : jobs)
     if (auto dispatch =

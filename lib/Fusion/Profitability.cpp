@@ -2,6 +2,7 @@
 // run well.
 #include "PolicyCounts.h"
 
+#include "dlc/Schedule/NarrowNumbers.h"
 #include "dlc/Schedule/NestChoice.h"
 
 #include "llvm/ADT/SmallBitVector.h"
@@ -157,11 +158,6 @@ static double innermostRun(const Stage &stage, const TensorTable &tensors,
   return run;
 }
 
-static bool isByte(Type type) {
-  return type.isSignlessInteger(8) || type.isSignedInteger(8) ||
-         type.isUnsignedInteger(8);
-}
-
 /// A narrow number that is widened, less a zero point where it is a byte: the
 /// contraction nest copies it into panels, or multiplies it as it is. `inner`:
 /// the first axis along which the zero point must not vary.
@@ -179,8 +175,7 @@ static bool isNarrowFactor(const Stage &stage, unsigned id, unsigned inner) {
   const Node &narrow = stage.nodes[node->args[0]];
   if (narrow.kind != Node::Load)
     return false;
-  return (isByte(narrow.type) && node->type.isInteger(32)) ||
-         (!isShifted && narrow.type.isBF16() && node->type.isF32());
+  return isWidening(narrow.type, node->type, isShifted);
 }
 
 /// The nodes that `id` is computed from; empty when one is not a number at the

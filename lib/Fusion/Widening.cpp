@@ -3,6 +3,7 @@
 // widening belongs to it: to each product that reads it.
 #include "dlc/Fusion/Profitability.h"
 #include "dlc/Schedule/ContractionSpec.h"
+#include "dlc/Schedule/NarrowNumbers.h"
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/SymbolTable.h"
@@ -20,11 +21,6 @@ enum class Role {
   Products ///< sums of products
 };
 } // namespace
-
-static bool isByte(Type type) {
-  return type.isSignlessInteger(8) || type.isSignedInteger(8) ||
-         type.isUnsignedInteger(8);
-}
 
 static Role roleOf(graph::KernelOp kernel) {
   if (!kernel || kernel.getOpaque())
@@ -50,10 +46,9 @@ static Role roleOf(graph::KernelOp kernel) {
   auto cast = value.getDefiningOp<graph::CastOp>();
   if (!cast || !cast.getValue().getDefiningOp<graph::LoadOp>())
     return Role::None;
-  Type from = cast.getValue().getType(), to = cast.getType();
-  bool widens = (isByte(from) && to.isInteger(32)) ||
-                (!isShifted && from.isBF16() && to.isF32());
-  return widens ? Role::Widens : Role::None;
+  return isWidening(cast.getValue().getType(), cast.getType(), isShifted)
+             ? Role::Widens
+             : Role::None;
 }
 
 static Role roleOf(Operation *op) {

@@ -4,6 +4,7 @@
 
 #include "ContractionSpace.h"
 #include "dlc/Schedule/IndexPoly.h"
+#include "dlc/Schedule/NarrowNumbers.h"
 
 #include "mlir/IR/IntegerSet.h"
 
@@ -252,10 +253,7 @@ findNarrow(Value factor, const IterationSpace &space) {
     return std::nullopt;
   Value narrow = throughStages(cast.getValue());
   Type from = narrow.getType(), to = cast.getType();
-  bool isByte = (from.isSignlessInteger(8) || from.isSignedInteger(8) ||
-                 from.isUnsignedInteger(8)) &&
-                to.isInteger(32);
-  if (!isByte && !(from.isBF16() && to.isF32() && !zero))
+  if (!isWidening(from, to, /*isShifted=*/bool(zero)))
     return std::nullopt;
   return std::pair(narrow, zero);
 }

@@ -118,30 +118,24 @@ static Expected<T> parse(const char *what, StringRef text) {
   return value;
 }
 
-std::string ContractionFacts::toJson() const {
-  Fields fields{{{"nest", "contraction"}}, false, {}};
-  ContractionFacts copy = *this;
+template <typename T>
+static std::string write(T copy, Json object) {
+  Fields fields{std::move(object), false, {}};
   visit(fields, copy);
   return fields.json.dump();
+}
+
+std::string ContractionFacts::toJson() const {
+  return write(*this, {{"nest", "contraction"}});
 }
 Expected<ContractionFacts> ContractionFacts::parseJson(StringRef text) {
   return parse<ContractionFacts>("workload", text);
 }
-std::string LoopFacts::toJson() const {
-  Fields fields{Json::object(), false, {}};
-  LoopFacts copy = *this;
-  visit(fields, copy);
-  return fields.json.dump();
-}
+std::string LoopFacts::toJson() const { return write(*this, Json::object()); }
 Expected<LoopFacts> LoopFacts::parseJson(StringRef text) {
   return parse<LoopFacts>("workload", text);
 }
-std::string TargetFacts::toJson() const {
-  Fields fields{Json::object(), false, {}};
-  TargetFacts copy = *this;
-  visit(fields, copy);
-  return fields.json.dump();
-}
+std::string TargetFacts::toJson() const { return write(*this, Json::object()); }
 Expected<TargetFacts> TargetFacts::parseJson(StringRef text) {
   return parse<TargetFacts>("target", text);
 }

@@ -3,6 +3,7 @@
 #include "dlc/Tuner/Features.h"
 
 #include "FeatureNames.h"
+#include "FeatureTable.h"
 
 #include <algorithm>
 #include <cmath>
@@ -167,32 +168,13 @@ double dlc::tuner::analyticSeconds(const ContractionFacts &facts,
   return Account(facts, knobs, target).cycles / (target.ghz * 1e9);
 }
 
-namespace {
-/// What each feature is computed from.
-struct View {
-  const ContractionFacts &f;
-  const TargetFacts &t;
-  const Account &a;
-};
-struct Feature {
-  const char *name;
-  double (*value)(const View &);
-};
-} // namespace
+using View = FeatureView<ContractionFacts, Account>;
 
-static double log2p(double value) {
-  return std::log2(std::max(value, 0.0) + 1);
-}
 static double ratio(double a, double b) {
   return log2p(64 * a / std::max(b, 1.0));
 }
 
-#define FEATURE(name, expression)                                              \
-  Feature {                                                                    \
-    name, [](const View &v) -> double { return expression; }                   \
-  }
-
-static const Feature kFeatures[] = {
+static const Feature<View> kFeatures[] = {
     // the kernel
     FEATURE("log_flops", log2p(v.f.flops())),
     FEATURE("log_outer", log2p(double(v.f.outer))),
@@ -286,12 +268,7 @@ static const Feature kFeatures[] = {
 };
 
 llvm::ArrayRef<const char *> dlc::tuner::contractionFeatureNames() {
-  static const std::vector<const char *> names = [] {
-    std::vector<const char *> list;
-    for (const Feature &feature : kFeatures)
-      list.push_back(feature.name);
-    return list;
-  }();
+  static const std::vector<const char *> names = namesOf(kFeatures);
   return names;
 }
 
@@ -299,8 +276,5 @@ std::vector<float> dlc::tuner::computeFeatures(const ContractionFacts &facts,
                                                const KnobValues &knobs,
                                                const TargetFacts &target) {
   Account account(facts, knobs, target);
-  std::vector<float> values;
-  for (const Feature &feature : kFeatures)
-    values.push_back(float(feature.value({facts, target, account})));
-  return values;
+  return valuesOf(kFeatures, View{facts, target, account});
 }

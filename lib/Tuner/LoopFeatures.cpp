@@ -1,5 +1,6 @@
 // The analytic model and the features of the loop nests.
 #include "FeatureNames.h"
+#include "FeatureTable.h"
 
 #include "dlc/Tuner/Record.h"
 
@@ -75,28 +76,9 @@ double dlc::tuner::analyticSeconds(const LoopFacts &facts,
   return Account(facts, knobs, target).cycles / (target.ghz * 1e9);
 }
 
-namespace {
-struct View {
-  const LoopFacts &f;
-  const TargetFacts &t;
-  const Account &a;
-};
-struct Feature {
-  const char *name;
-  double (*value)(const View &);
-};
-} // namespace
+using View = FeatureView<LoopFacts, Account>;
 
-static double log2p(double value) {
-  return std::log2(std::max(value, 0.0) + 1);
-}
-
-#define FEATURE(name, expression)                                              \
-  Feature {                                                                    \
-    name, [](const View &v) -> double { return expression; }                   \
-  }
-
-static const Feature kFeatures[] = {
+static const Feature<View> kFeatures[] = {
     // the kernel
     FEATURE("is_row", v.f.nest == "row"),
     FEATURE("log_points", log2p(double(v.f.points))),
@@ -155,12 +137,7 @@ static const Feature kFeatures[] = {
 };
 
 llvm::ArrayRef<const char *> dlc::tuner::loopFeatureNames() {
-  static const std::vector<const char *> names = [] {
-    std::vector<const char *> list;
-    for (const Feature &feature : kFeatures)
-      list.push_back(feature.name);
-    return list;
-  }();
+  static const std::vector<const char *> names = namesOf(kFeatures);
   return names;
 }
 
@@ -168,8 +145,5 @@ std::vector<float> dlc::tuner::computeFeatures(const LoopFacts &facts,
                                                const KnobValues &knobs,
                                                const TargetFacts &target) {
   Account account(facts, knobs, target);
-  std::vector<float> values;
-  for (const Feature &feature : kFeatures)
-    values.push_back(float(feature.value({facts, target, account})));
-  return values;
+  return valuesOf(kFeatures, View{facts, target, account});
 }

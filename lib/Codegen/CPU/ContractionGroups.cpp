@@ -221,12 +221,7 @@ LogicalResult GroupFiller::fillAcross(Value panels, ArrayRef<unsigned> axes,
     if (failed(forEachGroup(fillGroup, index.constant(0))))
       result = failure();
   };
-  Value whole = index.mul(index.div(count, index.constant(width)), width);
-  index.forEach(index.constant(0), whole, width,
-                [&](Value start) { fillPanel(start, Value()); });
-  index.forEach(whole, count, width, [&](Value start) {
-    fillPanel(start, index.sub(count, start));
-  });
+  forEachPanel(index, count, width, fillPanel);
   return result;
 }
 

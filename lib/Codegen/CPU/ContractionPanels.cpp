@@ -10,6 +10,16 @@
 using namespace mlir;
 using namespace dlc;
 
+void dlc::forEachPanel(
+    IndexBuilder &index, Value count, int64_t width,
+    llvm::function_ref<void(Value start, Value valid)> body) {
+  Value whole = index.mul(index.div(count, index.constant(width)), width);
+  index.forEach(index.constant(0), whole, width,
+                [&](Value start) { body(start, Value()); });
+  index.forEach(whole, count, width,
+                [&](Value start) { body(start, index.sub(count, start)); });
+}
+
 void dlc::setCoordinates(PanelContext &c, SmallVectorImpl<Value> &axes,
                          ArrayRef<unsigned> group, Value linear) {
   IndexBuilder &index = c.index;
@@ -401,12 +411,7 @@ static LogicalResult fillColumnPanels(PanelContext &c, Value panels,
       }
     });
   };
-  Value whole = index.mul(index.div(count, index.constant(width)), width);
-  index.forEach(index.constant(0), whole, width,
-                [&](Value column) { fillPanel(column, Value()); });
-  index.forEach(whole, count, width, [&](Value column) {
-    fillPanel(column, index.sub(count, column));
-  });
+  forEachPanel(index, count, width, fillPanel);
   return result;
 }
 

@@ -36,6 +36,12 @@ mlir::LogicalResult fillRhsGroups(PanelContext &context, mlir::Value panels,
                                   mlir::Value count, bool flips,
                                   std::string &reason);
 
+/// Calls `body` with the first of each `width` of `count` columns, and with how
+/// many there are where it is fewer, else null.
+void forEachPanel(
+    IndexBuilder &index, mlir::Value count, int64_t width,
+    llvm::function_ref<void(mlir::Value start, mlir::Value valid)> body);
+
 /// Sets the axes of `group` to the coordinates of point `linear`.
 void setCoordinates(PanelContext &context,
                     llvm::SmallVectorImpl<mlir::Value> &axes,
