@@ -166,6 +166,10 @@ bool IndexArena::isNonNegative(PolyId poly, ContextId context) {
   auto [it, isNew] = proved.try_emplace({poly, context}, false);
   if (!isNew)
     return it->second;
+  // A fact itself is not left to the search, which may end before it is met.
+  if (llvm::is_contained(contexts[context].facts,
+                         normalize({poly, /*isEquality=*/false})))
+    return proved[{poly, context}] = true;
   int fuel = kFuel;
   bool result = prove(poly, context, 0, fuel) && !broken;
   proved[{poly, context}] = result;
