@@ -141,6 +141,8 @@ Error dlc::formKernels(Compilation &c) {
   if (Error error = runPasses(c, [&](PassManager &manager) {
         if (c.wantsFusion()) {
           manager.addPass(graph::createUnifySizes());
+          manager.addPass(graph::createHoistSlices());
+          manager.addPass(createCSEPass());
           if (!c.options.strict && !c.cuda)
             manager.addPass(graph::createExposeBands());
         }

@@ -143,13 +143,12 @@ static double innermostRun(const Stage &stage, const TensorTable &tensors,
   bool hasGuards = llvm::any_of(
       stage.nodes, [](const Node &node) { return !node.guard.empty(); });
   auto continues = [&](unsigned outer, unsigned inner) {
-    auto extent = graph::constantValue(stage.domain[inner]);
-    return extent && llvm::all_of(addresses, [&](const Poly &address) {
-             auto x = IndexMath::coefficient(address, outer),
-                  y = IndexMath::coefficient(address, inner);
-             return x && y && x->constant() && y->constant() &&
-                    *x->constant() == *y->constant() * *extent;
-           });
+    Poly extent = math.toPoly(stage.domain[inner]);
+    return llvm::all_of(addresses, [&](const Poly &address) {
+      auto x = IndexMath::coefficient(address, outer),
+           y = IndexMath::coefficient(address, inner);
+      return x && y && *x == *y * extent;
+    });
   };
   for (size_t i = 1; i < axes.size() && run < enough && !hasGuards &&
                      continues(axes[i], axes[i - 1]);

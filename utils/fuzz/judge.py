@@ -100,10 +100,10 @@ class Subject:
         inputs = ["-inputs=" + ",".join(self.runs[number])] if self.runs[number] else []
         return self._collect(out, [tool("dlc-exec"), artifact, *inputs, "-outputs=" + out], "run")
 
-    def interpret(self, number, math="dlc"):
+    def interpret(self, number, *options):
         out = os.path.join(self.folder, f"interp{number}")
         inputs = ["-inputs=" + ",".join(self.runs[number])] if self.runs[number] else []
-        return self._collect(out, [tool("dlc-run"), self.model, "-target=interp", f"-math={math}", *inputs, "-outputs=" + out], "run")
+        return self._collect(out, [tool("dlc-run"), self.model, "-target=interp", "-math=dlc", *inputs, "-outputs=" + out, *options], "run")
 
 
 # ---------------------------------------------------------------------------------------------- comparing

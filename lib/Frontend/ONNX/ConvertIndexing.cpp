@@ -5,6 +5,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "Converter.h"
+#include "SizeComparison.h"
 
 using namespace dlc;
 using namespace mlir;
@@ -30,13 +31,14 @@ static void convertGather(NodeContext &node) {
     if (size && (at < -*size || at >= *size))
       refuseMalformed("index " + std::to_string(at) + " is outside a dim of " +
                       std::to_string(*size));
-    if (size) {
-      Value slice = node.b.sliceAxis(x, axis, start, node.b.c(1));
-      Dims out = node.b.dims(slice);
-      out.erase(out.begin() + axis);
-      out.insert(out.begin() + axis, known->dims.size(), node.b.c(1));
-      return node.result(node.b.reshape(slice, out));
-    }
+    if (!size)
+      requireAtMost(node, node.b.c(at < 0 ? -at : at + 1), node.b.dim(x, axis),
+                    "an index is outside its dim");
+    Value slice = node.b.sliceAxis(x, axis, start, node.b.c(1));
+    Dims out = node.b.dims(slice);
+    out.erase(out.begin() + axis);
+    out.insert(out.begin() + axis, known->dims.size(), node.b.c(1));
+    return node.result(node.b.reshape(slice, out));
   }
   node.result(node.b.gather(x, readIndices(node, 1), axis));
 }

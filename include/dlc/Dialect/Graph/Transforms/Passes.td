@@ -41,6 +41,21 @@ def ExposeBands : Pass<"graph-expose-bands", "::mlir::ModuleOp"> {
   let dependentDialects = ["::dlc::graph::GraphDialect"];
 }
 
+def HoistSlices : Pass<"graph-hoist-slices", "::mlir::ModuleOp"> {
+  let summary = "computes only the rows that are read of what is computed";
+  let description = [{
+    Where every reader of an operator's result takes the same small window of it
+    (the last token of a decoder's prefill, the first of an encoder's classifier),
+    the operands' windows are taken instead, as far up as this goes: through
+    elementwise operators, products, reductions along other axes, reshapes and
+    transposes. The values are the ones that were computed before, bit for bit.
+    A window is small when it leaves out half of its tensor, along each axis that
+    it cuts.
+  }];
+  let statistics = [Statistic<"numHoisted", "hoisted", "operators that compute a window only">];
+  let dependentDialects = ["::dlc::graph::GraphDialect"];
+}
+
 def UnifySizes : Pass<"graph-unify-sizes", "::mlir::ModuleOp"> {
   let summary = "writes sizes that are required to be equal in one way";
   let description = [{
