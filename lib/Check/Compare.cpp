@@ -30,14 +30,15 @@ static std::string describeDifference(StringRef what, const std::string &a,
 // Indices and guards
 //===----------------------------------------------------------------------===//
 
-bool Comparer::equalIndex(PolyId a, PolyId b, ContextId context,
-                          Witness &witness) {
-  if (a == b)
-    return true;
-  // Coordinates read from data are equal when the data are.
+// b's coordinates from data written as those of a that are equal, as the data
+// are.
+void Comparer::unifyData(ArrayRef<PolyId> a, MutableArrayRef<PolyId> b,
+                         ContextId context) {
   std::vector<AtomId> inA, inB;
-  index.collectAtoms(a, inA);
-  index.collectAtoms(b, inB);
+  for (PolyId poly : a)
+    index.collectAtoms(poly, inA);
+  for (PolyId poly : b)
+    index.collectAtoms(poly, inB);
   for (AtomId y : inB) {
     const Atom ofB = index.getAtom(y);
     if (ofB.kind != Atom::Data || llvm::is_contained(inA, y))
@@ -48,19 +49,44 @@ bool Comparer::equalIndex(PolyId a, PolyId b, ContextId context,
         continue;
       std::optional<Refusal> before = refusal;
       if (equal(ofA.a, ofB.a, context)) {
-        b = index.substitute(b, y, index.data(ofA.a, ofA.size), context);
+        for (PolyId &poly : b)
+          poly =
+              index.substitute(poly, y, index.data(ofA.a, ofA.size), context);
         break;
       }
       if (!before)
         refusal.reset(); // another coordinate may be the equal one
     }
   }
-  return prover.proveEqual(a, b, context, witness) == Answer::Proved;
+}
+
+bool Comparer::equalIndex(PolyId a, PolyId b, ContextId context,
+                          Witness &witness) {
+  if (a == b)
+    return true;
+  unifyData(a, b, context);
+  if (prover.proveEqual(a, b, context, witness) == Answer::Proved)
+    return true;
+  // Floors that were made where less was known.
+  PolyId x = index.rebuild(a, context), y = index.rebuild(b, context);
+  return (x != a || y != b) &&
+         prover.proveEqual(x, y, context, witness) == Answer::Proved;
 }
 
 bool Comparer::equalGuards(const Guard &a, const Guard &b, ContextId context,
                            Witness &witness) {
-  return a == b || prover.prove({a, b, context}, witness) == Answer::Proved;
+  if (a == b)
+    return true;
+  auto polys = [](const Guard &guard) {
+    return llvm::map_to_vector(guard,
+                               [](const Constraint &c) { return c.poly; });
+  };
+  SmallVector<PolyId> own = polys(a), other = polys(b);
+  unifyData(own, other, context);
+  Guard unified = b;
+  for (auto [constraint, poly] : llvm::zip(unified, other))
+    constraint.poly = poly;
+  return prover.prove({a, unified, context}, witness) == Answer::Proved;
 }
 
 bool Comparer::isInfeasible(ContextId context) {

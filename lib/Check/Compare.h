@@ -32,6 +32,8 @@ private:
   };
   std::optional<FlatFolds> flattenFolds(const Node &x, const Node &y,
                                         ContextId context);
+  void unifyData(llvm::ArrayRef<PolyId> a, llvm::MutableArrayRef<PolyId> b,
+                 ContextId context);
   bool equalIndex(PolyId a, PolyId b, ContextId context, Witness &witness);
   bool equalGuards(const Guard &a, const Guard &b, ContextId context,
                    Witness &witness);

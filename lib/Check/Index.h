@@ -90,6 +90,10 @@ public:
   /// rebuilt.
   PolyId substitute(PolyId poly, AtomId atom, PolyId replacement,
                     ContextId context);
+  /// `poly` with its floors made again, under what is known here.
+  PolyId rebuild(PolyId poly, ContextId context) {
+    return substitute(poly, ~AtomId(0), 0, context);
+  }
 
   const Poly &get(PolyId id) const { return polys[id]; }
   const Atom &getAtom(AtomId id) const { return atoms[id]; }

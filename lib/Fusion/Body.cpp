@@ -103,6 +103,9 @@ StageBuilder::StageBuilder(MLIRContext *context, const Stage &shape)
   this->shape.init = shape.init;
 }
 
+// The `fn` of a literal that was a guard which holds at every point.
+static constexpr unsigned kHeld = 1;
+
 unsigned StageBuilder::add(Node node) {
   for (AffineExpr &e : node.index)
     e = indexMath.simplify(e);
@@ -121,6 +124,17 @@ unsigned StageBuilder::add(Node node) {
   }
   if (node.kind == Node::Load && node.guard.empty())
     node.args.clear();
+  if (node.kind == Node::Inside && node.guard.empty()) {
+    node.kind = Node::Literal;
+    node.literal = BoolAttr::get(context, true);
+    node.fn = kHeld;
+  }
+  // A choice that such a guard has made.
+  if (node.kind == Node::Apply &&
+      static_cast<graph::ScalarFn>(node.fn) == graph::ScalarFn::select)
+    if (const Node &condition = nodes[node.args[0]];
+        condition.kind == Node::Literal && condition.fn == kHeld)
+      return node.args[1];
   size_t hash = llvm::hash_combine(
       node.kind, node.type.getAsOpaquePointer(), node.fn,
       Attribute(node.literal).getAsOpaquePointer(), node.tensor,

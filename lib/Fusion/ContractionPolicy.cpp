@@ -11,8 +11,9 @@ using namespace dlc;
 using namespace dlc::fusion;
 using graph::ScalarFn;
 
-static std::vector<bool> domainAxesOf(const Stage &stage, unsigned root) {
-  std::vector<bool> used(stage.domain.size());
+// By axis of the stage: whether the expression at `root` reads anything by it.
+static std::vector<bool> axesOf(const Stage &stage, unsigned root) {
+  std::vector<bool> used(stage.numAxes());
   std::vector<bool> seen(stage.nodes.size());
   auto visit = [&](auto &&self, unsigned id) -> void {
     if (seen[id])
@@ -42,10 +43,22 @@ bool fusion::isContraction(const Stage &stage) {
       root.kind != Node::Apply ||
       static_cast<ScalarFn>(root.fn) != ScalarFn::mul)
     return false;
-  std::vector<bool> left = domainAxesOf(stage, root.args[0]),
-                    right = domainAxesOf(stage, root.args[1]);
+  std::vector<bool> left = axesOf(stage, root.args[0]),
+                    right = axesOf(stage, root.args[1]);
+  auto isWide = [](AffineExpr extent) {
+    return graph::constantValue(extent) != 1;
+  };
+  // A sum of multiples of one factor is a reduction.
+  unsigned inner = stage.domain.size();
+  bool isReduction = false, sharesInner = false;
+  for (auto [i, extent] : llvm::enumerate(stage.reduce)) {
+    isReduction |= isWide(extent);
+    sharesInner |= isWide(extent) && left[inner + i] && right[inner + i];
+  }
+  if (isReduction && !sharesInner)
+    return false;
   for (auto [i, extent] : llvm::enumerate(stage.domain))
-    if (left[i] != right[i] && graph::constantValue(extent) != 1)
+    if (left[i] != right[i] && isWide(extent))
       return true;
   return false;
 }
@@ -59,8 +72,8 @@ const Stage *fusion::findContraction(const Body &body) {
 
 double fusion::columnsOf(const Stage &sum, ArrayRef<int64_t> symbols) {
   const Node &root = sum.nodes[sum.root];
-  std::vector<bool> left = domainAxesOf(sum, root.args[0]),
-                    right = domainAxesOf(sum, root.args[1]);
+  std::vector<bool> left = axesOf(sum, root.args[0]),
+                    right = axesOf(sum, root.args[1]);
   double columns = 1;
   int side = -1;
   for (size_t i = sum.domain.size(); i-- > 0;) {

@@ -15,8 +15,8 @@ using namespace dlc::fusion;
 namespace {
 class GroupEmitter {
 public:
-  GroupEmitter(FusionGraph &graph, FusionReport &report)
-      : graph(graph), report(report),
+  GroupEmitter(FusionGraph &graph, KnownKernels &known, FusionReport &report)
+      : graph(graph), report(report), known(known),
         module(graph.main->getParentOfType<ModuleOp>()), symbolTable(module) {}
 
   void emit(const Group &group);
@@ -30,9 +30,9 @@ private:
 
   FusionGraph &graph;
   FusionReport &report;
+  KnownKernels &known;
   ModuleOp module;
   SymbolTable symbolTable;
-  llvm::StringMap<graph::KernelOp> known; ///< by text of kernel + certificate
   llvm::DenseMap<unsigned, Operation *> callOf; ///< first member -> fused call
   llvm::SmallPtrSet<Operation *, 32> placed;
 };
@@ -170,7 +170,7 @@ void GroupEmitter::emit(const Group &group) {
     kernel.erase();
     kernel = it->second;
   }
-  OpBuilder builder(graph.main.getBody().front().getTerminator());
+  OpBuilder builder(graph.block.getTerminator());
   SmallVector<Value> operands;
   SmallVector<Type> types;
   for (TensorId id : getOperands(graph, group))
@@ -196,17 +196,16 @@ static bool isView(Operation *op) {
 
 // Views and constants are put just before their first reader.
 void GroupEmitter::place(Operation *op) {
-  if (!op || op->getBlock() != &graph.main.getBody().front() ||
-      !placed.insert(op).second)
+  if (!op || op->getBlock() != &graph.block || !placed.insert(op).second)
     return;
   for (Value operand : getReadValues(op))
     if (isView(operand.getDefiningOp()))
       place(operand.getDefiningOp());
-  op->moveBefore(graph.main.getBody().front().getTerminator());
+  op->moveBefore(graph.block.getTerminator());
 }
 
 void GroupEmitter::reorder(const Grouping &grouping) {
-  Block &block = graph.main.getBody().front();
+  Block &block = graph.block;
   std::vector<bool> isMember(graph.nodes.size());
   for (unsigned g : grouping.order) {
     const Group &group = grouping.groups[g];
@@ -253,8 +252,8 @@ void GroupEmitter::reorder(const Grouping &grouping) {
 }
 
 void fusion::emitGroups(FusionGraph &graph, const Grouping &grouping,
-                        FusionReport &report) {
-  GroupEmitter emitter(graph, report);
+                        KnownKernels &known, FusionReport &report) {
+  GroupEmitter emitter(graph, known, report);
   for (unsigned g : grouping.order)
     if (grouping.groups[g].members.size() + grouping.groups[g].clones.size() >
         1)

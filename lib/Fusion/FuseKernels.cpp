@@ -1,6 +1,7 @@
 // graph-fuse-kernels and its reverse.
 #include "FusionGraph.h"
 
+#include "dlc/Dialect/Graph/IR/Control.h"
 #include "dlc/Fusion/Passes.h"
 
 #include "mlir/IR/Builders.h"
@@ -21,6 +22,22 @@ static func::FuncOp findMain(ModuleOp module) {
   return main && llvm::hasSingleElement(main.getBody()) ? main : func::FuncOp();
 }
 
+static void fuseBlock(func::FuncOp main, Block &block, const Policy &policy,
+                      const FusionOptions &options, KnownKernels &known,
+                      FusionReport &report) {
+  FusionGraph graph(main, block, options);
+  for (const GraphNode &node : graph.nodes)
+    report.calls += isa<graph::CallOp>(node.op);
+  Grouping grouping = formGroups(graph, policy, options);
+  report.fusibleEdges += grouping.fusibleEdges;
+  report.fusedEdges += grouping.fusedEdges;
+  report.groupingSeconds += grouping.seconds;
+  llvm::append_range(report.refused, std::move(grouping.refused));
+  llvm::append_range(report.attentions, std::move(grouping.attentions));
+  llvm::append_range(report.missed, std::move(grouping.missed));
+  emitGroups(graph, grouping, known, report);
+}
+
 FusionReport fusion::fuseKernels(ModuleOp module, const Policy &policy,
                                  const FusionOptions &options) {
   FusionReport report;
@@ -28,17 +45,24 @@ FusionReport fusion::fuseKernels(ModuleOp module, const Policy &policy,
   if (!main)
     return report;
   policy.prepare(main);
-  FusionGraph graph(main, options);
-  for (const GraphNode &node : graph.nodes)
-    report.calls += isa<graph::CallOp>(node.op);
-  Grouping grouping = formGroups(graph, policy, options);
-  report.fusibleEdges = grouping.fusibleEdges;
-  report.fusedEdges = grouping.fusedEdges;
-  report.groupingSeconds = grouping.seconds;
-  report.refused = std::move(grouping.refused);
-  report.attentions = std::move(grouping.attentions);
-  report.missed = std::move(grouping.missed);
-  emitGroups(graph, grouping, report);
+  KnownKernels known;
+  fuseBlock(main, main.getBody().front(), policy, options, known, report);
+  SmallVector<Block *> inner;
+  main.walk([&](Operation *op) {
+    if (isa<graph::IfOp, graph::LoopOp>(op))
+      for (Region &region : op->getRegions())
+        for (Block &block : region)
+          inner.push_back(&block);
+  });
+  for (Block *block : inner)
+    fuseBlock(main, *block, policy, options, known, report);
+  // What only members of inner blocks read.
+  if (!inner.empty())
+    for (Operation &op :
+         llvm::make_early_inc_range(llvm::reverse(main.getBody().front())))
+      if (isa<graph::ConstantOp, graph::ReshapeOp, graph::BitcastOp>(op) &&
+          op.use_empty())
+        op.erase();
   report.countKernels();
   return report;
 }
@@ -92,9 +116,10 @@ void fusion::splitGroup(graph::CertificateOp certificate) {
   auto module = certificate->getParentOfType<ModuleOp>();
   func::FuncOp main = findMain(module);
   SmallVector<graph::CallOp> calls;
-  for (auto call : main.getOps<graph::CallOp>())
+  main.walk([&](graph::CallOp call) {
     if (call.getCallee() == certificate.getKernel())
       calls.push_back(call);
+  });
   for (graph::CallOp call : calls)
     putBack(certificate, call);
   if (auto kernel =

@@ -21,11 +21,12 @@ SmallVector<Value> fusion::getReadValues(Operation *op) {
   return values.takeVector();
 }
 
-FusionGraph::FusionGraph(func::FuncOp main, const FusionOptions &options)
-    : main(main) {
+FusionGraph::FusionGraph(func::FuncOp main, Block &block,
+                         const FusionOptions &options)
+    : main(main), block(block) {
   readSizes(options);
   SymbolTable symbols(main->getParentOfType<ModuleOp>());
-  for (Operation &op : main.getBody().front().without_terminator()) {
+  for (Operation &op : block.without_terminator()) {
     if (isView(&op) || isa<graph::ConstantOp>(op))
       continue;
     GraphNode node{&op, {}, {}, {}, {}};
@@ -61,7 +62,6 @@ void FusionGraph::readSizes(const FusionOptions &options) {
 }
 
 void FusionGraph::collectUses(Value value, TensorUse &use) {
-  Block &block = main.getBody().front();
   for (Operation *user : value.getUsers()) {
     bool isHere = user->getBlock() == &block;
     user = block.findAncestorOpInBlock(*user); // the branch or loop around it

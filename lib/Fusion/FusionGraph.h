@@ -5,6 +5,7 @@
 #include "dlc/Fusion/Fusion.h"
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "llvm/ADT/StringMap.h"
 
 namespace dlc::fusion {
 
@@ -26,13 +27,17 @@ struct TensorUse {
   bool escapes = false;          ///< also read by what no group absorbs
 };
 
+/// The operators of one block: @main's, or that of a branch or a loop in it,
+/// which reads what is defined outside as it reads its arguments.
 class FusionGraph {
 public:
-  FusionGraph(mlir::func::FuncOp main, const FusionOptions &options);
+  FusionGraph(mlir::func::FuncOp main, mlir::Block &block,
+              const FusionOptions &options);
 
   mlir::func::FuncOp main;
+  mlir::Block &block;
   TensorTable tensors;
-  std::vector<GraphNode> nodes;            ///< in the function's order
+  std::vector<GraphNode> nodes;            ///< in the block's order
   llvm::SmallVector<int64_t> typicalSizes; ///< by symbol
   /// Node -> groups that compute it too, and so read what it reads.
   llvm::DenseMap<unsigned, llvm::SmallVector<unsigned, 2>> clonedIn;
@@ -111,10 +116,13 @@ graph::KernelOp emitKernel(FusionGraph &graph, const Group &group,
 std::vector<TensorId> getOutputs(const FusionGraph &graph, const Body &body,
                                  llvm::ArrayRef<unsigned> members);
 
-/// Rewrites the function: a kernel, a certificate and a call for each group of
+/// Fused kernels by the text of kernel and certificate.
+using KnownKernels = llvm::StringMap<graph::KernelOp>;
+
+/// Rewrites the block: a kernel, a certificate and a call for each group of
 /// several members.
 void emitGroups(FusionGraph &graph, const Grouping &grouping,
-                FusionReport &report);
+                KnownKernels &known, FusionReport &report);
 
 } // namespace dlc::fusion
 

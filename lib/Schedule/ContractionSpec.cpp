@@ -460,6 +460,15 @@ static FailureOr<ContractionSpec> classify(graph::StageOp stage,
   for (int side : {0, 1})
     if (failed(collectAxes(product.getArgs()[side], space, uses[side])))
       return decline("a factor reads an index from data or a fold");
+  // A sum of multiples of one factor is a reduction: its partial sums are
+  // short.
+  auto inner = llvm::make_filter_range(
+      llvm::seq<unsigned>(space.numDomain, space.extents.size()),
+      [&](unsigned axis) { return space.isWide(axis); });
+  if (!inner.empty() && llvm::none_of(inner, [&](unsigned axis) {
+        return uses[0].contains(axis) && uses[1].contains(axis);
+      }))
+    return decline("no axis of the sum is one of both factors");
 
   SmallVector<unsigned> wide;
   for (unsigned axis = 0; axis < space.numDomain; ++axis)

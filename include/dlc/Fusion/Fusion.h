@@ -74,8 +74,9 @@ struct FusionReport {
   }
 };
 
-/// Fuses the calls of `main`, in place: fused kernels and certificates are
-/// added to the module, the kernels of members stay in it.
+/// Fuses the calls of `main` and of the branches and loops in it, block by
+/// block, in place: fused kernels and certificates are added to the module, the
+/// kernels of members stay in it.
 FusionReport fuseKernels(mlir::ModuleOp module, const Policy &policy,
                          const FusionOptions &options);
 

@@ -20,8 +20,7 @@ Value dlc::makeCount(GraphBuilder &b, Value x, ArrayRef<int64_t> axes,
   count = graph::simplify(count);
   if (std::optional<int64_t> n = graph::constantValue(count))
     return b.splat(static_cast<double>(*n), element);
-  Value ones = b.broadcast(b.splat(1, element, {1}), {count});
-  return b.reshape(b.reduce(ones, FoldKind::add, {0}), ArrayRef<int64_t>{});
+  return b.size(count, element);
 }
 
 Value dlc::makeMean(GraphBuilder &b, Value x, ArrayRef<int64_t> axes) {

@@ -94,13 +94,12 @@ AffineExpr Converter::makeSymbol(Operation *op) {
   return getSymbol(unique);
 }
 
-/// A size as an i64 tensor of one element: that many ones, added up.
+/// A size as an i64 tensor of one element.
 static Value makeSize(GraphBuilder &b, AffineExpr size) {
   Type i64 = b.builder.getI64Type();
   if (std::optional<int64_t> constant = graph::constantValue(size))
     return b.splatInt(*constant, i64, {1});
-  return b.reduce(b.broadcast(b.splatInt(1, i64, {1}), {size}),
-                  graph::FoldKind::add, {0});
+  return b.reshape(b.size(size, i64), ArrayRef<int64_t>{1});
 }
 
 /// Known integers as a tensor.

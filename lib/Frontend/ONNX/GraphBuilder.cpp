@@ -556,6 +556,12 @@ Value GraphBuilder::gatherElements(Value x, Value indices, int64_t axis) {
               {attr("axis", builder.getI64IntegerAttr(axis))});
 }
 
+Value GraphBuilder::size(AffineExpr size, Type element) {
+  return emit("graph.size", {},
+              {attr("size", graph::DimsAttr::get(context(), {size}))},
+              graph::makeTensorType({}, element));
+}
+
 Value GraphBuilder::iota(AffineExpr size, Type element, double start,
                          double step) {
   return emit("graph.iota", {}, {f64("start", start), f64("step", step)},

@@ -153,6 +153,8 @@ public:
                   graph::PadMode mode = graph::PadMode::constant);
   mlir::Value gather(mlir::Value x, mlir::Value indices, int64_t axis);
   mlir::Value gatherElements(mlir::Value x, mlir::Value indices, int64_t axis);
+  /// A size as a tensor of rank 0.
+  mlir::Value size(mlir::AffineExpr size, mlir::Type element);
   mlir::Value iota(mlir::AffineExpr size, mlir::Type element, double start = 0,
                    double step = 1);
 

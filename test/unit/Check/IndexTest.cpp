@@ -95,6 +95,21 @@ TEST_F(IndexTest, SignsAreNotInvented) {
   EXPECT_FALSE(index.isNonNegative(index.sub(s, c(1)), none));
 }
 
+// The search may give up before it meets a fact that says just that.
+TEST_F(IndexTest, FactsAreKnown) {
+  PolyId x = axis(0, 96), y = axis(1, 4), z = axis(2, 13);
+  auto less = [&](PolyId a, PolyId b) { return index.sub(a, b); };
+  PolyId poly = index.scale(index.floorDiv(index.add(x, c(4)), c(8), none), 48);
+  poly = less(poly, index.scale(index.floorDiv(x, c(2), none), 12));
+  poly = less(less(poly, index.scale(y, 2)), index.add(z, c(13)));
+  EXPECT_FALSE(index.isNonNegative(poly, none));
+  Constraint fact = index.normalize({poly, /*isEquality=*/false});
+  ContextId context = index.assume(none, {fact});
+  EXPECT_TRUE(index.isNonNegative(poly, context));
+  EXPECT_EQ(index.simplify({fact}, context), Guard{});
+  EXPECT_FALSE(index.isNonNegative(less(poly, c(1)), context));
+}
+
 // Random expressions: what is shown to be nonnegative is so at every point, and
 // simplification never changes a value.
 TEST_F(IndexTest, AgreesWithEvaluation) {

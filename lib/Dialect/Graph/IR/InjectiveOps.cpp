@@ -29,7 +29,7 @@ static LogicalResult verifySameElement(Operation *op) {
 }
 
 //===----------------------------------------------------------------------===//
-// ConstantOp, IotaOp
+// ConstantOp, IotaOp, SizeOp
 //===----------------------------------------------------------------------===//
 
 OpFoldResult ConstantOp::fold(FoldAdaptor) { return getValue(); }
@@ -47,6 +47,20 @@ LogicalResult IotaOp::buildKernel(KernelBuilder &kernel) {
   kernel.finish(kernel.map(kernel.resultType(0), [&](ExprBuilder &b) {
     Value i = b.cast(b.coord(b.d(0)), element);
     return b.add(b.lit(start, element), b.mul(i, b.lit(step, element)));
+  }));
+  return success();
+}
+
+LogicalResult SizeOp::verify() {
+  if (getResult().getType().getRank() != 0 || getSize().getDims().size() != 1)
+    return emitOpError("takes one size, and its result must have rank 0");
+  return success();
+}
+
+LogicalResult SizeOp::buildKernel(KernelBuilder &kernel) {
+  Type element = elementOf(kernel.resultType(0));
+  kernel.finish(kernel.map(kernel.resultType(0), [&](ExprBuilder &b) {
+    return b.cast(b.coord(getSize().getDims().front()), element);
   }));
   return success();
 }

@@ -31,6 +31,10 @@ def Graph_IotaOp : Graph_OneResult<"iota", "injective", (ins F64Attr:$start, F64
   let summary = "rank-1 start + i * step, computed in the element type";
 }
 
+def Graph_SizeOp : Graph_OneResult<"size", "injective", (ins Graph_DimsAttr:$size)> {
+  let summary = "a tensor of rank 0: an expression of dim symbols, in the element type";
+}
+
 def Graph_TransposeOp : Graph_Inferred<"transpose", "injective", (ins AnyRankedTensor:$x, DenseI64ArrayAttr:$perm)> {
   let summary = "result dim i is operand dim perm[i]";
   let hasFolder = 1;
