@@ -61,7 +61,8 @@ private:
   std::vector<Group> &groups;
   ArrayRef<unsigned> groupOf;
   std::vector<bool> gone; ///< nodes that are only copies any more
-  llvm::DenseMap<TensorId, unsigned> nodeOf; ///< by result
+  llvm::DenseMap<unsigned, SmallVector<unsigned, 2>> copiesIn; ///< by node
+  llvm::DenseMap<TensorId, unsigned> nodeOf;                   ///< by result
   llvm::DenseMap<TensorId, llvm::SmallSetVector<unsigned, 4>> readers;
 };
 } // namespace
@@ -214,6 +215,11 @@ void Cloner::tryNode(unsigned node) {
   llvm::SmallSetVector<unsigned, 4> outside = readers[result];
   bool isReadHere = false;
   for (unsigned reader : use.readers) {
+    // A copy of a reader reads it too, or names it.
+    for (unsigned group : copiesIn.lookup(reader))
+      if (!llvm::is_contained(groups[group].clones, node) &&
+          group != groupOf[node])
+        outside.insert(group);
     if (gone[reader])
       continue;
     if (groupOf[reader] == groupOf[node])
@@ -250,6 +256,8 @@ void Cloner::tryNode(unsigned node) {
     setBody(change.group, std::move(change));
     group.clones.insert(group.clones.end(), chain.begin(), chain.end());
     llvm::sort(group.clones);
+    for (unsigned copied : chain)
+      copiesIn[copied].push_back(change.group);
   }
   if (!without)
     return;
@@ -272,8 +280,11 @@ void Cloner::run() {
       if (isa<RankedTensorType>(result.getType()))
         nodeOf[graph.tensors.get(result)] = i;
   for (unsigned g = 0; g < groups.size(); ++g)
-    if (groups[g].alive && groups[g].body)
+    if (groups[g].alive && groups[g].body) {
       addReaders(g);
+      for (unsigned clone : groups[g].clones)
+        copiesIn[clone].push_back(g);
+    }
   for (unsigned node = graph.nodes.size(); node-- > 0;)
     tryNode(node);
 }
