@@ -25,7 +25,7 @@ extern "C" {
 
 /* Raised whenever a struct below changes in a way that old objects would
  * misread. */
-#define DLC_ABI_VERSION 2
+#define DLC_ABI_VERSION 3
 
 /*===-- Part 1: running a model -------------------------------------------===*/
 
@@ -196,6 +196,21 @@ typedef struct dlc_symbol_info {
   int64_t typical;  /* 24: the value schedules were chosen for */
 } dlc_symbol_info;  /* 32 bytes */
 
+/* A cache that an instance keeps between runs (-state). It begins without rows;
+ * every run appends `rows` of them along `axis`. All states of a model have one
+ * length, and lie in memory with room for more rows than are used. */
+typedef struct dlc_state_info {
+  dlc_tensor_info tensor; /*  0: named as the model's input was; dim `axis` is
+                             the symbol `capacity` */
+  const char *output;     /* 40: the model's output that it stands for */
+  int64_t axis;           /* 48 */
+  int64_t length;         /* 56: index into dlc_info.symbols: rows before a run;
+                             its max is the most rows there may ever be */
+  int64_t capacity;       /* 64: index into dlc_info.symbols */
+  int64_t rows_kind;      /* 72: DLC_DIM_CONST or DLC_DIM_SYMBOL */
+  int64_t rows_value;     /* 80: a number, or an index into dlc_info.symbols */
+} dlc_state_info;         /* 88 bytes */
+
 /* All strings are terminated and never NULL (empty when there is nothing to
  * say). */
 typedef struct dlc_info {
@@ -220,7 +235,9 @@ typedef struct dlc_info {
   const dlc_tensor_info *inputs;  /* 136 */
   const dlc_tensor_info *outputs; /* 144 */
   const dlc_symbol_info *symbols; /* 152 */
-} dlc_info;                       /* 160 bytes */
+  int64_t num_states;             /* 160: no inputs, no outputs */
+  const dlc_state_info *states;   /* 168 */
+} dlc_info;                       /* 176 bytes */
 
 /* An instance of a model; <name>_t is another name of it. */
 typedef struct dlc_instance dlc_instance;
@@ -249,12 +266,17 @@ DLC_API dlc_status dlc_output_shapes(dlc_instance *instance,
                                      int64_t *dims);
 DLC_API size_t dlc_workspace(dlc_instance *instance,
                              const DLTensor *const *inputs);
+/* See dlc_model_state_length, _bytes and _truncate. */
+DLC_API int64_t dlc_state_length(dlc_instance *instance);
+DLC_API size_t dlc_state_bytes(dlc_instance *instance);
+DLC_API dlc_status dlc_state_truncate(dlc_instance *instance, int64_t length);
 
 /*===-- Part 2: generated code and runtime --------------------------------===*/
 
 /* What a model's `execute` receives. The runtime fills it for each run. */
 typedef struct dlc_exec {
-  /* 0: first elements, in info order; aligned to the element only */
+  /* 0: first elements, in info order; aligned to the element only. States
+   * follow the inputs */
   void *const *inputs;
   /* 8: the same; NULL for an output with a DLC_DIM_DATA dim */
   void *const *outputs;
@@ -299,8 +321,8 @@ typedef struct dlc_exec {
 typedef struct dlc_model {
   int64_t abi_version;  /*  0: DLC_ABI_VERSION */
   const dlc_info *info; /*  8 */
-  /* 16: all inputs' dims, one after the other; NULL when no input has a
-   * DLC_DIM_EXPR dim. */
+  /* 16: dims of all inputs, then of all states, one after the other; NULL when
+   * none has a DLC_DIM_EXPR dim. */
   void (*input_dims)(const int64_t *symbols, int64_t *dims);
   /* 24: all outputs' dims, one after the other, -1 for DLC_DIM_DATA; NULL when
    * all are constant. */
@@ -373,6 +395,19 @@ dlc_status dlc_model_run(dlc_instance *instance, const DLTensor *const *inputs,
                          DLTensor *const *outputs,
                          const dlc_run_options *options);
 void dlc_model_destroy(dlc_instance *instance);
+
+/* State. Runs of an instance that keeps some take turns, and each sees the rows
+ * of those before it; one that fails appends nothing. More rows than the model
+ * was built for are DLC_SHAPE_MISMATCH, and so are inputs whose other dims are
+ * not those of the rows in the cache. Instances share no state.
+ *
+ * dlc_model_state_length: rows in the cache; 0 for a model without.
+ * dlc_model_state_bytes: memory of all caches, with the room they have.
+ * dlc_model_state_truncate: keeps the first `length` rows, at most as many as
+ * there are; 0 begins anew, and lets the next run have other dims. */
+int64_t dlc_model_state_length(dlc_instance *instance);
+size_t dlc_model_state_bytes(dlc_instance *instance);
+dlc_status dlc_model_state_truncate(dlc_instance *instance, int64_t length);
 
 #ifdef __cplusplus
 } /* extern "C" */

@@ -88,6 +88,10 @@ std::string dlc::makeHeader(const ModelInfo &info) {
      << ".\n";
   describe(os, "input ", info.inputs);
   describe(os, "output", info.outputs);
+  std::vector<TensorInfo> states;
+  for (const StateInfo &state : info.states)
+    states.push_back(state.tensor);
+  describe(os, "state ", states);
   for (const SymbolInfo &symbol : info.symbols) {
     os << " *   dim '" << commentSafe(symbol.name) << "': " << symbol.min
        << "..";
@@ -125,8 +129,15 @@ std::string dlc::makeHeader(const ModelInfo &info) {
      << "_t *model, const DLTensor *const *inputs, DLTensor *const *outputs,\n"
      << "    const dlc_run_options *options);\n\n"
      << "/* Frees the instance; NULL is ignored. */\n"
-     << "void " << n << "_destroy(" << n << "_t *model);\n\n"
-     << "#ifdef __cplusplus\n} /* extern \"C\" */\n#endif\n#endif /* " << guard
+     << "void " << n << "_destroy(" << n << "_t *model);\n\n";
+  if (!info.states.empty())
+    os << "/* Rows in the caches that the instance keeps; their bytes; keeps "
+          "the first `length`\n * rows (0: begins anew). */\n"
+       << "int64_t " << n << "_state_length(" << n << "_t *model);\n"
+       << "size_t " << n << "_state_bytes(" << n << "_t *model);\n"
+       << "dlc_status " << n << "_state_truncate(" << n
+       << "_t *model, int64_t length);\n\n";
+  os << "#ifdef __cplusplus\n} /* extern \"C\" */\n#endif\n#endif /* " << guard
      << " */\n";
   return text;
 }

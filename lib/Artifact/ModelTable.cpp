@@ -14,9 +14,9 @@
 using namespace llvm;
 using namespace dlc;
 
-static_assert(sizeof(dlc_info) == 160 && sizeof(dlc_model) == 96 &&
-                  sizeof(dlc_tensor_info) == 40 && sizeof(dlc_dim) == 24 &&
-                  sizeof(dlc_symbol_info) == 32,
+static_assert(sizeof(dlc_info) == 176 && sizeof(dlc_state_info) == 88 &&
+                  sizeof(dlc_model) == 96 && sizeof(dlc_tensor_info) == 40 &&
+                  sizeof(dlc_dim) == 24 && sizeof(dlc_symbol_info) == 32,
               "emitModelTable writes these structs field by field");
 
 namespace {
@@ -63,7 +63,9 @@ public:
     return global;
   }
 
+  SmallVector<Constant *> tensor(const TensorInfo &info);
   Constant *tensors(const std::vector<TensorInfo> &list, StringRef name);
+  Constant *states(const std::vector<StateInfo> &list);
   Constant *symbols(const std::vector<SymbolInfo> &list);
   Constant *info(const ModelInfo &info);
 
@@ -77,24 +79,37 @@ private:
 
 } // namespace
 
+SmallVector<Constant *> TableBuilder::tensor(const TensorInfo &info) {
+  SmallVector<Constant *> dims;
+  for (const DimInfo &dim : info.dims) {
+    std::string text = dim.text;
+    if (text.empty() && dim.kind == DLC_DIM_CONST)
+      text = std::to_string(dim.value);
+    dims.push_back(
+        record({integer(dim.kind), integer(dim.value), string(text)}));
+  }
+  return {string(info.name), integer(info.typeCode), integer(info.typeBits),
+          integer(static_cast<int64_t>(dims.size())), array(dims, "dlc.dims")};
+}
+
 Constant *TableBuilder::tensors(const std::vector<TensorInfo> &list,
                                 StringRef name) {
   SmallVector<Constant *> records;
-  for (const TensorInfo &tensor : list) {
-    SmallVector<Constant *> dims;
-    for (const DimInfo &dim : tensor.dims) {
-      std::string text = dim.text;
-      if (text.empty() && dim.kind == DLC_DIM_CONST)
-        text = std::to_string(dim.value);
-      dims.push_back(
-          record({integer(dim.kind), integer(dim.value), string(text)}));
-    }
-    records.push_back(record({string(tensor.name), integer(tensor.typeCode),
-                              integer(tensor.typeBits),
-                              integer(static_cast<int64_t>(dims.size())),
-                              array(dims, "dlc.dims")}));
-  }
+  for (const TensorInfo &info : list)
+    records.push_back(record(tensor(info)));
   return array(records, name);
+}
+
+Constant *TableBuilder::states(const std::vector<StateInfo> &list) {
+  SmallVector<Constant *> records;
+  for (const StateInfo &state : list) {
+    SmallVector<Constant *> fields = tensor(state.tensor);
+    fields.append({string(state.output), integer(state.axis),
+                   integer(state.length), integer(state.capacity),
+                   integer(state.rows.kind), integer(state.rows.value)});
+    records.push_back(record(fields));
+  }
+  return array(records, "dlc.states");
 }
 
 Constant *TableBuilder::symbols(const std::vector<SymbolInfo> &list) {
@@ -130,6 +145,8 @@ Constant *TableBuilder::info(const ModelInfo &info) {
       tensors(info.inputs, "dlc.inputs"),
       tensors(info.outputs, "dlc.outputs"),
       symbols(info.symbols),
+      count(info.states),
+      states(info.states),
   });
   return define(value, "dlc.info");
 }
@@ -215,7 +232,7 @@ static void defineForward(Module &module, const Twine &name, StringRef callee,
     builder.CreateRet(call);
 }
 
-void dlc::addModelEntryPoints(Module &module, StringRef name) {
+void dlc::addModelEntryPoints(Module &module, StringRef name, bool hasState) {
   LLVMContext &context = module.getContext();
   auto *pointer = PointerType::get(context, 0);
   auto *status = Type::getInt32Ty(context);
@@ -247,6 +264,14 @@ void dlc::addModelEntryPoints(Module &module, StringRef name) {
                 {pointer, pointer, pointer, pointer}, nullptr);
   defineForward(module, name + "_destroy", "dlc_model_destroy",
                 Type::getVoidTy(context), {pointer}, nullptr);
+  if (!hasState)
+    return;
+  defineForward(module, name + "_state_length", "dlc_model_state_length", size,
+                {pointer}, nullptr);
+  defineForward(module, name + "_state_bytes", "dlc_model_state_bytes", size,
+                {pointer}, nullptr);
+  defineForward(module, name + "_state_truncate", "dlc_model_state_truncate",
+                status, {pointer, size}, nullptr);
 }
 
 std::string dlc::requiredFeatures(const MCSubtargetInfo &subtarget) {

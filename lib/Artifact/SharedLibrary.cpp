@@ -74,10 +74,13 @@ static Expected<StringRef> emulationOf(const Triple &triple) {
 
 /// What the shared object shows: entry points, the table for dlc_load, and the
 /// pool's state, which the dynamic linker must see to merge it.
-static std::string versionScript(StringRef name) {
+static std::string versionScript(StringRef name, bool hasState) {
   std::string text = "{\n  global:\n";
-  for (StringRef suffix :
-       {"get_info", "create", "output_shapes", "workspace", "run", "destroy"})
+  SmallVector<StringRef> suffixes = {"get_info",  "create", "output_shapes",
+                                     "workspace", "run",    "destroy"};
+  if (hasState)
+    suffixes.append({"state_length", "state_bytes", "state_truncate"});
+  for (StringRef suffix : suffixes)
     text += ("    " + name + "_" + suffix + ";\n").str();
   text += "    " DLC_MODULE_SYMBOL ";\n    dlc_pool_abi1;\n  local: *;\n};\n";
   return text;
@@ -149,7 +152,7 @@ Error dlc::writeSharedLibrary(OutputSet &outputs, const LinkInputs &inputs,
             makeStubLibrary(inputs.triple, library.soname, library.functions)))
       return error;
   Expected<std::string> script =
-      folder.add("exports", versionScript(inputs.name));
+      folder.add("exports", versionScript(inputs.name, inputs.hasState));
   if (!script)
     return script.takeError();
   arguments.push_back("--version-script=" + *script);

@@ -123,7 +123,7 @@ static void emitHost(Compilation &c) {
   emitModelTable(*c.hostModule, c.info,
                  {host.inputDims, host.outputDims, host.plan, host.numSizes,
                   host.execute});
-  addModelEntryPoints(*c.hostModule, c.name);
+  addModelEntryPoints(*c.hostModule, c.name, !c.info.states.empty());
 }
 
 // Host code and kernels in one module.
@@ -147,6 +147,7 @@ static LinkInputs makeLinkInputs(Compilation &c, StringRef weightsObject) {
   LinkInputs inputs;
   inputs.triple = llvm::Triple(c.info.triple);
   inputs.name = c.name;
+  inputs.hasState = !c.info.states.empty();
   auto add = [&](ArrayRef<char> bytes, StringRef name) {
     inputs.objects.push_back(
         llvm::MemoryBufferRef(StringRef(bytes.data(), bytes.size()), name));

@@ -2,7 +2,9 @@
 #include "dlc/Driver/Compiler.h"
 
 #include "Compilation.h"
+#include "dlc/Check/State.h"
 #include "dlc/Dialect/Graph/IR/Graph.h"
+#include "dlc/Dialect/Graph/Transforms/Passes.h"
 #include "dlc/Program/Passes.h"
 #include "mlir/Pass/PassManager.h"
 #include "mlir/Transforms/Passes.h"
@@ -163,12 +165,37 @@ static Error importStage(Compilation &c) {
   return dumpModule(c, "00-import.mlir");
 }
 
+// -state: what the model is given and gives back becomes what it keeps.
+static Error makeState(Compilation &c) {
+  if (c.options.state.empty())
+    return Error::success();
+  graph::MakeStateOptions options;
+  options.bits = c.options.kvBits;
+  options.pairs.assign(c.options.state.begin(), c.options.state.end());
+  OwningOpRef<ModuleOp> original = c.getModule().clone();
+  if (Error error = runPasses(c, [&](PassManager &manager) {
+        manager.addPass(graph::createMakeState(options));
+      }))
+    return error;
+  check::Admission admission =
+      check::checkState(original->lookupSymbol<func::FuncOp>("main"),
+                        c.source.getMain(), c.options.kvBits,
+                        c.options.strict ? graph::NumericsMode::strict
+                                         : graph::NumericsMode::reassoc);
+  if (!admission)
+    return makeError(ExitCode::Verify, "-state: " + admission.reason,
+                     c.options.input);
+  return Error::success();
+}
+
 static Error simplifyStage(Compilation &c) {
   c.progress.begin("simplify");
   if (Error error = runPasses(c, [](PassManager &manager) {
         manager.addPass(createCanonicalizerPass());
         manager.addPass(createCSEPass());
       }))
+    return error;
+  if (Error error = makeState(c))
     return error;
   unsigned before = std::exchange(c.numOps, 0);
   c.source.getMain().walk([&](graph::GraphOp) { ++c.numOps; });
@@ -320,6 +347,16 @@ static Error compile(Compilation &c, CompileResult &result) {
   if (c.options.verify && !c.options.wants(EmitKind::Shared))
     return makeError(ExitCode::Usage,
                      "-verify runs a shared object: add shared to -emit=");
+  if (!c.options.state.empty() && (c.options.verify || c.options.bisect))
+    return makeError(ExitCode::Usage,
+                     "-verify compares one run, and -state is about several: "
+                     "verify the model without it");
+  if (!c.options.state.empty() &&
+      (StringRef(c.options.target).starts_with("cuda") ||
+       c.options.target == "interp"))
+    return makeError(ExitCode::Usage,
+                     "-state is for CPU targets, not for -target=" +
+                         c.options.target);
   if (!c.options.plantFault.empty())
     if (Error error = checkFault(c.options.plantFault))
       return error;

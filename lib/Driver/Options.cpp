@@ -302,6 +302,26 @@ static llvm::Error readTuning(const InputArgList &args, CompileOptions &o) {
   return llvm::Error::success();
 }
 
+static llvm::Error readState(const InputArgList &args, CompileOptions &o) {
+  for (StringRef list : args.getAllArgValues(OPT_state)) {
+    llvm::SmallVector<StringRef> parts;
+    list.split(parts, ',');
+    for (StringRef part : parts) {
+      if (part != "auto" && !part.contains(':'))
+        return usage("-state=" + part + ": expected <input>:<output> or auto");
+      o.state.push_back(part.str());
+    }
+  }
+  if (o.state.size() > 1 && llvm::is_contained(o.state, "auto"))
+    return usage("-state=auto: goes without other pairs");
+  if (llvm::Error error = parseWord<unsigned>(
+          args, OPT_kv, {{"asis", 0}, {"int8", 8}, {"int4", 4}}, o.kvBits))
+    return error;
+  if (o.kvBits && o.state.empty())
+    return usage("-kv= is for the caches of -state=");
+  return llvm::Error::success();
+}
+
 static llvm::Error readOptions(const InputArgList &args, CompileOptions &o) {
   if (llvm::Error error = readTuning(args, o))
     return error;
@@ -346,6 +366,8 @@ static llvm::Error readOptions(const InputArgList &args, CompileOptions &o) {
   if (llvm::Error error = parseWord<bool>(
           args, OPT_layout, {{"auto", true}, {"asis", false}}, o.relayout))
     return error;
+  if (llvm::Error error = readState(args, o))
+    return error;
   for (const std::string &what : args.getAllArgValues(OPT_explain)) {
     if (what != "fusion" && what != "attention")
       return usage("-explain=" + what + ": expected one of fusion, attention");
@@ -368,9 +390,9 @@ static llvm::Error readOptions(const InputArgList &args, CompileOptions &o) {
     return error;
 
   llvm::SmallVector<std::string> shaping;
-  for (const Arg *arg : args.filtered(OPT_target, OPT_dim, OPT_shape, OPT_fp,
-                                      OPT_fuse, OPT_layout, OPT_variants,
-                                      OPT_force_variant, OPT_plant_fault))
+  for (const Arg *arg : args.filtered(
+           OPT_target, OPT_dim, OPT_shape, OPT_fp, OPT_fuse, OPT_layout,
+           OPT_state, OPT_kv, OPT_variants, OPT_force_variant, OPT_plant_fault))
     shaping.push_back(arg->getAsString(args));
   o.shapingFlags = llvm::join(shaping, " ");
   return inferEmit(o);

@@ -3,6 +3,7 @@
 
 #include "dlc/Dialect/Graph/IR/Graph.h"
 #include "dlc/Dialect/Graph/IR/NarrowTypes.h"
+#include "dlc/Dialect/Graph/IR/State.h"
 #include "dlc/Driver/TensorFile.h"
 #include "dlc/Program/HostCode.h"
 #include "dlc/Program/Passes.h"
@@ -111,8 +112,22 @@ static Error describeModel(Compilation &c) {
   for (auto loop : c.program.getAll<program::LoopOp>())
     if (loop.getCount())
       data.insert(*loop.getCount());
-  for (auto input : c.program.getAll<program::InputOp>())
-    info.inputs.push_back(describe(input, names, data));
+  for (auto input : c.program.getAll<program::InputOp>()) {
+    TensorInfo tensor = describe(input, names, data);
+    auto state = graph::readStateAttr(input->getAttr(program::kStateAttr));
+    if (!state) {
+      info.inputs.push_back(std::move(tensor));
+      continue;
+    }
+    auto rows = graph::constantValue(state->rows);
+    unsigned symbol =
+        rows ? 0 : cast<AffineSymbolExpr>(state->rows).getPosition();
+    info.states.push_back({std::move(tensor), state->output, state->axis,
+                           state->length, state->capacity,
+                           rows
+                               ? DimInfo::constant(*rows)
+                               : DimInfo::symbol(symbol, names[symbol].str())});
+  }
   for (auto output : c.program.getAll<program::OutputOp>())
     info.outputs.push_back(describe(output, names, data));
   return Error::success();

@@ -96,6 +96,16 @@ std::string dlc::makeReport(Compilation &c) {
       out.attribute("kernels", c.layout.kernels);
       out.attribute("refused", c.numKept);
     });
+    if (!c.info.states.empty())
+      out.attributeArray("states", [&] {
+        for (const StateInfo &state : c.info.states)
+          out.object([&] {
+            out.attribute("input", state.tensor.name);
+            out.attribute("output", state.output);
+            out.attribute("axis", state.axis);
+            out.attribute("bits", state.tensor.typeBits);
+          });
+      });
     if (c.options.tune != CompileOptions::Tune::Off)
       out.attributeObject("tuning", [&] {
         out.attribute("kernels", c.tuning.kernels);

@@ -3,7 +3,7 @@
 // by code generation's own rules.
 #include "Compilation.h"
 
-#include "dlc/Check/Laws.h"
+#include "dlc/Check/State.h"
 #include "dlc/Schedule/NestChoice.h"
 #include "dlc/Schedule/Schedule.h"
 
@@ -61,6 +61,8 @@ Error dlc::chooseSchedules(Compilation &c) {
   }
   if (!refused.empty())
     return llvm::make_error<CompileError>(ExitCode::Verify, std::move(refused));
+  if (c.options.kvBits)
+    laws.insert(check::getRoundingLaw(c.options.kvBits));
   c.info.laws = llvm::join(laws, ",");
   return Error::success();
 }

@@ -4,6 +4,7 @@
 #include "dlc/Fusion/Compose.h"
 #include "dlc/Schedule/AttentionSpec.h"
 
+#include "llvm/ADT/MapVector.h"
 #include "llvm/ADT/SetVector.h"
 
 using namespace mlir;
@@ -242,6 +243,43 @@ std::vector<unsigned> AttentionFormer::findPrologue(
   return {more.begin(), more.end()};
 }
 
+// Numbers of few bits and their scales: to read these and to unpack them again
+// for every block of queries costs less than to write and read what they are.
+std::vector<unsigned> AttentionFormer::findUnpacking(const AttentionForm &form,
+                                                     TensorId tensor) const {
+  llvm::SmallSetVector<unsigned, 16> nodes;
+  llvm::MapVector<TensorId, double> read; // and how many elements
+  read[tensor] = pointsOf(tensor);
+  for (bool changed = true; std::exchange(changed, false);)
+    for (auto [operand, points] : llvm::to_vector(read)) {
+      auto it = producers.find(graph.tensors.baseOf(operand));
+      if (it == producers.end() || nodes.contains(it->second) ||
+          !isFoldFree(graph.nodes[it->second]) ||
+          isReadOutside(it->second, form, nodes.getArrayRef()))
+        continue;
+      nodes.insert(it->second);
+      read.erase(operand);
+      for (TensorId next : graph.nodes[it->second].body->operands())
+        read[next] = std::min(pointsOf(next), points);
+      changed = true;
+    }
+  double bytes = 0, most = 0;
+  Type codes;
+  for (auto [operand, points] : read) {
+    Type element = graph.tensors.typeOf(operand).getElementType();
+    bytes += points * graph::elementBytes(element);
+    if (points > most) {
+      most = points;
+      codes = element;
+    }
+  }
+  double unpacked =
+      most * graph::elementBytes(graph.tensors.typeOf(tensor).getElementType());
+  if (!isa_and_nonnull<IntegerType>(codes) || 1.5 * bytes > unpacked)
+    return {};
+  return {nodes.begin(), nodes.end()};
+}
+
 bool AttentionFormer::isReadOutside(unsigned node, const AttentionForm &form,
                                     ArrayRef<unsigned> more) const {
   return llvm::any_of(graph.nodes[node].op->getResults(), [&](Value result) {
@@ -285,6 +323,14 @@ void AttentionFormer::grow(AttentionForm &form) {
   tryGrow(form, findPrologue(form, form.query, isFoldFree),
           /*wantsCuts=*/false);
   std::vector<TensorId> both = form.key;
+  llvm::append_range(both, form.value);
+  std::vector<unsigned> unpacking;
+  for (TensorId tensor : both)
+    for (unsigned node : findUnpacking(form, tensor))
+      if (!llvm::is_contained(unpacking, node))
+        unpacking.push_back(node);
+  tryGrow(form, unpacking, /*wantsCuts=*/false);
+  both = form.key;
   llvm::append_range(both, form.value);
   tryGrow(form, findPrologue(form, both, isLight), /*wantsCuts=*/false);
   // Masks are read, unless they say which keys need no look at all.

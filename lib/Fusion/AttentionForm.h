@@ -45,6 +45,10 @@ private:
                                      llvm::ArrayRef<TensorId> tensors,
                                      bool (*accepts)(const GraphNode &),
                                      bool clones = false) const;
+  /// Nodes that compute `tensor` from integers of clearly fewer bytes (codes,
+  /// and their scales), if that is what it is computed from.
+  std::vector<unsigned> findUnpacking(const AttentionForm &form,
+                                      TensorId tensor) const;
   bool isReadOutside(unsigned node, const AttentionForm &form,
                      llvm::ArrayRef<unsigned> more) const;
   double pointsOf(TensorId tensor) const;

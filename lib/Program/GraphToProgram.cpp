@@ -3,6 +3,7 @@
 #include "dlc/Program/Passes.h"
 
 #include "ModelBuilder.h"
+#include "dlc/Dialect/Graph/IR/State.h"
 
 namespace dlc::program {
 #define GEN_PASS_DEF_CONVERTGRAPHTOPROGRAM
@@ -45,7 +46,7 @@ struct ConvertGraphToProgram
     main.getBody().walk([&](Operation *op) {
       if (isa<graph::CallOp, graph::ReshapeOp, graph::PrefixOp,
               graph::BitcastOp, graph::ConstantOp, graph::IfOp, graph::LoopOp,
-              graph::ExpectOp>(op) ||
+              graph::ExpectOp, graph::AppendOp>(op) ||
           op->hasTrait<OpTrait::IsTerminator>())
         return;
       op->emitOpError("is not a kernel call");

@@ -64,6 +64,8 @@ private:
   void emitDispatch(KernelOp kernel, CallOp call);
   void emitPhases(KernelOp kernel, CallOp call);
   void emitCopy(CopyOp copy);
+  void emitAppend(AppendOp append);
+  llvm::Function *emitCopyRuns();
   llvm::Value *getBuffer(mlir::Value buffer);
   llvm::Value *getTarget(CopyOp copy);
   void emitStatusCheck(CallOp call);
@@ -98,7 +100,8 @@ private:
   DataBounds data;
 
   // While `execute` is emitted:
-  llvm::Function *execute = nullptr, *runPhase = nullptr;
+  llvm::Function *execute = nullptr, *runPhase = nullptr,
+                 *copyRuns = nullptr; ///< made when an append needs it
   llvm::Value *exec = nullptr, *frame = nullptr, *frameBuffers = nullptr,
               *frameSymbols = nullptr, *inputs = nullptr, *outputs = nullptr,
               *workspace = nullptr, *weights = nullptr, *symbols = nullptr,

@@ -120,6 +120,8 @@ void ModelBuilder::bindInputs() {
                         getName(main.getArgAttrsAttr(), i, "input", builder),
                         TypeAttr::get(arg.getType()));
     setNarrow(input, main.getArgAttrsAttr(), i);
+    if (Attribute state = main.getArgAttr(i, graph::kStateAttr))
+      input->setAttr(kStateAttr, state);
     buffers[arg] = input;
   }
 }
@@ -165,6 +167,8 @@ void ModelBuilder::convertBlock(Block &block) {
       convertLoop(loop);
     } else if (auto expect = dyn_cast<graph::ExpectOp>(op)) {
       convertExpect(expect);
+    } else if (auto append = dyn_cast<graph::AppendOp>(op)) {
+      convertAppend(append);
     }
   }
 }
@@ -199,4 +203,26 @@ void ModelBuilder::convertPrefix(graph::PrefixOp op) {
 void ModelBuilder::convertExpect(graph::ExpectOp op) {
   ExpectOp::create(builder, op.getLoc(), lookup(op.getCondition()),
                    getOrigin(op));
+}
+
+// The new rows are copied to their place: as many runs of them as there are
+// extents before the axis.
+void ModelBuilder::convertAppend(graph::AppendOp op) {
+  SmallVector<AffineExpr> rows = graph::getDims(op.getX().getType()),
+                          room = graph::getDims(op.getState().getType());
+  auto axis = static_cast<size_t>(op.getAxis());
+  AffineExpr runs = graph::product(context, ArrayRef(room).take_front(axis));
+  SmallVector<AffineExpr> inner(room.begin() + axis + 1, room.end());
+  inner.push_back(getAffineConstantExpr(
+      graph::elementBytes(
+          cast<RankedTensorType>(op.getX().getType()).getElementType()),
+      context));
+  AffineExpr row = graph::product(context, inner);
+  SmallVector<AffineExpr> sizes = {
+      runs, rows[axis] * row, op.getAt().getDims()[0] * row, room[axis] * row};
+  for (AffineExpr &size : sizes)
+    size = graph::simplify(size);
+  AppendOp::create(
+      builder, op.getLoc(), lookup(op.getX()), lookup(op.getState()),
+      AffineMapAttr::get(AffineMap::get(0, numSymbols, sizes, context)));
 }

@@ -11,6 +11,7 @@
 
 #include "DataBounds.h"
 #include "dlc/Dialect/Graph/IR/Control.h"
+#include "dlc/Dialect/Graph/IR/State.h"
 #include "dlc/Dialect/Program/IR/Program.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/Builders.h"
@@ -53,6 +54,7 @@ private:
   void convertCall(graph::CallOp op);
   void convertPrefix(graph::PrefixOp op);
   void convertExpect(graph::ExpectOp op);
+  void convertAppend(graph::AppendOp op);
   void convertIf(graph::IfOp op);
   void convertLoop(graph::LoopOp op);
   void convertLoopBody(graph::LoopOp op, LoopOp loop);

@@ -235,6 +235,12 @@ static dlc_status bind_dim(const dlc_info *info, const dlc_tensor_info *input,
     }
     *value = extent;
   } else if (*value != extent) {
+    if (info->num_states && dim->value == info->states[0].length)
+      return dlc_rt_fail(error, DLC_SHAPE_MISMATCH,
+                         "input '%s': dim %lld ('%s') is %lld, but the cache "
+                         "holds %lld rows",
+                         input->name, (long long)d, symbol->name,
+                         (long long)extent, (long long)*value);
     const char *other = input->name;
     int64_t other_dim = 0;
     find_binder(info, dim->value, &other, &other_dim);
@@ -253,9 +259,10 @@ dlc_rt_scratch dlc_rt_make_scratch(const dlc_instance *instance, void *memory) {
   dlc_rt_scratch scratch;
   scratch.symbols = memory;
   scratch.inputs = (void **)(scratch.symbols + info->num_symbols);
-  scratch.outputs = scratch.inputs + info->num_inputs;
+  scratch.outputs = scratch.inputs + info->num_inputs + info->num_states;
   scratch.dims = (int64_t *)(scratch.outputs + info->num_outputs);
-  scratch.sizes = scratch.dims + instance->num_dims;
+  scratch.state_dims = scratch.dims + instance->num_dims;
+  scratch.sizes = scratch.state_dims + dlc_rt_count_state_dims(info);
   return scratch;
 }
 
@@ -269,6 +276,7 @@ dlc_status dlc_rt_bind_inputs(const dlc_instance *instance,
                        "the array of inputs is NULL");
   for (int64_t s = 0; s < info->num_symbols; ++s)
     scratch.symbols[s] = -1;
+  dlc_rt_bind_state(instance, scratch.symbols);
   for (int64_t i = 0; i < info->num_inputs; ++i) {
     const dlc_tensor_info *input = &info->inputs[i];
     dlc_status status = check_tensor(inputs[i], input, "input", false, error,
@@ -279,8 +287,9 @@ dlc_status dlc_rt_bind_inputs(const dlc_instance *instance,
     if (status != DLC_OK)
       return status;
   }
-  if (!model->input_dims)
-    return DLC_OK;
+  dlc_status planned = dlc_rt_plan_state(instance, scratch.symbols, error);
+  if (planned != DLC_OK || !model->input_dims)
+    return planned;
   model->input_dims(scratch.symbols, scratch.dims);
   const int64_t *expected = scratch.dims;
   for (int64_t i = 0; i < info->num_inputs; ++i)

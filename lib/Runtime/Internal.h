@@ -84,7 +84,7 @@ struct dlc_instance {
   dlc_parallel_for_fn pf;
   void *pf_ctx;
   dlc_rt_weights weights;
-  int64_t num_input_dims; /* over all inputs */
+  int64_t num_input_dims; /* over all inputs and states */
   int64_t num_output_dims;
   int64_t num_dims; /* the larger of the two */
   size_t
@@ -98,6 +98,12 @@ struct dlc_instance {
   dlc_rt_lock arena_lock;
   void *arena;
   size_t arena_size;
+  /* State: memory, the same while it grows, dims of all (capacity included), in
+   * one allocation; NULL without. */
+  dlc_rt_lock state_lock; /* held through a run */
+  void **state, **next_state;
+  int64_t *state_dims;
+  int64_t state_length, state_capacity; /* rows */
   void *library; /* handle of the shared object when made by dlc_load */
 };
 
@@ -109,6 +115,7 @@ typedef struct dlc_rt_scratch {
   void **outputs;
   int64_t *dims;  /* max(num_input_dims, num_output_dims) */
   int64_t *sizes; /* of the plan; none where the instance's own is read */
+  int64_t *state_dims;
 } dlc_rt_scratch;
 
 dlc_rt_scratch dlc_rt_make_scratch(const dlc_instance *instance, void *memory);
@@ -123,6 +130,25 @@ dlc_status dlc_rt_bind_inputs(const dlc_instance *instance,
 dlc_status dlc_rt_check_outputs(const dlc_instance *instance,
                                 DLTensor *const *outputs,
                                 dlc_rt_scratch scratch, dlc_rt_error error);
+/* What follows needs instance->state_lock, and does nothing for a model without
+ * state.
+ *
+ * Bookkeeping of a new instance; its end. */
+dlc_status dlc_rt_make_state(dlc_instance *instance, dlc_rt_error error);
+void dlc_rt_destroy_state(dlc_instance *instance);
+int64_t dlc_rt_count_state_dims(const dlc_info *info);
+/* Symbols that the state binds, before the inputs are looked at. */
+void dlc_rt_bind_state(const dlc_instance *instance, int64_t *symbols);
+/* Whether the rows that a run appends are allowed; sets the capacity that it
+ * needs. */
+dlc_status dlc_rt_plan_state(const dlc_instance *instance, int64_t *symbols,
+                             dlc_rt_error error);
+/* Makes the memory as large as that, and fills scratch.inputs. */
+dlc_status dlc_rt_open_state(dlc_instance *instance, dlc_rt_scratch scratch,
+                             dlc_rt_error error);
+/* Counts the rows of a run that succeeded. */
+void dlc_rt_close_state(dlc_instance *instance, const int64_t *symbols);
+
 /* Dims of all outputs for bound symbols. */
 void dlc_rt_output_dims(const dlc_instance *instance, const int64_t *symbols,
                         int64_t *dims);

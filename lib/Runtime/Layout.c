@@ -32,6 +32,15 @@ AT(dlc_symbol_info, max, 16);
 AT(dlc_symbol_info, typical, 24);
 SIZE(dlc_symbol_info, 32);
 
+AT(dlc_state_info, tensor, 0);
+AT(dlc_state_info, output, 40);
+AT(dlc_state_info, axis, 48);
+AT(dlc_state_info, length, 56);
+AT(dlc_state_info, capacity, 64);
+AT(dlc_state_info, rows_kind, 72);
+AT(dlc_state_info, rows_value, 80);
+SIZE(dlc_state_info, 88);
+
 AT(dlc_info, struct_size, 0);
 AT(dlc_info, abi_version, 8);
 AT(dlc_info, name, 16);
@@ -52,7 +61,9 @@ AT(dlc_info, num_symbols, 128);
 AT(dlc_info, inputs, 136);
 AT(dlc_info, outputs, 144);
 AT(dlc_info, symbols, 152);
-SIZE(dlc_info, 160);
+AT(dlc_info, num_states, 160);
+AT(dlc_info, states, 168);
+SIZE(dlc_info, 176);
 
 AT(dlc_exec, inputs, 0);
 AT(dlc_exec, outputs, 8);

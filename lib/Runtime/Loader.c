@@ -71,3 +71,15 @@ dlc_status dlc_output_shapes(dlc_instance *instance,
 size_t dlc_workspace(dlc_instance *instance, const DLTensor *const *inputs) {
   return dlc_model_workspace(instance, inputs);
 }
+
+int64_t dlc_state_length(dlc_instance *instance) {
+  return dlc_model_state_length(instance);
+}
+
+size_t dlc_state_bytes(dlc_instance *instance) {
+  return dlc_model_state_bytes(instance);
+}
+
+dlc_status dlc_state_truncate(dlc_instance *instance, int64_t length) {
+  return dlc_model_state_truncate(instance, length);
+}

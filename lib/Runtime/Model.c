@@ -112,17 +112,21 @@ dlc_status dlc_model_create(const dlc_model *model,
   instance->pf_ctx = known.pf ? known.pf_ctx : NULL;
 
   const dlc_info *info = model->info;
-  instance->num_input_dims = count_dims(info->inputs, info->num_inputs);
+  instance->num_input_dims = count_dims(info->inputs, info->num_inputs) +
+                             dlc_rt_count_state_dims(info);
   instance->num_output_dims = count_dims(info->outputs, info->num_outputs);
   int64_t dims = instance->num_input_dims > instance->num_output_dims
                      ? instance->num_input_dims
                      : instance->num_output_dims;
   instance->scratch_size =
-      (size_t)(info->num_symbols + info->num_inputs + info->num_outputs + dims +
+      (size_t)(info->num_symbols + info->num_inputs + info->num_states +
+               info->num_outputs + dims + dlc_rt_count_state_dims(info) +
                (info->num_symbols ? model->num_sizes : 0)) *
       8;
   instance->num_dims = dims;
   status = make_plan(instance, error);
+  if (status == DLC_OK)
+    status = dlc_rt_make_state(instance, error);
   if (status != DLC_OK) {
     dlc_model_destroy(instance);
     return status;
@@ -145,6 +149,7 @@ void dlc_model_destroy(dlc_instance *instance) {
     allocator.free(allocator.ctx, instance->arena, instance->arena_size);
   if (instance->plan)
     allocator.free(allocator.ctx, instance->plan, plan_size(instance->model));
+  dlc_rt_destroy_state(instance);
   dlc_rt_close_weights(&instance->weights);
   allocator.free(allocator.ctx, instance, sizeof *instance);
 }

@@ -219,6 +219,16 @@ static dlc_status execute(dlc_instance *instance,
   return status;
 }
 
+/* Runs that append to the same caches take turns from end to end. */
+static void lock_state(dlc_instance *instance) {
+  if (instance->state)
+    dlc_rt_lock_acquire(&instance->state_lock);
+}
+static void unlock_state(dlc_instance *instance) {
+  if (instance->state)
+    dlc_rt_lock_release(&instance->state_lock);
+}
+
 dlc_status dlc_model_run(dlc_instance *instance, const DLTensor *const *inputs,
                          DLTensor *const *outputs,
                          const dlc_run_options *options) {
@@ -248,11 +258,17 @@ dlc_status dlc_model_run(dlc_instance *instance, const DLTensor *const *inputs,
     return dlc_rt_fail(run.error, DLC_OUT_OF_MEMORY,
                        "run: no memory for bookkeeping");
   dlc_rt_scratch scratch = dlc_rt_make_scratch(instance, memory);
+  lock_state(instance);
   dlc_status status = dlc_rt_bind_inputs(instance, inputs, scratch, run.error);
   if (status == DLC_OK)
     status = dlc_rt_check_outputs(instance, outputs, scratch, run.error);
   if (status == DLC_OK)
+    status = dlc_rt_open_state(instance, scratch, run.error);
+  if (status == DLC_OK)
     status = execute(instance, &known, scratch, &run);
+  if (status == DLC_OK)
+    dlc_rt_close_state(instance, scratch.symbols);
+  unlock_state(instance);
   scratch_end(instance, memory);
   return status;
 }
@@ -270,8 +286,10 @@ dlc_status dlc_model_output_shapes(dlc_instance *instance,
     return dlc_rt_fail(instance->error, DLC_OUT_OF_MEMORY,
                        "output_shapes: no memory for bookkeeping");
   dlc_rt_scratch scratch = dlc_rt_make_scratch(instance, memory);
+  lock_state(instance);
   dlc_status status =
       dlc_rt_bind_inputs(instance, inputs, scratch, instance->error);
+  unlock_state(instance);
   if (status == DLC_OK)
     dlc_rt_output_dims(instance, scratch.symbols, dims);
   scratch_end(instance, memory);
@@ -286,8 +304,10 @@ size_t dlc_model_workspace(dlc_instance *instance,
   if (!memory)
     return SIZE_MAX;
   dlc_rt_scratch scratch = dlc_rt_make_scratch(instance, memory);
+  lock_state(instance);
   dlc_status status =
       dlc_rt_bind_inputs(instance, inputs, scratch, instance->error);
+  unlock_state(instance);
   int64_t bytes =
       status == DLC_OK
           ? workspace_bytes(read_plan(instance, scratch), instance->num_threads)

@@ -74,6 +74,15 @@ public:
       symbols.append(symbol);
     }
     d["symbols"] = symbols;
+    nb::list states;
+    for (int64_t s = 0; s < i->num_states; ++s) {
+      nb::list one = describe(&i->states[s].tensor, 1);
+      nb::dict state = nb::cast<nb::dict>(one[0]);
+      state["output"] = i->states[s].output;
+      state["axis"] = i->states[s].axis;
+      states.append(state);
+    }
+    d["states"] = states;
     return d;
   }
 
@@ -127,6 +136,12 @@ public:
     }
     check(status, error);
     return result;
+  }
+
+  int64_t stateLength() { return dlc_state_length(instance); }
+  size_t stateBytes() { return dlc_state_bytes(instance); }
+  void stateTruncate(int64_t length) {
+    check(dlc_state_truncate(instance, length), error);
   }
 
 private:
@@ -199,5 +214,8 @@ NB_MODULE(_runtime, m) {
            nb::arg("path"), nb::arg("weights") = "", nb::arg("threads") = 0)
       .def("info", &Model::info)
       .def("output_shapes", &Model::outputShapes)
-      .def("run", &Model::run);
+      .def("run", &Model::run)
+      .def("state_length", &Model::stateLength)
+      .def("state_bytes", &Model::stateBytes)
+      .def("state_truncate", &Model::stateTruncate);
 }

@@ -154,7 +154,7 @@ def _complete(info, target):
     version: dlc's; memory: {"weights": bytes, "workspace": bytes of a run where the sizes are fixed and the report is
     there, else None}; kernels: how many; and triple, cpu, features, flags, fp.
     """
-    for tensor in info["inputs"] + info["outputs"]:
+    for tensor in info["inputs"] + info["outputs"] + info.get("states", []):
         tensor["dtype"] = dtype_of(tensor["type_code"], tensor["type_bits"])
         tensor["shape"] = tensor.pop("dims", tensor.get("shape"))
     for symbol in info.get("symbols", []):
@@ -245,6 +245,23 @@ class Model(_Callable):
             kept.append(base)
             del kept[:-2]
         return base[...]
+
+    @property
+    def state_length(self):
+        """Rows in the caches that the model keeps (compiled with state=...); 0 without. `info["states"]` lists them."""
+        return self._model.state_length()
+
+    @property
+    def state_bytes(self):
+        """Memory of these caches, with the room they have for more rows."""
+        return self._model.state_bytes()
+
+    def truncate(self, length=0):
+        """Keeps the first `length` rows of the caches; 0 begins anew. Raises RunError when there are fewer."""
+        try:
+            self._model.state_truncate(length)
+        except _runtime.StatusError as e:
+            raise errors.RunError(str(e)) from None
 
     def save(self, path):
         """Copies the artifact (and its header and weights, if any) to `path` and beside it."""

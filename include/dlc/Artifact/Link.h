@@ -16,6 +16,8 @@ struct LinkInputs {
   llvm::Triple triple;
   /// The model's C identifier.
   std::string name;
+  /// It keeps state, and has entry points for it.
+  bool hasState = false;
   /// Generated objects, in memory.
   std::vector<llvm::MemoryBufferRef> objects;
   /// More objects as files: embedded weights.

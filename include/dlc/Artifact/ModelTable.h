@@ -49,6 +49,14 @@ struct TensorInfo {
   std::vector<DimInfo> dims;
 };
 
+struct StateInfo {
+  TensorInfo tensor;
+  std::string output;
+  int64_t axis = 0;
+  int64_t length = 0, capacity = 0; ///< symbols
+  DimInfo rows;                     ///< a constant or a symbol
+};
+
 struct SymbolInfo {
   std::string name;
   int64_t min = 0;
@@ -83,6 +91,7 @@ struct ModelInfo {
   std::vector<TensorInfo> inputs;
   std::vector<TensorInfo> outputs;
   std::vector<SymbolInfo> symbols;
+  std::vector<StateInfo> states;
   WeightsInfo weights;
 };
 
@@ -110,7 +119,12 @@ llvm::GlobalVariable *emitModelTable(llvm::Module &module,
 ///   i64  <name>_workspace(ptr, ptr inputs)
 ///   i32  <name>_run(ptr, ptr inputs, ptr outputs, ptr options)
 ///   void <name>_destroy(ptr)
-void addModelEntryPoints(llvm::Module &module, llvm::StringRef name);
+/// and for a model that keeps state
+///   i64  <name>_state_length(ptr)
+///   i64  <name>_state_bytes(ptr)
+///   i32  <name>_state_truncate(ptr, i64)
+void addModelEntryPoints(llvm::Module &module, llvm::StringRef name,
+                         bool hasState = false);
 
 /// The enabled instruction sets that generated code may execute and the
 /// runtime can check, comma-separated, for ModelInfo::features.

@@ -59,9 +59,12 @@ struct CompileOptions {
   std::map<std::string, DimRange> dims;
   std::map<std::string, llvm::SmallVector<int64_t>> shapes;
   ModelLimits limits;
-  bool strict = false;           ///< -fp=strict
-  std::optional<bool> fuse;      ///< -fuse; default: on for CPUs, off for cuda
-  bool relayout = true;          ///< -layout=auto
+  bool strict = false;      ///< -fp=strict
+  std::optional<bool> fuse; ///< -fuse; default: on for CPUs, off for cuda
+  bool relayout = true;     ///< -layout=auto
+  /// -state: pairs `<input>:<output>`, or the one text "auto"; empty: none.
+  std::vector<std::string> state;
+  unsigned kvBits = 0;           ///< -kv: 8 or 4; 0: as is
   bool explainFusion = false;    ///< -explain=fusion
   bool explainAttention = false; ///< -explain=attention
   unsigned variants = 3;         ///< schedules of a kernel of symbolic size

@@ -1,6 +1,7 @@
 // Registration of the graph dialect, its attributes, and the helpers on
 // symbolic sizes that the rest of the compiler shares.
 #include "dlc/Dialect/Graph/IR/Control.h"
+#include "dlc/Dialect/Graph/IR/State.h"
 
 #include "mlir/IR/Builders.h"
 #include "mlir/IR/DialectImplementation.h"
@@ -28,6 +29,10 @@ void GraphDialect::initialize() {
   addOperations<
 #define GET_OP_LIST
 #include "dlc/Dialect/Graph/IR/ControlOps.cpp.inc"
+      >();
+  addOperations<
+#define GET_OP_LIST
+#include "dlc/Dialect/Graph/IR/StateOps.cpp.inc"
       >();
 }
 

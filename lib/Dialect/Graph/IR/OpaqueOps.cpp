@@ -1,6 +1,7 @@
 // Opaque operators and the views whose size or type is not their operand's:
 // verifiers, and kernels that hold the operator itself.
 #include "dlc/Dialect/Graph/IR/KernelBuilder.h"
+#include "dlc/Dialect/Graph/IR/State.h"
 
 #include "mlir/IR/Builders.h"
 
@@ -26,7 +27,7 @@ static bool isScalar(Value value) {
 
 Value graph::getViewed(Value value) {
   while (Operation *op = value.getDefiningOp()) {
-    if (!isa<ReshapeOp, PrefixOp, BitcastOp>(op))
+    if (!isa<ReshapeOp, PrefixOp, BitcastOp, AppendOp>(op))
       break;
     value = op->getOperand(0);
   }

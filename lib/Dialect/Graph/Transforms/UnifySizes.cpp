@@ -4,6 +4,7 @@
 
 #include "dlc/Dialect/Graph/IR/Graph.h"
 #include "dlc/Dialect/Graph/IR/Requirements.h"
+#include "dlc/Dialect/Graph/IR/State.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/AttrTypeSubElements.h"
 #include "mlir/IR/Builders.h"
@@ -67,6 +68,10 @@ bool Unifier::findEqualities() {
       for (AffineExpr dim : getDims(tensor))
         if (auto s = dyn_cast<AffineSymbolExpr>(dim))
           ofArguments.insert(s.getPosition());
+  // The length of state is known as the sizes of inputs are.
+  for (unsigned i = 0; i < main.getNumArguments(); ++i)
+    if (auto state = readStateAttr(main.getArgAttr(i, kStateAttr)))
+      ofArguments.insert(state->length);
   bool found = false;
   for (const Requirement &each : getRequirements(main)) {
     if (each.atLeast)

@@ -223,6 +223,13 @@ LogicalResult CopyOp::verify() {
   return verifySize(*this, getSize());
 }
 
+LogicalResult AppendOp::verify() {
+  auto state = getState().getDefiningOp<InputOp>();
+  if (!state || !state->hasAttr(kStateAttr))
+    return emitOpError("writes an input that is no state");
+  return verifySize(*this, getSizes(), 4);
+}
+
 LogicalResult CallOp::verify() {
   for (Value result : getOuts())
     if (failed(verifyWritten(*this, result)))

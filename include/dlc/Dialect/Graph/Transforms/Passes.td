@@ -56,6 +56,28 @@ def HoistSlices : Pass<"graph-hoist-slices", "::mlir::ModuleOp"> {
   let dependentDialects = ["::dlc::graph::GraphDialect"];
 }
 
+def MakeState : Pass<"graph-make-state", "::mlir::ModuleOp"> {
+  let summary = "keeps caches that a model is given and gives back inside it";
+  let description = [{
+    An output that is Concat of an input, which nothing else reads, and new rows
+    along an axis of symbolic size becomes state: the input becomes an argument
+    marked `graph.state` with room for more rows, `graph.append` writes the new
+    ones in place, and the output is gone. Readers see the rows in use through
+    `graph.slice`. All states get equally many rows in a run and share one
+    length; their other sizes have to be known from the other inputs.
+    `pairs` are texts `<input>:<output>`, or the one text `auto`: all there are.
+  }];
+  let options = [
+    Option<"bits", "bits", "unsigned", "0", "bits of a number in the cache, 8 or 4; 0: as in the model">,
+    ListOption<"pairs", "pairs", "std::string", "inputs and the outputs that append to them, or auto">
+  ];
+  let statistics = [
+    Statistic<"numStates", "states", "inputs that became state">,
+    Statistic<"numRounded", "rounded", "of them, held in few bits">
+  ];
+  let dependentDialects = ["::dlc::graph::GraphDialect"];
+}
+
 def UnifySizes : Pass<"graph-unify-sizes", "::mlir::ModuleOp"> {
   let summary = "writes sizes that are required to be equal in one way";
   let description = [{

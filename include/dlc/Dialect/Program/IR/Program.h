@@ -24,6 +24,10 @@ namespace dlc::program {
 /// Every buffer of the arena and of the weights starts at a multiple of this.
 constexpr int64_t kAlignment = 64;
 
+/// Marks a program.input that the model keeps between runs, as graph.state does
+/// an argument of @main.
+inline constexpr llvm::StringLiteral kStateAttr = "state";
+
 /// A size in bytes as the attribute form: a map without dims and `numSymbols`
 /// symbols.
 mlir::AffineMapAttr makeSize(mlir::AffineExpr bytes, unsigned numSymbols);

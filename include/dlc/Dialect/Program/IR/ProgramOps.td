@@ -225,4 +225,16 @@ def Program_CopyOp : Program_Op<"copy", [InModel]> {
   let hasVerifier = 1;
 }
 
+def Program_AppendOp : Program_Op<"append", [InModel]> {
+  let summary = "copies new rows into state";
+  let description = [{
+    `sizes` has four results, in bytes but for the first: how many runs of rows
+    there are (the extents before the axis), the new rows of one run, where they
+    go in it, and the room of one run.
+  }];
+  let arguments = (ins Program_BufferType:$source, Program_BufferType:$state, AffineMapAttr:$sizes);
+  let assemblyFormat = "$source `to` $state `sizes` $sizes attr-dict";
+  let hasVerifier = 1;
+}
+
 #endif // DLC_PROGRAM_OPS_TD

@@ -1,0 +1,119 @@
+"""A small decoder as an ONNX model, with seeded random weights: what exporters make of a Llama, without a download.
+
+Inputs: input_ids, position_ids int64 [batch, seq], attention_mask int64 [batch, total] with total = past + seq, and for
+each layer past.N.key and past.N.value float32 [batch, kv_heads, past, head_dim]. Outputs: logits float32 [batch, seq,
+vocab], and present.N.key, present.N.value with the new rows behind the past ones.
+"""
+
+import math
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+
+class _Graph:
+    def __init__(self, seed):
+        self.nodes, self.weights, self.random = [], [], np.random.default_rng(seed)
+
+    def constant(self, array, name=None):
+        name = name or f"c{len(self.weights)}"
+        self.weights.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
+        return name
+
+    def weight(self, name, *shape):
+        scale = 1 / math.sqrt(shape[0])
+        return self.constant((self.random.standard_normal(shape) * scale).astype(np.float32), name)
+
+    def op(self, kind, *inputs, outputs=None, **attributes):
+        outputs = outputs or [f"{kind.lower()}{len(self.nodes)}"]
+        self.nodes.append(helper.make_node(kind, list(inputs), outputs, name=outputs[0], **attributes))
+        return outputs[0] if len(outputs) == 1 else outputs
+
+    def ints(self, *values):
+        return self.constant(np.array(values, np.int64))
+
+
+def make_decoder(layers=2, heads=4, kv_heads=2, head_dim=16, hidden=64, inner=128, vocab=96, seed=1, gain=3.0):
+    """The model as a ModelProto. `gain` scales the logits: with more, the largest one stands out more."""
+    g = _Graph(seed)
+    f32 = lambda *values: g.constant(np.array(values, np.float32).reshape([len(values)] if len(values) > 1 else []))
+    eps, one, scale = f32(1e-5), f32(1.0), f32(1 / math.sqrt(head_dim))
+
+    def norm(x, name):
+        mean = g.op("ReduceMean", g.op("Mul", x, x), g.ints(-1), keepdims=1)
+        root = g.op("Sqrt", g.op("Add", mean, eps))
+        return g.op("Mul", g.op("Div", x, root), g.constant((1 + 0.1 * g.random.standard_normal(hidden)).astype(np.float32), name))
+
+    half = head_dim // 2
+    frequencies = g.constant((10000.0 ** -(np.arange(half) / half)).astype(np.float32)[None, None, None])
+    positions = g.op("Cast", g.op("Unsqueeze", "position_ids", g.ints(1, 3)), to=TensorProto.FLOAT)  # [b, 1, s, 1]
+    angles = g.op("Mul", positions, frequencies)
+    angles = g.op("Concat", angles, angles, axis=-1)
+    cos, sin = g.op("Cos", angles), g.op("Sin", angles)
+
+    def rotate(x):
+        low, high = g.op("Split", x, outputs=[f"low{len(g.nodes)}", f"high{len(g.nodes)}"], axis=-1, num_outputs=2)
+        turned = g.op("Concat", g.op("Neg", high), low, axis=-1)
+        return g.op("Add", g.op("Mul", x, cos), g.op("Mul", turned, sin))
+
+    # A key counts where it is not behind the query and the mask has a one.
+    total = g.op("Shape", "attention_mask", start=1, end=2)
+    zero = g.constant(np.array(0, np.int64))
+    step = g.constant(np.array(1, np.int64))
+    keys = g.op("Range", zero, g.op("Squeeze", total), step)
+    causal = g.op("LessOrEqual", g.op("Unsqueeze", keys, g.ints(0, 1, 2)), g.op("Unsqueeze", "position_ids", g.ints(1, 3)))
+    kept = g.op("And", causal, g.op("Cast", g.op("Unsqueeze", "attention_mask", g.ints(1, 2)), to=TensorProto.BOOL))
+    bias = g.op("Where", kept, f32(0.0), f32(float(np.finfo(np.float32).min)))
+
+    def heads_of(x, count):
+        return g.op("Transpose", g.op("Reshape", x, g.ints(0, 0, count, head_dim)), perm=[0, 2, 1, 3])
+
+    def repeat(x):  # the head of keys that each query head reads
+        if heads == kv_heads:
+            return x
+        wide = g.op("Expand", g.op("Unsqueeze", x, g.ints(2)), g.ints(1, 1, heads // kv_heads, 1, 1))
+        return g.op("Reshape", wide, g.ints(0, heads, -1, head_dim))
+
+    x = g.op("Gather", g.weight("embed", vocab, hidden), "input_ids")
+    states = []
+    for n in range(layers):
+        y = norm(x, f"norm{n}")
+        q = rotate(heads_of(g.op("MatMul", y, g.weight(f"q{n}", hidden, heads * head_dim)), heads))
+        k = rotate(heads_of(g.op("MatMul", y, g.weight(f"k{n}", hidden, kv_heads * head_dim)), kv_heads))
+        v = heads_of(g.op("MatMul", y, g.weight(f"v{n}", hidden, kv_heads * head_dim)), kv_heads)
+        both = []
+        for kind, new in (("key", k), ("value", v)):
+            states.append((f"past.{n}.{kind}", f"present.{n}.{kind}"))
+            both.append(repeat(g.op("Concat", states[-1][0], new, outputs=[states[-1][1]], axis=2)))
+        scores = g.op("Mul", g.op("MatMul", q, g.op("Transpose", both[0], perm=[0, 1, 3, 2])), scale)
+        weights = g.op("Softmax", g.op("Add", scores, bias), axis=-1)
+        y = g.op("Transpose", g.op("MatMul", weights, both[1]), perm=[0, 2, 1, 3])
+        y = g.op("Reshape", y, g.ints(0, 0, heads * head_dim))
+        x = g.op("Add", x, g.op("MatMul", y, g.weight(f"o{n}", heads * head_dim, hidden)))
+        y = norm(x, f"norm{n}b")
+        gate, up = (g.op("MatMul", y, g.weight(f"{part}{n}", hidden, inner)) for part in ("gate", "up"))
+        y = g.op("Mul", g.op("Mul", gate, g.op("Sigmoid", gate)), up)
+        x = g.op("Add", x, g.op("MatMul", y, g.weight(f"down{n}", inner, hidden)))
+    logits = g.op("MatMul", g.op("Mul", norm(x, "norm"), f32(gain)), g.weight("head", hidden, vocab))
+    g.op("Identity", logits, outputs=["logits"])
+    del one
+
+    def value(name, kind, dims):
+        return helper.make_tensor_value_info(name, kind, dims)
+
+    ids = [value(name, TensorProto.INT64, ["batch", "seq"]) for name in ("input_ids", "position_ids")]
+    inputs = ids + [value("attention_mask", TensorProto.INT64, ["batch", "total"])]
+    inputs += [value(past, TensorProto.FLOAT, ["batch", kv_heads, "past", head_dim]) for past, _ in states]
+    outputs = [value("logits", TensorProto.FLOAT, ["batch", "seq", vocab])]
+    outputs += [value(present, TensorProto.FLOAT, ["batch", kv_heads, "total", head_dim]) for _, present in states]
+    graph = helper.make_graph(g.nodes, "decoder", inputs, outputs, g.weights)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    onnx.checker.check_model(model)
+    return model
+
+
+if __name__ == "__main__":
+    import sys
+
+    onnx.save(make_decoder(), sys.argv[1] if len(sys.argv) > 1 else "decoder.onnx")
