@@ -26,14 +26,15 @@
 // CHECK-SAME: %[[X:[a-z0-9]+]]: tensor<?x?x4xf32, #graph.dims<s0, s1, 4>> {graph.name = "x"}
 // CHECK-SAME: %[[K:[a-z0-9]+]]: tensor<?x?x4xf32, #graph.dims<s0, s4, 4>> {graph.name = "past_k", graph.state = {axis = 1 : i64, capacity = 4 : i64, length = 2 : i64, output = "present_k", rows = #graph.dims<s1>}}
 // CHECK-SAME: %[[V:[a-z0-9]+]]: tensor<?x?x4xf32, #graph.dims<s0, s4, 4>> {graph.name = "past_v", graph.state = {
-// CHECK-SAME: -> (tensor<?x?x4xf32, #graph.dims<s0, s2 + s1, 4>> {graph.name = "y"})
+// CHECK-SAME: -> (tensor<?x?x4xf32, #graph.dims<s0, s1 + s2, 4>> {graph.name = "y"})
 // CHECK-SAME: graph.ranges = [{{.*}}, array<i64: 0, 9, 7>]
 // CHECK-SAME: graph.symbols = ["batch", "seq", "past", "past2", "past.capacity"]
 // CHECK: %[[KA:.*]] = graph.append %[[K]], %[[X]] {at = #graph.dims<s2>, axis = 1 : i64}
-// CHECK: %[[KS:.*]] = graph.slice %[[KA]] {{.*}} -> tensor<?x?x4xf32, #graph.dims<s0, s2 + s1, 4>>
+// CHECK: %[[KS:.*]] = graph.slice %[[KA]] {{.*}} -> tensor<?x?x4xf32, #graph.dims<s0, s1 + s2, 4>>
 // CHECK: %[[VA:.*]] = graph.append %[[V]], %[[X]] {at = #graph.dims<s2>, axis = 1 : i64}
 // CHECK: %[[VS:.*]] = graph.slice %[[VA]]
-// CHECK: %[[Y:.*]] = graph.add %[[KS]], %[[VS]]
+// CHECK: %[[VR:.*]] = graph.reshape %[[VS]] {graph.same_sizes}
+// CHECK: %[[Y:.*]] = graph.add %[[KS]], %[[VR]]
 // CHECK: return %[[Y]] :
 
 // ONE: func.func @main({{.*}} {graph.name = "past_v"}, {{.*}} {graph.name = "past_k", graph.state =
