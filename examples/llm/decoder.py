@@ -21,8 +21,8 @@ class _Graph:
         self.weights.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
         return name
 
-    def weight(self, name, *shape):
-        scale = 1 / math.sqrt(shape[0])
+    def weight(self, name, *shape, gain=1.0):
+        scale = gain / math.sqrt(shape[0])
         return self.constant((self.random.standard_normal(shape) * scale).astype(np.float32), name)
 
     def op(self, kind, *inputs, outputs=None, **attributes):
@@ -34,11 +34,12 @@ class _Graph:
         return self.constant(np.array(values, np.int64))
 
 
-def make_decoder(layers=2, heads=4, kv_heads=2, head_dim=16, hidden=64, inner=128, vocab=96, seed=1, gain=3.0):
-    """The model as a ModelProto. `gain` scales the logits: with more, the largest one stands out more."""
+def make_decoder(layers=2, heads=4, kv_heads=2, head_dim=16, hidden=64, inner=128, vocab=96, seed=1, gain=3.0, branch=1.0):
+    """The model as a ModelProto. `gain` scales the logits: with more, the largest one stands out more. `branch` scales what a
+    layer adds to its input: trained models add little in one layer."""
     g = _Graph(seed)
     f32 = lambda *values: g.constant(np.array(values, np.float32).reshape([len(values)] if len(values) > 1 else []))
-    eps, one, scale = f32(1e-5), f32(1.0), f32(1 / math.sqrt(head_dim))
+    eps, scale = f32(1e-5), f32(1 / math.sqrt(head_dim))
 
     def norm(x, name):
         mean = g.op("ReduceMean", g.op("Mul", x, x), g.ints(-1), keepdims=1)
@@ -75,7 +76,7 @@ def make_decoder(layers=2, heads=4, kv_heads=2, head_dim=16, hidden=64, inner=12
         wide = g.op("Expand", g.op("Unsqueeze", x, g.ints(2)), g.ints(1, 1, heads // kv_heads, 1, 1))
         return g.op("Reshape", wide, g.ints(0, heads, -1, head_dim))
 
-    x = g.op("Gather", g.weight("embed", vocab, hidden), "input_ids")
+    x = g.op("Gather", g.weight("embed", vocab, hidden, gain=math.sqrt(vocab)), "input_ids")
     states = []
     for n in range(layers):
         y = norm(x, f"norm{n}")
@@ -90,14 +91,13 @@ def make_decoder(layers=2, heads=4, kv_heads=2, head_dim=16, hidden=64, inner=12
         weights = g.op("Softmax", g.op("Add", scores, bias), axis=-1)
         y = g.op("Transpose", g.op("MatMul", weights, both[1]), perm=[0, 2, 1, 3])
         y = g.op("Reshape", y, g.ints(0, 0, heads * head_dim))
-        x = g.op("Add", x, g.op("MatMul", y, g.weight(f"o{n}", heads * head_dim, hidden)))
+        x = g.op("Add", x, g.op("MatMul", y, g.weight(f"o{n}", heads * head_dim, hidden, gain=branch)))
         y = norm(x, f"norm{n}b")
         gate, up = (g.op("MatMul", y, g.weight(f"{part}{n}", hidden, inner)) for part in ("gate", "up"))
         y = g.op("Mul", g.op("Mul", gate, g.op("Sigmoid", gate)), up)
-        x = g.op("Add", x, g.op("MatMul", y, g.weight(f"down{n}", inner, hidden)))
+        x = g.op("Add", x, g.op("MatMul", y, g.weight(f"down{n}", inner, hidden, gain=branch)))
     logits = g.op("MatMul", g.op("Mul", norm(x, "norm"), f32(gain)), g.weight("head", hidden, vocab))
     g.op("Identity", logits, outputs=["logits"])
-    del one
 
     def value(name, kind, dims):
         return helper.make_tensor_value_info(name, kind, dims)
