@@ -46,7 +46,9 @@ static const dlc_info info = {sizeof(dlc_info),
                               1,
                               inputs,
                               outputs,
-                              symbols};
+                              symbols,
+                              0,
+                              NULL};
 
 static void input_dims(const int64_t *s, int64_t *dims) {
   const int64_t all[5] = {s[0], 4, s[0], 4, 2 * s[0]};
