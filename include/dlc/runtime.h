@@ -135,7 +135,7 @@ typedef struct dlc_create_options {
   const void *weights; /* or the bytes of that file, 64-byte aligned, outliving
                           the instance */
   size_t weights_size;
-  int32_t device_id;      /* CUDA models: the device */
+  int32_t device_id;      /* CUDA models: the device's number */
   int32_t num_threads;    /* 0: DLC_NUM_THREADS, OMP_NUM_THREADS, else the CPUs
                              this process may use */
   dlc_parallel_for_fn pf; /* NULL: the pool that all models share */
@@ -151,9 +151,11 @@ typedef struct dlc_create_options {
 typedef struct dlc_run_options {
   size_t struct_size;
   void *workspace; /* 64-byte aligned, >= <name>_workspace bytes; NULL: the
-                      instance's own arena (runs then take turns) */
+                      instance's own arena (runs then take turns). CUDA models:
+                      memory of the device */
   size_t workspace_size;
-  void *stream; /* CUDA models: a CUstream */
+  void *stream; /* CUDA models: a CUstream; NULL: the default one, and the run
+                   ends when its work is done */
   int32_t num_threads;
   int32_t reserved;
   dlc_parallel_for_fn pf;
@@ -304,7 +306,8 @@ typedef struct dlc_exec {
    * are known (all of them are passed); NULL: return DLC_OUT_OF_MEMORY. */
   void *(*output_alloc)(struct dlc_exec *exec, int64_t index,
                         const int64_t *dims);
-  /* 112, 120: CUDA models: the stream; modules and functions of the instance */
+  /* 112, 120: device models: the stream, and the backend's own of this run.
+   * Inputs, outputs, workspace and weights are then device addresses. */
   void *stream;
   void *device_state;
   /* 128: the runtime's own */
@@ -341,9 +344,94 @@ typedef struct dlc_model {
   const void *weights;
   /* 72: the file's name without folder; NULL when embedded or none */
   const char *weights_file;
-  const void *device_image; /* 80: CUDA models; NULL on CPUs */
-  int64_t num_sizes;        /* 88: of `plan`; 0 without */
-} dlc_model;                /* 96 bytes */
+  /* 80: models that run on a device; NULL on CPUs */
+  const struct dlc_device_image *device_image;
+  int64_t num_sizes; /* 88: of `plan`; 0 without */
+} dlc_model;         /* 96 bytes */
+
+/*===-- Devices -----------------------------------------------------------===*/
+
+typedef enum dlc_device_code {
+  DLC_DEVICE_CUBIN = 0, /* machine code of one architecture */
+  DLC_DEVICE_PTX = 1    /* text that the driver compiles; zero-terminated */
+} dlc_device_code;
+
+/* The code of all kernels, once. Tried in order; the first that the device
+ * runs is taken. */
+typedef struct dlc_device_module {
+  int64_t kind;      /*  0: dlc_device_code */
+  int64_t arch;      /*  8: compute capability times ten: 80, 90 */
+  int64_t exact;     /* 16: nonzero: no other capability runs it (sm_90a) */
+  const void *bytes; /* 24 */
+  int64_t size;      /* 32 */
+} dlc_device_module; /* 40 bytes */
+
+/* What can be launched: a grid of blocks along x, all parameters 8 bytes. */
+typedef struct dlc_device_function {
+  const char *symbol;    /*  0: in the module */
+  const char *kernel;    /*  8: for messages */
+  int64_t block_threads; /* 16 */
+  int64_t num_params;    /* 24 */
+} dlc_device_function;   /* 32 bytes */
+
+typedef struct dlc_device_image {
+  const struct dlc_device_backend *backend; /* 0: of the artifact's runtime */
+  const dlc_device_module *modules;         /* 8 */
+  int64_t num_modules;                      /* 16 */
+  const dlc_device_function *functions;     /* 24 */
+  int64_t num_functions;                    /* 32 */
+  /* 40, 48: the nodes whose kernels may meet invalid data, by the number of
+   * their status word; the words lie at workspace + sizes[0]. Word 0 belongs to
+   * the others and has no name. */
+  const char *const *sites;
+  int64_t num_sites;
+} dlc_device_image; /* 56 bytes */
+
+/* One run, as the runtime hands it to a backend. Error texts go to `error`. */
+typedef struct dlc_device_run {
+  dlc_exec *exec; /* checked and bound; inputs and outputs are the caller's */
+  const DLTensor *const *inputs;
+  DLTensor *const *outputs;
+  void *workspace; /* the caller's device memory; NULL: the instance's own */
+  size_t workspace_size;
+  size_t bytes; /* of the workspace, without room for tensors of the host */
+  char *error;
+  size_t error_len;
+} dlc_device_run;
+
+/* How a model's instance lives on a device. */
+typedef struct dlc_device_backend {
+  int64_t device_type; /* 0: DLDeviceType of its memory */
+  /* 8: loads code and weights; on failure *state is NULL. */
+  dlc_status (*create)(const dlc_model *model, const char *weights,
+                       int32_t device_id, char *error, size_t error_len,
+                       void **state);
+  void (*destroy)(void *state); /* 16: NULL is ignored */
+  /* 24: runs `execute`; invalid data is left in exec->status and exec->site
+   * with DLC_DATA_ERROR, other failures in `error`. */
+  dlc_status (*run)(void *state, const dlc_device_run *run);
+} dlc_device_backend; /* 32 bytes */
+
+/* What `execute` of a device model calls; hidden in each artifact. Each returns
+ * a dlc_status, and `execute` returns what is not DLC_OK. */
+
+/* The backend for CUDA: libcuda.so.1, opened at run time, or the library that
+ * the environment variable DLC_CUDA_DRIVER names. */
+extern const dlc_device_backend dlc_cuda_backend;
+/* Launches functions[function]; zero blocks are no launch. */
+int32_t dlc_device_launch(dlc_exec *exec, int64_t function, int64_t blocks,
+                          const uint64_t *params);
+/* Copies within the device. */
+int32_t dlc_device_copy(dlc_exec *exec, void *to, const void *from,
+                        int64_t bytes);
+/* Copies to the host, when all before is done. */
+int32_t dlc_device_read(dlc_exec *exec, void *to, const void *from,
+                        int64_t bytes);
+/* Stores one i64 in device memory. */
+int32_t dlc_device_store(dlc_exec *exec, void *to, int64_t value);
+/* Copies to `to`, memory of output `index` that output_alloc gave. */
+int32_t dlc_device_output(dlc_exec *exec, int64_t index, void *to,
+                          const void *from, int64_t bytes);
 
 /* The weights file: this header, zeros up to data_offset, then the bytes that
  * dlc_exec.weights points to. Little-endian. */

@@ -103,7 +103,11 @@ std::string dlc::makeHeader(const ModelInfo &info) {
     os << " * Weights: " << commentSafe(info.weights.file) << " ("
        << info.weights.size
        << " bytes), beside the binary or named in the options.\n";
-  os << " * Link with libm and pthread. Made by a tool: do not edit. */\n"
+  os << (info.deviceType == kDLCPU
+             ? " * Link with libm and pthread."
+             : " * Runs on a CUDA device; tensors may lie there or on the host."
+               "\n * Link with libm, pthread and libdl.")
+     << " Made by a tool: do not edit. */\n"
      << "#ifndef " << guard << "\n#define " << guard << "\n\n"
      << "#include \"dlc/runtime.h\"\n\n"
      << "#ifdef __cplusplus\nextern \"C\" {\n#endif\n\n"

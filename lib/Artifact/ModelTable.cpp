@@ -16,7 +16,10 @@ using namespace dlc;
 
 static_assert(sizeof(dlc_info) == 176 && sizeof(dlc_state_info) == 88 &&
                   sizeof(dlc_model) == 96 && sizeof(dlc_tensor_info) == 40 &&
-                  sizeof(dlc_dim) == 24 && sizeof(dlc_symbol_info) == 32,
+                  sizeof(dlc_dim) == 24 && sizeof(dlc_symbol_info) == 32 &&
+                  sizeof(dlc_device_image) == 56 &&
+                  sizeof(dlc_device_module) == 40 &&
+                  sizeof(dlc_device_function) == 32,
               "emitModelTable writes these structs field by field");
 
 namespace {
@@ -68,6 +71,7 @@ public:
   Constant *states(const std::vector<StateInfo> &list);
   Constant *symbols(const std::vector<SymbolInfo> &list);
   Constant *info(const ModelInfo &info);
+  Constant *image(const DeviceImage &image);
 
   Module &module;
   LLVMContext &context;
@@ -151,8 +155,45 @@ Constant *TableBuilder::info(const ModelInfo &info) {
   return define(value, "dlc.info");
 }
 
+Constant *TableBuilder::image(const DeviceImage &image) {
+  SmallVector<Constant *> modules, functions, sites;
+  for (const DeviceImage::Module &code : image.modules) {
+    GlobalVariable *bytes = define(
+        ConstantDataArray::getString(context, code.bytes, /*AddNull=*/true),
+        "dlc.device_code");
+    bytes->setAlignment(Align(16));
+    modules.push_back(
+        record({integer(code.kind), integer(code.arch), integer(code.exact),
+                bytes, integer(static_cast<int64_t>(code.bytes.size()))}));
+  }
+  for (const DeviceImage::Function &function : image.functions)
+    functions.push_back(
+        record({string(function.symbol), string(function.kernel),
+                integer(function.blockThreads), integer(function.numParams)}));
+  for (StringRef site : image.sites)
+    sites.push_back(string(site));
+  // Defined in the runtime that the artifact is linked with.
+  GlobalVariable *backend = module.getNamedGlobal(image.backend);
+  if (!backend) {
+    backend =
+        new GlobalVariable(module, ArrayType::get(Type::getInt64Ty(context), 4),
+                           /*isConstant=*/true, GlobalValue::ExternalLinkage,
+                           nullptr, image.backend);
+    backend->setVisibility(GlobalValue::HiddenVisibility);
+  }
+  auto count = [&](const auto &list) {
+    return integer(static_cast<int64_t>(list.size()));
+  };
+  return define(
+      record({backend, array(modules, "dlc.device_modules"), count(modules),
+              array(functions, "dlc.device_functions"), count(functions),
+              array(sites, "dlc.device_sites"), count(sites)}),
+      "dlc.device_image");
+}
+
 GlobalVariable *dlc::emitModelTable(Module &module, const ModelInfo &info,
-                                    const ModelFunctions &functions) {
+                                    const ModelFunctions &functions,
+                                    const DeviceImage *image) {
   assert(functions.execute && "a model needs its execute function");
   TableBuilder builder(module);
   Constant *weights = builder.null();
@@ -181,7 +222,7 @@ GlobalVariable *dlc::emitModelTable(Module &module, const ModelInfo &info,
       weights,
       info.weights.file.empty() ? builder.null()
                                 : builder.string(info.weights.file),
-      builder.null(),
+      image ? builder.image(*image) : builder.null(),
       builder.integer(functions.numSizes),
   });
   std::string name = info.name + "_model_table";

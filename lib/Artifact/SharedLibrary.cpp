@@ -146,7 +146,7 @@ Error dlc::writeSharedLibrary(OutputSet &outputs, const LinkInputs &inputs,
   arguments.insert(arguments.end(), inputs.objectFiles.begin(),
                    inputs.objectFiles.end());
   arguments.push_back(inputs.runtimeArchive);
-  for (const SystemLibrary &library : systemLibraries())
+  for (const SystemLibrary &library : systemLibraries(inputs.opensDriver))
     if (Error error = addFile(
             library.soname,
             makeStubLibrary(inputs.triple, library.soname, library.functions)))

@@ -87,11 +87,19 @@ static const StringRef libm[] = {
     "trunc",   "truncf",
 };
 
-ArrayRef<SystemLibrary> dlc::systemLibraries() {
+static const StringRef libdl[] = {
+    "dlclose",
+    "dlerror",
+    "dlopen",
+    "dlsym",
+};
+
+ArrayRef<SystemLibrary> dlc::systemLibraries(bool opensDriver) {
   static const SystemLibrary libraries[] = {
       {"libm.so.6", libm},
       {"libpthread.so.0", libpthread},
       {"libc.so.6", libc},
+      {"libdl.so.2", libdl},
   };
-  return libraries;
+  return ArrayRef(libraries).drop_back(opensDriver ? 0 : 1);
 }

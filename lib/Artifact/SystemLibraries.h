@@ -12,8 +12,8 @@ struct SystemLibrary {
   llvm::ArrayRef<llvm::StringRef> functions;
 };
 
-/// In link order.
-llvm::ArrayRef<SystemLibrary> systemLibraries();
+/// In link order; with libdl for artifacts that open a driver.
+llvm::ArrayRef<SystemLibrary> systemLibraries(bool opensDriver);
 
 } // namespace dlc
 

@@ -65,7 +65,8 @@ struct ConvertGraphToProgram
           kernel.getArgumentTypes().size(), kernel.getResultTypes().size(),
           kernel.getNumSymbols(), builder.getArrayAttr({}), AffineMapAttr(),
           AffineMapAttr(), StringAttr(), canFail(kernel), AffineMapAttr(),
-          DenseI64ArrayAttr(), ArrayAttr());
+          DenseI64ArrayAttr(), ArrayAttr(), DenseI64ArrayAttr(),
+          AffineMapAttr());
       if (auto dispatch =
               kernel->getAttrOfType<DictionaryAttr>(kDispatchAttr)) {
         declared.setSizeAttr(dispatch.getAs<AffineMapAttr>("size"));

@@ -19,22 +19,24 @@ addFunction(llvm::Module &module, llvm::FunctionType *type, const Twine &name) {
   return function;
 }
 
-HostEmitter::HostEmitter(ModelOp model, StringRef prefix, llvm::Module &module)
-    : model(model), prefix(prefix.str()), module(module),
+HostEmitter::HostEmitter(ModelOp model, StringRef prefix, llvm::Module &module,
+                         bool onDevice)
+    : model(model), prefix(prefix.str()), module(module), onDevice(onDevice),
       b(module.getContext()), sizes(b, nullptr) {
   data.addAll(model);
   planSlots();
+  if (onDevice)
+    planStatusWords();
 }
 
 HostFunctions HostEmitter::emit() {
-  HostFunctions functions;
   functions.inputDims = emitDims<InputOp>("input_dims", /*symbolsCount=*/false);
   functions.outputDims =
       emitDims<OutputOp>("output_dims", /*symbolsCount=*/true);
   functions.execute = emitExecute();
   functions.plan = emitPlan();
   functions.numSizes = functions.plan ? getNumSizes() : 0;
-  return functions;
+  return std::move(functions);
 }
 
 //===----------------------------------------------------------------------===//
@@ -93,7 +95,7 @@ llvm::Function *HostEmitter::emitPlan() {
   bool hasArena = !slotSizes.empty() ||
                   (model.getArenaBytes() &&
                    graph::constantValue(getSize(*model.getArenaBytes())) != 0);
-  if (scratch.empty() && !hasArena && table.getEntries().empty())
+  if (scratch.empty() && !hasArena && !onDevice && table.getEntries().empty())
     return nullptr;
   auto *function = addFunction(
       module, llvm::FunctionType::get(b.getVoidTy(), {ptr(), ptr()}, false),
@@ -109,7 +111,8 @@ llvm::Function *HostEmitter::emitPlan() {
   llvm::Value *stride = b.getInt64(0);
   for (AffineExpr size : scratch)
     stride = sizes.max(stride, sizes.emitAligned(size));
-  store(stride);
+  // The status words lie before it.
+  store(b.CreateAdd(stride, b.getInt64(getStatusBytes())));
   for (llvm::Value *offset : ArrayRef(offsets).drop_back())
     store(offset);
   for (SizeTable::Entry entry : table.getEntries())
@@ -221,7 +224,8 @@ llvm::Function *HostEmitter::emitRunPhase() {
 }
 
 llvm::Function *HostEmitter::emitExecute() {
-  runPhase = emitRunPhase();
+  if (!onDevice)
+    runPhase = emitRunPhase();
   execute = addFunction(module,
                         llvm::FunctionType::get(b.getInt32Ty(), {ptr()}, false),
                         prefix + "_execute");
@@ -234,15 +238,6 @@ llvm::Function *HostEmitter::emitExecute() {
 }
 
 void HostEmitter::emitFrame() {
-  int64_t maxBuffers = 1, maxSymbols = 1;
-  for (auto kernel : cast<ModuleOp>(model->getParentOp()).getOps<KernelOp>()) {
-    maxBuffers = std::max<int64_t>(maxBuffers,
-                                   kernel.getNumArgs() + kernel.getNumOuts());
-    maxSymbols = std::max<int64_t>(maxSymbols, kernel.getNumSymbols());
-  }
-  frame = b.CreateAlloca(llvm::ArrayType::get(ptr(), sizeof(dlc_frame) / 8));
-  frameBuffers = b.CreateAlloca(llvm::ArrayType::get(ptr(), maxBuffers));
-  frameSymbols = b.CreateAlloca(llvm::ArrayType::get(i64(), maxSymbols));
   inputs = loadField(offsetof(dlc_exec, inputs));
   outputs = loadField(offsetof(dlc_exec, outputs));
   workspace = loadField(offsetof(dlc_exec, workspace));
@@ -253,10 +248,21 @@ void HostEmitter::emitFrame() {
       SizeCode(b, symbols, table,
                at(planned, (kHeader + slotSizes.size()) * sizeof(int64_t)),
                [this](AffineExpr expr) { return !data.dependsOnData(expr); });
-  b.CreateStore(at(exec, offsetof(dlc_exec, status)),
-                at(frame, offsetof(dlc_frame, status)));
   llvm::Value *arenaBytes =
       slotSizes.empty() ? emitArenaBytes({}) : b.CreateLoad(i64(), planned);
+  if (onDevice)
+    return emitDeviceFrame(arenaBytes);
+  int64_t maxBuffers = 1, maxSymbols = 1;
+  for (auto kernel : cast<ModuleOp>(model->getParentOp()).getOps<KernelOp>()) {
+    maxBuffers = std::max<int64_t>(maxBuffers,
+                                   kernel.getNumArgs() + kernel.getNumOuts());
+    maxSymbols = std::max<int64_t>(maxSymbols, kernel.getNumSymbols());
+  }
+  frame = b.CreateAlloca(llvm::ArrayType::get(ptr(), sizeof(dlc_frame) / 8));
+  frameBuffers = b.CreateAlloca(llvm::ArrayType::get(ptr(), maxBuffers));
+  frameSymbols = b.CreateAlloca(llvm::ArrayType::get(i64(), maxSymbols));
+  b.CreateStore(at(exec, offsetof(dlc_exec, status)),
+                at(frame, offsetof(dlc_frame, status)));
   b.CreateStore(b.CreateInBoundsGEP(b.getInt8Ty(), workspace, arenaBytes),
                 at(frame, offsetof(dlc_frame, scratch)));
   b.CreateStore(frameBuffers, at(frame, offsetof(dlc_frame, buffers)));
@@ -300,7 +306,7 @@ void HostEmitter::emitStep(Operation *op) {
   else if (auto next = dyn_cast<AgainOp>(op))
     b.CreateStore(loadBool(next.getCondition()), again);
   else if (auto call = dyn_cast<program::CallOp>(op))
-    emitCall(call);
+    onDevice ? emitDeviceCall(call) : emitCall(call);
 }
 
 // Addresses in the arena are made where they are used, as sizes are.
@@ -378,6 +384,18 @@ void HostEmitter::emitPhases(KernelOp kernel, program::CallOp call) {
 
 void HostEmitter::emitCopy(CopyOp copy) {
   llvm::Value *target = getTarget(copy);
+  if (onDevice) {
+    llvm::Value *source = getBuffer(copy.getSource());
+    llvm::Value *bytes = sizes.emit(getSize(copy.getSize()));
+    auto output = copy.getTarget().getDefiningOp<OutputOp>();
+    if (output && data.dependsOnData(output.getType()))
+      callRuntime("dlc_device_output",
+                  {exec, b.getInt64(output.getIndex()), target, source, bytes},
+                  "");
+    else
+      callRuntime("dlc_device_copy", {exec, target, source, bytes}, "");
+    return;
+  }
   b.CreateMemCpy(target, llvm::MaybeAlign(1), getBuffer(copy.getSource()),
                  llvm::MaybeAlign(1),
                  sizes.max(sizes.emit(getSize(copy.getSize())), b.getInt64(0)));
@@ -463,6 +481,6 @@ StringRef program::getSite(std::optional<ArrayAttr> origin,
 }
 
 HostFunctions dlc::emitHostCode(ModelOp model, StringRef prefix,
-                                llvm::Module &module) {
-  return HostEmitter(model, prefix, module).emit();
+                                llvm::Module &module, bool onDevice) {
+  return HostEmitter(model, prefix, module, onDevice).emit();
 }

@@ -19,9 +19,27 @@ llvm::Value *HostEmitter::makeVariable(llvm::Type *type) {
   return entry.CreateAlloca(type);
 }
 
-llvm::Value *HostEmitter::loadBool(Value buffer) {
-  llvm::Value *byte = b.CreateLoad(b.getInt8Ty(), getBuffer(buffer));
+llvm::Value *HostEmitter::loadBool(Value buffer, StringRef site) {
+  llvm::Value *byte = readScalar(b.getInt8Ty(), buffer, site);
   return b.CreateICmpNE(byte, b.getInt8(0));
+}
+
+llvm::Value *HostEmitter::readScalar(llvm::Type *type, Value buffer,
+                                     StringRef site) {
+  if (!onDevice)
+    return b.CreateLoad(type, getBuffer(buffer));
+  llvm::Value *variable = makeVariable(type);
+  int64_t bytes = module.getDataLayout().getTypeStoreSize(type);
+  callRuntime("dlc_device_read",
+              {exec, variable, getBuffer(buffer), b.getInt64(bytes)}, site);
+  return b.CreateLoad(type, variable);
+}
+
+void HostEmitter::writeScalar(llvm::Value *value, Value buffer) {
+  if (onDevice)
+    callRuntime("dlc_device_store", {exec, getBuffer(buffer), value}, "");
+  else
+    b.CreateStore(value, getBuffer(buffer));
 }
 
 //===----------------------------------------------------------------------===//
@@ -30,14 +48,14 @@ llvm::Value *HostEmitter::loadBool(Value buffer) {
 
 // Returns `result` where `condition` holds; `site` may be empty.
 void HostEmitter::emitStop(llvm::Value *condition, StringRef site,
-                           dlc_status result) {
+                           llvm::Value *result) {
   llvm::BasicBlock *stop = makeBlock("stop"), *next = makeBlock("");
   b.CreateCondBr(condition, stop, next);
   b.SetInsertPoint(stop);
   if (!site.empty())
     b.CreateStore(b.CreateGlobalString(site, prefix + "_site"),
                   at(exec, offsetof(dlc_exec, site)));
-  b.CreateRet(b.getInt32(result));
+  b.CreateRet(result);
   b.SetInsertPoint(next);
 }
 
@@ -52,7 +70,8 @@ void HostEmitter::emitDataStop(llvm::Value *condition,
 }
 
 void HostEmitter::emitExpect(ExpectOp expect) {
-  emitDataStop(b.CreateNot(loadBool(expect.getCondition())),
+  emitDataStop(b.CreateNot(loadBool(expect.getCondition(),
+                                    getSite(expect.getOrigin(), ""))),
                expect.getOrigin());
 }
 
@@ -70,7 +89,8 @@ void HostEmitter::forgetDataSizes() {
 
 // Reads a size from the data into the run's symbols.
 void HostEmitter::emitBind(BindOp bind) {
-  llvm::Value *value = b.CreateLoad(i64(), getBuffer(bind.getCount()));
+  llvm::Value *value =
+      readScalar(i64(), bind.getCount(), getSite(bind.getOrigin(), ""));
   llvm::Value *bound = sizes.emit(getSize(bind.getBound()));
   emitDataStop(b.CreateICmpUGT(value, bound), bind.getOrigin());
   forgetDataSizes();
@@ -126,7 +146,7 @@ llvm::Value *HostEmitter::emitLimit(LoopOp op) {
   if (op.getTrips())
     atMost(sizes.emit(getSize(*op.getTrips())));
   if (op.getLimit())
-    atMost(b.CreateLoad(i64(), getBuffer(op.getLimit())));
+    atMost(readScalar(i64(), op.getLimit(), getSite(op.getOrigin(), "")));
   return limit;
 }
 
@@ -161,7 +181,7 @@ void HostEmitter::emitLoop(LoopOp op) {
   if (guard)
     emitDataStop(b.CreateICmpSGE(i, guard), op.getOrigin());
   if (op.getIteration())
-    b.CreateStore(i, getBuffer(op.getIteration()));
+    writeScalar(i, op.getIteration());
   for (unsigned k = 0; k < carried; ++k) {
     buffers[op.getCurrentArgument(k)] = b.CreateLoad(ptr(), current[k]);
     buffers[op.getNextArgument(k)] = b.CreateLoad(ptr(), next[k]);

@@ -9,6 +9,7 @@
 #include "dlc/Dialect/Graph/IR/Graph.h"
 #include "dlc/runtime.h"
 #include "llvm/ADT/DenseMap.h"
+#include "llvm/ADT/StringMap.h"
 #include "llvm/IR/Function.h"
 #include "llvm/IR/Module.h"
 
@@ -16,7 +17,8 @@ namespace dlc::program {
 
 class HostEmitter {
 public:
-  HostEmitter(ModelOp model, llvm::StringRef prefix, llvm::Module &module);
+  HostEmitter(ModelOp model, llvm::StringRef prefix, llvm::Module &module,
+              bool onDevice);
   HostFunctions emit();
 
 private:
@@ -80,16 +82,35 @@ private:
   void emitExpect(ExpectOp expect);
   void storeSymbol(unsigned symbol, llvm::Value *value);
   void forgetDataSizes();
-  llvm::Value *loadBool(mlir::Value buffer);
+  llvm::Value *loadBool(mlir::Value buffer, llvm::StringRef site = "");
   llvm::Value *makeVariable(llvm::Type *type);
   void emitDataStop(llvm::Value *condition,
                     std::optional<mlir::ArrayAttr> origin);
   void emitStop(llvm::Value *condition, llvm::StringRef site,
-                dlc_status result);
+                llvm::Value *result);
+  void emitStop(llvm::Value *condition, llvm::StringRef site,
+                dlc_status result) {
+    emitStop(condition, site, b.getInt32(result));
+  }
+
+  // Devices (DeviceCode.cpp)
+  void planStatusWords();
+  int64_t getStatusBytes() const;
+  void emitDeviceFrame(llvm::Value *arenaBytes);
+  void emitDeviceCall(CallOp call);
+  void callRuntime(llvm::StringRef function,
+                   llvm::ArrayRef<llvm::Value *> arguments,
+                   llvm::StringRef site);
+  /// The number in a buffer, wherever the buffer lies.
+  llvm::Value *readScalar(llvm::Type *type, mlir::Value buffer,
+                          llvm::StringRef site);
+  /// Stores an i64 in a buffer.
+  void writeScalar(llvm::Value *value, mlir::Value buffer);
 
   ModelOp model;
   std::string prefix;
   llvm::Module &module;
+  bool onDevice;
   llvm::IRBuilder<> b;
   SizeCode sizes;
   /// What `plan` stores: bytes of the arena and of a worker's scratch, the
@@ -108,6 +129,12 @@ private:
               *planned = nullptr,   ///< what `plan` stored
                   *again = nullptr; ///< variable of the loop around
   llvm::DenseMap<mlir::Value, llvm::Value *> buffers;
+
+  // Of a device:
+  HostFunctions functions;
+  llvm::Value *statusWords = nullptr, *scratch = nullptr, *params = nullptr;
+  llvm::DenseMap<mlir::Operation *, unsigned> statusWordOf;
+  llvm::StringMap<unsigned> functionNumbers;
 };
 
 /// The node a step computes, for messages.

@@ -41,6 +41,15 @@ static void completeKernel(KernelOp kernel, const KernelCode &code) {
   if (code.scratchBytes)
     kernel.setScratchAttr(makeSize(code.scratchBytes, numSymbols));
   kernel.setNestAttr(builder.getStringAttr(code.nest));
+  if (code.threads.empty())
+    return;
+  kernel.setThreadsAttr(builder.getDenseI64ArrayAttr(code.threads));
+  kernel.setBuffersAttr(AffineMapAttr::get(
+      AffineMap::get(0, numSymbols, code.buffers, kernel.getContext())));
+  AffineExpr total = builder.getAffineConstantExpr(0);
+  for (AffineExpr bytes : code.buffers)
+    total = total + bytes.ceilDiv(kAlignment) * kAlignment;
+  kernel.setScratchAttr(makeSize(graph::simplify(total), numSymbols));
 }
 
 void dlc::attachKernelCode(ModuleOp module, const KernelCodeMap &code) {

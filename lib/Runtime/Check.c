@@ -134,8 +134,36 @@ static dlc_status check_strides(const DLTensor *tensor, const char *role,
   return DLC_OK;
 }
 
+/* Memory of the host will do for every model; a device's own models take their
+ * device's too. */
+static dlc_status check_device(const dlc_instance *instance,
+                               const DLTensor *tensor, const char *role,
+                               const char *name, dlc_rt_error error) {
+  int64_t wanted = instance->model->info->device_type;
+  DLDevice device = tensor->device;
+  if (device.device_type == kDLCPU || device.device_type == kDLCUDAHost)
+    return DLC_OK;
+  if (wanted == kDLCPU)
+    return dlc_rt_fail(error, DLC_DEVICE_MISMATCH,
+                       "%s '%s': expects CPU memory, got device type %d", role,
+                       name, (int)device.device_type);
+  if (device.device_type != wanted &&
+      !(wanted == kDLCUDA && device.device_type == kDLCUDAManaged))
+    return dlc_rt_fail(error, DLC_DEVICE_MISMATCH,
+                       "%s '%s': expects memory of the CPU or of device type "
+                       "%lld, got device type %d",
+                       role, name, (long long)wanted, (int)device.device_type);
+  if (device.device_id != instance->device_id)
+    return dlc_rt_fail(error, DLC_DEVICE_MISMATCH,
+                       "%s '%s': lies on device %d, the model on device %d",
+                       role, name, (int)device.device_id,
+                       (int)instance->device_id);
+  return DLC_OK;
+}
+
 /* All that does not depend on symbols. `address` receives the first element. */
-static dlc_status check_tensor(const DLTensor *tensor,
+static dlc_status check_tensor(const dlc_instance *instance,
+                               const DLTensor *tensor,
                                const dlc_tensor_info *info, const char *role,
                                bool allocated, dlc_rt_error error,
                                void **address) {
@@ -151,11 +179,9 @@ static dlc_status check_tensor(const DLTensor *tensor,
                                  sizeof expected),
                        type_name(tensor->dtype.code, tensor->dtype.bits,
                                  tensor->dtype.lanes, actual, sizeof actual));
-  if (tensor->device.device_type != kDLCPU &&
-      tensor->device.device_type != kDLCUDAHost)
-    return dlc_rt_fail(error, DLC_DEVICE_MISMATCH,
-                       "%s '%s': expects CPU memory, got device type %d", role,
-                       name, (int)tensor->device.device_type);
+  dlc_status place = check_device(instance, tensor, role, name, error);
+  if (place != DLC_OK)
+    return place;
   if (tensor->ndim < 0 || (tensor->ndim > 0 && !tensor->shape))
     return dlc_rt_fail(error, DLC_INVALID_ARGUMENT,
                        "%s '%s': shape is NULL or rank is negative", role,
@@ -279,8 +305,8 @@ dlc_status dlc_rt_bind_inputs(const dlc_instance *instance,
   dlc_rt_bind_state(instance, scratch.symbols);
   for (int64_t i = 0; i < info->num_inputs; ++i) {
     const dlc_tensor_info *input = &info->inputs[i];
-    dlc_status status = check_tensor(inputs[i], input, "input", false, error,
-                                     &scratch.inputs[i]);
+    dlc_status status = check_tensor(instance, inputs[i], input, "input", false,
+                                     error, &scratch.inputs[i]);
     for (int64_t d = 0; status == DLC_OK && d < input->rank; ++d)
       status =
           bind_dim(info, input, d, inputs[i]->shape[d], scratch.symbols, error);
@@ -331,12 +357,19 @@ dlc_status dlc_rt_check_outputs(const dlc_instance *instance,
        expected += info->outputs[i].rank, ++i) {
     const dlc_tensor_info *output = &info->outputs[i];
     bool late = dlc_rt_has_data_dim(output);
-    dlc_status status = check_tensor(outputs[i], output, "output", late, error,
-                                     &scratch.outputs[i]);
+    dlc_status status = check_tensor(instance, outputs[i], output, "output",
+                                     late, error, &scratch.outputs[i]);
     if (status != DLC_OK)
       return status;
     if (late) {
       scratch.outputs[i] = NULL;
+      /* Allocators give memory of the host. */
+      if (!outputs[i]->data && outputs[i]->device.device_type != kDLCPU &&
+          outputs[i]->device.device_type != kDLCUDAHost)
+        return dlc_rt_fail(error, DLC_INVALID_ARGUMENT,
+                           "output '%s': its dims depend on the data: on a "
+                           "device it needs memory with room",
+                           output->name);
       if (outputs[i]->strides)
         return dlc_rt_fail(
             error, DLC_INVALID_ARGUMENT,

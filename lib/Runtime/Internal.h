@@ -105,6 +105,8 @@ struct dlc_instance {
   int64_t *state_dims;
   int64_t state_length, state_capacity; /* rows */
   void *library; /* handle of the shared object when made by dlc_load */
+  int32_t device_id;
+  void *device; /* the backend's; NULL on CPUs */
 };
 
 /* Bookkeeping of one run, laid out in `scratch_size` bytes of the caller's

@@ -99,5 +99,33 @@ AT(dlc_model, device_image, 80);
 AT(dlc_model, num_sizes, 88);
 SIZE(dlc_model, 96);
 
+AT(dlc_device_module, kind, 0);
+AT(dlc_device_module, arch, 8);
+AT(dlc_device_module, exact, 16);
+AT(dlc_device_module, bytes, 24);
+AT(dlc_device_module, size, 32);
+SIZE(dlc_device_module, 40);
+
+AT(dlc_device_function, symbol, 0);
+AT(dlc_device_function, kernel, 8);
+AT(dlc_device_function, block_threads, 16);
+AT(dlc_device_function, num_params, 24);
+SIZE(dlc_device_function, 32);
+
+AT(dlc_device_image, backend, 0);
+AT(dlc_device_image, modules, 8);
+AT(dlc_device_image, num_modules, 16);
+AT(dlc_device_image, functions, 24);
+AT(dlc_device_image, num_functions, 32);
+AT(dlc_device_image, sites, 40);
+AT(dlc_device_image, num_sites, 48);
+SIZE(dlc_device_image, 56);
+
+AT(dlc_device_backend, device_type, 0);
+AT(dlc_device_backend, create, 8);
+AT(dlc_device_backend, destroy, 16);
+AT(dlc_device_backend, run, 24);
+SIZE(dlc_device_backend, 32);
+
 SIZE(dlc_weights_header, 64);
 SIZE(DLTensor, 48);

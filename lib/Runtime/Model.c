@@ -27,10 +27,12 @@ static dlc_status check_model(const dlc_model *model, dlc_rt_error error) {
         error, DLC_ABI_MISMATCH,
         "the model's description has %lld bytes, this runtime needs %d",
         (long long)info->struct_size, (int)sizeof(dlc_info));
-  if (info->device_type != kDLCPU)
+  if (info->device_type != (model->device_image
+                                ? model->device_image->backend->device_type
+                                : kDLCPU))
     return dlc_rt_fail(
         error, DLC_UNSUPPORTED_DEVICE,
-        "model '%s' runs on device type %lld, this runtime on CPUs only",
+        "model '%s' runs on device type %lld, which it has no code for",
         info->name, (long long)info->device_type);
   return dlc_rt_check_features(info->features, info->name, error);
 }
@@ -133,6 +135,14 @@ dlc_status dlc_model_create(const dlc_model *model,
   }
 
   status = dlc_rt_open_weights(model, &known, error, &instance->weights);
+  if (status == DLC_OK && model->device_image) {
+    instance->device_id = known.device_id;
+    status = model->device_image->backend->create(
+        model, instance->weights.data, known.device_id, error.text, error.size,
+        &instance->device);
+    /* The device has its own. */
+    dlc_rt_close_weights(&instance->weights);
+  }
   if (status != DLC_OK) {
     dlc_model_destroy(instance);
     return status;
@@ -145,6 +155,8 @@ void dlc_model_destroy(dlc_instance *instance) {
   if (!instance)
     return;
   dlc_rt_allocator allocator = instance->allocator;
+  if (instance->device)
+    instance->model->device_image->backend->destroy(instance->device);
   if (instance->arena)
     allocator.free(allocator.ctx, instance->arena, instance->arena_size);
   if (instance->plan)

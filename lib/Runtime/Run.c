@@ -163,13 +163,42 @@ static dlc_status grow_arena(dlc_instance *instance, size_t bytes,
   return DLC_OK;
 }
 
+/* The device's backend has the arena, and runs the model's code. Its own error
+ * text stays. */
+static dlc_status execute_on_device(dlc_instance *instance,
+                                    const dlc_run_options *options,
+                                    size_t bytes, dlc_exec *exec,
+                                    run_context *run,
+                                    const DLTensor *const *inputs) {
+  dlc_device_run device;
+  memset(&device, 0, sizeof device);
+  device.exec = exec;
+  device.inputs = inputs;
+  device.outputs = run->outputs;
+  device.workspace = options->workspace;
+  device.workspace_size = options->workspace_size;
+  device.bytes = bytes;
+  char text[512] = "";
+  device.error = text;
+  device.error_len = sizeof text;
+  dlc_status status =
+      instance->model->device_image->backend->run(instance->device, &device);
+  if (run->reported)
+    return DLC_SHAPE_MISMATCH;
+  return *text ? dlc_rt_fail(run->error, status, "%s", text)
+               : report(run, exec, status);
+}
+
 static dlc_status execute(dlc_instance *instance,
                           const dlc_run_options *options,
-                          dlc_rt_scratch scratch, run_context *run) {
+                          const DLTensor *const *inputs, dlc_rt_scratch scratch,
+                          run_context *run) {
   int64_t workers =
       options->num_threads ? options->num_threads : instance->num_threads;
   if (workers > DLC_RT_MAX_WORKERS)
     workers = DLC_RT_MAX_WORKERS;
+  if (instance->device)
+    workers = 1;
   const int64_t *sizes = read_plan(instance, scratch);
   int64_t bytes = workspace_bytes(sizes, workers);
   if (bytes < 0)
@@ -193,6 +222,9 @@ static dlc_status execute(dlc_instance *instance,
   exec.stream = options->stream;
   exec.run = run;
   exec.sizes = sizes;
+  if (instance->device)
+    return execute_on_device(instance, options, (size_t)bytes, &exec, run,
+                             inputs);
   if (options->workspace) {
     if ((uintptr_t)options->workspace % DLC_RT_ALIGNMENT)
       return dlc_rt_fail(run->error, DLC_INVALID_ARGUMENT,
@@ -265,7 +297,7 @@ dlc_status dlc_model_run(dlc_instance *instance, const DLTensor *const *inputs,
   if (status == DLC_OK)
     status = dlc_rt_open_state(instance, scratch, run.error);
   if (status == DLC_OK)
-    status = execute(instance, &known, scratch, &run);
+    status = execute(instance, &known, inputs, scratch, &run);
   if (status == DLC_OK)
     dlc_rt_close_state(instance, scratch.symbols);
   unlock_state(instance);
@@ -296,6 +328,29 @@ dlc_status dlc_model_output_shapes(dlc_instance *instance,
   return status;
 }
 
+/* Room for copies of the host's tensors: any output may lie there. */
+static int64_t staging_bytes(const dlc_instance *instance,
+                             const DLTensor *const *inputs,
+                             const int64_t *dims) {
+  const int64_t alignment = 256;
+  const dlc_info *info = instance->model->info;
+  int64_t total = 0;
+  for (int64_t i = 0; i < info->num_inputs + info->num_outputs; ++i) {
+    bool is_input = i < info->num_inputs;
+    const dlc_tensor_info *tensor =
+        is_input ? &info->inputs[i] : &info->outputs[i - info->num_inputs];
+    int64_t bytes = 0;
+    if (is_input || !dlc_rt_has_data_dim(tensor))
+      bytes = dlc_rt_tensor_bytes(tensor, is_input ? inputs[i]->shape : dims);
+    if (bytes < 0 || bytes > INT64_MAX - alignment ||
+        __builtin_add_overflow(
+            total, (bytes + alignment - 1) / alignment * alignment, &total))
+      return -1;
+    dims += is_input ? 0 : tensor->rank;
+  }
+  return total;
+}
+
 size_t dlc_model_workspace(dlc_instance *instance,
                            const DLTensor *const *inputs) {
   if (!instance)
@@ -310,8 +365,16 @@ size_t dlc_model_workspace(dlc_instance *instance,
   unlock_state(instance);
   int64_t bytes =
       status == DLC_OK
-          ? workspace_bytes(read_plan(instance, scratch), instance->num_threads)
+          ? workspace_bytes(read_plan(instance, scratch),
+                            instance->device ? 1 : instance->num_threads)
           : -1;
+  if (bytes >= 0 && instance->device) {
+    dlc_rt_output_dims(instance, scratch.symbols, scratch.dims);
+    int64_t staging = staging_bytes(instance, inputs, scratch.dims);
+    if (staging < 0 || bytes > INT64_MAX - 256 ||
+        __builtin_add_overflow((bytes + 255) / 256 * 256, staging, &bytes))
+      bytes = -1;
+  }
   scratch_end(instance, memory);
   return bytes < 0 ? SIZE_MAX : (size_t)bytes;
 }

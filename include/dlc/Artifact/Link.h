@@ -24,6 +24,8 @@ struct LinkInputs {
   std::vector<std::string> objectFiles;
   /// libdlc_runtime.a for the triple; see findRuntimeArchive.
   std::string runtimeArchive;
+  /// The runtime opens a device's driver: libdl is allowed, too.
+  bool opensDriver = false;
 };
 
 /// Finds lib/dlc/<arch>/libdlc_runtime.a beside the program's folder or in the

@@ -74,6 +74,26 @@ struct WeightsInfo {
   std::string symbol;
 };
 
+/// What a model brings along for its device: dlc_device_image.
+struct DeviceImage {
+  struct Module {
+    dlc_device_code kind = DLC_DEVICE_PTX;
+    int64_t arch = 80;  ///< compute capability times ten
+    bool exact = false; ///< no other capability runs it
+    std::string bytes;  ///< as the driver takes them
+  };
+  struct Function {
+    std::string symbol, kernel;
+    int64_t blockThreads = 0;
+    int64_t numParams = 0;
+  };
+  /// The runtime's table of the device's functions.
+  std::string backend;
+  std::vector<Module> modules;
+  std::vector<Function> functions;
+  std::vector<std::string> sites;
+};
+
 /// Everything a model says of itself. `name` is a C identifier; features uses
 /// the names requiredFeatures returns.
 struct ModelInfo {
@@ -105,11 +125,12 @@ struct ModelFunctions {
   llvm::Function *execute = nullptr;
 };
 
-/// Defines the hidden constant `<name>_model_table`. Asserts that
-/// `functions.execute` is set.
+/// Defines the hidden constant `<name>_model_table`; `image` is null for a
+/// model that runs on a CPU. Asserts that `functions.execute` is set.
 llvm::GlobalVariable *emitModelTable(llvm::Module &module,
                                      const ModelInfo &info,
-                                     const ModelFunctions &functions);
+                                     const ModelFunctions &functions,
+                                     const DeviceImage *image = nullptr);
 
 /// Defines the public functions of generated `<name>.h` over the table
 /// `<name>_model_table`, which may be in this module or another object:

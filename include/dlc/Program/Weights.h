@@ -17,6 +17,10 @@ struct KernelCode {
   llvm::SmallVector<CpuPhase> phases;
   mlir::AffineExpr scratchBytes;
   llvm::SmallVector<OperandPacking> packings;
+  /// Of a device: the threads of a task of each phase, and the sizes of the
+  /// scratch buffers; `scratchBytes` is not used.
+  llvm::SmallVector<int64_t> threads;
+  llvm::SmallVector<mlir::AffineExpr> buffers;
 
   /// The layout in which operand `i` is read; null: as in the model.
   const OperandPacking *getPacking(unsigned operand) const;

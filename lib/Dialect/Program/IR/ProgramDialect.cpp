@@ -86,7 +86,11 @@ LogicalResult KernelOp::verify() {
   if (counts != getPhases().size())
     return emitOpError("has ")
            << getPhases().size() << " phases and " << counts << " task counts";
-  for (std::optional<AffineMap> map : {getTasks(), getScratch(), getSize()})
+  if (getThreads() && getThreads()->size() != counts)
+    return emitOpError("has ") << counts << " launches and "
+                               << getThreads()->size() << " sizes of blocks";
+  for (std::optional<AffineMap> map :
+       {getTasks(), getScratch(), getSize(), getBuffers()})
     if (map && (map->getNumDims() != 0 ||
                 map->getNumSymbols() > static_cast<unsigned>(getNumSymbols())))
       return emitOpError("task counts, scratch and size are expressions of the "

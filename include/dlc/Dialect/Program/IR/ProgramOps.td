@@ -64,6 +64,10 @@ def Program_KernelOp : Program_Op<"kernel", [Symbol, DeclareOpInterfaceMethods<S
     the kernel's own symbols. A kernel that `can_fail` stores an error code
     when a value in the data is invalid.
 
+    On a device a phase is a launch, its tasks are blocks of `threads[i]`
+    threads, and `buffers` lists the sizes of the scratch buffers that all
+    launches are given.
+
     Where `size`, over the kernel's symbols, is at most `limits[i]` (and no
     smaller limit holds), a call runs kernel `variants[i]` instead: it computes
     the same, faster at such sizes.
@@ -72,7 +76,8 @@ def Program_KernelOp : Program_Op<"kernel", [Symbol, DeclareOpInterfaceMethods<S
                        DefaultValuedAttr<StrArrayAttr, "{}">:$phases, OptionalAttr<AffineMapAttr>:$tasks,
                        OptionalAttr<AffineMapAttr>:$scratch, OptionalAttr<StrAttr>:$nest, UnitAttr:$can_fail,
                        OptionalAttr<AffineMapAttr>:$size, OptionalAttr<DenseI64ArrayAttr>:$limits,
-                       OptionalAttr<FlatSymbolRefArrayAttr>:$variants);
+                       OptionalAttr<FlatSymbolRefArrayAttr>:$variants,
+                       OptionalAttr<DenseI64ArrayAttr>:$threads, OptionalAttr<AffineMapAttr>:$buffers);
   let assemblyFormat = "$sym_name attr-dict";
   let hasVerifier = 1;
 }
