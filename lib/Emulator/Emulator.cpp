@@ -133,6 +133,11 @@ std::vector<std::string> EmulatedModule::kernelNames() const {
   return names;
 }
 
+size_t EmulatedModule::numParameters(StringRef kernel) const {
+  auto it = impl->module.kernels.find(kernel);
+  return it == impl->module.kernels.end() ? 0 : it->second.parameters.size();
+}
+
 //===----------------------------------------------------------------------===//
 // Launch
 //===----------------------------------------------------------------------===//

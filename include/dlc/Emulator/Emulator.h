@@ -121,6 +121,9 @@ public:
   /// The names of the module's kernels, sorted.
   std::vector<std::string> kernelNames() const;
 
+  /// How many parameters a kernel has; 0 for an unknown one.
+  size_t numParameters(llvm::StringRef kernel) const;
+
   ~EmulatedModule();
 
 private:

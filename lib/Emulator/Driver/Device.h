@@ -1,0 +1,151 @@
+// The emulated device behind the driver's functions: memory, code, streams.
+//
+// Work is put off until something waits for it, so that a program that does not
+// wait reads what was there before. Device memory cannot be touched between the
+// driver's calls: a host that follows a device's address dies.
+#ifndef DLC_LIB_EMULATOR_DRIVER_DEVICE_H
+#define DLC_LIB_EMULATOR_DRIVER_DEVICE_H
+
+#include "dlc/Emulator/Emulator.h"
+
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <set>
+#include <string>
+
+namespace dlc::emu {
+
+/// CUresult, as far as it is used (CUDA driver API reference).
+enum Result : int {
+  Success = 0,
+  InvalidValue = 1,
+  OutOfMemory = 2,
+  NotInitialized = 3,
+  NoDevice = 100,
+  InvalidDevice = 101,
+  InvalidContext = 201,
+  NoBinaryForGpu = 209,
+  InvalidPtx = 218,
+  InvalidHandle = 400,
+  NotFound = 500,
+  IllegalAddress = 700,
+  LaunchOutOfResources = 701,
+  LaunchFailed = 719,
+  NotSupported = 801,
+  Unknown = 999
+};
+
+/// DLC_EMULATED_CUDA: "key=value,..."; see docs/codegen-cuda.md.
+struct Settings {
+  unsigned devices = 1;
+  unsigned sm = 90;
+  EmulatorCheck check = EmulatorCheck::Execution;
+  size_t memoryBytes = size_t(16) << 30;
+  /// fail=<function>:<n>[:<result>]: the n-th call of it fails.
+  std::string failFunction;
+  unsigned failCall = 0;
+  int failResult = Unknown;
+  /// crash=<n>: the n-th launch fails while it runs.
+  unsigned crashLaunch = 0;
+  bool reportsLeaks = false;
+
+  /// A word it does not know is in `problem`.
+  static Settings parse(llvm::StringRef text, std::string &problem);
+};
+
+struct Module {
+  std::unique_ptr<EmulatedModule> code;
+  std::set<std::string> names;
+};
+
+struct Function {
+  Module *module;
+  std::string name;
+  size_t numParameters;
+};
+
+struct Stream {
+  bool isLegacy = false;
+  std::deque<std::function<Result()>> work;
+  uint64_t enqueued = 0, done = 0;
+};
+
+struct Event {
+  Stream *stream = nullptr; ///< null: never recorded
+  uint64_t position = 0;
+};
+
+class Device {
+public:
+  static Device &get();
+  ~Device();
+
+  std::recursive_mutex mutex;
+  Settings settings;
+  bool isInitialized = false;
+  unsigned contextUsers = 0;
+
+  /// What went wrong in work that was put off; sticks.
+  Result sticky = Success;
+
+  Result allocate(size_t bytes, uint64_t &address);
+  Result release(uint64_t address);
+  /// [address, address + bytes) is in one allocation.
+  bool isInside(uint64_t address, size_t bytes) const;
+  bool touches(const void *pointer, size_t bytes) const;
+
+  Result loadModule(const char *code, Module *&module, std::string &log);
+  Result unloadModule(Module *module);
+  Result findFunction(Module *module, const char *name, Function *&function);
+
+  Stream *stream(void *handle); ///< null for an unknown one
+  void *createStream();
+  Result destroyStream(void *handle);
+  void enqueue(Stream *stream, std::function<Result()> work);
+  Result drain(Stream *stream, uint64_t position);
+  Result drainAll();
+
+  Event *createEvent();
+  Event *event(void *handle);
+  Result destroyEvent(void *handle);
+
+  Result launch(Function *function, LaunchShape shape, void **params,
+                Stream *stream);
+
+  /// Everything that was made and not given back; empty: nothing.
+  std::string describeLive() const;
+  /// The result of the injected failure if this call is it.
+  Result injected(llvm::StringRef function);
+
+private:
+  Device();
+  void protect(bool isOpen);
+  Result run(Function *function, const LaunchShape &shape,
+             const std::vector<uint64_t> &values);
+
+  struct Allocation {
+    size_t bytes, mapped;
+  };
+  std::map<uint64_t, Allocation> allocations;
+  size_t usedBytes = 0;
+  unsigned openDepth = 0;
+  std::set<Module *> modules;
+  std::map<std::pair<Module *, std::string>, std::unique_ptr<Function>>
+      functions;
+  Stream legacy;
+  std::set<Stream *> streams;
+  std::set<Event *> events;
+  std::map<std::string, unsigned> calls;
+  unsigned launches = 0;
+};
+
+/// Says on standard error what a real driver would not.
+void complain(const std::string &text);
+
+} // namespace dlc::emu
+
+#endif // DLC_LIB_EMULATOR_DRIVER_DEVICE_H
