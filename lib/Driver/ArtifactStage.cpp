@@ -119,15 +119,26 @@ static Error writeWeights(Compilation &c, std::string &objectFile) {
 //===----------------------------------------------------------------------===//
 
 static void emitHost(Compilation &c) {
-  HostFunctions host = emitHostCode(c.program, c.name, *c.hostModule);
-  emitModelTable(*c.hostModule, c.info,
-                 {host.inputDims, host.outputDims, host.plan, host.numSizes,
-                  host.execute});
+  HostFunctions host = emitHostCode(c.program, c.name, *c.hostModule,
+                                    /*onDevice=*/c.cuda.has_value());
+  DeviceImage image;
+  image.backend = "dlc_cuda_backend";
+  image.modules = std::move(c.deviceModules);
+  for (DeviceFunction &f : host.deviceFunctions)
+    image.functions.push_back(
+        {f.symbol, f.kernel, f.blockThreads, f.numParams});
+  image.sites = host.deviceSites;
+  emitModelTable(
+      *c.hostModule, c.info,
+      {host.inputDims, host.outputDims, host.plan, host.numSizes, host.execute},
+      c.cuda ? &image : nullptr);
   addModelEntryPoints(*c.hostModule, c.name, !c.info.states.empty());
 }
 
 // Host code and kernels in one module.
 static Error linkModule(Compilation &c) {
+  if (c.cuda) // they are data of the host module
+    return Error::success();
   llvm::Linker linker(*c.hostModule);
   for (const CompiledKernel &kernel : c.kernels) {
     llvm::MemoryBufferRef buffer(
@@ -153,8 +164,10 @@ static LinkInputs makeLinkInputs(Compilation &c, StringRef weightsObject) {
         llvm::MemoryBufferRef(StringRef(bytes.data(), bytes.size()), name));
   };
   add(c.hostObject, "host.o");
+  inputs.opensDriver = c.cuda.has_value();
   for (const CompiledKernel &kernel : c.kernels)
-    add(kernel.object, kernel.name);
+    if (!c.cuda)
+      add(kernel.object, kernel.name);
   if (!weightsObject.empty())
     inputs.objectFiles.push_back(weightsObject.str());
   return inputs;

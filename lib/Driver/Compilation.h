@@ -14,6 +14,7 @@
 #include "dlc/Program/Weights.h"
 #include "dlc/Schedule/CostQuery.h"
 #include "dlc/Schedule/SizeRange.h"
+#include "dlc/Target/CUDA/Ptxas.h"
 #include "dlc/Target/Targets.h"
 
 #include "llvm/IR/LLVMContext.h"
@@ -44,7 +45,8 @@ struct Compilation {
 
   const CompileOptions &options;
   Progress &progress;
-  std::optional<CpuTarget> target; ///< none: interp or cuda
+  /// None: interp, or kernels of cuda alone. The host of a device's artifact.
+  std::optional<CpuTarget> target;
   std::optional<CudaTarget> cuda;
   std::string name; ///< C identifier
   std::vector<std::pair<EmitKind, std::string>> products;
@@ -78,6 +80,10 @@ struct Compilation {
   KernelCodeMap code;
   std::string graphText, kernelText; ///< -emit=graph, -emit=kernels
   std::string ptx, cubin;            ///< -target=cuda
+  std::string codegenNote;           ///< for the stage's line
+  std::vector<DeviceImage::Module> deviceModules;
+  /// By the name of the launch.
+  llvm::StringMap<KernelResources> resources;
 
   /// The host program; the graph module became it.
   program::ModelOp program;
@@ -148,7 +154,8 @@ void plantFault(graph::KernelOp kernel, llvm::StringRef fault);
 /// Code for each kernel, several at a time.
 llvm::Error compileKernels(Compilation &c);
 
-/// PTX, and the cubin when it is wanted, of all kernels.
+/// PTX of all kernels; where they are wanted the cubin, and what an artifact
+/// needs of them.
 llvm::Error compileCudaKernels(Compilation &c);
 
 /// The host program: buffers, memory plan, weights' places, `execute`.

@@ -92,12 +92,20 @@ static Error resolveTarget(Compilation &c) {
     if (!cuda)
       return llvm::make_error<CompileError>(
           toCompileError(cuda.takeError(), ExitCode::Usage));
-    if (c.wantsCode())
-      return makeError(ExitCode::Usage,
-                       "-target=cuda makes kernels only: ask for -emit=ptx or "
-                       "-emit=cubin, or run the "
-                       "model on the emulator with dlc-run -target=cuda");
     c.cuda = std::move(*cuda);
+    if (!c.wantsCode())
+      return Error::success();
+    if (c.options.bisect)
+      return makeError(ExitCode::Usage,
+                       "-verify=bisect is for CPUs so far; -verify runs the "
+                       "artifact on a device");
+    // What launches the kernels.
+    Expected<CpuTarget> host =
+        parseCpuTarget(c.cuda->host.empty() ? "host" : c.cuda->host);
+    if (!host)
+      return llvm::make_error<CompileError>(
+          toCompileError(host.takeError(), ExitCode::Usage));
+    c.target = std::move(*host);
     return Error::success();
   }
   if (c.wantsCuda())
@@ -236,18 +244,14 @@ static Error codeStages(Compilation &c) {
                       ? ", " + countText(c.layout.tensors, "tensor") +
                             " with channels last"
                       : std::string()));
-  if (c.wantsCuda()) {
-    c.progress.begin("codegen");
-    if (Error error = compileCudaKernels(c))
-      return error;
-    c.progress.end();
-  }
-  if (!c.wantsCode())
+  if (!c.wantsCode() && !c.wantsCuda())
     return Error::success();
   c.progress.begin("codegen");
-  if (Error error = compileKernels(c))
+  if (Error error = c.cuda ? compileCudaKernels(c) : compileKernels(c))
     return error;
-  c.progress.end();
+  c.progress.end(c.codegenNote);
+  if (!c.wantsCode())
+    return Error::success();
   if (c.options.verbose)
     printKernelList(c);
   if (c.options.bisect)
@@ -318,7 +322,7 @@ static std::string makeSummary(Compilation &c) {
        << bytesText(c.weights.empty()
                         ? 0
                         : c.weights.back().offset + c.weights.back().bytes)
-       << " weights, " << c.target->desc().cpu;
+       << " weights, " << (c.cuda ? c.cuda->desc().sm : c.target->desc().cpu);
   os << llvm::format(", %.2f s", c.progress.getSeconds());
   return text;
 }
@@ -336,10 +340,10 @@ static unsigned countStages(const Compilation &c) {
   unsigned count = 3; // import, simplify, artifact
   if (c.wantsCode() || c.wantsCuda() || c.options.wants(EmitKind::Kernels))
     ++count;
-  if (c.wantsCuda())
-    ++count;
+  if (c.wantsCuda() || c.wantsCode())
+    ++count; // codegen
   if (c.wantsCode())
-    count += 2; // codegen, program
+    ++count; // program
   return count + c.options.verify;
 }
 

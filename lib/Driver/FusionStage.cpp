@@ -58,7 +58,7 @@ static Error certify(Compilation &c, ModuleOp original) {
 }
 
 Error dlc::fuseKernels(Compilation &c) {
-  TargetDesc target = c.target ? c.target->desc() : TargetDesc();
+  TargetDesc target = c.target && !c.cuda ? c.target->desc() : TargetDesc();
   RooflineCost cost;
   fusion::NestPolicy::Limits limits;
   limits.allowsInside = true;

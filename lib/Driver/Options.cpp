@@ -355,6 +355,9 @@ static llvm::Error readOptions(const InputArgList &args, CompileOptions &o) {
           o.weights))
     return error;
   if (llvm::Error error = parseWord<bool>(
+          args, OPT_fallback, {{"on", true}, {"off", false}}, o.fallback))
+    return error;
+  if (llvm::Error error = parseWord<bool>(
           args, OPT_fp, {{"strict", true}, {"reassoc", false}}, o.strict))
     return error;
   if (bool fuse = false; args.hasArg(OPT_fuse)) {
@@ -392,7 +395,8 @@ static llvm::Error readOptions(const InputArgList &args, CompileOptions &o) {
   llvm::SmallVector<std::string> shaping;
   for (const Arg *arg : args.filtered(
            OPT_target, OPT_dim, OPT_shape, OPT_fp, OPT_fuse, OPT_layout,
-           OPT_state, OPT_kv, OPT_variants, OPT_force_variant, OPT_plant_fault))
+           OPT_state, OPT_kv, OPT_variants, OPT_fallback, OPT_force_variant,
+           OPT_plant_fault))
     shaping.push_back(arg->getAsString(args));
   o.shapingFlags = llvm::join(shaping, " ");
   return inferEmit(o);

@@ -16,6 +16,7 @@ def output : JoinedOrSeparate<["-"], "o">, MetaVarName<"<path>">, HelpText<"Outp
 def emit : J<"emit", "<kinds>", "Comma-separated: graph, kernels, program, llvm, asm, obj, static, shared, header, report; for cuda: ptx, cubin (default: shared,header)">;
 def name : J<"name", "<identifier>", "C name of the model's functions (default: from the file's name)">;
 def weights : J<"weights", "<where>", "embed or external (default: embed up to 1 MiB)">;
+def fallback : J<"fallback", "<when>", "on: artifacts for cuda hold PTX of the kernels' sm_80 form, too, for devices that the machine code is not for (default); off: machine code only">;
 def jobs : JoinedOrSeparate<["-"], "j">, MetaVarName<"<n>">, HelpText<"Kernels compiled at a time (default: the CPUs this process may use)">;
 def tune : F<"tune", "Search schedules on this machine, keep what was measured in the tuning database, and use the best">;
 def tune_mode : J<"tune", "<how>", "lookup: the best schedules of the database, nothing is measured; quick: -tune with 5 trials a kernel; off (default)">;

@@ -91,7 +91,8 @@ static Error describeModel(Compilation &c) {
   info.name = c.name;
   info.dlcVersion = getVersion().str();
   info.triple = desc.triple;
-  info.cpu = desc.cpu;
+  info.cpu = c.cuda ? c.cuda->desc().sm : desc.cpu;
+  info.deviceType = c.cuda ? kDLCUDA : kDLCPU;
   info.features = requiredFeatures(*(*machine)->getMCSubtargetInfo());
   info.flags = c.options.shapingFlags;
   info.fpMode = c.options.strict ? "strict" : "reassoc";

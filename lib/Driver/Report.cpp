@@ -16,8 +16,31 @@ static int64_t getPeakMemory() {
                                              : 0;
 }
 
-static void writeKernel(llvm::json::OStream &out, const CompiledKernel &kernel,
-                        const KernelCode &code) {
+// What each launch of a kernel takes of a multiprocessor, as ptxas says.
+static void writeLaunches(llvm::json::OStream &out, Compilation &c,
+                          const KernelCode &code) {
+  out.attributeArray("launches", [&] {
+    for (auto [i, phase] : llvm::enumerate(code.phases))
+      out.object([&] {
+        out.attribute("name", phase.symbol);
+        out.attribute("threads", code.threads[i]);
+        auto it = c.resources.find(phase.symbol);
+        if (it == c.resources.end())
+          return;
+        const KernelResources &used = it->second;
+        out.attribute("registers", used.registers);
+        out.attribute("shared_bytes", used.sharedBytes);
+        out.attribute("stack_bytes", used.stackBytes);
+        out.attribute("spill_store_bytes", used.spillStoreBytes);
+        out.attribute("spill_load_bytes", used.spillLoadBytes);
+        out.attribute("occupancy",
+                      getOccupancy(used, code.threads[i], c.cuda->desc()));
+      });
+  });
+}
+
+static void writeKernel(llvm::json::OStream &out, Compilation &c,
+                        const CompiledKernel &kernel, const KernelCode &code) {
   out.object([&] {
     out.attribute("name", kernel.name);
     out.attribute("nest", kernel.nest);
@@ -35,8 +58,11 @@ static void writeKernel(llvm::json::OStream &out, const CompiledKernel &kernel,
     // Of all its calls in a run; no kernel takes less than roofline_seconds.
     out.attribute("operations", kernel.work.scalarOps);
     out.attribute("bytes", kernel.work.bytes);
-    out.attribute("roofline_seconds", kernel.rooflineSeconds);
+    if (!c.cuda)
+      out.attribute("roofline_seconds", kernel.rooflineSeconds);
     out.attribute("phases", static_cast<int64_t>(code.phases.size()));
+    if (c.cuda)
+      return writeLaunches(out, c, code);
     out.attribute("seconds", kernel.seconds);
     out.attribute("object_bytes", static_cast<int64_t>(kernel.object.size()));
     out.attributeArray("layouts", [&] {
@@ -60,7 +86,10 @@ std::string dlc::makeReport(Compilation &c) {
     out.attribute("dlc", getVersion());
     out.attribute("model", c.options.input);
     out.attribute("name", c.name);
-    out.attribute("target", c.target->desc().name);
+    out.attribute("target",
+                  c.cuda ? c.cuda->desc().name : c.target->desc().name);
+    if (c.cuda)
+      out.attribute("sm", c.cuda->desc().sm);
     out.attribute("triple", c.target->desc().triple);
     out.attribute("cpu", c.target->desc().cpu);
     out.attributeObject("machine", [&] {
@@ -129,7 +158,7 @@ std::string dlc::makeReport(Compilation &c) {
     });
     out.attributeArray("kernels", [&] {
       for (const CompiledKernel &kernel : c.kernels)
-        writeKernel(out, kernel, c.code[kernel.name]);
+        writeKernel(out, c, kernel, c.code[kernel.name]);
     });
   });
   os << "\n";

@@ -118,6 +118,7 @@ static Expected<std::string> runProgram(ArrayRef<std::string> command) {
   reason.consume_front("dlc-exec: error: ");
   return makeError(code == 2   ? ExitCode::Usage
                    : code == 3 ? ExitCode::Io
+                   : code == 5 ? ExitCode::Unavailable
                                : ExitCode::Rejected,
                    reason);
 }

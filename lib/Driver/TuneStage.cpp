@@ -292,7 +292,7 @@ Error Stage::run() {
 Error dlc::tuneKernels(Compilation &c) {
   if (c.options.tune == CompileOptions::Tune::Off)
     return Error::success();
-  if (!c.target)
+  if (!c.target || c.cuda)
     return makeError(ExitCode::Usage,
                      "-tune is for CPUs so far: schedules of " +
                          c.options.target + " are chosen by rules");

@@ -101,7 +101,7 @@ static void addVariants(graph::KernelOp kernel, const KernelVariants &plan,
 
 void dlc::makeVariants(Compilation &c) {
   dropVariants(c.getModule());
-  if (!c.target)
+  if (!c.target || c.cuda)
     return;
   SmallVector<SizeRange> model = getModelRanges(c);
   llvm::StringMap<Use> uses;

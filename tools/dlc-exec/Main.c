@@ -6,6 +6,7 @@
 #include "Profile.h"
 #include "dlc/runtime.h"
 
+#include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,7 +28,8 @@ static const char usage[] =
     "  -weights=<file>         external weights (default: beside the model)\n"
     "  -verify-weights         checks the weights' checksum\n"
     "exit: 0 ok, 1 the model refused or failed, 2 bad usage, 3 a file cannot "
-    "be read or written\n";
+    "be read or\n"
+    "      written, 5 the device it runs on is missing\n";
 
 typedef struct settings {
   const char *model;
@@ -152,6 +154,7 @@ static void print_info(const dlc_info *info) {
   print_field("dlc_version", info->dlc_version);
   printf("  \"abi_version\": %lld,\n", (long long)info->abi_version);
   print_field("triple", info->triple);
+  printf("  \"device_type\": %lld,\n", (long long)info->device_type);
   print_field("cpu", info->cpu);
   print_field("features", info->features);
   print_field("flags", info->flags);
@@ -202,6 +205,30 @@ typedef struct session {
 static int complain(const char *text, int code) {
   fprintf(stderr, "dlc-exec: error: %s\n", text);
   return code;
+}
+
+/* The exit code of a model that was refused or failed. */
+static int fail(const session *s, dlc_status status) {
+  return complain(s->error, status == DLC_UNSUPPORTED_DEVICE ? 5 : 1);
+}
+
+/* The description needs no instance, and so no device. */
+static int print_info_of(const char *path) {
+  char local[4096];
+  snprintf(local, sizeof local, "%s%s", strchr(path, '/') ? "" : "./", path);
+  void *library = dlopen(local, RTLD_NOW | RTLD_LOCAL);
+  const dlc_model *model = library ? dlsym(library, DLC_MODULE_SYMBOL) : NULL;
+  if (!model) {
+    char text[4200];
+    snprintf(text, sizeof text, library ? "%s: holds no model of dlc" : "%s",
+             library ? path : dlerror());
+    return complain(text, 1);
+  }
+  if (model->abi_version != DLC_ABI_VERSION)
+    return complain("the model has another ABI version than this program", 1);
+  print_info(model->info);
+  dlclose(library);
+  return 0;
 }
 
 /* bf16 inputs come as '<V2' and bool as '|b1'; nothing else needs a cast. */
@@ -296,15 +323,19 @@ static int run(session *s, const settings *settings) {
   dlc_run_options options = {.struct_size = sizeof options,
                              .error = s->error,
                              .error_len = sizeof s->error};
-  options.workspace_size = dlc_workspace(s->model, s->input_tensors);
-  if (options.workspace_size == SIZE_MAX)
-    return complain(s->error, 1);
-  if (posix_memalign(&s->workspace, 64, options.workspace_size + 64) != 0)
-    return complain("not enough memory for the workspace", 1);
-  options.workspace = s->workspace;
-  if (dlc_run(s->model, s->input_tensors, s->output_tensors, &options) !=
-      DLC_OK)
-    return complain(s->error, 1);
+  /* A device's is the instance's own. */
+  if (s->info->device_type == kDLCPU) {
+    options.workspace_size = dlc_workspace(s->model, s->input_tensors);
+    if (options.workspace_size == SIZE_MAX)
+      return complain(s->error, 1);
+    if (posix_memalign(&s->workspace, 64, options.workspace_size + 64) != 0)
+      return complain("not enough memory for the workspace", 1);
+    options.workspace = s->workspace;
+  }
+  dlc_status status =
+      dlc_run(s->model, s->input_tensors, s->output_tensors, &options);
+  if (status != DLC_OK)
+    return fail(s, status);
   for (int64_t i = 0; i < s->info->num_outputs && settings->outputs; ++i) {
     char path[4096];
     snprintf(path, sizeof path, "%s/output_%lld.npy", settings->outputs,
@@ -341,30 +372,28 @@ int main(int argc, char **argv) {
       .flags = settings.verify ? DLC_CREATE_VERIFY_WEIGHTS : 0,
       .error = s.error,
       .error_len = sizeof s.error};
-  if (dlc_load(settings.model, &options, &s.model) != DLC_OK)
-    return complain(s.error, 1);
+  if (settings.info)
+    return print_info_of(settings.model);
+  dlc_status status = dlc_load(settings.model, &options, &s.model);
+  if (status != DLC_OK)
+    return fail(&s, status);
   s.info = dlc_get_info(s.model);
-  int code = 0;
-  if (settings.info) {
-    print_info(s.info);
-  } else {
-    s.inputs = calloc((size_t)s.info->num_inputs + 1, sizeof *s.inputs);
-    s.outputs = calloc((size_t)s.info->num_outputs + 1, sizeof *s.outputs);
-    s.input_tensors =
-        calloc((size_t)s.info->num_inputs + 1, sizeof *s.input_tensors);
-    s.output_tensors =
-        calloc((size_t)s.info->num_outputs + 1, sizeof *s.output_tensors);
-    code = run(&s, &settings);
-    for (int64_t i = 0; i < s.info->num_inputs; ++i)
-      npy_free(&s.inputs[i]);
-    for (int64_t i = 0; i < s.info->num_outputs; ++i)
-      npy_free(&s.outputs[i]);
-    free(s.inputs);
-    free(s.outputs);
-    free(s.input_tensors);
-    free(s.output_tensors);
-    free(s.workspace);
-  }
+  s.inputs = calloc((size_t)s.info->num_inputs + 1, sizeof *s.inputs);
+  s.outputs = calloc((size_t)s.info->num_outputs + 1, sizeof *s.outputs);
+  s.input_tensors =
+      calloc((size_t)s.info->num_inputs + 1, sizeof *s.input_tensors);
+  s.output_tensors =
+      calloc((size_t)s.info->num_outputs + 1, sizeof *s.output_tensors);
+  int code = run(&s, &settings);
+  for (int64_t i = 0; i < s.info->num_inputs; ++i)
+    npy_free(&s.inputs[i]);
+  for (int64_t i = 0; i < s.info->num_outputs; ++i)
+    npy_free(&s.outputs[i]);
+  free(s.inputs);
+  free(s.outputs);
+  free(s.input_tensors);
+  free(s.output_tensors);
+  free(s.workspace);
   dlc_unload(s.model);
   return code;
 }

@@ -72,7 +72,8 @@ struct CompileOptions {
   /// for all sizes; -1: none.
   int forceVariant = -1;
   Weights weights = Weights::Auto;
-  unsigned jobs = 0; ///< 0: the CPUs this process may use
+  bool fallback = true; ///< -fallback: cuda artifacts have PTX, too
+  unsigned jobs = 0;    ///< 0: the CPUs this process may use
   /// -tune: schedules by the rules; the best of the database; of a search that
   /// fills the database first.
   enum class Tune { Off, Lookup, Search };

@@ -5,6 +5,7 @@
 #include "llvm/ADT/SmallString.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/FileSystem.h"
+#include "llvm/Support/MathExtras.h"
 #include "llvm/Support/MemoryBuffer.h"
 #include "llvm/Support/Path.h"
 #include "llvm/Support/Process.h"
@@ -87,6 +88,26 @@ void dlc::parsePtxasLog(StringRef log, PtxasResult &result) {
       kernel.barriers = numberBefore(line, "barriers");
     }
   }
+}
+
+// Registers are given to warps in units of 256; a block has a kilobyte of
+// shared memory of the system's, and at most 32 blocks share a multiprocessor
+// (CUDA C++ Programming Guide, technical specifications of 8.0 and 9.0).
+double dlc::getOccupancy(const KernelResources &kernel, int64_t threads,
+                         const CudaDesc &desc) {
+  constexpr int64_t warpThreads = 32, unit = 256, mostBlocks = 32,
+                    systemBytes = 1024;
+  if (threads <= 0)
+    return 0;
+  int64_t warps = llvm::divideCeil(threads, warpThreads);
+  int64_t warpRegisters =
+      llvm::alignTo(std::max<int64_t>(kernel.registers, 1) * warpThreads, unit);
+  int64_t blocks =
+      std::min(mostBlocks, desc.maxThreads / (warps * warpThreads));
+  blocks = std::min(blocks, desc.registers / (warps * warpRegisters));
+  blocks = std::min(blocks, (desc.maxSharedBytes + systemBytes) /
+                                (kernel.sharedBytes + systemBytes));
+  return static_cast<double>(blocks * warps * warpThreads) / desc.maxThreads;
 }
 
 static llvm::Expected<std::string> readFile(StringRef path) {

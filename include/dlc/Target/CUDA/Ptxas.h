@@ -5,6 +5,8 @@
 #ifndef DLC_TARGET_CUDA_PTXAS_H
 #define DLC_TARGET_CUDA_PTXAS_H
 
+#include "dlc/Target/CUDA/CudaTarget.h"
+
 #include "llvm/ADT/StringRef.h"
 #include "llvm/Support/Error.h"
 
@@ -54,6 +56,11 @@ llvm::Expected<std::string> findPtxas();
 /// findPtxas().
 llvm::Expected<PtxasResult> runPtxas(llvm::StringRef ptx, llvm::StringRef sm,
                                      llvm::StringRef program = "");
+
+/// The part of a multiprocessor's threads that blocks of `threads` threads
+/// keep busy, as far as their registers and shared memory allow.
+double getOccupancy(const KernelResources &kernel, int64_t threads,
+                    const CudaDesc &desc);
 
 /// Reads `ptxas -v`; exposed for its test.
 void parsePtxasLog(llvm::StringRef log, PtxasResult &result);
