@@ -1,0 +1,264 @@
+"""Artifacts for CUDA on the emulated driver: right results end to end, the protocol of calls, errors in words, and nothing
+left behind. Work of the emulated device is put off until something waits for it, so a missing wait is a wrong result here."""
+import os
+import shutil
+import subprocess
+import threading
+
+import numpy as np
+import onnxruntime
+import pytest
+from cuda_runtime import BUILD, DRIVER, TARGET, DeviceArray, Driver, Instance, compile_model, execute, parse
+
+import dlc
+
+MLP = """g (float[n, 20] x) => (float[n, 3] y) <float[20, 24] w, float[24] b, float[24, 3] v> {
+    [fc] h = MatMul(x, w)
+    [bias] s = Add(h, b)
+    [act] r = Relu(s)
+    [out] p = MatMul(r, v)
+    [prob] y = Softmax <axis = -1> (p)
+}"""
+
+
+def ramp(*shape):
+    return ((np.arange(np.prod(shape)) * 7 % 13 - 5) / 4).astype(np.float32).reshape(shape)
+
+
+def mlp_text():
+    """MLP with its weights written out: the parser has no other form for them."""
+    def array(*shape):
+        return "{" + ",".join(f"{v:.6f}" for v in ramp(*shape).reshape(-1)) + "}"
+
+    return (MLP.replace("float[20, 24] w", f"float[20, 24] w = {array(20, 24)}").replace("float[24] b", f"float[24] b = {array(24)}")
+            .replace("float[24, 3] v", f"float[24, 3] v = {array(24, 3)}"))
+
+
+def reference(text, inputs):
+    session = onnxruntime.InferenceSession(parse(text).SerializeToString(), providers=["CPUExecutionProvider"])
+    return session.run(None, dict(zip([i.name for i in session.get_inputs()], inputs)))
+
+
+@pytest.fixture(scope="module")
+def mlp(tmp_path_factory):
+    return compile_model(mlp_text(), str(tmp_path_factory.mktemp("cuda") / "mlp"))
+
+
+@pytest.fixture
+def driver(monkeypatch):
+    monkeypatch.setenv("DLC_CUDA_DRIVER", DRIVER)
+    driver = Driver()
+    yield driver
+    driver.close()
+    assert driver.live() == ""
+
+
+LOOP = """g (int64 m, bool c, float[n] x, float threshold) => (float[n] y, float[n] z) {
+    y, z = Loop (m, c, x, x) <body = b (int64 i, bool going, float[n] u, float[n] v) => (bool more, float[n] p, float[n] q) {
+        number = CastLike(i, u)
+        p = Add(v, number)
+        half = Constant <value = float {0.5}> ()
+        q = Mul(u, half)
+        most = ReduceMax <keepdims = 0> (p)
+        more = Less(most, threshold)
+    }>
+}"""
+IF = """g (bool c, float[n, 3] x) => (float[p, 3] y, float[3] s) {
+    axis = Constant <value = int64[1] {0}> ()
+    y = If (c) <then_branch = t () => (float[p, 3] a) { a = Concat <axis = 0> (x, x, x) },
+                else_branch = e () => (float[p, 3] a) { a = ReduceMax(x, axis) }>
+    s = ReduceSum <keepdims = 0> (y, axis)
+}"""
+NONZERO = "g (float[n, 3] x) => (int64[2, k] y, float[3] z) { y = NonZero(x) axis = Constant <value = int64[1] {0}> () z = ReduceMax <keepdims = 0> (x, axis) }"
+VIEWS = "g (float[n, 4] x) => (float[m] y, float[n, 4] z) { shape = Constant <value = int64[1] {-1}> () y = Reshape(x, shape) z = Identity(x) }"
+CASES = {
+    "mlp": (mlp_text(), [[ramp(n, 20)] for n in (1, 7, 64)]),
+    "loop": (LOOP, [[np.array(m), np.array(c), ramp(n), np.array(t, np.float32)]
+                    for m, c, n, t in ((0, True, 5, 9), (5, False, 5, 9), (4, True, 1, 99), (7, True, 20, 99))]),
+    "if": (IF, [[np.array(c), ramp(n, 3)] for n in (1, 17) for c in (True, False)]),
+    "nonzero": (NONZERO, [[ramp(n, 3)] for n in (1, 9)] + [[np.zeros((4, 3), np.float32)]]),
+    "views": (VIEWS, [[ramp(n, 4)] for n in (1, 5)]),
+}
+
+
+@pytest.mark.parametrize("fuse", ["off", "on"])
+@pytest.mark.parametrize("name", list(CASES))
+def test_results(name, fuse, driver):
+    """Host tensors; one artifact serves all feeds, and a second run meets the first one's memory."""
+    text, feeds = CASES[name]
+    model = dlc.compile(parse(text), target=TARGET, fuse=fuse)
+    for feed in feeds:
+        for _ in range(2):
+            for got, want in zip(model.run(feed), reference(text, feed), strict=True):
+                assert got.dtype == want.dtype and got.shape == want.shape
+                np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
+    assert "allocation" in driver.live()  # the control of the fixture's last word
+    del model
+
+
+def test_device_tensors_and_streams(mlp, driver):
+    """With a stream and tensors on the device a run does not wait; runs on other streams may use the same memory after it."""
+    model = Instance(mlp)
+    assert model.status == 0, model.text()
+    x, y = ramp(9, 20), DeviceArray(driver, np.zeros((9, 3), np.float32))
+    want, = reference(mlp_text(), [x])
+    first, second = driver.stream(), driver.stream()
+    inputs = [DeviceArray(driver, x), DeviceArray(driver, x[::-1])]
+    outputs = [y, DeviceArray(driver, np.zeros((9, 3), np.float32))]
+    assert model.run(inputs[:1], outputs[:1], stream=first) == (0, "")
+    assert model.run(inputs[1:], outputs[1:], stream=second) == (0, "")
+    driver.synchronize(second)
+    np.testing.assert_allclose(outputs[1].read(), want[::-1], rtol=1e-5)
+    driver.synchronize(first)
+    np.testing.assert_allclose(outputs[0].read(), want, rtol=1e-5)
+    # Memory of the caller's; a result on the host.
+    room = model.workspace(inputs[:1])
+    workspace = driver.allocate(room)
+    result = np.zeros((9, 3), np.float32)
+    assert model.run(inputs[:1], [result], workspace=workspace, workspace_size=room) == (0, "")
+    np.testing.assert_allclose(result, want, rtol=1e-5)
+    status, text = model.run(inputs[:1], [result], workspace=workspace, workspace_size=64)
+    assert status == 6 and "64 bytes" in text
+    status, text = model.run(inputs[:1], [result], device_id=1)
+    assert status == 4 and "lies on device 1, the model on device 0" in text
+    driver.free(workspace)
+    for array in inputs + outputs:
+        array.free()
+    for stream in (first, second):
+        driver.call("cuStreamDestroy_v2", stream)
+    model.close()
+
+
+def test_a_cpu_model_refuses_device_tensors(driver, tmp_path):
+    model = Instance(compile_model(mlp_text(), str(tmp_path / "cpu"), "-target=host"))
+    x = DeviceArray(driver, ramp(9, 20))
+    status, text = model.run([x], [np.zeros((9, 3), np.float32)])
+    assert status == 4 and "expects CPU memory" in text
+    x.free()
+    model.close()
+
+
+def test_load_and_unload(mlp, driver):
+    """1,000 cycles leave nothing: no memory of the device, no context, none of the process."""
+    def resident():
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    x, result = ramp(2, 20), np.zeros((2, 3), np.float32)
+    for cycle in range(1000):
+        model = Instance(mlp)
+        assert model.status == 0, model.text()
+        if cycle % 100 == 0:
+            assert model.run([x], [result]) == (0, "")
+        model.close()
+        assert driver.live() == "1 retained context"
+        if cycle == 100:
+            before = resident()
+    assert resident() - before < 64 << 20
+
+
+def test_concurrent_callers(mlp, driver):
+    """Callers of one instance and of several; every one gets its own answer."""
+    feeds = [ramp(n, 20) * n for n in (1, 3, 17, 33)]
+    wanted = [reference(mlp_text(), [x])[0] for x in feeds]
+    shared, problems = Instance(mlp), []
+
+    def work(i):
+        own = Instance(mlp)
+        result = np.zeros(wanted[i].shape, np.float32)
+        for turn in range(20):
+            result[:] = 0
+            status, text = (shared, own)[turn % 2].run([feeds[i]], [result])
+            if status or not np.allclose(result, wanted[i], rtol=1e-5):
+                problems.append((i, turn, text))
+        own.close()
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(len(feeds))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    shared.close()
+    assert not problems
+
+
+def test_data_error_names_the_node(driver):
+    """Later nodes run on; the first that met invalid data is named, and the next run is right."""
+    model = dlc.compile(parse("g (float[4] x, int64[2] i) => (float[2] y) { [pick] a = Gather(x, i) [twice] y = Gather(a, i) }"), target=TARGET)
+    for _ in range(2):
+        with pytest.raises(dlc.Error, match="index is out of range.*'pick'"):
+            model.run([ramp(4), np.array([0, 4])])
+        np.testing.assert_array_equal(model.run([ramp(4), np.array([1, 0])])[0], ramp(4)[[0, 1]])
+    del model
+
+
+# ------------------------------------------------------------------------------------------------- failures
+def test_no_driver(mlp, tmp_path):
+    code, text, _ = execute(mlp, [ramp(2, 20)], tmp_path, DLC_CUDA_DRIVER="/nowhere/libcuda.so.1")
+    assert code == 5 and "needs an NVIDIA GPU: the CUDA driver cannot be opened: /nowhere/libcuda.so.1" in text
+    # A library that is no driver.
+    code, text, _ = execute(mlp, [ramp(2, 20)], tmp_path, DLC_CUDA_DRIVER="libm.so.6")
+    assert code == 5 and "has no function 'cu" in text
+    done = subprocess.run([os.path.join(BUILD, "bin", "dlc-run"), mlp, "-random=1"], capture_output=True, text=True,
+                          env={**os.environ, "DLC_CUDA_DRIVER": "/nowhere"})
+    assert done.returncode == 5 and "/nowhere" in done.stderr
+    # What a model says of itself needs none.
+    done = subprocess.run([os.path.join(BUILD, "bin", "dlc-exec"), mlp, "-info"], capture_output=True, text=True,
+                          env={**os.environ, "DLC_CUDA_DRIVER": "/nowhere"})
+    assert done.returncode == 0 and '"device_type": 2' in done.stdout
+
+
+@pytest.mark.parametrize("settings,message", [
+    ("devices=0", "CUDA_ERROR_NO_DEVICE"),
+    ("sm=75", "was built for .*compute_80 .PTX.; CUDA device 0 .emulated GPU. is sm_75: compile it with -target=cuda:sm=75"),
+    ("memory=1000", "bytes of weights: CUDA_ERROR_OUT_OF_MEMORY"),
+    ("memory=2600", "no memory for a workspace of .* bytes: CUDA_ERROR_OUT_OF_MEMORY"),
+    ("fail=cuLaunchKernel:2", "kernel .[a-z_0-9]+. of node '(bias|act|out|prob)': cuLaunchKernel: CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES"),
+    ("crash=1", "cuStreamSynchronize: CUDA_ERROR_ILLEGAL_ADDRESS.*one of its kernels failed, DLC_CUDA_SYNC=1 tells which"),
+])
+def test_failures_are_said(mlp, tmp_path, settings, message):
+    code, text, _ = execute(mlp, [ramp(2, 20)], tmp_path, settings + ",leaks=on")
+    import re
+
+    assert code in (1, 5) and re.search(message, text), text
+    assert "not given back" not in text and "the context ends with" not in text
+
+
+def test_a_crash_is_found_with_sync(mlp, tmp_path):
+    code, text, _ = execute(mlp, [ramp(2, 20)], tmp_path, "crash=1", DLC_CUDA_SYNC="1")
+    assert code == 1 and "of node 'fc': cuStreamSynchronize: CUDA_ERROR_ILLEGAL_ADDRESS" in text
+
+
+FUNCTIONS = ["cuInit", "cuDeviceGetCount", "cuDeviceGet", "cuDeviceGetName", "cuDeviceGetAttribute", "cuDevicePrimaryCtxRetain",
+             "cuCtxPushCurrent_v2", "cuModuleGetFunction", "cuMemAlloc_v2", "cuMemcpyHtoDAsync_v2", "cuMemcpyDtoHAsync_v2", "cuMemsetD32Async",
+             "cuStreamSynchronize", "cuEventCreate", "cuLaunchKernel"]
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_nothing_leaks_whatever_fails(mlp, tmp_path, function):
+    """Each call of the driver fails once, the first, the second, ...: an error every time, and all is given back."""
+    failed = 0
+    # The third push of the context is the destructor's, which then has no way to give anything back.
+    for call in range(1, 3 if function == "cuCtxPushCurrent_v2" else 4):
+        code, text, _ = execute(mlp, [ramp(2, 20)], tmp_path, f"fail={function}:{call},leaks=on")
+        assert "not given back" not in text and "the context ends with" not in text, text
+        assert code == 0 or "CUDA_ERROR_" in text, text
+        failed += code != 0
+        if code == 0:
+            break
+    assert failed > 0, "the call is never made"
+
+
+@pytest.mark.skipif(not (shutil.which("ptxas") or os.path.exists("/usr/local/cuda/bin/ptxas")), reason="needs ptxas")
+def test_fallback(tmp_path):
+    """A newer device runs the PTX; without it the machine code is refused in words."""
+    x = ramp(2, 20)
+    want, = reference(mlp_text(), [x])
+    code, text, outputs = execute(compile_model(mlp_text(), str(tmp_path / "on")), [x], tmp_path, "sm=120,check=2")
+    assert code == 0, text
+    np.testing.assert_allclose(outputs[0], want, rtol=1e-5)
+    only = compile_model(mlp_text(), str(tmp_path / "off"), "-fallback=off")
+    code, text, outputs = execute(only, [x], tmp_path, "sm=90")
+    assert code == 0, text
+    code, text, _ = execute(only, [x], tmp_path, "sm=120")
+    assert code == 5 and "was built for sm_90; CUDA device 0 (emulated GPU) is sm_120" in text

@@ -1,0 +1,105 @@
+#!/usr/bin/env python3
+"""Compiles one case of utils/bench for CUDA and looks at the code, then runs it without a GPU:
+
+    check_cuda.py CASE [--emulate] [--fuse off,on]
+
+Static gate, for sm_80, sm_89 and sm_90a: ptxas takes the kernels, none has more than 64 bytes of spills, and kernels with a main
+loop (contractions) have none; the others' are listed. --emulate: the artifact runs on the emulated driver, and max|a-b| / max|b|
+of every output must be at most the limit of check_model.py against the case's expected outputs; the work of the emulated device is
+put off, so that a missing wait is a wrong result. Not run on hardware."""
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+
+ROOT = os.path.normpath(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
+sys.path[:0] = [os.path.join(ROOT, "utils", "bench"), os.path.dirname(os.path.abspath(__file__))]
+ARCHITECTURES = ("80", "89", "90a")
+MOST_SPILLS = 64  # bytes of a thread, outside of main loops
+
+
+def gate(report):
+    """(complaints, notes) about what ptxas says of the launches in a report."""
+    wrong, notes = [], []
+    for kernel in report["kernels"]:
+        for launch in kernel["launches"]:
+            if "registers" not in launch:
+                wrong.append(f"{launch['name']}: ptxas says nothing of it")
+                continue
+            spills = max(launch["spill_store_bytes"], launch["spill_load_bytes"])
+            text = f"{launch['name']} ({kernel['nest']}): {spills} bytes of spills, {launch['registers']} registers"
+            if spills > (0 if kernel["nest"] == "contraction" else MOST_SPILLS):
+                wrong.append(text)
+            elif spills:
+                notes.append(text)
+    return wrong, notes
+
+
+def compile_case(path, folder, *options):
+    """The report of a compilation to folder/model.so."""
+    library = os.path.join(folder, "model.so")
+    subprocess.run(["dlc", path, "-o", library, "-emit=shared,report", "-q", *options], check=True)
+    with open(os.path.join(folder, "model.json")) as file:
+        return library, json.load(file)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("case", help="a name of utils/bench, or a folder with model.onnx")
+    parser.add_argument("--emulate", action="store_true")
+    parser.add_argument("--fuse", default="off,on")
+    arguments = parser.parse_args()
+
+    folder = arguments.case
+    if not os.path.isdir(folder):
+        import compare
+
+        folder = os.path.join(ROOT, "cases", arguments.case)
+        compare.make_cases([arguments.case], os.path.dirname(folder))
+    path, name, failed = os.path.join(folder, "model.onnx"), os.path.basename(folder), False
+    with tempfile.TemporaryDirectory() as work:
+        for fuse in arguments.fuse.split(","):
+            for sm in ARCHITECTURES:
+                _, report = compile_case(path, work, f"-target=cuda:sm={sm}", "-fuse=" + fuse, "-weights=external")
+                wrong, notes = gate(report)
+                launches = sum(len(kernel["launches"]) for kernel in report["kernels"])
+                print(f"{name} sm_{sm} fuse={fuse}: {launches} launches, {len(wrong)} refused by the gate", flush=True)
+                for text in wrong + notes:
+                    print(f"  {'refused' if text in wrong else 'spills'}: {text}")
+                failed |= bool(wrong)
+    if arguments.emulate:
+        failed |= not emulate(folder, name, arguments.fuse.split(","))
+    sys.exit(1 if failed else 0)
+
+
+def emulate(folder, name, modes):
+    """Whether the case is right on the emulated driver."""
+    import peers
+    from check_model import judge_rejects_a_fault, largest_error
+
+    import dlc
+
+    os.environ["DLC_CUDA_DRIVER"] = os.path.join(ROOT, "build", "lib", "libdlc_emulated_cuda.so")
+    case, right = peers.Case(folder), True
+    narrow = case.meta["reference"].startswith("torch in float32")
+    limit = case.meta["tolerance"] if narrow else min(case.meta["tolerance"], 1e-4)
+    expected = case.outputs()
+    if not judge_rejects_a_fault(expected, limit):
+        sys.exit("the judge takes a planted fault for right")
+    for fuse in modes:
+        with tempfile.TemporaryDirectory() as work:
+            library, _ = compile_case(case.path, work, "-target=cuda:sm=80:emulate=on", "-fuse=" + fuse)
+            model, start = dlc.load(library), time.time()
+            got = model.run(case.inputs())
+            error = max(largest_error(a, b) for a, b in zip(got, expected, strict=True))
+            print(f"{name} fuse={fuse}: max|a-b| / max|b| = {error:.2e} (limit {limit:.0e}) emulated in {time.time() - start:.0f} s", flush=True)
+            right &= error <= limit
+            del model
+    return right
+
+
+if __name__ == "__main__":
+    main()
