@@ -1,5 +1,6 @@
 """Loaded models: numpy (or DLPack) arrays in, arrays out."""
 
+import math
 import os
 import shutil
 import subprocess
@@ -9,6 +10,8 @@ import tempfile
 import numpy as np
 
 from . import _runtime, errors
+
+_LINE = 64  # bytes of a cache line
 
 # DLPack type codes (dlpack.h) to numpy dtypes; bfloat16 and smaller need ml_dtypes.
 _CODES = {0: "int", 1: "uint", 2: "float", 5: "complex", 6: "bool"}
@@ -221,9 +224,9 @@ class Model(_Callable):
                     results.append(None)
                     outs.append((0, [0] * len(shape)))
                 else:
-                    results.append(self._output(len(results), shape, want["dtype"]))
-                    # an empty array still needs an address that is not NULL
-                    outs.append((results[-1].ctypes.data or 1, shape))
+                    result, address = self._output(len(results), shape, want["dtype"])
+                    results.append(result)
+                    outs.append((address, shape))  # not NULL, even if it is empty
             produced = self._model.run(ins, outs)
         except _runtime.StatusError as e:
             raise errors.RunError(str(e)) from None
@@ -233,18 +236,23 @@ class Model(_Callable):
         return self._results(results)
 
     def _output(self, number, shape, dtype):
-        """Memory for an output: of an earlier run when nobody holds its result any more, since the system takes longer to
-        hand out fresh pages than many models take to fill them."""
+        """Memory for an output, and its address: of an earlier run when nobody holds its result any more, since the system
+        takes longer to hand out fresh pages than many models take to fill them. It begins at a cache line: numpy's own
+        memory does not, and then each vector that is stored is in two lines."""
         kept = self._memory.setdefault(number, [])
-        for base in kept:
-            # Held by the list, by this loop and by the question: results are views, and hold it too.
-            if base.shape == tuple(shape) and sys.getrefcount(base) == 3:
-                return base[...]
-        base = np.empty(shape, dtype)
-        if base.nbytes >= 1 << 16:
-            kept.append(base)
-            del kept[:-2]
-        return base[...]
+        size = math.prod(shape) * dtype.itemsize
+        for memory, start, address in kept:
+            # Held by the list's entry, by this loop and by the question: results are views, and hold it too.
+            if memory.nbytes == size + _LINE and sys.getrefcount(memory) == 3:
+                break
+        else:
+            memory = np.empty(size + _LINE, np.uint8)
+            start = -memory.ctypes.data % _LINE
+            address = memory.ctypes.data + start
+            if size >= 1 << 16:
+                kept.append((memory, start, address))
+                del kept[:-2]
+        return memory[start:start + size].view(dtype).reshape(shape), address
 
     @property
     def state_length(self):

@@ -52,7 +52,7 @@ std::optional<unsigned> StageLoops::nextGuard() {
 
 bool StageLoops::isClipped(unsigned id, unsigned number) const {
   const LoopGuard &guard = expr.nodes[id].guards[number];
-  if (guard.isEquality ||
+  if (dependsAcross(guard) || guard.isEquality ||
       (plan.laneDim >= 0 && guard.expr.dependsOnDim(plan.laneDim)))
     return false;
   for (const LoopNode &fold : expr.nodes) {
@@ -172,7 +172,8 @@ std::optional<StageLoops::Cut> StageLoops::findCut(unsigned id, Value begin,
   for (auto [i, guard] : llvm::enumerate(node.guards)) {
     if (emitter.holds.contains({id, unsigned(i)}))
       continue;
-    if (isClipped(id, i) || (guard.isEquality && isConstantLater(guard))) {
+    if (dependsAcross(guard) || isClipped(id, i) ||
+        (guard.isEquality && isConstantLater(guard))) {
       cut.isExact = false;
       continue;
     }

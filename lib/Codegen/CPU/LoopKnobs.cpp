@@ -25,7 +25,7 @@ ScheduleSpace dlc::loopSpace(graph::KernelOp kernel, const CpuTarget &target) {
   auto [widest, narrowest] = elementWidths(kernel);
   ScheduleSpace space;
   space.nest = chooseNest(kernel).str();
-  space.defaults = {{"width", 0}, {"groups", 0}, {"grain", 0}};
+  space.defaults = {{"width", 0}, {"groups", 0}, {"across", 0}, {"grain", 0}};
   ScheduleSpace::Knob width{"width", {0}};
   // From half a vector of the widest elements to a vector of the narrowest or
   // two of the widest.
@@ -35,6 +35,7 @@ ScheduleSpace dlc::loopSpace(graph::KernelOp kernel, const CpuTarget &target) {
     width.values.push_back(lanes);
   space.knobs = {width,
                  {"groups", {0, 1, 2, 4, 8}},
+                 {"across", {0, 1, 2, 4, 7, 8, 14}},
                  {"grain",
                   {0, 1 << 13, 1 << 15, 1 << 16, 1 << 17, 1 << 18, 1 << 19,
                    1 << 21, 1 << 23}}};
@@ -51,6 +52,8 @@ ScheduleSpace dlc::loopSpace(graph::KernelOp kernel, const CpuTarget &target) {
       reason = "such a vector has no use";
     else if (!isIn(get("groups"), 1, 8))
       reason = "groups are 1, 2, 4 or 8 vectors";
+    else if (get("across") < 0 || get("across") > kMostAcross)
+      reason = "so many points have no registers";
     else if (get("grain") < 0)
       reason = "a task has at least one operation";
     else

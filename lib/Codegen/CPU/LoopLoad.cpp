@@ -190,7 +190,7 @@ LoopEmitter::Values LoopEmitter::evaluateLoad(const LoopNode &node,
   Values result;
   for (unsigned g = 0, n = alongGroups(node) ? groups.count : 1; g < n; ++g) {
     if (!isGuarded || (!isNever(node, g) && openGuards(node, g).empty())) {
-      result.push_back(loadOne(node, g, Value(), std::nullopt));
+      result.push_back(loadShared(node, g));
       continue;
     }
     Scalar other = others[others.size() == 1 ? 0 : g];
@@ -235,6 +235,43 @@ LoopEmitter::Values LoopEmitter::evaluateLoad(const LoopNode &node,
     result.push_back({choice.getResult(0), node.type});
   }
   return result;
+}
+
+Scalar LoopEmitter::loadShared(const LoopNode &node, unsigned group) {
+  if (!sharesLoads || !node.data.empty() || groups.limit)
+    return loadOne(node, group, Value(), std::nullopt);
+  // The address with all constants in their places is a normal form.
+  SmallVector<AffineExpr> replacement(dims.size());
+  std::vector<const void *> key{b.getInsertionBlock(),
+                                lanes.mask.getAsOpaquePointer()};
+  key.push_back(reinterpret_cast<const void *>(uintptr_t(node.buffer)));
+  key.push_back(reinterpret_cast<const void *>(
+      uintptr_t(movesAlongLanes(node) ? lanes.width : 0)));
+  for (unsigned d = 0; d < dims.size(); ++d) {
+    if (!node.index.dependsOnDim(d))
+      continue;
+    auto constant = IndexBuilder::constantOf(dims[d]);
+    if (int(d) == lanes.dim) {
+      key.push_back(constant ? reinterpret_cast<const void *>(*constant)
+                             : dims[d].getAsOpaquePointer());
+      continue;
+    }
+    if (constant)
+      replacement[d] = getAffineConstantExpr(*constant, expr.context);
+    else
+      key.push_back(dims[d].getAsOpaquePointer());
+    if (int(d) == groups.dim && group)
+      replacement[d] =
+          (constant ? replacement[d] : getAffineDimExpr(d, expr.context)) +
+          int64_t(group) * groups.step;
+  }
+  LoopNode moved = node;
+  moved.index = node.index.substitute(replacement, expr.context, {});
+  key.push_back(moved.index.toExpr(expr.context).getAsOpaquePointer());
+  auto [it, isNew] = loaded.try_emplace(key);
+  if (isNew)
+    it->second = loadOne(moved, 0, Value(), std::nullopt);
+  return it->second;
 }
 
 Scalar LoopEmitter::loadOne(const LoopNode &node, unsigned group, Value mask,
@@ -318,6 +355,11 @@ Scalar LoopEmitter::loadLanes(const LoopNode &node, unsigned group, Value mask,
       memref::PrefetchOp::create(
           b, loc, buffer, index.add(base, index.constant(ahead)),
           /*isWrite=*/false, /*localityHint=*/3, /*isDataCache=*/true);
+    if (auto result = options.prefetchResult.find(node.buffer);
+        result != options.prefetchResult.end())
+      memref::PrefetchOp::create(b, loc, buffers[result->second], base,
+                                 /*isWrite=*/true, /*localityHint=*/3,
+                                 /*isDataCache=*/true);
     if (!exists)
       return finish(vector::LoadOp::create(b, loc, type, buffer, base));
     Value zeros = arith::ConstantOp::create(b, loc, b.getZeroAttr(type));

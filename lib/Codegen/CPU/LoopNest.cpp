@@ -117,6 +117,45 @@ rowsAhead(ArrayRef<LoopUnit> stages, const LoopUnit &stage, unsigned operands,
   return wanted;
 }
 
+// Bytes of the rows computed at once of a result that is fetched early.
+static constexpr int64_t resultBlockBytes = 16 << 10;
+
+/// Results that the last stage writes: the lines are fetched one stage before,
+/// so that stores need not wait for them, and loads of the next rows not for
+/// stores. By the operand of `stage` that is read at the addresses that are
+/// written.
+static llvm::SmallDenseMap<unsigned, unsigned>
+resultsNext(ArrayRef<LoopUnit> stages, const LoopUnit &stage, unsigned operands,
+            unsigned results, unsigned outer, int64_t rows) {
+  llvm::SmallDenseMap<unsigned, unsigned> found;
+  if (stages.size() < 2 || &stage != &stages[stages.size() - 2])
+    return found;
+  auto forEach = [&](const LoopUnit &unit, LoopNode::Kind kind, auto visit) {
+    for (unsigned id : unit.expr.reachable(unit.expr.root)) {
+      const LoopNode &node = unit.expr.nodes[id];
+      if (node.kind != kind || !node.guards.empty())
+        continue;
+      auto coefficient = node.index.coefficient(outer);
+      if (auto step = coefficient ? coefficient->constant() : std::nullopt)
+        visit(node, *step * graph::elementBytes(node.type));
+    }
+  };
+  forEach(
+      stages.back(), LoopNode::Store, [&](const LoopNode &store, int64_t step) {
+        if (store.buffer < operands || store.buffer >= operands + results ||
+            step < 256 || step * rows > resultBlockBytes)
+          return;
+        bool isTaken = false;
+        forEach(stage, LoopNode::Load, [&](const LoopNode &load, int64_t own) {
+          if (isTaken || load.buffer >= operands || own != step ||
+              graph::elementBytes(load.type) != graph::elementBytes(store.type))
+            return;
+          isTaken = found.try_emplace(load.buffer, store.buffer).second;
+        });
+      });
+  return found;
+}
+
 // Rows in the worker's scratch, or whole tensors in what all workers share.
 SmallVector<Value> KernelEmitter::keptBuffers(KernelFunctionBuilder &function,
                                               IndexEmitter &index,
@@ -227,11 +266,17 @@ void KernelEmitter::emitPhase(MutableArrayRef<LoopUnit> stages,
     SmallVector<Value> coords = IndexBuilder(b, loc).delinearize(row, extents);
     emitterOptions.width = stage.plan.width;
     emitterOptions.rowGroups = stage.plan.rowGroups;
+    emitterOptions.unrollLimit = stage.plan.unrollLimit;
     emitterOptions.prefetch.clear();
-    if (!isSingle && !outer.empty())
+    emitterOptions.prefetchResult.clear();
+    if (!isSingle && !outer.empty()) {
+      unsigned operands = kernel.getArgumentTypes().size();
       emitterOptions.prefetch =
-          rowsAhead(stages, stage, kernel.getArgumentTypes().size(),
-                    outer.back(), rowsAtOnce());
+          rowsAhead(stages, stage, operands, outer.back(), rowsAtOnce());
+      emitterOptions.prefetchResult =
+          resultsNext(stages, stage, operands, kernel.getResultTypes().size(),
+                      outer.back(), rowsAtOnce());
+    }
     LoopEmitter emitter(b, loc, stage.expr, memory, symbols, function.status(),
                         emitterOptions);
     SmallVector<unsigned> inner;
@@ -355,6 +400,7 @@ LoopSchedule LoopSchedule::get(graph::KernelOp kernel) {
   };
   schedule.width = number("width");
   schedule.groups = number("groups");
+  schedule.across = number("across");
   schedule.grain = number("grain");
   return schedule;
 }

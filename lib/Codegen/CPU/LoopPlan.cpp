@@ -254,5 +254,6 @@ LoopPlan LoopPlan::get(const LoopExpr &expr, const CpuTarget &target,
   if (auto extent = graph::constantValue(expr.extents[plan.laneDim]))
     while (plan.groups > 1 && *extent < plan.groups * plan.width)
       plan.groups /= 2;
+  plan.planAcross(expr, target, schedule);
   return plan;
 }

@@ -41,6 +41,8 @@ void StageLoops::emit(ArrayRef<unsigned> axes, Value begin, Value end) {
   }
   if (plan.tileDim >= 0)
     emitTiles(begin, end);
+  else if (plan.acrossDim >= 0)
+    emitAcross(begin, end);
   else
     emitRange(begin, end);
 }
@@ -68,7 +70,7 @@ void StageLoops::emitLeaf(Value begin, Value end) {
       if (groups > 1)
         emitter.groups = {int(dim), groups, int64_t(width), false, Value()};
       emitter.storeRoot();
-      emitter.lanes = LoopLanes(), emitter.groups = LoopGroups();
+      emitter.lanes = LoopLanes(), emitter.groups = across;
       return SmallVector<Value>();
     });
     emitter.setDim(dim, Value());

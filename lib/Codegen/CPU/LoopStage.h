@@ -28,12 +28,19 @@ private:
   void emitLeaf(mlir::Value begin, mlir::Value end);
   void emitTiles(mlir::Value begin, mlir::Value end);
   void emitInterleaved(mlir::Value begin, mlir::Value end);
+  void emitAcross(mlir::Value begin, mlir::Value end);
+  void emitTileAcross(mlir::Value at, unsigned count, mlir::Value begin,
+                      mlir::Value end);
   bool isConstantLater(const LoopGuard &guard) const;
   std::optional<int64_t> takeLeast(const LoopNode &node, IndexPoly &poly) const;
   std::optional<unsigned> nextGuard();
   /// Whether the fold around a load leaves out the steps where a guard is
   /// false.
   bool isClipped(unsigned id, unsigned guard) const;
+  /// Such guards hold in the middle and are constants elsewhere.
+  bool dependsAcross(const LoopGuard &guard) const {
+    return plan.acrossDim >= 0 && guard.expr.dependsOnDim(plan.acrossDim);
+  }
   struct Cut {
     mlir::Value begin, end; ///< where the guards hold
     bool isExact = true;
@@ -50,6 +57,7 @@ private:
   IndexEmitter &index;
   bool maskedMemory;
   bool strict;
+  LoopGroups across;                    ///< the register tile, if there is one
   unsigned cuts = 0;                    ///< nested now
   unsigned leaves = 0;                  ///< copies of the code so far
   llvm::SmallDenseSet<unsigned> tested; ///< guards left to be tested

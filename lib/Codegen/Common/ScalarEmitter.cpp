@@ -261,36 +261,41 @@ Scalar ScalarEmitter::unaryInteger(ScalarFn fn, Scalar x) {
   }
 }
 
-// A vector by one number, whose reciprocal r is found once: x r is within two
-// units in the last place, and what is left, x - y (x r), is exact, so that one
-// correction gives the quotient to 0.5 + 2^-22 of a unit (Markstein 1990).
-// Where the quotient or what is left is subnormal, to one unit. A minus zero
-// becomes zero.
+// A vector by one number y. 1 / y is found once, in two parts of one sign: the
+// float below it and what is left, to 2^-46 of it. Then x / y takes two
+// instructions and is right to 0.5 + 2^-22 of a unit in the last place; where
+// the quotient is subnormal or nearly, to one unit. The sign keeps an infinite
+// x from making NaN of the sum.
 Value ScalarEmitter::divideByOne(Value x, Value y) {
-  Type type = x.getType();
+  Type type = x.getType(), element = y.getType();
   auto splat = [&](Value v) -> Value {
     return vector::BroadcastOp::create(b, loc, type, v);
   };
   Value magnitude = math::AbsFOp::create(b, loc, y);
   auto bound = [&](CmpF predicate, double limit) -> Value {
     return arith::CmpFOp::create(b, loc, predicate, magnitude,
-                                 number(y.getType(), limit));
+                                 number(element, limit));
   };
   Value isUsual = arith::AndIOp::create(b, loc, bound(CmpF::OGE, 0x1p-60),
                                         bound(CmpF::OLE, 0x1p60));
-  Value r = splat(arith::DivFOp::create(b, loc, number(y.getType(), 1.0), y));
+  Value one = number(element, 1.0);
+  Value nearest = arith::DivFOp::create(b, loc, one, y);
+  Type bitsType = b.getIntegerType(element.getIntOrFloatBitWidth());
+  Value bits = arith::SubIOp::create(
+      b, loc, arith::BitcastOp::create(b, loc, bitsType, nearest),
+      integer(bitsType, 1));
+  Value below = arith::BitcastOp::create(b, loc, element, bits);
+  Value negated = arith::NegFOp::create(b, loc, y);
+  Value rest = arith::MulFOp::create(
+      b, loc, math::FmaOp::create(b, loc, negated, below, one), nearest);
+  Value high = splat(below), low = splat(rest);
   auto choice =
       scf::IfOp::create(b, loc, TypeRange{type}, isUsual, /*withElse=*/true);
   OpBuilder::InsertionGuard inside(b);
   b.setInsertionPointToEnd(choice.thenBlock());
-  Value q = arith::MulFOp::create(b, loc, x, r);
-  Value negated = splat(arith::NegFOp::create(b, loc, y));
-  Value left = math::FmaOp::create(b, loc, negated, q, x);
-  Value better = math::FmaOp::create(b, loc, left, r, q);
-  // Of an infinite x nothing is left, nor of NaN.
-  Value isNaN = arith::CmpFOp::create(b, loc, CmpF::UNO, better, better);
-  scf::YieldOp::create(
-      b, loc, Value(arith::SelectOp::create(b, loc, isNaN, q, better)));
+  Value small = arith::MulFOp::create(b, loc, x, low);
+  scf::YieldOp::create(b, loc,
+                       Value(math::FmaOp::create(b, loc, x, high, small)));
   b.setInsertionPointToEnd(choice.elseBlock());
   scf::YieldOp::create(b, loc,
                        Value(arith::DivFOp::create(b, loc, x, splat(y))));

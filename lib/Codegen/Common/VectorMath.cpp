@@ -161,7 +161,20 @@ Value VectorMath::exp2Integer(Value n, Value like) {
   return fromBits(bits, like);
 }
 
-Value VectorMath::scaleExponent(Value x, Value n) {
+Value VectorMath::scaleExponent(Value x, Reduced reduced) {
+  Value n = reduced.nBits;
+  // The instruction takes n as a float, which is at hand.
+  auto type = dyn_cast<VectorType>(x.getType());
+  if (hasScaleExponent && type && type.getNumElements() == 16 &&
+      type.getElementType().isF32()) {
+    Value all = arith::ConstantIntOp::create(b, loc, -1, 16);
+    Value nearest = arith::ConstantIntOp::create(b, loc, 4, 32);
+    return LLVM::CallIntrinsicOp::create(
+               b, loc, type,
+               b.getStringAttr("llvm.x86.avx512.mask.scalef.ps.512"),
+               ValueRange{x, reduced.n, x, all, nearest})
+        .getResult(0);
+  }
   if (hasScaleExponent)
     return LLVM::CallIntrinsicOp::create(b, loc, x.getType(),
                                          b.getStringAttr("llvm.ldexp"),
@@ -194,7 +207,7 @@ Value VectorMath::exp64(Value x) {
   Reduced reduced = reduceExp(x);
   Value r = reduced.r;
   Value p = add(num(1.0, x), fma(mul(r, r), expTail(r), r));
-  return scaleExponent(p, reduced.nBits);
+  return scaleExponent(p, reduced);
 }
 
 Value VectorMath::exp(Value x) {
@@ -206,7 +219,7 @@ Value VectorMath::exp(Value x) {
   Reduced reduced = reduceExp(x);
   Value r = reduced.r;
   Value p = add(num(1.0, x), fma(mul(r, r), expTail(r), r));
-  return scaleExponent(p, reduced.nBits);
+  return scaleExponent(p, reduced);
 }
 
 Value VectorMath::expOfNonPositive(Value x) {

@@ -12,8 +12,37 @@
 #include "gtest/gtest.h"
 
 #include <random>
+#include <sys/mman.h>
+#include <unistd.h>
 
 namespace dlc::test {
+
+/// Bytes that end (or begin) at a page which must not be touched: a read
+/// outside is a crash.
+class PageBuffer {
+public:
+  PageBuffer(const char *bytes, size_t size, bool atEnd) {
+    size_t page = sysconf(_SC_PAGESIZE);
+    size_t inner = (size + page - 1) / page * page;
+    all = inner + 2 * page;
+    memory = static_cast<char *>(
+        mmap(nullptr, all, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+    if (memory == MAP_FAILED)
+      std::abort();
+    if (inner)
+      mprotect(memory + page, inner, PROT_READ | PROT_WRITE);
+    start = memory + page + (atEnd ? inner - size : 0);
+    if (size)
+      std::memcpy(start, bytes, size);
+  }
+  ~PageBuffer() { munmap(memory, all); }
+  PageBuffer(const PageBuffer &) = delete;
+  char *data() { return start; }
+
+private:
+  char *memory, *start;
+  size_t all;
+};
 
 /// One operator: its text pieces and how its inputs are filled.
 struct OpCase {

@@ -7,6 +7,8 @@
 #include "dlc/Codegen/CPU/LoopExpr.h"
 #include "dlc/Codegen/Common/ScalarEmitter.h"
 
+#include <map>
+
 namespace dlc {
 
 /// Vector lanes along an axis: lane l stands at the axis' value + l.
@@ -37,6 +39,8 @@ struct LoopEmitterOptions {
   unsigned unrollLimit = 16; ///< steps of a fold written out
   /// By buffer: how many elements ahead of a dense load to prefetch.
   llvm::SmallDenseMap<unsigned, int64_t> prefetch;
+  /// By buffer: a result whose element at the same address is written soon.
+  llvm::SmallDenseMap<unsigned, unsigned> prefetchResult;
 };
 
 class LoopEmitter {
@@ -58,6 +62,8 @@ public:
   llvm::ArrayRef<mlir::Value> getDims() const { return dims; }
   LoopLanes lanes;
   LoopGroups groups;
+  /// Windows along the groups overlap: what was loaded is kept at hand.
+  bool sharesLoads = false;
   /// Folds whose last axis this is, or is as long, run their lanes along it.
   int rowAxis = -1;
   /// What is known of guards at all points emitted now: those that hold, by
@@ -120,6 +126,9 @@ private:
   Values evaluateLoad(const LoopNode &node, unsigned id);
   Scalar loadOne(const LoopNode &node, unsigned group, mlir::Value mask,
                  std::optional<Scalar> other);
+  /// A load without guards, or what an earlier one in this block gave: windows
+  /// of neighbouring points overlap.
+  Scalar loadShared(const LoopNode &node, unsigned group);
   Scalar loadLanes(const LoopNode &node, unsigned group, mlir::Value mask,
                    std::optional<Scalar> other);
   std::optional<mlir::Value> dataOffsets(const LoopNode &node, unsigned group);
@@ -221,6 +230,7 @@ private:
   mlir::Value status;
   llvm::SmallVector<mlir::Value> dims;
   std::vector<llvm::DenseMap<unsigned, Values>> memo;
+  std::map<std::vector<const void *>, Scalar> loaded;
 };
 
 } // namespace dlc

@@ -14,7 +14,9 @@ struct LoopSchedule {
   std::string nest;    ///< "map", "row", "generic"; empty: chosen
   unsigned width = 0;  ///< lanes of a vector
   unsigned groups = 0; ///< vectors computed at a time
-  int64_t grain = 0;   ///< scalar operations a task should have
+  /// Points of a register tile along another axis than the lanes'; 1: none.
+  unsigned across = 0;
+  int64_t grain = 0; ///< scalar operations a task should have
 
   /// Reads a kernel's `schedule` dictionary; keys it does not know are others'.
   static LoopSchedule get(graph::KernelOp kernel);

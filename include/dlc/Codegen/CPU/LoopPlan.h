@@ -24,6 +24,15 @@ struct LoopPlan {
   unsigned width = 1;  ///< lanes
   unsigned groups = 1; ///< vectors at a time along laneDim
   unsigned rowGroups = 1;
+  /// A register tile of a fold: `acrossCount` points along the axis `acrossDim`
+  /// are computed at once, with lanes along laneDim. Weights are loaded once
+  /// for them, and so is what their windows share. -1: none.
+  int acrossDim = -1;
+  unsigned acrossCount = 1;
+  /// Where all guards that depend on acrossDim hold.
+  int64_t insideBegin = 0, insideEnd = 0;
+  /// Steps of the fold that are written out, where guards ask for more of them.
+  unsigned unrollLimit = 16;
   /// Scalar operations for one element of the result, over the kernel's
   /// symbols.
   mlir::AffineExpr elementCost;
@@ -31,11 +40,17 @@ struct LoopPlan {
   /// Axes that no task is cut along in the middle of a tile or vector.
   bool isInner(unsigned dim) const {
     return int(dim) == laneDim || int(dim) == tileDim ||
-           int(dim) == interleaveDim || llvm::is_contained(unrolled, dim);
+           int(dim) == acrossDim || int(dim) == interleaveDim ||
+           llvm::is_contained(unrolled, dim);
   }
 
   static LoopPlan get(const LoopExpr &expr, const CpuTarget &target,
                       bool strict, const LoopSchedule &schedule);
+
+private:
+  /// Chooses acrossDim and acrossCount; LoopAcross.cpp.
+  void planAcross(const LoopExpr &expr, const CpuTarget &target,
+                  const LoopSchedule &schedule);
 };
 
 } // namespace dlc

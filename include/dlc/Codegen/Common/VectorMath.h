@@ -66,7 +66,8 @@ private:
   Reduced reduceExp(mlir::Value x);
   mlir::Value exp2Integer(mlir::Value n, mlir::Value like);
   /// x * 2^n, rounded once, for x in [1/2, 2] and any n that x * 2^n may have.
-  mlir::Value scaleExponent(mlir::Value x, mlir::Value n);
+  /// x * 2^n
+  mlir::Value scaleExponent(mlir::Value x, Reduced reduced);
   mlir::Value expTail(mlir::Value r); ///< (e^r - 1 - r) / r^2
   /// x = 2^k m with m in [sqrt(1/2), sqrt(2)); for positive normal x.
   struct Split {
