@@ -2,6 +2,7 @@
 #include "dlc/Check/Laws.h"
 
 #include "Softmax.h"
+#include "Winograd.h"
 
 using namespace mlir;
 using namespace dlc;
@@ -28,6 +29,11 @@ check::Admission check::admitLaws(KernelOp kernel, ArrayRef<Law> laws,
   for (const Law &law : laws) {
     if (law.kind == LawKind::hom) {
       if (Admission admission = admitSoftmax(kernel, mode); !admission)
+        return admission;
+      continue;
+    }
+    if (law.kind == LawKind::distribute) {
+      if (Admission admission = admitWinograd(kernel, mode); !admission)
         return admission;
       continue;
     }

@@ -7,6 +7,7 @@
 #include "dlc/Codegen/CPU/Nests.h"
 #include "dlc/Codegen/Common/CpuLowering.h"
 #include "dlc/Program/Passes.h"
+#include "dlc/Schedule/Winograd.h"
 #include "mlir/Bytecode/BytecodeReader.h"
 #include "mlir/Bytecode/BytecodeWriter.h"
 #include "llvm/Bitcode/BitcodeWriter.h"
@@ -160,6 +161,11 @@ static std::vector<Job> collectJobs(Compilation &c) {
     job.options.symbol = c.name + "_" + job.compiled.name;
     job.options.strict = c.options.strict;
     job.compiled.range = getVariantRange(kernel);
+    std::string reason;
+    if (auto attr = kernel->getAttrOfType<DictionaryAttr>(WinogradClaim::kAttr))
+      if (auto claim = WinogradClaim::fromAttr(attr); succeeded(claim))
+        if (auto form = classifyWinograd(kernel, reason); succeeded(form))
+          job.compiled.errorFactor = claim->errorFactor(form->channels);
   }
   for (auto function : c.getModule().getOps<func::FuncOp>()) {
     SmallVector<int64_t> sizes = typicalSizes(c, function);

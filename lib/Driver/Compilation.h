@@ -4,7 +4,7 @@
 
 #include "dlc/Artifact/Link.h"
 #include "dlc/Artifact/ModelTable.h"
-#include "dlc/Dialect/Graph/IR/Graph.h"
+#include "dlc/Dialect/Graph/IR/Laws.h"
 #include "dlc/Driver/Compiler.h"
 #include "dlc/Driver/CudaModel.h"
 #include "dlc/Driver/ModelSource.h"
@@ -35,6 +35,8 @@ struct CompiledKernel {
   std::string variantOf;
   /// The sizes it is compiled for, when they are a part of all.
   std::optional<SizeRange> range;
+  /// Winograd's filtering: WinogradClaim::errorFactor; 0: another nest.
+  double errorFactor = 0;
   llvm::SmallVector<char, 0> object;  ///< ELF, when an object is wanted
   llvm::SmallVector<char, 0> bitcode; ///< LLVM's, when one module is wanted
 };
@@ -62,7 +64,7 @@ struct Compilation {
   llvm::StringMap<std::string> copyOf;
   unsigned numOps = 0;
   fusion::FusionReport fusion; ///< empty with -fuse=off
-  unsigned numRefused = 0;     ///< groups that Check refused
+  unsigned numRefused = 0;     ///< groups and claims that Check refused
   layout::LayoutReport layout; ///< tensors with another layout
   unsigned numKept = 0;        ///< kernels whose relayout Check refused
   struct {
@@ -101,6 +103,11 @@ struct Compilation {
     return llvm::count_if(kernels, [](const CompiledKernel &kernel) {
       return kernel.variantOf.empty();
     });
+  }
+  graph::NumericsMode getMode() const {
+    return options.strict     ? graph::NumericsMode::strict
+           : options.fastConv ? graph::NumericsMode::fastConv
+                              : graph::NumericsMode::reassoc;
   }
   bool wantsFusion() const { return options.fuse.value_or(!cuda); }
   /// Sums of convolutions are taken in another order for it.

@@ -17,8 +17,7 @@ using llvm::Error;
 // before fusion.
 static Error certify(Compilation &c, ModuleOp original) {
   ModuleOp module = c.getModule();
-  auto mode = c.options.strict ? graph::NumericsMode::strict
-                               : graph::NumericsMode::reassoc;
+  graph::NumericsMode mode = c.getMode();
   std::set<std::string> split;
   // A group that is gone may uncover what the next one does wrong.
   for (bool all = false;;) {

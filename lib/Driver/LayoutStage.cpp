@@ -9,8 +9,7 @@ using namespace dlc;
 using llvm::Error;
 
 Error dlc::chooseLayouts(Compilation &c) {
-  auto mode = c.options.strict ? graph::NumericsMode::strict
-                               : graph::NumericsMode::reassoc;
+  graph::NumericsMode mode = c.getMode();
   OwningOpRef<ModuleOp> original = c.getModule().clone();
   layout::LayoutOptions options;
   options.lanes = c.target->desc().vectorBytes / 4; // of float32

@@ -357,9 +357,15 @@ static llvm::Error readOptions(const InputArgList &args, CompileOptions &o) {
   if (llvm::Error error = parseWord<bool>(
           args, OPT_fallback, {{"on", true}, {"off", false}}, o.fallback))
     return error;
-  if (llvm::Error error = parseWord<bool>(
-          args, OPT_fp, {{"strict", true}, {"reassoc", false}}, o.strict))
+  enum class Fp { Strict, Reassoc, FastConv } fp = Fp::Reassoc;
+  if (llvm::Error error = parseWord<Fp>(args, OPT_fp,
+                                        {{"strict", Fp::Strict},
+                                         {"reassoc", Fp::Reassoc},
+                                         {"fast-conv", Fp::FastConv}},
+                                        fp))
     return error;
+  o.strict = fp == Fp::Strict;
+  o.fastConv = fp == Fp::FastConv;
   if (bool fuse = false; args.hasArg(OPT_fuse)) {
     if (llvm::Error error = parseWord<bool>(
             args, OPT_fuse, {{"on", true}, {"off", false}}, fuse))

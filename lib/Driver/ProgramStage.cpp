@@ -95,7 +95,7 @@ static Error describeModel(Compilation &c) {
   info.deviceType = c.cuda ? kDLCUDA : kDLCPU;
   info.features = requiredFeatures(*(*machine)->getMCSubtargetInfo());
   info.flags = c.options.shapingFlags;
-  info.fpMode = c.options.strict ? "strict" : "reassoc";
+  info.fpMode = graph::stringifyNumericsMode(c.getMode()).str();
   info.numKernels = c.countKernels();
   SmallVector<StringRef> names;
   for (auto [i, name] :

@@ -55,6 +55,10 @@ static void writeKernel(llvm::json::OStream &out, Compilation &c,
           out.attribute("high", kernel.range->high);
         out.attribute("typical", kernel.range->typical);
       });
+    // What Winograd's filtering may add to an output, in units of 2^-24 times
+    // the channels, the largest weight and the largest number of the image.
+    if (kernel.errorFactor > 0)
+      out.attribute("error_factor", kernel.errorFactor);
     // Of all its calls in a run; no kernel takes less than roofline_seconds.
     out.attribute("operations", kernel.work.scalarOps);
     out.attribute("bytes", kernel.work.bytes);

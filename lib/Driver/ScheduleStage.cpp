@@ -6,6 +6,7 @@
 #include "dlc/Check/State.h"
 #include "dlc/Schedule/NestChoice.h"
 #include "dlc/Schedule/Schedule.h"
+#include "dlc/Schedule/Winograd.h"
 
 #include <set>
 
@@ -16,9 +17,48 @@ using llvm::Expected;
 
 static constexpr StringLiteral kAttention = "attention";
 
+// Which operands are constants in all calls.
+static std::set<unsigned> constantOperands(ModuleOp module,
+                                           graph::KernelOp kernel) {
+  std::set<unsigned> constant;
+  for (unsigned i = 0; i < kernel.getArgumentTypes().size(); ++i)
+    constant.insert(i);
+  module.walk([&](graph::CallOp call) {
+    if (call.getCallee() != kernel.getSymName())
+      return;
+    for (auto [i, arg] : llvm::enumerate(call.getArgs()))
+      if (!graph::getViewed(arg).getDefiningOp<graph::ConstantOp>())
+        constant.erase(i);
+  });
+  return constant;
+}
+
+// A convolution that is faster by Winograd's filtering gets a claim, and the
+// schedule the law, if Check admits it.
+static void proposeWinograd(Compilation &c, graph::KernelOp kernel,
+                            Schedule &schedule) {
+  std::set<unsigned> constant = constantOperands(c.getModule(), kernel);
+  auto claim = chooseWinograd(kernel, c.target->desc(), [&](unsigned i) {
+    return constant.count(i) != 0;
+  });
+  if (!claim)
+    return;
+  kernel->setAttr(WinogradClaim::kAttr, claim->toAttr(kernel.getContext()));
+  graph::Law law = graph::Law::winograd();
+  if (check::Admission admission = check::admitLaws(kernel, {law}, c.getMode());
+      !admission) {
+    ++c.numRefused;
+    if (c.options.verbose)
+      llvm::errs() << admission.reason << "\n";
+    kernel->removeAttr(WinogradClaim::kAttr);
+    return;
+  }
+  schedule.nest = "winograd";
+  schedule.laws.push_back(law);
+}
+
 Error dlc::chooseSchedules(Compilation &c) {
-  auto mode = c.options.strict ? graph::NumericsMode::strict
-                               : graph::NumericsMode::reassoc;
+  graph::NumericsMode mode = c.getMode();
   std::vector<dlc::Diagnostic> refused;
   std::set<std::string> laws;
   for (auto kernel : c.getModule().getOps<graph::KernelOp>()) {
@@ -36,6 +76,9 @@ Error dlc::chooseSchedules(Compilation &c) {
     // A schedule that names no laws, as none in the file does, gets the nests'.
     if (schedule->laws.empty())
       schedule->laws = defaultLaws(kernel, mode);
+    if (mode == graph::NumericsMode::fastConv && schedule->nest.empty() &&
+        schedule->knobs.empty() && c.target)
+      proposeWinograd(c, kernel, *schedule);
     // One pass over the keys is another form of the folds, and Check itself has
     // to find it; without, they are computed one after the other.
     bool mayChange = mode != graph::NumericsMode::strict;

@@ -143,8 +143,8 @@ std::vector<graph::Law> dlc::defaultLaws(graph::KernelOp kernel,
       if (graph::Law law{kind, fold}; !llvm::is_contained(laws, law))
         laws.push_back(law);
     if (graph::Law law{graph::LawKind::flush, fold};
-        mode == graph::NumericsMode::reassoc &&
-        graph::sumsBf16Products(stage) && !llvm::is_contained(laws, law))
+        mode != graph::NumericsMode::strict && graph::sumsBf16Products(stage) &&
+        !llvm::is_contained(laws, law))
       laws.push_back(law);
   }
   return laws;

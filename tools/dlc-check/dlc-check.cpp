@@ -76,7 +76,7 @@ static Expected<Settings> readSettings(const InputArgList &args) {
   StringRef fp = args.getLastArgValue(OPT_fp, "reassoc");
   std::optional<graph::NumericsMode> mode = graph::symbolizeNumericsMode(fp);
   if (!mode)
-    return usage("-fp=" + fp + ": the modes are strict and reassoc");
+    return usage("-fp=" + fp + ": the modes are strict, reassoc and fast-conv");
   s.mode = *mode;
   s.json = args.hasArg(OPT_json);
   s.dumpGroups = args.hasArg(OPT_dump_groups);

@@ -29,6 +29,10 @@ struct Admission {
 /// is that of the sum; what is lost is below 2^-126 (|x| + |y| + 2) a term x y,
 /// which shows only beside sums that are as small, or where one factor is
 /// subnormal and the other one huge.
+///
+/// distribute(winograd) (C-DISTRIBUTE): in `fast-conv` alone, where the
+/// kernel's sum is a convolution and its claim's matrices satisfy the identity,
+/// both by Check's own derivation (lib/Check/Winograd.h).
 Admission admitLaws(graph::KernelOp kernel, llvm::ArrayRef<graph::Law> laws,
                     graph::NumericsMode mode);
 

@@ -60,6 +60,7 @@ struct CompileOptions {
   std::map<std::string, llvm::SmallVector<int64_t>> shapes;
   ModelLimits limits;
   bool strict = false;      ///< -fp=strict
+  bool fastConv = false;    ///< -fp=fast-conv
   std::optional<bool> fuse; ///< -fuse; default: on for CPUs, off for cuda
   bool relayout = true;     ///< -layout=auto
   /// -state: pairs `<input>:<output>`, or the one text "auto"; empty: none.

@@ -11,7 +11,7 @@ using namespace mlir;
 using namespace dlc;
 
 void ContractionTask::callEpilogue(Value outOffset, Value resultOffset,
-                                   Value row, Value column, unsigned rows,
+                                   Value row, Value column, Value rows,
                                    Value validColumns) {
   SmallVector<Value> arguments;
   for (unsigned i = 0; i < bufferTypes.size(); ++i)
@@ -19,8 +19,8 @@ void ContractionTask::callEpilogue(Value outOffset, Value resultOffset,
   arguments.append(symbols);
   for (unsigned axis : spec.outer)
     arguments.push_back(axes[axis]);
-  arguments.append({out, outOffset, outRow, resultOffset, row, column,
-                    index->constant(rows), validColumns});
+  arguments.append(
+      {out, outOffset, outRow, resultOffset, row, column, rows, validColumns});
   func::CallOp::create(function->builder(), function->loc(), epilogue,
                        arguments);
 }

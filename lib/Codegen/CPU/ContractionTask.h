@@ -63,8 +63,11 @@ private:
   void emitTile(RowTile rowTile, ColumnTile columnTile, const Pass &pass);
   mlir::LogicalResult emitEpilogue(std::string &reason);
   void callEpilogue(mlir::Value outOffset, mlir::Value resultOffset,
-                    mlir::Value row, mlir::Value column, unsigned rows,
+                    mlir::Value row, mlir::Value column, mlir::Value rows,
                     mlir::Value validColumns);
+
+  // ContractionWinograd.cpp
+  friend class WinogradTask;
 
   /// Steps of k, whole groups.
   mlir::AffineExpr depthExpr();
@@ -120,6 +123,8 @@ private:
   /// The result in which the sums lie until the tile is finished; none: they
   /// lie in scratch.
   std::optional<unsigned> directResult() const {
+    if (isTransformed)
+      return std::nullopt;
     auto found = findResultOfSums(spec);
     if (!found || s.depthPerPass || spec.results[*found] == spec.stage)
       return found;
@@ -163,6 +168,7 @@ private:
   mlir::Value out, outBase, outRow, resultBase, resultRow;
   unsigned rhsPanelVectors = 1;
   mlir::func::FuncOp epilogue;
+  bool isTransformed = false; ///< sums are those of Winograd's filtering
 };
 
 } // namespace dlc

@@ -327,6 +327,7 @@ void ContractionTask::emitTile(RowTile rowTile, ColumnTile columnTile,
                                               function->loc(), 1, /*width=*/1);
   ifHolds(pass.isLast ? pass.isLast : always, [&] {
     callEpilogue(outOffset, resultOffset, index->add(firstRow, row),
-                 index->add(firstColumn, column), rows, validColumns);
+                 index->add(firstColumn, column), index->constant(rows),
+                 validColumns);
   });
 }

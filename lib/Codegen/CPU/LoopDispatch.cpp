@@ -25,6 +25,13 @@ FailureOr<CpuKernel> dlc::emitCpuKernel(graph::KernelOp kernel,
       return kernel.emitError("the attention nest declines this kernel: ")
              << reason;
   }
+  if (schedule.nest == "winograd") {
+    std::string reason;
+    auto result = emitWinograd(kernel, target, options, reason);
+    if (failed(result))
+      kernel.emitError("the winograd nest declines this kernel: ") << reason;
+    return result;
+  }
   bool wantsContraction = schedule.nest == "contraction";
   if (schedule.nest.empty() || wantsContraction) {
     std::string reason;

@@ -21,6 +21,15 @@ mlir::FailureOr<CpuKernel> emitContraction(const ContractionSpec &spec,
                                            const CpuCodegenOptions &options,
                                            std::string &reason);
 
+/// Emits a kernel that carries a claim of Winograd's filtering
+/// (dlc/Schedule/Winograd.h), which Check has admitted: its matrices are what
+/// is emitted. Fails when the kernel is no such convolution or its weights are
+/// no constant.
+mlir::FailureOr<CpuKernel> emitWinograd(graph::KernelOp kernel,
+                                        const CpuTarget &target,
+                                        const CpuCodegenOptions &options,
+                                        std::string &reason);
+
 } // namespace dlc
 
 #endif // DLC_CODEGEN_CPU_CONTRACTIONNEST_H

@@ -4,11 +4,14 @@
 using namespace mlir;
 using namespace dlc::graph;
 
-static constexpr StringLiteral kHomSoftmax = "hom(softmax)";
+static constexpr StringLiteral kHomSoftmax = "hom(softmax)",
+                               kWinograd = "distribute(winograd)";
 
 std::string Law::str() const {
   if (kind == LawKind::hom)
     return kHomSoftmax.str();
+  if (kind == LawKind::distribute)
+    return kWinograd.str();
   StringRef name = kind == LawKind::split     ? "split"
                    : kind == LawKind::reorder ? "reorder"
                                               : "flush";
@@ -19,6 +22,8 @@ FailureOr<Law> Law::parse(StringRef text) {
   Law law;
   if (text == kHomSoftmax)
     return homSoftmax();
+  if (text == kWinograd)
+    return winograd();
   if (text.consume_front("split("))
     law.kind = LawKind::split;
   else if (text.consume_front("reorder("))
@@ -57,7 +62,9 @@ bool dlc::graph::sumsBf16Products(StageOp stage) {
 }
 
 StringRef dlc::graph::stringifyNumericsMode(NumericsMode mode) {
-  return mode == NumericsMode::strict ? "strict" : "reassoc";
+  return mode == NumericsMode::strict    ? "strict"
+         : mode == NumericsMode::reassoc ? "reassoc"
+                                         : "fast-conv";
 }
 
 std::optional<NumericsMode> dlc::graph::symbolizeNumericsMode(StringRef text) {
@@ -65,5 +72,7 @@ std::optional<NumericsMode> dlc::graph::symbolizeNumericsMode(StringRef text) {
     return NumericsMode::strict;
   if (text == "reassoc")
     return NumericsMode::reassoc;
+  if (text == "fast-conv")
+    return NumericsMode::fastConv;
   return std::nullopt;
 }

@@ -19,13 +19,18 @@ namespace dlc::graph {
 /// flush: in a sum of products of two bf16 numbers, factors, products and sums
 /// that are subnormal (below 2^-126) count as zero, as dot-product instructions
 /// have it (C-FLUSH).
-enum class LawKind { split, reorder, hom, flush };
+/// distribute: products are distributed over sums (C-DISTRIBUTE);
+/// distribute(winograd) is the one there is: a convolution by Winograd's
+/// minimal filtering, with the matrices that the kernel's claim
+/// `graph.winograd` holds.
+enum class LawKind { split, reorder, hom, flush, distribute };
 
 struct Law {
   LawKind kind;
-  FoldKind fold = FoldKind::none; // what is folded; none for hom
+  FoldKind fold = FoldKind::none; // what is folded; none for hom, distribute
 
   static Law homSoftmax() { return {LawKind::hom, FoldKind::none}; }
+  static Law winograd() { return {LawKind::distribute, FoldKind::none}; }
 
   std::string str() const;
   /// Fails on text that names no law or no fold.
@@ -40,8 +45,9 @@ struct Law {
 bool sumsBf16Products(StageOp stage);
 
 /// strict: left folds of floats keep their order. reassoc (the default): the
-/// order inside a declared reduction is free.
-enum class NumericsMode { strict, reassoc };
+/// order inside a declared reduction is free. fastConv ("fast-conv"): besides,
+/// convolutions may be computed by distribute(winograd).
+enum class NumericsMode { strict, reassoc, fastConv };
 llvm::StringRef stringifyNumericsMode(NumericsMode mode);
 std::optional<NumericsMode> symbolizeNumericsMode(llvm::StringRef text);
 

@@ -1,0 +1,60 @@
+"""-fp=fast-conv: 3x3 convolutions by Winograd's filtering, beside the interpreter; no other mode uses it."""
+
+import json
+import subprocess
+
+import numpy as np
+
+import dlc
+import models
+from test_layout import Net
+
+
+def network():
+    """Convolutions that Winograd's filtering is for, a residual, and some that it is not for."""
+    net = Net(5)
+    net.conv(3, 32, 3, 3, pads=[1, 1, 1, 1], strides=[2, 2])
+    a = net.conv(32, 64, 3, 3, pads=[1, 1, 1, 1])
+    net.conv(64, 64, 3, 3, pads=[1, 1, 1, 1])
+    b = net.conv(64, 64, 3, 3, pads=[1, 1, 1, 1], relu=False)
+    net.node("Add", a, b)
+    net.node("Relu", net.last)
+    net.conv(64, 40, 1, 1)
+    net.conv(40, 72, 3, 3)
+    net.conv(72, 16, 3, 3, pads=[2, 2, 2, 2], dilations=[2, 2])
+    net.conv(16, 8, 1, 1, relu=False)
+    return net
+
+
+def save(folder, shape):
+    net = network()
+    return models.save(folder / "m.onnx", net.nodes, [models.value("x", shape)], [models.value(net.last, [None] * len(shape))], net.constants)
+
+
+def test_winograd_in_fast_conv_alone(tmp_path):
+    shape = [1, 3, 61, 53]
+    path, results = save(tmp_path, shape), {}
+    x = np.random.default_rng(1).standard_normal(shape).astype(np.float32)
+    for mode in ("reassoc", "fast-conv"):
+        library = str(tmp_path / (mode + ".so"))
+        subprocess.run([dlc.compiler.tool("dlc"), path, "-q", f"-fp={mode}", "-emit=shared,report", "-o", library], check=True, timeout=300)
+        report = json.loads((tmp_path / (mode + ".json")).read_text())
+        model = dlc.load(library)
+        results[mode] = model.run([x])[0]
+        kernels = [k for k in report["kernels"] if k["nest"] == "winograd"]
+        assert model.info["fp"] == mode
+        assert bool(kernels) == (mode == "fast-conv") == ("distribute(winograd)" in model.info["laws"])
+        for kernel in kernels:
+            assert 100 < kernel["error_factor"] < 1e6
+    distance = np.abs(results["fast-conv"] - results["reassoc"]).max() / np.abs(results["reassoc"]).max()
+    assert 0 < distance < 1e-4
+
+
+def test_verify(tmp_path):
+    path = save(tmp_path, [2, 3, 30, 31])
+    subprocess.run([dlc.compiler.tool("dlc"), path, "-q", "-fp=fast-conv", "-verify", "-o", str(tmp_path / "v.so")], check=True, timeout=300)
+
+
+def test_modes_are_named():
+    done = subprocess.run([dlc.compiler.tool("dlc"), "-", "-fp=fast"], input="", capture_output=True, text=True)
+    assert done.returncode == 2 and "fast-conv" in done.stderr
