@@ -254,7 +254,10 @@ FailureOr<WinogradForm> dlc::classifyWinograd(graph::KernelOp kernel,
 /// Seconds of one core; direct sums with tile 0.
 static double estimate(const WinogradForm &form, int64_t tile,
                        const TargetDesc &target) {
-  double peak = target.f32FlopsPerCycle * target.ghz * 1e9;
+  // A host that is not known by name has the figures of a plainer one: two
+  // multiply-adds a cycle of the vectors that it has are usual.
+  double flops = std::max(target.f32FlopsPerCycle, 4.0 * target.lanes(4)),
+         peak = flops * target.ghz * 1e9;
   double pairs = double(form.channels) * double(form.filters);
   if (!tile)
     return 18 * pairs * double(form.images * form.rows * form.columns) /

@@ -111,6 +111,12 @@ void WinogradTask::plan(CpuKernel &result) {
     filtersPerTask = form.filters / split;
   tileRows =
       llvm::divideCeil(tilesPerTask, llvm::divideCeil(tilesPerTask, most));
+  // Where one register tile holds all tiles, filters pass once: they come from
+  // afar while all of the products are computed.
+  if (tilesPerTask > most && tilesPerTask + 3 <= registers) {
+    vectors = 1;
+    tileRows = tilesPerTask;
+  }
   result.phases.push_back(
       {options.symbol,
        getAffineConstantExpr(parts * (form.filters / filtersPerTask),
@@ -138,7 +144,7 @@ void WinogradTask::packFilters(CpuKernel &result) {
   int64_t steps[4] = {stride(spec.inner[0]), stride(spec.inner[1]),
                       stride(spec.inner[2]), stride(spec.columns[0])};
   PackedLayout layout;
-  layout.panel = s.panelColumns();
+  layout.panel = int64_t(vectors) * s.lanes;
   int64_t channels = form.channels, filters = form.filters;
   for (int64_t xi = 0; xi < points; ++xi)
     layout.batch.push_back(xi * channels * filters);
@@ -341,9 +347,9 @@ void WinogradTask::multiply() {
   params.kBlock = 1;
   params.lhsRow = index().constant(inputPitch);
   params.lhsBlock = index().constant(1);
-  params.panelVectors = s.panelVectors;
-  params.rhsStep = index().constant(s.panelColumns());
-  params.rhsPanel = index().constant(depth * s.panelColumns());
+  params.panelVectors = vectors;
+  params.rhsStep = index().constant(width);
+  params.rhsPanel = index().constant(depth * width);
   params.rhsColumn = index().constant(1);
   params.maskOut = false;
   params.outRow = index().constant(sumPitch);
@@ -353,7 +359,7 @@ void WinogradTask::multiply() {
   params.scalar = task.scalarOptions;
   // Filters that few rows use come from afar.
   if (tilesPerTask <= 2 * int64_t(tileRows))
-    params.prefetch = 16;
+    params.prefetch = 32 / vectors;
   task.tiles.emplace(*task.module, options.symbol, params);
   Value filters = task.function->buffer(form.spec.rhs.operand);
   Value zero = index().constant(0);
