@@ -399,10 +399,10 @@ static llvm::Error readOptions(const InputArgList &args, CompileOptions &o) {
     return error;
 
   llvm::SmallVector<std::string> shaping;
-  for (const Arg *arg : args.filtered(
-           OPT_target, OPT_dim, OPT_shape, OPT_fp, OPT_fuse, OPT_layout,
-           OPT_state, OPT_kv, OPT_variants, OPT_fallback, OPT_force_variant,
-           OPT_plant_fault))
+  for (const Arg *arg :
+       args.filtered(OPT_target, OPT_dim, OPT_shape, OPT_fp, OPT_fuse,
+                     OPT_layout, OPT_state, OPT_kv, OPT_variants, OPT_fallback,
+                     OPT_force_variant, OPT_plant_fault))
     shaping.push_back(arg->getAsString(args));
   o.shapingFlags = llvm::join(shaping, " ");
   return inferEmit(o);
