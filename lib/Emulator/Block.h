@@ -43,6 +43,17 @@ enum class CollectiveKind : uint32_t {
   ReduxOr,
   ReduxXor,
   WarpBarrier,
+  MmaF16,
+  MmaBf16,
+};
+
+/// What one lane brings to mma.sync.m16n8k16 and takes from it: pairs of 16-bit
+/// floats, the first in the low half. A collective is given its address.
+struct MmaOperands {
+  uint32_t a[4];
+  uint32_t b[2];
+  float c[4];
+  float d[4];
 };
 
 enum class BarrierReduction : uint32_t { None, And, Or, Popc };
@@ -102,6 +113,9 @@ public:
   void barrierArrive(uint32_t id, uint32_t count, uint32_t site);
   LaneResult collective(CollectiveKind kind, uint32_t mask, uint32_t site,
                         const LaneInput &input);
+  /// mma.sync of the whole warp; mmaResult(i) is then d[i] of this lane.
+  void multiplyTiles(CollectiveKind kind, uint32_t site, MmaOperands &operands);
+  float mmaResult(unsigned i) const { return threads[running].sums[i]; }
   void checkAccess(const void *address, uint64_t bytes, uint64_t alignment,
                    Access::Kind kind, uint32_t site);
   /// Ends the launch with an error that names the running thread.
@@ -120,6 +134,7 @@ private:
     uint32_t waitSite = 0;
     uint32_t waitId = 0;
     LaneResult result;
+    std::array<float, 4> sums = {}; ///< of the last mma.sync
   };
 
   struct Barrier {
@@ -155,6 +170,7 @@ private:
   uint32_t lanesOfWarp(unsigned warp) const;
   void compute(Collective &group, unsigned warp);
   void shuffle(Collective &group, unsigned warp);
+  void multiply(Collective &group);
   std::string describeThread(unsigned thread) const;
   std::string deadlockReport() const;
   const std::string &siteText(uint32_t site) const {

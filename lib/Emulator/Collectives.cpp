@@ -193,6 +193,9 @@ void Block::compute(Collective &group, unsigned warp) {
     return reduce([](U a, U b) { return a ^ b; });
   case CollectiveKind::WarpBarrier:
     return same(0);
+  case CollectiveKind::MmaF16:
+  case CollectiveKind::MmaBf16:
+    return multiply(group);
   }
 }
 

@@ -83,6 +83,16 @@ static uint64_t collective(uint32_t kind, uint32_t mask, uint32_t site,
   return (result.value & 0xffffffffu) | uint64_t(result.flag) << 32;
 }
 
+static void mma(uint32_t kind, uint32_t site, uint32_t a0, uint32_t a1,
+                uint32_t a2, uint32_t a3, uint32_t b0, uint32_t b1, float c0,
+                float c1, float c2, float c3) {
+  MmaOperands operands = {{a0, a1, a2, a3}, {b0, b1}, {c0, c1, c2, c3}, {}};
+  Block::current().multiplyTiles(static_cast<CollectiveKind>(kind), site,
+                                 operands);
+}
+
+static float mmaResult(uint32_t i) { return Block::current().mmaResult(i); }
+
 static void checkAccess(const void *address, uint64_t bytes, uint64_t alignment,
                         uint32_t kind, uint32_t site) {
   Block::current().checkAccess(address, bytes, alignment,
@@ -128,6 +138,8 @@ llvm::ArrayRef<HostOp> dlc::emu::hostOps() {
       {"dlc_emu_barrier", pointer(barrierSync)},
       {"dlc_emu_barrier_arrive", pointer(barrierArrive)},
       {"dlc_emu_collective", pointer(collective)},
+      {"dlc_emu_mma", pointer(mma)},
+      {"dlc_emu_mma_result", pointer(mmaResult)},
       {"dlc_emu_check_access", pointer(checkAccess)},
       {"dlc_emu_exit", pointer(exitThread)},
       {"dlc_emu_trap", pointer(trap)},

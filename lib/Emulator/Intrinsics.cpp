@@ -229,6 +229,26 @@ public:
                : builder.CreateTrunc(result, call.getType());
   }
 
+  /// Parameters are a[4], b[2] (pairs of 16-bit floats) and c[4].
+  Value *multiply(CollectiveKind kind) {
+    SmallVector<Value *> operands = {int32(static_cast<uint32_t>(kind)),
+                                     site()};
+    for (Value *operand : call.args())
+      operands.push_back(
+          operand->getType()->isFloatTy()
+              ? operand
+              : builder.CreateBitCast(operand, builder.getInt32Ty()));
+    callHost(builder, "dlc_emu_mma", builder.getVoidTy(), operands);
+    Value *values = PoisonValue::get(call.getType());
+    for (unsigned i = 0; i < 4; ++i)
+      values =
+          builder.CreateInsertValue(values,
+                                    callHost(builder, "dlc_emu_mma_result",
+                                             builder.getFloatTy(), {int32(i)}),
+                                    i);
+    return values;
+  }
+
   Value *math(StringRef function) {
     return callHost(builder, function, call.getType(), {call.getArgOperand(0)});
   }
@@ -296,6 +316,10 @@ static Value *lower(CallInst &call, StringRef name, SiteOf siteOf) {
     return lowering.generic(id);
   if (auto op = roundedArithmetic(name))
     return lowering.arithmetic(*op);
+  if (name == "mma.m16n8k16.row.col.f32.f32")
+    return lowering.multiply(CollectiveKind::MmaF16);
+  if (name == "mma.m16n8k16.row.col.bf16")
+    return lowering.multiply(CollectiveKind::MmaBf16);
   if (name == "bar.warp.sync")
     return lowering.warpBarrier();
   if (name == "elect.sync")

@@ -90,8 +90,10 @@ std::optional<Contraction> dlc::matchContraction(StageOp stage) {
   auto multiply = stage.getYielded().getDefiningOp<ApplyOp>();
   if (!multiply || multiply.getFn() != ScalarFn::mul)
     return std::nullopt;
-  Contraction result{
-      stage, multiply.getArgs()[0], multiply.getArgs()[1], {}, {}, {}};
+  Contraction result;
+  result.stage = stage;
+  result.left = multiply.getArgs()[0];
+  result.right = multiply.getArgs()[1];
   llvm::BitVector left = coordinatesOf(stage, result.left);
   llvm::BitVector right = coordinatesOf(stage, result.right);
   for (unsigned axis = 0; axis < stage.getDomainRank(); ++axis) {
@@ -106,6 +108,14 @@ std::optional<Contraction> dlc::matchContraction(StageOp stage) {
     if (axes.empty() || (extent && *extent < kWorthTiling))
       return std::nullopt;
   }
+  auto left16 = result.left.getDefiningOp<CastOp>(),
+       right16 = result.right.getDefiningOp<CastOp>();
+  if (left16 && right16) {
+    Type type = left16.getValue().getType();
+    if (type == right16.getValue().getType() && (type.isF16() || type.isBF16()))
+      result.narrowType = type, result.narrowLeft = left16.getValue(),
+      result.narrowRight = right16.getValue();
+  }
   return result;
 }
 
@@ -116,9 +126,7 @@ AffineExpr dlc::countTiles(const Contraction &c) {
                   extentOf(stage, c.columnAxes).ceilDiv(kTileColumns));
 }
 
-/// The factor's elements lie next to each other along the innermost reduce
-/// axis.
-static bool liesAlongFold(StageOp stage, Value factor) {
+bool dlc::liesAlongFold(StageOp stage, Value factor) {
   unsigned inner = stage.getBlock()->getNumArguments() - 1;
   while (auto cast = factor.getDefiningOp<CastOp>())
     factor = cast.getValue();
@@ -316,5 +324,7 @@ LogicalResult
 dlc::emitTile(LaunchBuilder &launch, StageEmitter &emitter,
               const Contraction &contraction,
               llvm::function_ref<void(Scalar, ValueRange)> store) {
+  if (contraction.narrowType)
+    return emitTensorTile(launch, emitter, contraction, store);
   return TileEmitter(launch, emitter, contraction).emit(store);
 }

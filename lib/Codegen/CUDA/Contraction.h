@@ -17,6 +17,11 @@ struct Contraction {
   mlir::Value left, right;
   /// Domain axes of each kind, in order.
   llvm::SmallVector<unsigned> batchAxes, rowAxes, columnAxes;
+  /// f16 or bf16 where both factors are of that type and widened to f32, which
+  /// makes their product exact: tensor cores take `narrowLeft`, `narrowRight`.
+  /// Null: they do not.
+  mlir::Type narrowType;
+  mlir::Value narrowLeft, narrowRight;
 };
 
 /// The stage as a contraction worth tiling: of f32, with enough rows and
@@ -31,6 +36,9 @@ inline constexpr unsigned kTileThreads = 256;
 /// Blocks of a launch that computes the whole result.
 mlir::AffineExpr countTiles(const Contraction &contraction);
 
+/// A factor's elements lie next to each other along the innermost reduce axis.
+bool liesAlongFold(graph::StageOp stage, mlir::Value factor);
+
 /// Emits the tile of the running block: panels of both factors go through
 /// shared memory, each thread keeps 4 x 4 sums in registers. `store` takes a
 /// finished element and its point in the domain.
@@ -38,6 +46,12 @@ llvm::LogicalResult
 emitTile(LaunchBuilder &launch, StageEmitter &emitter,
          const Contraction &contraction,
          llvm::function_ref<void(Scalar, mlir::ValueRange)> store);
+
+/// The same by tensor cores, for a contraction with a narrow type.
+llvm::LogicalResult
+emitTensorTile(LaunchBuilder &launch, StageEmitter &emitter,
+               const Contraction &contraction,
+               llvm::function_ref<void(Scalar, mlir::ValueRange)> store);
 
 } // namespace dlc
 

@@ -92,6 +92,37 @@ static StringRef expansionOf(StringRef name) {
       .Default("");
 }
 
+/// |x|^y for whole y up to kMostMultiplied by multiplications: what is exact in
+/// libm is exact here, which truncation to integers tells apart.
+static constexpr int32_t kMostMultiplied = 64;
+static Value powByProducts(OpBuilder &b, Location loc, Value magnitude,
+                           Value y) {
+  auto number = [&](double value) -> Value {
+    return arith::ConstantOp::create(b, loc, b.getF64FloatAttr(value));
+  };
+  Type word = b.getI32Type();
+  Value count = arith::FPToSIOp::create(
+      b, loc, word,
+      arith::MinNumFOp::create(b, loc, math::AbsFOp::create(b, loc, y),
+                               number(kMostMultiplied)));
+  Value result = number(1), factor = magnitude;
+  for (int32_t bit = 1; bit <= kMostMultiplied; bit *= 2) {
+    Value mask = arith::ConstantOp::create(b, loc, b.getI32IntegerAttr(bit));
+    Value zero = arith::ConstantOp::create(b, loc, b.getI32IntegerAttr(0));
+    Value isSet =
+        arith::CmpIOp::create(b, loc, arith::CmpIPredicate::ne,
+                              arith::AndIOp::create(b, loc, count, mask), zero);
+    result = arith::SelectOp::create(
+        b, loc, isSet, arith::MulFOp::create(b, loc, result, factor), result);
+    factor = arith::MulFOp::create(b, loc, factor, factor);
+  }
+  Value isNegative =
+      arith::CmpFOp::create(b, loc, arith::CmpFPredicate::OLT, y, number(0));
+  return arith::SelectOp::create(
+      b, loc, isNegative, arith::DivFOp::create(b, loc, number(1), result),
+      result);
+}
+
 /// x^y in f64 as e^(y log |x|), to about 1e-12 relative for results that are
 /// not huge or tiny, with C's rules for signs and for 0, 1 and infinity.
 static Value powDouble(OpBuilder &b, Location loc, Value x, Value y) {
@@ -111,6 +142,12 @@ static Value powDouble(OpBuilder &b, Location loc, Value x, Value y) {
   Value magnitude = math::AbsFOp::create(b, loc, x);
   Value result =
       math.exp(arith::MulFOp::create(b, loc, y, math.log(magnitude)));
+  // Roots of powers are whole numbers.
+  Value nearest = math::RoundEvenOp::create(b, loc, result);
+  Value distance = math::AbsFOp::create(
+      b, loc, arith::SubFOp::create(b, loc, result, nearest));
+  Value bound = arith::MulFOp::create(b, loc, number(1e-12), nearest);
+  result = select(compare(P::OLE, distance, bound), nearest, result);
   // (-1)^infinity and 1^NaN are 1; so is everything to the power 0.
   Value isInfinite = compare(P::OEQ, math::AbsFOp::create(b, loc, y),
                              number(std::numeric_limits<double>::infinity()));
@@ -119,6 +156,10 @@ static Value powDouble(OpBuilder &b, Location loc, Value x, Value y) {
   result = select(isUnit, one, result);
   Value half = arith::MulFOp::create(b, loc, y, number(0.5));
   Value isWhole = compare(P::OEQ, math::FloorOp::create(b, loc, y), y);
+  Value isShort =
+      compare(P::OLE, math::AbsFOp::create(b, loc, y), number(kMostMultiplied));
+  result = select(arith::AndIOp::create(b, loc, isWhole, isShort),
+                  powByProducts(b, loc, magnitude, y), result);
   Value isOdd = arith::AndIOp::create(
       b, loc, isWhole,
       compare(P::ONE, math::FloorOp::create(b, loc, half), half));

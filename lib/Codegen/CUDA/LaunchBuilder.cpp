@@ -12,6 +12,8 @@ using namespace mlir;
 using namespace dlc;
 
 static constexpr int64_t kSharedMemorySpace = 3;
+/// Of a multiprocessor, at least: 128 registers are left for each.
+static constexpr int32_t kResidentThreads = 512;
 
 LaunchBuilder::LaunchBuilder(ModuleOp module, StringRef symbol,
                              TypeRange elementTypes, unsigned numSymbols,
@@ -29,6 +31,10 @@ LaunchBuilder::LaunchBuilder(ModuleOp module, StringRef symbol,
                     b.getUnitAttr());
   function->setAttr(NVVM::NVVMDialect::getMaxntidAttrName(),
                     b.getDenseI32ArrayAttr({int32_t(threads)}));
+  // Left alone, ptxas spills to have more blocks on a multiprocessor.
+  function->setAttr(
+      NVVM::NVVMDialect::getMinctasmAttrName(),
+      b.getI32IntegerAttr(std::max<int32_t>(kResidentThreads / threads, 1)));
   b.setInsertionPointToStart(function.addEntryBlock());
   for (unsigned i = 0; i < numSymbols; ++i)
     symbolValues.push_back(function.getArgument(numBuffers + 1 + i));

@@ -55,6 +55,9 @@ public:
   /// Stores an element at row-major position `position` of `memory`.
   void store(Scalar element, mlir::Value memory, mlir::Value position);
 
+  /// An element as it lies in memory.
+  mlir::Value toStorage(Scalar element) { return scalars.toStorage(element); }
+
   /// Row-major position of a point in a tensor of these sizes.
   mlir::Value linear(mlir::ValueRange point,
                      llvm::ArrayRef<mlir::AffineExpr> sizes);

@@ -115,7 +115,7 @@ graph.kernel @k(%a: tensor<64x32xf32>, %b: tensor<32x3xf32>) -> tensor<64x3xf32>
   graph.return %s : tensor<64x3xf32>
 })";
   EXPECT_EQ(CompiledKernel(narrow).nest, "generic");
-  EXPECT_EQ(CompiledKernel(kBatchedMatMul, "cuda", /*strict=*/true).nest,
+  EXPECT_EQ(CompiledKernel(kBatchedMatMul, "cuda:sm=80", /*strict=*/true).nest,
             "generic");
 }
 

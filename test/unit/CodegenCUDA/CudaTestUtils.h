@@ -19,7 +19,8 @@ namespace dlc::test {
 class CompiledKernel {
 public:
   explicit CompiledKernel(const std::string &text,
-                          llvm::StringRef target = "cuda", bool strict = false);
+                          llvm::StringRef target = "cuda:sm=80",
+                          bool strict = false);
 
   std::string error;
   std::string nest;

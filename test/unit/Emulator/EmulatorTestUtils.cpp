@@ -39,6 +39,8 @@ declare void @llvm.nvvm.bar.warp.sync(i32)
 declare float @llvm.nvvm.ex2.approx.ftz.f32(float)
 declare float @llvm.nvvm.rcp.approx.ftz.f(float)
 declare void @llvm.nvvm.membar.gl()
+declare {float, float, float, float} @llvm.nvvm.mma.m16n8k16.row.col.f32.f32(<2 x half>, <2 x half>, <2 x half>, <2 x half>, <2 x half>, <2 x half>, float, float, float, float)
+declare {float, float, float, float} @llvm.nvvm.mma.m16n8k16.row.col.bf16(i32, i32, i32, i32, i32, i32, float, float, float, float)
 )";
 
 test::Loaded test::load(const std::string &ir, EmulatorOptions options) {
