@@ -12,6 +12,8 @@
 #include "llvm/Support/Format.h"
 #include "llvm/Support/Path.h"
 #include "llvm/Support/Process.h"
+#include "llvm/TargetParser/Host.h"
+#include "llvm/TargetParser/Triple.h"
 
 using namespace mlir;
 using namespace dlc;
@@ -99,9 +101,12 @@ static Error resolveTarget(Compilation &c) {
       return makeError(ExitCode::Usage,
                        "-verify=bisect is for CPUs so far; -verify runs the "
                        "artifact on a device");
-    // What launches the kernels.
+    // What launches the kernels: any CPU of this machine's kind, which need not
+    // be the machine that has the device.
+    bool isArm = llvm::Triple(llvm::sys::getProcessTriple()).isAArch64();
+    StringRef here = isArm ? "arm:cpu=generic" : "x86:cpu=x86-64";
     Expected<CpuTarget> host =
-        parseCpuTarget(c.cuda->host.empty() ? "host" : c.cuda->host);
+        parseCpuTarget(c.cuda->host.empty() ? here : StringRef(c.cuda->host));
     if (!host)
       return llvm::make_error<CompileError>(
           toCompileError(host.takeError(), ExitCode::Usage));

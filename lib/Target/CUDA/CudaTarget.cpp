@@ -113,7 +113,7 @@ llvm::Expected<CudaTarget> dlc::parseCudaTarget(llvm::StringRef text) {
   auto device = spec->get("device");
   auto sm = spec->get("sm");
   auto desc = device ? findDevice(*device, *descriptions)
-                     : findArchitecture(sm.value_or("80"), *descriptions);
+                     : findArchitecture(sm.value_or("90a"), *descriptions);
   if (!desc)
     return desc.takeError();
   if (device && sm) {

@@ -23,7 +23,7 @@ static std::string rejects(llvm::StringRef text) {
 
 TEST(CudaTarget, ParsesTargets) {
   auto plain = llvm::cantFail(parseCudaTarget("cuda"));
-  EXPECT_EQ(plain.desc().sm, "sm_80");
+  EXPECT_EQ(plain.desc().sm, "sm_90a");
   EXPECT_FALSE(plain.emulate);
   auto hopper =
       llvm::cantFail(parseCudaTarget("cuda:sm=90a:host=arm:emulate=on"));
@@ -47,8 +47,8 @@ TEST(CudaTarget, RejectsInWords) {
             "unknown key 'cpu' for target 'cuda': "
             "valid keys are sm, device, host, emulate");
   EXPECT_EQ(rejects("cuda:device=tpu"),
-            "unknown CUDA device 'tpu': known are a100, h100, h200, l40s, "
-            "rtx3090, or a .json file");
+            "unknown CUDA device 'tpu': known are a100, h100, h200, l4, l40s, "
+            "rtx3090, rtx4090, or a .json file");
   EXPECT_EQ(rejects("cuda:emulate=yes"),
             "target key 'emulate' is on or off, got 'yes'");
   EXPECT_NE(rejects("cuda:device=/nowhere/x.json").find("cannot read"),
@@ -96,7 +96,7 @@ TEST(EmitPtx, NamesArchitectureAndKernel) {
   EXPECT_NE(ptx.find(".target sm_90a"), std::string::npos) << ptx;
   EXPECT_NE(ptx.find(".entry add("), std::string::npos) << ptx;
   EXPECT_NE(ptx.find("add.rn.f32"), std::string::npos) << ptx;
-  EXPECT_NE(ptxOf(kAdd, "cuda").find(".target sm_80"), std::string::npos);
+  EXPECT_NE(ptxOf(kAdd, "cuda:sm=80").find(".target sm_80"), std::string::npos);
 }
 
 TEST(Ptxas, AssemblesForBothArchitectures) {

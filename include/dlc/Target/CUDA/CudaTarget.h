@@ -63,7 +63,7 @@ private:
 };
 
 /// Resolves `cuda[:sm=90a][:device=h200|file.json][:host=x86][:emulate=on]`.
-/// Bare cuda means sm_80, which every GPU since Ampere runs. Unknown keys and
+/// Bare cuda means sm_90a; artifacts hold the sm_80 form, too. Unknown keys and
 /// values are errors that list the valid ones.
 llvm::Expected<CudaTarget> parseCudaTarget(llvm::StringRef text);
 
