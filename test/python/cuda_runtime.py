@@ -3,6 +3,7 @@ streams, failures that are made)."""
 import ctypes
 import os
 import subprocess
+import sys
 
 import numpy as np
 import onnx
@@ -173,3 +174,25 @@ class Instance:
         return DLTensor(data=array.address if on_device else array.ctypes.data, device_type=CUDA if on_device else CPU,
                         device_id=device_id if on_device else 0, ndim=len(array.shape), code=code, bits=8 * array.dtype.itemsize, lanes=1,
                         shape=shape, strides=None, byte_offset=0)
+
+
+def run_two_streams(artifact):
+    """Two runs that share the instance's memory, on two streams: the largest difference from runs one after the other."""
+    driver = Driver()
+    model = Instance(artifact)
+    feeds = [(np.arange(9 * 20) % 7 - 3 + i).astype(np.float32).reshape(9, 20) / 4 for i in range(2)]
+    inputs = [DeviceArray(driver, x) for x in feeds]
+    alone = [np.zeros((9, 3), np.float32) for _ in feeds]
+    outputs = [DeviceArray(driver, y) for y in alone]
+    streams = [driver.stream() for _ in feeds]
+    for x, y in zip(inputs, alone):
+        assert model.run([x], [y]) == (0, "")
+    for x, y, stream in zip(inputs, outputs, streams):
+        assert model.run([x], [y], stream=stream) == (0, "")
+    for stream in reversed(streams):
+        driver.synchronize(stream)
+    return max(float(np.abs(y.read() - want).max()) for y, want in zip(outputs, alone))
+
+
+if __name__ == "__main__":
+    print(run_two_streams(sys.argv[1]))

@@ -1,14 +1,16 @@
 """Artifacts for CUDA on the emulated driver: right results end to end, the protocol of calls, errors in words, and nothing
 left behind. Work of the emulated device is put off until something waits for it, so a missing wait is a wrong result here."""
+import json
 import os
 import shutil
 import subprocess
+import sys
 import threading
 
 import numpy as np
 import onnxruntime
 import pytest
-from cuda_runtime import BUILD, DRIVER, TARGET, DeviceArray, Driver, Instance, compile_model, execute, parse
+from cuda_runtime import BUILD, DRIVER, ROOT, TARGET, DeviceArray, Driver, Instance, compile_model, execute, parse
 
 import dlc
 
@@ -129,6 +131,19 @@ def test_device_tensors_and_streams(mlp, driver):
     model.close()
 
 
+def test_runs_on_two_streams_follow_each_other(mlp):
+    """What they share is ordered by an event; the control leaves the wait out, and some order of the streams shows it."""
+    def difference(settings):
+        done = subprocess.run([sys.executable, os.path.join(os.path.dirname(os.path.abspath(__file__)), "cuda_runtime.py"), mlp],
+                              capture_output=True, text=True, env={**os.environ, "DLC_CUDA_DRIVER": DRIVER, "DLC_EMULATED_CUDA": settings})
+        assert done.returncode == 0, done.stderr
+        return float(done.stdout)
+
+    seeds = range(1, 4)
+    assert all(difference(f"seed={seed}") < 1e-6 for seed in seeds)
+    assert any(not difference(f"seed={seed},skip=cuStreamWaitEvent:1") < 1e-3 for seed in seeds)
+
+
 def test_a_cpu_model_refuses_device_tensors(driver, tmp_path):
     model = Instance(compile_model(mlp_text(), str(tmp_path / "cpu"), "-target=host"))
     x = DeviceArray(driver, ramp(9, 20))
@@ -192,6 +207,19 @@ def test_data_error_names_the_node(driver):
     del model
 
 
+def test_conformance(tmp_path):
+    """A seeded sample of onnx's backend suite, every artifact on the emulated driver: nothing wrong, no crash. (The full tier runs all.)"""
+    env = {**os.environ, "DLC_CUDA_DRIVER": DRIVER, "CUDA_HOME": str(tmp_path)}  # no ptxas: PTX is enough here
+    done = subprocess.run([sys.executable, os.path.join(ROOT, "utils", "bench", "conformance.py"), "--system", "dlc", "--target", "cuda:emulate=on",
+                           "--static-params", "--strict", "--sample", "120", "--seed", "8", "--jobs", "2", "--timeout", "120", "--kinds",
+                           "node,simple,pytorch-converted,pytorch-operator", "--near-file",
+                           os.path.join(ROOT, "utils", "full", "near.txt"), "--json", str(tmp_path / "found.json")],
+                          capture_output=True, text=True, env=env, timeout=900)
+    assert done.returncode == 0, done.stdout
+    with open(tmp_path / "found.json") as file:
+        assert json.load(file)["total"].get("pass", 0) >= 90, done.stdout
+
+
 # ------------------------------------------------------------------------------------------------- failures
 def test_no_driver(mlp, tmp_path):
     code, text, _ = execute(mlp, [ramp(2, 20)], tmp_path, DLC_CUDA_DRIVER="/nowhere/libcuda.so.1")
@@ -249,6 +277,29 @@ def test_nothing_leaks_whatever_fails(mlp, tmp_path, function):
     assert failed > 0, "the call is never made"
 
 
+SKIPS = ["cuMemcpyHtoDAsync_v2:1", "cuMemcpyHtoDAsync_v2:2", "cuLaunchKernel:1", "cuLaunchKernel:3", "cuMemcpyDtoHAsync_v2:1",
+         "cuStreamSynchronize:2"]
+
+
+@pytest.mark.parametrize("skip", SKIPS)
+def test_a_step_left_out_is_seen(mlp, tmp_path, skip):
+    """Control of all tests here: weights or input not copied, a launch forgotten, the output not copied, no wait at the end."""
+    x = ramp(2, 20)
+    want, = reference(mlp_text(), [x])
+    code, text, outputs = execute(mlp, [x], tmp_path, "skip=" + skip)
+    # Without a wait the output is written when its memory is gone.
+    assert code != 0 or not np.allclose(outputs[0], want, rtol=1e-3)
+
+
+def test_a_status_that_is_not_cleared_is_seen(tmp_path):
+    """Control: new memory of the device is full of ones, which are an error where a status word lies."""
+    path = compile_model("g (float[4] x, int64[2] i) => (float[2] y) { [pick] y = Gather(x, i) }", str(tmp_path / "gather"))
+    inputs = [ramp(4), np.array([1, 0])]
+    assert execute(path, inputs, tmp_path)[0] == 0
+    code, text, _ = execute(path, inputs, tmp_path, "skip=cuMemsetD32Async:1")
+    assert code == 1 and "not valid" in text
+
+
 @pytest.mark.skipif(not (shutil.which("ptxas") or os.path.exists("/usr/local/cuda/bin/ptxas")), reason="needs ptxas")
 def test_fallback(tmp_path):
     """A newer device runs the PTX; without it the machine code is refused in words."""
@@ -262,3 +313,28 @@ def test_fallback(tmp_path):
     assert code == 0, text
     code, text, _ = execute(only, [x], tmp_path, "sm=120")
     assert code == 5 and "was built for sm_90; CUDA device 0 (emulated GPU) is sm_120" in text
+
+
+@pytest.mark.skipif(not (shutil.which("ptxas") or os.path.exists("/usr/local/cuda/bin/ptxas")), reason="needs ptxas")
+def test_static_gate(tmp_path):
+    """No spills in contractions, few elsewhere: the report says what ptxas does, and the gate of the full tier judges by it."""
+    sys.path.insert(0, os.path.join(ROOT, "utils", "full"))
+    from check_cuda import gate
+
+    for sm in ("80", "89", "90a"):
+        compile_model(mlp_text(), str(tmp_path / sm), f"-target=cuda:sm={sm}", "-emit=shared,report")
+        with open(tmp_path / f"{sm}.json") as file:
+            report = json.load(file)
+        assert report["sm"] == f"sm_{sm}" and gate(report) == ([], [])
+        for kernel in report["kernels"]:
+            for launch in kernel["launches"]:
+                assert launch["registers"] > 0 and 0 < launch["occupancy"] <= 1
+    # Controls: spills in a main loop, too many elsewhere, few elsewhere, and no word of ptxas.
+    kernel = report["kernels"][0]
+    launch = kernel["launches"][0]
+    for nest, spills, refused, noted in (("contraction", 4, 1, 0), ("map", 68, 1, 0), ("map", 8, 0, 1)):
+        kernel["nest"], launch["spill_load_bytes"] = nest, spills
+        wrong, notes = gate(report)
+        assert (len(wrong), len(notes)) == (refused, noted)
+    del launch["registers"]
+    assert len(gate(report)[0]) == 1

@@ -24,7 +24,7 @@ conformance-*)
   [ "$1" != conformance-static ] || flags=(--static-params)
   cat "utils/full/refused-${1#conformance-}.txt" utils/full/refused-cuda.txt >"build/refused-cuda-$1.txt"
   DLC_NUM_THREADS=1 .venv/bin/python utils/bench/conformance.py --system dlc --target cuda:emulate=on "${flags[@]}" \
-    --jobs "$(nproc)" --strict --near-file utils/full/near.txt --refused "build/refused-cuda-$1.txt" --json "build/$1-cuda.json"
+    --jobs "$(nproc)" --timeout 900 --strict --near-file utils/full/near.txt --refused "build/refused-cuda-$1.txt" --json "build/$1-cuda.json"
   ;;
 *)
   .venv/bin/python -c 'import torch' 2>/dev/null || { echo "torch is not installed: utils/install.sh --bench"; exit 77; }

@@ -3,12 +3,14 @@
 
 #include "dlc/Emulator/EmulatedImage.h"
 
+#include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Bitcode/BitcodeReader.h"
 #include "llvm/IR/LLVMContext.h"
 #include "llvm/IR/Module.h"
 #include "llvm/Support/MathExtras.h"
 #include "llvm/Support/MemoryBufferRef.h"
+#include "llvm/Support/xxhash.h"
 
 #include <cstdio>
 #include <cstdlib>
@@ -41,9 +43,16 @@ Settings Settings::parse(StringRef text, std::string &problem) {
       ;
     else if (key == "crash" && isNumber)
       s.crashLaunch = number;
+    else if (key == "seed" && isNumber)
+      s.seed = number;
     else if (key == "leaks" && (value == "on" || value == "off"))
       s.reportsLeaks = value == "on";
-    else if (key == "fail") {
+    else if (key == "skip") {
+      auto [function, call] = value.split(':');
+      s.skipFunction = function.str();
+      if (call.getAsInteger(10, s.skipCall))
+        problem = word.str();
+    } else if (key == "fail") {
       auto [function, rest] = value.split(':');
       auto [call, result] = rest.split(':');
       s.failFunction = function.str();
@@ -68,6 +77,7 @@ Device::Device() {
     complain("DLC_EMULATED_CUDA: '" + problem + "' has no meaning");
     settings.devices = 0;
   }
+  random.seed(settings.seed);
 }
 
 Device::~Device() {
@@ -81,8 +91,9 @@ Device &Device::get() {
   return device;
 }
 
-Result Device::injected(StringRef function) {
+Result Device::injected(StringRef function, bool &isSkipped) {
   unsigned count = ++calls[function.str()];
+  isSkipped = function == settings.skipFunction && count == settings.skipCall;
   return function == settings.failFunction && count == settings.failCall
              ? static_cast<Result>(settings.failResult)
              : Success;
@@ -197,6 +208,25 @@ Result Device::loadModule(const char *code, Module *&module, std::string &log) {
           "-target=cuda:emulate=on";
     return NotSupported;
   }
+  auto made = std::make_unique<Module>();
+  std::shared_ptr<EmulatedModule> &known =
+      compiled[{llvm::xxh3_64bits(bitcode), bitcode.size()}];
+  if (!known) {
+    Result result = compile(bitcode, known, log);
+    if (result != Success)
+      return result;
+  }
+  made->code = known;
+  for (std::string &name : made->code->kernelNames())
+    made->names.insert(std::move(name));
+  module = made.release();
+  modules.insert(module);
+  return Success;
+}
+
+Result Device::compile(StringRef bitcode,
+                       std::shared_ptr<EmulatedModule> &result,
+                       std::string &log) const {
   auto context = std::make_unique<llvm::LLVMContext>();
   auto parsed = llvm::parseBitcodeFile(
       llvm::MemoryBufferRef(bitcode, "kernels"), *context);
@@ -214,12 +244,7 @@ Result Device::loadModule(const char *code, Module *&module, std::string &log) {
     complain(log);
     return InvalidPtx;
   }
-  auto made = std::make_unique<Module>();
-  made->code = std::move(*emulated);
-  for (std::string &name : made->code->kernelNames())
-    made->names.insert(std::move(name));
-  module = made.release();
-  modules.insert(module);
+  result = std::move(*emulated);
   return Success;
 }
 
@@ -271,38 +296,61 @@ Result Device::destroyStream(void *handle) {
     if (event->stream == found)
       event->stream = nullptr;
   streams.erase(found);
+  // What waits for it need not any more; another stream may get its address.
+  auto forget = [&](Stream *other) {
+    for (Stream::Work &work : other->work)
+      llvm::erase_if(work.after,
+                     [&](const Point &point) { return point.first == found; });
+  };
+  forget(&legacy);
+  llvm::for_each(streams, forget);
   delete found;
   return result;
 }
 
 // The legacy stream and the others wait for each other.
-void Device::enqueue(Stream *stream, std::function<Result()> work) {
-  std::vector<std::pair<Stream *, uint64_t>> before;
+void Device::enqueue(Stream *stream, std::function<Result()> work,
+                     std::vector<Point> after) {
   if (stream->isLegacy) {
     for (Stream *other : streams)
-      before.push_back({other, other->enqueued});
+      after.push_back({other, other->enqueued});
   } else {
-    before.push_back({&legacy, legacy.enqueued});
+    after.push_back({&legacy, legacy.enqueued});
   }
   ++stream->enqueued;
-  stream->work.push_back(
-      [this, before = std::move(before), work = std::move(work)]() -> Result {
-        for (auto [other, position] : before)
-          if (other == &legacy || streams.count(other))
-            drain(other, position);
-        return sticky == Success ? work() : sticky;
-      });
+  stream->work.push_back({std::move(after), std::move(work)});
+}
+
+bool Device::canRun(const Stream *stream) const {
+  return !stream->work.empty() &&
+         llvm::all_of(stream->work.front().after, [](const Point &point) {
+           return point.first->done >= point.second;
+         });
+}
+
+void Device::runNext(Stream *stream) {
+  Stream::Work work = std::move(stream->work.front());
+  stream->work.pop_front();
+  if (sticky == Success)
+    sticky = work.run();
+  ++stream->done;
 }
 
 Result Device::drain(Stream *stream, uint64_t position) {
   protect(true);
-  while (stream->done < position && !stream->work.empty()) {
-    std::function<Result()> work = std::move(stream->work.front());
-    stream->work.pop_front();
-    ++stream->done;
-    Result result = work();
-    if (sticky == Success)
-      sticky = result;
+  while (stream->done < position) {
+    std::vector<Stream *> able;
+    if (canRun(&legacy))
+      able.push_back(&legacy);
+    for (Stream *other : streams)
+      if (canRun(other))
+        able.push_back(other);
+    if (able.empty()) {
+      complain("internal error: streams wait for each other");
+      sticky = Unknown;
+      break;
+    }
+    runNext(able[random() % able.size()]);
   }
   protect(false);
   return sticky;

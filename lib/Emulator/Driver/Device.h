@@ -14,8 +14,10 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <random>
 #include <set>
 #include <string>
+#include <vector>
 
 namespace dlc::emu {
 
@@ -49,16 +51,21 @@ struct Settings {
   std::string failFunction;
   unsigned failCall = 0;
   int failResult = Unknown;
+  /// skip=<function>:<n>: the n-th call of it does nothing and says that all is
+  /// well, as if a program had left it out.
+  std::string skipFunction;
+  unsigned skipCall = 0;
   /// crash=<n>: the n-th launch fails while it runs.
   unsigned crashLaunch = 0;
   bool reportsLeaks = false;
+  unsigned seed = 1; ///< of the order of independent streams
 
   /// A word it does not know is in `problem`.
   static Settings parse(llvm::StringRef text, std::string &problem);
 };
 
 struct Module {
-  std::unique_ptr<EmulatedModule> code;
+  std::shared_ptr<EmulatedModule> code;
   std::set<std::string> names;
 };
 
@@ -68,9 +75,18 @@ struct Function {
   size_t numParameters;
 };
 
+struct Stream;
+
+/// What must be done before: so many pieces of work of a stream.
+using Point = std::pair<Stream *, uint64_t>;
+
 struct Stream {
+  struct Work {
+    std::vector<Point> after;
+    std::function<Result()> run;
+  };
   bool isLegacy = false;
-  std::deque<std::function<Result()>> work;
+  std::deque<Work> work;
   uint64_t enqueued = 0, done = 0;
 };
 
@@ -105,7 +121,11 @@ public:
   Stream *stream(void *handle); ///< null for an unknown one
   void *createStream();
   Result destroyStream(void *handle);
-  void enqueue(Stream *stream, std::function<Result()> work);
+  /// Behind all earlier work of the stream, and `after`.
+  void enqueue(Stream *stream, std::function<Result()> work,
+               std::vector<Point> after = {});
+  /// Runs work until the stream has got so far. Of streams that could go on,
+  /// any may, as on a device.
   Result drain(Stream *stream, uint64_t position);
   Result drainAll();
 
@@ -118,12 +138,18 @@ public:
 
   /// Everything that was made and not given back; empty: nothing.
   std::string describeLive() const;
-  /// The result of the injected failure if this call is it.
-  Result injected(llvm::StringRef function);
+  /// Counts the call; the result of the injected failure if this is it.
+  /// `isSkipped`: it is to do nothing.
+  Result injected(llvm::StringRef function, bool &isSkipped);
 
 private:
   Device();
   void protect(bool isOpen);
+  bool canRun(const Stream *stream) const;
+  void runNext(Stream *stream);
+  Result compile(llvm::StringRef bitcode,
+                 std::shared_ptr<EmulatedModule> &result,
+                 std::string &log) const;
   Result run(Function *function, const LaunchShape &shape,
              const std::vector<uint64_t> &values);
 
@@ -134,6 +160,10 @@ private:
   size_t usedBytes = 0;
   unsigned openDepth = 0;
   std::set<Module *> modules;
+  /// Code that was compiled before, by its bitcode's hash and size: models are
+  /// loaded again and again. A real driver keeps what it compiled, too.
+  std::map<std::pair<uint64_t, size_t>, std::shared_ptr<EmulatedModule>>
+      compiled;
   std::map<std::pair<Module *, std::string>, std::unique_ptr<Function>>
       functions;
   Stream legacy;
@@ -141,6 +171,7 @@ private:
   std::set<Event *> events;
   std::map<std::string, unsigned> calls;
   unsigned launches = 0;
+  std::mt19937 random;
 };
 
 /// Says on standard error what a real driver would not.

@@ -23,7 +23,7 @@ struct Call {
     device.mutex.lock();
     if (!device.isInitialized && std::strcmp(name, "cuInit") != 0)
       result = NotInitialized;
-    else if (Result injected = device.injected(name))
+    else if (Result injected = device.injected(name, isSkipped))
       result = injected;
     else if (needsContext && (contexts.empty() || !device.contextUsers))
       result = InvalidContext;
@@ -35,12 +35,13 @@ struct Call {
   ~Call() { device.mutex.unlock(); }
   Device &device;
   Result result = Success;
+  bool isSkipped = false;
 };
 } // namespace
 
 #define BEGIN(kind)                                                            \
   Call call(__func__, Call::kind);                                             \
-  if (call.result != Success)                                                  \
+  if (call.result != Success || call.isSkipped)                                \
     return call.result;                                                        \
   [[maybe_unused]] Device &device = call.device
 
@@ -341,10 +342,8 @@ DRIVER_API int cuStreamWaitEvent(void *stream, void *handle, unsigned) {
   if (!queue || !event)
     return InvalidHandle;
   if (event->stream)
-    device.enqueue(
-        queue, [&device, other = event->stream, position = event->position] {
-          return device.drain(other, position);
-        });
+    device.enqueue(queue, [] { return Success; },
+                   {{event->stream, event->position}});
   return Success;
 }
 
