@@ -1,6 +1,7 @@
 // Which laws a kernel's folds obey.
 #include "dlc/Check/Laws.h"
 
+#include "Moments.h"
 #include "Softmax.h"
 #include "Winograd.h"
 
@@ -28,7 +29,10 @@ check::Admission check::admitLaws(KernelOp kernel, ArrayRef<Law> laws,
                                   NumericsMode mode) {
   for (const Law &law : laws) {
     if (law.kind == LawKind::hom) {
-      if (Admission admission = admitSoftmax(kernel, mode); !admission)
+      Admission admission = law.state == HomState::softmax
+                                ? admitSoftmax(kernel, mode)
+                                : admitMoments(kernel, mode);
+      if (!admission)
         return admission;
       continue;
     }

@@ -23,6 +23,8 @@ struct Admission {
 /// `strict`. hom(softmax) (C-HOM): in `reassoc`, where the kernel's folds are
 /// that form by Check's own derivation (lib/Check/Softmax.h); C-FINITE is kept
 /// by whoever uses it, with a branch for rows without a score above -inf.
+/// hom(welford) (C-HOM): in `reassoc`, where every fold that reads another is
+/// the sum of squares about its mean (lib/Check/Moments.h).
 ///
 /// flush (C-FLUSH) is about sums of products of bf16 numbers only, and refused
 /// in `strict`. A product of two bf16 numbers is exact in f32, so the rounding

@@ -111,9 +111,12 @@ TEST_F(LawsTest, TextRoundTrips) {
   EXPECT_EQ(law.str(), "reorder(argmax_last)");
   EXPECT_EQ(*Law::parse(law.str()), law);
   for (StringRef bad :
-       {"reorder", "reorder()", "split(none)", "split(add", "hom(welford)"})
+       {"reorder", "reorder()", "split(none)", "split(add", "hom(mean)"})
     EXPECT_TRUE(failed(Law::parse(bad))) << bad.str();
   EXPECT_EQ(*Law::parse("hom(softmax)"), Law::homSoftmax());
   EXPECT_EQ(Law::homSoftmax().str(), "hom(softmax)");
+  EXPECT_EQ(*Law::parse("hom(welford)"), Law::homWelford());
+  EXPECT_EQ(Law::homWelford().str(), "hom(welford)");
+  EXPECT_FALSE(Law::homWelford() == Law::homSoftmax());
 }
 } // namespace

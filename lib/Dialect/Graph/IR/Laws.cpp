@@ -5,11 +5,12 @@ using namespace mlir;
 using namespace dlc::graph;
 
 static constexpr StringLiteral kHomSoftmax = "hom(softmax)",
+                               kHomWelford = "hom(welford)",
                                kWinograd = "distribute(winograd)";
 
 std::string Law::str() const {
   if (kind == LawKind::hom)
-    return kHomSoftmax.str();
+    return (state == HomState::softmax ? kHomSoftmax : kHomWelford).str();
   if (kind == LawKind::distribute)
     return kWinograd.str();
   StringRef name = kind == LawKind::split     ? "split"
@@ -22,6 +23,8 @@ FailureOr<Law> Law::parse(StringRef text) {
   Law law;
   if (text == kHomSoftmax)
     return homSoftmax();
+  if (text == kHomWelford)
+    return homWelford();
   if (text == kWinograd)
     return winograd();
   if (text.consume_front("split("))

@@ -13,9 +13,10 @@ namespace dlc::graph {
 
 /// split: chunks of a fold are folded apart and combined in order (C-SPLIT).
 /// reorder: the combination is in any order too: lanes, threads (C-REORDER).
-/// hom: the folds' state is another one that represents it (C-HOM, C-FINITE);
-/// hom(softmax) is the one there is: a maximum and sums of exponentials less
-/// this maximum, in one pass.
+/// hom: the folds' state is another one that represents it (C-HOM, C-FINITE).
+/// hom(softmax): a maximum and sums of exponentials less this maximum, in one
+/// pass. hom(welford): a sum and the sum of squares about its mean, in one pass
+/// over blocks whose counts, sums and squares about their own means are merged.
 /// flush: in a sum of products of two bf16 numbers, factors, products and sums
 /// that are subnormal (below 2^-126) count as zero, as dot-product instructions
 /// have it (C-FLUSH).
@@ -25,18 +26,25 @@ namespace dlc::graph {
 /// `graph.winograd` holds.
 enum class LawKind { split, reorder, hom, flush, distribute };
 
+/// The state that a law hom(..) speaks of.
+enum class HomState { softmax, welford };
+
 struct Law {
   LawKind kind;
-  FoldKind fold = FoldKind::none; // what is folded; none for hom, distribute
+  FoldKind fold = FoldKind::none;     // what is folded; none for hom, distribute
+  HomState state = HomState::softmax; // for hom
 
   static Law homSoftmax() { return {LawKind::hom, FoldKind::none}; }
+  static Law homWelford() {
+    return {LawKind::hom, FoldKind::none, HomState::welford};
+  }
   static Law winograd() { return {LawKind::distribute, FoldKind::none}; }
 
   std::string str() const;
   /// Fails on text that names no law or no fold.
   static llvm::FailureOr<Law> parse(llvm::StringRef text);
   bool operator==(const Law &other) const {
-    return kind == other.kind && fold == other.fold;
+    return kind == other.kind && fold == other.fold && state == other.state;
   }
 };
 
