@@ -222,13 +222,26 @@ private:
   void checkFunction(func::FuncOp a, func::FuncOp b);
   bool sweepOriginal(func::FuncOp main);
   bool sweepFused(func::FuncOp main);
-  bool expand(CallOp call, CertificateOp certificate, ValueMap &numbers);
+  /// `isInner`: in a region, which is compared by what it leaves with.
+  bool expand(CallOp call, CertificateOp certificate, ValueMap &numbers,
+              bool isInner = false);
   bool operandsOf(Operation *op, const ValueMap &numbers,
                   SmallVectorImpl<uint32_t> &operands, Condition condition,
                   StringRef blamed = {});
-  bool regionsOf(Operation *op, const ValueMap &numbers, SymbolTable &kernels,
-                 SmallVectorImpl<uint32_t> &operands,
-                 std::vector<uint64_t> &inside, Condition condition);
+  /// One of the two programs.
+  struct Side {
+    SymbolTable &kernels;
+    bool isFused;
+    Condition condition; ///< where a value is read before it is defined
+  };
+  /// `reads`: what is defined outside and matters. `key`: what the regions do.
+  bool regionsOf(Operation *op, const ValueMap &numbers, const Side &side,
+                 unsigned depth, llvm::SetVector<Value> &reads,
+                 std::vector<uint64_t> &key);
+  bool regionOf(Region &region, ValueMap numbers, const Side &side,
+                unsigned depth, llvm::SetVector<Value> &reads,
+                std::vector<uint64_t> &key);
+  StringRef fusedIn(Operation *op);
   bool checkSymbolsAreBound(Operation *op);
 
   ModuleOp original, fused;
@@ -246,6 +259,28 @@ private:
   llvm::DenseSet<unsigned> dataSymbols, boundSymbols;
 };
 } // namespace
+
+/// Whether sizes that the operation, or one in it, mentions have such a symbol.
+static bool usesSymbol(Operation *op,
+                       llvm::function_ref<bool(unsigned)> isLookedFor) {
+  bool found = false;
+  auto use = [&](AffineExpr e) {
+    e.walk([&](AffineExpr x) {
+      if (auto s = dyn_cast<AffineSymbolExpr>(x))
+        found |= isLookedFor(s.getPosition());
+    });
+  };
+  op->walk([&](Operation *part) {
+    for (Type type : part->getResultTypes())
+      if (auto tensor = dyn_cast<RankedTensorType>(type))
+        for (AffineExpr e : getDims(tensor))
+          use(e);
+    if (auto call = dyn_cast<CallOp>(part); call && call.getSymbols())
+      for (AffineExpr e : call.getSymbols()->getDims())
+        use(e);
+  });
+  return found;
+}
 
 void GraphCheck::checkFunction(func::FuncOp a, func::FuncOp b) {
   auto discardable = [](func::FuncOp f) {
@@ -289,64 +324,99 @@ bool GraphCheck::operandsOf(Operation *op, const ValueMap &numbers,
 }
 
 // A branch or a loop is one operation, which reads what its regions read. What
-// they do with it has to be the same, word for word: nothing is fused there.
+// it does is what its regions leave with, as values of their arguments and of
+// what is defined outside, and the effects in them: operators whose results
+// nobody reads do not count, and fused calls count as their members.
 bool GraphCheck::regionsOf(Operation *op, const ValueMap &numbers,
-                           SymbolTable &kernels,
-                           SmallVectorImpl<uint32_t> &operands,
-                           std::vector<uint64_t> &inside, Condition condition) {
-  if (op->getNumRegions() == 0)
-    return true;
-  if (!isa<IfOp, LoopOp>(op))
+                           const Side &side, unsigned depth,
+                           llvm::SetVector<Value> &reads,
+                           std::vector<uint64_t> &key) {
+  if (op->getNumRegions() != 0 && !isa<IfOp, LoopOp>(op))
     return refuse(Condition::Pure, name(op) + " has a region: the checker "
                                               "compares lists of calls");
-  llvm::DenseMap<Value, uint64_t> local;
-  auto addValue = [&](Value value) {
-    local.try_emplace(value, local.size());
-    inside.push_back(address<Type>(value.getType()));
+  for (Region &region : op->getRegions())
+    if (!regionOf(region, numbers, side, depth, reads, key))
+      return false;
+  return true;
+}
+
+bool GraphCheck::regionOf(Region &region, ValueMap numbers, const Side &side,
+                          unsigned depth, llvm::SetVector<Value> &reads,
+                          std::vector<uint64_t> &key) {
+  Block &block = region.front();
+  key.insert(key.end(),
+             {~uint64_t(0), region.getRegionNumber(), block.getNumArguments()});
+  // An argument is where it is bound: how many operations are around it.
+  uint32_t binder = ~1u - 2 * depth - region.getRegionNumber();
+  for (BlockArgument arg : block.getArguments()) {
+    key.push_back(address<Type>(arg.getType()));
+    numbers[arg] = numbering.value(binder, arg.getArgNumber());
+  }
+  llvm::DenseSet<unsigned> unbound;
+  for (Operation &op : block)
+    forEachDataSymbol(
+        &op, [&](unsigned symbol, AffineExpr) { unbound.insert(symbol); });
+  struct Step {
+    Operation *op;
+    llvm::SetVector<Value> reads;
   };
-  WalkResult walk = op->walk<WalkOrder::PreOrder>([&](Operation *inner) {
-    if (inner != op) {
-      inside.push_back(address(inner->getName()));
-      // Where it stands: its block, and how many blocks are around it.
-      unsigned depth = 0, region = inner->getParentRegion()->getRegionNumber();
-      for (Operation *o = inner; o != op; o = o->getParentOp())
-        ++depth;
-      inside.insert(inside.end(), {depth, region});
-      if (auto call = dyn_cast<CallOp>(inner)) {
-        auto callee = kernels.lookup<KernelOp>(call.getCallee());
-        if (!callee) {
-          refuse(Condition::SameNodes, name(inner) + " has no kernel");
-          return WalkResult::interrupt();
-        }
-        inside.push_back(numbering.kernel(callee));
-        inside.push_back(call.getSymbols() ? address(*call.getSymbols()) : 0);
-      } else {
-        inside.push_back(address(inner->getAttrDictionary()));
-      }
-      inside.push_back(inner->getNumOperands());
-      for (Value operand : inner->getOperands()) {
-        if (auto it = local.find(operand); it != local.end()) {
-          inside.push_back(it->second);
-          continue;
-        }
-        auto it = numbers.find(operand);
-        if (it == numbers.end()) {
-          refuse(condition,
-                 name(op) + " reads a value that is defined after it");
-          return WalkResult::interrupt();
-        }
-        operands.push_back(it->second);
-        inside.push_back(~uint64_t(operands.size())); // no local number
-      }
-      for (Value result : inner->getResults())
-        addValue(result);
+  std::vector<Step> steps;
+  std::vector<uint64_t> effectsHere;
+  for (Operation &op : block.without_terminator()) {
+    Step step{&op, {}};
+    forEachDataSymbol(
+        &op, [&](unsigned symbol, AffineExpr) { unbound.erase(symbol); });
+    if (usesSymbol(&op, [&](unsigned s) { return unbound.contains(s); }))
+      return refuse(Condition::Ssa,
+                    name(&op) + " uses a size before the data have told it");
+    step.reads.insert(op.operand_begin(), op.operand_end());
+    auto call = dyn_cast<CallOp>(op);
+    CertificateOp certificate =
+        call && side.isFused
+            ? certificates.lookup(call.getCalleeAttr().getAttr())
+            : CertificateOp();
+    if (certificate) {
+      if (!expand(call, certificate, numbers, /*isInner=*/true))
+        return false;
+    } else {
+      SmallVector<uint32_t> operands;
+      if (!operandsOf(&op, numbers, operands, side.condition))
+        return false;
+      KernelOp callee;
+      if (call && !(callee = side.kernels.lookup<KernelOp>(call.getCallee())))
+        return refuse(Condition::SameNodes, name(&op) + " has no kernel");
+      std::vector<uint64_t> inside;
+      if (!regionsOf(&op, numbers, side, depth + 1, step.reads, inside))
+        return false;
+      uint32_t id = numbering.number(&op, operands, symbols, callee, inside).id;
+      for (Value result : op.getResults())
+        numbers[result] =
+            numbering.value(id, cast<OpResult>(result).getResultNumber());
+      if (!isMemoryEffectFree(&op))
+        effectsHere.push_back(id);
     }
-    for (Region &region : inner->getRegions())
-      for (BlockArgument arg : region.front().getArguments())
-        addValue(arg);
-    return WalkResult::advance();
-  });
-  return !walk.wasInterrupted();
+    steps.push_back(std::move(step));
+  }
+  SmallVector<uint32_t> left;
+  if (!operandsOf(block.getTerminator(), numbers, left, side.condition))
+    return false;
+  key.push_back(address(block.getTerminator()->getName()));
+  key.insert(key.end(), left.begin(), left.end());
+  key.push_back(~uint64_t(0));
+  llvm::sort(effectsHere);
+  key.insert(key.end(), effectsHere.begin(), effectsHere.end());
+
+  llvm::SetVector<Value> needed(block.getTerminator()->operand_begin(),
+                                block.getTerminator()->operand_end());
+  for (const Step &step : llvm::reverse(steps))
+    if (!isMemoryEffectFree(step.op) ||
+        llvm::any_of(step.op->getResults(),
+                     [&](Value v) { return needed.contains(v); }))
+      needed.insert(step.reads.begin(), step.reads.end());
+  for (Value value : needed)
+    if (!region.isAncestor(value.getParentRegion()))
+      reads.insert(value);
+  return true;
 }
 
 bool GraphCheck::sweepOriginal(func::FuncOp main) {
@@ -370,10 +440,14 @@ bool GraphCheck::sweepOriginal(func::FuncOp main) {
         return refuse(Condition::SameNodes, name(&op) + " has no kernel");
     }
     std::vector<uint64_t> inside;
-    if (!regionsOf(&op, numbers, originalSymbols, step.operands, inside,
-                   Condition::Ssa))
+    llvm::SetVector<Value> reads;
+    if (!regionsOf(&op, numbers,
+                   {originalSymbols, /*isFused=*/false, Condition::Ssa},
+                   /*depth=*/0, reads, inside))
       return false;
     step.id = numbering.number(&op, step.operands, symbols, callee, inside).id;
+    for (Value value : reads)
+      step.operands.push_back(numbers.lookup(value));
     step.hasEffects = !isMemoryEffectFree(&op);
     for (Value result : op.getResults())
       step.results.push_back(
@@ -405,28 +479,22 @@ bool GraphCheck::sweepOriginal(func::FuncOp main) {
 
 // A size that the data tell may be used only after the operation that binds it.
 bool GraphCheck::checkSymbolsAreBound(Operation *op) {
-  if (dataSymbols.empty())
+  if (dataSymbols.empty() || !usesSymbol(op, [&](unsigned symbol) {
+        return dataSymbols.contains(symbol) && !boundSymbols.contains(symbol);
+      }))
     return true;
-  bool isBound = true;
-  auto use = [&](AffineExpr e) {
-    e.walk([&](AffineExpr x) {
-      if (auto s = dyn_cast<AffineSymbolExpr>(x))
-        isBound &= !dataSymbols.contains(s.getPosition()) ||
-                   boundSymbols.contains(s.getPosition());
-    });
-  };
-  op->walk([&](Operation *part) {
-    for (Type type : part->getResultTypes())
-      if (auto tensor = dyn_cast<RankedTensorType>(type))
-        for (AffineExpr e : getDims(tensor))
-          use(e);
-    if (auto call = dyn_cast<CallOp>(part); call && call.getSymbols())
-      for (AffineExpr e : call.getSymbols()->getDims())
-        use(e);
-  });
-  return isBound ||
-         refuse(Condition::Ssa,
+  return refuse(Condition::Ssa,
                 name(op) + " uses a size before the data have told it");
+}
+
+// A fused kernel that is called in a region of the operation.
+StringRef GraphCheck::fusedIn(Operation *op) {
+  StringRef found;
+  op->walk([&](CallOp call) {
+    if (certificates.contains(call.getCalleeAttr().getAttr()))
+      found = call.getCallee();
+  });
+  return found;
 }
 
 bool GraphCheck::sweepFused(func::FuncOp main) {
@@ -456,8 +524,10 @@ bool GraphCheck::sweepFused(func::FuncOp main) {
         return refuse(Condition::SameNodes, name(&op) + " has no kernel");
     }
     std::vector<uint64_t> inside;
-    if (!regionsOf(&op, numbers, fusedSymbols, operands, inside,
-                   Condition::Convex))
+    llvm::SetVector<Value> reads;
+    if (!regionsOf(&op, numbers,
+                   {fusedSymbols, /*isFused=*/true, Condition::Convex},
+                   /*depth=*/0, reads, inside))
       return false;
     auto [id, isNew] = numbering.number(&op, operands, symbols, callee, inside);
     // Views and constants are no work: new ones may come.
@@ -465,7 +535,7 @@ bool GraphCheck::sweepFused(func::FuncOp main) {
       return refuse(Condition::SameNodes,
                     name(&op) + " has no certificate and is not an operation "
                                 "of the original with these operands and sizes",
-                    call ? call.getCallee() : StringRef());
+                    call ? call.getCallee() : fusedIn(&op));
     if (!isMemoryEffectFree(&op) && effects[id]-- == 0)
       return refuse(Condition::Pure, name(&op) + " occurs more than once");
     seen.insert(id);
@@ -491,7 +561,7 @@ bool GraphCheck::sweepFused(func::FuncOp main) {
 
 // What the certificate says the call computes, as operations of the original.
 bool GraphCheck::expand(CallOp call, CertificateOp certificate,
-                        ValueMap &numbers) {
+                        ValueMap &numbers, bool isInner) {
   StringRef blamed = call.getCallee();
   SmallVector<uint32_t> arguments;
   if (!operandsOf(call, numbers, arguments, Condition::Convex, blamed))
@@ -523,13 +593,14 @@ bool GraphCheck::expand(CallOp call, CertificateOp certificate,
       opaque += callee.getOpaque() != nullptr;
     }
     auto [id, isNew] = numbering.number(&op, operands, actual, callee);
-    if (callee && !known.contains(id))
+    if (callee && !isInner && !known.contains(id))
       return refuse(Condition::SameNodes,
                     "member " + name(&op) +
                         " is not an operation of the original with these "
                         "operands and sizes",
                     blamed);
-    seen.insert(id);
+    if (!isInner || !callee)
+      seen.insert(id);
     for (Value result : op.getResults())
       inner[result] =
           numbering.value(id, cast<OpResult>(result).getResultNumber());

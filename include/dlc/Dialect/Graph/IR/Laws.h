@@ -31,7 +31,7 @@ enum class HomState { softmax, welford };
 
 struct Law {
   LawKind kind;
-  FoldKind fold = FoldKind::none;     // what is folded; none for hom, distribute
+  FoldKind fold = FoldKind::none; // what is folded; none for hom, distribute
   HomState state = HomState::softmax; // for hom
 
   static Law homSoftmax() { return {LawKind::hom, FoldKind::none}; }
