@@ -43,7 +43,8 @@ def reference(text, inputs):
 
 @pytest.fixture(scope="module")
 def mlp(tmp_path_factory):
-    return compile_model(mlp_text(), str(tmp_path_factory.mktemp("cuda") / "mlp"))
+    """Unfused: a launch for each node at least."""
+    return compile_model(mlp_text(), str(tmp_path_factory.mktemp("cuda") / "mlp"), "-fuse=off")
 
 
 @pytest.fixture
