@@ -106,6 +106,7 @@ std::string dlc::makeReport(Compilation &c) {
                                   " kernels native, 0 interpreted");
     out.attribute("operators", c.numOps);
     out.attribute("kernels_native", numKernels);
+    out.attribute("laws", c.info.laws);
     out.attributeObject("fusion", [&] {
       out.attribute("calls_before", c.fusion.calls);
       out.attribute("calls", c.fusion.kernels);

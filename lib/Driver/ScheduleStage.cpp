@@ -15,7 +15,7 @@ using namespace dlc;
 using llvm::Error;
 using llvm::Expected;
 
-static constexpr StringLiteral kAttention = "attention";
+static constexpr StringLiteral kAttention = "attention", kRow = "row";
 
 // Which operands are constants in all calls.
 static std::set<unsigned> constantOperands(ModuleOp module,
@@ -90,9 +90,17 @@ Error dlc::chooseSchedules(Compilation &c) {
         if (!llvm::is_contained(schedule->laws, law))
           schedule->laws.push_back(law);
       } else {
-        schedule->nest = "row";
+        schedule->nest = kRow;
       }
     }
+    // The same for sums and the squares about their means, where rows are long.
+    // It is not for the "generic" nest, which is the plainest code.
+    if (graph::Law law = graph::Law::homWelford();
+        mayChange && c.target &&
+        (schedule->nest.empty() || schedule->nest == kRow) &&
+        !llvm::is_contained(schedule->laws, law) &&
+        bestNest(kernel).mergesMoments && check::admitLaws(kernel, {law}, mode))
+      schedule->laws.push_back(law);
     check::Admission admission = check::admitLaws(kernel, schedule->laws, mode);
     if (!admission)
       refuse(admission.reason);

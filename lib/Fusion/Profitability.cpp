@@ -4,6 +4,7 @@
 
 #include "dlc/Schedule/NarrowNumbers.h"
 #include "dlc/Schedule/NestChoice.h"
+#include "dlc/Schedule/RowPlan.h"
 
 #include "llvm/ADT/SmallBitVector.h"
 
@@ -513,6 +514,36 @@ static bool shareLoop(const Body &body) {
   });
 }
 
+// A cheap stage whose row is too long for the cache is not kept by the nests,
+// but computed again where it is read (Schedule/RowPlan.cpp).
+static bool isReadAgain(const Body &body, const Stage &stage, double rowBytes) {
+  if (stage.isFold() || rowBytes <= kNearBytes)
+    return false;
+  int64_t weight = 0;
+  for (const Node &node : stage.nodes) {
+    if (node.kind == Node::ToIndex)
+      return false;
+    weight += node.kind == Node::Apply
+                  ? scalarWeight(static_cast<ScalarFn>(node.fn))
+                  : node.kind == Node::Load;
+  }
+  auto isWhole = [&](const Node &node) {
+    llvm::SmallDenseSet<unsigned> seen;
+    return node.guard.empty() && llvm::all_of(node.index, [&](AffineExpr at) {
+             auto dim = dyn_cast<AffineDimExpr>(at);
+             return graph::constantValue(at) == 0 ||
+                    (dim && seen.insert(dim.getPosition()).second);
+           });
+  };
+  return weight <= kFarWeight &&
+         llvm::all_of(body.stages, [&](const StageRef &reader) {
+           return llvm::all_of(reader->nodes, [&](const Node &node) {
+             return node.kind != Node::Load || node.tensor != stage.result ||
+                    isWhole(node);
+           });
+         });
+}
+
 std::optional<Refusal> NestPolicy::checkRows(const Candidate &merged,
                                              const Candidate &first,
                                              const Candidate &second) const {
@@ -577,9 +608,11 @@ std::optional<Refusal> NestPolicy::checkRows(const Candidate &merged,
   double parallel = 1;
   for (AffineExpr e : ArrayRef(kept.stages.front()->domain).take_front(rows))
     parallel *= sizeOf(e, merged.symbols);
-  for (const StageRef &stage : kept.stages)
-    if (!merged.isOutput(stage->result))
-      scratch += bytesOf(stage->type, merged.symbols) / parallel;
+  for (const StageRef &stage : kept.stages) {
+    double bytes = bytesOf(stage->type, merged.symbols) / parallel;
+    if (!merged.isOutput(stage->result) && !isReadAgain(body, *stage, bytes))
+      scratch += bytes;
+  }
   double rowPoints = 0;
   for (const StageRef &stage : kept.stages)
     rowPoints = std::max(rowPoints,

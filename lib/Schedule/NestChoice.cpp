@@ -3,6 +3,7 @@
 
 #include "LoadAddress.h"
 #include "dlc/Schedule/ContractionSpec.h"
+#include "dlc/Schedule/Moments.h"
 
 using namespace mlir;
 using namespace dlc;
@@ -82,5 +83,7 @@ NestChoice dlc::bestNest(graph::KernelOp kernel) {
     });
   }
   choice.plan = planRows(kernel);
+  choice.mergesMoments =
+      llvm::any_of(findMoments(kernel, choice.plan), isFarRow);
   return choice;
 }

@@ -11,10 +11,6 @@ using graph::StageOp;
 // Computing a value of this weight again takes less than storing and loading
 // it.
 static constexpr int64_t cheapWeight = 4;
-// The same for a row that does not stay in the cache until it is read again.
-static constexpr int64_t farWeight = 40;
-// Bytes of a row that stay in the cache: half of a small second level.
-static constexpr int64_t nearBytes = 512 << 10;
 // Fewer rows than this leave cores idle; rows of fewer points do not matter.
 static constexpr int64_t enoughRows = 8;
 static constexpr int64_t smallRow = 32 << 10;
@@ -27,8 +23,6 @@ static constexpr int64_t usualLanes = 8;
 // Bytes of a row that is made longer than it must be; the second, where that
 // only spares a part of the last vector.
 static constexpr int64_t longRowBytes = 64 << 10, nearRowBytes = 16 << 10;
-// A stand-in for symbolic sizes.
-static constexpr int64_t typicalSize = 256;
 
 int64_t dlc::scalarWeight(ScalarFn fn) {
   switch (fn) {
@@ -98,7 +92,7 @@ static SmallVector<graph::LoadOp> loadsOf(StageOp stage) {
 static int64_t pointsOf(ArrayRef<AffineExpr> dims) {
   int64_t points = 1;
   for (AffineExpr n : dims)
-    points *= std::min<int64_t>(graph::constantValue(n).value_or(typicalSize),
+    points *= std::min<int64_t>(graph::constantValue(n).value_or(kTypicalSize),
                                 1 << 30);
   return points;
 }
@@ -169,7 +163,7 @@ int64_t Planner::weightOf(StageOp stage) {
     if (auto apply = dyn_cast<graph::ApplyOp>(op))
       weight += scalarWeight(apply.getFn());
     if (isa<graph::ToIndexOp>(op))
-      weight += farWeight;
+      weight += kFarWeight;
     auto load = dyn_cast<graph::LoadOp>(op);
     if (!load)
       continue;
@@ -259,7 +253,7 @@ bool Planner::inlines(StageOp stage) {
         shared = std::min(shared, sharedPrefix(load));
       int64_t bytes = pointsOf(stage.getDomainDims().drop_front(shared)) *
                       graph::elementBytes(stage.getElementType());
-      if (weight <= cheapWeight || (bytes > nearBytes && weight <= farWeight))
+      if (weight <= cheapWeight || (bytes > kNearBytes && weight <= kFarWeight))
         return true;
     }
   }

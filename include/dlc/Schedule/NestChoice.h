@@ -18,6 +18,10 @@ struct NestChoice {
   /// "attention": keys are passed over once, which is the law hom(softmax).
   /// Else, where weights are rounded, maximum and sum of a row come first.
   bool isOnePass = false;
+  /// "row": rows are too long to stay in the cache between a sum and the sum of
+  /// squares about its mean, so that they are passed over once, which is the
+  /// law hom(welford). Else the folds are computed one after the other.
+  bool mergesMoments = false;
   /// A stage would be a contraction on its own, but the kernel as a whole is
   /// none: its sums run in a loop nest, at about a quarter of the peak or less.
   /// Such a kernel is slower than its parts.

@@ -8,6 +8,14 @@
 
 namespace dlc {
 
+/// Bytes of a row that stay in the cache: half of a small second level.
+inline constexpr int64_t kNearBytes = 512 << 10;
+/// In a longer row a stage of up to this weight is computed again where it is
+/// read, from operands that are read again too, instead of being kept.
+inline constexpr int64_t kFarWeight = 40;
+/// A stand-in for symbolic sizes.
+inline constexpr int64_t kTypicalSize = 256;
+
 /// The cost of a scalar function on a vector, in additions.
 int64_t scalarWeight(graph::ScalarFn fn);
 

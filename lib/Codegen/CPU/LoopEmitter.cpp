@@ -154,6 +154,8 @@ void LoopEmitter::hoist(unsigned id, llvm::SmallDenseSet<unsigned> &seen) {
     evaluate(id);
     return;
   }
+  if (expr.moments && id == expr.moments->squares)
+    return; // its mean is not known yet
   std::optional<bool> state = guardState(id);
   bool isDead = state == false;                        // only `other` is used
   bool isSure = state == true && !node.guards.empty(); // `other` is not used

@@ -126,7 +126,10 @@ unsigned Reader::readLoad(graph::LoadOp load, Scope &scope) {
       return StageOp(output.stage).getResult() == tensor;
     });
   };
-  if (!buffer || isOneOf(source.outputs) || isOneOf(source.absorbed))
+  bool isMerged = source.mergesMoments && // its mean is the block's
+                  StageOp(source.outputs.front().stage).getResult() == tensor;
+  if (!buffer ||
+      (!isMerged && (isOneOf(source.outputs) || isOneOf(source.absorbed))))
     return readStage(tensor.getDefiningOp<StageOp>(), index);
   LoopNode node;
   node.kind = LoopNode::Load;
@@ -340,5 +343,8 @@ LoopExpr LoopExpr::build(const LoopSource &source) {
       return graph::constantValue(expr.extents[axis]) == 1;
     });
   expr.computeNeeds();
+  if (source.mergesMoments)
+    expr.moments = expr.findMoments(tuple.args[0], tuple.args[1],
+                                    source.outputs.front().buffer);
   return expr;
 }

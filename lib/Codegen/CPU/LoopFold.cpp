@@ -86,10 +86,16 @@ void LoopEmitter::argStep(const LoopNode &node, Scalar &best, Scalar &position,
 /// where no block begins.
 static constexpr int64_t kSumBlock = 32;
 
+std::optional<int64_t> LoopEmitter::stepsOf(unsigned axis) const {
+  if (block && block->axis == axis)
+    return block->steps;
+  return graph::constantValue(expr.extents[axis]);
+}
+
 int64_t LoopEmitter::countSteps(const LoopNode &fold, unsigned level) const {
   int64_t steps = 1, most = 1 << 20;
   for (unsigned axis : ArrayRef<unsigned>(fold.axes).drop_front(level)) {
-    auto n = graph::constantValue(expr.extents[axis]);
+    auto n = stepsOf(axis);
     if (n && axis == fold.axes.back() && takesRow(fold))
       n = llvm::divideCeil(*n, options.width * options.rowGroups);
     steps = n ? std::min(steps * *n, most) : most;
@@ -130,7 +136,7 @@ LoopEmitter::carrySums(const FoldParts &parts, unsigned level, Value begin,
                        llvm::function_ref<Values(Value, Values)> body) {
   const LoopNode &node = expr.nodes[parts.front().fold];
   int64_t inner = countSteps(node, level + 1);
-  auto extent = graph::constantValue(expr.extents[node.axes[level]]);
+  auto extent = stepsOf(node.axes[level]);
   int64_t steps = extent ? llvm::divideCeil(*extent, step) : 1 << 20;
   // What is one addition to these loops may be a sum of many inside.
   int64_t each = startsPartial(node, level + 1) ? 1 : inner;
@@ -183,6 +189,11 @@ SmallVector<unsigned, 2> LoopEmitter::foldsHere(unsigned id) {
 
 LoopEmitter::Values LoopEmitter::evaluateFold(const LoopNode &node,
                                               unsigned id) {
+  if (expr.moments &&
+      (id == expr.moments->sum || id == expr.moments->squares)) {
+    foldMoments();
+    return memo.back().lookup(id);
+  }
   SmallVector<unsigned, 2> folds = foldsHere(id);
   SmallVector<Values, 2> results =
       takesRow(node) ? foldRow(folds) : foldAcross(folds);

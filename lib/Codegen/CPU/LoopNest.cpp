@@ -8,6 +8,7 @@
 #include "LoopStage.h"
 #include "LoopUnits.h"
 #include "dlc/Codegen/Common/KernelFunction.h"
+#include "dlc/Dialect/Graph/IR/Laws.h"
 
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
 
@@ -402,6 +403,11 @@ LoopSchedule LoopSchedule::get(graph::KernelOp kernel) {
   schedule.groups = number("groups");
   schedule.across = number("across");
   schedule.grain = number("grain");
+  if (auto laws = attr.getAs<ArrayAttr>("laws"))
+    schedule.mergesMoments = llvm::any_of(laws, [](Attribute law) {
+      auto text = dyn_cast<StringAttr>(law);
+      return text && text.getValue() == graph::Law::homWelford().str();
+    });
   return schedule;
 }
 

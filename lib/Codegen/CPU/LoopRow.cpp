@@ -26,7 +26,7 @@ bool LoopEmitter::takesRow(const LoopNode &node) const {
 }
 
 SmallVector<LoopEmitter::Values, 2>
-LoopEmitter::foldRow(ArrayRef<unsigned> folds) {
+LoopEmitter::foldRow(ArrayRef<unsigned> folds, unsigned level) {
   bool hasScalar = !options.maskedMemory;
   FoldParts parts;
   Values state;
@@ -34,7 +34,7 @@ LoopEmitter::foldRow(ArrayRef<unsigned> folds) {
     addPart(parts, state, fold, options.rowGroups, options.width, hasScalar);
   {
     Scope scope(*this);
-    state = foldRowLoops(parts, 0, state);
+    state = foldRowLoops(parts, level, state);
   }
   SmallVector<Values, 2> results;
   for (const FoldPart &part : parts) {
@@ -118,23 +118,27 @@ LoopEmitter::Values LoopEmitter::foldRowInner(const FoldParts &parts,
   bool hasScalar = !options.maskedMemory;
   unsigned axis = node.axes.back();
   unsigned all = options.rowGroups + hasScalar;
-  int64_t width = options.width, block = width * options.rowGroups;
+  int64_t width = options.width, several = width * options.rowGroups;
   Value begin = index.constant(0), extent = index.emit(expr.extents[axis]);
   SmallVector<std::pair<unsigned, unsigned>> decided;
-  if (parts.size() == 1)
+  if (block && block->axis == axis) {
+    begin = block->range.begin;
+    extent = block->range.end;
+  } else if (parts.size() == 1) {
     if (auto range = clipAxis(node, axis, decided)) {
       begin = range->begin;
       extent = index.max(range->end, begin);
       for (auto guard : decided)
         holds.insert(guard);
     }
+  }
   // The end of the last whole block of `size` steps.
   auto wholeEnd = [&](int64_t size) {
     Value blocks =
         index.divUnsigned(index.sub(extent, begin), index.constant(size));
     return index.add(begin, index.mul(blocks, index.constant(size)));
   };
-  Value blocks = wholeEnd(block);
+  Value blocks = wholeEnd(several);
   // One step on accumulators first .. first + count - 1 of each fold.
   auto step = [&](Values carried, unsigned first, unsigned count) {
     Scope scope(*this);
@@ -165,16 +169,16 @@ LoopEmitter::Values LoopEmitter::foldRowInner(const FoldParts &parts,
       lanes = LoopLanes(), groups = LoopGroups();
       return next;
     };
-    state = stride == block // else these are a few steps that are left over
+    state = stride == several // else these are a few steps that are left over
                 ? carrySums(parts, node.axes.size() - 1, begin, end, stride,
                             state, body)
                 : carry(begin, end, stride, state, body);
     dims[axis] = Value();
   };
   LoopLanes vectors{int(axis), unsigned(width), Value(), Value()};
-  LoopGroups several{int(axis), options.rowGroups, width, false, Value()};
+  LoopGroups groupsAtOnce{int(axis), options.rowGroups, width, false, Value()};
   if (options.rowGroups > 1 || !options.maskedMemory)
-    run(begin, blocks, block, vectors, several, 0, options.rowGroups);
+    run(begin, blocks, several, vectors, groupsAtOnce, 0, options.rowGroups);
   else
     blocks = begin;
   if (options.maskedMemory) {

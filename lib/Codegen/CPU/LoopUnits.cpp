@@ -1,6 +1,8 @@
 // Forming of loop units.
 #include "LoopUnits.h"
 
+#include "dlc/Schedule/Moments.h"
+
 using namespace mlir;
 using namespace dlc;
 using graph::FoldKind;
@@ -43,6 +45,8 @@ public:
     for (auto [i, stage] :
          llvm::enumerate(graph::KernelOp(buffers.kernel).getStages()))
       position[stage] = i;
+    if (schedule.mergesMoments && !strict && schedule.nest != "generic")
+      pairs = findMoments(buffers.kernel, buffers.plan);
   }
 
   std::vector<LoopUnit> form();
@@ -52,12 +56,14 @@ private:
   LoopUnit absorb(StageOp fold);
   bool isAbsorbable(StageOp stage, StageOp fold);
   bool join(LoopUnit &unit);
+  bool mergeMoments(const MomentsPair &pair);
 
   const LoopBuffers &buffers;
   const CpuTarget &target;
   bool strict;
   const LoopSchedule &schedule;
   DenseMap<Operation *, unsigned> position;
+  SmallVector<MomentsPair> pairs;
   std::vector<LoopUnit> units;
 };
 } // namespace
@@ -250,7 +256,7 @@ bool UnitBuilder::join(LoopUnit &unit) {
     LoopUnit &other = units[i];
     StageOp first = other.source.outputs[0].stage;
     Reads reads = howReads(unit, other);
-    bool fits = reads != Reads::Elsewhere &&
+    bool fits = reads != Reads::Elsewhere && !other.source.mergesMoments &&
                 first.getDomainDims() == stage.getDomainDims() &&
                 (reads == Reads::OwnPoint || sharesLoads(unit, other)) &&
                 other.source.outputs.size() + unit.source.outputs.size() <=
@@ -273,10 +279,47 @@ bool UnitBuilder::join(LoopUnit &unit) {
   return false;
 }
 
+// Merging the moments of blocks takes time too: where the innermost axis is
+// shorter than this, and not all of the fold, there would be many.
+static constexpr int64_t shortRun = 1024;
+
+/// Puts a sum and the fold of squares that reads it into one unit, where the
+/// sum has been put to the front by itself.
+bool UnitBuilder::mergeMoments(const MomentsPair &pair) {
+  auto sum = llvm::find_if(units, [&](const LoopUnit &unit) {
+    return unit.source.outputs.size() == 1 && unit.source.absorbed.empty() &&
+           unit.source.outputs[0].stage == pair.sum;
+  });
+  auto outputs = buffers.outputsOf(pair.stored);
+  if (sum == units.end() || outputs.size() != 1 ||
+      std::any_of(sum + 1, units.end(), [&](const LoopUnit &unit) {
+        return howReads(unit, *sum) != Reads::Nothing;
+      }))
+    return false;
+  LoopSource source = sum->source;
+  source.outputs.append(outputs);
+  source.mergesMoments = true;
+  LoopUnit unit = plan(source);
+  if (!unit.expr.moments || unit.plan.rowAxis < 0)
+    return false;
+  ArrayRef<unsigned> axes = unit.expr.nodes[unit.expr.moments->sum].axes;
+  auto run = graph::constantValue(unit.expr.extents[axes.back()]);
+  if (int(axes.back()) != unit.plan.rowAxis ||
+      (axes.size() > 1 && run && *run < shortRun))
+    return false;
+  units.erase(sum);
+  units.push_back(std::move(unit));
+  return true;
+}
+
 std::vector<LoopUnit> UnitBuilder::form() {
   for (StageOp stage : graph::KernelOp(buffers.kernel).getStages()) {
     auto outputs = buffers.outputsOf(stage);
     if (outputs.empty())
+      continue;
+    if (llvm::any_of(pairs, [&](const MomentsPair &pair) {
+          return pair.stored == stage && mergeMoments(pair);
+        }))
       continue;
     LoopUnit unit;
     if (stage.getFoldKind() != FoldKind::none && schedule.nest != "generic") {

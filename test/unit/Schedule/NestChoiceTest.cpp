@@ -176,4 +176,60 @@ TEST_F(NestChoiceTest, LanesAcrossFolds) {
   EXPECT_EQ(choose(folds(100, 64, false)).plan.rowRank, 0u);
   EXPECT_EQ(choose(folds(100, 2, true)).plan.rowRank, 0u);
 }
+
+/// Sums and squares about the mean of rows; `results` of %s, %c (the elements
+/// less the mean) and %q.
+std::string moments(const std::string &squares, const std::string &results,
+                    const std::string &types) {
+  return R"(graph.kernel @k(%x: X) -> ()" + types +
+         R"() attributes {symbols = []} {
+  %s = graph.stage domain<20> reduce<N> fold add : tensor<20xf32> {
+  ^bb0(%i: index, %k: index):
+    %v = graph.load %x[affine_map<(d0, d1) -> (d0, d1)>](%i, %k) : X -> f32
+    graph.yield %v : f32
+  }
+  %c = graph.stage domain<20, N> : X {
+  ^bb0(%i: index, %k: index):
+    %v = graph.load %x[affine_map<(d0, d1) -> (d0, d1)>](%i, %k) : X -> f32
+    %w = graph.load %s[affine_map<(d0, d1) -> (d0)>](%i, %k) : tensor<20xf32> -> f32
+    %n = graph.literal 5.0 : f32 : f32
+    %m = graph.apply div(%w, %n) : (f32, f32) -> f32
+    %d = graph.apply sub(%v, %m) : (f32, f32) -> f32
+    graph.yield %d : f32
+  }
+  %q = graph.stage domain<20> reduce<N> fold add : tensor<20xf32> {
+  ^bb0(%i: index, %k: index):
+    %v = graph.load %c[affine_map<(d0, d1) -> (d0, d1)>](%i, %k) : X -> f32
+    %w = graph.load %s[affine_map<(d0, d1) -> (d0)>](%i, %k) : tensor<20xf32> -> f32
+    %r = graph.apply )" +
+         squares + R"( : (f32, f32) -> f32
+    graph.yield %r : f32
+  }
+  graph.return )" +
+         results + " : " + types + "\n}\n";
+}
+
+// One pass over a row where it does not stay in the cache, and nothing that the
+// second pass stores anyway is in the way.
+TEST_F(NestChoiceTest, MomentsOfLongRows) {
+  auto merges = [&](const std::string &steps, const std::string &squares,
+                    const std::string &results, const std::string &types) {
+    std::string text = moments(squares, results, types);
+    for (auto [from, to] :
+         {std::pair<std::string, std::string>{"X", "tensor<20xNxf32>"},
+          {"N", steps}})
+      for (size_t at; (at = text.find(from)) != std::string::npos;)
+        text.replace(at, from.size(), to);
+    return choose(text).mergesMoments;
+  };
+  const std::string row = "tensor<20xf32>", square = "mul(%v, %v)";
+  EXPECT_TRUE(merges("131073", square, "%q", row));
+  EXPECT_TRUE(merges("1000000", square, "%s, %q", row + ", " + row));
+  EXPECT_FALSE(merges("131072", square, "%q", row));
+  EXPECT_FALSE(merges("1000", square, "%s, %q", row + ", " + row));
+  // The elements less the mean are a result: the second pass stores them.
+  EXPECT_FALSE(merges("1000000", square, "%c, %q", "X, " + row));
+  // The second fold wants the sum itself.
+  EXPECT_FALSE(merges("1000000", "mul(%v, %w)", "%q", row));
+}
 } // namespace

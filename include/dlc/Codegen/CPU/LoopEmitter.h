@@ -191,9 +191,17 @@ private:
   clipAxis(const LoopNode &fold, unsigned axis,
            llvm::SmallVectorImpl<std::pair<unsigned, unsigned>> &decided);
   Values foldStep(const LoopNode &node, Values state);
-  llvm::SmallVector<Values, 2> foldRow(llvm::ArrayRef<unsigned> folds);
+  /// From `level` of the axes on; the outer ones have their values.
+  llvm::SmallVector<Values, 2> foldRow(llvm::ArrayRef<unsigned> folds,
+                                       unsigned level = 0);
   Values foldRowLoops(const FoldParts &parts, unsigned level, Values state);
   Values foldRowInner(const FoldParts &parts, Values state);
+  /// LoopMoments.cpp: both folds of expr.moments in one pass.
+  void foldMoments();
+  using State = llvm::SmallVector<mlir::Value>;
+  State foldMomentsLevel(unsigned level, int64_t steps, State state);
+  State mergeBlock(const AxisRange &range, int64_t steps, State state);
+  int64_t blockSteps(const LoopNode &sum) const;
   Scalar initial(const LoopNode &node);
   void argStep(const LoopNode &node, Scalar &best, Scalar &position, Scalar x,
                Scalar at, bool comparePositions);
@@ -201,6 +209,8 @@ private:
   Values carry(mlir::Value begin, mlir::Value end, int64_t step,
                const Values &state,
                llvm::function_ref<Values(mlir::Value, Values)> body);
+  /// The extent of a fold's axis, or of the part of it that is folded.
+  std::optional<int64_t> stepsOf(unsigned axis) const;
   /// Steps of a fold's loops from `level` on; 2^20 stands for all above and
   /// for symbolic sizes.
   int64_t countSteps(const LoopNode &fold, unsigned level) const;
@@ -229,6 +239,14 @@ private:
   ScalarEmitter scalar;
   mlir::Value status;
   llvm::SmallVector<mlir::Value> dims;
+  /// The part of a fold's last axis that is folded, of at most so many steps;
+  /// nothing: all of it.
+  struct FoldBlock {
+    AxisRange range;
+    unsigned axis;
+    int64_t steps;
+  };
+  std::optional<FoldBlock> block;
   std::vector<llvm::DenseMap<unsigned, Values>> memo;
   std::map<std::vector<const void *>, Scalar> loaded;
 };

@@ -78,6 +78,9 @@ struct LoopSource {
   /// on say which row: those buffers hold one row at a time.
   unsigned firstRowBuffer = 0, rowRank = 0;
   bool strict = false; ///< float sums keep their order
+  /// The first of two outputs is a sum; the second one's fold reads it for the
+  /// mean, and one pass computes both (law hom(welford)).
+  bool mergesMoments = false;
 };
 
 /// The expression of some stages. Dims 0..domainRank-1 are their domain; then
@@ -92,7 +95,20 @@ struct LoopExpr {
   std::vector<LoopNode> nodes;
   unsigned root = 0; ///< a Store, or a Tuple of them
 
+  /// A fold of x and a fold of squares of x - mean over the same axes, the mean
+  /// being a quotient of the first: one pass over blocks computes both.
+  struct Moments {
+    unsigned sum, squares;
+    llvm::SmallVector<unsigned, 2> loads; ///< of the sum, in the squares
+    llvm::SmallVector<unsigned, 2> means; ///< what they are divided into
+  };
+  std::optional<Moments> moments;
+
   static LoopExpr build(const LoopSource &source);
+  /// The moments of two stores, of which the first is to `sumBuffer`, if their
+  /// folds are of that form.
+  std::optional<Moments> findMoments(unsigned sumStore, unsigned store,
+                                     unsigned sumBuffer) const;
   /// Fills every node's `needs`; after a change of the polynomials.
   void computeNeeds();
 

@@ -17,6 +17,9 @@ struct LoopSchedule {
   /// Points of a register tile along another axis than the lanes'; 1: none.
   unsigned across = 0;
   int64_t grain = 0; ///< scalar operations a task should have
+  /// A sum and the sum of squares about its mean are one pass: the schedule
+  /// has the law hom(welford), which Check has admitted. Not in strict mode.
+  bool mergesMoments = false;
 
   /// Reads a kernel's `schedule` dictionary; keys it does not know are others'.
   static LoopSchedule get(graph::KernelOp kernel);
