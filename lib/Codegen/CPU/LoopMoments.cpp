@@ -54,9 +54,18 @@ LoopExpr::findMoments(unsigned sumStore, unsigned store,
     return node.kind == LoopNode::Apply && node.fn == ScalarFn::div &&
            isLoad(node.args[0]);
   };
+  // The mean is that of the point's own sum.
+  auto addressOf = [&](unsigned id) {
+    IndexPoly address = nodes[id].index;
+    for (auto [d, extent] : llvm::enumerate(extents))
+      if (extent && graph::constantValue(extent) == 1 && address.coefficient(d))
+        address = address.without(d);
+    return address;
+  };
   for (unsigned id : body) {
     if (isLoad(id)) {
-      if (!nodes[id].guards.empty() || !nodes[id].data.empty())
+      if (!nodes[id].guards.empty() || !nodes[id].data.empty() ||
+          !(addressOf(id) == addressOf(sumStore)))
         return std::nullopt;
       found.loads.push_back(id);
     } else if (isMean(id)) {

@@ -320,6 +320,42 @@ TEST_F(WelfordTest, BlocksWithOtherMeans) {
       1e-4);
 }
 
+// The law holds, but the mean is that of another point's sum: two passes.
+TEST_F(WelfordTest, SumsOfOtherPoints) {
+  const std::string text = R"(
+graph.kernel @crossed(%x: tensor<5x5x300xf32>) -> (tensor<5x5xf32>, tensor<5x5xf32>) attributes {symbols = []} {
+  %s = graph.stage domain<5, 5> reduce<300> fold add : tensor<5x5xf32> {
+  ^bb0(%i: index, %j: index, %k: index):
+    %v = graph.load %x[affine_map<(d0, d1, d2) -> (d1, d0, d2)>](%i, %j, %k) : tensor<5x5x300xf32> -> f32
+    graph.yield %v : f32
+  }
+  %q = graph.stage domain<5, 5> reduce<300> fold add : tensor<5x5xf32> {
+  ^bb0(%i: index, %j: index, %k: index):
+    %v = graph.load %x[affine_map<(d0, d1, d2) -> (d0, d1, d2)>](%i, %j, %k) : tensor<5x5x300xf32> -> f32
+    %w = graph.load %s[affine_map<(d0, d1, d2) -> (d1, d0)>](%i, %j, %k) : tensor<5x5xf32> -> f32
+    %n = graph.literal 300.0 : f32 : f32
+    %u = graph.apply div(%w, %n) : (f32, f32) -> f32
+    %c = graph.apply sub(%v, %u) : (f32, f32) -> f32
+    %r = graph.apply mul(%c, %c) : (f32, f32) -> f32
+    graph.yield %r : f32
+  }
+  graph.return %s, %q : tensor<5x5xf32>, tensor<5x5xf32>
+}
+)";
+  graph::KernelOp op = parse(text);
+  ASSERT_TRUE(op);
+  EXPECT_FALSE(merges(op, merging()));
+  OpCase c;
+  c.op = "crossed";
+  c.tolerance = 1e-4;
+  SmallVector<Tensor> inputs{
+      random(Float32Type::get(&context), {5, 5, 300}, c)};
+  auto expected = interp::Interpreter().runKernel(op, inputs, {});
+  ASSERT_TRUE(succeeded(expected));
+  checkVariant(op, c, inputs, *expected,
+               {runnableTargets().back(), merging(), false, ""});
+}
+
 TEST_F(WelfordTest, OnlyUnderTheLaw) {
   Rows r;
   graph::KernelOp op = parse(kernel(r));
