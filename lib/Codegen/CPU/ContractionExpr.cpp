@@ -26,8 +26,53 @@ Value ExprEmitter::at(AffineExpr expr, const ExprPoint &point) {
   return index.expr(expr, point.axes, symbols);
 }
 
+// Whether an index is a multiple of `n`, as far as one sees.
+static bool isMultiple(Value value, int64_t n) {
+  if (auto constant = IndexBuilder::constantOf(value))
+    return *constant % n == 0;
+  if (auto argument = dyn_cast<BlockArgument>(value)) {
+    auto loop = dyn_cast<scf::ForOp>(argument.getOwner()->getParentOp());
+    return loop && argument == loop.getInductionVar() &&
+           isMultiple(loop.getLowerBound(), n) && isMultiple(loop.getStep(), n);
+  }
+  Operation *op = value.getDefiningOp();
+  if (isa_and_nonnull<arith::AddIOp, arith::RemSIOp, arith::RemUIOp>(op))
+    return isMultiple(op->getOperand(0), n) && isMultiple(op->getOperand(1), n);
+  return isa_and_nonnull<arith::MulIOp>(op) &&
+         (isMultiple(op->getOperand(0), n) || isMultiple(op->getOperand(1), n));
+}
+
+// `expr` along a vector of `lanes` points of `axis` that begins at a multiple
+// of `lanes`: a quotient by a multiple of them stays what it is, and a
+// remainder goes on by one.
+static AffineExpr alongBlock(AffineExpr expr, unsigned axis, int64_t lanes) {
+  AffineExpr coordinate = getAffineDimExpr(axis, expr.getContext());
+  llvm::DenseMap<AffineExpr, AffineExpr> known;
+  expr.walk([&](AffineExpr part) {
+    auto binary = dyn_cast<AffineBinaryOpExpr>(part);
+    if (!binary || binary.getLHS() != coordinate)
+      return;
+    auto divisor = graph::constantValue(binary.getRHS());
+    if (!divisor || *divisor <= 0 || *divisor % lanes != 0)
+      return;
+    if (part.getKind() == AffineExprKind::FloorDiv)
+      known[part] = getAffineConstantExpr(0, expr.getContext());
+    else if (part.getKind() == AffineExprKind::Mod)
+      known[part] = coordinate;
+  });
+  return known.empty() ? expr : expr.replace(known);
+}
+
 std::optional<AffineExpr> ExprEmitter::laneStep(AffineExpr expr,
                                                 const ExprPoint &point) {
+  if (!point.laneAxes.empty() && point.lanes > 1) {
+    // Blocks of lanes often lie within the last axis.
+    unsigned last = point.laneAxes.back();
+    auto extent = graph::constantValue(space.extents[last]);
+    if (isMultiple(point.axes[last], point.lanes) &&
+        (point.laneAxes.size() == 1 || (extent && *extent % point.lanes == 0)))
+      return linearCoefficient(alongBlock(expr, last, point.lanes), last);
+  }
   return collapsedStride(
       point.laneAxes,
       [&](unsigned axis) { return linearCoefficient(expr, axis); },
