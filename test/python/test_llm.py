@@ -209,10 +209,10 @@ def test_top_p():
         llm.TopP(0)
 
 
-def test_command_line(tmp_path):
+def test_command_line(kept):
     command = [sys.executable, os.path.join(FOLDER, "generate.py"), "--prompt=1,2,3,4,5", "--tokens=12", "--chunk=2"]
     runs = [subprocess.run([*command, *more], capture_output=True, text=True, timeout=300) for more in
-            ([], ["--top-p=0.9", "--seed=3"], ["--top-p=0.9", "--seed=3", "-q"])]
+            ([], [kept, "--top-p=0.9", "--seed=3"], [kept, "--top-p=0.9", "--seed=3", "-q"])]
     assert all(r.returncode == 0 for r in runs), runs
     tokens = [r.stdout.split() for r in runs]
     assert len(tokens[0]) == 12 and tokens[1] == tokens[2] != tokens[0]

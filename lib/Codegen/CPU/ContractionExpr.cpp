@@ -31,7 +31,8 @@ static bool isMultiple(Value value, int64_t n) {
   if (auto constant = IndexBuilder::constantOf(value))
     return *constant % n == 0;
   if (auto argument = dyn_cast<BlockArgument>(value)) {
-    auto loop = dyn_cast<scf::ForOp>(argument.getOwner()->getParentOp());
+    auto loop =
+        dyn_cast_or_null<scf::ForOp>(argument.getOwner()->getParentOp());
     return loop && argument == loop.getInductionVar() &&
            isMultiple(loop.getLowerBound(), n) && isMultiple(loop.getStep(), n);
   }
