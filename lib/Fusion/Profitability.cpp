@@ -514,6 +514,10 @@ static bool shareLoop(const Body &body) {
   });
 }
 
+// What takes less than storing and loading it in memory: x - mean, not an
+// exponential.
+static constexpr int64_t kAgainWeight = 8;
+
 // A cheap stage whose row is too long for the cache is not kept by the nests,
 // but computed again where it is read (Schedule/RowPlan.cpp).
 static bool isReadAgain(const Body &body, const Stage &stage, double rowBytes) {
@@ -535,7 +539,7 @@ static bool isReadAgain(const Body &body, const Stage &stage, double rowBytes) {
                     (dim && seen.insert(dim.getPosition()).second);
            });
   };
-  return weight <= kFarWeight &&
+  return weight <= kAgainWeight &&
          llvm::all_of(body.stages, [&](const StageRef &reader) {
            return llvm::all_of(reader->nodes, [&](const Node &node) {
              return node.kind != Node::Load || node.tensor != stage.result ||
