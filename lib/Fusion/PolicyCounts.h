@@ -9,8 +9,25 @@ namespace dlc::fusion {
 double sizeOf(mlir::AffineExpr extent, llvm::ArrayRef<int64_t> symbols);
 double pointsOf(llvm::ArrayRef<mlir::AffineExpr> extents,
                 llvm::ArrayRef<int64_t> symbols);
+double bytesOf(mlir::RankedTensorType type, llvm::ArrayRef<int64_t> symbols);
 /// Vector operations of one node at one point, measured on the CPU nests.
 double weightOf(const Node &node);
+/// Of one stage at all its points.
+double workOf(const Stage &stage, llvm::ArrayRef<int64_t> symbols);
+/// Per node, the innermost axis it depends on (-1: none). Nests compute a node
+/// outside of the loops it does not depend on.
+std::vector<int> innermostAxes(const Stage &stage);
+/// How many points of a stage without a fold one loop of the nests runs over:
+/// those of the last axes that are one axis to each of its loads.
+double innermostRun(const Stage &stage, const TensorTable &tensors,
+                    llvm::ArrayRef<int64_t> symbols, double enough);
+/// A narrow number that is widened, less a zero point where it is a byte: the
+/// contraction nest copies it into panels, or multiplies it as it is. `inner`:
+/// the first axis along which the zero point must not vary.
+bool isNarrowFactor(const Stage &stage, unsigned id, unsigned inner);
+/// Weights from narrow numbers, zero points and scales: the contraction nest
+/// computes them while it packs, if they are constants.
+bool isDequantized(const Stage &stage, unsigned id);
 
 /// The first stage that isContraction, or null.
 const Stage *findContraction(const Body &body);
