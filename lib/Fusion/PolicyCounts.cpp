@@ -248,7 +248,7 @@ static double contractionWork(const Stage &stage, ArrayRef<int64_t> symbols) {
   return work;
 }
 
-static double countWork(const Stage &stage, ArrayRef<int64_t> symbols) {
+static double workAtPoints(const Stage &stage, ArrayRef<int64_t> symbols) {
   if (isContraction(stage))
     return contractionWork(stage, symbols);
   SmallVector<double> prefix{1};
@@ -265,6 +265,6 @@ static double countWork(const Stage &stage, ArrayRef<int64_t> symbols) {
 
 double fusion::workOf(const Stage &stage, ArrayRef<int64_t> symbols) {
   if (stage.work < 0)
-    stage.work = countWork(stage, symbols);
+    stage.work = workAtPoints(stage, symbols);
   return stage.work;
 }
