@@ -127,11 +127,17 @@ NodeId Inliner::readConstant(TensorId id, ArrayRef<PolyId> coords) {
   return exprs.intern(std::move(node));
 }
 
-NodeId Inliner::read(TensorId id, ArrayRef<PolyId> coords, uint32_t level,
+NodeId Inliner::read(TensorId id, ArrayRef<PolyId> at, uint32_t level,
                      ContextId context) {
   if (stopped())
     return 0;
   const TensorSource &source = tensors[id];
+  // Along an axis of one element there is one place: members read what is
+  // there, and where the kernel reads is a condition of its own (C-BOUNDS).
+  SmallVector<PolyId> coords(at);
+  for (auto [coord, size] : llvm::zip(coords, source.dims))
+    if (index.constantValue(size) == 1)
+      coord = index.constant(0);
   std::vector<uint64_t> key = {id, level, context};
   key.insert(key.end(), coords.begin(), coords.end());
   if (auto it = reads.find(key); it != reads.end())
