@@ -234,6 +234,11 @@ private:
     bool isFused;
     Condition condition; ///< where a value is read before it is defined
   };
+  /// Numbers an operation that is no fused call, and its results. `reads`: its
+  /// operands, and what its regions read of what is defined outside.
+  std::optional<uint32_t> numberOf(Operation *op, ValueMap &numbers,
+                                   const Side &side, unsigned depth,
+                                   llvm::SetVector<Value> &reads);
   /// `reads`: what is defined outside and matters. `key`: what the regions do.
   bool regionsOf(Operation *op, const ValueMap &numbers, const Side &side,
                  unsigned depth, llvm::SetVector<Value> &reads,
@@ -340,6 +345,30 @@ bool GraphCheck::regionsOf(Operation *op, const ValueMap &numbers,
   return true;
 }
 
+std::optional<uint32_t> GraphCheck::numberOf(Operation *op, ValueMap &numbers,
+                                             const Side &side, unsigned depth,
+                                             llvm::SetVector<Value> &reads) {
+  SmallVector<uint32_t> operands;
+  if (!operandsOf(op, numbers, operands, side.condition))
+    return std::nullopt;
+  reads.insert(op->operand_begin(), op->operand_end());
+  KernelOp callee;
+  if (auto call = dyn_cast<CallOp>(op)) {
+    callee = side.kernels.lookup<KernelOp>(call.getCallee());
+    if (!callee) {
+      refuse(Condition::SameNodes, name(op) + " has no kernel");
+      return std::nullopt;
+    }
+  }
+  std::vector<uint64_t> inside;
+  if (!regionsOf(op, numbers, side, depth, reads, inside))
+    return std::nullopt;
+  uint32_t id = numbering.number(op, operands, symbols, callee, inside).id;
+  for (OpResult result : op->getResults())
+    numbers[result] = numbering.value(id, result.getResultNumber());
+  return id;
+}
+
 bool GraphCheck::regionOf(Region &region, ValueMap numbers, const Side &side,
                           unsigned depth, llvm::SetVector<Value> &reads,
                           std::vector<uint64_t> &key) {
@@ -369,31 +398,21 @@ bool GraphCheck::regionOf(Region &region, ValueMap numbers, const Side &side,
     if (usesSymbol(&op, [&](unsigned s) { return unbound.contains(s); }))
       return refuse(Condition::Ssa,
                     name(&op) + " uses a size before the data have told it");
-    step.reads.insert(op.operand_begin(), op.operand_end());
     auto call = dyn_cast<CallOp>(op);
     CertificateOp certificate =
         call && side.isFused
             ? certificates.lookup(call.getCalleeAttr().getAttr())
             : CertificateOp();
     if (certificate) {
+      step.reads.insert(op.operand_begin(), op.operand_end());
       if (!expand(call, certificate, numbers, /*isInner=*/true))
         return false;
     } else {
-      SmallVector<uint32_t> operands;
-      if (!operandsOf(&op, numbers, operands, side.condition))
+      auto id = numberOf(&op, numbers, side, depth + 1, step.reads);
+      if (!id)
         return false;
-      KernelOp callee;
-      if (call && !(callee = side.kernels.lookup<KernelOp>(call.getCallee())))
-        return refuse(Condition::SameNodes, name(&op) + " has no kernel");
-      std::vector<uint64_t> inside;
-      if (!regionsOf(&op, numbers, side, depth + 1, step.reads, inside))
-        return false;
-      uint32_t id = numbering.number(&op, operands, symbols, callee, inside).id;
-      for (Value result : op.getResults())
-        numbers[result] =
-            numbering.value(id, cast<OpResult>(result).getResultNumber());
       if (!isMemoryEffectFree(&op))
-        effectsHere.push_back(id);
+        effectsHere.push_back(*id);
     }
     steps.push_back(std::move(step));
   }
@@ -427,32 +446,21 @@ bool GraphCheck::sweepOriginal(func::FuncOp main) {
     bool hasEffects;
   };
   std::vector<Step> steps;
+  Side side{originalSymbols, /*isFused=*/false, Condition::Ssa};
   for (BlockArgument arg : main.getArguments())
     numbers[arg] = numbering.value(~0u, arg.getArgNumber());
   for (Operation &op : main.getBody().front().without_terminator()) {
     Step step;
-    if (!operandsOf(&op, numbers, step.operands, Condition::Ssa))
-      return false;
-    KernelOp callee;
-    if (auto call = dyn_cast<CallOp>(op)) {
-      callee = originalSymbols.lookup<KernelOp>(call.getCallee());
-      if (!callee)
-        return refuse(Condition::SameNodes, name(&op) + " has no kernel");
-    }
-    std::vector<uint64_t> inside;
     llvm::SetVector<Value> reads;
-    if (!regionsOf(&op, numbers,
-                   {originalSymbols, /*isFused=*/false, Condition::Ssa},
-                   /*depth=*/0, reads, inside))
+    auto id = numberOf(&op, numbers, side, /*depth=*/0, reads);
+    if (!id)
       return false;
-    step.id = numbering.number(&op, step.operands, symbols, callee, inside).id;
+    step.id = *id;
     for (Value value : reads)
       step.operands.push_back(numbers.lookup(value));
     step.hasEffects = !isMemoryEffectFree(&op);
     for (Value result : op.getResults())
-      step.results.push_back(
-          numbers[result] = numbering.value(
-              step.id, cast<OpResult>(result).getResultNumber()));
+      step.results.push_back(numbers.lookup(result));
     known.insert(step.id);
     names.try_emplace(step.id, name(&op));
     if (step.hasEffects)
@@ -499,6 +507,7 @@ StringRef GraphCheck::fusedIn(Operation *op) {
 
 bool GraphCheck::sweepFused(func::FuncOp main) {
   ValueMap numbers;
+  Side side{fusedSymbols, /*isFused=*/true, Condition::Convex};
   for (BlockArgument arg : main.getArguments())
     numbers[arg] = numbering.value(~0u, arg.getArgNumber());
   for (Operation &op : main.getBody().front().without_terminator()) {
@@ -514,22 +523,11 @@ bool GraphCheck::sweepFused(func::FuncOp main) {
           return false;
         continue;
       }
-    SmallVector<uint32_t> operands;
-    if (!operandsOf(&op, numbers, operands, Condition::Convex))
-      return false;
-    KernelOp callee;
-    if (call) {
-      callee = fusedSymbols.lookup<KernelOp>(call.getCallee());
-      if (!callee)
-        return refuse(Condition::SameNodes, name(&op) + " has no kernel");
-    }
-    std::vector<uint64_t> inside;
     llvm::SetVector<Value> reads;
-    if (!regionsOf(&op, numbers,
-                   {fusedSymbols, /*isFused=*/true, Condition::Convex},
-                   /*depth=*/0, reads, inside))
+    auto number = numberOf(&op, numbers, side, /*depth=*/0, reads);
+    if (!number)
       return false;
-    auto [id, isNew] = numbering.number(&op, operands, symbols, callee, inside);
+    uint32_t id = *number;
     // Views and constants are no work: new ones may come.
     if (!known.contains(id) && (call || !isMemoryEffectFree(&op)))
       return refuse(Condition::SameNodes,
@@ -539,9 +537,6 @@ bool GraphCheck::sweepFused(func::FuncOp main) {
     if (!isMemoryEffectFree(&op) && effects[id]-- == 0)
       return refuse(Condition::Pure, name(&op) + " occurs more than once");
     seen.insert(id);
-    for (Value result : op.getResults())
-      numbers[result] =
-          numbering.value(id, cast<OpResult>(result).getResultNumber());
   }
   SmallVector<uint32_t> returned;
   if (!operandsOf(main.getBody().front().getTerminator(), numbers, returned,
