@@ -1,7 +1,7 @@
 // The tiled matrix product on the plain f32 units. A factor is any expression,
 // so that padding, strides and conversions of a convolution cost a guarded load
 // here and no copy of the operand.
-#include "Contraction.h"
+#include "ContractionTile.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Math/IR/Math.h"
@@ -77,7 +77,7 @@ static llvm::BitVector coordinatesOf(StageOp stage, Value scalar) {
   return used;
 }
 
-static AffineExpr extentOf(StageOp stage, ArrayRef<unsigned> axes) {
+AffineExpr dlc::extentOf(StageOp stage, ArrayRef<unsigned> axes) {
   SmallVector<AffineExpr> dims;
   for (unsigned axis : axes)
     dims.push_back(stage.getDomainDims()[axis]);
@@ -147,48 +147,21 @@ bool dlc::liesAlongFold(StageOp stage, Value factor) {
 
 namespace {
 
-class TileEmitter {
+class TileEmitter : ContractionTile {
 public:
   TileEmitter(LaunchBuilder &launch, StageEmitter &emitter,
               const Contraction &contraction)
-      : launch(launch), emitter(emitter), c(contraction), stage(c.stage),
-        b(launch.builder()), loc(launch.loc()), index(launch.index()) {}
+      : ContractionTile(launch, emitter, contraction) {}
 
   LogicalResult emit(llvm::function_ref<void(Scalar, ValueRange)> store);
 
 private:
-  Value count(ArrayRef<unsigned> axes) {
-    return launch.size(extentOf(stage, axes));
-  }
-  void setAxes(SmallVectorImpl<Value> &coordinates, ArrayRef<unsigned> axes,
-               Value linear);
   void fillPanel(Value panel, Value factor, ArrayRef<unsigned> axes,
                  int64_t extent, Value first, Value depthFirst);
   SmallVector<Value> multiplyPanels(Value rows, Value columns, ValueRange sums);
-
-  LaunchBuilder &launch;
-  StageEmitter &emitter;
-  const Contraction &c;
-  StageOp stage;
-  OpBuilder &b;
-  Location loc;
-  IndexBuilder &index;
-  SmallVector<Value> batch; ///< the block's coordinates; other axes are 0
-  Value depth;              ///< of the whole fold
-  bool failedInside = false;
 };
 
 } // namespace
-
-void TileEmitter::setAxes(SmallVectorImpl<Value> &coordinates,
-                          ArrayRef<unsigned> axes, Value linear) {
-  SmallVector<Value> extents;
-  for (unsigned axis : axes)
-    extents.push_back(launch.size(stage.getDomainDims()[axis]));
-  for (auto [axis, coordinate] :
-       llvm::zip_equal(axes, index.delinearize(linear, extents)))
-    coordinates[axis] = coordinate;
-}
 
 // panel[k][i] = factor at (first + i, depthFirst + k), zero outside. Neighbour
 // threads read neighbour elements of the operand.
@@ -205,20 +178,13 @@ void TileEmitter::fillPanel(Value panel, Value factor, ArrayRef<unsigned> axes,
         Value element = alongFold ? outerStep : innerStep;
         Value at = index.add(first, element),
               atDepth = index.add(depthFirst, k);
-        Value isInside = arith::AndIOp::create(b, loc, index.less(at, total),
-                                               index.less(atDepth, depth));
         auto choice = scf::IfOp::create(b, loc, TypeRange{b.getF32Type()},
-                                        isInside, /*withElseRegion=*/true);
+                                        isInside(total, at, atDepth),
+                                        /*withElseRegion=*/true);
         {
           OpBuilder::InsertionGuard guard(b);
           b.setInsertionPointToStart(choice.thenBlock());
-          SmallVector<Value> coordinates(batch);
-          setAxes(coordinates, axes, at);
-          llvm::append_range(
-              coordinates,
-              index.delinearize(atDepth, launch.sizes(stage.getReduceDims())));
-          FailureOr<Scalar> value = emitter.scalar(stage, coordinates, factor);
-          failedInside |= failed(value);
+          FailureOr<Scalar> value = factorAt(factor, axes, at, atDepth);
           Value result = failed(value) ? Value() : value->value;
           Value zero = arith::ConstantOp::create(b, loc, b.getF32FloatAttr(0));
           scf::YieldOp::create(b, loc, result ? result : zero);
@@ -267,34 +233,15 @@ SmallVector<Value> TileEmitter::multiplyPanels(Value rows, Value columns,
 
 LogicalResult
 TileEmitter::emit(llvm::function_ref<void(Scalar, ValueRange)> store) {
-  Value rowTiles = index.ceilDiv(count(c.rowAxes), index.constant(kTileRows));
-  Value columnTiles =
-      index.ceilDiv(count(c.columnAxes), index.constant(kTileColumns));
-  SmallVector<Value> tile = index.delinearize(
-      launch.block(), {count(c.batchAxes), rowTiles, columnTiles});
-  batch.assign(stage.getDomainRank(), index.constant(0));
-  setAxes(batch, c.batchAxes, tile[0]);
-  Value firstRow = index.mul(tile[1], index.constant(kTileRows));
-  Value firstColumn = index.mul(tile[2], index.constant(kTileColumns));
-  depth = launch.size(product(stage.getContext(), stage.getReduceDims()));
-
+  begin();
   Type f32 = b.getF32Type();
   Value rows = launch.shared(f32, kTileDepth * (kTileRows + kPanelPadding));
   Value columns =
       launch.shared(f32, kTileDepth * (kTileColumns + kPanelPadding));
-  SmallVector<Value> zeros(kThreadTile * kThreadTile,
-                           emitter.foldStart(stage).value);
-  SmallVector<Value> sums = launch.loop(
-      index.constant(0), depth, index.constant(kTileDepth), zeros,
-      [&](Value k, ValueRange carried) {
-        fillPanel(rows, c.left, c.rowAxes, kTileRows, firstRow, k);
-        fillPanel(columns, c.right, c.columnAxes, kTileColumns, firstColumn, k);
-        launch.barrier();
-        SmallVector<Value> next = multiplyPanels(rows, columns, carried);
-        // The panels are written again in the next turn.
-        launch.barrier();
-        return next;
-      });
+  SmallVector<Value> sums = foldPanels(
+      c.left, c.right, rows, columns, kTileDepth, kThreadTile * kThreadTile,
+      [&](auto &&...args) { fillPanel(args...); },
+      [&](auto &&...args) { return multiplyPanels(args...); });
   if (failedInside)
     return failure();
 
@@ -306,16 +253,8 @@ TileEmitter::emit(llvm::function_ref<void(Scalar, ValueRange)> store) {
       firstColumn, index.mul(index.rem(launch.thread(), threadColumns), side));
   for (int64_t i = 0; i < kThreadTile; ++i)
     for (int64_t j = 0; j < kThreadTile; ++j) {
-      Value atRow = index.add(row, i), atColumn = index.add(column, j);
-      Value isInside =
-          arith::AndIOp::create(b, loc, index.less(atRow, count(c.rowAxes)),
-                                index.less(atColumn, count(c.columnAxes)));
-      launch.onlyIf(isInside, [&] {
-        SmallVector<Value> point(batch);
-        setAxes(point, c.rowAxes, atRow);
-        setAxes(point, c.columnAxes, atColumn);
-        store({sums[i * kThreadTile + j], f32}, point);
-      });
+      storeAt(index.add(row, i), index.add(column, j),
+              sums[i * kThreadTile + j], store);
     }
   return success();
 }

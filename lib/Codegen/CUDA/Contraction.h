@@ -28,6 +28,9 @@ struct Contraction {
 /// columns (as far as they are known) to fill a tile.
 std::optional<Contraction> matchContraction(graph::StageOp stage);
 
+/// The product of the sizes of these domain axes.
+mlir::AffineExpr extentOf(graph::StageOp stage, llvm::ArrayRef<unsigned> axes);
+
 /// Output elements of one block along rows and columns, and its threads.
 inline constexpr int64_t kTileRows = 64;
 inline constexpr int64_t kTileColumns = 64;

@@ -8,7 +8,7 @@
 //
 // Fragments are laid out as in the PTX ISA, "Matrix Fragments for mma.m16n8k16
 // with floating point type"; lib/Emulator/TensorCore.cpp has the same table.
-#include "Contraction.h"
+#include "ContractionTile.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
@@ -36,23 +36,14 @@ static_assert(kTileRows / (kRows * kWarpTileRows) * kWarpColumns *
                   kWarpThreads ==
               kTileThreads);
 
-class TensorTile {
+class TensorTile : ContractionTile {
 public:
   TensorTile(LaunchBuilder &launch, StageEmitter &emitter, const Contraction &c)
-      : launch(launch), emitter(emitter), c(c), stage(c.stage),
-        b(launch.builder()), loc(launch.loc()), index(launch.index()) {}
+      : ContractionTile(launch, emitter, c) {}
 
   LogicalResult emit(llvm::function_ref<void(Scalar, ValueRange)> store);
 
 private:
-  Value count(ArrayRef<unsigned> axes) {
-    SmallVector<AffineExpr> dims;
-    for (unsigned axis : axes)
-      dims.push_back(stage.getDomainDims()[axis]);
-    return launch.size(product(stage.getContext(), dims));
-  }
-  void setAxes(SmallVectorImpl<Value> &coordinates, ArrayRef<unsigned> axes,
-               Value linear);
   Value element(Value factor, ArrayRef<unsigned> axes, Value at, Value atDepth);
   void fillPanel(Value panel, Value factor, ArrayRef<unsigned> axes,
                  int64_t extent, Value first, Value depthFirst);
@@ -60,52 +51,25 @@ private:
   SmallVector<Value> multiply(ValueRange a, ValueRange pairB, ValueRange sums);
   SmallVector<Value> multiplyPanels(Value rows, Value columns, ValueRange sums);
 
-  LaunchBuilder &launch;
-  StageEmitter &emitter;
-  const Contraction &c;
-  StageOp stage;
-  OpBuilder &b;
-  Location loc;
-  IndexBuilder &index;
-  SmallVector<Value> batch;  ///< the block's coordinates; other axes are 0
-  Value depth;               ///< of the whole fold
   Value group, inGroup;      ///< lane / 4, lane % 4
   Value warpRow, warpColumn; ///< first row and column of the warp in the tile
-  bool failedInside = false;
 };
 
 } // namespace
-
-void TensorTile::setAxes(SmallVectorImpl<Value> &coordinates,
-                         ArrayRef<unsigned> axes, Value linear) {
-  SmallVector<Value> extents;
-  for (unsigned axis : axes)
-    extents.push_back(launch.size(stage.getDomainDims()[axis]));
-  for (auto [axis, coordinate] :
-       llvm::zip_equal(axes, index.delinearize(linear, extents)))
-    coordinates[axis] = coordinate;
-}
 
 // The factor's bits at a place, zero outside, as i32.
 Value TensorTile::element(Value factor, ArrayRef<unsigned> axes, Value at,
                           Value atDepth) {
   Type word = b.getI32Type();
-  Value isInside = arith::AndIOp::create(b, loc, index.less(at, count(axes)),
-                                         index.less(atDepth, depth));
-  auto choice = scf::IfOp::create(b, loc, TypeRange{word}, isInside,
+  auto choice = scf::IfOp::create(b, loc, TypeRange{word},
+                                  isInside(count(axes), at, atDepth),
                                   /*withElseRegion=*/true);
   OpBuilder::InsertionGuard guard(b);
   b.setInsertionPointToStart(choice.elseBlock());
   Value zero = arith::ConstantOp::create(b, loc, b.getI32IntegerAttr(0));
   scf::YieldOp::create(b, loc, zero);
   b.setInsertionPointToStart(choice.thenBlock());
-  SmallVector<Value> coordinates(batch);
-  setAxes(coordinates, axes, at);
-  llvm::append_range(
-      coordinates,
-      index.delinearize(atDepth, launch.sizes(stage.getReduceDims())));
-  FailureOr<Scalar> value = emitter.scalar(stage, coordinates, factor);
-  failedInside |= failed(value);
+  FailureOr<Scalar> value = factorAt(factor, axes, at, atDepth);
   Value bits = zero;
   if (succeeded(value)) {
     bits = emitter.toStorage(*value);
@@ -207,16 +171,7 @@ SmallVector<Value> TensorTile::multiplyPanels(Value rows, Value columns,
 
 LogicalResult
 TensorTile::emit(llvm::function_ref<void(Scalar, ValueRange)> store) {
-  Value rowTiles = index.ceilDiv(count(c.rowAxes), index.constant(kTileRows));
-  Value columnTiles =
-      index.ceilDiv(count(c.columnAxes), index.constant(kTileColumns));
-  SmallVector<Value> tile = index.delinearize(
-      launch.block(), {count(c.batchAxes), rowTiles, columnTiles});
-  batch.assign(stage.getDomainRank(), index.constant(0));
-  setAxes(batch, c.batchAxes, tile[0]);
-  Value firstRow = index.mul(tile[1], index.constant(kTileRows));
-  Value firstColumn = index.mul(tile[2], index.constant(kTileColumns));
-  depth = launch.size(product(stage.getContext(), stage.getReduceDims()));
+  begin();
   Value lane = index.rem(launch.thread(), index.constant(kWarpThreads));
   Value warp = index.div(launch.thread(), index.constant(kWarpThreads));
   group = index.div(lane, index.constant(4));
@@ -229,20 +184,11 @@ TensorTile::emit(llvm::function_ref<void(Scalar, ValueRange)> store) {
   Type word = b.getI32Type();
   Value rows = launch.shared(word, kTileRows * kPaddedPairs);
   Value columns = launch.shared(word, kTileColumns * kPaddedPairs);
-  SmallVector<Value> zeros(kWarpTileRows * kWarpTileColumns * 4,
-                           emitter.foldStart(stage).value);
-  SmallVector<Value> sums = launch.loop(
-      index.constant(0), depth, index.constant(2 * kPairs), zeros,
-      [&](Value k, ValueRange carried) {
-        fillPanel(rows, c.narrowLeft, c.rowAxes, kTileRows, firstRow, k);
-        fillPanel(columns, c.narrowRight, c.columnAxes, kTileColumns,
-                  firstColumn, k);
-        launch.barrier();
-        SmallVector<Value> next = multiplyPanels(rows, columns, carried);
-        // The panels are written again in the next turn.
-        launch.barrier();
-        return next;
-      });
+  SmallVector<Value> sums = foldPanels(
+      c.narrowLeft, c.narrowRight, rows, columns, 2 * kPairs,
+      kWarpTileRows * kWarpTileColumns * 4,
+      [&](auto &&...args) { fillPanel(args...); },
+      [&](auto &&...args) { return multiplyPanels(args...); });
   if (failedInside)
     return failure();
 
@@ -255,16 +201,8 @@ TensorTile::emit(llvm::function_ref<void(Scalar, ValueRange)> store) {
             index.add(index.add(index.add(firstColumn, warpColumn),
                                 index.mul(inGroup, index.constant(2))),
                       j * kColumns + part % 2);
-        Value isInside =
-            arith::AndIOp::create(b, loc, index.less(row, count(c.rowAxes)),
-                                  index.less(column, count(c.columnAxes)));
-        launch.onlyIf(isInside, [&] {
-          SmallVector<Value> point(batch);
-          setAxes(point, c.rowAxes, row);
-          setAxes(point, c.columnAxes, column);
-          store({sums[(i * kWarpTileColumns + j) * 4 + part], b.getF32Type()},
-                point);
-        });
+        storeAt(row, column, sums[(i * kWarpTileColumns + j) * 4 + part],
+                store);
       }
   return success();
 }

@@ -1,0 +1,63 @@
+// What the tiles of a contraction have in common, whatever multiplies: the
+// block's place in the result, panels along the fold, the stores.
+#ifndef DLC_LIB_CODEGEN_CUDA_CONTRACTIONTILE_H
+#define DLC_LIB_CODEGEN_CUDA_CONTRACTIONTILE_H
+
+#include "Contraction.h"
+
+namespace dlc {
+
+class ContractionTile {
+protected:
+  ContractionTile(LaunchBuilder &launch, StageEmitter &emitter,
+                  const Contraction &contraction)
+      : launch(launch), emitter(emitter), c(contraction), stage(c.stage),
+        b(launch.builder()), loc(launch.loc()), index(launch.index()) {}
+
+  /// The elements along these axes.
+  mlir::Value count(llvm::ArrayRef<unsigned> axes);
+  /// Finds the tile of the running block.
+  void begin();
+  /// Whether a factor of `total` elements a step of the fold has one at `at`,
+  /// `atDepth`.
+  mlir::Value isInside(mlir::Value total, mlir::Value at, mlir::Value atDepth);
+  /// The factor there; notes where the emitter refuses.
+  llvm::FailureOr<Scalar> factorAt(mlir::Value factor,
+                                   llvm::ArrayRef<unsigned> axes,
+                                   mlir::Value at, mlir::Value atDepth);
+
+  using FillPanel = llvm::function_ref<void(
+      mlir::Value panel, mlir::Value factor, llvm::ArrayRef<unsigned> axes,
+      int64_t extent, mlir::Value first, mlir::Value depthFirst)>;
+  using MultiplyPanels = llvm::function_ref<llvm::SmallVector<mlir::Value>(
+      mlir::Value rows, mlir::Value columns, mlir::ValueRange sums)>;
+  /// The whole fold, `step` of it between two barriers; the last sums.
+  llvm::SmallVector<mlir::Value>
+  foldPanels(mlir::Value left, mlir::Value right, mlir::Value rows,
+             mlir::Value columns, int64_t step, int64_t numSums,
+             FillPanel fillPanel, MultiplyPanels multiplyPanels);
+  /// Stores a sum at a row and a column of the result, if it has them.
+  void storeAt(mlir::Value row, mlir::Value column, mlir::Value sum,
+               llvm::function_ref<void(Scalar, mlir::ValueRange)> store);
+
+  LaunchBuilder &launch;
+  StageEmitter &emitter;
+  const Contraction &c;
+  graph::StageOp stage;
+  mlir::OpBuilder &b;
+  mlir::Location loc;
+  IndexBuilder &index;
+  mlir::Value firstRow, firstColumn; ///< of the tile
+  mlir::Value depth;                 ///< of the whole fold
+  bool failedInside = false;
+
+private:
+  void setAxes(llvm::SmallVectorImpl<mlir::Value> &coordinates,
+               llvm::ArrayRef<unsigned> axes, mlir::Value linear);
+
+  llvm::SmallVector<mlir::Value> batch; ///< its coordinates; other axes are 0
+};
+
+} // namespace dlc
+
+#endif // DLC_LIB_CODEGEN_CUDA_CONTRACTIONTILE_H
