@@ -35,7 +35,6 @@ private:
   SymbolTable symbolTable;
   llvm::DenseMap<unsigned, Operation *> callOf; ///< first member -> fused call
   llvm::SmallPtrSet<Operation *, 32> placed;
-  llvm::SmallPtrSet<Operation *, 4> leftOver; ///< copied, and read still
 };
 } // namespace
 
@@ -195,15 +194,13 @@ static bool isView(Operation *op) {
       op);
 }
 
-// Views and constants are put just before their first reader, and so is an
-// operator that was to be computed by its readers only and is named still.
+// Views and constants are put just before their first reader.
 void GroupEmitter::place(Operation *op) {
   if (!op || op->getBlock() != &graph.block || !placed.insert(op).second)
     return;
   for (Value operand : getReadValues(op))
-    if (Operation *def = operand.getDefiningOp();
-        isView(def) || leftOver.contains(def))
-      place(def);
+    if (isView(operand.getDefiningOp()))
+      place(operand.getDefiningOp());
   op->moveBefore(graph.block.getTerminator());
 }
 
@@ -244,8 +241,6 @@ void GroupEmitter::reorder(const Grouping &grouping) {
         op.erase();
         changed = true;
       }
-  for (auto &[op, node] : clones)
-    leftOver.insert(op);
   for (unsigned g : grouping.order) {
     const Group &group = grouping.groups[g];
     unsigned first = group.members.front();
