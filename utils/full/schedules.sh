@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Loop nests (windows, rows) and Winograd's filtering against the interpreter:
+# Loop nests (windows, rows, groups) and Winograd's filtering against the interpreter:
 # 600 seeded sizes and schedules of each, in three parts.
 set -euo pipefail
 [ "$1" != --list ] || { printf 'part0\npart1\npart2\n'; exit; }

@@ -149,8 +149,9 @@ void LoopPlan::planAcross(const LoopExpr &expr, const CpuTarget &target,
     return;
   for (unsigned d : llvm::reverse(expr.domain)) {
     auto extent = graph::constantValue(expr.extents[d]);
-    if (int(d) == laneDim || !extent || *extent < 2 || !countShared(expr, d) ||
-        !leavesTasks(expr, *this, d))
+    // A loop that is written out has a copy of the code for each point already.
+    if (int(d) == laneDim || llvm::is_contained(unrolled, d) || !extent ||
+        *extent < 2 || !countShared(expr, d) || !leavesTasks(expr, *this, d))
       continue;
     auto guards = guardsAlong(expr, d, *extent);
     if (!guards)

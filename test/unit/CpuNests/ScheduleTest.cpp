@@ -29,6 +29,7 @@ protected:
   }
   std::string window();
   std::string rows();
+  std::string groups();
   /// Emits under a sampled schedule and compares.
   void checkSampled(const std::string &text, unsigned seed);
 };
@@ -188,6 +189,40 @@ graph.kernel @rows(%x: $X, %g: $W) -> ($X, $R) attributes {rows = 1 : i64, symbo
   return text;
 }
 
+/// A fold over the first axis, of channels in groups that share a scale: an
+/// axis that is read whole, by its quotient and by its remainder.
+std::string ScheduleTest::groups() {
+  int64_t outer = pick({1, 2, 3, 17}), count = pick({2, 3, 7}),
+          size = pick({2, 3, 4, 5}), inner = sizeAroundVectors();
+  std::string text = R"(
+graph.kernel @groups(%x: $X, %s: $S, %g: $G) -> $Y attributes {symbols = []} {
+  %y = graph.stage domain<$c, $i> reduce<$o> fold $f : $Y {
+  ^bb0(%p: index, %q: index, %k: index):
+    %v = graph.load %x[affine_map<(d0, d1, d2) -> (d2, d0 floordiv $n, d0 mod $n, d1)>](%p, %q, %k) : $X -> f32
+    %w = graph.load %s[affine_map<(d0, d1, d2) -> (d2, d0 floordiv $n)>](%p, %q, %k) : $S -> f32
+    %u = graph.load %g[affine_map<(d0, d1, d2) -> (d0)>](%p, %q, %k) : $G -> f32
+    %a = graph.apply mul(%v, %w) : (f32, f32) -> f32
+    %b = graph.apply mul(%a, %u) : (f32, f32) -> f32
+    graph.yield %b : f32
+  }
+  graph.return %y : $Y
+}
+)";
+  for (auto &[name, value] : std::vector<std::pair<std::string, std::string>>{
+           {"$X", shape({outer, count, size, inner}, "f32")},
+           {"$S", shape({outer, count}, "f32")},
+           {"$G", shape({count * size}, "f32")},
+           {"$Y", shape({count * size, inner}, "f32")},
+           {"$c", std::to_string(count * size)},
+           {"$i", std::to_string(inner)},
+           {"$o", std::to_string(outer)},
+           {"$n", std::to_string(size)},
+           {"$f", pick({0, 1}) ? "add" : "max"}})
+    for (size_t i; (i = text.find(name)) != std::string::npos;)
+      text.replace(i, name.size(), value);
+  return text;
+}
+
 void ScheduleTest::checkSampled(const std::string &text, unsigned seed) {
   auto parsed = parseSourceString<ModuleOp>(text, &context);
   ASSERT_TRUE(parsed) << text;
@@ -238,6 +273,7 @@ TEST_F(ScheduleTest, SeededSchedules) {
     generator.seed(7000 + seed);
     checkSampled(window(), seed);
     checkSampled(rows(), seed);
+    checkSampled(groups(), seed);
   }
 }
 } // namespace

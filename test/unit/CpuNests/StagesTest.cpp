@@ -94,6 +94,26 @@ graph.kernel @columns(%x: tensor<13x37xf32>) -> tensor<13x37xf32> attributes {sy
             {{13, 37}});
 }
 
+// An axis that is split for its quotient is written out by its remainder: the
+// copies are no points of a register tile, though they share the scale's load.
+TEST_F(StagesTest, SplitAxisOfAFold) {
+  checkText(R"(
+graph.kernel @groups(%x: tensor<3x7x2x40xf32>, %scale: tensor<3x7xf32>, %gain: tensor<14xf32>) -> tensor<14x40xf32> attributes {symbols = []} {
+  %y = graph.stage domain<14, 40> reduce<3> fold max : tensor<14x40xf32> {
+  ^bb0(%i: index, %j: index, %k: index):
+    %v = graph.load %x[affine_map<(d0, d1, d2) -> (d2, d0 floordiv 2, d0 mod 2, d1)>](%i, %j, %k) : tensor<3x7x2x40xf32> -> f32
+    %w = graph.load %scale[affine_map<(d0, d1, d2) -> (d2, d0 floordiv 2)>](%i, %j, %k) : tensor<3x7xf32> -> f32
+    %g = graph.load %gain[affine_map<(d0, d1, d2) -> (d0)>](%i, %j, %k) : tensor<14xf32> -> f32
+    %s = graph.apply mul(%v, %w) : (f32, f32) -> f32
+    %r = graph.apply mul(%s, %g) : (f32, f32) -> f32
+    graph.yield %r : f32
+  }
+  graph.return %y : tensor<14x40xf32>
+}
+)",
+            {{3, 7, 2, 40}, {3, 7}, {14}});
+}
+
 // One result is read by the stage of another; a third stage is inlined.
 TEST_F(StagesTest, SeveralResults) {
   checkText(R"(
