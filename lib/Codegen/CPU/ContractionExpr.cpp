@@ -144,6 +144,10 @@ FailureOr<ExprEmitter::Condition> ExprEmitter::emitSet(IntegerSet set,
                                             index.constant(0)));
       continue;
     }
+    auto steps = step ? graph::constantValue(*step) : std::nullopt;
+    if (steps && !set.isEq(i) &&
+        requireInterval(condition, at(*expr, point), *steps, point))
+      continue;
     Value values = perLane(*expr, point);
     require(arith::CmpIOp::create(
         b, loc, predicate, values,
@@ -188,6 +192,86 @@ FailureOr<Value> ExprEmitter::emitStored(Value scalar, const ExprPoint &point,
   return scalars.toStorage(scalars.broadcast(*value, point.lanes));
 }
 
+bool ExprEmitter::requireInterval(Condition &all, Value base, int64_t step,
+                                  const ExprPoint &point) {
+  int64_t size = std::abs(step);
+  if (!llvm::isPowerOf2_64(size))
+    return false;
+  auto floorDiv = [&](Value x) -> Value {
+    return size == 1 ? x
+                     : b.createOrFold<arith::ShRSIOp>(
+                           loc, x, index.constant(llvm::Log2_64(size)));
+  };
+  auto clamp = [&](Value x) {
+    return index.min(index.max(x, index.constant(0)),
+                     index.constant(point.lanes));
+  };
+  if (step > 0) {
+    // base + step * lane >= 0 from lane -floor(base / step) on.
+    Value first = clamp(index.sub(index.constant(0), floorDiv(base)));
+    all.lower = all.lower ? index.max(all.lower, first) : first;
+  } else {
+    Value end = clamp(index.add(floorDiv(base), 1));
+    all.upper = all.upper ? index.min(all.upper, end) : end;
+  }
+  return true;
+}
+
+Value ExprEmitter::maskOf(const Condition &condition, unsigned lanes) {
+  auto type = VectorType::get({int64_t(lanes)}, b.getI1Type());
+  Value mask = condition.mask;
+  auto require = [&](Value holds) {
+    mask = mask ? b.createOrFold<arith::AndIOp>(loc, mask, holds) : holds;
+  };
+  if (condition.upper)
+    require(vector::CreateMaskOp::create(b, loc, type, condition.upper));
+  if (condition.lower) {
+    Value before = vector::CreateMaskOp::create(b, loc, type, condition.lower);
+    Value all = constantLike(b, loc, b.getBoolAttr(true), type);
+    require(arith::XOrIOp::create(b, loc, before, all));
+  }
+  return mask;
+}
+
+Value ExprEmitter::loadSeconds(VectorType type, Value memory, Value where,
+                               const Condition &holds, Value pass) {
+  // Two loads, of which every second element is kept. The second ends with the
+  // last element that is wanted, so that nothing beyond it is touched; between
+  // elements that exist lie others.
+  int64_t lanes = type.getDimSize(0);
+  SmallVector<int64_t> kept;
+  for (int64_t lane = 0; lane < lanes; ++lane)
+    kept.push_back(2 * lane < lanes ? 2 * lane : 2 * lane + 1);
+  Value zeros = arith::ConstantOp::create(b, loc, b.getZeroAttr(type));
+  auto part = [&](int64_t offset) -> Value {
+    Value at = index.add(where, index.constant(offset));
+    if (holds.isSame())
+      return vector::LoadOp::create(b, loc, type, memory, at);
+    Condition elements;
+    if (holds.lower)
+      elements.lower =
+          index.sub(index.mul(holds.lower, 2), index.constant(offset));
+    if (holds.upper)
+      elements.upper =
+          index.sub(index.mul(holds.upper, 2), index.constant(offset + 1));
+    return vector::MaskedLoadOp::create(b, loc, type, memory, at,
+                                        maskOf(elements, lanes), zeros);
+  };
+  Value low = part(0), high = part(lanes - 1);
+  Value all = vector::ShuffleOp::create(b, loc, type, low, high, kept);
+  return pass && !holds.isSame()
+             ? arith::SelectOp::create(b, loc, maskOf(holds, lanes), all, pass)
+             : all;
+}
+
+/// The lanes below n that vector.create_mask n has; others are not told.
+static Value countOf(Value mask) {
+  auto created = mask ? mask.getDefiningOp<vector::CreateMaskOp>() : nullptr;
+  return created && created.getOperands().size() == 1
+             ? created.getOperands().front()
+             : Value();
+}
+
 FailureOr<Value> ExprEmitter::emitOperandLoad(graph::LoadOp load,
                                               const ExprPoint &point,
                                               std::string &reason) {
@@ -212,16 +296,28 @@ FailureOr<Value> ExprEmitter::emitOperandLoad(graph::LoadOp load,
   offset =
       graph::simplify(IndexPoly::get(offset, space.extents).toExpr(context));
 
-  Value mask = point.mask; // of the lanes
-  Value inside;            // a condition that is the same for all lanes
+  Condition lanesOn; // of the point
+  if ((lanesOn.upper = countOf(point.mask)))
+    lanesOn.upper = index.min(lanesOn.upper, index.constant(point.lanes));
+  else
+    lanesOn.mask = point.mask;
+  Value inside; // a condition that is the same for all lanes
+  bool differs = false;
   if (auto guard = load.getGuard()) {
     auto holds = emitSet(*guard, load.getCoords(), point, reason);
     if (failed(holds))
       return failure();
     inside = holds->inside;
+    differs = !holds->isSame();
+    lanesOn.lower = holds->lower;
+    if (holds->upper)
+      lanesOn.upper =
+          lanesOn.upper ? index.min(lanesOn.upper, holds->upper) : holds->upper;
     if (holds->mask)
-      mask = mask ? b.createOrFold<arith::AndIOp>(loc, mask, holds->mask)
-                  : holds->mask;
+      lanesOn.mask =
+          lanesOn.mask
+              ? b.createOrFold<arith::AndIOp>(loc, lanesOn.mask, holds->mask)
+              : holds->mask;
   }
 
   Type element = tensor.getElementType(), storage = getStorageType(element);
@@ -230,7 +326,7 @@ FailureOr<Value> ExprEmitter::emitOperandLoad(graph::LoadOp load,
   if (point.lanes)
     step = laneStep(offset, point);
   // One element for all lanes, unless the guard tells them apart.
-  bool splats = !point.lanes || (step && *step == 0 && mask == point.mask);
+  bool splats = !point.lanes || (step && *step == 0 && !differs);
   Value other;
   if (load.getGuard()) {
     auto value = emitNext(load.getOther(), point, reason);
@@ -250,6 +346,11 @@ FailureOr<Value> ExprEmitter::emitOperandLoad(graph::LoadOp load,
         other ? other
               : constantLike(b, loc, cast<TypedAttr>(b.getZeroAttr(storage)),
                              type);
+    if (step && *step == 2 && !lanesOn.mask &&
+        (maskedMemory || lanesOn.isSame()))
+      return loadSeconds(type, memory, where, lanesOn,
+                         matchPattern(pass, m_PosZeroFloat()) ? Value() : pass);
+    Value mask = maskOf(lanesOn, point.lanes);
     if (step && *step == 1) {
       if (mask)
         return vector::MaskedLoadOp::create(b, loc, type, memory, where, mask,
@@ -326,9 +427,9 @@ FailureOr<Scalar> ExprEmitter::emitNew(Value scalar, const ExprPoint &point,
     Type i1 = b.getI1Type();
     Scalar inside = holds->inside ? Scalar{holds->inside, i1}
                                   : scalars.literal(b.getBoolAttr(true));
-    if (!holds->mask)
+    if (holds->isSame())
       return inside;
-    Scalar mask{holds->mask, i1};
+    Scalar mask{maskOf(*holds, point.lanes), i1};
     return holds->inside
                ? scalars.apply(graph::ScalarFn::bit_and, {inside, mask})
                : mask;

@@ -433,36 +433,49 @@ static LogicalResult fillColumnRows(PanelContext &c, Value panels, Value pitch,
   Value lastRow = index.ceilDiv(end, width);
   auto maskType = VectorType::get({lanes}, b.getI1Type());
   LogicalResult result = success();
+  std::optional<ColumnTaps> taps;
+  if (c.expressions.hasMaskedMemory())
+    taps = columnTaps(c.spec, lanes);
+  ArrayRef<unsigned> inner = c.spec.inner;
 
-  forEachPoint(index, c, c.spec.inner, index.constant(0), [&](Value k) {
-    Value target = index.mul(k, pitch);
-    index.forEach(firstRow, lastRow, 1, [&](Value row) {
-      Value rowStart = index.mul(row, width);
-      setCoordinates(c, c.axes, rowAxes, row);
-      Value from = index.max(index.sub(first, rowStart), index.constant(0));
-      Value to = index.min(index.sub(end, rowStart), width);
-      Value origin = index.add(target, index.sub(rowStart, first));
-      auto loop = scf::ForOp::create(b, loc, from, to, index.constant(lanes));
-      OpBuilder::InsertionGuard guard(b);
-      b.setInsertionPointToStart(loop.getBody());
-      Value column = loop.getInductionVar();
-      ExprPoint point;
-      point.axes = c.axes;
-      point.axes[lastAxis] = column;
-      point.lanes = lanes;
-      point.laneAxes = {lastAxis};
-      point.mask =
-          vector::CreateMaskOp::create(b, loc, maskType, index.sub(to, column));
-      auto value = c.expressions.emit(c.spec.rhs.value, point, reason);
-      if (failed(value)) {
-        result = failure();
-        return;
-      }
-      vector::StoreOp::create(
-          b, loc, c.expressions.scalars.broadcast(*value, lanes).value, panels,
-          index.add(origin, column));
-    });
-  });
+  forEachPoint(
+      index, c, inner.drop_back(taps ? 1 : 0), index.constant(0), [&](Value k) {
+        Value target = index.mul(taps ? index.mul(k, taps->count) : k, pitch);
+        index.forEach(firstRow, lastRow, 1, [&](Value row) {
+          Value rowStart = index.mul(row, width);
+          setCoordinates(c, c.axes, rowAxes, row);
+          Value from = index.max(index.sub(first, rowStart), index.constant(0));
+          Value to = index.min(index.sub(end, rowStart), width);
+          Value origin = index.add(target, index.sub(rowStart, first));
+          auto loop =
+              scf::ForOp::create(b, loc, from, to, index.constant(lanes));
+          OpBuilder::InsertionGuard guard(b);
+          b.setInsertionPointToStart(loop.getBody());
+          Value column = loop.getInductionVar();
+          Value place = index.add(origin, column);
+          if (taps) {
+            c.axes[lastAxis] = column;
+            fillTaps(c, *taps, index.sub(to, column), panels, place, pitch);
+            c.axes[lastAxis] = index.constant(0);
+            return;
+          }
+          ExprPoint point;
+          point.axes = c.axes;
+          point.axes[lastAxis] = column;
+          point.lanes = lanes;
+          point.laneAxes = {lastAxis};
+          point.mask = vector::CreateMaskOp::create(b, loc, maskType,
+                                                    index.sub(to, column));
+          auto value = c.expressions.emit(c.spec.rhs.value, point, reason);
+          if (failed(value)) {
+            result = failure();
+            return;
+          }
+          vector::StoreOp::create(
+              b, loc, c.expressions.scalars.broadcast(*value, lanes).value,
+              panels, place);
+        });
+      });
   for (unsigned axis : c.spec.columns)
     c.axes[axis] = index.constant(0);
   return result;

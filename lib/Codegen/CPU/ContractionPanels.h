@@ -66,6 +66,31 @@ mlir::LogicalResult fillLhs(PanelContext &context, mlir::Value panels,
 /// only.
 bool hasColumnPanels(const ContractionSpec &spec);
 
+/// Taps along the last inner axis, and the last axis of the columns, that walk
+/// along the same elements of rhs: column x reads element x * step + tap *
+/// distance from the first one.
+struct ColumnTaps {
+  unsigned column, tap; ///< the axes
+  int64_t step, distance, count;
+
+  static constexpr int64_t mostVectors = 6; ///< of what all taps read
+  /// How many elements all taps of a vector of columns span.
+  int64_t elements(int64_t lanes) const {
+    return step * (lanes - 1) + distance * (count - 1) + 1;
+  }
+};
+
+/// The taps of an rhs that is a Conv's image, channels first. Nothing when it
+/// is something else, the step is over two, or guards tell taps apart by more
+/// than the element.
+std::optional<ColumnTaps> columnTaps(const ContractionSpec &spec,
+                                     unsigned lanes);
+
+/// Stores, for each tap, a vector of columns from the point of `context.axes`
+/// on, at `target` + tap * `pitch`. Only the first `count` of them are read.
+void fillTaps(PanelContext &context, const ColumnTaps &taps, mlir::Value count,
+              mlir::Value panels, mlir::Value target, mlir::Value pitch);
+
 /// Fills `panels` with columns first .. first+count of rhs.
 mlir::LogicalResult fillRhs(PanelContext &context, mlir::Value panels,
                             mlir::Value pitch, mlir::Value first,

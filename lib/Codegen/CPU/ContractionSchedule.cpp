@@ -249,10 +249,42 @@ int64_t dlc::symbolicRowsCost(const ContractionSchedule &s,
   return cost;
 }
 
+/// Parts of the rows and of the columns, `least` to `most` tasks together if
+/// there are as many. Each part of one side reads all of the other, so that of
+/// all cuts the one that reads the fewest bytes is taken; of equals the finest.
+static std::pair<int64_t, int64_t>
+cutByTraffic(int64_t most, int64_t least, int64_t rowSteps, int64_t columnSteps,
+             int64_t lhsBytes, int64_t rhsBytes) {
+  std::pair<int64_t, int64_t> best(1, 1);
+  auto better = [&](std::pair<int64_t, int64_t> cut) {
+    auto tasks = [&](std::pair<int64_t, int64_t> c) {
+      return std::min(c.first * c.second, least);
+    };
+    auto traffic = [&](std::pair<int64_t, int64_t> c) {
+      return c.second * lhsBytes + c.first * rhsBytes;
+    };
+    return std::make_tuple(-tasks(cut), traffic(cut), -cut.first * cut.second) <
+           std::make_tuple(-tasks(best), traffic(best),
+                           -best.first * best.second);
+  };
+  int64_t mostRows = std::min(most, (rowSteps + 3) / 4);
+  for (int64_t rows = 1; rows <= mostRows; ++rows)
+    for (int64_t columns = 1; columns <= std::min(most / rows, columnSteps);
+         ++columns) {
+      // Parts are whole steps: fewer may do.
+      int64_t steps = (columnSteps + columns - 1) / columns;
+      std::pair<int64_t, int64_t> cut(rows, (columnSteps + steps - 1) / steps);
+      if (better(cut))
+        best = cut;
+    }
+  return best;
+}
+
 /// How many columns are filled at a time, and which rows and columns a task
 /// has.
 static void cutIntoTasks(ContractionSchedule &s, const Sizes &sizes,
-                         const CpuTarget &target, int64_t bytes) {
+                         const ContractionSpec &spec, const CpuTarget &target,
+                         int64_t bytes) {
   const TargetDesc &desc = target.desc();
   int64_t step = int64_t(std::max(s.panelVectors, s.tileVectors)) * s.lanes;
   int64_t columnSteps = (sizes.typicalColumns + step - 1) / step;
@@ -260,6 +292,11 @@ static void cutIntoTasks(ContractionSchedule &s, const Sizes &sizes,
   int64_t columnBytes = sizes.typicalDepth * bytes;
   int64_t lhsBytes = sizes.typicalRows * columnBytes;
   bool fillsRhs = s.rhs == FactorSource::Filled;
+  // Of a convolution that is read in place the taps share their pixels.
+  int64_t lhsTraffic = lhsBytes;
+  if (s.lhs == FactorSource::Indirect)
+    if (auto run = graph::constantValue(spec.extentOf(spec.lhsRun())))
+      lhsTraffic = sizes.typicalRows * *run * bytes;
   // What is filled at a time stays in the second-level cache, beside the rows
   // that pass, but each block streams all of lhs again: not too few columns.
   if (fillsRhs) {
@@ -284,10 +321,14 @@ static void cutIntoTasks(ContractionSchedule &s, const Sizes &sizes,
     // as there are threads; but each reads its rows of lhs alone.
     rowTasks = std::min<int64_t>({wanted, threads, rowSteps});
     columnTasks = 1;
-  } else {
+  } else if (fillsRhs) {
     columnTasks = std::clamp<int64_t>(wanted, 1, columnSteps);
-    int64_t left = fillsRhs ? std::min<int64_t>(wanted, threads) : wanted;
+    int64_t left = std::min<int64_t>(wanted, threads);
     rowTasks = std::clamp<int64_t>(left / columnTasks, 1, (rowSteps + 3) / 4);
+  } else {
+    std::tie(rowTasks, columnTasks) = cutByTraffic(
+        wanted, std::min<int64_t>(wanted, 2 * threads), rowSteps, columnSteps,
+        lhsTraffic, sizes.typicalColumns * columnBytes);
   }
   int64_t columnsOfTask = (columnSteps + columnTasks - 1) / columnTasks;
   int64_t rowsOfTask = (rowSteps + rowTasks - 1) / rowTasks;
@@ -411,7 +452,8 @@ static void blockForCaches(ContractionSchedule &s, const Sizes &sizes,
     s.depthPerPass = depth;
   }
   if (s.rhs == FactorSource::Filled) {
-    s.rowsOutside = s.columnsPerBlock != 0;
+    // A block of them (or a task's, no larger) stays there while rows pass.
+    s.rowsOutside = s.columnsPerBlock != 0 || s.columnsPerTask != 0;
     return;
   }
   if (s.rhs != FactorSource::Packed || rows * depth * bytes <= budget)
@@ -558,7 +600,7 @@ ContractionSchedule dlc::defaultSchedule(const ContractionSpec &wide,
   constexpr int64_t manyRows = 48;
   s.widensRhs = canWidenRhs(spec, s) && desc.arch == "x86" &&
                 (sizes.typicalRows >= manyRows || !spec.rhs.plain);
-  cutIntoTasks(s, sizes, target, cachedBytes(spec, form));
+  cutIntoTasks(s, sizes, spec, target, cachedBytes(spec, form));
   blockForCaches(s, sizes, spec, desc, cachedBytes(spec, form));
   // Columns that come from memory and pass once: the weights' bandwidth
   // decides. About as many bytes ahead whatever they are: 2 KiB of a panel.

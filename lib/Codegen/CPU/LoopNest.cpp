@@ -42,8 +42,7 @@ private:
                                  IndexEmitter &index, Value local);
   int64_t rowsAtOnce();
   bool maskedMemory() {
-    return target.desc().arch == "x86" && target.hasFeature("avx512vl") &&
-           target.hasFeature("avx512bw");
+    return ScalarOptions::get(target, options.strict).maskedMemory;
   }
 
   graph::KernelOp kernel;

@@ -41,8 +41,10 @@ public:
               std::function<mlir::Value(unsigned operand)> buffer)
       : scalars(index.builder(), index.loc(), options), index(index),
         b(index.builder()), loc(index.loc()), space(space), symbols(symbols),
-        buffer(std::move(buffer)) {}
+        maskedMemory(options.maskedMemory), buffer(std::move(buffer)) {}
 
+  /// Vector loads of some lanes are cheap.
+  bool hasMaskedMemory() const { return maskedMemory; }
   /// Loads of `stage` yield `value` instead; those of other stages yield what
   /// the stage's body is at the point.
   void setStageValue(graph::StageOp stage, Scalar value) {
@@ -81,11 +83,23 @@ private:
   mlir::FailureOr<mlir::Value> emitOperandLoad(graph::LoadOp load,
                                                const ExprPoint &point,
                                                std::string &reason);
-  /// Where a set holds: what is the same in all lanes and what is not. Null:
-  /// everywhere.
+  /// Where a set holds: what is the same in all lanes, and what is not: the
+  /// lanes [lower, upper), and of those the ones in `mask`. Null: everywhere.
   struct Condition {
-    mlir::Value inside, mask;
+    mlir::Value inside, mask, lower, upper;
+    bool isSame() const { return !mask && !lower && !upper; }
   };
+  /// Takes into `all` that `base + step * lane` is not negative, if lanes in a
+  /// row say that; false if not.
+  bool requireInterval(Condition &all, mlir::Value base, int64_t step,
+                       const ExprPoint &point);
+  /// The lanes that a condition holds in; null: all.
+  mlir::Value maskOf(const Condition &condition, unsigned lanes);
+  /// Every second element of `memory` from `where` on, a vector of `type`.
+  /// Lanes off touch no memory and have those of `pass` (null: zeros).
+  mlir::Value loadSeconds(mlir::VectorType type, mlir::Value memory,
+                          mlir::Value where, const Condition &holds,
+                          mlir::Value pass);
   mlir::FailureOr<Condition> emitSet(mlir::IntegerSet set,
                                      mlir::ValueRange coords,
                                      const ExprPoint &point,
@@ -104,6 +118,7 @@ private:
   mlir::Location loc;
   const IterationSpace &space;
   mlir::ValueRange symbols;
+  bool maskedMemory;
   std::function<mlir::Value(unsigned)> buffer;
   llvm::DenseMap<mlir::Operation *, Scalar> known; ///< by stage
   llvm::DenseMap<mlir::Value, Scalar> memo;

@@ -17,6 +17,7 @@ struct ScalarOptions {
   bool nanMaximum = false;    ///< max and min instructions that keep NaN
   bool scaleExponent = false; ///< x * 2^n as one instruction, of vectors too
   bool slowDivide = false;    ///< of a vector: as long as ten multiply-adds
+  bool maskedMemory = false;  ///< loads and stores of some lanes are cheap
   bool strict = false;        ///< the interpreter's bits: signs of zeros too
 
   static ScalarOptions get(const CpuTarget &target, bool strict);

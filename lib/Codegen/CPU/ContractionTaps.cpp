@@ -1,0 +1,184 @@
+// Filling of columns whose taps lie along the same image row: one set of loads,
+// shifted in registers, for all of them.
+#include "ContractionPanels.h"
+
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
+
+using namespace mlir;
+using namespace dlc;
+
+std::optional<ColumnTaps> dlc::columnTaps(const ContractionSpec &spec,
+                                          unsigned lanes) {
+  const ContractionOperand &rhs = spec.rhs;
+  if ((!rhs.plain && !rhs.guarded) || spec.columns.empty() ||
+      spec.inner.empty())
+    return std::nullopt;
+  ColumnTaps taps;
+  taps.column = spec.columns.back();
+  taps.tap = spec.inner.back();
+  auto constantOf = [](AffineExpr expr) {
+    return graph::constantValue(expr).value_or(0);
+  };
+  taps.step = constantOf(rhs.strides[taps.column]);
+  taps.distance = constantOf(rhs.strides[taps.tap]);
+  taps.count = constantOf(spec.space.extents[taps.tap]);
+  if ((taps.step != 1 && taps.step != 2) || taps.distance < 1 ||
+      taps.count < 2 || taps.elements(lanes) > ColumnTaps::mostVectors * lanes)
+    return std::nullopt;
+  for (const auto &[isEquality, guard] : rhs.guards) {
+    auto column = linearCoefficient(guard, taps.column);
+    auto tap = linearCoefficient(guard, taps.tap);
+    if (!column || !tap)
+      return std::nullopt;
+    auto along = graph::constantValue(*column),
+         across = graph::constantValue(*tap);
+    if (!along || !across)
+      return std::nullopt;
+    if (*along == 0 && *across == 0)
+      continue;
+    bool isOfElement = (*along == taps.step && *across == taps.distance) ||
+                       (*along == -taps.step && *across == -taps.distance);
+    if (isEquality || !isOfElement)
+      return std::nullopt;
+  }
+  return taps;
+}
+
+namespace {
+
+class TapFiller {
+public:
+  TapFiller(PanelContext &c, const ColumnTaps &taps)
+      : c(c), taps(taps), index(c.index), b(index.builder()), loc(index.loc()),
+        lanes(c.schedule.lanes), memory(c.buffer(c.spec.rhs.operand)) {
+    type = VectorType::get({lanes},
+                           cast<MemRefType>(memory.getType()).getElementType());
+    zeros = arith::ConstantOp::create(b, loc, b.getZeroAttr(type));
+  }
+
+  /// Stores each tap's vector of the `count` or more columns from the point of
+  /// `c.axes` on at `target` + tap * `pitch`.
+  void fill(Value count, Value panels, Value target, Value pitch);
+
+private:
+  /// The elements from the first one on that exist, [lower, upper).
+  std::pair<Value, Value> interval(Value count);
+  Value at(AffineExpr expr) { return index.expr(expr, c.axes, c.symbols); }
+  Value mask(Value bound, int64_t offset) {
+    return vector::CreateMaskOp::create(
+        b, loc, VectorType::get({lanes}, b.getI1Type()),
+        index.sub(bound, index.constant(offset)));
+  }
+  /// Elements `shift` to `shift` + lanes of a row of vectors.
+  Value shifted(ArrayRef<Value> row, int64_t shift);
+
+  PanelContext &c;
+  const ColumnTaps &taps;
+  IndexBuilder &index;
+  OpBuilder &b;
+  Location loc;
+  int64_t lanes;
+  Value memory, zeros;
+  VectorType type;
+};
+
+} // namespace
+
+std::pair<Value, Value> TapFiller::interval(Value count) {
+  Value lower;
+  // What the last column's last tap reads is the last element.
+  Value upper =
+      index.add(index.mul(index.sub(count, index.constant(1)), taps.step),
+                taps.distance * (taps.count - 1) + 1);
+  Value inside;
+  for (const auto &[isEquality, guard] : c.spec.rhs.guards) {
+    int64_t sign =
+        *graph::constantValue(*linearCoefficient(guard, taps.column));
+    Value first = at(guard); // of the first column's first tap
+    if (sign > 0) {
+      Value from = index.sub(index.constant(0), first);
+      lower = lower ? index.max(lower, from) : from;
+    } else if (sign < 0) {
+      upper = index.min(upper, index.add(first, 1));
+    } else {
+      Value holds = arith::CmpIOp::create(
+          b, loc,
+          isEquality ? arith::CmpIPredicate::eq : arith::CmpIPredicate::sge,
+          first, index.constant(0));
+      inside =
+          inside ? Value(arith::AndIOp::create(b, loc, inside, holds)) : holds;
+    }
+  }
+  if (inside)
+    upper = arith::SelectOp::create(b, loc, inside, upper, index.constant(0));
+  // Masks count in 32 bits.
+  auto clamp = [&](Value bound) {
+    return index.min(index.max(bound, index.constant(0)),
+                     index.constant(taps.elements(lanes)));
+  };
+  return {lower ? clamp(lower) : Value(), clamp(upper)};
+}
+
+Value TapFiller::shifted(ArrayRef<Value> row, int64_t shift) {
+  int64_t first = shift / lanes, rest = shift % lanes;
+  if (rest == 0)
+    return row[first];
+  SmallVector<int64_t> order;
+  for (int64_t lane = 0; lane < lanes; ++lane)
+    order.push_back(rest + lane);
+  return vector::ShuffleOp::create(b, loc, type, row[first], row[first + 1],
+                                   order);
+}
+
+void TapFiller::fill(Value count, Value panels, Value target, Value pitch) {
+  const ContractionOperand &rhs = c.spec.rhs;
+  AffineExpr offset = rhs.base;
+  for (auto [axis, stride] : llvm::enumerate(rhs.strides))
+    offset = offset + getAffineDimExpr(axis, c.spec.context()) * stride;
+  Value from = at(offset);
+  auto [lower, upper] = interval(count);
+  int64_t numElements = taps.elements(lanes);
+  SmallVector<Value> loaded;
+  for (int64_t first = 0; first < numElements; first += lanes) {
+    Value holds = mask(upper, first);
+    if (lower) {
+      Value before = mask(lower, first);
+      Value all = arith::ConstantOp::create(
+          b, loc,
+          DenseElementsAttr::get(cast<ShapedType>(before.getType()), true));
+      holds = arith::AndIOp::create(b, loc, holds,
+                                    arith::XOrIOp::create(b, loc, before, all));
+    }
+    loaded.push_back(vector::MaskedLoadOp::create(
+        b, loc, type, memory, index.add(from, first), holds, zeros));
+  }
+  // By remainder of an element's number by the step, those elements in a row.
+  SmallVector<SmallVector<Value>> phases{loaded};
+  if (taps.step == 2) {
+    loaded.push_back(zeros);
+    phases.assign(2, {});
+    for (int64_t phase = 0; phase < 2; ++phase)
+      for (size_t i = 0; i + 1 < loaded.size(); i += 2) {
+        SmallVector<int64_t> order;
+        for (int64_t lane = 0; lane < lanes; ++lane)
+          order.push_back(2 * lane + phase);
+        phases[phase].push_back(vector::ShuffleOp::create(
+            b, loc, type, loaded[i], loaded[i + 1], order));
+      }
+  }
+  for (SmallVector<Value> &phase : phases)
+    phase.push_back(zeros);
+  for (int64_t tap = 0; tap < taps.count; ++tap) {
+    int64_t shift = tap * taps.distance;
+    Value stored = shifted(phases[shift % taps.step], shift / taps.step);
+    Value value = toAccumulator(c.expressions.scalars, stored, rhs.element,
+                                c.spec.accumulator);
+    vector::StoreOp::create(b, loc, value, panels,
+                            index.add(target, index.mul(pitch, tap)));
+  }
+}
+
+void dlc::fillTaps(PanelContext &context, const ColumnTaps &taps, Value count,
+                   Value panels, Value target, Value pitch) {
+  TapFiller(context, taps).fill(count, panels, target, pitch);
+}
