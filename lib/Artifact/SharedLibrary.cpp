@@ -74,11 +74,16 @@ static Expected<StringRef> emulationOf(const Triple &triple) {
 
 /// What the shared object shows: entry points, the table for dlc_load, and the
 /// pool's state, which the dynamic linker must see to merge it.
-static std::string versionScript(StringRef name, bool hasState) {
+static std::string versionScript(const LinkInputs &inputs) {
+  StringRef name = inputs.name;
   std::string text = "{\n  global:\n";
+  for (const std::string &symbol : inputs.exports)
+    text += "    " + symbol + ";\n";
+  if (!inputs.exports.empty())
+    return text + "    dlc_pool_abi1;\n  local: *;\n};\n";
   SmallVector<StringRef> suffixes = {"get_info",  "create", "output_shapes",
                                      "workspace", "run",    "destroy"};
-  if (hasState)
+  if (inputs.hasState)
     suffixes.append({"state_length", "state_bytes", "state_truncate"});
   for (StringRef suffix : suffixes)
     text += ("    " + name + "_" + suffix + ";\n").str();
@@ -130,9 +135,10 @@ Error dlc::writeSharedLibrary(OutputSet &outputs, const LinkInputs &inputs,
                                         "relro",
                                         "-z",
                                         "noexecstack",
-                                        "--as-needed",
-                                        "--defsym=" DLC_MODULE_SYMBOL "=" +
-                                            inputs.name + "_model_table"};
+                                        "--as-needed"};
+  if (inputs.exports.empty())
+    arguments.push_back("--defsym=" DLC_MODULE_SYMBOL "=" + inputs.name +
+                        "_model_table");
   auto addFile = [&](const Twine &name, StringRef bytes) -> Error {
     Expected<std::string> file = folder.add(name.str(), bytes);
     if (!file)
@@ -151,8 +157,7 @@ Error dlc::writeSharedLibrary(OutputSet &outputs, const LinkInputs &inputs,
             library.soname,
             makeStubLibrary(inputs.triple, library.soname, library.functions)))
       return error;
-  Expected<std::string> script =
-      folder.add("exports", versionScript(inputs.name, inputs.hasState));
+  Expected<std::string> script = folder.add("exports", versionScript(inputs));
   if (!script)
     return script.takeError();
   arguments.push_back("--version-script=" + *script);

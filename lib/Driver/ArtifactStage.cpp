@@ -118,7 +118,7 @@ static Error writeWeights(Compilation &c, std::string &objectFile) {
 // Code
 //===----------------------------------------------------------------------===//
 
-static void emitHost(Compilation &c) {
+static void emitHost(Compilation &c, bool isPublic = true) {
   HostFunctions host = emitHostCode(c.program, c.name, *c.hostModule,
                                     /*onDevice=*/c.cuda.has_value());
   DeviceImage image;
@@ -132,7 +132,8 @@ static void emitHost(Compilation &c) {
       *c.hostModule, c.info,
       {host.inputDims, host.outputDims, host.plan, host.numSizes, host.execute},
       c.cuda ? &image : nullptr);
-  addModelEntryPoints(*c.hostModule, c.name, !c.info.states.empty());
+  if (isPublic)
+    addModelEntryPoints(*c.hostModule, c.name, !c.info.states.empty());
 }
 
 // Host code and kernels in one module.
@@ -239,13 +240,38 @@ static Error writeOneModule(Compilation &c) {
 // The stage
 //===----------------------------------------------------------------------===//
 
-static Error writeCode(Compilation &c) {
+static Error makeHostModule(Compilation &c) {
   c.hostModule = std::make_unique<llvm::Module>(c.name, c.llvmContext);
   c.hostModule->setTargetTriple(llvm::Triple(c.info.triple));
   auto machine = c.target->createMachine();
   if (!machine)
     return machine.takeError();
   c.hostModule->setDataLayout((*machine)->createDataLayout());
+  return Error::success();
+}
+
+Error dlc::emitPrivateHost(Compilation &c) {
+  if (Error error = makeHostModule(c))
+    return error;
+  if (!c.weights.empty()) {
+    if (c.weights.back().offset + c.weights.back().bytes > kEmbedLimit)
+      return makeError(ExitCode::Internal,
+                       "an operation of a library has large constants",
+                       c.options.input);
+    c.info.weights.symbol = c.name + "_weights";
+    embedInModule(c);
+  }
+  emitHost(c, /*isPublic=*/false);
+  auto object = c.target->emitObject(*c.hostModule);
+  if (!object)
+    return object.takeError();
+  c.hostObject = std::move(*object);
+  return Error::success();
+}
+
+static Error writeCode(Compilation &c) {
+  if (Error error = makeHostModule(c))
+    return error;
   std::string weightsObject;
   if (Error error = writeWeights(c, weightsObject))
     return error;

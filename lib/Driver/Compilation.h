@@ -174,6 +174,15 @@ llvm::Error writeProducts(Compilation &c);
 /// Runs the written shared object beside the interpreter.
 llvm::Error verifyProducts(Compilation &c);
 
+/// From the options to the host program: everything before the products.
+llvm::Error compileToProgram(Compilation &c);
+
+/// The host's object of a program without public functions, for libraries.
+llvm::Error emitPrivateHost(Compilation &c);
+
+/// -emit=kernel-library: the folder of a manifest's library.
+llvm::Expected<CompileResult> compileLibrary(const CompileOptions &options);
+
 /// The JSON text of the report.
 std::string makeReport(Compilation &c);
 

@@ -269,11 +269,7 @@ static Error codeStages(Compilation &c) {
   return Error::success();
 }
 
-static Error runStages(Compilation &c) {
-  if (Error error = chooseName(c))
-    return error;
-  if (Error error = choosePaths(c))
-    return error;
+Error dlc::compileToProgram(Compilation &c) {
   if (Error error = resolveTarget(c))
     return error;
   if (Error error = importStage(c))
@@ -281,8 +277,17 @@ static Error runStages(Compilation &c) {
   if (Error error = simplifyStage(c))
     return error;
   if (c.wantsCode() || c.wantsCuda() || c.options.wants(EmitKind::Kernels))
-    if (Error error = codeStages(c))
-      return error;
+    return codeStages(c);
+  return Error::success();
+}
+
+static Error runStages(Compilation &c) {
+  if (Error error = chooseName(c))
+    return error;
+  if (Error error = choosePaths(c))
+    return error;
+  if (Error error = compileToProgram(c))
+    return error;
   c.progress.begin("artifact");
   if (Error error = writeProducts(c))
     return llvm::make_error<CompileError>(
@@ -384,6 +389,8 @@ static Error compile(Compilation &c, CompileResult &result) {
 }
 
 Expected<CompileResult> dlc::compileModel(const CompileOptions &options) {
+  if (options.wants(EmitKind::KernelLibrary))
+    return compileLibrary(options);
   using Color = CompileOptions::Color;
   bool redraw = options.color == Color::Always ||
                 (options.color == Color::Auto &&

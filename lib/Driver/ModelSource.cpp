@@ -136,6 +136,9 @@ static Expected<ImportedModel> importModel(const CompileOptions &options,
                                            MLIRContext &context) {
   ImportOptions import;
   import.limits = options.limits;
+  if (!options.inputBytes.empty())
+    return importOnnxBytes(options.inputBytes, "", options.input, context,
+                           import);
   if (options.input != "-")
     return importOnnx(options.input, context, import);
   auto buffer = llvm::MemoryBuffer::getSTDIN();

@@ -54,7 +54,8 @@ constexpr std::pair<EmitKind, std::pair<StringRef, StringRef>> kEmitKinds[] = {
     {EmitKind::Header, {"header", ".h"}},
     {EmitKind::Report, {"report", ".json"}},
     {EmitKind::Ptx, {"ptx", ".ptx"}},
-    {EmitKind::Cubin, {"cubin", ".cubin"}}};
+    {EmitKind::Cubin, {"cubin", ".cubin"}},
+    {EmitKind::KernelLibrary, {"kernel-library", ""}}};
 } // namespace
 
 StringRef dlc::toString(EmitKind kind) {
@@ -75,7 +76,8 @@ std::optional<EmitKind> dlc::parseEmitKind(StringRef text) {
 }
 bool dlc::isText(EmitKind kind) {
   return kind != EmitKind::Obj && kind != EmitKind::Static &&
-         kind != EmitKind::Shared && kind != EmitKind::Cubin;
+         kind != EmitKind::Shared && kind != EmitKind::Cubin &&
+         kind != EmitKind::KernelLibrary;
 }
 bool CompileOptions::wants(EmitKind kind) const {
   return llvm::is_contained(emit, kind);
@@ -155,6 +157,20 @@ static llvm::Error parseEmitList(StringRef list, std::vector<EmitKind> &kinds) {
     if (!llvm::is_contained(kinds, *kind))
       kinds.push_back(*kind);
   }
+  return llvm::Error::success();
+}
+
+// A library is a folder, not a file beside others.
+static llvm::Error checkLibrary(const CompileOptions &o) {
+  if (!o.wants(EmitKind::KernelLibrary))
+    return llvm::Error::success();
+  if (o.emit.size() > 1)
+    return usage("-emit=kernel-library: goes without other kinds");
+  if (o.output == "-")
+    return usage("-emit=kernel-library: is a folder; name it with -o");
+  if (o.verify)
+    return usage("-emit=kernel-library: its profiler verifies every instance "
+                 "(python -m <name>.profile), not -verify");
   return llvm::Error::success();
 }
 
@@ -405,7 +421,9 @@ static llvm::Error readOptions(const InputArgList &args, CompileOptions &o) {
                      OPT_force_variant, OPT_plant_fault))
     shaping.push_back(arg->getAsString(args));
   o.shapingFlags = llvm::join(shaping, " ");
-  return inferEmit(o);
+  if (llvm::Error error = inferEmit(o))
+    return error;
+  return checkLibrary(o);
 }
 
 llvm::Expected<CommandLine>
@@ -448,7 +466,7 @@ dlc::parseCommandLine(llvm::ArrayRef<const char *> arguments) {
 }
 
 void dlc::printHelp(llvm::raw_ostream &os) {
-  Table().printHelp(os, "dlc <model.onnx|graph.mlir|-> [options]",
+  Table().printHelp(os, "dlc <model.onnx|graph.mlir|library.json|-> [options]",
                     "dlc: a deep learning compiler");
   os << R"(
 A flag has one dash or two. Standard output is for products, standard error for
@@ -461,6 +479,7 @@ EXAMPLES:
   dlc model.onnx -target=cuda:sm=90a -emit=ptx -o model.ptx
   dlc model.onnx -tune -tune-budget=2m            search schedules for two minutes, use the best
   dlc model.onnx -emit=graph -o -                 what the compiler made of the model
+  dlc library.json -emit=kernel-library -o out/   a library of kernels: C, CMake, Python
 
 EXIT CODES:
   0  done                       4  verification or admission failed

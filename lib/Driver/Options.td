@@ -13,7 +13,7 @@ class J<string name, string metaVar, string help> : Joined<["-", "--"], name # "
 let Group = grp_main in {
 def target : J<"target", "<t>", "x86, arm, cuda, host or interp, with keys: x86:cpu=znver4:features=avx2:threads=4, cuda:sm=90a (default: host)">;
 def output : JoinedOrSeparate<["-"], "o">, MetaVarName<"<path>">, HelpText<"Output; its extension chooses the kind (.so .a .o .h .mlir .ll .s .json .ptx .cubin); - is standard output">;
-def emit : J<"emit", "<kinds>", "Comma-separated: graph, kernels, program, llvm, asm, obj, static, shared, header, report; for cuda: ptx, cubin (default: shared,header)">;
+def emit : J<"emit", "<kinds>", "Comma-separated: graph, kernels, program, llvm, asm, obj, static, shared, header, report; for cuda: ptx, cubin (default: shared,header). kernel-library: of a manifest, a folder">;
 def name : J<"name", "<identifier>", "C name of the model's functions (default: from the file's name)">;
 def weights : J<"weights", "<where>", "embed or external (default: embed up to 1 MiB)">;
 def fallback : J<"fallback", "<when>", "on: artifacts for cuda hold PTX of the kernels' sm_80 form, too, for devices that the machine code is not for (default); off: machine code only">;

@@ -37,6 +37,10 @@ def test_attention_page(tmp_path, monkeypatch):
     run_page("docs/attention.md", tmp_path, monkeypatch)
 
 
+def test_kernel_library_page(tmp_path, monkeypatch):
+    run_page("docs/kernel-library.md", tmp_path, monkeypatch)
+
+
 def test_readme(tmp_path, monkeypatch):
     import models
     import numpy as np

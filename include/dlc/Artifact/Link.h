@@ -24,6 +24,8 @@ struct LinkInputs {
   std::vector<std::string> objectFiles;
   /// libdlc_runtime.a for the triple; see findRuntimeArchive.
   std::string runtimeArchive;
+  /// The functions that a kernel library exports; empty: those of a model.
+  std::vector<std::string> exports;
   /// The runtime opens a device's driver: libdl is allowed, too.
   bool opensDriver = false;
 };

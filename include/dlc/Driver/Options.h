@@ -29,7 +29,8 @@ enum class EmitKind {
   Header,
   Report,
   Ptx,
-  Cubin
+  Cubin,
+  KernelLibrary
 };
 
 llvm::StringRef toString(EmitKind kind);
@@ -51,6 +52,9 @@ struct CompileOptions {
   enum class Color { Auto, Always, Never };
 
   std::string input; ///< path, or "-" for an ONNX model on standard input
+  /// The ONNX model itself; `input` is then its name in messages. Empty: read
+  /// `input`.
+  std::string inputBytes;
   std::string target =
       "host";         ///< see parseCpuTarget, parseCudaTarget; or "interp"
   std::string output; ///< empty: from the input's name; "-": standard output

@@ -1,0 +1,279 @@
+// The texts of a library's folder.
+#include "dlc/Library/Emit.h"
+
+#include "llvm/ADT/STLExtras.h"
+#include "llvm/ADT/StringExtras.h"
+#include "llvm/Support/raw_ostream.h"
+
+#include <nlohmann/json.hpp>
+
+using namespace dlc::library;
+using llvm::StringRef;
+using Json = nlohmann::ordered_json;
+
+// Texts that are compiled in, by the file's name.
+static StringRef getText(StringRef name) {
+  static const std::pair<const char *, const char *> texts[] = {
+#include "LibraryTexts.inc"
+  };
+  for (auto &[file, text] : texts)
+    if (name == file)
+      return text;
+  llvm_unreachable("not embedded");
+}
+
+// A template with the library's own words.
+static std::string fill(const Build &build, StringRef file) {
+  std::string text = getText(file).str();
+  auto replace = [&](StringRef key, StringRef value) {
+    for (size_t at = 0; (at = text.find(key, at)) != std::string::npos;
+         at += value.size())
+      text.replace(at, key.size(), value);
+  };
+  replace("%NAME%", build.library.name);
+  replace("%VERSION%", build.version);
+  replace("%DESCRIPTION%", build.library.description.empty()
+                               ? "kernels compiled by dlc"
+                               : build.library.description);
+  return text;
+}
+
+static std::string commentSafe(StringRef text) {
+  std::string safe;
+  for (char c : text) {
+    bool ends = !safe.empty() && ((c == '/' && safe.back() == '*') ||
+                                  (c == '*' && safe.back() == '/'));
+    safe += ends || !llvm::isPrint(c) ? '?' : c;
+  }
+  return safe;
+}
+
+//===----------------------------------------------------------------------===//
+// The header
+//===----------------------------------------------------------------------===//
+
+// Breaks a comment's line.
+static void writeComment(llvm::raw_ostream &os, StringRef text,
+                         StringRef indent) {
+  size_t column = 81;
+  bool first = true;
+  llvm::SmallVector<StringRef> words;
+  text.split(words, ' ', -1, false);
+  for (StringRef word : words) {
+    if (column + word.size() + 1 > 78) {
+      os << (first ? "" : "\n") << " *" << (first ? " " : indent) << word;
+      column = 2 + indent.size() + word.size();
+    } else {
+      os << ' ' << word;
+      column += word.size() + 1;
+    }
+    first = false;
+  }
+  os << "\n";
+}
+
+static void writeTensor(llvm::raw_ostream &os, const Operation &op,
+                        const Tensor &tensor) {
+  std::string text = tensor.name + ": " + tensor.type->name + " [";
+  llvm::ListSeparator comma;
+  std::string shape;
+  for (const Extent &extent : tensor.extents)
+    shape += StringRef(comma).str() + extent.str(op.dims);
+  writeComment(
+      os, "  " + text + shape + "]" + (tensor.isOutput ? ", is written" : ""),
+      "     ");
+}
+
+static void writeRange(llvm::raw_ostream &os, const Operation &op,
+                       const Dim &dim) {
+  (void)op;
+  std::string text = "  " + dim.name + ": ";
+  if (dim.range.isFixed())
+    text += std::to_string(dim.range.min);
+  else if (dim.range.isFree())
+    text += "any";
+  else
+    text += std::to_string(dim.range.min) + ".." +
+            (dim.range.max == INT64_MAX ? "" : std::to_string(dim.range.max));
+  writeComment(os, text, "     ");
+}
+
+static void writeFunction(llvm::raw_ostream &os, const Library &library,
+                          const Operation &op) {
+  os << "/*\n";
+  writeComment(os, commentSafe(op.text), " ");
+  for (const Dim &dim : op.dims)
+    writeRange(os, op, dim);
+  for (const Tensor &tensor : op.tensors)
+    writeTensor(os, op, tensor);
+  os << " */\n";
+  std::string line = "dlc_status " + library.name + "_" + op.name + "(";
+  std::string indent(4, ' ');
+  bool first = true;
+  auto add = [&](const std::string &parameter) {
+    std::string text = (first ? "" : ", ") + parameter;
+    if (line.size() + text.size() > 78) {
+      os << line << (first ? "" : ",") << "\n";
+      line = indent + parameter;
+    } else {
+      line += text;
+    }
+    first = false;
+  };
+  for (const Dim &dim : op.dims)
+    add("int64_t " + dim.name);
+  for (const Tensor &tensor : op.tensors)
+    add((tensor.isOutput ? "" : "const ") + std::string(tensor.type->c) + " *" +
+        tensor.name);
+  os << line << ");\n\n";
+}
+
+static std::string makeHeader(const Build &build) {
+  std::string text;
+  llvm::raw_string_ostream os(text);
+  const Library &library = build.library;
+  std::string guard = StringRef(library.name).upper() + "_LIBRARY_H";
+  os << "/* Kernel library '" << library.name << "', compiled by dlc "
+     << commentSafe(build.version) << " for " << commentSafe(build.triple)
+     << ".\n";
+  if (!library.description.empty())
+    writeComment(os, commentSafe(library.description), " ");
+  os << " * Link with libm and pthread. Made by a tool: do not edit.\n"
+        " *\n"
+        " * Tensors are compact and row-major, outputs overlap no other "
+        "tensor. bf16 and f16\n"
+        " * lie in uint16_t. A function returns DLC_OK, or a status whose text "
+        "is\n"
+        " * "
+     << library.name
+     << "_last_error(); functions may be called from several threads. */\n"
+     << "#ifndef " << guard << "\n#define " << guard << "\n\n"
+     << "#include \"dlc/runtime.h\"\n\n"
+     << getText("library.h") << "\n"
+     << "#ifdef __cplusplus\nextern \"C\" {\n#endif\n\n";
+  for (const Operation &op : library.operations)
+    writeFunction(os, library, op);
+  const std::string &n = library.name;
+  os << "/* The text of the last error of this thread's calls; never NULL. */\n"
+     << "const char *" << n << "_last_error(void);\n\n"
+     << "/* Threads of a call; 0: DLC_NUM_THREADS, OMP_NUM_THREADS, else the "
+        "CPUs that\n * this process may use. */\n"
+     << "dlc_status " << n << "_set_num_threads(int32_t num_threads);\n\n"
+     << "/* The program's own threads instead of the pool; NULL: the pool. */\n"
+     << "dlc_status " << n
+     << "_set_parallel_for(dlc_parallel_for_fn pf, void *pf_ctx);\n\n"
+     << "/* The operations, by number; NULL where there is none. */\n"
+     << "int64_t " << n << "_num_operations(void);\n"
+     << "const dlc_library_operation *" << n << "_operation(int64_t index);\n\n"
+     << "/* Any operation: a value for each dim, a pointer for each tensor. "
+        "*/\n"
+     << "dlc_status " << n
+     << "_run(const dlc_library_operation *operation,\n    const int64_t "
+        "*dims, void *const *tensors);\n\n"
+     << "/* The same with one of its instances; a status where that does not "
+        "take the\n * sizes or needs another CPU. */\n"
+     << "dlc_status " << n
+     << "_run_instance(const dlc_library_operation *operation,\n    int64_t "
+        "instance, const int64_t *dims, void *const *tensors);\n\n"
+     << "/* The instance that a call with these sizes runs; -1: none. */\n"
+     << "int64_t " << n
+     << "_select(const dlc_library_operation *operation,\n    const int64_t "
+        "*dims);\n\n"
+     << "#ifdef __cplusplus\n} /* extern \"C\" */\n#endif\n#endif /* " << guard
+     << " */\n";
+  return text;
+}
+
+//===----------------------------------------------------------------------===//
+// The operation table
+//===----------------------------------------------------------------------===//
+
+static Json describeOperation(const Build &build, unsigned index) {
+  const Operation &op = build.library.operations[index];
+  Json json;
+  json["name"] = op.name;
+  json["function"] = build.library.name + "_" + op.name;
+  json["kind"] = op.kind;
+  json["dtype"] = op.type;
+  json["text"] = op.text;
+  json["attributes"] = Json::parse(op.attributes);
+  json["dims"] = Json::array();
+  auto bounds = [](const Range &range) {
+    Json json;
+    json["min"] = range.min;
+    json["max"] = range.max == INT64_MAX ? Json() : Json(range.max);
+    json["typical"] = range.typical;
+    return json;
+  };
+  for (const Dim &dim : op.dims) {
+    Json one;
+    one["name"] = dim.name;
+    one.update(bounds(dim.range));
+    json["dims"].push_back(one);
+  }
+  json["tensors"] = Json::array();
+  for (const Tensor &tensor : op.tensors) {
+    Json one;
+    one["name"] = tensor.name;
+    one["dtype"] = tensor.type->name;
+    one["output"] = tensor.isOutput;
+    one["shape"] = Json::array();
+    one["extents"] = Json::array();
+    for (const Extent &e : tensor.extents) {
+      one["shape"].push_back(e.str(op.dims));
+      one["extents"].push_back({e.dim, e.offset, e.divisor, e.factor});
+    }
+    json["tensors"].push_back(one);
+  }
+  if (op.segments)
+    json["segments"] = {{"rows", op.segments->rows},
+                        {"groups", op.segments->groups},
+                        {"offsets", op.segments->offsets}};
+  json["instances"] = Json::array();
+  for (const CompiledInstance &compiled : build.instances[index]) {
+    const Instance &instance = op.instances[compiled.instance];
+    Json one;
+    one["name"] = instance.name;
+    one["cpu"] = build.cpus[compiled.cpu].name;
+    one["ranges"] = Json::array();
+    for (const Range &range : instance.ranges)
+      one["ranges"].push_back(bounds(range));
+    one["bytes"] = compiled.bytes;
+    one["kernels"] = compiled.kernels;
+    json["instances"].push_back(one);
+  }
+  return json;
+}
+
+static std::string makeTable(const Build &build) {
+  Json json;
+  json["schema_version"] = 1;
+  json["name"] = build.library.name;
+  json["description"] = build.library.description;
+  json["dlc_version"] = build.version;
+  json["triple"] = build.triple;
+  json["cpus"] = Json::array();
+  for (const Cpu &cpu : build.cpus)
+    json["cpus"].push_back({{"name", cpu.name}, {"features", cpu.features}});
+  json["operations"] = Json::array();
+  for (unsigned i = 0; i < build.library.operations.size(); ++i)
+    json["operations"].push_back(describeOperation(build, i));
+  return json.dump(1, ' ', false, Json::error_handler_t::replace) + "\n";
+}
+
+std::vector<OutputFile> dlc::library::makeFiles(const Build &build) {
+  const std::string &name = build.library.name;
+  return {
+      {"include/" + name + ".h", makeHeader(build)},
+      {"include/dlc/runtime.h", getText("runtime.h").str()},
+      {"include/dlc/dlpack.h", getText("dlpack.h").str()},
+      {"lib/cmake/dlck/dlckConfig.cmake", fill(build, "dlckConfig.cmake")},
+      {"lib/cmake/dlck/dlckConfigVersion.cmake",
+       fill(build, "dlckConfigVersion.cmake")},
+      {"lib/pkgconfig/" + name + ".pc", fill(build, "library.pc")},
+      {"share/dlck/" + name + ".json", makeTable(build)},
+      {"python/" + name + "/__init__.py", fill(build, "wrapper.py")},
+      {"python/" + name + "/reference.py", fill(build, "reference.py")},
+      {"python/" + name + "/profile.py", fill(build, "profile.py")},
+  };
+}

@@ -1,0 +1,275 @@
+// The tables of dlc/library.h as LLVM constants, and the functions over them.
+// Each operation is a module of its own, so that a program that links the
+// static library gets the operations it calls and no others.
+#include "dlc/Library/Emit.h"
+#include "dlc/library.h"
+
+#include "llvm/ADT/STLExtras.h"
+#include "llvm/IR/Constants.h"
+#include "llvm/IR/IRBuilder.h"
+#include "llvm/IR/Module.h"
+
+using namespace dlc::library;
+using llvm::ArrayRef;
+using llvm::Constant;
+using llvm::Function;
+using llvm::FunctionType;
+using llvm::GlobalValue;
+using llvm::GlobalVariable;
+using llvm::StringRef;
+using llvm::Twine;
+using llvm::Type;
+
+static_assert(sizeof(dlc_library_dim) == 32 &&
+                  sizeof(dlc_library_extent) == 32 &&
+                  sizeof(dlc_library_tensor) == 48 &&
+                  sizeof(dlc_library_cpu) == 24 &&
+                  sizeof(dlc_library_instance) == 64 &&
+                  sizeof(dlc_library_segments) == 32 &&
+                  sizeof(dlc_library_operation) == 80,
+              "the tables are written field by field");
+
+namespace {
+class Tables {
+public:
+  explicit Tables(llvm::Module &module)
+      : module(module), context(module.getContext()),
+        pointer(llvm::PointerType::get(context, 0)) {}
+
+  Constant *integer(int64_t value) {
+    return llvm::ConstantInt::getSigned(Type::getInt64Ty(context), value);
+  }
+  Constant *null() { return llvm::ConstantPointerNull::get(pointer); }
+  Constant *string(StringRef text) {
+    Constant *&global = strings[text];
+    if (!global)
+      global = define(llvm::ConstantDataArray::getString(context, text));
+    return global;
+  }
+  Constant *record(ArrayRef<Constant *> fields) {
+    return llvm::ConstantStruct::getAnon(context, fields);
+  }
+  Constant *array(ArrayRef<Constant *> records) {
+    if (records.empty())
+      return null();
+    return define(llvm::ConstantArray::get(
+        llvm::ArrayType::get(records.front()->getType(), records.size()),
+        records));
+  }
+  template <typename Range>
+  Constant *integers(const Range &values) {
+    llvm::SmallVector<Constant *> constants;
+    for (int64_t value : values)
+      constants.push_back(integer(value));
+    return array(constants);
+  }
+  GlobalVariable *define(Constant *value) {
+    auto *global = new GlobalVariable(module, value->getType(), true,
+                                      GlobalValue::PrivateLinkage, value);
+    global->setUnnamedAddr(GlobalValue::UnnamedAddr::Global);
+    return global;
+  }
+  /// A hidden symbol that other objects of the library see.
+  GlobalVariable *share(const Twine &name, Constant *value, bool isConstant) {
+    auto *global =
+        new GlobalVariable(module, value->getType(), isConstant,
+                           GlobalValue::ExternalLinkage, value, name);
+    global->setVisibility(GlobalValue::HiddenVisibility);
+    global->setAlignment(llvm::Align(8));
+    return global;
+  }
+  /// One of another object.
+  GlobalVariable *refer(const Twine &name) {
+    if (GlobalVariable *known = module.getNamedGlobal(name.str()))
+      return known;
+    auto *global =
+        new GlobalVariable(module, Type::getInt64Ty(context), false,
+                           GlobalValue::ExternalLinkage, nullptr, name);
+    global->setVisibility(GlobalValue::HiddenVisibility);
+    return global;
+  }
+
+  llvm::FunctionCallee runtime(StringRef name, Type *result,
+                               ArrayRef<Type *> arguments) {
+    llvm::FunctionCallee callee = module.getOrInsertFunction(
+        name, FunctionType::get(result, arguments, false));
+    llvm::cast<Function>(callee.getCallee())
+        ->setVisibility(GlobalValue::HiddenVisibility);
+    return callee;
+  }
+  Function *function(const Twine &name, Type *result,
+                     ArrayRef<Type *> arguments) {
+    auto *function =
+        Function::Create(FunctionType::get(result, arguments, false),
+                         GlobalValue::ExternalLinkage, name, module);
+    function->addFnAttr(llvm::Attribute::NoUnwind);
+    return function;
+  }
+  /// `name` is another name of the runtime's `callee`.
+  void forward(const Twine &name, StringRef callee, Type *result,
+               ArrayRef<Type *> arguments) {
+    Function *own = function(name, result, arguments);
+    llvm::IRBuilder<> b(llvm::BasicBlock::Create(context, "", own));
+    llvm::SmallVector<llvm::Value *> values;
+    for (llvm::Argument &argument : own->args())
+      values.push_back(&argument);
+    b.CreateRet(b.CreateCall(runtime(callee, result, arguments), values));
+  }
+
+  llvm::Module &module;
+  llvm::LLVMContext &context;
+  llvm::PointerType *pointer;
+
+private:
+  llvm::StringMap<Constant *> strings;
+};
+} // namespace
+
+void dlc::library::emitBase(llvm::Module &module, const Build &build) {
+  Tables t(module);
+  const std::string &name = build.library.name;
+  llvm::SmallVector<Constant *> cpus;
+  for (const Cpu &cpu : build.cpus)
+    cpus.push_back(
+        t.record({t.string(cpu.name), t.string(cpu.features), t.integer(0)}));
+  t.share(name + "_cpus",
+          llvm::ConstantArray::get(
+              llvm::ArrayType::get(cpus.front()->getType(), cpus.size()), cpus),
+          /*isConstant=*/false);
+  Type *i32 = Type::getInt32Ty(t.context), *i64 = Type::getInt64Ty(t.context);
+  t.forward(name + "_run", "dlc_library_run", i32,
+            {t.pointer, t.pointer, t.pointer});
+  t.forward(name + "_run_instance", "dlc_library_run_instance", i32,
+            {t.pointer, i64, t.pointer, t.pointer});
+  t.forward(name + "_select", "dlc_library_select", i64,
+            {t.pointer, t.pointer});
+  t.forward(name + "_set_num_threads", "dlc_library_set_num_threads", i32,
+            {i32});
+  t.forward(name + "_set_parallel_for", "dlc_library_set_parallel_for", i32,
+            {t.pointer, t.pointer});
+  t.forward(name + "_last_error", "dlc_library_last_error", t.pointer, {});
+}
+
+static Constant *makeTensors(Tables &t, const Operation &op) {
+  llvm::SmallVector<Constant *> tensors;
+  for (const Tensor &tensor : op.tensors) {
+    llvm::SmallVector<Constant *> extents;
+    for (const Extent &e : tensor.extents)
+      extents.push_back(t.record({t.integer(e.dim), t.integer(e.offset),
+                                  t.integer(e.divisor), t.integer(e.factor)}));
+    tensors.push_back(t.record(
+        {t.string(tensor.name), t.integer(tensor.type->code),
+         t.integer(tensor.type->bits), t.integer(tensor.isOutput),
+         t.integer(static_cast<int64_t>(extents.size())), t.array(extents)}));
+  }
+  return t.array(tensors);
+}
+
+static Constant *makeInstances(Tables &t, const Build &build,
+                               const Operation &op,
+                               ArrayRef<CompiledInstance> compiled) {
+  llvm::SmallVector<Constant *> instances;
+  GlobalVariable *cpus = t.refer(build.library.name + "_cpus");
+  for (const CompiledInstance &instance : compiled) {
+    const Instance &spec = op.instances[instance.instance];
+    std::vector<int64_t> min, max;
+    for (const Range &range : spec.ranges) {
+      min.push_back(range.min);
+      max.push_back(range.max);
+    }
+    Constant *cpu = llvm::ConstantExpr::getInBoundsGetElementPtr(
+        Type::getInt8Ty(t.context), cpus,
+        ArrayRef<Constant *>{t.integer(
+            static_cast<int64_t>(instance.cpu * sizeof(dlc_library_cpu)))});
+    instances.push_back(
+        t.record({t.string(spec.name), cpu, t.integers(min), t.integers(max),
+                  t.refer(instance.modelTable), t.integers(instance.symbols),
+                  t.integer(instance.bytes), t.integer(0)}));
+  }
+  return t.array(instances);
+}
+
+static Constant *makeSegments(Tables &t, const Operation &op) {
+  if (!op.segments)
+    return t.null();
+  const Segments &s = *op.segments;
+  return t.define(t.record({t.integer(s.rows), t.integer(s.groups),
+                            t.integer(s.offsets), t.integers(s.kinds)}));
+}
+
+void dlc::library::emitOperation(llvm::Module &module, const Build &build,
+                                 unsigned index) {
+  Tables t(module);
+  const Operation &op = build.library.operations[index];
+  llvm::SmallVector<Constant *> dims;
+  for (const Dim &dim : op.dims)
+    dims.push_back(
+        t.record({t.string(dim.name), t.integer(dim.range.min),
+                  t.integer(dim.range.max), t.integer(dim.range.typical)}));
+  std::string name = build.library.name + "_" + op.name;
+  Constant *value = t.record(
+      {t.string(op.name), t.string(op.kind), t.string(op.text),
+       t.integer(static_cast<int64_t>(dims.size())), t.array(dims),
+       t.integer(static_cast<int64_t>(op.tensors.size())), makeTensors(t, op),
+       t.integer(static_cast<int64_t>(build.instances[index].size())),
+       makeInstances(t, build, op, build.instances[index]),
+       makeSegments(t, op)});
+  GlobalVariable *table =
+      t.share(name + "_operation", value, /*isConstant=*/true);
+
+  Type *i64 = Type::getInt64Ty(t.context);
+  llvm::SmallVector<Type *> arguments(op.dims.size(), i64);
+  arguments.append(op.tensors.size(), t.pointer);
+  Function *function = t.function(name, Type::getInt32Ty(t.context), arguments);
+  llvm::IRBuilder<> b(llvm::BasicBlock::Create(t.context, "", function));
+  auto pack = [&](Type *type, size_t first, size_t count) {
+    auto *memory =
+        b.CreateAlloca(llvm::ArrayType::get(type, std::max<size_t>(count, 1)));
+    for (size_t i = 0; i < count; ++i)
+      b.CreateStore(function->getArg(first + i),
+                    b.CreateConstInBoundsGEP1_64(type, memory, i));
+    return memory;
+  };
+  llvm::Value *sizes = pack(i64, 0, op.dims.size());
+  llvm::Value *tensors = pack(t.pointer, op.dims.size(), op.tensors.size());
+  b.CreateRet(
+      b.CreateCall(t.runtime("dlc_library_run", Type::getInt32Ty(t.context),
+                             {t.pointer, t.pointer, t.pointer}),
+                   {table, sizes, tensors}));
+}
+
+void dlc::library::emitIndex(llvm::Module &module, const Build &build) {
+  Tables t(module);
+  const std::string &name = build.library.name;
+  llvm::SmallVector<Constant *> operations;
+  for (const Operation &op : build.library.operations)
+    operations.push_back(t.refer(name + "_" + op.name + "_operation"));
+  Constant *list = t.array(operations);
+  Type *i64 = Type::getInt64Ty(t.context);
+  Function *count = t.function(name + "_num_operations", i64, {});
+  llvm::IRBuilder<> b(llvm::BasicBlock::Create(t.context, "", count));
+  Constant *number = t.integer(static_cast<int64_t>(operations.size()));
+  b.CreateRet(number);
+  Function *get = t.function(name + "_operation", t.pointer, {i64});
+  auto *entry = llvm::BasicBlock::Create(t.context, "", get);
+  auto *inside = llvm::BasicBlock::Create(t.context, "", get);
+  auto *outside = llvm::BasicBlock::Create(t.context, "", get);
+  b.SetInsertPoint(entry);
+  b.CreateCondBr(b.CreateICmpULT(get->getArg(0), number), inside, outside);
+  b.SetInsertPoint(inside);
+  b.CreateRet(b.CreateLoad(
+      t.pointer, b.CreateInBoundsGEP(t.pointer, list, {get->getArg(0)})));
+  b.SetInsertPoint(outside);
+  b.CreateRet(t.null());
+}
+
+std::vector<std::string> dlc::library::getFunctions(const Library &library) {
+  std::vector<std::string> names;
+  for (const char *name :
+       {"run", "run_instance", "select", "set_num_threads", "set_parallel_for",
+        "last_error", "num_operations", "operation"})
+    names.push_back(library.name + "_" + name);
+  for (const Operation &op : library.operations)
+    names.push_back(library.name + "_" + op.name);
+  return names;
+}

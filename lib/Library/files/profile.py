@@ -1,0 +1,367 @@
+"""Verifies and times every instance of kernel library '%NAME%'.
+
+    python -m %NAME%.profile [--ops=GLOB] [--verify-only] [--threads=N] [--seconds=S] [--peers=numpy,torch,onnxruntime]
+
+Each instance of this machine's CPUs runs on sizes that it takes (odd ones where they are free), its inputs end at
+forbidden pages, its outputs lie between guard bytes, and the results are compared with float64. A control follows
+each: with one row of an input turned around the comparison must fail. Standard output is CSV, a line an instance; `worst` is the largest
+error in units of the gate, so 1 is the most allowed. With peers (those that are installed) the times are medians of
+interleaved runs. The last line of standard error is `N verified, N failed, N skipped`; exit code 1 when one failed."""
+import argparse
+import csv
+import ctypes
+import fnmatch
+import math
+import mmap
+import os
+import statistics
+import sys
+import time
+
+import numpy as np
+
+import %NAME% as library
+from %NAME% import reference
+
+GUARD = 256
+PAGE = mmap.PAGESIZE
+
+
+class Fenced:
+    """An array whose last byte is the last of its page, with a page behind it that nobody may touch."""
+
+    def __init__(self, array):
+        self.size = (array.nbytes + PAGE - 1) // PAGE * PAGE
+        self.map = mmap.mmap(-1, self.size + PAGE)
+        base = ctypes.addressof(ctypes.c_char.from_buffer(self.map))
+        libc = ctypes.CDLL(None, use_errno=True)
+        if libc.mprotect(ctypes.c_void_p(base + self.size), ctypes.c_size_t(PAGE), 0):
+            raise OSError(ctypes.get_errno(), "mprotect")
+        self.address = base + self.size - array.nbytes
+        ctypes.memmove(self.address, array.ctypes.data, array.nbytes)
+
+
+class Guarded:
+    """Room for a result between bytes that must stay, at an odd multiple of its element's size."""
+
+    def __init__(self, shape, dtype):
+        dtype = np.dtype(dtype)
+        count = math.prod(shape) * dtype.itemsize
+        self.bytes = np.full(count + 2 * GUARD + dtype.itemsize, 0xA5, np.uint8)
+        self.start, self.count = GUARD + dtype.itemsize, count
+        self.array = self.bytes[self.start:self.start + count].view(dtype).reshape(shape)
+        self.array[...] = np.array(77, dtype)
+
+    def is_intact(self):
+        return bool((self.bytes[:self.start] == 0xA5).all() and (self.bytes[self.start + self.count:] == 0xA5).all())
+
+
+def run_fenced(op, sizes, arrays, index):
+    """The outputs by name, and whether the guard bytes are as they were."""
+    outputs = {t["name"]: Guarded(op.shape(t, sizes), library.DTYPES[t["dtype"]]) for t in op.outputs}
+    fenced = {name: Fenced(array) for name, array in arrays.items()}
+    places = [outputs[t["name"]].array if t["output"] else fenced[t["name"]].address for t in op.tensors]
+    op.run(sizes, places, index)
+    return {n: g.array for n, g in outputs.items()}, all(g.is_intact() for g in outputs.values())
+
+
+def compare(op, results, expected):
+    """The largest error in units of its gate; infinite where a number is missing."""
+    worst = 0.0
+    for tensor, (values, gates) in zip(op.outputs, expected):
+        actual = reference.widen(results[tensor["name"]], tensor["dtype"])
+        if actual.shape != values.shape:
+            return math.inf
+        if actual.size == 0:
+            continue
+        with np.errstate(all="ignore"):
+            error = np.abs(actual - values) / np.maximum(gates, 1e-300)
+        # Beyond the element type's range the right answer is infinite.
+        limit = {"f16": 65504.0, "f32": 3.4e38, "bf16": 3.3e38}.get(tensor["dtype"], math.inf)
+        error = np.where((np.abs(values) + gates > limit) & (np.isinf(actual) | (np.abs(actual) >= limit * 0.99)), 0, error)
+        worst = max(worst, math.inf if np.isnan(error).any() else float(error.max()))
+    return worst
+
+
+def choose_sizes(op, instance, rng, limit):
+    """Sizes an instance takes: the typical ones cut to `limit`, then odd ones; at most two sets."""
+    sets = []
+    for attempt in range(2):
+        sizes = []
+        for r in instance["ranges"]:
+            low, high = r["min"], r["max"] if r["max"] is not None else 1 << 40
+            if low == high:
+                sizes.append(low)
+            elif attempt == 0:
+                sizes.append(min(high, max(low, 1, min(r["typical"], limit))))
+            else:
+                sizes.append(int(min(high, max(low, rng.choice([1, 2, 3, 7, 17, 31, 33, 65])))))
+        if sizes not in sets:
+            sets.append(sizes)
+    return sets
+
+
+def turn_row(arrays, op):
+    """The control: the last row of the first input of rank two and more, backwards."""
+    changed = {name: array.copy() for name, array in arrays.items()}
+    for tensor in op.inputs:
+        array = changed[tensor["name"]]
+        if array.ndim == 0 or array.size == 0 or tensor["dtype"] == "i64" or array.shape[-1] < 2:
+            continue
+        row = array.reshape(-1, array.shape[-1])[-1]
+        if np.array_equal(row, row[::-1]):
+            continue
+        row[:] = row[::-1].copy()
+        return changed
+    return None
+
+
+def verify(op, index, rng, limit):
+    """(worst error in units of the gate, what is wrong or '', whether the control was seen)."""
+    worst, seen = 0.0, None
+    for sizes in choose_sizes(op, op.instances[index], rng, limit):
+        arrays = reference.make_inputs(op, sizes, rng)
+        expected = reference.reference(op, arrays)
+        results, intact = run_fenced(op, sizes, arrays, index)
+        if not intact:
+            return math.inf, f"writes beside its result at {sizes}", seen
+        error = compare(op, results, expected)
+        worst = max(worst, error)
+        if not error <= 1:
+            return worst, f"differs at {dict(zip(op.names, sizes))}", seen
+        changed = turn_row(arrays, op)
+        if changed is not None:
+            results, _ = run_fenced(op, sizes, changed, index)
+            found = compare(op, results, expected) > 1
+            seen = found if seen is None else seen or found
+    return worst, "", seen
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Speed
+
+def count_work(op, sizes):
+    """(floating-point operations, bytes of all tensors)."""
+    s = dict(zip(op.names, sizes))
+    moved = sum(math.prod(op.shape(t, sizes)) * np.dtype(library.DTYPES[t["dtype"]]).itemsize for t in op.tensors)
+    if op.kind in ("matmul", "quantized_matmul"):
+        return 2 * s["m"] * s["n"] * s["k"] * s.get("batch", 1), moved
+    if op.kind == "grouped_matmul":
+        return 2 * s["rows"] * s["n"] * s["k"], moved
+    if op.kind == "attention":
+        tokens = s.get("tokens", 1)
+        work = 4 * s["batch"] * s["heads"] * s["d"] * tokens * s.get("keys", tokens)
+        return (work // 2 if op.attributes["mask"] == "causal" else work), moved
+    if op.kind == "conv":
+        y = op.shape(op.outputs[0], sizes)
+        return 2 * math.prod(y) * math.prod(op.attributes["kernel"]) * s["channels"] // op.attributes["groups"], moved
+    return 0, moved
+
+
+def make_torch_peer(op, arrays):
+    import torch
+    import torch.nn.functional as F
+    kinds = {"f32": torch.float32, "f16": torch.float16, "bf16": torch.bfloat16}
+
+    def tensor(name):
+        spec = next(t for t in op.inputs if t["name"] == name)
+        if spec["dtype"] in ("bf16", "f16"):
+            return torch.from_numpy(arrays[name].view(np.int16)).view(kinds[spec["dtype"]])
+        return torch.from_numpy(arrays[name])
+
+    t = {spec["name"]: tensor(spec["name"]) for spec in op.inputs}
+    at = op.attributes
+
+    def finish(y):
+        for step in at.get("epilogue", []):
+            y = y + t[step] if step in ("bias", "residual") else y * t[step] if step == "multiply" else {
+                "relu": F.relu, "gelu": F.gelu, "silu": F.silu, "sigmoid": torch.sigmoid, "tanh": torch.tanh,
+                "gelu_tanh": lambda x: F.gelu(x, approximate="tanh")}[step](y)
+        return y
+
+    if op.kind == "matmul":
+        a, b = t["a"], t["b"]
+        a = a.transpose(-1, -2) if at["layout"] == "tn" else a
+        if at["layout"] == "nt" and a.dim() == 2:
+            steps = at["epilogue"]
+            if steps[:1] == ["bias"]:
+                at = dict(at, epilogue=steps[1:])
+                return lambda: finish(F.linear(a, b, t["bias"]))
+            return lambda: finish(F.linear(a, b))
+        b = b.transpose(-1, -2) if at["layout"] == "nt" else b
+        return lambda: finish(torch.matmul(a, b))
+    if op.kind == "attention":
+        q, k, v = (t[n].transpose(1, 2) if at["layout"] == "tokens-first" else t[n] for n in "qkv")
+        extra = {"is_causal": True} if at["mask"] == "causal" else {"attn_mask": t["mask"]} if at["mask"] == "additive" else {}
+        if at["scale"]:
+            extra["scale"] = at["scale"]
+        shared = {"enable_gqa": True} if q.shape[1] != k.shape[1] else {}
+        return lambda: F.scaled_dot_product_attention(q, k, v, **extra, **shared)
+    if op.kind == "softmax":
+        return lambda: F.softmax(t["x"], -1)
+    if op.kind in ("layer_norm", "rms_norm"):
+        def norm():
+            x = t["x"] + t["residual"] if at["residual"] else t["x"]
+            shape = (x.shape[-1],)
+            if op.kind == "layer_norm":
+                return F.layer_norm(x, shape, t["weight"], t["bias"], at["epsilon"])
+            return F.rms_norm(x, shape, t["weight"], at["epsilon"])
+        return norm
+    if op.kind == "conv":
+        pads, steps = at["pads"], at["epilogue"]
+        if pads[:2] != pads[2:]:
+            return None
+        bias = t["bias"] if steps[:1] == ["bias"] else None
+        at = dict(at, epilogue=steps[1:] if bias is not None else steps)
+        return lambda: finish(F.conv2d(t["x"], t["w"], bias, at["strides"], pads[:2], at["dilations"], at["groups"]))
+    if op.kind == "grouped_matmul":
+        ends = [int(e) for e in t["offsets"]]
+        b = t["b"].transpose(1, 2) if at["layout"] == "nt" else t["b"]
+        if at["epilogue"]:
+            return None
+        return lambda: [torch.matmul(t["a"][ends[g]:ends[g + 1]], b[g]) for g in range(len(ends) - 1)]
+    return None
+
+
+def make_numpy_peer(op, arrays):
+    if op.kind != "matmul" or op.dtype != "f32" or op.attributes["epilogue"]:
+        return None
+    a, b, layout = arrays["a"], arrays["b"], op.attributes["layout"]
+    a = np.swapaxes(a, -1, -2) if layout == "tn" else a
+    b = np.swapaxes(b, -1, -2) if layout == "nt" else b
+    return lambda: np.matmul(a, b)
+
+
+def make_onnxruntime_peer(op, arrays, threads):
+    if op.dtype == "bf16" or op.kind not in ("matmul", "softmax", "layer_norm") or op.attributes.get("epilogue") \
+            or op.attributes.get("residual"):
+        return None
+    import onnxruntime
+    from onnx import TensorProto, helper
+    types = {"f32": TensorProto.FLOAT, "f16": TensorProto.FLOAT16}
+    names = [t["name"] for t in op.inputs]
+    if op.kind == "matmul":
+        layout = op.attributes["layout"]
+        if layout != "nn" and arrays["a"].ndim != 2:
+            return None
+        node = helper.make_node("MatMul", names, ["y"]) if layout == "nn" else helper.make_node(
+            "Gemm", names, ["y"], transA=int(layout == "tn"), transB=int(layout == "nt"))
+    else:
+        node = helper.make_node({"softmax": "Softmax", "layer_norm": "LayerNormalization"}[op.kind], names, ["y"], axis=-1)
+    kind = types[op.dtype]
+    # Weights are constants of a model there: it packs them before the run.
+    constant = [helper.make_tensor("b", kind, arrays["b"].shape, arrays["b"].tobytes(), raw=True)] if op.kind == "matmul" else []
+    inputs = [n for n in names if not constant or n != "b"]
+    graph = helper.make_graph([node], "peer", [helper.make_tensor_value_info(n, kind, arrays[n].shape) for n in inputs],
+                              [helper.make_tensor_value_info("y", kind, None)], constant)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    feeds = {n: arrays[n].view(np.float16) if op.dtype == "f16" else arrays[n] for n in inputs}
+    return lambda: session.run(None, feeds)
+
+
+def measure(functions, seconds):
+    """Median seconds of each, run in turn."""
+    times = {name: [] for name in functions}
+    for function in functions.values():
+        function()
+    end = time.perf_counter() + seconds * len(functions)
+    while not times[next(iter(times))] or (time.perf_counter() < end and len(times[next(iter(times))]) < 2000):
+        for name, function in functions.items():
+            start = time.perf_counter()
+            function()
+            times[name].append(time.perf_counter() - start)
+    return {name: statistics.median(samples) for name, samples in times.items()}
+
+
+def profile(op, index, options, rng):
+    """{"dlc": seconds, peer: seconds}, and the sizes."""
+    instance = op.instances[index]
+    sizes = [r["min"] if r["min"] == r["max"] else r["typical"] for r in instance["ranges"]]
+    arrays = reference.make_inputs(op, sizes, rng)
+    outputs = [np.empty(op.shape(t, sizes), library.DTYPES[t["dtype"]]) for t in op.outputs]
+    left = iter(outputs)
+    places = [next(left) if t["output"] else arrays[t["name"]] for t in op.tensors]
+    dims = (ctypes.c_int64 * max(len(sizes), 1))(*sizes)
+    pointers = (ctypes.c_void_p * len(places))(*[p.ctypes.data for p in places])
+    call = library._lib.%NAME%_run_instance
+    functions = {"dlc": lambda: call(op._address, index, dims, pointers)}
+    for peer in options.peers:
+        try:
+            function = (make_torch_peer(op, arrays) if peer == "torch" else make_numpy_peer(op, arrays) if peer == "numpy"
+                        else make_onnxruntime_peer(op, arrays, options.threads))
+        except ImportError:
+            continue
+        if function:
+            functions[peer] = function
+    return measure(functions, options.seconds), sizes
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="python -m %NAME%.profile", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--ops", default="*", help="names of operations, a glob")
+    parser.add_argument("--instances", default="*", help="names of instances, a glob")
+    parser.add_argument("--cpu", default="*", help="names of CPUs, a glob")
+    parser.add_argument("--verify-only", action="store_true")
+    parser.add_argument("--no-verify", action="store_true")
+    parser.add_argument("--threads", type=int, default=int(os.environ.get("DLC_NUM_THREADS", 0)) or len(os.sched_getaffinity(0)))
+    parser.add_argument("--seconds", type=float, default=0.3, help="for each instance and peer")
+    parser.add_argument("--peers", default="numpy,torch,onnxruntime")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--limit", type=int, default=70, help="largest free size when verifying")
+    options = parser.parse_args()
+    options.peers = [p for p in options.peers.split(",") if p] if not options.verify_only else []
+    library.set_num_threads(options.threads)
+    if "torch" in options.peers:
+        try:
+            import torch
+            torch.set_num_threads(options.threads)
+        except ImportError:
+            options.peers.remove("torch")
+    out = csv.writer(sys.stdout, lineterminator="\n")
+    out.writerow(["operation", "instance", "cpu", "sizes", "verified", "worst", "control", "us", "gflops", "gbs"]
+                 + [p + "_us" for p in options.peers] + ["best_peer", "speedup"])
+    counts = {"verified": 0, "failed": 0, "skipped": 0}
+    for op in library.operations.values():
+        if not fnmatch.fnmatch(op.name, options.ops):
+            continue
+        for index, instance in enumerate(op.instances):
+            if not fnmatch.fnmatch(instance["name"], options.instances) or not fnmatch.fnmatch(instance["cpu"], options.cpu):
+                continue
+            rng = np.random.default_rng(options.seed)
+            row = [op.name, instance["name"], instance["cpu"]]
+            try:
+                worst, wrong, seen = (0, "", None) if options.no_verify else verify(op, index, rng, options.limit)
+            except library.LibraryError as error:
+                if error.status != 7:  # another CPU's
+                    raise
+                counts["skipped"] += 1
+                out.writerow(row + ["", "skipped"])
+                continue
+            if not wrong and seen is False:
+                wrong = "the control was not seen"
+            counts["failed" if wrong else "verified"] += 1
+            if wrong:
+                print(f"{op.name} ({instance['name']}, {instance['cpu']}): {wrong}, {worst:.3g} gates", file=sys.stderr)
+            times, sizes = ({}, []) if options.verify_only else profile(op, index, options, rng)
+            row += ["x".join(map(str, sizes)), "no" if wrong else "" if options.no_verify else "yes", f"{worst:.3g}",
+                    "" if seen is None else "seen" if seen else "missed"]
+            if times:
+                work, moved = count_work(op, sizes)
+                own = times.pop("dlc")
+                best = min(times, key=times.get, default="")
+                row += [f"{own * 1e6:.2f}", f"{work / own / 1e9:.1f}", f"{moved / own / 1e9:.1f}"]
+                row += [f"{times[p] * 1e6:.2f}" if p in times else "" for p in options.peers]
+                row += [best, f"{times[best] / own:.3f}" if best else ""]
+            out.writerow(row)
+            sys.stdout.flush()
+    print(f"{counts['verified']} verified, {counts['failed']} failed, {counts['skipped']} skipped", file=sys.stderr)
+    return 1 if counts["failed"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

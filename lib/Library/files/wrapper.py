@@ -1,0 +1,186 @@
+"""Kernel library '%NAME%', compiled by dlc %VERSION%: its operations as functions over numpy arrays, torch tensors and
+whatever speaks DLPack.
+
+    import %NAME%
+    c = %NAME%.matmul_nn_f32(a, b)          # sizes come from the shapes, the result is new
+    %NAME%.matmul_nn_f32(a, b, out=c)       # or is written into an array
+    %NAME%.operations                       # name -> Operation: dims, tensors, instances
+
+bf16 arrays are ml_dtypes.bfloat16 where that is installed, or uint16. Needs numpy alone."""
+import ctypes
+import json
+import os
+
+import numpy as np
+
+try:
+    from ml_dtypes import bfloat16
+except ImportError:
+    bfloat16 = None
+
+ROOT = os.path.normpath(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
+with open(os.path.join(ROOT, "share", "dlck", "%NAME%.json")) as file:
+    table = json.load(file)
+
+STATUS = ["ok", "invalid argument", "shape mismatch", "element type mismatch", "device mismatch", "out of memory",
+          "workspace too small", "unsupported CPU", "unsupported device", "ABI mismatch", "bad weights", "bad library",
+          "data error", "internal error"]
+DTYPES = {"f32": np.float32, "f16": np.float16, "bf16": bfloat16 or np.uint16, "i8": np.int8, "u8": np.uint8,
+          "i32": np.int32, "i64": np.int64}
+
+
+class LibraryError(RuntimeError):
+    """A function returned a status: `status` is dlc_status, the text is the library's."""
+
+    def __init__(self, status, text):
+        super().__init__(f"{STATUS[status] if 0 <= status < len(STATUS) else status}: {text}")
+        self.status = status
+
+
+_lib = ctypes.CDLL(os.path.join(ROOT, "lib", "lib%NAME%.so"))
+for _name, _result in (("operation", ctypes.c_void_p), ("last_error", ctypes.c_char_p), ("select", ctypes.c_int64),
+                       ("num_operations", ctypes.c_int64)):
+    getattr(_lib, "%NAME%_" + _name).restype = _result
+_lib.%NAME%_operation.argtypes = [ctypes.c_int64]
+_lib.%NAME%_run.argtypes = [ctypes.c_void_p] * 3
+_lib.%NAME%_run_instance.argtypes = [ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p]
+_lib.%NAME%_select.argtypes = [ctypes.c_void_p, ctypes.c_void_p]
+
+
+def last_error():
+    return _lib.%NAME%_last_error().decode()
+
+
+def set_num_threads(count):
+    """Threads of a call; 0 is the default: DLC_NUM_THREADS, OMP_NUM_THREADS, else the CPUs of this process."""
+    _check(_lib.%NAME%_set_num_threads(ctypes.c_int32(count)))
+
+
+def _check(status):
+    if status:
+        raise LibraryError(status, last_error())
+
+
+def _to_numpy(x, dtype):
+    """A compact array of the element type; `x` itself where it is one."""
+    if type(x).__module__.split(".")[0] == "torch":
+        x = x.detach().contiguous()
+        if str(x.dtype) == "torch.bfloat16":
+            x = x.view(__import__("torch").int16).numpy().view(DTYPES["bf16"])
+        else:
+            x = x.numpy()
+    elif not isinstance(x, np.ndarray):
+        x = np.from_dlpack(x) if hasattr(x, "__dlpack__") else np.asarray(x)
+    wanted = np.dtype(DTYPES[dtype])
+    if x.dtype != wanted and not (dtype in ("bf16", "f16") and x.dtype == np.uint16):
+        raise TypeError(f"expects {dtype}, got {x.dtype}")
+    return np.ascontiguousarray(x)
+
+
+def _to_torch(x):
+    import torch
+    if bfloat16 is not None and x.dtype == bfloat16:
+        return torch.from_numpy(x.view(np.int16)).view(torch.bfloat16)
+    return torch.from_numpy(x)
+
+
+def evaluate(extent, dims):
+    dim, offset, divisor, factor = extent
+    return factor if dim < 0 else max(dims[dim] + offset, 0) // divisor * factor
+
+
+class Operation:
+    """One function of the library. `dims`, `tensors`, `instances`, `attributes`, `text` are what the table says of it."""
+
+    def __init__(self, index, entry):
+        self.__dict__.update(entry)
+        self.index = index
+        self.inputs = [t for t in self.tensors if not t["output"]]
+        self.outputs = [t for t in self.tensors if t["output"]]
+        self.names = [d["name"] for d in self.dims]
+        self._address = _lib.%NAME%_operation(index)
+
+    def shape(self, tensor, sizes):
+        return tuple(evaluate(e, sizes) for e in tensor["extents"])
+
+    def solve(self, arrays, given):
+        """The size of each dim from the inputs' shapes. ValueError names what does not fit."""
+        sizes = [given.get(name) for name in self.names]
+        unknown = set(given) - set(self.names)
+        if unknown:
+            raise TypeError(f"{self.name}: no dim {sorted(unknown)}; there are {self.names}")
+        for tensor, array in zip(self.inputs, arrays):
+            if array.ndim != len(tensor["extents"]):
+                raise ValueError(f"{self.name}: '{tensor['name']}' has rank {array.ndim}, expects {tensor['shape']}")
+            for extent, size in zip(tensor["extents"], array.shape):
+                if extent[0] >= 0 and extent[2] == 1 and sizes[extent[0]] is None:
+                    sizes[extent[0]] = size // extent[3] - extent[1]
+        for i, dim in enumerate(self.dims):
+            if sizes[i] is None and dim["min"] == dim["max"]:
+                sizes[i] = dim["min"]
+        for i, name in enumerate(self.names):
+            if sizes[i] is None:
+                raise TypeError(f"{self.name}: the shapes do not tell '{name}'; give it as a keyword")
+        for tensor, array in zip(self.inputs, arrays):
+            if self.shape(tensor, sizes) != array.shape:
+                raise ValueError(f"{self.name}: '{tensor['name']}' is {array.shape}, expects {tensor['shape']} = "
+                                 f"{self.shape(tensor, sizes)} for {dict(zip(self.names, sizes))}")
+        return sizes
+
+    def run(self, sizes, arrays, instance=None):
+        """The function itself: sizes and arrays (or addresses) in its order."""
+        dims = (ctypes.c_int64 * max(len(sizes), 1))(*sizes)
+        pointers = (ctypes.c_void_p * len(arrays))(*[a if isinstance(a, int) else a.ctypes.data for a in arrays])
+        if instance is None:
+            _check(_lib.%NAME%_run(self._address, dims, pointers))
+        else:
+            _check(_lib.%NAME%_run_instance(self._address, instance, dims, pointers))
+
+    def select(self, **sizes):
+        """The number of the instance that a call with these sizes runs; -1: there is none."""
+        dims = (ctypes.c_int64 * max(len(self.names), 1))(*[sizes[name] for name in self.names])
+        return _lib.%NAME%_select(self._address, dims)
+
+    def __call__(self, *inputs, out=None, **sizes):
+        if len(inputs) != len(self.inputs):
+            raise TypeError(f"{self.name} takes {[t['name'] for t in self.inputs]}, got {len(inputs)} arrays")
+        arrays = []
+        for tensor, x in zip(self.inputs, inputs):
+            try:
+                arrays.append(_to_numpy(x, tensor["dtype"]))
+            except TypeError as error:
+                raise TypeError(f"{self.name}: '{tensor['name']}' {error}") from None
+        solved = self.solve(arrays, sizes)
+        shapes = [self.shape(t, solved) for t in self.outputs]
+        if out is None:
+            outputs = [np.empty(shape, DTYPES[t["dtype"]]) for t, shape in zip(self.outputs, shapes)]
+        else:
+            outputs = list(out) if isinstance(out, (tuple, list)) else [out]
+            for tensor, shape, array in zip(self.outputs, shapes, outputs):
+                if not isinstance(array, np.ndarray) or array.shape != shape or not array.flags.c_contiguous \
+                        or array.dtype.itemsize != np.dtype(DTYPES[tensor["dtype"]]).itemsize:
+                    raise ValueError(f"{self.name}: 'out' for '{tensor['name']}' is not a compact {tensor['dtype']} array "
+                                     f"of shape {shape}")
+        # Tensors stand in the function's order, which mixes inputs and outputs.
+        left = {"in": iter(arrays), "out": iter(outputs)}
+        self.run(solved, [next(left["out" if t["output"] else "in"]) for t in self.tensors])
+        if any(type(x).__module__.split(".")[0] == "torch" for x in inputs) and out is None:
+            outputs = [_to_torch(x) for x in outputs]
+        return outputs[0] if len(outputs) == 1 else tuple(outputs)
+
+    def __repr__(self):
+        return f"<{self.name}: {self.text}>"
+
+
+operations = {entry["name"]: Operation(i, entry) for i, entry in enumerate(table["operations"])}
+
+
+def __getattr__(name):
+    try:
+        return operations[name]
+    except KeyError:
+        raise AttributeError(f"library '%NAME%' has no operation '{name}'") from None
+
+
+def __dir__():
+    return sorted(list(globals()) + list(operations))

@@ -1,0 +1,596 @@
+/* Kernel libraries at run time. A function of a library hands over its table,
+ * the sizes and the tensors; here an instance is chosen (the first that takes
+ * the sizes and whose CPU this machine is), checked and run. There is no object
+ * of the user's that could hold memory, so workspaces are kept here: a few, one
+ * for each call that runs at the same time. */
+#include "Internal.h"
+
+#include "dlc/library.h"
+
+#include <alloca.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+
+/* What the generated functions call. Hidden in each artifact. */
+dlc_status dlc_library_run(const dlc_library_operation *op, const int64_t *dims,
+                           void *const *tensors);
+dlc_status dlc_library_run_instance(const dlc_library_operation *op,
+                                    int64_t instance, const int64_t *dims,
+                                    void *const *tensors);
+dlc_status dlc_library_set_num_threads(int32_t num_threads);
+dlc_status dlc_library_set_parallel_for(dlc_parallel_for_fn pf, void *pf_ctx);
+const char *dlc_library_last_error(void);
+int64_t dlc_library_select(const dlc_library_operation *op,
+                           const int64_t *dims);
+
+/* The text of this thread's last error. Libraries are opened by dlopen, and
+ * need no __tls_get_addr this way; the C library keeps room for it. */
+static __thread char error_text[256] __attribute__((tls_model("initial-exec")));
+
+static dlc_rt_error get_error(void) {
+  dlc_rt_error error = {error_text, sizeof error_text};
+  return error;
+}
+
+const char *dlc_library_last_error(void) { return error_text; }
+
+/*===-- Settings ----------------------------------------------------------===*/
+
+static _Atomic int64_t wanted_threads; /* 0: not set yet */
+static dlc_parallel_for_fn custom_pf;
+static void *custom_pf_ctx;
+
+static int64_t get_num_threads(void) {
+  int64_t threads = wanted_threads;
+  if (threads == 0) {
+    threads = dlc_rt_default_num_threads();
+    if (threads > DLC_RT_MAX_WORKERS)
+      threads = DLC_RT_MAX_WORKERS;
+    wanted_threads = threads;
+  }
+  return threads;
+}
+
+dlc_status dlc_library_set_num_threads(int32_t num_threads) {
+  if (num_threads < 0 || num_threads > DLC_RT_MAX_WORKERS)
+    return dlc_rt_fail(get_error(), DLC_INVALID_ARGUMENT,
+                       "set_num_threads: %d is not from 0 to %d", num_threads,
+                       DLC_RT_MAX_WORKERS);
+  wanted_threads = num_threads;
+  return DLC_OK;
+}
+
+dlc_status dlc_library_set_parallel_for(dlc_parallel_for_fn pf, void *pf_ctx) {
+  custom_pf = pf;
+  custom_pf_ctx = pf_ctx;
+  return DLC_OK;
+}
+
+/*===-- Workspaces --------------------------------------------------------===*/
+
+#define NUM_ARENAS 16
+typedef struct arena {
+  dlc_rt_lock lock; /* held while it is in use */
+  void *memory;
+  size_t size;
+} arena;
+static arena arenas[NUM_ARENAS];
+static _Atomic uint32_t next_arena;
+
+/* A free arena of at least `bytes`, held; NULL when there is no memory. */
+static arena *take_arena(size_t bytes) {
+  arena *taken = NULL;
+  for (int i = 0; i < NUM_ARENAS && !taken; ++i) {
+    uint32_t expected = 0;
+    if (atomic_compare_exchange_strong(&arenas[i].lock.word, &expected, 1))
+      taken = &arenas[i];
+  }
+  if (!taken) {
+    taken = &arenas[next_arena++ % NUM_ARENAS];
+    dlc_rt_lock_acquire(&taken->lock);
+  }
+  if (taken->size >= bytes)
+    return taken;
+  if (taken->memory)
+    dlc_rt_default_free(NULL, taken->memory, taken->size);
+  taken->memory = dlc_rt_default_alloc(NULL, bytes, DLC_RT_ALIGNMENT);
+  taken->size = taken->memory ? bytes : 0;
+  if (taken->memory)
+    return taken;
+  dlc_rt_lock_release(&taken->lock);
+  return NULL;
+}
+
+/*===-- Choosing ----------------------------------------------------------===*/
+
+static bool is_here(dlc_library_cpu *cpu) {
+  int64_t state = __atomic_load_n(&cpu->state, __ATOMIC_RELAXED);
+  if (state == 0) {
+    dlc_rt_error none = {NULL, 0};
+    state =
+        dlc_rt_check_features(cpu->features, cpu->name, none) == DLC_OK ? 1 : 2;
+    __atomic_store_n(&cpu->state, state, __ATOMIC_RELAXED);
+  }
+  return state == 1;
+}
+
+static bool takes(const dlc_library_operation *op,
+                  const dlc_library_instance *instance, const int64_t *dims) {
+  for (int64_t d = 0; d < op->num_dims; ++d)
+    if (dims[d] < instance->min[d] || dims[d] > instance->max[d])
+      return false;
+  return true;
+}
+
+static const dlc_library_instance *select(const dlc_library_operation *op,
+                                          const int64_t *dims) {
+  for (int64_t i = 0; i < op->num_instances; ++i)
+    if (takes(op, &op->instances[i], dims) && is_here(op->instances[i].cpu))
+      return &op->instances[i];
+  return NULL;
+}
+
+int64_t dlc_library_select(const dlc_library_operation *op,
+                           const int64_t *dims) {
+  const dlc_library_instance *instance = select(op, dims);
+  return instance ? instance - op->instances : -1;
+}
+
+/* "m = 3, n = 4096" */
+static const char *spell_dims(const dlc_library_operation *op,
+                              const int64_t *dims, char *text, size_t size) {
+  size_t used = 0;
+  text[0] = 0;
+  for (int64_t d = 0; d < op->num_dims && used < size; ++d)
+    used +=
+        (size_t)snprintf(text + used, size - used, "%s%s = %lld", d ? ", " : "",
+                         op->dims[d].name, (long long)dims[d]);
+  return text;
+}
+
+static dlc_status no_instance(const dlc_library_operation *op,
+                              const int64_t *dims) {
+  char text[160];
+  for (int64_t d = 0; d < op->num_dims; ++d) {
+    const dlc_library_dim *dim = &op->dims[d];
+    if (dims[d] >= dim->min && dims[d] <= dim->max)
+      continue;
+    char bound[24] = "";
+    if (dim->max != INT64_MAX)
+      snprintf(bound, sizeof bound, "%lld", (long long)dim->max);
+    return dlc_rt_fail(get_error(), DLC_SHAPE_MISMATCH,
+                       "%s: %s is %lld, the library was built for %lld..%s",
+                       op->name, dim->name, (long long)dims[d],
+                       (long long)dim->min, bound);
+  }
+  bool fits = false, here = false;
+  for (int64_t i = 0; i < op->num_instances; ++i) {
+    here |= is_here(op->instances[i].cpu);
+    fits |= takes(op, &op->instances[i], dims);
+  }
+  spell_dims(op, dims, text, sizeof text);
+  if (!here && op->num_instances)
+    return dlc_rt_fail(
+        get_error(), DLC_UNSUPPORTED_CPU,
+        "%s: this machine lacks the instruction sets of every CPU that the "
+        "library was built for, the least of them %s",
+        op->name, op->instances[op->num_instances - 1].cpu->name);
+  if (fits)
+    return dlc_rt_fail(get_error(), DLC_UNSUPPORTED_CPU,
+                       "%s: the instances for %s are for other CPUs", op->name,
+                       text);
+  return dlc_rt_fail(get_error(), DLC_SHAPE_MISMATCH,
+                     "%s: the library has no instance for %s", op->name, text);
+}
+
+/*===-- Checks ------------------------------------------------------------===*/
+
+static int64_t get_extent(const dlc_library_extent *extent,
+                          const int64_t *dims) {
+  if (extent->dim < 0)
+    return extent->factor;
+  int64_t sum;
+  if (__builtin_add_overflow(dims[extent->dim], extent->offset, &sum))
+    return -1;
+  int64_t value = sum < 0 ? 0 : sum / extent->divisor;
+  return __builtin_mul_overflow(value, extent->factor, &value) ? -1 : value;
+}
+
+/* Elements from axis `from` on; -1: more than an address can tell. */
+static int64_t count_elements(const dlc_library_tensor *tensor,
+                              const int64_t *dims, int64_t from) {
+  int64_t bytes = tensor->type_bits / 8, count = 1;
+  bool empty = false;
+  for (int64_t r = from; r < tensor->rank; ++r) {
+    int64_t extent = get_extent(&tensor->extents[r], dims);
+    if (extent < 0)
+      return -1;
+    if (extent == 0)
+      empty = true;
+    else if (__builtin_mul_overflow(count, extent, &count))
+      return -1;
+  }
+  int64_t total;
+  if (__builtin_mul_overflow(count, bytes, &total))
+    return -1;
+  return empty ? 0 : count;
+}
+
+static dlc_status check_tensors(const dlc_library_operation *op,
+                                const int64_t *dims, void *const *tensors) {
+  for (int64_t i = 0; i < op->num_tensors; ++i) {
+    const dlc_library_tensor *tensor = &op->tensors[i];
+    int64_t count = count_elements(tensor, dims, 0);
+    if (count < 0) {
+      char text[160];
+      return dlc_rt_fail(
+          get_error(), DLC_SHAPE_MISMATCH,
+          "%s: '%s' has more bytes than an address can tell (%s)", op->name,
+          tensor->name, spell_dims(op, dims, text, sizeof text));
+    }
+    if (count == 0)
+      continue;
+    if (!tensors[i])
+      return dlc_rt_fail(get_error(), DLC_INVALID_ARGUMENT, "%s: '%s' is NULL",
+                         op->name, tensor->name);
+    int64_t bytes = tensor->type_bits / 8;
+    if (bytes > 1 && (uintptr_t)tensors[i] % (uintptr_t)bytes)
+      return dlc_rt_fail(get_error(), DLC_INVALID_ARGUMENT,
+                         "%s: '%s' is not aligned to its %lld-byte elements",
+                         op->name, tensor->name, (long long)bytes);
+  }
+  return DLC_OK;
+}
+
+/*===-- Running -----------------------------------------------------------===*/
+
+typedef struct call {
+  const dlc_library_operation *op;
+  const dlc_library_instance *instance;
+  const int64_t *symbols, *sizes; /* of the instance's model */
+  void **tensors;                 /* inputs, then outputs */
+  int64_t num_workers;
+  dlc_parallel_for_fn pf;
+  void *pf_ctx;
+  char *workspace;
+  /* of an error */
+  int32_t status;
+  const char *site;
+} call;
+
+/* Arena and scratch; -1: more than an address can tell. */
+static int64_t workspace_bytes(const dlc_model *model, const int64_t *sizes,
+                               int64_t workers) {
+  int64_t bytes;
+  if (!model->plan)
+    return 0;
+  if (sizes[0] < 0 || sizes[1] < 0 ||
+      __builtin_mul_overflow(sizes[1], workers, &bytes) ||
+      __builtin_add_overflow(bytes, sizes[0], &bytes))
+    return -1;
+  return bytes;
+}
+
+static void no_free(void *ctx, void *pointer, size_t size) {
+  (void)ctx;
+  (void)pointer;
+  (void)size;
+}
+
+static int32_t execute(call *c) {
+  const dlc_model *model = c->instance->model;
+  dlc_exec exec;
+  memset(&exec, 0, sizeof exec);
+  exec.inputs = c->tensors;
+  exec.outputs = c->tensors + model->info->num_inputs;
+  exec.symbols = (int64_t *)c->symbols;
+  exec.weights = model->weights;
+  exec.workspace = c->workspace;
+  exec.num_workers = c->num_workers;
+  exec.parallel_for = c->pf;
+  exec.pf_ctx = c->pf_ctx;
+  exec.alloc = dlc_rt_default_alloc;
+  exec.free = no_free;
+  exec.sizes = c->sizes;
+  int32_t result = model->execute(&exec);
+  c->status = exec.status;
+  c->site = exec.site;
+  return result;
+}
+
+static dlc_status report(const call *c, int32_t result) {
+  if (result == DLC_OK)
+    return DLC_OK;
+  return dlc_rt_fail(get_error(), (dlc_status)result, "%s: %s", c->op->name,
+                     c->status == DLC_DATA_INDEX_OUT_OF_RANGE
+                         ? "an index is out of range"
+                         : dlc_status_text((dlc_status)result));
+}
+
+/* Symbols and what `plan` stores, of any instance. */
+static size_t most_numbers(const dlc_library_operation *op) {
+  int64_t most = 0;
+  for (int64_t i = 0; i < op->num_instances; ++i) {
+    const dlc_model *model = op->instances[i].model;
+    int64_t count = model->info->num_symbols + model->num_sizes;
+    most = count > most ? count : most;
+  }
+  return (size_t)most + 1;
+}
+
+static void bind_symbols(const dlc_library_instance *instance,
+                         const int64_t *dims, int64_t *symbols) {
+  for (int64_t s = 0; s < instance->model->info->num_symbols; ++s)
+    symbols[s] = dims[instance->symbols[s]];
+}
+
+static dlc_status run_whole(const dlc_library_operation *op,
+                            const dlc_library_instance *instance,
+                            const int64_t *dims, void *const *tensors) {
+  const dlc_model *model = instance->model;
+  call c;
+  memset(&c, 0, sizeof c);
+  c.op = op;
+  c.instance = instance;
+  int64_t *symbols =
+      alloca((size_t)(model->info->num_symbols + model->num_sizes + 1) * 8);
+  int64_t *sizes = symbols + model->info->num_symbols;
+  bind_symbols(instance, dims, symbols);
+  if (model->plan)
+    model->plan(symbols, sizes);
+  c.symbols = symbols;
+  c.sizes = sizes;
+  c.tensors = (void **)tensors;
+  c.num_workers = get_num_threads();
+  c.pf = custom_pf ? custom_pf : dlc_rt_pool_function();
+  c.pf_ctx = custom_pf ? custom_pf_ctx : NULL;
+  int64_t bytes = workspace_bytes(model, sizes, c.num_workers);
+  if (bytes == 0)
+    return report(&c, execute(&c));
+  arena *memory = bytes > 0 ? take_arena((size_t)bytes) : NULL;
+  if (!memory)
+    return dlc_rt_fail(get_error(), DLC_OUT_OF_MEMORY,
+                       "%s: no memory for a workspace", op->name);
+  c.workspace = memory->memory;
+  dlc_status status = report(&c, execute(&c));
+  dlc_rt_lock_release(&memory->lock);
+  return status;
+}
+
+/*===-- Segments ----------------------------------------------------------===*/
+
+/* Segments of rows are cut into chunks, so that the work is even, and a chunk
+ * is one task, which runs on one thread from end to end. */
+typedef struct segments_run {
+  const dlc_library_operation *op;
+  const int64_t *dims;
+  void *const *tensors;
+  const int64_t *offsets;
+  int64_t most;  /* rows of a chunk */
+  int64_t bytes; /* of a worker's workspace */
+  char *workspace;
+  _Atomic int32_t result;
+} segments_run;
+
+static int64_t count_chunks(int64_t rows, int64_t most) {
+  return rows / most + (rows % most != 0);
+}
+
+static void run_serially(void *ctx, dlc_task_fn fn, const dlc_frame *frame,
+                         int64_t num_tasks, int64_t num_workers) {
+  (void)ctx;
+  (void)num_workers;
+  for (int64_t task = 0; task < num_tasks; ++task)
+    fn(frame, task, 0);
+}
+
+/* The chunk's place: segment, first row, rows. */
+static void find_chunk(const segments_run *run, int64_t chunk, int64_t *segment,
+                       int64_t *first, int64_t *rows) {
+  for (int64_t g = 0;; ++g) {
+    int64_t size = run->offsets[g + 1] - run->offsets[g];
+    int64_t count = count_chunks(size, run->most);
+    if (chunk >= count) {
+      chunk -= count;
+      continue;
+    }
+    /* Even chunks, not whole ones and a rest. */
+    int64_t low = size / count, extra = size % count;
+    *segment = g;
+    *first = run->offsets[g] + chunk * low + (chunk < extra ? chunk : extra);
+    *rows = low + (chunk < extra);
+    return;
+  }
+}
+
+static void plan_rows(const segments_run *run, int64_t rows, int64_t *dims,
+                      const dlc_library_instance **instance) {
+  memcpy(dims, run->dims, (size_t)run->op->num_dims * 8);
+  dims[run->op->segments->rows] = rows;
+  *instance = select(run->op, dims);
+}
+
+static void run_chunk(const dlc_frame *frame, int64_t task, int64_t worker) {
+  segments_run *run = *(segments_run **)frame->buffers;
+  const dlc_library_operation *op = run->op;
+  const dlc_library_segments *s = op->segments;
+  int64_t segment, first, rows;
+  find_chunk(run, task, &segment, &first, &rows);
+  call c;
+  memset(&c, 0, sizeof c);
+  c.op = op;
+  int64_t *dims = alloca((size_t)op->num_dims * 8);
+  plan_rows(run, rows, dims, &c.instance);
+  const dlc_model *model = c.instance->model;
+  int64_t *symbols =
+      alloca((size_t)(model->info->num_symbols + model->num_sizes + 1) * 8);
+  bind_symbols(c.instance, dims, symbols);
+  if (model->plan)
+    model->plan(symbols, symbols + model->info->num_symbols);
+  c.symbols = symbols;
+  c.sizes = symbols + model->info->num_symbols;
+  void **tensors = alloca((size_t)op->num_tensors * sizeof *tensors);
+  int64_t used = 0;
+  for (int64_t i = 0; i < op->num_tensors; ++i) {
+    if (i == s->offsets)
+      continue;
+    const dlc_library_tensor *tensor = &op->tensors[i];
+    int64_t step = count_elements(tensor, dims, 1) * (tensor->type_bits / 8);
+    int64_t index = s->kinds[i] == 1 ? first : s->kinds[i] == 2 ? segment : 0;
+    tensors[used++] =
+        run->tensors[i] ? (char *)run->tensors[i] + index * step : NULL;
+  }
+  c.tensors = tensors;
+  c.num_workers = 1;
+  c.pf = run_serially;
+  c.workspace = run->workspace + worker * run->bytes;
+  int32_t result = execute(&c);
+  if (result != DLC_OK)
+    run->result = result;
+}
+
+static dlc_status run_segments(const dlc_library_operation *op,
+                               const int64_t *dims, void *const *tensors) {
+  const dlc_library_segments *s = op->segments;
+  const int64_t *offsets = tensors[s->offsets];
+  int64_t groups = dims[s->groups], rows = dims[s->rows];
+  if (offsets[0] != 0 || offsets[groups] != rows)
+    return dlc_rt_fail(
+        get_error(), DLC_DATA_ERROR,
+        "%s: the segments are rows %lld..%lld, there are rows 0..%lld",
+        op->name, (long long)offsets[0], (long long)offsets[groups],
+        (long long)rows);
+  for (int64_t g = 0; g < groups; ++g)
+    if (offsets[g + 1] < offsets[g])
+      return dlc_rt_fail(get_error(), DLC_DATA_ERROR,
+                         "%s: segment %lld ends at row %lld, before its begin "
+                         "at %lld",
+                         op->name, (long long)g, (long long)offsets[g + 1],
+                         (long long)offsets[g]);
+  int64_t workers = get_num_threads();
+  segments_run run;
+  memset(&run, 0, sizeof run);
+  run.op = op;
+  run.dims = dims;
+  run.tensors = tensors;
+  run.offsets = offsets;
+  /* Each chunk packs the segment's matrix anew, so chunks are not small. */
+  const int64_t least = 128;
+  run.most = workers > 1 ? rows / (workers * 4) + 1 : INT64_MAX / 2;
+  if (run.most < least)
+    run.most = least;
+  int64_t chunks = 0;
+  int64_t *symbols = alloca(most_numbers(op) * 8);
+  int64_t *part = alloca((size_t)op->num_dims * 8);
+  for (int64_t g = 0; g < groups; ++g) {
+    int64_t size = offsets[g + 1] - offsets[g];
+    int64_t count = count_chunks(size, run.most);
+    if (!count)
+      continue;
+    chunks += count;
+    /* There are two sizes of chunks in a segment. */
+    for (int64_t size_of = size / count; size_of <= size / count + 1;
+         ++size_of) {
+      if (size_of > size / count && size % count == 0)
+        break;
+      const dlc_library_instance *instance;
+      plan_rows(&run, size_of, part, &instance);
+      if (!instance)
+        return no_instance(op, part);
+      const dlc_model *model = instance->model;
+      bind_symbols(instance, part, symbols);
+      int64_t *sizes = symbols + model->info->num_symbols;
+      if (model->plan)
+        model->plan(symbols, sizes);
+      int64_t bytes = workspace_bytes(model, sizes, 1);
+      if (bytes < 0)
+        return dlc_rt_fail(get_error(), DLC_OUT_OF_MEMORY,
+                           "%s: no memory for a workspace", op->name);
+      bytes =
+          (bytes + DLC_RT_ALIGNMENT - 1) / DLC_RT_ALIGNMENT * DLC_RT_ALIGNMENT;
+      if (bytes > run.bytes)
+        run.bytes = bytes;
+    }
+  }
+  if (!chunks)
+    return DLC_OK;
+  if (workers > chunks)
+    workers = chunks;
+  arena *memory = NULL;
+  if (run.bytes) {
+    memory = take_arena((size_t)(run.bytes * workers));
+    if (!memory)
+      return dlc_rt_fail(get_error(), DLC_OUT_OF_MEMORY,
+                         "%s: no memory for a workspace", op->name);
+    run.workspace = memory->memory;
+  }
+  segments_run *pointer = &run;
+  dlc_frame frame;
+  memset(&frame, 0, sizeof frame);
+  frame.buffers = (void *const *)&pointer;
+  dlc_parallel_for_fn pf = custom_pf ? custom_pf : dlc_rt_pool_function();
+  if (workers == 1)
+    pf = run_serially;
+  pf(custom_pf ? custom_pf_ctx : NULL, run_chunk, &frame, chunks, workers);
+  if (memory)
+    dlc_rt_lock_release(&memory->lock);
+  if (run.result != DLC_OK)
+    return dlc_rt_fail(get_error(), (dlc_status)run.result, "%s: %s", op->name,
+                       dlc_status_text((dlc_status)run.result));
+  return DLC_OK;
+}
+
+/*===-- The doors ---------------------------------------------------------===*/
+
+static dlc_status check_call(const dlc_library_operation *op,
+                             const int64_t *dims, void *const *tensors) {
+  for (int64_t d = 0; d < op->num_dims; ++d)
+    if (dims[d] < 0)
+      return dlc_rt_fail(get_error(), DLC_SHAPE_MISMATCH, "%s: %s is %lld",
+                         op->name, op->dims[d].name, (long long)dims[d]);
+  return check_tensors(op, dims, tensors);
+}
+
+dlc_status dlc_library_run(const dlc_library_operation *op, const int64_t *dims,
+                           void *const *tensors) {
+  dlc_status status = check_call(op, dims, tensors);
+  if (status != DLC_OK)
+    return status;
+  if (op->segments)
+    return run_segments(op, dims, tensors);
+  const dlc_library_instance *instance = select(op, dims);
+  return instance ? run_whole(op, instance, dims, tensors)
+                  : no_instance(op, dims);
+}
+
+dlc_status dlc_library_run_instance(const dlc_library_operation *op,
+                                    int64_t index, const int64_t *dims,
+                                    void *const *tensors) {
+  if (index < 0 || index >= op->num_instances)
+    return dlc_rt_fail(get_error(), DLC_INVALID_ARGUMENT,
+                       "%s: instance %lld of %lld", op->name, (long long)index,
+                       (long long)op->num_instances);
+  const dlc_library_instance *instance = &op->instances[index];
+  dlc_status status = check_call(op, dims, tensors);
+  if (status != DLC_OK)
+    return status;
+  if (!takes(op, instance, dims)) {
+    char text[160];
+    return dlc_rt_fail(get_error(), DLC_SHAPE_MISMATCH,
+                       "%s: instance '%s' is not for %s", op->name,
+                       instance->name, spell_dims(op, dims, text, sizeof text));
+  }
+  if (!is_here(instance->cpu))
+    return dlc_rt_fail(get_error(), DLC_UNSUPPORTED_CPU,
+                       "%s: instance '%s' needs a CPU like %s", op->name,
+                       instance->name, instance->cpu->name);
+  if (op->segments) {
+    /* The table with this one instance. */
+    dlc_library_operation one = *op;
+    one.instances = instance;
+    one.num_instances = 1;
+    return run_segments(&one, dims, tensors);
+  }
+  return run_whole(op, instance, dims, tensors);
+}

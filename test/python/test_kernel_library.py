@@ -1,0 +1,191 @@
+"""Kernel libraries: a small one of every kind, each instance verified by its own profiler, with a control that the profiler
+catches; the wrapper; statuses of the C functions."""
+
+import csv
+import importlib
+import io
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+MANIFEST = {
+    "schema_version": 1, "name": "tinylib", "description": "one of each", "operations": [
+        {"op": "matmul", "layouts": ["nn", "nt", "tn"], "dtypes": ["f32", "bf16", "f16"], "level": 0},
+        {"op": "matmul", "layouts": ["nn", "nt"], "batched": True, "level": 0},
+        {"op": "matmul", "layouts": ["nt"], "epilogue": ["bias", "gelu", "residual"], "dims": {"m": "@8"},
+         "shapes": [{"n": 40, "k": 24}, {"m": [1, 5], "n": 33, "k": 17}]},
+        {"op": "matmul", "layouts": ["nn"], "epilogue": ["silu", "multiply"], "dtypes": ["bf16"], "level": 0},
+        {"op": "attention", "layout": "tokens-first", "dtypes": ["f32", "bf16"], "level": 0,
+         "dims": {"heads": 4, "kv_heads": 2, "d": 16}},
+        {"op": "attention", "mask": "additive", "level": 0, "dims": {"heads": 2, "kv_heads": 2, "d": 8}},
+        {"op": "attention", "phase": "decode", "level": 0, "shapes": [{"heads": 4, "kv_heads": [1, 4], "d": 16}]},
+        {"op": "softmax", "dtypes": ["f32", "bf16"]},
+        {"op": "layer_norm", "residual": True}, {"op": "rms_norm", "dtypes": ["f32", "f16"]},
+        {"op": "rope", "layout": "tokens-first", "dims": {"heads": 3, "d": 16}},
+        {"op": "rope", "name": "rope_pairs", "interleaved": True, "dims": {"heads": 3, "d": 16}},
+        {"op": "conv", "pads": [1, 1, 1, 1], "strides": [2, 2], "epilogue": ["bias", "relu"],
+         "dims": {"channels": 4, "filters": 6}},
+        {"op": "quantized_matmul", "weights": "i4", "zero_points": True, "shapes": [{"n": 33, "k": 96}]},
+        {"op": "quantized_matmul", "weights": "i8", "dtypes": ["bf16"], "shapes": [{"n": 16, "k": 64}]},
+        {"op": "quantized_matmul", "weights": "i8", "activations": "i8", "epilogue": ["bias"], "level": 0},
+        {"op": "grouped_matmul", "epilogue": ["bias"], "level": 0},
+        {"op": "elementwise", "name": "gate", "expression": "silu(x) * up - 0.5 / (1 + exp(-bias))",
+         "inputs": {"x": ["rows", "columns"], "up": ["rows", "columns"], "bias": ["columns"]}},
+    ]}
+
+
+def build(folder, manifest, *flags):
+    path = os.path.join(folder, "manifest.json")
+    with open(path, "w") as file:
+        json.dump(manifest, file)
+    out = os.path.join(folder, "out")
+    done = subprocess.run(["dlc", path, "-emit=kernel-library", "-q", "-o", out, *flags], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return build(str(tmp_path_factory.mktemp("library")), MANIFEST, "-target=host")
+
+
+@pytest.fixture(scope="module")
+def library(folder):
+    sys.path.insert(0, os.path.join(folder, "python"))
+    yield importlib.import_module("tinylib")
+    sys.path.pop(0)
+
+
+def profile(folder, *arguments, **environment):
+    done = subprocess.run([sys.executable, "-m", "tinylib.profile", *arguments], capture_output=True, text=True, cwd=folder,
+                          env=dict(os.environ, PYTHONPATH=os.path.join(folder, "python"), **environment))
+    return done, list(csv.DictReader(io.StringIO(done.stdout)))
+
+
+def test_every_instance_is_right(folder):
+    done, rows = profile(folder, "--verify-only", "--threads=2")
+    assert done.returncode == 0, done.stderr
+    with open(os.path.join(folder, "share", "dlck", "tinylib.json")) as file:
+        table = json.load(file)
+    assert len(rows) == sum(len(op["instances"]) for op in table["operations"])
+    assert all(row["verified"] == "yes" and row["control"] == "seen" for row in rows), rows
+    kinds = {op["kind"] for op in table["operations"]}
+    assert kinds == {"matmul", "attention", "softmax", "layer_norm", "rms_norm", "rope", "conv", "quantized_matmul",
+                     "grouped_matmul", "elementwise"}
+
+
+def test_the_profiler_catches_a_wrong_library(tmp_path):
+    """The control of the test above: dlc breaks the code on purpose."""
+    manifest = dict(MANIFEST, operations=[{"op": "softmax"}, {"op": "matmul", "layouts": ["nn"], "level": 0}])
+    folder = build(str(tmp_path), manifest, "-target=host", "-plant-fault=drop-last:add")
+    done, rows = profile(folder, "--verify-only")
+    assert done.returncode == 1 and "differs at" in done.stderr
+    assert all(row["verified"] == "no" for row in rows), rows
+
+
+def test_times_beside_peers(folder):
+    done, rows = profile(folder, "--ops=matmul_nn_f32", "--seconds=0.01", "--peers=numpy", "--cpu=*")
+    assert done.returncode == 0, done.stderr
+    assert all(float(row["us"]) > 0 and float(row["numpy_us"]) > 0 and row["best_peer"] == "numpy" for row in rows) and rows
+
+
+def test_instances_are_chosen_by_size(library):
+    op = library.operations["matmul_nt_bias_gelu_residual_f32"]
+    name = lambda **sizes: op.instances[op.select(**sizes)]["name"]
+    assert name(m=1, n=33, k=17) == "m1_n33_k17" and name(m=5, n=33, k=17) == "m5_n33_k17"
+    assert name(m=7, n=40, k=24) == "n40_k24" and name(m=7, n=33, k=17) == "any"
+    first = {i["cpu"] for i in op.instances}
+    assert len(first) == len(library.table["cpus"])
+
+
+def test_wrapper(library):
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(5, 7)).astype(np.float32), rng.normal(size=(7, 3)).astype(np.float32)
+    c = library.matmul_nn_f32(a, b)
+    assert np.allclose(c, a @ b, atol=1e-5)
+    out = np.zeros((5, 3), np.float32)
+    assert library.matmul_nn_f32(a, b, out=out) is out and np.array_equal(out, c)
+    assert np.allclose(library.matmul_nn_f32(np.asfortranarray(a), b), c)
+    y, total = library.add_layer_norm_f32(a, a, np.ones(7, np.float32), np.zeros(7, np.float32))
+    assert np.allclose(total, 2 * a) and np.allclose(y.mean(axis=1), 0, atol=1e-5)
+    assert "matmul_nn_f32" in dir(library) and "c = a * b" in repr(library.matmul_nn_f32)
+    with pytest.raises(ValueError, match=r"'b' is \(5, 3\), expects \['k', 'n'\] = \(7, 3\)"):
+        library.matmul_nn_f32(a, np.zeros((5, 3), np.float32))
+    with pytest.raises(TypeError, match="'a' expects f32, got float64"):
+        library.matmul_nn_f32(a.astype(np.float64), b)
+    with pytest.raises(ValueError, match="'out'"):
+        library.matmul_nn_f32(a, b, out=np.zeros((3, 5), np.float32))
+    with pytest.raises(AttributeError, match="no operation 'matmul_xx_f32'"):
+        library.matmul_xx_f32
+    assert library.matmul_nn_f32(np.zeros((0, 7), np.float32), b).shape == (0, 3)
+    assert np.array_equal(library.matmul_nn_f32(np.zeros((2, 0), np.float32), np.zeros((0, 3), np.float32)), np.zeros((2, 3)))
+
+
+def test_statuses(library):
+    op = library.operations["matmul_nn_f32"]
+    a, c = np.ones((2, 2), np.float32), np.zeros((2, 2), np.float32)
+    with pytest.raises(library.LibraryError, match="matmul_nn_f32: 'b' is NULL") as error:
+        op.run([2, 2, 2], [a, 0, c])
+    assert error.value.status == 1
+    with pytest.raises(library.LibraryError, match="'b' is not aligned to its 4-byte elements"):
+        op.run([2, 2, 2], [a, a.ctypes.data + 1, c])
+    with pytest.raises(library.LibraryError, match="n is -1"):
+        op.run([2, -1, 2], [a, a, c])
+    with pytest.raises(library.LibraryError, match="'a' has more bytes than an address can tell"):
+        op.run([2**40, 2, 2**40], [a, a, c])
+    nbits = library.operations["matmul_w4_f32"]
+    with pytest.raises(library.LibraryError, match="n is 34, the library was built for 33..33"):
+        nbits.run([1, 34, 96], [a] * len(nbits.tensors))
+    with pytest.raises(library.LibraryError, match="set_num_threads: -1"):
+        library.set_num_threads(-1)
+
+
+def test_grouped_rows(library):
+    rng = np.random.default_rng(3)
+    a, b = rng.normal(size=(700, 20)).astype(np.float32), rng.normal(size=(4, 9, 20)).astype(np.float32)
+    bias = rng.normal(size=(4, 9)).astype(np.float32)
+    ends = np.array([0, 0, 601, 603, 700])
+    for threads in (1, 3):
+        library.set_num_threads(threads)
+        c = library.grouped_matmul_nt_bias_f32(a, b, ends, bias)
+        for g in range(4):
+            rows = slice(ends[g], ends[g + 1])
+            assert np.allclose(c[rows], a[rows] @ b[g].T + bias[g], atol=1e-4)
+    with pytest.raises(library.LibraryError, match="segment 1 ends at row 5, before its begin at 601"):
+        library.grouped_matmul_nt_bias_f32(a, b, np.array([0, 601, 5, 603, 700]), bias)
+    with pytest.raises(library.LibraryError, match=r"the segments are rows 0..699, there are rows 0..700"):
+        library.grouped_matmul_nt_bias_f32(a, b, np.array([0, 0, 601, 603, 699]), bias)
+
+
+def test_budget(tmp_path):
+    operation = {"op": "matmul", "layouts": ["nt"], "shapes": [{"n": [64, 96], "k": [32, 512]}]}
+    manifest = {"schema_version": 1, "name": "tinylib", "operations": [operation]}
+    full = build(str(tmp_path), manifest, "-target=x86:cpu=x86-64-v3")
+    instances = lambda folder: json.load(open(os.path.join(folder, "share", "dlck", "tinylib.json")))["operations"][0]["instances"]
+    sizes = {i["name"]: i["bytes"] for i in instances(full)}
+    assert len(sizes) == 5
+    small = (tmp_path / "small")
+    small.mkdir()
+    budget = (sum(sizes.values()) - 1000) // 1000
+    kept = instances(build(str(small), dict(manifest, budget=f"{budget} KB"), "-target=x86:cpu=x86-64-v3"))
+    assert sum(i["bytes"] for i in kept) <= budget * 1000 and len(kept) == 4 and "any" in {i["name"] for i in kept}
+    path = tmp_path / "none.json"
+    path.write_text(json.dumps(dict(manifest, budget="1 KB")))
+    done = subprocess.run(["dlc", str(path), "-emit=kernel-library", "-q", "-o", str(tmp_path / "none")], capture_output=True, text=True)
+    assert done.returncode == 1 and "$.budget: the general instances alone have" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["transformer-small", "llama"])
+def test_shipped_manifests_are_well_formed(name, tmp_path):
+    """Their builds are utils/full/library.sh's; here only what is read before."""
+    with open(os.path.join(ROOT, "examples", "kernel-library", name + ".json")) as file:
+        manifest = json.load(file)
+    done = subprocess.run(["dlc", os.path.join(ROOT, "examples", "kernel-library", name + ".json"), "-emit=kernel-library", "-q",
+                           "-target=interp", "-o", str(tmp_path / "out")], capture_output=True, text=True)
+    assert manifest["schema_version"] == 1 and done.returncode == 2 and "libraries are for CPUs so far" in done.stderr
