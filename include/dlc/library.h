@@ -49,6 +49,22 @@ typedef struct dlc_library_cpu {
   int64_t state;   /* 16: 0 not asked yet, 1 this machine has them, 2 not */
 } dlc_library_cpu; /* 24 bytes */
 
+/* How a matrix is packed: panels of rows or columns ("majors") of the product,
+ * [panel][k / block][major of the panel][k of the block], ends padded with
+ * zeros; a panel of 0: as it is. Packed matrices begin with
+ * DLC_LIBRARY_PACKED_HEADER bytes that say how they are packed. */
+#define DLC_LIBRARY_PACKED_HEADER 128
+typedef struct dlc_library_packing {
+  int64_t panel;         /*  0 */
+  int64_t block;         /*  8 */
+  int64_t element_bytes; /* 16 */
+  int64_t majors;        /* 24 */
+  int64_t inner;         /* 32 */
+  int64_t major_step;    /* 40: elements from a major to the next */
+  int64_t inner_step;    /* 48: from a k to the next */
+  int64_t bytes;         /* 56: without the header */
+} dlc_library_packing;   /* 64 bytes */
+
 /* Code for a range of sizes on one CPU. */
 typedef struct dlc_library_instance {
   const char *name;       /*  0 */
@@ -58,8 +74,9 @@ typedef struct dlc_library_instance {
   const dlc_model *model; /* 32 */
   const int64_t *symbols; /* 40: for each symbol of the model, the dim */
   int64_t bytes;          /* 48: of its code */
-  int64_t reserved;       /* 56 */
-} dlc_library_instance;   /* 64 bytes */
+  /* 56: of the operation's packed tensor; NULL: it has none */
+  const dlc_library_packing *packing;
+} dlc_library_instance; /* 64 bytes */
 
 /* Products of segments of rows: a tensor of the operation is whole (kind 0),
  * has the segments' rows one after the other (1), or has a part for each
@@ -83,7 +100,9 @@ typedef struct dlc_library_operation {
   int64_t num_instances;                 /* 56 */
   const dlc_library_instance *instances; /* 64: the first that fits is run */
   const dlc_library_segments *segments;  /* 72: NULL for most */
-} dlc_library_operation;                 /* 80 bytes */
+  int64_t packed;   /* 80: the tensor that is taken in packed form; -1: none */
+  int64_t reserved; /* 88 */
+} dlc_library_operation; /* 96 bytes */
 
 #ifdef __cplusplus
 } /* extern "C" */

@@ -4,6 +4,7 @@
 // its objects.
 #include "Compilation.h"
 
+#include "dlc/Driver/RunModel.h"
 #include "dlc/Library/Emit.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/Format.h"
@@ -12,16 +13,22 @@
 #include "llvm/Support/Process.h"
 #include "llvm/Support/Threading.h"
 #include "llvm/Target/TargetMachine.h"
+#include "llvm/TargetParser/Host.h"
+#include "llvm/TargetParser/Triple.h"
 
 #include <atomic>
 #include <mutex>
 #include <thread>
+#include <unistd.h>
 
-using namespace mlir;
 using namespace dlc;
 using namespace dlc::library;
+using llvm::ArrayRef;
 using llvm::Error;
 using llvm::Expected;
+using llvm::SmallString;
+using llvm::SmallVector;
+using llvm::StringRef;
 
 namespace {
 // An instance on a CPU: what to compile, and what came of it.
@@ -184,8 +191,64 @@ Error Stage::chooseCpus() {
 // Code
 //===----------------------------------------------------------------------===//
 
+// The model of an operation with a packed tensor, in a file beside a constant
+// that is all holes: only its layout is of interest.
+static Error writePacked(const library::Operation &op, const Instance &instance,
+                         CompileOptions &options,
+                         std::unique_ptr<TemporaryFolder> &folder) {
+  Expected<std::unique_ptr<TemporaryFolder>> created =
+      TemporaryFolder::create();
+  if (!created)
+    return created.takeError();
+  folder = std::move(*created);
+  std::string path = folder->getPath("model.onnx");
+  std::error_code code;
+  llvm::raw_fd_ostream model(path, code);
+  model << options.inputBytes;
+  model.close();
+  std::vector<int64_t> sizes;
+  for (const Range &range : instance.ranges)
+    sizes.push_back(range.min);
+  int64_t bytes = op.packed->original.type->bits / 8;
+  for (const Extent &extent : op.packed->original.extents)
+    bytes *= extent.evaluate(sizes);
+  int file = -1;
+  if (!code && !model.error())
+    code = llvm::sys::fs::openFileForWrite(folder->getPath(kPackedFile), file);
+  if (!code)
+    code = llvm::sys::fs::resize_file(file, bytes);
+  if (file >= 0)
+    ::close(file);
+  if (code || model.error())
+    return makeError(ExitCode::Io, (code ? code : model.error()).message(),
+                     path);
+  options.input = path;
+  options.inputBytes.clear();
+  return Error::success();
+}
+
+// How the instance reads its packed tensor, which is lent at run time.
+static Error readPacking(Compilation &c, CompiledInstance &compiled) {
+  if (c.weights.size() != 1)
+    return makeError(ExitCode::Internal,
+                     "an operation with a packed tensor has " +
+                         std::to_string(c.weights.size()) + " constants",
+                     c.options.input);
+  const WeightsPiece &piece = c.weights.front();
+  Packing packing;
+  packing.bytes = piece.bytes;
+  if (piece.packing && !packing.parse(piece.packing->layout))
+    return makeError(ExitCode::Internal,
+                     "the layout '" + piece.packing->layout +
+                         "' cannot be made at run time",
+                     c.options.input);
+  compiled.packing = packing;
+  c.weights.clear();
+  return Error::success();
+}
+
 void Stage::compile(Job &job) {
-  const Operation &op = build.library.operations[job.op];
+  const library::Operation &op = build.library.operations[job.op];
   const Instance &instance = op.instances[job.instance];
   CompileOptions o = options;
   o.input = options.input + ": " + op.name + " (" + instance.name + ", " +
@@ -201,10 +264,17 @@ void Stage::compile(Job &job) {
   o.variants = std::min(o.variants, instance.variants);
   o.dims.clear();
   for (auto [dim, range] : llvm::zip_equal(op.dims, instance.ranges))
-    if (!range.isFixed() && o.inputBytes.find(dim.name) != std::string::npos)
+    if (!range.isFixed())
       o.dims[dim.name] = {range.min, range.max, range.typical};
   if (op.segments)
     o.dims.erase(op.dims[op.segments->groups].name);
+
+  std::unique_ptr<TemporaryFolder> packed;
+  if (op.packed)
+    if (Error error = writePacked(op, instance, o, packed)) {
+      job.error = toCompileError(std::move(error), ExitCode::Io);
+      return;
+    }
 
   Progress quiet(/*quiet=*/true, /*redraw=*/false);
   Compilation c(o, quiet);
@@ -212,6 +282,9 @@ void Stage::compile(Job &job) {
   auto build = [&]() -> Error {
     if (Error error = compileToProgram(c))
       return error;
+    if (op.packed)
+      if (Error error = readPacking(c, job.compiled))
+        return error;
     return emitPrivateHost(c);
   };
   if (Error error = build()) {
@@ -295,7 +368,7 @@ void Stage::applyBudget() {
     total += job.compiled.bytes;
   std::vector<size_t> special;
   for (auto [i, job] : llvm::enumerate(jobs)) {
-    const Operation &op = build.library.operations[job.op];
+    const library::Operation &op = build.library.operations[job.op];
     bool hasGeneral = llvm::any_of(
         op.instances, [](const Instance &other) { return other.isGeneral; });
     if (hasGeneral && !op.instances[job.instance].isGeneral)

@@ -74,6 +74,11 @@ static void writeComment(llvm::raw_ostream &os, StringRef text,
 
 static void writeTensor(llvm::raw_ostream &os, const Operation &op,
                         const Tensor &tensor) {
+  if (op.packed && &tensor == &op.tensors[op.packed->tensor]) {
+    writeComment(os, "  " + tensor.name + ": packed by the _pack function",
+                 "     ");
+    return;
+  }
   std::string text = tensor.name + ": " + tensor.type->name + " [";
   llvm::ListSeparator comma;
   std::string shape;
@@ -96,6 +101,23 @@ static void writeRange(llvm::raw_ostream &os, const Operation &op,
     text += std::to_string(dim.range.min) + ".." +
             (dim.range.max == INT64_MAX ? "" : std::to_string(dim.range.max));
   writeComment(os, text, "     ");
+}
+
+// The functions beside one that takes a packed tensor.
+static void writePacking(llvm::raw_ostream &os, const Library &library,
+                         const Operation &op) {
+  std::string known;
+  for (const Dim &dim : op.dims)
+    if (dim.mustBeFixed)
+      known += (known.empty() ? "" : ", ") + ("int64_t " + dim.name);
+  const Tensor &original = op.packed->original;
+  std::string name = library.name + "_" + op.name;
+  os << "/* Bytes of '" << original.name
+     << "' in packed form; -1 when no instance has these sizes. */\n"
+     << "int64_t " << name << "_size(" << known << ");\n"
+     << "/* Packs it, for this machine's CPU. `packed` is 64-byte aligned. */\n"
+     << "dlc_status " << name << "_pack(" << known << ",\n    const "
+     << original.type->c << " *" << original.name << ", uint8_t *packed);\n";
 }
 
 static void writeFunction(llvm::raw_ostream &os, const Library &library,
@@ -125,7 +147,10 @@ static void writeFunction(llvm::raw_ostream &os, const Library &library,
   for (const Tensor &tensor : op.tensors)
     add((tensor.isOutput ? "" : "const ") + std::string(tensor.type->c) + " *" +
         tensor.name);
-  os << line << ");\n\n";
+  os << line << ");\n";
+  if (op.packed)
+    writePacking(os, library, op);
+  os << "\n";
 }
 
 static std::string makeHeader(const Build &build) {
@@ -175,6 +200,14 @@ static std::string makeHeader(const Build &build) {
      << "dlc_status " << n
      << "_run_instance(const dlc_library_operation *operation,\n    int64_t "
         "instance, const int64_t *dims, void *const *tensors);\n\n"
+     << "/* Packed tensors of operations that take one: bytes, or -1; packs. "
+        "Sizes that the\n * packed form does not depend on are -1. */\n"
+     << "int64_t " << n
+     << "_packed_size(const dlc_library_operation *operation,\n    const "
+        "int64_t *dims);\n"
+     << "dlc_status " << n
+     << "_pack(const dlc_library_operation *operation,\n    const int64_t "
+        "*dims, const void *matrix, void *packed);\n\n"
      << "/* The instance that a call with these sizes runs; -1: none. */\n"
      << "int64_t " << n
      << "_select(const dlc_library_operation *operation,\n    const int64_t "
@@ -229,6 +262,18 @@ static Json describeOperation(const Build &build, unsigned index) {
     json["segments"] = {{"rows", op.segments->rows},
                         {"groups", op.segments->groups},
                         {"offsets", op.segments->offsets}};
+  if (op.packed) {
+    Json one;
+    one["tensor"] = op.tensors[op.packed->tensor].name;
+    one["dtype"] = op.packed->original.type->name;
+    one["shape"] = Json::array();
+    one["extents"] = Json::array();
+    for (const Extent &e : op.packed->original.extents) {
+      one["shape"].push_back(e.str(op.dims));
+      one["extents"].push_back({e.dim, e.offset, e.divisor, e.factor});
+    }
+    json["packed"] = one;
+  }
   json["instances"] = Json::array();
   for (const CompiledInstance &compiled : build.instances[index]) {
     const Instance &instance = op.instances[compiled.instance];

@@ -75,6 +75,22 @@ void ModelWriter::declare(const Tensor &tensor, ArrayRef<Dim> dims,
   }
 }
 
+void ModelWriter::declareConstant(const Tensor &tensor,
+                                  ArrayRef<Range> ranges) {
+  auto *constant = graph->add_initializer();
+  constant->set_name(tensor.name);
+  constant->set_data_type(tensor.type->onnx);
+  constant->set_data_location(onnx::TensorProto::EXTERNAL);
+  auto *location = constant->add_external_data();
+  location->set_key("location");
+  location->set_value(kPackedFile);
+  std::vector<int64_t> sizes;
+  for (const Range &range : ranges)
+    sizes.push_back(range.min);
+  for (const Extent &extent : tensor.extents)
+    constant->add_dims(extent.evaluate(sizes));
+}
+
 std::string ModelWriter::add(StringRef op, ArrayRef<std::string> inputs,
                              ArrayRef<NodeAttribute> attributes,
                              StringRef domain) {

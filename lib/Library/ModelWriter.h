@@ -26,6 +26,9 @@ public:
   void declare(const Tensor &tensor, llvm::ArrayRef<Dim> dims,
                llvm::ArrayRef<Range> ranges);
 
+  /// Declares `tensor` as a constant in the file kPackedFile.
+  void declareConstant(const Tensor &tensor, llvm::ArrayRef<Range> ranges);
+
   /// Adds a node and returns the name of its result. An empty name among
   /// `inputs` is an optional input that is not there.
   std::string add(llvm::StringRef op, llvm::ArrayRef<std::string> inputs,

@@ -10,7 +10,8 @@ using llvm::ArrayRef;
 using llvm::StringRef;
 
 static const StringRef floats[] = {"f32", "f16", "bf16"};
-static const StringRef matmulKeys[] = {"layouts", "batched", "epilogue"};
+static const StringRef matmulKeys[] = {"layouts", "batched", "packed",
+                                       "epilogue"};
 static const StringRef groupedKeys[] = {"layouts", "epilogue"};
 static const StringRef quantizedKeys[] = {"weights", "activations", "block",
                                           "zero_points", "epilogue"};
@@ -89,11 +90,20 @@ Operation OperationBuilder::take(std::string text, Body body) {
     if (segments && segments->kinds[i] == 2)
       tensors.back().extents.erase(tensors.back().extents.begin());
   }
-  op.makeModel = [name = op.name, tensors, dims = op.dims,
+  for (auto [i, tensor] : llvm::enumerate(op.tensors))
+    if (!packed.empty() && tensor.name == packed) {
+      op.packed = Packed{static_cast<unsigned>(i), tensor};
+      tensor.type = findType("u8");
+      tensor.extents = {constant(1)}; // its _size function tells how many
+    }
+  op.makeModel = [name = op.name, tensors, dims = op.dims, packed = packed,
                   body](ArrayRef<Range> ranges) {
     ModelWriter writer(name);
     for (const Tensor &tensor : tensors)
-      writer.declare(tensor, dims, ranges);
+      if (tensor.name == packed)
+        writer.declareConstant(tensor, ranges);
+      else
+        writer.declare(tensor, dims, ranges);
     body(writer, ranges);
     return writer.str();
   };

@@ -52,6 +52,8 @@ public:
   Operation op;
   /// Segments: the inputs that are not the model's own, see makeModel.
   std::optional<Segments> segments;
+  /// The input that is packed before; take() puts its packed form in its place.
+  std::string packed;
 
 private:
   Json attributes = Json::object();

@@ -26,42 +26,54 @@ static std::string productText(StringRef layout) {
   return layout == "nn" ? "a * b" : layout == "nt" ? "a * b'" : "a' * b";
 }
 
+// One layout of a product; with `packed` b is packed before, which wants its
+// sizes known.
+static Operation makeProduct(const Entry &entry, const std::string &layout,
+                             bool batched, bool packed) {
+  Epilogue epilogue = Epilogue::read(entry);
+  OperationBuilder b(entry,
+                     (batched ? "batched_matmul_" : "matmul_") + layout +
+                         epilogue.suffix() + (packed ? "_packed" : ""),
+                     "matmul");
+  if (batched)
+    b.dim("batch", false, 8);
+  b.dim("m");
+  b.dim("n", packed, 1024);
+  b.dim("k", packed, 1024);
+  auto shape = [&](StringRef rows, StringRef columns) {
+    std::vector<Extent> extents{b[rows], b[columns]};
+    if (batched)
+      extents.insert(extents.begin(), b["batch"]);
+    return extents;
+  };
+  b.input("a", b.type, layout == "tn" ? shape("k", "m") : shape("m", "k"));
+  b.input("b", b.type, layout == "nt" ? shape("n", "k") : shape("k", "n"));
+  epilogue.declare(b, shape("m", "n"));
+  b.output("c", b.type, shape("m", "n"));
+  b.setAttribute("layout", layout);
+  if (packed)
+    b.packed = "b";
+  return b.take(
+      "c = " + epilogue.text(productText(layout)) +
+          (packed ? ", b packed before" : ""),
+      [layout, batched, epilogue](ModelWriter &w, ArrayRef<Range>) {
+        w.finish(epilogue.emit(w, emitProduct(w, layout, batched, "a", "b")),
+                 "c");
+      });
+}
+
 std::vector<Operation> dlc::library::makeMatmul(const Entry &entry) {
   std::vector<Operation> ops;
   bool batched = entry.json.getBool("batched", false);
-  Epilogue epilogue = Epilogue::read(entry);
+  bool packed = entry.json.getBool("packed", false);
+  if (batched && packed)
+    entry.json.fail("packed", "is for single products; expected no 'batched'");
   auto wanted = entry.json.getStrings("layouts", {"nn"}, layouts);
   if (wanted.size() > 1 && entry.json.has("name"))
     entry.json.fail("name", "one name for several layouts; give each layout "
                             "an entry of its own");
-  for (const std::string &layout : wanted) {
-    OperationBuilder b(entry,
-                       (batched ? "batched_matmul_" : "matmul_") + layout +
-                           epilogue.suffix(),
-                       "matmul");
-    if (batched)
-      b.dim("batch", false, 8);
-    b.dim("m");
-    b.dim("n", false, 1024);
-    b.dim("k", false, 1024);
-    auto shape = [&](StringRef rows, StringRef columns) {
-      std::vector<Extent> extents{b[rows], b[columns]};
-      if (batched)
-        extents.insert(extents.begin(), b["batch"]);
-      return extents;
-    };
-    b.input("a", b.type, layout == "tn" ? shape("k", "m") : shape("m", "k"));
-    b.input("b", b.type, layout == "nt" ? shape("n", "k") : shape("k", "n"));
-    epilogue.declare(b, shape("m", "n"));
-    b.output("c", b.type, shape("m", "n"));
-    b.setAttribute("layout", layout);
-    ops.push_back(b.take(
-        "c = " + epilogue.text(productText(layout)),
-        [layout, batched, epilogue](ModelWriter &w, ArrayRef<Range>) {
-          w.finish(epilogue.emit(w, emitProduct(w, layout, batched, "a", "b")),
-                   "c");
-        }));
-  }
+  for (const std::string &layout : wanted)
+    ops.push_back(makeProduct(entry, layout, batched, packed));
   return ops;
 }
 

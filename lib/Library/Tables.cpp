@@ -9,6 +9,9 @@
 #include "llvm/IR/IRBuilder.h"
 #include "llvm/IR/Module.h"
 
+#include <array>
+#include <cstdio>
+
 using namespace dlc::library;
 using llvm::ArrayRef;
 using llvm::Constant;
@@ -26,7 +29,8 @@ static_assert(sizeof(dlc_library_dim) == 32 &&
                   sizeof(dlc_library_cpu) == 24 &&
                   sizeof(dlc_library_instance) == 64 &&
                   sizeof(dlc_library_segments) == 32 &&
-                  sizeof(dlc_library_operation) == 80,
+                  sizeof(dlc_library_packing) == 64 &&
+                  sizeof(dlc_library_operation) == 96,
               "the tables are written field by field");
 
 namespace {
@@ -139,6 +143,10 @@ void dlc::library::emitBase(llvm::Module &module, const Build &build) {
   Type *i32 = Type::getInt32Ty(t.context), *i64 = Type::getInt64Ty(t.context);
   t.forward(name + "_run", "dlc_library_run", i32,
             {t.pointer, t.pointer, t.pointer});
+  t.forward(name + "_packed_size", "dlc_library_packed_size", i64,
+            {t.pointer, t.pointer});
+  t.forward(name + "_pack", "dlc_library_pack", i32,
+            {t.pointer, t.pointer, t.pointer, t.pointer});
   t.forward(name + "_run_instance", "dlc_library_run_instance", i32,
             {t.pointer, i64, t.pointer, t.pointer});
   t.forward(name + "_select", "dlc_library_select", i64,
@@ -165,6 +173,29 @@ static Constant *makeTensors(Tables &t, const Operation &op) {
   return t.array(tensors);
 }
 
+bool Packing::parse(const std::string &layout) {
+  long long p, b, e, batch, m, k, ms, ks;
+  int end = 0;
+  if (std::sscanf(layout.c_str(),
+                  "panel%lld block%lld bytes%lld [%lldx%lldx%lld] step "
+                  "%lld,%lld%n",
+                  &p, &b, &e, &batch, &m, &k, &ms, &ks, &end) != 8 ||
+      batch != 1 || p < 1 || b < 1 || static_cast<size_t>(end) != layout.size())
+    return false;
+  panel = p, block = b, elementBytes = e, majors = m, inner = k;
+  majorStep = ms, innerStep = ks;
+  int64_t depth = (inner + block - 1) / block * block;
+  return bytes == (majors + panel - 1) / panel * panel * depth * elementBytes;
+}
+
+static Constant *makePacking(Tables &t, const CompiledInstance &instance) {
+  if (!instance.packing)
+    return t.null();
+  const Packing &p = *instance.packing;
+  return t.integers(std::array{p.panel, p.block, p.elementBytes, p.majors,
+                               p.inner, p.majorStep, p.innerStep, p.bytes});
+}
+
 static Constant *makeInstances(Tables &t, const Build &build,
                                const Operation &op,
                                ArrayRef<CompiledInstance> compiled) {
@@ -184,7 +215,7 @@ static Constant *makeInstances(Tables &t, const Build &build,
     instances.push_back(
         t.record({t.string(spec.name), cpu, t.integers(min), t.integers(max),
                   t.refer(instance.modelTable), t.integers(instance.symbols),
-                  t.integer(instance.bytes), t.integer(0)}));
+                  t.integer(instance.bytes), makePacking(t, instance)}));
   }
   return t.array(instances);
 }
@@ -195,6 +226,37 @@ static Constant *makeSegments(Tables &t, const Operation &op) {
   const Segments &s = *op.segments;
   return t.define(t.record({t.integer(s.rows), t.integer(s.groups),
                             t.integer(s.offsets), t.integers(s.kinds)}));
+}
+
+// i64 <name>_size(known sizes), i32 <name>_pack(known sizes, matrix, packed)
+static void emitPacking(Tables &t, const std::string &name, const Operation &op,
+                        GlobalVariable *table) {
+  Type *i64 = Type::getInt64Ty(t.context), *i32 = Type::getInt32Ty(t.context);
+  llvm::SmallVector<Type *> known(
+      llvm::count_if(op.dims, [](const Dim &dim) { return dim.mustBeFixed; }),
+      i64);
+  auto define = [&](const char *suffix, const char *callee, Type *result,
+                    unsigned numPointers) {
+    llvm::SmallVector<Type *> parameters(known);
+    parameters.append(numPointers, t.pointer);
+    llvm::SmallVector<Type *> passed(numPointers + 2, t.pointer);
+    Function *function = t.function(name + suffix, result, parameters);
+    llvm::IRBuilder<> b(llvm::BasicBlock::Create(t.context, "", function));
+    auto *sizes = b.CreateAlloca(llvm::ArrayType::get(i64, op.dims.size()));
+    unsigned next = 0;
+    for (auto [i, dim] : llvm::enumerate(op.dims)) {
+      llvm::Value *size = t.integer(-1);
+      if (dim.mustBeFixed)
+        size = function->getArg(next++);
+      b.CreateStore(size, b.CreateConstInBoundsGEP1_64(i64, sizes, i));
+    }
+    llvm::SmallVector<llvm::Value *> values{table, sizes};
+    for (unsigned i = 0; i < numPointers; ++i)
+      values.push_back(function->getArg(next + i));
+    b.CreateRet(b.CreateCall(t.runtime(callee, result, passed), values));
+  };
+  define("_size", "dlc_library_packed_size", i64, 0);
+  define("_pack", "dlc_library_pack", i32, 2);
 }
 
 void dlc::library::emitOperation(llvm::Module &module, const Build &build,
@@ -212,11 +274,13 @@ void dlc::library::emitOperation(llvm::Module &module, const Build &build,
        t.integer(static_cast<int64_t>(dims.size())), t.array(dims),
        t.integer(static_cast<int64_t>(op.tensors.size())), makeTensors(t, op),
        t.integer(static_cast<int64_t>(build.instances[index].size())),
-       makeInstances(t, build, op, build.instances[index]),
-       makeSegments(t, op)});
+       makeInstances(t, build, op, build.instances[index]), makeSegments(t, op),
+       t.integer(op.packed ? int64_t(op.packed->tensor) : -1), t.integer(0)});
   GlobalVariable *table =
       t.share(name + "_operation", value, /*isConstant=*/true);
 
+  if (op.packed)
+    emitPacking(t, name, op, table);
   Type *i64 = Type::getInt64Ty(t.context);
   llvm::SmallVector<Type *> arguments(op.dims.size(), i64);
   arguments.append(op.tensors.size(), t.pointer);
@@ -265,11 +329,17 @@ void dlc::library::emitIndex(llvm::Module &module, const Build &build) {
 
 std::vector<std::string> dlc::library::getFunctions(const Library &library) {
   std::vector<std::string> names;
-  for (const char *name :
-       {"run", "run_instance", "select", "set_num_threads", "set_parallel_for",
-        "last_error", "num_operations", "operation"})
+  for (const char *name : {"run", "run_instance", "packed_size", "pack",
+                           "select", "set_num_threads", "set_parallel_for",
+                           "last_error", "num_operations", "operation"})
     names.push_back(library.name + "_" + name);
-  for (const Operation &op : library.operations)
-    names.push_back(library.name + "_" + op.name);
+  for (const Operation &op : library.operations) {
+    std::string name = library.name + "_" + op.name;
+    names.push_back(name);
+    if (op.packed) {
+      names.push_back(name + "_size");
+      names.push_back(name + "_pack");
+    }
+  }
   return names;
 }

@@ -24,6 +24,12 @@ const char *dlc_library_last_error(void);
 int64_t dlc_library_select(const dlc_library_operation *op,
                            const int64_t *dims);
 
+int64_t dlc_library_packed_size(const dlc_library_operation *op,
+                                const int64_t *dims);
+dlc_status dlc_library_pack(const dlc_library_operation *op,
+                            const int64_t *dims, const void *matrix,
+                            void *packed);
+
 /* The text of this thread's last error. Libraries are opened by dlopen, and
  * need no __tls_get_addr this way; the C library keeps room for it. */
 static __thread char error_text[256] __attribute__((tls_model("initial-exec")));
@@ -231,6 +237,10 @@ static dlc_status check_tensors(const dlc_library_operation *op,
     }
     if (count == 0)
       continue;
+    if (i == op->packed && (uintptr_t)tensors[i] % DLC_RT_ALIGNMENT)
+      return dlc_rt_fail(get_error(), DLC_INVALID_ARGUMENT,
+                         "%s: '%s' is not %d-byte aligned", op->name,
+                         tensor->name, DLC_RT_ALIGNMENT);
     if (!tensors[i])
       return dlc_rt_fail(get_error(), DLC_INVALID_ARGUMENT, "%s: '%s' is NULL",
                          op->name, tensor->name);
@@ -241,6 +251,128 @@ static dlc_status check_tensors(const dlc_library_operation *op,
                          op->name, tensor->name, (long long)bytes);
   }
   return DLC_OK;
+}
+
+/*===-- Packed tensors ----------------------------------------------------===*/
+
+/* What a packed tensor begins with. */
+typedef struct packed_header {
+  uint64_t magic;
+  dlc_library_packing packing;
+} packed_header;
+#define PACKED_MAGIC UINT64_C(0x31306b6361706c64)
+
+_Static_assert(sizeof(packed_header) <= DLC_LIBRARY_PACKED_HEADER,
+               "the header has room");
+
+/* The packing of the most general instance for the sizes that are not -1, on
+ * the best CPU that has one; NULL, and an error, without. */
+static const dlc_library_packing *find_packing(const dlc_library_operation *op,
+                                               const int64_t *dims) {
+  const dlc_library_instance *found = NULL;
+  for (int64_t i = 0; i < op->num_instances; ++i) {
+    const dlc_library_instance *instance = &op->instances[i];
+    bool fits = instance->packing != NULL;
+    for (int64_t d = 0; d < op->num_dims && fits; ++d)
+      fits = dims[d] < 0 ||
+             (dims[d] >= instance->min[d] && dims[d] <= instance->max[d]);
+    if (fits && is_here(instance->cpu) &&
+        (!found || found->cpu == instance->cpu))
+      found = instance;
+  }
+  return found ? found->packing : NULL;
+}
+
+int64_t dlc_library_packed_size(const dlc_library_operation *op,
+                                const int64_t *dims) {
+  const dlc_library_packing *packing = find_packing(op, dims);
+  return packing ? packing->bytes + DLC_LIBRARY_PACKED_HEADER : -1;
+}
+
+/* Elements of one panel; a task. */
+static void pack_panel(const dlc_frame *frame, int64_t p, int64_t worker) {
+  (void)worker;
+  const dlc_library_packing *l = frame->buffers[0];
+  const char *from = frame->buffers[1];
+  int64_t depth = (l->inner + l->block - 1) / l->block * l->block;
+  size_t bytes = (size_t)l->element_bytes;
+  char *to = (char *)frame->buffers[2] + p * l->panel * depth * (int64_t)bytes;
+  for (int64_t q = 0; q < depth; q += l->block)
+    for (int64_t i = p * l->panel; i < (p + 1) * l->panel; ++i)
+      for (int64_t k = q; k < q + l->block; ++k, to += bytes) {
+        if (i < l->majors && k < l->inner)
+          memcpy(to,
+                 from +
+                     (i * l->major_step + k * l->inner_step) * (int64_t)bytes,
+                 bytes);
+        else
+          memset(to, 0, bytes);
+      }
+}
+
+dlc_status dlc_library_pack(const dlc_library_operation *op,
+                            const int64_t *dims, const void *matrix,
+                            void *packed) {
+  const dlc_library_packing *packing = find_packing(op, dims);
+  if (!packing) {
+    char text[160];
+    return dlc_rt_fail(get_error(), DLC_SHAPE_MISMATCH,
+                       "%s: no instance takes a packed tensor of %s", op->name,
+                       spell_dims(op, dims, text, sizeof text));
+  }
+  if (!matrix || !packed || (uintptr_t)packed % DLC_RT_ALIGNMENT)
+    return dlc_rt_fail(get_error(), DLC_INVALID_ARGUMENT,
+                       "%s: to pack, matrix and room are not NULL and the room "
+                       "is %d-byte aligned",
+                       op->name, DLC_RT_ALIGNMENT);
+  packed_header header = {PACKED_MAGIC, *packing};
+  memset(packed, 0, DLC_LIBRARY_PACKED_HEADER);
+  memcpy(packed, &header, sizeof header);
+  char *to = (char *)packed + DLC_LIBRARY_PACKED_HEADER;
+  if (packing->panel == 0) {
+    memcpy(to, matrix, (size_t)packing->bytes);
+    return DLC_OK;
+  }
+  void *buffers[3] = {(void *)packing, (void *)matrix, to};
+  dlc_frame frame;
+  memset(&frame, 0, sizeof frame);
+  frame.buffers = buffers;
+  dlc_parallel_for_fn pf = custom_pf ? custom_pf : dlc_rt_pool_function();
+  pf(custom_pf ? custom_pf_ctx : NULL, pack_panel, &frame,
+     (packing->majors + packing->panel - 1) / packing->panel,
+     get_num_threads());
+  return DLC_OK;
+}
+
+/* Whether an instance reads what was packed. */
+static bool reads(const dlc_library_instance *instance, const void *packed) {
+  packed_header header;
+  memcpy(&header, packed, sizeof header);
+  return header.magic == PACKED_MAGIC && instance->packing &&
+         memcmp(&header.packing, instance->packing, sizeof header.packing) == 0;
+}
+
+/* The first instance that takes the sizes and the packed tensor. */
+static dlc_status select_packed(const dlc_library_operation *op,
+                                const int64_t *dims, void *const *tensors,
+                                const dlc_library_instance **out) {
+  const void *packed = tensors[op->packed];
+  for (int64_t i = 0; i < op->num_instances; ++i) {
+    const dlc_library_instance *instance = &op->instances[i];
+    if (takes(op, instance, dims) && is_here(instance->cpu) &&
+        reads(instance, packed)) {
+      *out = instance;
+      return DLC_OK;
+    }
+  }
+  if (!select(op, dims))
+    return no_instance(op, dims);
+  char text[160];
+  return dlc_rt_fail(get_error(), DLC_INVALID_ARGUMENT,
+                     "%s: '%s' was not packed by this function's _pack for %s "
+                     "on this machine",
+                     op->name, op->tensors[op->packed].name,
+                     spell_dims(op, dims, text, sizeof text));
 }
 
 /*===-- Running -----------------------------------------------------------===*/
@@ -254,6 +386,7 @@ typedef struct call {
   dlc_parallel_for_fn pf;
   void *pf_ctx;
   char *workspace;
+  const char *weights;
   /* of an error */
   int32_t status;
   const char *site;
@@ -285,7 +418,7 @@ static int32_t execute(call *c) {
   exec.inputs = c->tensors;
   exec.outputs = c->tensors + model->info->num_inputs;
   exec.symbols = (int64_t *)c->symbols;
-  exec.weights = model->weights;
+  exec.weights = c->weights ? c->weights : model->weights;
   exec.workspace = c->workspace;
   exec.num_workers = c->num_workers;
   exec.parallel_for = c->pf;
@@ -342,6 +475,13 @@ static dlc_status run_whole(const dlc_library_operation *op,
   c.symbols = symbols;
   c.sizes = sizes;
   c.tensors = (void **)tensors;
+  if (op->packed >= 0) { /* it is the model's constant, and no input */
+    c.weights = (const char *)tensors[op->packed] + DLC_LIBRARY_PACKED_HEADER;
+    c.tensors = alloca((size_t)op->num_tensors * sizeof *c.tensors);
+    for (int64_t i = 0, used = 0; i < op->num_tensors; ++i)
+      if (i != op->packed)
+        c.tensors[used++] = tensors[i];
+  }
   c.num_workers = get_num_threads();
   c.pf = custom_pf ? custom_pf : dlc_rt_pool_function();
   c.pf_ctx = custom_pf ? custom_pf_ctx : NULL;
@@ -559,7 +699,12 @@ dlc_status dlc_library_run(const dlc_library_operation *op, const int64_t *dims,
     return status;
   if (op->segments)
     return run_segments(op, dims, tensors);
-  const dlc_library_instance *instance = select(op, dims);
+  const dlc_library_instance *instance = NULL;
+  if (op->packed >= 0) {
+    status = select_packed(op, dims, tensors, &instance);
+    return status == DLC_OK ? run_whole(op, instance, dims, tensors) : status;
+  }
+  instance = select(op, dims);
   return instance ? run_whole(op, instance, dims, tensors)
                   : no_instance(op, dims);
 }
@@ -585,6 +730,10 @@ dlc_status dlc_library_run_instance(const dlc_library_operation *op,
     return dlc_rt_fail(get_error(), DLC_UNSUPPORTED_CPU,
                        "%s: instance '%s' needs a CPU like %s", op->name,
                        instance->name, instance->cpu->name);
+  if (op->packed >= 0 && !reads(instance, tensors[op->packed]))
+    return dlc_rt_fail(get_error(), DLC_INVALID_ARGUMENT,
+                       "%s: instance '%s' reads another packed form", op->name,
+                       instance->name);
   if (op->segments) {
     /* The table with this one instance. */
     dlc_library_operation one = *op;

@@ -18,6 +18,16 @@ struct Cpu {
   std::string features; ///< see requiredFeatures in dlc/Artifact/ModelTable.h
 };
 
+/// dlc_library_packing.
+struct Packing {
+  int64_t panel = 0, block = 1, elementBytes = 4, majors = 0, inner = 0,
+          majorStep = 0, innerStep = 0, bytes = 0;
+
+  /// Reads the layout's name (OperandPacking::layout); `bytes` is set before.
+  /// False: it is none that the runtime can make.
+  bool parse(const std::string &layout);
+};
+
 /// An instance that was compiled.
 struct CompiledInstance {
   unsigned instance = 0; ///< of the operation
@@ -26,6 +36,7 @@ struct CompiledInstance {
   std::vector<int64_t> symbols; ///< the dim of each of the model's symbols
   int64_t bytes = 0;
   std::vector<std::string> kernels; ///< nests, for the operation table
+  std::optional<Packing> packing;
 };
 
 /// All of a library, when its instances are compiled.

@@ -79,6 +79,12 @@ struct Segments {
   std::vector<int64_t> kinds;    ///< an entry a tensor
 };
 
+/// A matrix that is packed once and multiplied often.
+struct Packed {
+  unsigned tensor = 0; ///< its packed form, among the operation's
+  Tensor original;     ///< what is packed
+};
+
 struct Operation {
   std::string name; ///< of the function, without the library's
   std::string kind; ///< "matmul"
@@ -88,14 +94,19 @@ struct Operation {
   std::vector<Tensor> tensors; ///< as the function takes them
   std::vector<Instance> instances;
   std::optional<Segments> segments;
+  std::optional<Packed> packed;
   /// What the profiler must know besides, as JSON's object.
   std::string attributes = "{}";
   /// Why these sizes do not go together; empty: they do. Null: any do.
   std::function<std::string(llvm::ArrayRef<Range>)> checkSizes;
   /// The ONNX model, with names for the sizes that `ranges` leaves open. Its
   /// inputs and outputs are the tensors in order, less the segments' ends.
+  /// The packed tensor is a constant in the file kPackedFile, whose bytes do
+  /// not matter.
   std::function<std::string(llvm::ArrayRef<Range>)> makeModel;
 };
+
+inline constexpr const char *kPackedFile = "packed.bin";
 
 struct Library {
   std::string name; ///< C identifier

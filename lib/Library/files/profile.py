@@ -56,11 +56,21 @@ class Guarded:
         return bool((self.bytes[:self.start] == 0xA5).all() and (self.bytes[self.start + self.count:] == 0xA5).all())
 
 
+def pack(op, arrays):
+    if not op.packed:
+        return arrays
+    name = op.packed["tensor"]
+    return dict(arrays, **{name: op.pack(arrays[name])})
+
+
 def run_fenced(op, sizes, arrays, index):
     """The outputs by name, and whether the guard bytes are as they were."""
+    arrays = pack(op, arrays)
     outputs = {t["name"]: Guarded(op.shape(t, sizes), library.DTYPES[t["dtype"]]) for t in op.outputs}
-    fenced = {name: Fenced(array) for name, array in arrays.items()}
-    places = [outputs[t["name"]].array if t["output"] else fenced[t["name"]].address for t in op.tensors]
+    # A packed tensor has an alignment of its own, and padded ends.
+    fenced = {name: Fenced(array) for name, array in arrays.items() if not isinstance(array, library.PackedArray)}
+    places = [outputs[t["name"]].array if t["output"] else fenced[t["name"]].address if t["name"] in fenced
+              else arrays[t["name"]] for t in op.tensors]
     op.run(sizes, places, index)
     return {n: g.array for n, g in outputs.items()}, all(g.is_intact() for g in outputs.values())
 
@@ -104,7 +114,7 @@ def choose_sizes(op, instance, rng, limit):
 def turn_row(arrays, op):
     """The control: the last row of the first input of rank two and more, backwards."""
     changed = {name: array.copy() for name, array in arrays.items()}
-    for tensor in op.inputs:
+    for tensor in reference.unpacked_inputs(op):
         array = changed[tensor["name"]]
         if array.ndim == 0 or array.size == 0 or tensor["dtype"] == "i64" or array.shape[-1] < 2:
             continue
@@ -143,7 +153,8 @@ def verify(op, index, rng, limit):
 def count_work(op, sizes):
     """(floating-point operations, bytes of all tensors)."""
     s = dict(zip(op.names, sizes))
-    moved = sum(math.prod(op.shape(t, sizes)) * np.dtype(library.DTYPES[t["dtype"]]).itemsize for t in op.tensors)
+    tensors = reference.unpacked_inputs(op) + op.outputs
+    moved = sum(math.prod(op.shape(t, sizes)) * np.dtype(library.DTYPES[t["dtype"]]).itemsize for t in tensors)
     if op.kind in ("matmul", "quantized_matmul"):
         return 2 * s["m"] * s["n"] * s["k"] * s.get("batch", 1), moved
     if op.kind == "grouped_matmul":
@@ -164,7 +175,7 @@ def make_torch_peer(op, arrays):
     kinds = {"f32": torch.float32, "f16": torch.float16, "bf16": torch.bfloat16}
 
     def tensor(name):
-        spec = next(t for t in op.inputs if t["name"] == name)
+        spec = next(t for t in reference.unpacked_inputs(op) if t["name"] == name)
         if spec["dtype"] in ("bf16", "f16"):
             return torch.from_numpy(arrays[name].view(np.int16)).view(kinds[spec["dtype"]])
         return torch.from_numpy(arrays[name])
@@ -284,7 +295,8 @@ def profile(op, index, options, rng):
     arrays = reference.make_inputs(op, sizes, rng)
     outputs = [np.empty(op.shape(t, sizes), library.DTYPES[t["dtype"]]) for t in op.outputs]
     left = iter(outputs)
-    places = [next(left) if t["output"] else arrays[t["name"]] for t in op.tensors]
+    given = pack(op, arrays)
+    places = [next(left) if t["output"] else given[t["name"]] for t in op.tensors]
     dims = (ctypes.c_int64 * max(len(sizes), 1))(*sizes)
     pointers = (ctypes.c_void_p * len(places))(*[p.ctypes.data for p in places])
     call = library._lib.%NAME%_run_instance

@@ -288,9 +288,15 @@ KINDS = {"matmul": matmul, "grouped_matmul": grouped_matmul, "quantized_matmul":
          "rope": rope, "softmax": softmax, "layer_norm": norm, "rms_norm": norm, "conv": conv, "elementwise": elementwise}
 
 
+def unpacked_inputs(op):
+    """The inputs, with what is packed in the place of its packed form."""
+    return [dict(t, dtype=op.packed["dtype"], extents=op.packed["extents"], shape=op.packed["shape"])
+            if op.packed and t["name"] == op.packed["tensor"] else t for t in op.inputs]
+
+
 def reference(op, arrays):
     """[(values, gates)] of the outputs for the inputs by name, arrays as the library takes them."""
-    wide = {t["name"]: widen(arrays[t["name"]], t["dtype"]) for t in op.inputs}
+    wide = {t["name"]: widen(arrays[t["name"]], t["dtype"]) for t in unpacked_inputs(op)}
     with np.errstate(all="ignore"):
         results = KINDS[op.kind](op, wide)
     return [(r.value, np.broadcast_to(r.gate, r.value.shape)) for r in results]
@@ -300,7 +306,7 @@ def make_inputs(op, sizes, rng):
     """Random inputs by name."""
     arrays = {}
     named = dict(zip(op.names, sizes))
-    for tensor in op.inputs:
+    for tensor in unpacked_inputs(op):
         name, shape = tensor["name"], op.shape(tensor, sizes)
         if name == "offsets":
             cuts = np.sort(rng.integers(0, named["rows"] + 1, named["groups"] - 1)) if named["groups"] > 1 else []

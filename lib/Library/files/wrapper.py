@@ -44,6 +44,9 @@ for _name, _result in (("operation", ctypes.c_void_p), ("last_error", ctypes.c_c
 _lib.%NAME%_operation.argtypes = [ctypes.c_int64]
 _lib.%NAME%_run.argtypes = [ctypes.c_void_p] * 3
 _lib.%NAME%_run_instance.argtypes = [ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p]
+_lib.%NAME%_packed_size.restype = ctypes.c_int64
+_lib.%NAME%_packed_size.argtypes = [ctypes.c_void_p, ctypes.c_void_p]
+_lib.%NAME%_pack.argtypes = [ctypes.c_void_p] * 4
 _lib.%NAME%_select.argtypes = [ctypes.c_void_p, ctypes.c_void_p]
 
 
@@ -89,6 +92,11 @@ def evaluate(extent, dims):
     return factor if dim < 0 else max(dims[dim] + offset, 0) // divisor * factor
 
 
+class PackedArray(np.ndarray):
+    """What Operation.pack returns: bytes, and the sizes of what was packed."""
+    sizes = {}
+
+
 class Operation:
     """One function of the library. `dims`, `tensors`, `instances`, `attributes`, `text` are what the table says of it."""
 
@@ -98,6 +106,7 @@ class Operation:
         self.inputs = [t for t in self.tensors if not t["output"]]
         self.outputs = [t for t in self.tensors if t["output"]]
         self.names = [d["name"] for d in self.dims]
+        self.packed = entry.get("packed")
         self._address = _lib.%NAME%_operation(index)
 
     def shape(self, tensor, sizes):
@@ -110,6 +119,10 @@ class Operation:
         if unknown:
             raise TypeError(f"{self.name}: no dim {sorted(unknown)}; there are {self.names}")
         for tensor, array in zip(self.inputs, arrays):
+            if isinstance(array, PackedArray):
+                for name, size in array.sizes.items():
+                    sizes[self.names.index(name)] = size
+                continue
             if array.ndim != len(tensor["extents"]):
                 raise ValueError(f"{self.name}: '{tensor['name']}' has rank {array.ndim}, expects {tensor['shape']}")
             for extent, size in zip(tensor["extents"], array.shape):
@@ -122,7 +135,7 @@ class Operation:
             if sizes[i] is None:
                 raise TypeError(f"{self.name}: the shapes do not tell '{name}'; give it as a keyword")
         for tensor, array in zip(self.inputs, arrays):
-            if self.shape(tensor, sizes) != array.shape:
+            if not isinstance(array, PackedArray) and self.shape(tensor, sizes) != array.shape:
                 raise ValueError(f"{self.name}: '{tensor['name']}' is {array.shape}, expects {tensor['shape']} = "
                                  f"{self.shape(tensor, sizes)} for {dict(zip(self.names, sizes))}")
         return sizes
@@ -136,6 +149,24 @@ class Operation:
         else:
             _check(_lib.%NAME%_run_instance(self._address, instance, dims, pointers))
 
+    def pack(self, matrix, **sizes):
+        """The packed form of an operation's packed tensor: a matrix of the library's element type, or its sizes in `sizes`
+        where the shape does not tell them. The result is bytes for this machine."""
+        matrix = _to_numpy(matrix, self.packed["dtype"])
+        for extent, size in zip(self.packed["extents"], matrix.shape):
+            if extent[0] >= 0:
+                sizes[self.names[extent[0]]] = size
+        dims = (ctypes.c_int64 * len(self.names))(*[sizes.get(name, -1) for name in self.names])
+        size = _lib.%NAME%_packed_size(self._address, dims)
+        if size < 0:
+            raise ValueError(f"{self.name}: no instance takes a packed {self.packed['shape']} of {matrix.shape}")
+        room = np.empty(size + 63, np.uint8)
+        packed = room[-room.ctypes.data % 64:][:size]
+        _check(_lib.%NAME%_pack(self._address, dims, ctypes.c_void_p(matrix.ctypes.data), ctypes.c_void_p(packed.ctypes.data)))
+        packed = packed.view(PackedArray)
+        packed.sizes = {name: size for name, size in sizes.items()}
+        return packed
+
     def select(self, **sizes):
         """The number of the instance that a call with these sizes runs; -1: there is none."""
         dims = (ctypes.c_int64 * max(len(self.names), 1))(*[sizes[name] for name in self.names])
@@ -146,6 +177,9 @@ class Operation:
             raise TypeError(f"{self.name} takes {[t['name'] for t in self.inputs]}, got {len(inputs)} arrays")
         arrays = []
         for tensor, x in zip(self.inputs, inputs):
+            if self.packed and tensor["name"] == self.packed["tensor"]:
+                arrays.append(x if isinstance(x, PackedArray) else self.pack(x))
+                continue
             try:
                 arrays.append(_to_numpy(x, tensor["dtype"]))
             except TypeError as error:
