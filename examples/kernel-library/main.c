@@ -1,8 +1,9 @@
 /* A program that uses a kernel library: y = gelu(x * w' + bias), then a softmax
  * of each row, and what the library says of itself. Build it with
  *
- *   dlc examples/kernel-library/transformer-small.json -emit=kernel-library -o out
- *   cc -std=c99 -Iout/include examples/kernel-library/main.c out/lib/libtransformer_small.a -lm -lpthread
+ *   dlc examples/kernel-library/transformer-small.json -emit=kernel-library -o
+ * out cc -std=c99 -Iout/include examples/kernel-library/main.c
+ * out/lib/libtransformer_small.a -lm -lpthread
  */
 #include "transformer_small.h"
 
@@ -46,7 +47,8 @@ int main(void) {
     return fail("softmax");
   for (j = 0; j < n; ++j)
     sum += p[j];
-  printf("worst error %s, sum of a row %.3f\n", worst < 1e-4 ? "small" : "LARGE", sum);
+  printf("worst error %s, sum of a row %.3f\n",
+         worst < 1e-4 ? "small" : "LARGE", sum);
 
   /* A mistake is a status with a text. */
   if (transformer_small_softmax_f32(-1, n, y, p) == DLC_SHAPE_MISMATCH)
@@ -55,7 +57,8 @@ int main(void) {
   /* Every operation, by name. */
   for (i = 0; i < transformer_small_num_operations(); ++i) {
     const dlc_library_operation *op = transformer_small_operation(i);
-    printf("%s: %s (%d instances)\n", op->name, op->text, (int)op->num_instances);
+    printf("%s: %s (%d instances)\n", op->name, op->text,
+           (int)op->num_instances);
   }
   free(x);
   free(w);
