@@ -201,13 +201,14 @@ static std::string makeHeader(const Build &build) {
      << "_run_instance(const dlc_library_operation *operation,\n    int64_t "
         "instance, const int64_t *dims, void *const *tensors);\n\n"
      << "/* Packed tensors of operations that take one: bytes, or -1; packs. "
-        "Sizes that the\n * packed form does not depend on are -1. */\n"
+        "For an instance,\n * or with -1 for this machine. Sizes that the "
+        "packed form does not depend on are -1. */\n"
      << "int64_t " << n
-     << "_packed_size(const dlc_library_operation *operation,\n    const "
-        "int64_t *dims);\n"
+     << "_packed_size(const dlc_library_operation *operation,\n    int64_t "
+        "instance, const int64_t *dims);\n"
      << "dlc_status " << n
-     << "_pack(const dlc_library_operation *operation,\n    const int64_t "
-        "*dims, const void *matrix, void *packed);\n\n"
+     << "_pack(const dlc_library_operation *operation,\n    int64_t "
+        "instance, const int64_t *dims, const void *matrix, void *packed);\n\n"
      << "/* The instance that a call with these sizes runs; -1: none. */\n"
      << "int64_t " << n
      << "_select(const dlc_library_operation *operation,\n    const int64_t "

@@ -144,9 +144,9 @@ void dlc::library::emitBase(llvm::Module &module, const Build &build) {
   t.forward(name + "_run", "dlc_library_run", i32,
             {t.pointer, t.pointer, t.pointer});
   t.forward(name + "_packed_size", "dlc_library_packed_size", i64,
-            {t.pointer, t.pointer});
+            {t.pointer, i64, t.pointer});
   t.forward(name + "_pack", "dlc_library_pack", i32,
-            {t.pointer, t.pointer, t.pointer, t.pointer});
+            {t.pointer, i64, t.pointer, t.pointer, t.pointer});
   t.forward(name + "_run_instance", "dlc_library_run_instance", i32,
             {t.pointer, i64, t.pointer, t.pointer});
   t.forward(name + "_select", "dlc_library_select", i64,
@@ -239,7 +239,8 @@ static void emitPacking(Tables &t, const std::string &name, const Operation &op,
                     unsigned numPointers) {
     llvm::SmallVector<Type *> parameters(known);
     parameters.append(numPointers, t.pointer);
-    llvm::SmallVector<Type *> passed(numPointers + 2, t.pointer);
+    llvm::SmallVector<Type *> passed(numPointers + 3, t.pointer);
+    passed[1] = i64; // the instance: the best
     Function *function = t.function(name + suffix, result, parameters);
     llvm::IRBuilder<> b(llvm::BasicBlock::Create(t.context, "", function));
     auto *sizes = b.CreateAlloca(llvm::ArrayType::get(i64, op.dims.size()));
@@ -250,7 +251,7 @@ static void emitPacking(Tables &t, const std::string &name, const Operation &op,
         size = function->getArg(next++);
       b.CreateStore(size, b.CreateConstInBoundsGEP1_64(i64, sizes, i));
     }
-    llvm::SmallVector<llvm::Value *> values{table, sizes};
+    llvm::SmallVector<llvm::Value *> values{table, t.integer(-1), sizes};
     for (unsigned i = 0; i < numPointers; ++i)
       values.push_back(function->getArg(next + i));
     b.CreateRet(b.CreateCall(t.runtime(callee, result, passed), values));

@@ -25,8 +25,8 @@ int64_t dlc_library_select(const dlc_library_operation *op,
                            const int64_t *dims);
 
 int64_t dlc_library_packed_size(const dlc_library_operation *op,
-                                const int64_t *dims);
-dlc_status dlc_library_pack(const dlc_library_operation *op,
+                                int64_t instance, const int64_t *dims);
+dlc_status dlc_library_pack(const dlc_library_operation *op, int64_t instance,
                             const int64_t *dims, const void *matrix,
                             void *packed);
 
@@ -266,13 +266,14 @@ _Static_assert(sizeof(packed_header) <= DLC_LIBRARY_PACKED_HEADER,
                "the header has room");
 
 /* The packing of the most general instance for the sizes that are not -1, on
- * the best CPU that has one; NULL, and an error, without. */
+ * the best CPU that has one, or of the wanted one; NULL: there is none. */
 static const dlc_library_packing *find_packing(const dlc_library_operation *op,
+                                               int64_t wanted,
                                                const int64_t *dims) {
   const dlc_library_instance *found = NULL;
   for (int64_t i = 0; i < op->num_instances; ++i) {
     const dlc_library_instance *instance = &op->instances[i];
-    bool fits = instance->packing != NULL;
+    bool fits = instance->packing != NULL && (wanted < 0 || wanted == i);
     for (int64_t d = 0; d < op->num_dims && fits; ++d)
       fits = dims[d] < 0 ||
              (dims[d] >= instance->min[d] && dims[d] <= instance->max[d]);
@@ -284,8 +285,8 @@ static const dlc_library_packing *find_packing(const dlc_library_operation *op,
 }
 
 int64_t dlc_library_packed_size(const dlc_library_operation *op,
-                                const int64_t *dims) {
-  const dlc_library_packing *packing = find_packing(op, dims);
+                                int64_t instance, const int64_t *dims) {
+  const dlc_library_packing *packing = find_packing(op, instance, dims);
   return packing ? packing->bytes + DLC_LIBRARY_PACKED_HEADER : -1;
 }
 
@@ -310,10 +311,10 @@ static void pack_panel(const dlc_frame *frame, int64_t p, int64_t worker) {
       }
 }
 
-dlc_status dlc_library_pack(const dlc_library_operation *op,
+dlc_status dlc_library_pack(const dlc_library_operation *op, int64_t instance,
                             const int64_t *dims, const void *matrix,
                             void *packed) {
-  const dlc_library_packing *packing = find_packing(op, dims);
+  const dlc_library_packing *packing = find_packing(op, instance, dims);
   if (!packing) {
     char text[160];
     return dlc_rt_fail(get_error(), DLC_SHAPE_MISMATCH,

@@ -21,6 +21,8 @@ MANIFEST = {
         {"op": "matmul", "layouts": ["nt"], "epilogue": ["bias", "gelu", "residual"], "dims": {"m": "@8"},
          "shapes": [{"n": 40, "k": 24}, {"m": [1, 5], "n": 33, "k": 17}]},
         {"op": "matmul", "layouts": ["nn"], "epilogue": ["silu", "multiply"], "dtypes": ["bf16"], "level": 0},
+        {"op": "matmul", "layouts": ["nn", "nt"], "packed": True, "epilogue": ["bias"], "dtypes": ["f32", "bf16"],
+         "shapes": [{"n": 37, "k": 53}]},
         {"op": "attention", "layout": "tokens-first", "dtypes": ["f32", "bf16"], "level": 0,
          "dims": {"heads": 4, "kv_heads": 2, "d": 16}},
         {"op": "attention", "mask": "additive", "level": 0, "dims": {"heads": 2, "kv_heads": 2, "d": 8}},
@@ -144,6 +146,29 @@ def test_statuses(library):
         nbits.run([1, 34, 96], [a] * len(nbits.tensors))
     with pytest.raises(library.LibraryError, match="set_num_threads: -1"):
         library.set_num_threads(-1)
+
+
+def test_packed_once_used_often(library):
+    rng = np.random.default_rng(5)
+    op = library.matmul_nt_bias_packed_f32
+    b, bias = rng.normal(size=(37, 53)).astype(np.float32), np.zeros(37, np.float32)
+    packed = op.pack(b)
+    assert packed.ctypes.data % 64 == 0 and packed.nbytes > b.nbytes
+    for m in (1, 4, 33):
+        a = rng.normal(size=(m, 53)).astype(np.float32)
+        assert np.allclose(op(a, packed, bias), a @ b.T, atol=1e-4) and np.allclose(op(a, b, bias), a @ b.T, atol=1e-4)
+    a, c = np.zeros((2, 53), np.float32), np.zeros((2, 37), np.float32)
+    with pytest.raises(library.LibraryError, match="'b' was not packed by this function's _pack"):
+        op.run([2, 37, 53], [a, _aligned(packed.nbytes), bias, c])
+    with pytest.raises(ValueError, match=r"no instance takes a packed \['n', 'k'\] of \(36, 53\)"):
+        op.pack(b[:36])
+    with pytest.raises(library.LibraryError, match="'b' is not 64-byte aligned"):
+        op.run([2, 37, 53], [a, packed.ctypes.data + 4, bias, c])
+
+
+def _aligned(size):
+    room = np.zeros(size + 64, np.uint8)
+    return room[-room.ctypes.data % 64:][:size]
 
 
 def test_grouped_rows(library):

@@ -1,6 +1,7 @@
 """Verifies and times every instance of kernel library '%NAME%'.
 
     python -m %NAME%.profile [--ops=GLOB] [--verify-only] [--threads=N] [--seconds=S] [--peers=numpy,torch,onnxruntime]
+                             [--sizes=m=1,16,512 ...]
 
 Each instance of this machine's CPUs runs on sizes that it takes (odd ones where they are free), its inputs end at
 forbidden pages, its outputs lie between guard bytes, and the results are compared with float64. A control follows
@@ -11,6 +12,7 @@ import argparse
 import csv
 import ctypes
 import fnmatch
+import itertools
 import math
 import mmap
 import os
@@ -56,16 +58,16 @@ class Guarded:
         return bool((self.bytes[:self.start] == 0xA5).all() and (self.bytes[self.start + self.count:] == 0xA5).all())
 
 
-def pack(op, arrays):
+def pack(op, arrays, index):
     if not op.packed:
         return arrays
     name = op.packed["tensor"]
-    return dict(arrays, **{name: op.pack(arrays[name])})
+    return dict(arrays, **{name: op.pack(arrays[name], index)})
 
 
 def run_fenced(op, sizes, arrays, index):
     """The outputs by name, and whether the guard bytes are as they were."""
-    arrays = pack(op, arrays)
+    arrays = pack(op, arrays, index)
     outputs = {t["name"]: Guarded(op.shape(t, sizes), library.DTYPES[t["dtype"]]) for t in op.outputs}
     # A packed tensor has an alignment of its own, and padded ends.
     fenced = {name: Fenced(array) for name, array in arrays.items() if not isinstance(array, library.PackedArray)}
@@ -288,14 +290,22 @@ def measure(functions, seconds):
     return {name: statistics.median(samples) for name, samples in times.items()}
 
 
-def profile(op, index, options, rng):
-    """{"dlc": seconds, peer: seconds}, and the sizes."""
-    instance = op.instances[index]
-    sizes = [r["min"] if r["min"] == r["max"] else r["typical"] for r in instance["ranges"]]
+def choose_timed(op, instance, wanted):
+    """The sets of sizes that are timed: the typical ones, or the wanted ones that the instance takes."""
+    choices = []
+    for name, r in zip(op.names, instance["ranges"]):
+        high = r["max"] if r["max"] is not None else 1 << 62
+        choices.append([size for size in wanted.get(name, [r["typical"] if r["min"] != r["max"] else r["min"]])
+                        if r["min"] <= size <= high])
+    return [list(sizes) for sizes in itertools.product(*choices)]
+
+
+def profile(op, index, sizes, options, rng):
+    """{"dlc": seconds, peer: seconds}."""
     arrays = reference.make_inputs(op, sizes, rng)
     outputs = [np.empty(op.shape(t, sizes), library.DTYPES[t["dtype"]]) for t in op.outputs]
     left = iter(outputs)
-    given = pack(op, arrays)
+    given = pack(op, arrays, index)
     places = [next(left) if t["output"] else given[t["name"]] for t in op.tensors]
     dims = (ctypes.c_int64 * max(len(sizes), 1))(*sizes)
     pointers = (ctypes.c_void_p * len(places))(*[p.ctypes.data for p in places])
@@ -309,7 +319,7 @@ def profile(op, index, options, rng):
             continue
         if function:
             functions[peer] = function
-    return measure(functions, options.seconds), sizes
+    return measure(functions, options.seconds)
 
 
 def main():
@@ -324,8 +334,13 @@ def main():
     parser.add_argument("--seconds", type=float, default=0.3, help="for each instance and peer")
     parser.add_argument("--peers", default="numpy,torch,onnxruntime")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--sizes", action="append", default=[], help="of an open dim, for the times: m=1,16,512")
     parser.add_argument("--limit", type=int, default=70, help="largest free size when verifying")
     options = parser.parse_args()
+    wanted = {}
+    for text in options.sizes:
+        name, _, values = text.partition("=")
+        wanted[name] = [int(v) for v in values.split(",")]
     options.peers = [p for p in options.peers.split(",") if p] if not options.verify_only else []
     library.set_num_threads(options.threads)
     if "torch" in options.peers:
@@ -359,17 +374,19 @@ def main():
             counts["failed" if wrong else "verified"] += 1
             if wrong:
                 print(f"{op.name} ({instance['name']}, {instance['cpu']}): {wrong}, {worst:.3g} gates", file=sys.stderr)
-            times, sizes = ({}, []) if options.verify_only else profile(op, index, options, rng)
-            row += ["x".join(map(str, sizes)), "no" if wrong else "" if options.no_verify else "yes", f"{worst:.3g}",
-                    "" if seen is None else "seen" if seen else "missed"]
-            if times:
+            verdict = ["no" if wrong else "" if options.no_verify else "yes", f"{worst:.3g}",
+                       "" if seen is None else "seen" if seen else "missed"]
+            if options.verify_only:
+                out.writerow(row + [""] + verdict)
+            for sizes in [] if options.verify_only else choose_timed(op, instance, wanted):
+                times = profile(op, index, sizes, options, rng)
                 work, moved = count_work(op, sizes)
                 own = times.pop("dlc")
                 best = min(times, key=times.get, default="")
-                row += [f"{own * 1e6:.2f}", f"{work / own / 1e9:.1f}", f"{moved / own / 1e9:.1f}"]
-                row += [f"{times[p] * 1e6:.2f}" if p in times else "" for p in options.peers]
-                row += [best, f"{times[best] / own:.3f}" if best else ""]
-            out.writerow(row)
+                cells = ["x".join(map(str, sizes))] + verdict
+                cells += [f"{own * 1e6:.2f}", f"{work / own / 1e9:.1f}", f"{moved / own / 1e9:.1f}"]
+                cells += [f"{times[p] * 1e6:.2f}" if p in times else "" for p in options.peers]
+                out.writerow(row + cells + [best, f"{times[best] / own:.3f}" if best else ""])
             sys.stdout.flush()
     print(f"{counts['verified']} verified, {counts['failed']} failed, {counts['skipped']} skipped", file=sys.stderr)
     return 1 if counts["failed"] else 0

@@ -33,7 +33,7 @@ class Value:
         self.value, self.gate, self.dtype = value, gate, dtype
 
     def round(self, steps=1):
-        return Value(self.value, self.gate + steps * (UNIT[self.dtype] * np.abs(self.value) + TINY[self.dtype]), self.dtype)
+        return Value(self.value, self.gate + steps * (1.001 * UNIT[self.dtype] * np.abs(self.value) + TINY[self.dtype]), self.dtype)
 
     def _with(self, other):
         return other if isinstance(other, Value) else Value(np.float64(other), np.abs(other) * UNIT[self.dtype], self.dtype)

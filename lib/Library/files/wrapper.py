@@ -45,8 +45,8 @@ _lib.%NAME%_operation.argtypes = [ctypes.c_int64]
 _lib.%NAME%_run.argtypes = [ctypes.c_void_p] * 3
 _lib.%NAME%_run_instance.argtypes = [ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p]
 _lib.%NAME%_packed_size.restype = ctypes.c_int64
-_lib.%NAME%_packed_size.argtypes = [ctypes.c_void_p, ctypes.c_void_p]
-_lib.%NAME%_pack.argtypes = [ctypes.c_void_p] * 4
+_lib.%NAME%_packed_size.argtypes = [ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p]
+_lib.%NAME%_pack.argtypes = [ctypes.c_void_p, ctypes.c_int64] + [ctypes.c_void_p] * 3
 _lib.%NAME%_select.argtypes = [ctypes.c_void_p, ctypes.c_void_p]
 
 
@@ -149,20 +149,20 @@ class Operation:
         else:
             _check(_lib.%NAME%_run_instance(self._address, instance, dims, pointers))
 
-    def pack(self, matrix, **sizes):
+    def pack(self, matrix, instance=-1, **sizes):
         """The packed form of an operation's packed tensor: a matrix of the library's element type, or its sizes in `sizes`
-        where the shape does not tell them. The result is bytes for this machine."""
+        where the shape does not tell them. The result is bytes for this machine, or for one instance."""
         matrix = _to_numpy(matrix, self.packed["dtype"])
         for extent, size in zip(self.packed["extents"], matrix.shape):
             if extent[0] >= 0:
                 sizes[self.names[extent[0]]] = size
         dims = (ctypes.c_int64 * len(self.names))(*[sizes.get(name, -1) for name in self.names])
-        size = _lib.%NAME%_packed_size(self._address, dims)
+        size = _lib.%NAME%_packed_size(self._address, instance, dims)
         if size < 0:
             raise ValueError(f"{self.name}: no instance takes a packed {self.packed['shape']} of {matrix.shape}")
         room = np.empty(size + 63, np.uint8)
         packed = room[-room.ctypes.data % 64:][:size]
-        _check(_lib.%NAME%_pack(self._address, dims, ctypes.c_void_p(matrix.ctypes.data), ctypes.c_void_p(packed.ctypes.data)))
+        _check(_lib.%NAME%_pack(self._address, instance, dims, ctypes.c_void_p(matrix.ctypes.data), ctypes.c_void_p(packed.ctypes.data)))
         packed = packed.view(PackedArray)
         packed.sizes = {name: size for name, size in sizes.items()}
         return packed
