@@ -1,9 +1,9 @@
 /* A program that uses a kernel library: y = gelu(x * w' + bias), then a softmax
  * of each row, and what the library says of itself. Build it with
  *
- *   dlc examples/kernel-library/transformer-small.json -emit=kernel-library -o
- * out cc -std=c99 -Iout/include examples/kernel-library/main.c
- * out/lib/libtransformer_small.a -lm -lpthread
+ *   dlc transformer-small.json -emit=kernel-library -o out
+ *   cc -std=c99 -Iout/include main.c \
+ *     out/lib/libtransformer_small.a -lm -lpthread
  */
 #include "transformer_small.h"
 
