@@ -25,8 +25,10 @@ static std::string text(const Dim3 &d) {
   return llvm::formatv("({0},{1},{2})", d.x, d.y, d.z);
 }
 
-Block::Block(const LaunchState &launch, FiberStacks &stacks, Dim3 index)
-    : launch(launch), index(index), threads(launch.shape.block.product()),
+Block::Block(const LaunchState &launch, BlockMemory &memory)
+    : launch(launch), memory(memory),
+      inTurn(!launch.waits && !launch.options.scheduleSeed),
+      threads(launch.shape.block.product()),
       pending((threads.size() + kWarpSize - 1) / kWarpSize),
       random(launch.options.scheduleSeed) {
   const Dim3 &extent = launch.shape.block;
@@ -34,11 +36,32 @@ Block::Block(const LaunchState &launch, FiberStacks &stacks, Dim3 index)
     thread.block = this;
     thread.index = {uint32_t(i) % extent.x, uint32_t(i) / extent.x % extent.y,
                     uint32_t(i) / extent.x / extent.y};
+  }
+  for (Barrier &barrier : barriers) {
+    barrier.firstOfWarp.assign(pending.size(), -1);
+    barrier.otherOfWarp.assign(pending.size(), -1);
+  }
+}
+
+void Block::start(Dim3 blockIndex) {
+  index = blockIndex;
+  numDone = 0;
+  inFlight.clear();
+  const FiberStacks &stacks = *memory.stacks;
+  for (auto [i, thread] : llvm::enumerate(threads)) {
+    thread.status = ThreadStatus::Ready;
+    if (inTurn)
+      continue;
     thread.fiber.start(stacks.bottom(i), stacks.bytes(), &threadMain, &thread);
     ready.push_back(i);
   }
+  if (inTurn) {
+    threads.front().fiber.start(stacks.bottom(0), stacks.bytes(),
+                                &threadsInTurn, this);
+    ready.push_back(0);
+  }
   if (launch.races) {
-    auto shared = reinterpret_cast<uintptr_t>(launch.sharedWindow);
+    auto shared = reinterpret_cast<uintptr_t>(memory.sharedWindow);
     launch.races->startBlock(threads.size(), shared,
                              shared + launch.sharedWindowBytes);
   }
@@ -53,7 +76,21 @@ void Block::threadMain(void *argument) {
   thread->block->exitThread();
 }
 
+void Block::threadsInTurn(void *argument) {
+  auto *block = static_cast<Block *>(argument);
+  const LaunchState &launch = block->launch;
+  for (unsigned i = 0; i < block->threads.size(); ++i) {
+    block->running = i;
+    launch.entry(launch.arguments);
+    block->threads[i].status = ThreadStatus::Done;
+    ++block->numDone;
+  }
+  Fiber::switchTo(block->carrier(), block->scheduler, /*last=*/true);
+  llvm_unreachable("a finished block was resumed");
+}
+
 void Block::exitThread() {
+  waitForCopies(kAllCopies);
   Thread &thread = threads[running];
   thread.status = ThreadStatus::Done;
   ++numDone;
@@ -68,7 +105,7 @@ void Block::fail(std::string message) {
   error += message;
   // This stack is never unwound: what it owns must be freed by hand.
   std::string().swap(message);
-  Fiber::switchTo(threads[running].fiber, scheduler, /*last=*/true);
+  Fiber::switchTo(carrier(), scheduler, /*last=*/true);
   llvm_unreachable("a failed thread was resumed");
 }
 
@@ -80,7 +117,8 @@ unsigned Block::pickReady() {
   return thread;
 }
 
-std::string Block::run() {
+std::string Block::run(Dim3 blockIndex) {
+  start(blockIndex);
   Block *outer = std::exchange(currentBlock, this);
   while (!ready.empty() && error.empty()) {
     running = pickReady();
@@ -112,8 +150,9 @@ void Block::makeReady(unsigned thread) {
 // The aligned forms require a warp's threads to meet at one instruction.
 void Block::checkAlignedBarrier(uint32_t id, uint32_t site) {
   unsigned warp = running / kWarpSize;
-  for (unsigned other : barriers[id].waiting)
-    if (other / kWarpSize == warp && threads[other].waitSite != site)
+  for (int other :
+       {barriers[id].firstOfWarp[warp], barriers[id].otherOfWarp[warp]})
+    if (other >= 0 && threads[other].waitSite != site)
       fail(llvm::formatv("divergent barrier: thread {0} of the same warp waits "
                          "at '{1}' while this one is at '{2}'",
                          text(threads[other].index),
@@ -167,6 +206,8 @@ void Block::completeBarrier(Barrier &barrier) {
     makeReady(thread);
   }
   barrier.waiting.clear();
+  llvm::fill(barrier.firstOfWarp, -1);
+  llvm::fill(barrier.otherOfWarp, -1);
   barrier.arrived = 0;
 }
 
@@ -177,6 +218,11 @@ uint32_t Block::barrierSync(uint32_t id, std::optional<uint32_t> count,
     checkAlignedBarrier(id, site);
   Barrier &barrier = enterBarrier(id, count, site, reduction, predicate);
   barrier.waiting.push_back(running);
+  int &first = barrier.firstOfWarp[running / kWarpSize];
+  if (first < 0)
+    first = static_cast<int>(running);
+  else if (threads[first].waitSite != site)
+    barrier.otherOfWarp[running / kWarpSize] = static_cast<int>(running);
   if (barrier.arrived == barrier.expected) {
     // The last thread goes to the end of the line like the others; it keeps
     // running only when its turn comes.
@@ -201,19 +247,25 @@ void Block::barrierArrive(uint32_t id, uint32_t count, uint32_t site) {
 
 void Block::checkAccess(const void *address, uint64_t bytes, uint64_t alignment,
                         Access::Kind kind, uint32_t site) {
-  if (threads[running].fiber.owns(address))
+  if (carrier().owns(address))
     return;
   auto value = reinterpret_cast<uintptr_t>(address);
   bool isWrite = kind != Access::Read;
-  const MemoryRegion *region = launch.memory->find(value, bytes, isWrite);
+  const MemoryRegion *region = memory.map.find(value, bytes, isWrite);
   if (!region)
-    fail(launch.memory->explain(value, bytes, isWrite) + " at '" +
-         siteText(site) + "'");
+    fail(memory.map.explain(value, bytes, isWrite) + " at '" + siteText(site) +
+         "'");
   if (value % alignment != 0)
     fail(llvm::formatv("misaligned {0} of {1} bytes: address {2:x} is not a "
                        "multiple of {3} at '{4}'",
                        isWrite ? "write" : "read", bytes, value, alignment,
                        siteText(site)));
+  if (isInFlight(address, bytes))
+    fail(
+        llvm::formatv("byte {0} of '{1}' is {2} at '{3}' while an asynchronous "
+                      "copy that nobody has waited for writes it",
+                      value - region->begin, region->name,
+                      isWrite ? "written" : "read", siteText(site)));
   if (launch.races && region->writable)
     checkRace(*region, value, bytes, {running, site, kind});
 }

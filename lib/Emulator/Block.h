@@ -43,32 +43,55 @@ enum class CollectiveKind : uint32_t {
   ReduxOr,
   ReduxXor,
   WarpBarrier,
-  MmaF16,
-  MmaBf16,
+  Mma,
+  LoadMatrix,
 };
 
-/// What one lane brings to mma.sync.m16n8k16 and takes from it: pairs of 16-bit
-/// floats, the first in the low half. A collective is given its address.
+/// The types of mma.sync's factors; sums are f32, or s32 of integers.
+enum class MmaType : uint32_t { F16, Bf16, Tf32, S8S8, S8U8, U8S8, U8U8 };
+
+/// What one lane brings to mma.sync.m16n8k16 (16-bit types), m16n8k8 (tf32) or
+/// m16n8k32 (8-bit types) and takes from it: registers, elements from the low
+/// bits up. A collective is given its address.
 struct MmaOperands {
+  MmaType type;
   uint32_t a[4];
   uint32_t b[2];
-  float c[4];
-  float d[4];
+  uint32_t c[4];
+  uint32_t d[4];
+};
+
+/// What one lane brings to ldmatrix: the address of a row of 16 bytes.
+struct MatrixOperands {
+  const char *row;
+  uint32_t count; ///< of 8 x 8 matrices: 1, 2, 4
+  bool transposed;
+  uint32_t words[4];
+};
+
+/// cp.async: `bytes` of shared memory, the first `sourceBytes` of them from
+/// global memory, the others zero.
+struct AsyncCopy {
+  char *to;
+  const char *from;
+  uint32_t bytes;
+  uint32_t sourceBytes;
+  uint32_t site;
 };
 
 enum class BarrierReduction : uint32_t { None, And, Or, Popc };
 
 /// The operands one lane brings to a collective. Shuffles use all three.
 struct LaneInput {
-  uint64_t value = 0;
-  uint32_t lane = 0;
-  uint32_t clamp = 0;
+  uint64_t value;
+  uint32_t lane;
+  uint32_t clamp;
 };
 
 /// `flag` is a shuffle's "source lane in range" predicate.
 struct LaneResult {
-  uint64_t value = 0;
-  bool flag = false;
+  uint64_t value;
+  bool flag;
 };
 
 /// What all blocks of a launch share; owned by the caller of Block::run.
@@ -81,22 +104,31 @@ struct LaunchState {
   /// Runs the kernel's body for the calling thread.
   void (*entry)(void **) = nullptr;
   void **arguments = nullptr;
-  MemoryMap *memory = nullptr;
+  /// Threads may wait for each other. Where they cannot, they run one after
+  /// the other on one stack.
+  bool waits = true;
   /// Null: races are not looked for.
   RaceDetector *races = nullptr;
-  char *sharedWindow = nullptr;
   size_t sharedWindowBytes = 0;
+};
+
+/// What one OS thread needs to run blocks of a launch, one after the other.
+struct BlockMemory {
+  FiberStacks *stacks = nullptr;
+  char *sharedWindow = nullptr;
+  MemoryMap map;
 };
 
 class Block {
 public:
-  Block(const LaunchState &launch, FiberStacks &stacks, Dim3 index);
+  Block(const LaunchState &launch, BlockMemory &memory);
   ~Block();
   Block(const Block &) = delete;
   Block &operator=(const Block &) = delete;
 
-  /// Runs all threads to their end. The error is a text, empty for success.
-  std::string run();
+  /// Runs all threads of the block at `index` to their end. The error is a
+  /// text, empty for success; after one the object is of no more use.
+  std::string run(Dim3 index);
 
   /// The block whose thread runs on this OS thread now.
   static Block &current();
@@ -113,9 +145,18 @@ public:
   void barrierArrive(uint32_t id, uint32_t count, uint32_t site);
   LaneResult collective(CollectiveKind kind, uint32_t mask, uint32_t site,
                         const LaneInput &input);
-  /// mma.sync of the whole warp; mmaResult(i) is then d[i] of this lane.
-  void multiplyTiles(CollectiveKind kind, uint32_t site, MmaOperands &operands);
-  float mmaResult(unsigned i) const { return threads[running].sums[i]; }
+  char *sharedWindow() const { return memory.sharedWindow; }
+  /// mma.sync of the whole warp; word(i) is then d[i] of this lane.
+  void multiplyTiles(uint32_t site, MmaOperands &operands);
+  /// ldmatrix of the whole warp; word(i) is then this lane's part of matrix i.
+  void loadMatrices(uint32_t site, MatrixOperands &operands);
+  uint32_t word(unsigned i) const { return threads[running].words[i]; }
+  /// cp.async and what closes a group of them and waits until at most `left`
+  /// groups are under way (kAllCopies: also of what is in no group).
+  static constexpr uint32_t kAllCopies = ~0u;
+  void copyAsync(const AsyncCopy &copy);
+  void commitCopies();
+  void waitForCopies(uint32_t left);
   void checkAccess(const void *address, uint64_t bytes, uint64_t alignment,
                    Access::Kind kind, uint32_t site);
   /// Ends the launch with an error that names the running thread.
@@ -133,30 +174,41 @@ private:
     ThreadStatus status = ThreadStatus::Ready;
     uint32_t waitSite = 0;
     uint32_t waitId = 0;
-    LaneResult result;
-    std::array<float, 4> sums = {}; ///< of the last mma.sync
+    LaneResult result = {};
+    std::array<uint32_t, 4> words = {}; ///< of the last mma.sync or ldmatrix
+    std::vector<AsyncCopy> openCopies;  ///< in no group yet
+    std::deque<std::vector<AsyncCopy>> copyGroups;
   };
 
   struct Barrier {
     uint32_t expected = 0;
     uint32_t arrived = 0;
     std::vector<unsigned> waiting;
+    /// Per warp: the first thread that waits, and one that waits elsewhere.
+    std::vector<int> firstOfWarp, otherOfWarp;
     BarrierReduction reduction = BarrierReduction::None;
     uint32_t trueCount = 0;
     VectorClock clock;
   };
 
   struct Collective {
+    Collective(CollectiveKind kind, uint32_t mask, uint32_t site)
+        : kind(kind), mask(mask), site(site) {}
     CollectiveKind kind;
     uint32_t mask;
     uint32_t site;
     uint32_t arrived = 0;
+    /// Of lanes that are in the mask.
     std::array<LaneInput, kWarpSize> inputs;
     std::array<LaneResult, kWarpSize> results;
     VectorClock clock;
   };
 
   static void threadMain(void *thread);
+  static void threadsInTurn(void *block);
+  void start(Dim3 blockIndex);
+  /// The fiber that runs now.
+  Fiber &carrier() { return threads[inTurn ? 0 : running].fiber; }
   unsigned pickReady();
   void wait(ThreadStatus status, uint32_t id, uint32_t site);
   void makeReady(unsigned thread);
@@ -171,6 +223,9 @@ private:
   void compute(Collective &group, unsigned warp);
   void shuffle(Collective &group, unsigned warp);
   void multiply(Collective &group);
+  void load(Collective &group);
+  void finishCopies(const std::vector<AsyncCopy> &copies);
+  bool isInFlight(const void *address, uint64_t bytes) const;
   std::string describeThread(unsigned thread) const;
   std::string deadlockReport() const;
   const std::string &siteText(uint32_t site) const {
@@ -178,6 +233,8 @@ private:
   }
 
   const LaunchState &launch;
+  BlockMemory &memory;
+  const bool inTurn; ///< threads run one after the other, on the first's stack
   Dim3 index;
   Fiber scheduler;
   std::vector<Thread> threads;
@@ -187,6 +244,9 @@ private:
   std::array<Barrier, kNumBarriers> barriers;
   /// Collectives under way, per warp.
   std::vector<std::vector<Collective>> pending;
+  /// Per byte of the shared window: a copy under way writes it. From level 1
+  /// on, and empty before the first copy.
+  std::vector<bool> inFlight;
   std::mt19937_64 random;
   std::string error;
 };

@@ -45,7 +45,7 @@ LaneResult Block::collective(CollectiveKind kind, uint32_t mask, uint32_t site,
     return (g.mask & mask) != 0;
   });
   if (group == groups.end()) {
-    groups.push_back({kind, mask, site, 0, {}, {}, {}});
+    groups.emplace_back(kind, mask, site);
     group = groups.end() - 1;
   } else if (group->site != site || group->kind != kind) {
     fail(llvm::formatv("divergent collective: this lane is at '{0}' while "
@@ -167,6 +167,8 @@ void Block::compute(Collective &group, unsigned warp) {
     return same(ballot);
   case CollectiveKind::MatchAny:
     for (unsigned lane = 0; lane < kWarpSize; ++lane) {
+      if (!(mask >> lane & 1))
+        continue;
       uint32_t equal = 0;
       for (unsigned other = 0; other < kWarpSize; ++other)
         if ((mask >> other & 1) &&
@@ -193,9 +195,10 @@ void Block::compute(Collective &group, unsigned warp) {
     return reduce([](U a, U b) { return a ^ b; });
   case CollectiveKind::WarpBarrier:
     return same(0);
-  case CollectiveKind::MmaF16:
-  case CollectiveKind::MmaBf16:
+  case CollectiveKind::Mma:
     return multiply(group);
+  case CollectiveKind::LoadMatrix:
+    return load(group);
   }
 }
 

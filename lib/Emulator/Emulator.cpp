@@ -16,7 +16,10 @@
 #include "llvm/Support/TargetSelect.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
+#include <mutex>
+#include <thread>
 
 using namespace llvm;
 
@@ -30,11 +33,13 @@ struct EmulatedModule::Impl {
   std::unique_ptr<orc::LLJIT> jit;
   /// The module's own variables, known to every launch.
   std::vector<MemoryRegion> globals;
-  std::unique_ptr<FiberStacks> stacks;
+  /// Per worker.
+  std::vector<std::unique_ptr<FiberStacks>> stacks;
 
   Error checkShape(StringRef kernel, const KernelInfo &info,
                    const LaunchShape &shape) const;
   size_t staticShared(const KernelInfo &info) const;
+  unsigned workersFor(const KernelInfo &info, const LaunchShape &shape) const;
   Error run(StringRef kernel, const KernelInfo &info, const LaunchShape &shape,
             ArrayRef<const void *> arguments, ArrayRef<EmulatedBuffer> memory);
 };
@@ -181,47 +186,87 @@ Error EmulatedModule::Impl::checkShape(StringRef kernel, const KernelInfo &info,
   return Error::success();
 }
 
+// Blocks know nothing of each other, so that any of them may run at once; races
+// between them are looked for one after the other.
+unsigned EmulatedModule::Impl::workersFor(const KernelInfo &info,
+                                          const LaunchShape &shape) const {
+  constexpr uint64_t threadsWorthAWorker = 1024;
+  if (options.check != EmulatorCheck::Execution)
+    return 1;
+  uint64_t workers =
+      options.workers ? options.workers : std::thread::hardware_concurrency();
+  uint64_t blocks = shape.grid.product();
+  if (!options.workers)
+    workers =
+        std::min(workers, blocks * shape.block.product() / threadsWorthAWorker);
+  return static_cast<unsigned>(
+      std::clamp<uint64_t>(std::min(workers, blocks), 1, 64));
+}
+
+namespace {
+struct FreeDeleter {
+  void operator()(char *p) const { std::free(p); }
+};
+/// What one OS thread that runs blocks owns.
+struct Worker {
+  std::unique_ptr<char, FreeDeleter> window;
+  BlockMemory memory;
+};
+} // namespace
+
+static Dim3 blockAt(uint64_t i, const Dim3 &grid) {
+  return {uint32_t(i % grid.x), uint32_t(i / grid.x % grid.y),
+          uint32_t(i / grid.x / grid.y)};
+}
+
 Error EmulatedModule::Impl::run(StringRef kernel, const KernelInfo &info,
                                 const LaunchShape &shape,
                                 ArrayRef<const void *> arguments,
-                                ArrayRef<EmulatedBuffer> memory) {
+                                ArrayRef<EmulatedBuffer> buffers) {
   auto entry = jit->lookup(info.entry);
   if (!entry)
     return entry.takeError();
   size_t threads = shape.block.product();
-  if (!stacks || stacks->count() < threads)
-    stacks = std::make_unique<FiberStacks>(threads, options.stackBytes);
-  if (!stacks->valid())
-    return failure("no memory for the stacks of " + Twine(threads) +
-                   " threads");
-
   // 1024-byte alignment is the strictest a kernel may ask of shared memory.
-  size_t windowBytes = alignTo(
-      module.dynamicSharedOffset + shape.sharedBytes + kSharedRedZone, 1024);
-  struct FreeDeleter {
-    void operator()(char *p) const { std::free(p); }
-  };
-  std::unique_ptr<char, FreeDeleter> window(
-      static_cast<char *>(std::aligned_alloc(1024, windowBytes)));
-  if (!window)
-    return failure("no memory for shared memory");
+  size_t windowBytes =
+      alignTo(shape.sharedBytes ? module.dynamicSharedOffset +
+                                      shape.sharedBytes + kSharedRedZone
+                                : info.windowBytes,
+              1024);
 
-  MemoryMap map;
-  for (const EmulatedBuffer &buffer : memory)
-    map.add({reinterpret_cast<uintptr_t>(buffer.data), buffer.bytes,
-             buffer.name, buffer.writable});
+  MemoryMap common;
+  for (const EmulatedBuffer &buffer : buffers)
+    common.add({reinterpret_cast<uintptr_t>(buffer.data), buffer.bytes,
+                buffer.name, buffer.writable});
   for (const MemoryRegion &global : globals)
-    map.add(global);
-  auto windowBase = reinterpret_cast<uintptr_t>(window.get());
-  for (unsigned index : info.sharedVariables) {
-    const SharedVariable &variable = module.shared[index];
-    if (variable.bytes)
-      map.add({windowBase + variable.offset, variable.bytes,
-               "shared " + variable.name, true});
+    common.add(global);
+
+  std::vector<Worker> workers(workersFor(info, shape));
+  stacks.resize(std::max(stacks.size(), workers.size()));
+  for (auto [i, worker] : enumerate(workers)) {
+    if (!stacks[i] || stacks[i]->count() < threads)
+      stacks[i] = std::make_unique<FiberStacks>(threads, options.stackBytes);
+    if (!stacks[i]->valid())
+      return failure("no memory for the stacks of " + Twine(threads) +
+                     " threads");
+    worker.window.reset(
+        static_cast<char *>(std::aligned_alloc(1024, windowBytes)));
+    if (!worker.window)
+      return failure("no memory for shared memory");
+    worker.memory = {stacks[i].get(), worker.window.get(), common};
+    MemoryMap &map = worker.memory.map;
+    auto base = reinterpret_cast<uintptr_t>(worker.window.get());
+    for (unsigned index : info.sharedVariables) {
+      const SharedVariable &variable = module.shared[index];
+      if (variable.bytes)
+        map.add({base + variable.offset, variable.bytes,
+                 "shared " + variable.name, true});
+    }
+    if (shape.sharedBytes)
+      map.add({base + module.dynamicSharedOffset, shape.sharedBytes,
+               "dynamic shared memory", true});
+    map.finish();
   }
-  map.add({windowBase + module.dynamicSharedOffset, shape.sharedBytes,
-           "dynamic shared memory", true});
-  map.finish();
 
   std::vector<void *> slots;
   for (const void *argument : arguments)
@@ -233,23 +278,41 @@ Error EmulatedModule::Impl::run(StringRef kernel, const KernelInfo &info,
   state.sites = &module.sites;
   state.entry = entry->toPtr<void (*)(void **)>();
   state.arguments = slots.data();
-  state.memory = &map;
+  state.waits = info.waits;
   RaceDetector races;
   if (options.check >= EmulatorCheck::Races)
     state.races = &races;
-  state.sharedWindow = window.get();
   state.sharedWindowBytes = windowBytes;
-  for (uint32_t z = 0; z < shape.grid.z; ++z)
-    for (uint32_t y = 0; y < shape.grid.y; ++y)
-      for (uint32_t x = 0; x < shape.grid.x; ++x) {
-        // All ones is a NaN in every float type: what a block did not write
-        // itself does not look like a result.
-        std::memset(window.get(), 0xff, windowBytes);
-        Block block(state, *stacks, {x, y, z});
-        if (std::string error = block.run(); !error.empty())
-          return failure(error);
+
+  // Blocks are taken in order, so that of those which fail the first is among
+  // the ones that run.
+  std::atomic<uint64_t> next = 0, end = shape.grid.product();
+  std::mutex mutex;
+  std::string error;
+  auto work = [&](Worker &worker) {
+    Block block(state, worker.memory);
+    for (uint64_t i; (i = next++) < end;) {
+      // All ones is a NaN in every float type: what a block did not write
+      // itself does not look like a result.
+      std::memset(worker.window.get(), 0xff, windowBytes);
+      std::string problem = block.run(blockAt(i, shape.grid));
+      if (problem.empty())
+        continue;
+      std::lock_guard<std::mutex> lock(mutex);
+      if (i < end) {
+        end = i;
+        error = std::move(problem);
       }
-  return Error::success();
+      return;
+    }
+  };
+  std::vector<std::thread> others;
+  for (Worker &worker : MutableArrayRef<Worker>(workers).drop_front())
+    others.emplace_back([&] { work(worker); });
+  work(workers.front());
+  for (std::thread &other : others)
+    other.join();
+  return error.empty() ? Error::success() : failure(error);
 }
 
 Error EmulatedModule::launchRaw(StringRef kernel, const LaunchShape &shape,

@@ -59,9 +59,7 @@ static uint32_t special(uint32_t which) {
   block.fail("internal error: unknown special register");
 }
 
-static void *sharedWindow() {
-  return Block::current().launchState().sharedWindow;
-}
+static void *sharedWindow() { return Block::current().sharedWindow(); }
 
 static uint32_t barrierSync(uint32_t id, uint32_t count, uint32_t hasCount,
                             uint32_t aligned, uint32_t site, uint32_t reduction,
@@ -83,15 +81,37 @@ static uint64_t collective(uint32_t kind, uint32_t mask, uint32_t site,
   return (result.value & 0xffffffffu) | uint64_t(result.flag) << 32;
 }
 
-static void mma(uint32_t kind, uint32_t site, uint32_t a0, uint32_t a1,
-                uint32_t a2, uint32_t a3, uint32_t b0, uint32_t b1, float c0,
-                float c1, float c2, float c3) {
-  MmaOperands operands = {{a0, a1, a2, a3}, {b0, b1}, {c0, c1, c2, c3}, {}};
-  Block::current().multiplyTiles(static_cast<CollectiveKind>(kind), site,
-                                 operands);
+static void mma(uint32_t type, uint32_t site, uint32_t a0, uint32_t a1,
+                uint32_t a2, uint32_t a3, uint32_t b0, uint32_t b1, uint32_t c0,
+                uint32_t c1, uint32_t c2, uint32_t c3) {
+  MmaOperands operands = {static_cast<MmaType>(type),
+                          {a0, a1, a2, a3},
+                          {b0, b1},
+                          {c0, c1, c2, c3},
+                          {}};
+  Block::current().multiplyTiles(site, operands);
 }
 
-static float mmaResult(uint32_t i) { return Block::current().mmaResult(i); }
+static void ldmatrix(uint32_t count, uint32_t transposed, uint32_t site,
+                     const void *row) {
+  MatrixOperands operands = {
+      static_cast<const char *>(row), count, transposed != 0, {}};
+  Block::current().loadMatrices(site, operands);
+}
+
+/// Of the last mma.sync or ldmatrix.
+static uint32_t word(uint32_t i) { return Block::current().word(i); }
+
+static void copyAsync(void *to, const void *from, uint32_t bytes,
+                      uint32_t sourceBytes, uint32_t site) {
+  Block::current().copyAsync({static_cast<char *>(to),
+                              static_cast<const char *>(from), bytes,
+                              sourceBytes, site});
+}
+static void commitCopies() { Block::current().commitCopies(); }
+static void waitForCopies(uint32_t left) {
+  Block::current().waitForCopies(left);
+}
 
 static void checkAccess(const void *address, uint64_t bytes, uint64_t alignment,
                         uint32_t kind, uint32_t site) {
@@ -139,7 +159,11 @@ llvm::ArrayRef<HostOp> dlc::emu::hostOps() {
       {"dlc_emu_barrier_arrive", pointer(barrierArrive)},
       {"dlc_emu_collective", pointer(collective)},
       {"dlc_emu_mma", pointer(mma)},
-      {"dlc_emu_mma_result", pointer(mmaResult)},
+      {"dlc_emu_ldmatrix", pointer(ldmatrix)},
+      {"dlc_emu_word", pointer(word)},
+      {"dlc_emu_copy_async", pointer(copyAsync)},
+      {"dlc_emu_commit_copies", pointer(commitCopies)},
+      {"dlc_emu_wait_for_copies", pointer(waitForCopies)},
       {"dlc_emu_check_access", pointer(checkAccess)},
       {"dlc_emu_exit", pointer(exitThread)},
       {"dlc_emu_trap", pointer(trap)},

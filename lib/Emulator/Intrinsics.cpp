@@ -149,6 +149,19 @@ static std::optional<CollectiveKind> reductionKind(StringRef name) {
       .Default(std::nullopt);
 }
 
+/// Both factors' types of mma.sync, by what follows "mma.".
+static std::optional<MmaType> mmaType(StringRef name) {
+  return StringSwitch<std::optional<MmaType>>(name)
+      .Case("m16n8k16.row.col.f32.f32", MmaType::F16)
+      .Case("m16n8k16.row.col.bf16", MmaType::Bf16)
+      .Case("m16n8k8.row.col.tf32", MmaType::Tf32)
+      .Case("m16n8k32.row.col.s8", MmaType::S8S8)
+      .Case("m16n8k32.row.col.s8.u8", MmaType::S8U8)
+      .Case("m16n8k32.row.col.u8.s8", MmaType::U8S8)
+      .Case("m16n8k32.row.col.u8", MmaType::U8U8)
+      .Default(std::nullopt);
+}
+
 namespace {
 
 /// Builds the replacement of one call; each method returns the new value.
@@ -229,24 +242,52 @@ public:
                : builder.CreateTrunc(result, call.getType());
   }
 
-  /// Parameters are a[4], b[2] (pairs of 16-bit floats) and c[4].
-  Value *multiply(CollectiveKind kind) {
-    SmallVector<Value *> operands = {int32(static_cast<uint32_t>(kind)),
+  /// Parameters are a[4], b[2] and c[4], each a register.
+  Value *multiply(MmaType type) {
+    SmallVector<Value *> operands = {int32(static_cast<uint32_t>(type)),
                                      site()};
     for (Value *operand : call.args())
-      operands.push_back(
-          operand->getType()->isFloatTy()
-              ? operand
-              : builder.CreateBitCast(operand, builder.getInt32Ty()));
+      operands.push_back(builder.CreateBitCast(operand, builder.getInt32Ty()));
     callHost(builder, "dlc_emu_mma", builder.getVoidTy(), operands);
-    Value *values = PoisonValue::get(call.getType());
-    for (unsigned i = 0; i < 4; ++i)
-      values =
-          builder.CreateInsertValue(values,
-                                    callHost(builder, "dlc_emu_mma_result",
-                                             builder.getFloatTy(), {int32(i)}),
-                                    i);
-    return values;
+    return words(4);
+  }
+
+  /// `name` is what follows "ldmatrix.sync.aligned.m8n8.". Null for other
+  /// shapes and types.
+  Value *loadMatrices(StringRef name) {
+    unsigned count = 0;
+    if (!name.consume_front("x") || name.consumeInteger(10, count))
+      return nullptr;
+    bool transposed = name.consume_front(".trans");
+    if (!name.starts_with(".b16"))
+      return nullptr;
+    callHost(builder, "dlc_emu_ldmatrix", builder.getVoidTy(),
+             {int32(count), int32(transposed), site(),
+              genericPointer(call.getArgOperand(0))});
+    return words(count);
+  }
+
+  /// `name` is what follows "cp.async.": {ca,cg}.shared.global.<bytes>[.s].
+  Value *copyAsync(StringRef name) {
+    if (name == "commit.group")
+      return callHost(builder, "dlc_emu_commit_copies", builder.getVoidTy(),
+                      {});
+    if (name == "wait.group")
+      return callHost(builder, "dlc_emu_wait_for_copies", builder.getVoidTy(),
+                      {call.getArgOperand(0)});
+    if (name == "wait.all")
+      return callHost(builder, "dlc_emu_wait_for_copies", builder.getVoidTy(),
+                      {int32(Block::kAllCopies)});
+    unsigned bytes = 0;
+    if (!(name.consume_front("ca.shared.global.") ||
+          name.consume_front("cg.shared.global.")) ||
+        name.consumeInteger(10, bytes))
+      return nullptr;
+    Value *source = name == ".s" ? call.getArgOperand(2) : int32(bytes);
+    return callHost(builder, "dlc_emu_copy_async", builder.getVoidTy(),
+                    {genericPointer(call.getArgOperand(0)),
+                     genericPointer(call.getArgOperand(1)), int32(bytes),
+                     source, site()});
   }
 
   Value *math(StringRef function) {
@@ -269,6 +310,25 @@ public:
 
 private:
   Value *int32(uint32_t value) { return builder.getInt32(value); }
+  Value *genericPointer(Value *pointer) {
+    return builder.CreateAddrSpaceCast(pointer, builder.getPtrTy());
+  }
+  /// The words of the last mma.sync or ldmatrix, as the call's type.
+  Value *words(unsigned count) {
+    auto part = [&](unsigned i, Type *type) {
+      return builder.CreateBitCast(
+          callHost(builder, "dlc_emu_word", builder.getInt32Ty(), {int32(i)}),
+          type);
+    };
+    auto *type = dyn_cast<StructType>(call.getType());
+    if (!type)
+      return part(0, call.getType());
+    Value *values = PoisonValue::get(type);
+    for (unsigned i = 0; i < count; ++i)
+      values = builder.CreateInsertValue(values,
+                                         part(i, type->getElementType(i)), i);
+    return values;
+  }
   Value *site() { return int32(siteOf(call)); }
   Value *low(Value *packed) {
     return builder.CreateTrunc(packed, builder.getInt32Ty());
@@ -316,10 +376,13 @@ static Value *lower(CallInst &call, StringRef name, SiteOf siteOf) {
     return lowering.generic(id);
   if (auto op = roundedArithmetic(name))
     return lowering.arithmetic(*op);
-  if (name == "mma.m16n8k16.row.col.f32.f32")
-    return lowering.multiply(CollectiveKind::MmaF16);
-  if (name == "mma.m16n8k16.row.col.bf16")
-    return lowering.multiply(CollectiveKind::MmaBf16);
+  if (StringRef rest = name; rest.consume_front("mma."))
+    if (auto type = mmaType(rest))
+      return lowering.multiply(*type);
+  if (StringRef rest = name; rest.consume_front("ldmatrix.sync.aligned.m8n8."))
+    return lowering.loadMatrices(rest);
+  if (StringRef rest = name; rest.consume_front("cp.async."))
+    return lowering.copyAsync(rest);
   if (name == "bar.warp.sync")
     return lowering.warpBarrier();
   if (name == "elect.sync")

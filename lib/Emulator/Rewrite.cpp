@@ -32,6 +32,7 @@ public:
 
 private:
   void collectKernels();
+  void collectSharedVariables();
   void placeSharedVariables();
   void useSharedWindow();
   void collectGlobals();
@@ -41,6 +42,7 @@ private:
   void makeHostFunction(Function &function);
   void usedShared(Function &function, SetVector<Function *> &seen,
                   SetVector<unsigned> &used);
+  bool mayWait(Function &function, SetVector<Function *> &seen);
   void collectSites(Function &function);
   uint32_t siteOf(const Instruction &instruction) const {
     return sites.lookup(&instruction);
@@ -91,32 +93,62 @@ void Rewriter::collectKernels() {
 // Shared memory and other globals
 //===----------------------------------------------------------------------===//
 
-void Rewriter::placeSharedVariables() {
+void Rewriter::collectSharedVariables() {
   const DataLayout &layout = module.getDataLayout();
-  size_t offset = kSharedRedZone;
-  Align strictest(16);
   for (GlobalVariable &global : module.globals()) {
     if (global.getAddressSpace() != kSharedAddressSpace)
       continue;
     size_t bytes = layout.getTypeAllocSize(global.getValueType());
-    Align align = global.getAlign().value_or(layout.getPreferredAlign(&global));
-    strictest = std::max(strictest, align);
+    // An external declaration is dynamic shared memory.
+    if (global.isDeclaration())
+      bytes = 0;
     sharedIndex[&global] = result.shared.size();
     sharedGlobals.push_back(&global);
-    // An external declaration is dynamic shared memory: all of them start
-    // where the static variables end, known after this loop.
-    bool isDynamic = global.isDeclaration() || bytes == 0;
-    if (!isDynamic)
-      offset = alignTo(offset, align);
-    result.shared.push_back({global.getName().str(), isDynamic ? 0 : offset,
-                             isDynamic ? 0 : bytes});
-    if (!isDynamic)
-      offset += bytes + kSharedRedZone;
+    result.shared.push_back({global.getName().str(), 0, bytes});
   }
-  result.dynamicSharedOffset = alignTo(offset, std::max(strictest, Align(128)));
+}
+
+// Variables of several kernels lie in front; behind them every kernel's own lie
+// as if there were no others. Dynamic shared memory starts behind all.
+void Rewriter::placeSharedVariables() {
+  const DataLayout &layout = module.getDataLayout();
+  std::vector<unsigned> users(result.shared.size());
+  for (Function *kernel : kernels)
+    for (unsigned index : result.kernels[kernel->getName()].sharedVariables)
+      ++users[index];
+  Align strictest(128);
+  auto place = [&](unsigned index, size_t &end) {
+    const GlobalVariable &global = *sharedGlobals[index];
+    Align align = global.getAlign().value_or(layout.getPreferredAlign(&global));
+    strictest = std::max(strictest, align);
+    SharedVariable &variable = result.shared[index];
+    if (variable.bytes == 0)
+      return;
+    variable.offset = alignTo(end, align);
+    end = variable.offset + variable.bytes + kSharedRedZone;
+  };
+  size_t common = kSharedRedZone;
+  for (unsigned index = 0; index < users.size(); ++index)
+    if (users[index] != 1)
+      place(index, common);
+  size_t furthest = common;
+  for (Function *kernel : kernels) {
+    KernelInfo &info = result.kernels[kernel->getName()];
+    info.windowBytes = common;
+    for (unsigned index : info.sharedVariables)
+      if (users[index] == 1)
+        place(index, info.windowBytes);
+    furthest = std::max(furthest, info.windowBytes);
+  }
+  result.dynamicSharedOffset = alignTo(furthest, strictest);
   for (SharedVariable &variable : result.shared)
     if (variable.bytes == 0)
       variable.offset = result.dynamicSharedOffset;
+  // Also where a launch gives none, which is then seen.
+  for (auto &[name, info] : result.kernels)
+    if (any_of(info.sharedVariables,
+               [&](unsigned i) { return result.shared[i].bytes == 0; }))
+      info.windowBytes = result.dynamicSharedOffset + kSharedRedZone;
 }
 
 void Rewriter::usedShared(Function &function, SetVector<Function *> &seen,
@@ -145,6 +177,7 @@ void Rewriter::useSharedWindow() {
     result.kernels[kernel->getName()].sharedVariables.assign(used.begin(),
                                                              used.end());
   }
+  placeSharedVariables();
   DenseMap<Function *, Value *> windows;
   for (auto [index, global] : enumerate(sharedGlobals)) {
     DenseMap<Function *, Value *> addresses;
@@ -354,12 +387,31 @@ static uint64_t maxThreads(const Function &kernel) {
   return product;
 }
 
+// Of a rewritten function: it calls what more than one thread takes part in.
+bool Rewriter::mayWait(Function &function, SetVector<Function *> &seen) {
+  if (function.isDeclaration()) {
+    StringRef name = function.getName();
+    return name.starts_with("dlc_emu_barrier") ||
+           name == "dlc_emu_collective" || name == "dlc_emu_mma" ||
+           name == "dlc_emu_ldmatrix" || name == "dlc_emu_copy_async" ||
+           name == "dlc_emu_exit";
+  }
+  if (!seen.insert(&function))
+    return false;
+  for (Instruction &instruction : instructions(function))
+    if (auto *call = dyn_cast<CallBase>(&instruction))
+      if (Function *callee = call->getCalledFunction();
+          callee && mayWait(*callee, seen))
+        return true;
+  return false;
+}
+
 Expected<RewrittenModule> Rewriter::run() {
   collectKernels();
   if (kernels.empty())
     return createStringError("the module holds no kernel (a function of "
                              "calling convention ptx_kernel)");
-  placeSharedVariables();
+  collectSharedVariables();
   useSharedWindow();
   collectGlobals();
   for (Function &function : module) {
@@ -374,6 +426,8 @@ Expected<RewrittenModule> Rewriter::run() {
   for (Function *kernel : kernels) {
     KernelInfo &info = result.kernels[kernel->getName()];
     info.maxThreads = maxThreads(*kernel);
+    SetVector<Function *> seen;
+    info.waits = mayWait(*kernel, seen);
     makeEntry(*kernel, info);
   }
   for (Function &function : module)

@@ -30,6 +30,10 @@ struct KernelInfo {
   /// Largest number of threads in a block the kernel was compiled for; 0: none
   /// stated.
   uint64_t maxThreads = 0;
+  /// Its threads may wait for each other, end early or have work under way.
+  bool waits = true;
+  /// Of the shared window that it reaches, without dynamic shared memory.
+  size_t windowBytes = 0;
 };
 
 /// A global variable in global or constant memory, found by name in the JIT.

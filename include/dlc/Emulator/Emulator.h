@@ -2,8 +2,8 @@
 //
 // The input is the LLVM module that is also handed to the NVPTX back end, so
 // what is emulated is what is compiled, up to LLVM's own PTX selection. Every
-// GPU thread becomes a fiber; a block runs on the calling OS thread. The
-// emulator checks what a GPU leaves undefined (deadlocks, divergent barriers
+// GPU thread becomes a fiber; a block runs on one OS thread. The emulator
+// checks what a GPU leaves undefined (deadlocks, divergent barriers
 // and collectives, accesses outside of buffers) and says so in words.
 #ifndef DLC_EMULATOR_EMULATOR_H
 #define DLC_EMULATOR_EMULATOR_H
@@ -50,6 +50,9 @@ struct EmulatorOptions {
   size_t maxSharedBytes = 232448;
   /// Stack of one thread, in bytes.
   size_t stackBytes = 64 * 1024;
+  /// OS threads that run blocks; 0: as many as the host has. From level 1 on it
+  /// is one.
+  unsigned workers = 0;
 };
 
 /// Memory a kernel may touch during a launch.
