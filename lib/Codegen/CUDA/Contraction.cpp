@@ -77,6 +77,21 @@ static llvm::BitVector coordinatesOf(StageOp stage, Value scalar) {
   return used;
 }
 
+// Large tiles reuse more of what they load, where there are enough of them for
+// every multiprocessor (an A100 has 108).
+static void chooseTile(Contraction &c) {
+  constexpr int64_t large = 128, enough = 108;
+  auto rows = constantValue(extentOf(c.stage, c.rowAxes));
+  auto columns = constantValue(extentOf(c.stage, c.columnAxes));
+  auto batch = constantValue(extentOf(c.stage, c.batchAxes));
+  if (!c.narrowType || !rows || !columns || *rows < large || *columns < large)
+    return;
+  if (llvm::divideCeil(*rows, large) * llvm::divideCeil(*columns, large) *
+          batch.value_or(1) >=
+      enough)
+    c.tileRows = c.tileColumns = large;
+}
+
 AffineExpr dlc::extentOf(StageOp stage, ArrayRef<unsigned> axes) {
   SmallVector<AffineExpr> dims;
   for (unsigned axis : axes)
@@ -116,14 +131,15 @@ std::optional<Contraction> dlc::matchContraction(StageOp stage) {
       result.narrowType = type, result.narrowLeft = left16.getValue(),
       result.narrowRight = right16.getValue();
   }
+  chooseTile(result);
   return result;
 }
 
 AffineExpr dlc::countTiles(const Contraction &c) {
   StageOp stage = c.stage;
   return simplify(extentOf(stage, c.batchAxes) *
-                  extentOf(stage, c.rowAxes).ceilDiv(kTileRows) *
-                  extentOf(stage, c.columnAxes).ceilDiv(kTileColumns));
+                  extentOf(stage, c.rowAxes).ceilDiv(c.tileRows) *
+                  extentOf(stage, c.columnAxes).ceilDiv(c.tileColumns));
 }
 
 bool dlc::liesAlongFold(StageOp stage, Value factor) {
@@ -247,15 +263,18 @@ TileEmitter::emit(llvm::function_ref<void(Scalar, ValueRange)> store) {
 
   Value threadColumns = index.constant(kThreadColumns);
   Value side = index.constant(kThreadTile);
-  Value row = index.add(
-      firstRow, index.mul(index.div(launch.thread(), threadColumns), side));
-  Value column = index.add(
-      firstColumn, index.mul(index.rem(launch.thread(), threadColumns), side));
-  for (int64_t i = 0; i < kThreadTile; ++i)
-    for (int64_t j = 0; j < kThreadTile; ++j) {
-      storeAt(index.add(row, i), index.add(column, j),
-              sums[i * kThreadTile + j], store);
-    }
+  Value row = index.mul(index.div(launch.thread(), threadColumns), side);
+  Value column = index.mul(index.rem(launch.thread(), threadColumns), side);
+  Value tile = launch.shared(b.getI32Type(), tileWords(kTileRows));
+  storeTile(
+      tile, kTileRows,
+      [&](Value, StoreSum put) {
+        for (int64_t i = 0; i < kThreadTile; ++i)
+          for (int64_t j = 0; j < kThreadTile; ++j)
+            put(index.add(row, i), index.add(column, j),
+                sums[i * kThreadTile + j]);
+      },
+      store);
   return success();
 }
 

@@ -9,6 +9,11 @@
 
 namespace dlc {
 
+/// Output elements of one block along rows and columns, and its threads.
+inline constexpr int64_t kTileRows = 64;
+inline constexpr int64_t kTileColumns = 64;
+inline constexpr unsigned kTileThreads = 256;
+
 /// result[batch, row, column] = sum over k of left(batch, row, k) *
 /// right(batch, column, k), where every index may stand for several axes.
 struct Contraction {
@@ -22,6 +27,8 @@ struct Contraction {
   /// Null: they do not.
   mlir::Type narrowType;
   mlir::Value narrowLeft, narrowRight;
+  /// Output elements of one block.
+  int64_t tileRows = kTileRows, tileColumns = kTileColumns;
 };
 
 /// The stage as a contraction worth tiling: of f32, with enough rows and
@@ -30,11 +37,6 @@ std::optional<Contraction> matchContraction(graph::StageOp stage);
 
 /// The product of the sizes of these domain axes.
 mlir::AffineExpr extentOf(graph::StageOp stage, llvm::ArrayRef<unsigned> axes);
-
-/// Output elements of one block along rows and columns, and its threads.
-inline constexpr int64_t kTileRows = 64;
-inline constexpr int64_t kTileColumns = 64;
-inline constexpr unsigned kTileThreads = 256;
 
 /// Blocks of a launch that computes the whole result.
 mlir::AffineExpr countTiles(const Contraction &contraction);

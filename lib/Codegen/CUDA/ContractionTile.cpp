@@ -2,6 +2,7 @@
 #include "ContractionTile.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
 
 using namespace mlir;
 using namespace dlc;
@@ -22,15 +23,15 @@ void ContractionTile::setAxes(SmallVectorImpl<Value> &coordinates,
 }
 
 void ContractionTile::begin() {
-  Value rowTiles = index.ceilDiv(count(c.rowAxes), index.constant(kTileRows));
+  Value rowTiles = index.ceilDiv(count(c.rowAxes), index.constant(c.tileRows));
   Value columnTiles =
-      index.ceilDiv(count(c.columnAxes), index.constant(kTileColumns));
+      index.ceilDiv(count(c.columnAxes), index.constant(c.tileColumns));
   SmallVector<Value> tile = index.delinearize(
       launch.block(), {count(c.batchAxes), rowTiles, columnTiles});
   batch.assign(stage.getDomainRank(), index.constant(0));
   setAxes(batch, c.batchAxes, tile[0]);
-  firstRow = index.mul(tile[1], index.constant(kTileRows));
-  firstColumn = index.mul(tile[2], index.constant(kTileColumns));
+  firstRow = index.mul(tile[1], index.constant(c.tileRows));
+  firstColumn = index.mul(tile[2], index.constant(c.tileColumns));
   depth = launch.size(product(stage.getContext(), stage.getReduceDims()));
 }
 
@@ -39,15 +40,21 @@ Value ContractionTile::isInside(Value total, Value at, Value atDepth) {
                                index.less(atDepth, depth));
 }
 
-FailureOr<Scalar> ContractionTile::factorAt(Value factor,
-                                            ArrayRef<unsigned> axes, Value at,
-                                            Value atDepth) {
+SmallVector<Value> ContractionTile::coordinatesAt(ArrayRef<unsigned> axes,
+                                                  Value at, Value atDepth) {
   SmallVector<Value> coordinates(batch);
   setAxes(coordinates, axes, at);
   llvm::append_range(
       coordinates,
       index.delinearize(atDepth, launch.sizes(stage.getReduceDims())));
-  FailureOr<Scalar> value = emitter.scalar(stage, coordinates, factor);
+  return coordinates;
+}
+
+FailureOr<Scalar> ContractionTile::factorAt(Value factor,
+                                            ArrayRef<unsigned> axes, Value at,
+                                            Value atDepth) {
+  FailureOr<Scalar> value =
+      emitter.scalar(stage, coordinatesAt(axes, at, atDepth), factor);
   failedInside |= failed(value);
   return value;
 }
@@ -69,6 +76,43 @@ SmallVector<Value> ContractionTile::foldPanels(Value left, Value right,
         launch.barrier();
         return next;
       });
+}
+
+// A row of shared memory has one word more than the tile, so that columns can
+// be read as fast as rows: where the result's innermost axis is one of the
+// rows', neighbour threads take neighbour rows.
+void ContractionTile::storeTile(
+    Value words, int64_t rowsAPass,
+    llvm::function_ref<void(Value firstOfPass, StoreSum put)> scatter,
+    llvm::function_ref<void(Scalar, ValueRange)> store) {
+  Value pitch = index.constant(c.tileColumns + 1);
+  bool alongRows = llvm::is_contained(c.rowAxes, stage.getDomainRank() - 1);
+  Value inner = index.constant(alongRows ? rowsAPass : c.tileColumns);
+  for (int64_t first = 0; first < c.tileRows; first += rowsAPass) {
+    if (first) // the pass before has been read
+      launch.barrier();
+    Value firstOfPass = index.constant(first);
+    auto put = [&](Value row, Value column, Value sum) {
+      Value place =
+          index.add(index.mul(index.sub(row, firstOfPass), pitch), column);
+      Value bits = arith::BitcastOp::create(b, loc, b.getI32Type(), sum);
+      memref::StoreOp::create(b, loc, bits, words, place);
+    };
+    scatter(firstOfPass, put);
+    launch.barrier();
+    launch.loop(launch.thread(), index.constant(rowsAPass * c.tileColumns),
+                index.constant(kTileThreads), [&](Value i) {
+                  Value row = index.div(i, inner), column = index.rem(i, inner);
+                  if (alongRows)
+                    std::swap(row, column);
+                  Value bits = memref::LoadOp::create(
+                      b, loc, words, index.add(index.mul(row, pitch), column));
+                  Value sum =
+                      arith::BitcastOp::create(b, loc, b.getF32Type(), bits);
+                  storeAt(index.add(index.add(firstRow, row), firstOfPass),
+                          index.add(firstColumn, column), sum, store);
+                });
+  }
 }
 
 void ContractionTile::storeAt(

@@ -21,6 +21,10 @@ protected:
   /// Whether a factor of `total` elements a step of the fold has one at `at`,
   /// `atDepth`.
   mlir::Value isInside(mlir::Value total, mlir::Value at, mlir::Value atDepth);
+  /// The coordinates of the stage there, domain then reduce axes.
+  llvm::SmallVector<mlir::Value> coordinatesAt(llvm::ArrayRef<unsigned> axes,
+                                               mlir::Value at,
+                                               mlir::Value atDepth);
   /// The factor there; notes where the emitter refuses.
   llvm::FailureOr<Scalar> factorAt(mlir::Value factor,
                                    llvm::ArrayRef<unsigned> axes,
@@ -36,9 +40,19 @@ protected:
   foldPanels(mlir::Value left, mlir::Value right, mlir::Value rows,
              mlir::Value columns, int64_t step, int64_t numSums,
              FillPanel fillPanel, MultiplyPanels multiplyPanels);
-  /// Stores a sum at a row and a column of the result, if it has them.
-  void storeAt(mlir::Value row, mlir::Value column, mlir::Value sum,
-               llvm::function_ref<void(Scalar, mlir::ValueRange)> store);
+  /// Words of shared memory that storeTile needs for this many rows.
+  int64_t tileWords(int64_t rows) const { return rows * (c.tileColumns + 1); }
+  using StoreSum = llvm::function_ref<void(mlir::Value row, mlir::Value column,
+                                           mlir::Value)>;
+  /// Stores the tile's sums: through shared memory (`words`, of i32), so that
+  /// neighbour threads store neighbour elements and what follows a sum is
+  /// emitted once, `rowsAPass` rows a time. `scatter` is called once a pass
+  /// with the first of its rows and gives the thread's own sums of these rows,
+  /// at places in the tile.
+  void storeTile(
+      mlir::Value words, int64_t rowsAPass,
+      llvm::function_ref<void(mlir::Value firstOfPass, StoreSum put)> scatter,
+      llvm::function_ref<void(Scalar, mlir::ValueRange)> store);
 
   LaunchBuilder &launch;
   StageEmitter &emitter;
@@ -52,6 +66,8 @@ protected:
   bool failedInside = false;
 
 private:
+  void storeAt(mlir::Value row, mlir::Value column, mlir::Value sum,
+               llvm::function_ref<void(Scalar, mlir::ValueRange)> store);
   void setAxes(llvm::SmallVectorImpl<mlir::Value> &coordinates,
                llvm::ArrayRef<unsigned> axes, mlir::Value linear);
 

@@ -4,15 +4,16 @@
 // computed with it, in registers: a group. A launch computes a group, except
 // that of rows, which computes all of them.
 //
-//   points   one thread per element, grid-stride; a fold is a loop in the
-//   thread
-//            (which also serves small matrix products)
+//   points   one thread per element, or per 16 bytes of them, grid-stride; a
+//            fold is a loop in the thread (which also serves small products)
 //   rows     one launch: one block per row. The stages share leading axes (the
 //            row); a fold over the whole row is dealt out to the block's
 //            threads, what stages pass on stays in registers, shared memory or
 //            a scratch buffer
 //   reduce   as in points, but a block per element for a fold whose operands
 //            lie contiguous along the fold
+//   slices   as in points, but a block per 32 elements, each warp with a part
+//            of their folds, for few elements with long folds
 //   opaque   the loops of an operator that no expression declares
 //   tiles    a matrix product or convolution (Contraction.h)
 #include "EmitKernel.h"
@@ -100,24 +101,72 @@ std::optional<int64_t> CudaKernelEmitter::rowElements(StageOp stage,
 
 /// Every operand that changes along the innermost reduce axis lies contiguous
 /// there, and none along the innermost domain axis: a row reduction, not a
-/// matrix product.
+/// matrix product or a window. Folds of less than a warp's threads are a
+/// thread's own business.
 bool CudaKernelEmitter::readsAlongFold(StageOp stage) const {
   if (stage.getReduceRank() == 0 || stage.getFoldKind() >= FoldKind::argmax)
+    return false;
+  auto folded = constantValue(product(context, stage.getReduceDims()));
+  if (folded && *folded < kWarpThreads)
     return false;
   unsigned inner = stage.getDomainRank() + stage.getReduceRank() - 1;
   bool along = false, across = false;
   stage.walk([&](LoadOp load) {
     unsigned rank = load.getMap().getNumResults();
+    for (auto [i, coordinate] : llvm::enumerate(load.getCoords())) {
+      auto argument = dyn_cast<BlockArgument>(coordinate);
+      if (rank && argument &&
+          argument.getArgNumber() + 1 == stage.getDomainRank() &&
+          load.getMap().getResult(rank - 1).isFunctionOfDim(i))
+        across = true;
+    }
     for (unsigned i = 0; i < rank; ++i) {
       auto coordinate = plainCoordinate(load, i);
       if (coordinate == inner)
         (i + 1 == rank ? along : across) = true;
-      else if (i + 1 == rank && coordinate &&
-               *coordinate + 1 == stage.getDomainRank())
-        across = true;
     }
   });
   return along && !across;
+}
+
+// A thread an element would leave most of the device idle, with much to fold in
+// each: products of few rows (a decoder's step).
+bool CudaKernelEmitter::isFewLongFolds(StageOp stage) const {
+  constexpr int64_t fewPoints = 64 << 10, longFold = 128;
+  Type type = stage.getElementType();
+  bool isWhole = type.isF32() || type.isF64() || type.isInteger(32) ||
+                 type.isInteger(64); // lies in memory as it is computed with
+  if (stage.getReduceRank() == 0 || stage.getFoldKind() >= FoldKind::argmax ||
+      !isWhole)
+    return false;
+  auto points = constantValue(product(context, stage.getDomainDims()));
+  auto folded = constantValue(product(context, stage.getReduceDims()));
+  return points && *points <= fewPoints && folded && *folded >= longFold;
+}
+
+// Neighbour elements of one thread are accesses of 16 bytes together, where
+// the elements are many enough for all multiprocessors (an A100 has 108).
+int64_t CudaKernelEmitter::pointsAThread(Group group) const {
+  constexpr int64_t accessBytes = 16, most = 8, enough = 108 * kPointThreads;
+  StageOp first = group.front().stage;
+  if (first.getFoldKind() != FoldKind::none || first.getDomainRank() == 0)
+    return 1;
+  int64_t bytes = 1;
+  for (const StagePlan &plan : group) {
+    StageOp stage = plan.stage;
+    bytes = std::max(bytes, elementBytes(stage.getElementType()));
+    stage.walk([&](LoadOp load) {
+      auto type = cast<RankedTensorType>(load.getTensor().getType());
+      bytes = std::max(bytes, elementBytes(type.getElementType()));
+    });
+  }
+  int64_t count = std::min(accessBytes / bytes, most);
+  auto inner = constantValue(first.getDomainDims().back());
+  auto points = constantValue(product(context, first.getDomainDims()));
+  if (count < 2 || !inner || *inner % count != 0 ||
+      (points && *points / count < enough))
+    return 1;
+  return count;
 }
 
 // Enough threads for the longest thing a row does, in whole warps.

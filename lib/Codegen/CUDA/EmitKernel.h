@@ -55,8 +55,14 @@ private:
                                  Group group, Scalar first,
                                  mlir::ValueRange point, mlir::Value position);
   void placeStages(LaunchBuilder &launch, StageEmitter &emitter);
+  int64_t pointsAThread(Group group) const;
+  llvm::LogicalResult computeGroup(LaunchBuilder &launch, StageEmitter &emitter,
+                                   Group group, mlir::ValueRange point,
+                                   llvm::SmallVectorImpl<Scalar> &elements);
   llvm::LogicalResult emitPoints(Group group, llvm::StringRef symbol);
   llvm::LogicalResult emitReduce(Group group, llvm::StringRef symbol);
+  bool isFewLongFolds(graph::StageOp stage) const;
+  llvm::LogicalResult emitSlices(Group group, llvm::StringRef symbol);
   llvm::LogicalResult emitContraction(Group group, const Contraction &match,
                                       llvm::StringRef symbol);
   llvm::LogicalResult emitGroup(Group group, llvm::StringRef symbol);

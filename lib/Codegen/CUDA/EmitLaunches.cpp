@@ -4,6 +4,7 @@
 #include "dlc/Codegen/Common/KernelFunction.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
 
 using namespace mlir;
 using namespace dlc;
@@ -86,6 +87,22 @@ LogicalResult CudaKernelEmitter::storeGroup(LaunchBuilder &launch,
   return success();
 }
 
+/// The elements of all stages of the group at a point.
+LogicalResult
+CudaKernelEmitter::computeGroup(LaunchBuilder &launch, StageEmitter &emitter,
+                                Group group, ValueRange point,
+                                SmallVectorImpl<Scalar> &elements) {
+  for (auto [i, plan] : llvm::enumerate(group)) {
+    FailureOr<Scalar> element = i ? emitter.body(plan.stage, point)
+                                  : emitter.element(plan.stage, point);
+    if (failed(element))
+      return failure();
+    emitter.place(StageOp(plan.stage).getResult(), {Value(), *element, 0});
+    elements.push_back(*element);
+  }
+  return success();
+}
+
 LogicalResult CudaKernelEmitter::emitPoints(Group group, StringRef symbol) {
   StageOp stage = group.front().stage;
   LaunchBuilder launch(*result.module, symbol, bufferTypes(),
@@ -93,17 +110,29 @@ LogicalResult CudaKernelEmitter::emitPoints(Group group, StringRef symbol) {
   StageEmitter emitter(launch, options.strict);
   placeStages(launch, emitter);
   IndexBuilder &index = launch.index();
-  AffineExpr points = product(context, stage.getDomainDims());
+  int64_t together = pointsAThread(group);
+  AffineExpr points =
+      product(context, stage.getDomainDims()).floorDiv(together);
   Value threads = index.constant(kPointThreads);
   Value from = index.add(index.mul(launch.block(), threads), launch.thread());
   Value step = index.mul(launch.gridBlocks(), threads);
   bool good = true;
-  launch.loop(from, launch.size(points), step, [&](Value i) {
+  launch.loop(from, launch.size(simplify(points)), step, [&](Value i) {
+    Value first = index.mul(i, together);
     SmallVector<Value> point =
-        index.delinearize(i, launch.sizes(stage.getDomainDims()));
-    FailureOr<Scalar> element = emitter.element(stage, point);
-    good = succeeded(element) &&
-           succeeded(storeGroup(launch, emitter, group, *element, point, i));
+        index.delinearize(first, launch.sizes(stage.getDomainDims()));
+    // Loads first: stores between them would keep them apart.
+    SmallVector<Scalar> elements;
+    for (int64_t k = 0; k < together && good; ++k) {
+      SmallVector<Value> neighbour(point);
+      if (k)
+        neighbour.back() = index.add(point.back(), k);
+      good =
+          succeeded(computeGroup(launch, emitter, group, neighbour, elements));
+    }
+    for (auto [k, element] : llvm::enumerate(elements))
+      storeResults(launch, emitter, group[k % group.size()], element,
+                   index.add(first, static_cast<int64_t>(k / group.size())));
   });
   launch.finish();
   result.launches.push_back(
@@ -135,6 +164,54 @@ LogicalResult CudaKernelEmitter::emitReduce(Group group, StringRef symbol) {
   launch.finish();
   result.launches.push_back(
       {symbol.str(), product(context, stage.getDomainDims()), threads});
+  return success(good);
+}
+
+// Neighbour lanes have neighbour elements, so that a warp reads what lies next
+// to each other across the fold.
+LogicalResult CudaKernelEmitter::emitSlices(Group group, StringRef symbol) {
+  constexpr int64_t slices = kPointThreads / kWarpThreads;
+  StageOp stage = group.front().stage;
+  LaunchBuilder launch(*result.module, symbol, bufferTypes(),
+                       kernel.getNumSymbols(), kPointThreads);
+  StageEmitter emitter(launch, options.strict);
+  placeStages(launch, emitter);
+  IndexBuilder &index = launch.index();
+  OpBuilder &b = launch.builder();
+  Location loc = launch.loc();
+  Value warpThreads = index.constant(kWarpThreads);
+  Value lane = index.rem(launch.thread(), warpThreads);
+  Value slice = index.div(launch.thread(), warpThreads);
+  AffineExpr points = product(context, stage.getDomainDims());
+  Value i = index.add(index.mul(launch.block(), warpThreads), lane);
+  // Lanes behind the end do what the last element's does, and store nothing.
+  Value last = index.sub(launch.size(points), index.constant(1));
+  Value element = index.min(i, last);
+  SmallVector<Value> point =
+      index.delinearize(element, launch.sizes(stage.getDomainDims()));
+  FailureOr<Scalar> part = emitter.foldPart(stage, point, slice, slices);
+  if (failed(part))
+    return failure();
+  Type stored = getStorageType(stage.getElementType());
+  Value parts = launch.shared(stored, kPointThreads);
+  emitter.store(*part, parts, launch.thread());
+  launch.barrier();
+  Value isFirst = index.less(slice, index.constant(1));
+  Value isInside = index.less(i, launch.size(points));
+  bool good = true;
+  launch.onlyIf(arith::AndIOp::create(b, loc, isFirst, isInside), [&] {
+    Value fold = part->value;
+    for (int64_t other = 1; other < slices; ++other) {
+      Value place = index.add(lane, index.constant(other * kWarpThreads));
+      fold = emitter.combineParts(stage, fold,
+                                  memref::LoadOp::create(b, loc, parts, place));
+    }
+    good = succeeded(storeGroup(launch, emitter, group,
+                                emitter.addStart(stage, fold), point, i));
+  });
+  launch.finish();
+  result.launches.push_back(
+      {symbol.str(), simplify(points.ceilDiv(kWarpThreads)), kPointThreads});
   return success(good);
 }
 
@@ -171,6 +248,8 @@ LogicalResult CudaKernelEmitter::emitGroup(Group group, StringRef symbol) {
   }
   if (stage.getFoldKind() != FoldKind::none && result.nest == "map")
     result.nest = "generic";
+  if (!options.strict && isFewLongFolds(stage))
+    return emitSlices(group, symbol);
   return emitPoints(group, symbol);
 }
 

@@ -4,6 +4,7 @@
 #include "dlc/Codegen/Common/KernelFunction.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/LLVMIR/NVVMDialect.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
@@ -12,6 +13,8 @@ using namespace mlir;
 using namespace dlc;
 
 static constexpr int64_t kSharedMemorySpace = 3;
+/// Of the buffers that a launch is given, in bytes.
+static constexpr int64_t kBufferAlignment = 16;
 /// Of a multiprocessor, at least: 128 registers are left for each.
 static constexpr int32_t kResidentThreads = 512;
 
@@ -35,6 +38,10 @@ LaunchBuilder::LaunchBuilder(ModuleOp module, StringRef symbol,
   function->setAttr(
       NVVM::NVVMDialect::getMinctasmAttrName(),
       b.getI32IntegerAttr(std::max<int32_t>(kResidentThreads / threads, 1)));
+  // Memory plan, weights and runtime see to that.
+  for (unsigned i = 0; i < numBuffers; ++i)
+    function.setArgAttr(i, LLVM::LLVMDialect::getAlignAttrName(),
+                        b.getI64IntegerAttr(kBufferAlignment));
   b.setInsertionPointToStart(function.addEntryBlock());
   for (unsigned i = 0; i < numSymbols; ++i)
     symbolValues.push_back(function.getArgument(numBuffers + 1 + i));

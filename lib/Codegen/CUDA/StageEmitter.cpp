@@ -62,8 +62,18 @@ Scalar StageEmitter::load(LoadOp op, ValueRange coordinates, Scalar other) {
     for (AffineExpr expr : op.getMap().getResults().drop_front(where.firstAxis))
       point.push_back(launch.index().expr(expr, coordinates, launch.symbols()));
     SmallVector<AffineExpr> sizes = getDims(op.getTensor().getType());
-    Value position =
-        linear(point, ArrayRef<AffineExpr>(sizes).drop_front(where.firstAxis));
+    // So many elements behind a place is an offset of that place's address:
+    // neighbours are found to be ones.
+    int64_t behind = 0;
+    if (!point.empty())
+      if (auto sum = point.back().getDefiningOp<arith::AddIOp>())
+        if (auto constant = IndexBuilder::constantOf(sum.getRhs())) {
+          behind = *constant;
+          point.back() = sum.getLhs();
+        }
+    Value position = launch.index().add(
+        linear(point, ArrayRef<AffineExpr>(sizes).drop_front(where.firstAxis)),
+        behind);
     Value stored = memref::LoadOp::create(b, loc, where.memory, position);
     return scalars.fromStorage(stored, op.getType());
   };
@@ -78,6 +88,20 @@ Scalar StageEmitter::load(LoadOp op, ValueRange coordinates, Scalar other) {
   b.setInsertionPointToStart(&choice.getElseRegion().front());
   scf::YieldOp::create(b, loc, other.value);
   return {choice.getResult(0), op.getType()};
+}
+
+StageEmitter::LoadPlace StageEmitter::placeOf(LoadOp op,
+                                              ValueRange coordinates) {
+  const TensorPlace &where = places.find(op.getTensor())->second;
+  assert(where.memory && where.firstAxis == 0 && "not in global memory");
+  SmallVector<Value> point;
+  for (AffineExpr expr : op.getMap().getResults())
+    point.push_back(launch.index().expr(expr, coordinates, launch.symbols()));
+  Value holds;
+  if (op.getGuard())
+    holds = guardHolds(*op.getGuard(), coordinates);
+  return {where.memory, linear(point, getDims(op.getTensor().getType())),
+          holds};
 }
 
 // Counts negative values from the end; out of range is a data error, and the
@@ -271,22 +295,29 @@ FailureOr<Scalar> StageEmitter::element(StageOp stage, ValueRange point) {
   return failedInside ? FailureOr<Scalar>(failure()) : result;
 }
 
-FailureOr<Scalar> StageEmitter::elementByBlock(StageOp stage,
-                                               ValueRange point) {
+Value StageEmitter::combineParts(StageOp stage, Value x, Value y) {
+  Type type = stage.getElementType();
+  return scalars.combine(stage.getFoldKind(), {x, type}, {y, type}).value;
+}
+
+Scalar StageEmitter::addStart(StageOp stage, Value fold) {
+  if (stage.getInit())
+    fold = combineParts(stage, foldStart(stage).value, fold);
+  return {fold, stage.getElementType()};
+}
+
+FailureOr<Scalar> StageEmitter::foldPart(StageOp stage, ValueRange point,
+                                         Value first, int64_t step) {
+  IndexBuilder &index = launch.index();
   FoldKind kind = stage.getFoldKind();
   Type type = stage.getElementType();
-  IndexBuilder &index = launch.index();
   SmallVector<Value> extents = launch.sizes(stage.getReduceDims());
   Value count = index.constant(1);
   for (Value extent : extents)
     count = index.mul(count, extent);
   bool failedInside = false;
-  auto combine = [&](Value x, Value y) {
-    return scalars.combine(kind, {x, type}, {y, type}).value;
-  };
-  Value partial = launch.loop(
-      launch.thread(), count, index.constant(launch.blockThreads()),
-      {scalars.identity(kind, type).value},
+  Value part = launch.loop(
+      first, count, index.constant(step), {scalars.identity(kind, type).value},
       [&](Value k, ValueRange carried) -> SmallVector<Value> {
         SmallVector<Value> coordinates(point);
         llvm::append_range(coordinates, index.delinearize(k, extents));
@@ -294,12 +325,18 @@ FailureOr<Scalar> StageEmitter::elementByBlock(StageOp stage,
         failedInside |= failed(value);
         if (failedInside)
           return {carried[0]};
-        return {combine(carried[0], value->value)};
+        return {scalars.combine(kind, {carried[0], type}, *value).value};
       })[0];
-  if (failedInside)
+  return failedInside ? FailureOr<Scalar>(failure()) : Scalar{part, type};
+}
+
+FailureOr<Scalar> StageEmitter::elementByBlock(StageOp stage,
+                                               ValueRange point) {
+  FailureOr<Scalar> part =
+      foldPart(stage, point, launch.thread(), launch.blockThreads());
+  if (failed(part))
     return failure();
-  Value result = launch.reduceBlock(partial, combine);
-  if (stage.getInit())
-    result = combine(foldStart(stage).value, result);
-  return Scalar{result, type};
+  return addStart(stage, launch.reduceBlock(part->value, [&](Value x, Value y) {
+    return combineParts(stage, x, y);
+  }));
 }

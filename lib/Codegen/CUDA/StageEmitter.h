@@ -52,6 +52,14 @@ public:
   llvm::FailureOr<Scalar> elementByBlock(graph::StageOp stage,
                                          mlir::ValueRange point);
 
+  /// The fold of every `step`-th reduce point from `first` on, without the
+  /// stage's initial value. Not for argmin and argmax.
+  llvm::FailureOr<Scalar> foldPart(graph::StageOp stage, mlir::ValueRange point,
+                                   mlir::Value first, int64_t step);
+  /// Two parts of the stage's fold, and what it starts from, if it says so.
+  mlir::Value combineParts(graph::StageOp stage, mlir::Value x, mlir::Value y);
+  Scalar addStart(graph::StageOp stage, mlir::Value fold);
+
   /// Stores an element at row-major position `position` of `memory`.
   void store(Scalar element, mlir::Value memory, mlir::Value position);
 
@@ -61,6 +69,13 @@ public:
   /// Row-major position of a point in a tensor of these sizes.
   mlir::Value linear(mlir::ValueRange point,
                      llvm::ArrayRef<mlir::AffineExpr> sizes);
+
+  /// Where a load reads in global memory: a flat memref, the element's number
+  /// there, and whether its guard holds (null: it has none).
+  struct LoadPlace {
+    mlir::Value memory, position, holds;
+  };
+  LoadPlace placeOf(graph::LoadOp op, mlir::ValueRange coordinates);
 
 private:
   Scalar load(graph::LoadOp op, mlir::ValueRange coordinates, Scalar other);

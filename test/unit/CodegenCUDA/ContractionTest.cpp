@@ -136,8 +136,8 @@ TEST(Contraction, KeepsItsSumsInRegisters) {
   }
 }
 
-TEST(Contraction, BothBarriersAreNeeded) {
-  for (unsigned number : {0, 1}) {
+TEST(Contraction, BarriersAreNeeded) {
+  for (unsigned number : {0, 1, 2}) {
     CompiledKernel kernel(kBatchedMatMul);
     ASSERT_EQ(kernel.error, "");
     ASSERT_TRUE(kernel.dropBarrier(number));

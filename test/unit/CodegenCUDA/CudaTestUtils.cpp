@@ -47,6 +47,7 @@ CompiledKernel::CompiledKernel(const std::string &text, llvm::StringRef target,
   // Printing changes the module: the emulator gets its copy from what was
   // there.
   auto copy = llvm::CloneModule(*module);
+  original = llvm::CloneModule(*module);
   auto printed = cuda.emitPtx(*copy);
   if (printed)
     ptx = *printed;
@@ -81,19 +82,30 @@ std::string CompiledKernel::run(std::vector<EmulatedBuffer> buffers,
   return {};
 }
 
-bool CompiledKernel::dropBarrier(unsigned number) {
+bool CompiledKernel::plant(
+    unsigned number,
+    llvm::function_ref<bool(llvm::Instruction &, bool doIt)> edit) {
   for (llvm::Function &function : *module)
     for (llvm::Instruction &instruction : llvm::instructions(function)) {
-      auto *call = llvm::dyn_cast<llvm::CallInst>(&instruction);
-      if (!call ||
-          !call->getCalledFunction()->getName().contains("barrier.cta"))
+      if (!edit(instruction, /*doIt=*/false))
         continue;
-      if (number-- == 0) {
-        call->eraseFromParent();
-        return true;
-      }
+      if (number-- == 0)
+        return edit(instruction, /*doIt=*/true);
     }
   return false;
+}
+
+void CompiledKernel::restore() { module = llvm::CloneModule(*original); }
+
+bool CompiledKernel::dropBarrier(unsigned number) {
+  return plant(number, [](llvm::Instruction &instruction, bool doIt) {
+    auto *call = llvm::dyn_cast<llvm::CallInst>(&instruction);
+    if (!call || !call->getCalledFunction()->getName().contains("barrier.cta"))
+      return false;
+    if (doIt)
+      call->eraseFromParent();
+    return true;
+  });
 }
 
 std::vector<float> test::randomFloats(size_t count, unsigned seed) {

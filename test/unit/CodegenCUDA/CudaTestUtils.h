@@ -37,11 +37,19 @@ public:
   /// when there are not so many.
   bool dropBarrier(unsigned number);
 
+  /// Calls `edit`, which changes an instruction and says whether it did, until
+  /// the instruction of this number among those it takes is changed. False
+  /// when there are not so many.
+  bool plant(unsigned number,
+             llvm::function_ref<bool(llvm::Instruction &, bool doIt)> edit);
+  /// Undoes all that was planted or dropped.
+  void restore();
+
 private:
   mlir::MLIRContext context;
   CudaKernel kernel;
   llvm::LLVMContext llvmContext;
-  std::unique_ptr<llvm::Module> module;
+  std::unique_ptr<llvm::Module> module, original;
 };
 
 template <typename T>

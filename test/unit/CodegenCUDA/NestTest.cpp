@@ -40,6 +40,43 @@ graph.kernel @k(%x: tensor<37x50xf32>, %b: tensor<50xf32>) -> tensor<37x50xf32> 
 }
 
 // A transpose of symbolic size with a guard: zeros where the column is 0.
+// Accesses of 16 bytes, where rows are multiples of that and elements many.
+TEST(Map, NeighboursTogether) {
+  auto text = [](const std::string &rows, const std::string &columns,
+                 const std::string &type) {
+    std::string tensor = "tensor<" + rows + "x" + columns + "x" + type + ">";
+    return "graph.kernel @k(%a: " + tensor + ", %b: " + tensor + ") -> " +
+           tensor + " {\n  %s = graph.stage domain<" + rows + ", " + columns +
+           "> : " + tensor +
+           " {\n  ^bb0(%i: index, %j: index):\n"
+           "    %x = graph.load %a[affine_map<(d0, d1) -> (d0, d1)>](%i, %j) "
+           ": " +
+           tensor + " -> " + type +
+           "\n    %y = graph.load %b[affine_map<(d0, d1) -> (d0, d1)>](%i, "
+           "%j) : " +
+           tensor + " -> " + type + "\n    %z = graph.apply add(%x, %y) : (" +
+           type + ", " + type + ") -> " + type +
+           "\n    graph.yield %z : " + type +
+           "\n  }\n  graph.return %s : " + tensor + "\n}";
+  };
+  CompiledKernel wide(text("432", "256", "f32"));
+  ASSERT_EQ(wide.error, "");
+  EXPECT_NE(wide.ptx.find("ld.global.v4"), std::string::npos) << wide.ptx;
+  EXPECT_NE(wide.ptx.find("st.global.v4"), std::string::npos);
+  auto a = randomFloats(432 * 256, 1), b = randomFloats(432 * 256, 2);
+  std::vector<float> y(432 * 256, -9);
+  ASSERT_EQ(wide.run({in(a, "a"), in(b, "b"), out(y, "y")}), "");
+  for (size_t i = 0; i < y.size(); ++i)
+    ASSERT_EQ(y[i], a[i] + b[i]) << i;
+  // Odd rows, and too few elements.
+  for (auto [rows, columns] :
+       {std::pair("480", "255"), std::pair("10", "256")}) {
+    CompiledKernel narrow(text(rows, columns, "f32"));
+    ASSERT_EQ(narrow.error, "");
+    EXPECT_EQ(narrow.ptx.find("ld.global.v4"), std::string::npos);
+  }
+}
+
 TEST(Map, DynamicSizesAndGuard) {
   CompiledKernel kernel(R"(
 graph.kernel @k(%x: tensor<?x?xf32, #graph.dims<s0, s1>>) -> tensor<?x?xf32, #graph.dims<s1, s0>>
@@ -126,6 +163,52 @@ graph.kernel @k(%a: tensor<?x784xf32, #graph.dims<s0, 784>>, %b: tensor<784x10xf
   }
   graph.return %s : tensor<?x10xf32, #graph.dims<s0, 10>>
 })";
+
+// Few elements with long folds: a block per 32 of them.
+TEST(Fold, ProductOfOneRow) {
+  CompiledKernel kernel(R"(
+graph.kernel @k(%a: tensor<3x200xf32>, %b: tensor<200x70xf32>, %c: tensor<70xf32>) -> tensor<3x70xf32> {
+  %s = graph.stage domain<3, 70> reduce<200> fold add : tensor<3x70xf32> {
+  ^bb0(%i: index, %j: index, %k: index):
+    %x = graph.load %a[affine_map<(d0, d1, d2) -> (d0, d2)>](%i, %j, %k) : tensor<3x200xf32> -> f32
+    %y = graph.load %b[affine_map<(d0, d1, d2) -> (d2, d1)>](%i, %j, %k) : tensor<200x70xf32> -> f32
+    %p = graph.apply mul(%x, %y) : (f32, f32) -> f32
+    graph.yield %p : f32
+  }
+  %t = graph.stage domain<3, 70> : tensor<3x70xf32> {
+  ^bb0(%i: index, %j: index):
+    %x = graph.load %s[affine_map<(d0, d1) -> (d0, d1)>](%i, %j) : tensor<3x70xf32> -> f32
+    %y = graph.load %c[affine_map<(d0, d1) -> (d1)>](%i, %j) : tensor<70xf32> -> f32
+    %p = graph.apply add(%x, %y) : (f32, f32) -> f32
+    graph.yield %p : f32
+  }
+  graph.return %t : tensor<3x70xf32>
+})");
+  ASSERT_EQ(kernel.error, "");
+  EXPECT_EQ(kernel.numLaunches, 1u);
+  EXPECT_NE(kernel.ptx.find("bar.sync"), std::string::npos);
+  auto a = randomFloats(3 * 200, 1), b = randomFloats(200 * 70, 2),
+       c = randomFloats(70, 3);
+  for (bool hasBarrier : {true, false}) {
+    std::vector<float> y(3 * 70, -9);
+    if (!hasBarrier)
+      ASSERT_TRUE(kernel.dropBarrier(0));
+    std::string report =
+        kernel.run({in(a, "a"), in(b, "b"), in(c, "c"), out(y, "y")});
+    if (!hasBarrier) {
+      EXPECT_NE(report.find("race at byte"), std::string::npos);
+      break;
+    }
+    ASSERT_EQ(report, "");
+    for (int i = 0; i < 3; ++i)
+      for (int j = 0; j < 70; ++j) {
+        double sum = c[j];
+        for (int k = 0; k < 200; ++k)
+          sum += double(a[i * 200 + k]) * b[k * 70 + j];
+        ASSERT_NEAR(y[i * 70 + j], sum, 1e-5) << i << " " << j;
+      }
+  }
+}
 
 TEST(Fold, MatMul) {
   CompiledKernel kernel(kMatMul);

@@ -101,8 +101,8 @@ TEST(TensorContraction, ProductsOfEverySize) {
     }
 }
 
-TEST(TensorContraction, BothBarriersAreNeeded) {
-  for (unsigned number : {0, 1}) {
+TEST(TensorContraction, BarriersAreNeeded) {
+  for (unsigned number : {0, 1, 2}) {
     CompiledKernel kernel(matMul("f16", false));
     ASSERT_EQ(kernel.error, "");
     ASSERT_TRUE(kernel.dropBarrier(number));
