@@ -43,7 +43,12 @@ dlc_status dlc_cu_open(dlc_cu_driver *driver, const char *model,
       missing = name;                                                          \
   }
   DLC_CU_FUNCTIONS(DLC_CU_LOOKUP)
+  const char *needed = missing;
+  missing = NULL;
+  DLC_CU_GRAPH_FUNCTIONS(DLC_CU_LOOKUP)
 #undef DLC_CU_LOOKUP
+  driver->has_graphs = !missing;
+  missing = needed;
   if (missing) {
     dlc_cu_close(driver);
     return dlc_rt_fail(error, DLC_UNSUPPORTED_DEVICE,

@@ -64,11 +64,36 @@ enum {
     (dlc_cu_handle, unsigned, unsigned, unsigned, unsigned, unsigned,          \
      unsigned, unsigned, dlc_cu_handle, void **, void **))
 
+/* CUDA_KERNEL_NODE_PARAMS, version 1. */
+typedef struct dlc_cu_kernel_node {
+  dlc_cu_handle function;
+  unsigned grid[3], block[3];
+  unsigned shared_bytes;
+  void **params;
+  void **extra;
+} dlc_cu_kernel_node;
+
+/* Those that a driver may lack: without one of them there are no graphs. */
+#define DLC_CU_GRAPH_FUNCTIONS(F)                                              \
+  F(graph_create, "cuGraphCreate", (dlc_cu_handle *, unsigned))                \
+  F(graph_destroy, "cuGraphDestroy", (dlc_cu_handle))                          \
+  F(graph_add_kernel, "cuGraphAddKernelNode",                                  \
+    (dlc_cu_handle *, dlc_cu_handle, const dlc_cu_handle *, size_t,            \
+     const dlc_cu_kernel_node *))                                              \
+  F(graph_instantiate, "cuGraphInstantiateWithFlags",                          \
+    (dlc_cu_handle *, dlc_cu_handle, unsigned long long))                      \
+  F(graph_exec_set_kernel, "cuGraphExecKernelNodeSetParams",                   \
+    (dlc_cu_handle, dlc_cu_handle, const dlc_cu_kernel_node *))                \
+  F(graph_launch, "cuGraphLaunch", (dlc_cu_handle, dlc_cu_handle))             \
+  F(graph_exec_destroy, "cuGraphExecDestroy", (dlc_cu_handle))
+
 typedef struct dlc_cu_driver {
   void *library;
+  bool has_graphs;
 #define DLC_CU_MEMBER(member, name, parameters)                                \
   dlc_cu_result(*member) parameters;
   DLC_CU_FUNCTIONS(DLC_CU_MEMBER)
+  DLC_CU_GRAPH_FUNCTIONS(DLC_CU_MEMBER)
 #undef DLC_CU_MEMBER
 } dlc_cu_driver;
 
@@ -80,6 +105,29 @@ void dlc_cu_close(dlc_cu_driver *driver);
 /* "CUDA_ERROR_OUT_OF_MEMORY (out of memory)" */
 const char *dlc_cu_error_text(const dlc_cu_driver *driver, dlc_cu_result result,
                               char *text, size_t size);
+
+/* A launch of a run, as a graph has it. */
+typedef struct dlc_cu_launch {
+  int64_t function, blocks;
+  uint64_t *params;
+  dlc_cu_handle node;
+  bool changed; /* since the graph was made or updated */
+} dlc_cu_launch;
+
+typedef struct dlc_cu_graph {
+  enum {
+    DLC_CU_GRAPH_UNKNOWN, /* the next run notes its launches */
+    DLC_CU_GRAPH_KNOWN,   /* `launches` are those of a run */
+    DLC_CU_GRAPH_NEVER
+  } state;
+  dlc_cu_handle graph, exec; /* NULL: not made yet */
+  dlc_cu_launch *launches;
+  size_t count, capacity;
+  unsigned changes; /* how often another sequence of launches came */
+  /* Of the running run. */
+  bool records, held_back;
+  size_t next;
+} dlc_cu_graph;
 
 /* An instance of a model on a device. */
 typedef struct dlc_cu_model {
@@ -99,6 +147,23 @@ typedef struct dlc_cu_model {
   size_t arena_size;
   dlc_cu_handle done;
   bool in_flight;
+  dlc_cu_graph graph;
 } dlc_cu_model;
+
+/* CudaGraph.c; the caller holds arena_lock, but for begin(m, false). */
+void dlc_cu_graph_begin(dlc_cu_model *m, bool allowed);
+/* Whether the launch is held back for the graph; else the caller launches. */
+bool dlc_cu_graph_take(dlc_cu_model *m, int64_t function, int64_t blocks,
+                       const uint64_t *params);
+/* How many of the first known launches the caller has to launch now: they are
+ * not held back any more. */
+size_t dlc_cu_graph_flush(dlc_cu_model *m);
+/* This run is not what was known, or not only launches. */
+void dlc_cu_graph_diverged(dlc_cu_model *m, bool only_launches);
+/* The end of the run's launches: launches the graph, its result in `result`.
+ * False: what is held back has to be launched one by one. */
+bool dlc_cu_graph_end(dlc_cu_model *m, dlc_cu_handle stream,
+                      dlc_cu_result *result, const char **call);
+void dlc_cu_graph_destroy(dlc_cu_model *m);
 
 #endif /* DLC_LIB_RUNTIME_CUDADRIVER_H */

@@ -158,6 +158,7 @@ static void destroy(void *state) {
   if (m->context && m->driver.context_push(m->context) == DLC_CU_SUCCESS) {
     if (m->in_flight)
       m->driver.event_synchronize(m->done);
+    dlc_cu_graph_destroy(m);
     if (m->done)
       m->driver.event_destroy(m->done);
     if (m->arena)

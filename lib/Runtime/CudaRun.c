@@ -20,6 +20,7 @@ typedef struct cuda_run {
   const dlc_device_run *run;
   dlc_cu_handle stream;
   bool waits_always; /* DLC_CUDA_SYNC: a failure is seen where it happens */
+  bool uses_graph;
   dlc_cu_pointer memory;
   size_t memory_size, used;
   int32_t *words; /* room for the status words */
@@ -100,6 +101,39 @@ static int32_t find_data_error(cuda_run *r) {
 
 /*===-- What `execute` calls ----------------------------------------------===*/
 
+static int32_t launch_now(cuda_run *r, int64_t function, int64_t blocks,
+                          const uint64_t *params) {
+  const dlc_device_function *f =
+      &r->m->model->device_image->functions[function];
+  void **pointers = alloca((size_t)(f->num_params + 1) * sizeof *pointers);
+  for (int64_t i = 0; i < f->num_params; ++i)
+    pointers[i] = (void *)(uintptr_t)&params[i];
+  int32_t status =
+      check(r,
+            r->m->driver.launch(r->m->functions[function], (unsigned)blocks, 1,
+                                1, (unsigned)f->block_threads, 1, 1, 0,
+                                r->stream, pointers, NULL),
+            "cuLaunchKernel", f->kernel);
+  if (status == DLC_OK && r->waits_always)
+    status = wait(r, f->kernel);
+  return status;
+}
+
+/* Launches what was held back for a graph: this run is another one. */
+static int32_t launch_held(cuda_run *r, bool only_launches) {
+  if (!r->uses_graph)
+    return DLC_OK;
+  int32_t status = DLC_OK;
+  size_t held = dlc_cu_graph_flush(r->m);
+  for (size_t i = 0; status == DLC_OK && i < held; ++i) {
+    const dlc_cu_launch *launch = &r->m->graph.launches[i];
+    status = launch_now(r, launch->function, launch->blocks, launch->params);
+  }
+  r->uses_graph = false;
+  dlc_cu_graph_diverged(r->m, only_launches);
+  return status;
+}
+
 int32_t dlc_device_launch(dlc_exec *exec, int64_t function, int64_t blocks,
                           const uint64_t *params) {
   cuda_run *r = exec->device_state;
@@ -115,18 +149,16 @@ int32_t dlc_device_launch(dlc_exec *exec, int64_t function, int64_t blocks,
                 f->kernel, (long long)blocks, MAX_BLOCKS);
     return DLC_SHAPE_MISMATCH;
   }
-  void **pointers = alloca((size_t)(f->num_params + 1) * sizeof *pointers);
-  for (int64_t i = 0; i < f->num_params; ++i)
-    pointers[i] = (void *)(uintptr_t)&params[i];
-  int32_t status =
-      check(r,
-            r->m->driver.launch(r->m->functions[function], (unsigned)blocks, 1,
-                                1, (unsigned)f->block_threads, 1, 1, 0,
-                                r->stream, pointers, NULL),
-            "cuLaunchKernel", f->kernel);
-  if (status == DLC_OK && r->waits_always)
-    status = wait(r, f->kernel);
-  return status;
+  if (r->uses_graph) {
+    if (dlc_cu_graph_take(r->m, function, blocks, params))
+      return DLC_OK;
+    if (r->m->graph.held_back) {
+      int32_t status = launch_held(r, /*only_launches=*/true);
+      if (status != DLC_OK)
+        return status;
+    }
+  }
+  return launch_now(r, function, blocks, params);
 }
 
 int32_t dlc_device_copy(dlc_exec *exec, void *to, const void *from,
@@ -134,6 +166,9 @@ int32_t dlc_device_copy(dlc_exec *exec, void *to, const void *from,
   cuda_run *r = exec->device_state;
   if (bytes <= 0)
     return DLC_OK;
+  int32_t status = launch_held(r, /*only_launches=*/false);
+  if (status != DLC_OK)
+    return status;
   return check(r,
                r->m->driver.copy_within(address(to), address(from),
                                         (size_t)bytes, r->stream),
@@ -144,9 +179,11 @@ int32_t dlc_device_copy(dlc_exec *exec, void *to, const void *from,
 int32_t dlc_device_read(dlc_exec *exec, void *to, const void *from,
                         int64_t bytes) {
   cuda_run *r = exec->device_state;
-  int32_t status = check(
-      r, r->m->driver.copy_out(to, address(from), (size_t)bytes, r->stream),
-      "cuMemcpyDtoHAsync", NULL);
+  int32_t status = launch_held(r, /*only_launches=*/false);
+  if (status == DLC_OK)
+    status = check(
+        r, r->m->driver.copy_out(to, address(from), (size_t)bytes, r->stream),
+        "cuMemcpyDtoHAsync", NULL);
   if (status == DLC_OK)
     status = fetch_words(r);
   if (status == DLC_OK)
@@ -157,16 +194,15 @@ int32_t dlc_device_read(dlc_exec *exec, void *to, const void *from,
 /* Two fills: a copy from the host would need memory that outlives the call. */
 int32_t dlc_device_store(dlc_exec *exec, void *to, int64_t value) {
   cuda_run *r = exec->device_state;
-  for (int half = 0; half < 2; ++half) {
+  int32_t status = launch_held(r, /*only_launches=*/false);
+  for (int half = 0; status == DLC_OK && half < 2; ++half) {
     unsigned word = (unsigned)((uint64_t)value >> (32 * half));
-    int32_t status = check(
+    status = check(
         r,
         r->m->driver.fill(address(to) + 4 * (unsigned)half, word, 1, r->stream),
         "cuMemsetD32Async", NULL);
-    if (status != DLC_OK)
-      return status;
   }
-  return DLC_OK;
+  return status;
 }
 
 int32_t dlc_device_output(dlc_exec *exec, int64_t index, void *to,
@@ -176,18 +212,29 @@ int32_t dlc_device_output(dlc_exec *exec, int64_t index, void *to,
     return dlc_device_copy(exec, to, from, bytes);
   if (bytes <= 0)
     return DLC_OK;
+  int32_t status = launch_held(r, /*only_launches=*/false);
+  if (status != DLC_OK)
+    return status;
   /* The caller reads it after the run, which waits for outputs of the host. */
   return check(
       r, r->m->driver.copy_out(to, address(from), (size_t)bytes, r->stream),
       "cuMemcpyDtoHAsync", NULL);
 }
 
-/*===-- Tensors of the host -----------------------------------------------===*/
+/*===-- Tensors that are copied -------------------------------------------===*/
+
+/* Kernels access memory in pieces of this many bytes. */
+#define TENSOR_ALIGNMENT 16
+
+static bool is_misaligned(const DLTensor *tensor) {
+  return ((uintptr_t)tensor->data + tensor->byte_offset) % TENSOR_ALIGNMENT;
+}
 
 /* Bytes of a tensor that has to be copied, 0 for the others. */
 static size_t copied_bytes(const DLTensor *tensor,
                            const dlc_tensor_info *info) {
-  if (!is_on_host(tensor) || dlc_rt_has_data_dim(info))
+  if ((!is_on_host(tensor) && !is_misaligned(tensor)) ||
+      dlc_rt_has_data_dim(info))
     return 0;
   return (size_t)dlc_rt_tensor_bytes(info, tensor->shape);
 }
@@ -208,7 +255,7 @@ static void *take(cuda_run *r, size_t bytes) {
   return memory;
 }
 
-/* Puts device addresses in the place of the host's. */
+/* Puts device addresses in the place of the host's and of misaligned ones. */
 static int32_t stage(cuda_run *r, void **inputs, void **outputs) {
   const dlc_info *info = r->m->model->info;
   for (int64_t i = 0; i < info->num_inputs; ++i) {
@@ -216,9 +263,16 @@ static int32_t stage(cuda_run *r, void **inputs, void **outputs) {
     if (!bytes)
       continue;
     void *memory = take(r, bytes);
-    int32_t status = check(
-        r, r->m->driver.copy_in(address(memory), inputs[i], bytes, r->stream),
-        "cuMemcpyHtoDAsync", NULL);
+    int32_t status =
+        is_on_host(r->run->inputs[i])
+            ? check(r,
+                    r->m->driver.copy_in(address(memory), inputs[i], bytes,
+                                         r->stream),
+                    "cuMemcpyHtoDAsync", NULL)
+            : check(r,
+                    r->m->driver.copy_within(
+                        address(memory), address(inputs[i]), bytes, r->stream),
+                    "cuMemcpyDtoDAsync", NULL);
     if (status != DLC_OK)
       return status;
     inputs[i] = memory;
@@ -238,11 +292,17 @@ static int32_t fetch(cuda_run *r, void *const *outputs) {
     size_t bytes = copied_bytes(tensor, &info->outputs[i]);
     if (!bytes)
       continue;
+    char *to = (char *)tensor->data + tensor->byte_offset;
     int32_t status =
-        check(r,
-              r->m->driver.copy_out((char *)tensor->data + tensor->byte_offset,
-                                    address(outputs[i]), bytes, r->stream),
-              "cuMemcpyDtoHAsync", NULL);
+        is_on_host(tensor)
+            ? check(r,
+                    r->m->driver.copy_out(to, address(outputs[i]), bytes,
+                                          r->stream),
+                    "cuMemcpyDtoHAsync", NULL)
+            : check(r,
+                    r->m->driver.copy_within(address(to), address(outputs[i]),
+                                             bytes, r->stream),
+                    "cuMemcpyDtoDAsync", NULL);
     if (status != DLC_OK)
       return status;
   }
@@ -315,6 +375,16 @@ static int32_t prepare_memory(cuda_run *r, size_t bytes) {
              : DLC_OK;
 }
 
+static int32_t end_launches(cuda_run *r) {
+  if (!r->uses_graph)
+    return DLC_OK;
+  dlc_cu_result result = DLC_CU_SUCCESS;
+  const char *call = "";
+  if (dlc_cu_graph_end(r->m, r->stream, &result, &call))
+    return check(r, result, call, NULL);
+  return launch_held(r, /*only_launches=*/true);
+}
+
 static int32_t enqueue(cuda_run *r) {
   dlc_exec *exec = r->run->exec;
   dlc_cu_model *m = r->m;
@@ -330,8 +400,16 @@ static int32_t enqueue(cuda_run *r) {
     status = check(
         r, m->driver.fill(status_address(r), 0, (size_t)num_words, r->stream),
         "cuMemsetD32Async", NULL);
-  if (status == DLC_OK)
+  if (status == DLC_OK) {
+    r->uses_graph = !r->run->workspace && !r->waits_always;
+    if (r->uses_graph)
+      dlc_cu_graph_begin(m, true);
     status = m->model->execute(exec);
+  }
+  if (status == DLC_OK)
+    status = end_launches(r);
+  else if (r->uses_graph)
+    dlc_cu_graph_flush(m);
   if (status == DLC_OK)
     status = fetch(r, exec->outputs);
   if (status == DLC_OK)
@@ -344,8 +422,9 @@ static dlc_status describe(const cuda_run *r, int32_t status) {
   if (!r->failed_call)
     return (dlc_status)status;
   const char *site = r->run->exec->site;
-  bool is_late =
-      !r->failed_kernel && strcmp(r->failed_call, "cuStreamSynchronize") == 0;
+  bool is_late = !r->failed_kernel &&
+                 (strcmp(r->failed_call, "cuStreamSynchronize") == 0 ||
+                  strcmp(r->failed_call, "cuGraphLaunch") == 0);
   if (r->failed_kernel)
     snprintf(kernel, sizeof kernel, "kernel '%s'%s%s%s: ", r->failed_kernel,
              site ? " of node '" : "", site ? site : "", site ? "'" : "");

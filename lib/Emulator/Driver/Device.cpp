@@ -110,6 +110,8 @@ std::string Device::describeLive() const {
   add(modules.size(), "module");
   add(streams.size(), "stream");
   add(events.size(), "event");
+  add(graphs.size(), "graph");
+  add(graphExecs.size(), "executable graph");
   add(contextUsers, "retained context");
   return text;
 }
@@ -405,8 +407,8 @@ Result Device::run(Function *function, const LaunchShape &shape,
   return Success;
 }
 
-Result Device::launch(Function *function, LaunchShape shape, void **params,
-                      Stream *stream) {
+Result Device::prepare(Function *function, const LaunchShape &shape,
+                       void **params, std::vector<uint64_t> &values) const {
   bool isKnown = false;
   for (const auto &[key, known] : functions)
     isKnown |= known.get() == function;
@@ -418,13 +420,21 @@ Result Device::launch(Function *function, LaunchShape shape, void **params,
     complain("a launch of '" + function->name + "' with a bad shape");
     return InvalidValue;
   }
-  // Parameters are read now.
-  std::vector<uint64_t> values(function->numParameters);
+  values.resize(function->numParameters);
   for (size_t i = 0; i < values.size(); ++i) {
     if (!params || !params[i])
       return InvalidValue;
     std::memcpy(&values[i], params[i], sizeof(uint64_t));
   }
+  return Success;
+}
+
+Result Device::launch(Function *function, LaunchShape shape, void **params,
+                      Stream *stream) {
+  std::vector<uint64_t> values;
+  Result result = prepare(function, shape, params, values);
+  if (result != Success)
+    return result;
   enqueue(stream, [this, function, shape, values = std::move(values)] {
     return run(function, shape, values);
   });

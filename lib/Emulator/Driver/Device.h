@@ -95,6 +95,24 @@ struct Event {
   uint64_t position = 0;
 };
 
+/// A kernel node: what cuLaunchKernel would be given, and the nodes before it.
+struct GraphNode {
+  Function *function;
+  LaunchShape shape;
+  std::vector<uint64_t> values;
+  std::vector<const GraphNode *> after;
+};
+
+struct Graph {
+  std::vector<std::unique_ptr<GraphNode>> nodes;
+};
+
+/// Its own copies of a graph's nodes, found by them.
+struct GraphExec {
+  std::vector<const GraphNode *> order; ///< as they were added
+  std::map<const GraphNode *, GraphNode> nodes;
+};
+
 class Device {
 public:
   static Device &get();
@@ -136,11 +154,27 @@ public:
   Result launch(Function *function, LaunchShape shape, void **params,
                 Stream *stream);
 
+  void *createGraph();
+  Result destroyGraph(void *handle);
+  Result addKernelNode(void *graph, void *const *after, size_t numAfter,
+                       Function *function, LaunchShape shape, void **params,
+                       void *&node);
+  Result instantiateGraph(void *graph, void *&exec);
+  Result setKernelNode(void *exec, void *node, Function *function,
+                       LaunchShape shape, void **params);
+  /// Nodes that do not wait for each other run in any order.
+  Result launchGraph(void *exec, Stream *stream);
+  Result destroyGraphExec(void *handle);
+
   /// Everything that was made and not given back; empty: nothing.
   std::string describeLive() const;
   /// Counts the call; the result of the injected failure if this is it.
   /// `isSkipped`: it is to do nothing.
   Result injected(llvm::StringRef function, bool &isSkipped);
+  unsigned countCalls(const std::string &function) const {
+    auto it = calls.find(function);
+    return it == calls.end() ? 0 : it->second;
+  }
 
 private:
   Device();
@@ -152,6 +186,9 @@ private:
                  std::string &log) const;
   Result run(Function *function, const LaunchShape &shape,
              const std::vector<uint64_t> &values);
+  /// What a launch of a kernel needs, if that is possible; reads `params` now.
+  Result prepare(Function *function, const LaunchShape &shape, void **params,
+                 std::vector<uint64_t> &values) const;
 
   struct Allocation {
     size_t bytes, mapped;
@@ -169,6 +206,8 @@ private:
   Stream legacy;
   std::set<Stream *> streams;
   std::set<Event *> events;
+  std::map<void *, std::unique_ptr<Graph>> graphs;
+  std::map<void *, std::shared_ptr<GraphExec>> graphExecs;
   std::map<std::string, unsigned> calls;
   unsigned launches = 0;
   std::mt19937 random;

@@ -378,8 +378,85 @@ DRIVER_API int cuEventDestroy_v2(void *handle) {
 }
 
 //===----------------------------------------------------------------------===//
+// Graphs
+//===----------------------------------------------------------------------===//
+
+namespace {
+struct KernelNodeParams { // CUDA_KERNEL_NODE_PARAMS, version 1
+  void *function;
+  unsigned grid[3], block[3];
+  unsigned sharedBytes;
+  void **params;
+  void **extra;
+};
+} // namespace
+
+static LaunchShape shapeOf(const KernelNodeParams &node) {
+  LaunchShape shape;
+  shape.grid = {node.grid[0], node.grid[1], node.grid[2]};
+  shape.block = {node.block[0], node.block[1], node.block[2]};
+  shape.sharedBytes = node.sharedBytes;
+  return shape;
+}
+
+DRIVER_API int cuGraphCreate(void **graph, unsigned) {
+  BEGIN(InContext);
+  *graph = device.createGraph();
+  return Success;
+}
+
+DRIVER_API int cuGraphDestroy(void *graph) {
+  BEGIN(Cleanup);
+  return device.destroyGraph(graph);
+}
+
+DRIVER_API int cuGraphAddKernelNode(void **node, void *graph,
+                                    void *const *after, size_t numAfter,
+                                    const KernelNodeParams *params) {
+  BEGIN(InContext);
+  if (params->extra)
+    return InvalidValue;
+  return device.addKernelNode(graph, after, numAfter,
+                              static_cast<emu::Function *>(params->function),
+                              shapeOf(*params), params->params, *node);
+}
+
+DRIVER_API int cuGraphInstantiateWithFlags(void **exec, void *graph,
+                                           unsigned long long) {
+  BEGIN(InContext);
+  return device.instantiateGraph(graph, *exec);
+}
+
+DRIVER_API int cuGraphExecKernelNodeSetParams(void *exec, void *node,
+                                              const KernelNodeParams *params) {
+  BEGIN(InContext);
+  if (params->extra)
+    return InvalidValue;
+  return device.setKernelNode(exec, node,
+                              static_cast<emu::Function *>(params->function),
+                              shapeOf(*params), params->params);
+}
+
+DRIVER_API int cuGraphLaunch(void *exec, void *stream) {
+  BEGIN(InContext);
+  Stream *queue = device.stream(stream);
+  return queue ? device.launchGraph(exec, queue) : InvalidHandle;
+}
+
+DRIVER_API int cuGraphExecDestroy(void *exec) {
+  BEGIN(Cleanup);
+  return device.destroyGraphExec(exec);
+}
+
+//===----------------------------------------------------------------------===//
 // For tests
 //===----------------------------------------------------------------------===//
+
+/// How often a function was called.
+DRIVER_API unsigned dlcEmulatedCudaCalls(const char *function) {
+  std::lock_guard<std::recursive_mutex> lock(Device::get().mutex);
+  return Device::get().countCalls(function);
+}
 
 /// What is not given back, as text; returns its length.
 DRIVER_API size_t dlcEmulatedCudaLive(char *text, size_t size) {
