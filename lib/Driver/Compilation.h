@@ -109,7 +109,7 @@ struct Compilation {
            : options.fastConv ? graph::NumericsMode::fastConv
                               : graph::NumericsMode::reassoc;
   }
-  bool wantsFusion() const { return options.fuse.value_or(!cuda); }
+  bool wantsFusion() const { return options.fuse; }
   /// Sums of convolutions are taken in another order for it.
   bool wantsLayouts() const {
     return options.relayout && !options.strict && target && !cuda;

@@ -382,12 +382,9 @@ static llvm::Error readOptions(const InputArgList &args, CompileOptions &o) {
     return error;
   o.strict = fp == Fp::Strict;
   o.fastConv = fp == Fp::FastConv;
-  if (bool fuse = false; args.hasArg(OPT_fuse)) {
-    if (llvm::Error error = parseWord<bool>(
-            args, OPT_fuse, {{"on", true}, {"off", false}}, fuse))
-      return error;
-    o.fuse = fuse;
-  }
+  if (llvm::Error error = parseWord<bool>(
+          args, OPT_fuse, {{"on", true}, {"off", false}}, o.fuse))
+    return error;
   if (llvm::Error error = parseWord<bool>(
           args, OPT_layout, {{"auto", true}, {"asis", false}}, o.relayout))
     return error;

@@ -36,7 +36,7 @@ let Group = grp_shape in {
 def dim : J<"dim", "<name>=<n>", "Give a symbolic dim a size; <name>=<lo>..<hi>@<typical> gives bounds">;
 def shape : J<"shape", "<input>:<AxBxC>", "Give an input its shape">;
 def fp : J<"fp", "<mode>", "strict: the order of every sum is kept; reassoc: it is free (default); fast-conv: besides, 3x3 convolutions by Winograd's filtering where that is faster (rounds more)">;
-def fuse : J<"fuse", "<when>", "on: kernels that pay as one become one, and Check proves each (default for CPUs); off: a kernel an operator (default for cuda)">;
+def fuse : J<"fuse", "<when>", "on: kernels that pay as one become one, and Check proves each (default); off: a kernel an operator">;
 def layout : J<"layout", "<how>", "auto: intermediate tensors around convolutions have their channels last where that pays (for CPUs, -fp=reassoc; default); asis: as in the model">;
 def variants : J<"variants", "<n>", "Most schedules of a kernel whose size is symbolic, 1 to 3, each for a range of the size (default: 3)">;
 def state : J<"state", "<pairs>", "Comma-separated <input>:<output>, or auto (all there are): an output that is Concat of an input and new rows becomes a cache that the model keeps between runs, appended in place">;

@@ -63,10 +63,10 @@ struct CompileOptions {
   std::map<std::string, DimRange> dims;
   std::map<std::string, llvm::SmallVector<int64_t>> shapes;
   ModelLimits limits;
-  bool strict = false;      ///< -fp=strict
-  bool fastConv = false;    ///< -fp=fast-conv
-  std::optional<bool> fuse; ///< -fuse; default: on for CPUs, off for cuda
-  bool relayout = true;     ///< -layout=auto
+  bool strict = false;   ///< -fp=strict
+  bool fastConv = false; ///< -fp=fast-conv
+  bool fuse = true;      ///< -fuse=on
+  bool relayout = true;  ///< -layout=auto
   /// -state: pairs `<input>:<output>`, or the one text "auto"; empty: none.
   std::vector<std::string> state;
   unsigned kvBits = 0;           ///< -kv: 8 or 4; 0: as is
