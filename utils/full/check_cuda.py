@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Compiles one case of utils/bench for CUDA and looks at the code, then runs it without a GPU:
 
-    check_cuda.py CASE [--emulate] [--fuse off,on]
+    check_cuda.py CASE [--emulate] [--fuse on,off]
 
 Static gate, for sm_80, sm_89 and sm_90a: ptxas takes the kernels, none has more than 64 bytes of spills, and kernels with a main
 loop (contractions) have none; the others' are listed. --emulate: the artifact runs on the emulated driver, and max|a-b| / max|b|
@@ -50,7 +50,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("case", help="a name of utils/bench, or a folder with model.onnx")
     parser.add_argument("--emulate", action="store_true")
-    parser.add_argument("--fuse", default="off,on")
+    parser.add_argument("--fuse", default="on", help="on, off or both: on,off")
     arguments = parser.parse_args()
 
     folder = arguments.case

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # CUDA without a GPU (not run on hardware).
 #   NAME                  a case of utils/bench: the static gate for sm_80, sm_89 and sm_90a, and right results on the emulated
-#                         driver, unfused and fused (check_cuda.py). Needs `utils/install.sh --bench` and ptxas
+#                         driver (check_cuda.py). Needs `utils/install.sh --bench` and ptxas
+#   static-NAME           the static gate alone
 #   conformance-default, conformance-static
 #                         onnx's backend suite, artifacts on the emulated driver: nothing wrong, no crash; what passes on x86
 #                         passes, but for refused-cuda.txt
@@ -12,6 +13,7 @@ list() {
   awk '$1 ~ /^(cnn|bert|sub|dag|real)$/ {print $2}' utils/bench/rows.txt
   printf '%s\n' $families | sed 's/$/_decode_fp32/'
   printf '%s\n' llama2 qwen2 chatglm2 | sed 's/$/_decode_bf16/'
+  awk '$1 ~ /^(prefill|wide|bf16|gemm|gemv|conv|dwconv|attention)$/ {print "static-" $2}' utils/bench/rows.txt
   printf 'conformance-default\nconformance-static\n'
 }
 [ "$1" != --list ] || { list; exit; }
@@ -28,6 +30,9 @@ conformance-*)
   ;;
 *)
   .venv/bin/python -c 'import torch' 2>/dev/null || { echo "torch is not installed: utils/install.sh --bench"; exit 77; }
-  .venv/bin/python utils/full/check_cuda.py "$1" --emulate
+  case $1 in
+  static-*) .venv/bin/python utils/full/check_cuda.py "${1#static-}" ;;
+  *) .venv/bin/python utils/full/check_cuda.py "$1" --emulate ;;
+  esac
   ;;
 esac
