@@ -77,25 +77,27 @@ Result Device::launchGraph(void *exec, Stream *stream) {
   auto found = graphExecs.find(exec);
   if (found == graphExecs.end())
     return InvalidHandle;
-  // What is set later is for later launches.
-  enqueue(stream, [this, graph = GraphExec(*found->second)] {
+  // What is set later is for later launches. Other streams may go on between
+  // two nodes.
+  struct Running {
+    GraphExec graph;
     std::set<const GraphNode *> done;
-    while (done.size() < graph.order.size()) {
+  };
+  auto running = std::make_shared<Running>(Running{*found->second, {}});
+  for (size_t i = 0; i < running->graph.order.size(); ++i)
+    enqueue(stream, [this, running] {
       std::vector<const GraphNode *> able;
-      for (const GraphNode *node : graph.order)
-        if (!done.count(node) &&
-            llvm::all_of(graph.nodes.at(node).after,
-                         [&](const GraphNode *n) { return done.count(n); }))
+      for (const GraphNode *node : running->graph.order)
+        if (!running->done.count(node) &&
+            llvm::all_of(
+                running->graph.nodes.at(node).after,
+                [&](const GraphNode *n) { return running->done.count(n); }))
           able.push_back(node);
       const GraphNode *next = able[random() % able.size()];
-      const GraphNode &node = graph.nodes.at(next);
-      Result result = run(node.function, node.shape, node.values);
-      if (result != Success)
-        return result;
-      done.insert(next);
-    }
-    return Success;
-  });
+      const GraphNode &node = running->graph.nodes.at(next);
+      running->done.insert(next);
+      return run(node.function, node.shape, node.values);
+    });
   return Success;
 }
 
