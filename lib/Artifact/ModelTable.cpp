@@ -315,7 +315,8 @@ void dlc::addModelEntryPoints(Module &module, StringRef name, bool hasState) {
                 status, {pointer, size}, nullptr);
 }
 
-std::string dlc::requiredFeatures(const MCSubtargetInfo &subtarget) {
+std::string dlc::requiredFeatures(const MCSubtargetInfo &subtarget,
+                                  bool usesTiles) {
   static const char *const x86[] = {
 #define DLC_X86_FEATURE(name, ...) name,
 #include "dlc/X86Features.def"
@@ -331,6 +332,9 @@ std::string dlc::requiredFeatures(const MCSubtargetInfo &subtarget) {
     known = arm;
   std::string text;
   for (const char *name : known) {
+    // Tiles need the operating system's permission: not for nothing.
+    if (!usesTiles && StringRef(name).starts_with("amx-"))
+      continue;
     // A name this LLVM does not have (an older or newer one) is not enabled.
     bool enabled =
         llvm::any_of(subtarget.getAllProcessorFeatures(),

@@ -99,6 +99,7 @@ static void compileKernel(Job &job, graph::KernelOp kernel,
   }
   code->module = {};
   job.compiled.nest = code->nest;
+  job.compiled.usesTiles = module->getFunction("llvm.x86.ldtilecfg") != nullptr;
   job.code = std::move(*code);
   job.compiled.seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - start)

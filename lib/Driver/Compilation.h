@@ -37,6 +37,8 @@ struct CompiledKernel {
   std::optional<SizeRange> range;
   /// Winograd's filtering: WinogradClaim::errorFactor; 0: another nest.
   double errorFactor = 0;
+  /// The code uses matrix tiles, which the operating system has to permit.
+  bool usesTiles = false;
   llvm::SmallVector<char, 0> object;  ///< ELF, when an object is wanted
   llvm::SmallVector<char, 0> bitcode; ///< LLVM's, when one module is wanted
 };

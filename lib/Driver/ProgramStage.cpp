@@ -93,7 +93,11 @@ static Error describeModel(Compilation &c) {
   info.triple = desc.triple;
   info.cpu = c.cuda ? c.cuda->desc().sm : desc.cpu;
   info.deviceType = c.cuda ? kDLCUDA : kDLCPU;
-  info.features = requiredFeatures(*(*machine)->getMCSubtargetInfo());
+  info.features =
+      requiredFeatures(*(*machine)->getMCSubtargetInfo(),
+                       llvm::any_of(c.kernels, [](const CompiledKernel &k) {
+                         return k.usesTiles;
+                       }));
   info.flags = c.options.shapingFlags;
   info.fpMode = graph::stringifyNumericsMode(c.getMode()).str();
   info.numKernels = c.countKernels();

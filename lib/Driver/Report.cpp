@@ -99,6 +99,9 @@ std::string dlc::makeReport(Compilation &c) {
     out.attributeObject("machine", [&] {
       const TargetDesc &desc = c.target->desc();
       out.attribute("peak_gflops", desc.f32FlopsPerCycle * desc.ghz);
+      if (desc.bf16TileFlopsPerCycle > 0)
+        out.attribute("bf16_tile_peak_gflops",
+                      desc.bf16TileFlopsPerCycle * desc.ghz);
       out.attribute("read_gbytes_per_second", desc.readGBs);
     });
     out.attribute("flags", c.options.shapingFlags);

@@ -1,13 +1,15 @@
 /* Whether this machine has the instruction sets that a model was compiled for,
- * by LLVM's names. Asked of the CPU itself (x86: CPUID and XGETBV) or of the
- * kernel (ARM: the auxiliary vector), and not of compiler builtins: those need
- * libgcc, which artifacts do without. */
+ * by LLVM's names. Asked of the CPU itself (x86: CPUID and XGETBV; matrix
+ * tiles: also of the kernel) or of the kernel (ARM: the auxiliary vector), and
+ * not of compiler builtins: those need libgcc, which artifacts do without. */
 #include "Internal.h"
 
 #include <string.h>
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 typedef enum saved_state { NONE, YMM, ZMM, TILE, EGPR } saved_state;
 typedef enum cpuid_register { EAX, EBX, ECX, EDX } cpuid_register;
@@ -36,6 +38,18 @@ static uint64_t saved_registers(void) {
   return (uint64_t)d << 32 | a;
 }
 
+/* Tiles are large: Linux saves them for processes that have asked before their
+ * first use (arch_prctl(2)), and refuses where a signal stack is too small for
+ * them. One request holds for all threads; another one does no harm. */
+static bool may_use_tiles(void) {
+#if defined(__linux__)
+  enum { REQUEST_PERMISSION = 0x1023, TILE_DATA = 18 };
+  return syscall(SYS_arch_prctl, REQUEST_PERMISSION, TILE_DATA) == 0;
+#else
+  return true;
+#endif
+}
+
 static bool is_saved(saved_state state) {
   static const uint64_t masks[] = {0, 0x6, 0xe6, 0x60000, 0x80000};
   return (saved_registers() & masks[state]) == masks[state];
@@ -58,7 +72,8 @@ int dlc_rt_has_feature(const char *name, size_t length) {
         return 0;
     }
     return (regs[f->reg] >> f->bit & 1) &&
-           (f->state == NONE || is_saved(f->state));
+           (f->state == NONE || is_saved(f->state)) &&
+           (f->state != TILE || may_use_tiles());
   }
   return -1;
 }

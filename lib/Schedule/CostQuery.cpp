@@ -1,6 +1,8 @@
 // Counting a kernel's work, and the roofline over it.
 #include "dlc/Schedule/CostQuery.h"
 
+#include "dlc/Dialect/Graph/IR/Laws.h"
+
 #include <algorithm>
 
 using namespace mlir;
@@ -32,6 +34,10 @@ KernelWork dlc::countWork(graph::KernelOp kernel, ArrayRef<int64_t> symbols) {
       if (isa<graph::ApplyOp, graph::CastOp>(op))
         ++perPoint;
     work.scalarOps += points * perPoint;
+    if (graph::sumsBf16Products(stage)) {
+      work.bf16Ops += points * perPoint;
+      work.bf16Flops += 2 * points;
+    }
   }
   for (ArrayRef<Type> types :
        {kernel.getArgumentTypes(), kernel.getResultTypes()})
@@ -48,8 +54,11 @@ double RooflineCost::getSeconds(graph::KernelOp kernel,
 
 double RooflineCost::getSeconds(const KernelWork &work,
                                 const TargetDesc &target) const {
-  double arithmetic =
-      work.scalarOps / (target.f32FlopsPerCycle * target.ghz * 1e9);
+  double cycles = work.scalarOps / target.f32FlopsPerCycle;
+  if (target.bf16TileFlopsPerCycle > 0)
+    cycles = (work.scalarOps - work.bf16Ops) / target.f32FlopsPerCycle +
+             work.bf16Flops / target.bf16TileFlopsPerCycle;
+  double arithmetic = cycles / (target.ghz * 1e9);
   double memory = work.bytes / (target.readGBs * 1e9);
   return std::max(arithmetic, memory);
 }

@@ -148,8 +148,10 @@ void addModelEntryPoints(llvm::Module &module, llvm::StringRef name,
                          bool hasState = false);
 
 /// The enabled instruction sets that generated code may execute and the
-/// runtime can check, comma-separated, for ModelInfo::features.
-std::string requiredFeatures(const llvm::MCSubtargetInfo &subtarget);
+/// runtime can check, comma-separated, for ModelInfo::features. Those of matrix
+/// tiles need the operating system's permission too: only where `usesTiles`.
+std::string requiredFeatures(const llvm::MCSubtargetInfo &subtarget,
+                             bool usesTiles = false);
 
 /// Makes a C identifier of a file's or model's name: other characters become
 /// '_', a leading digit gets one in front, a word of C one behind.

@@ -14,6 +14,9 @@ namespace dlc {
 struct KernelWork {
   double scalarOps = 0; ///< scalar functions applied, folds included
   double bytes = 0;     ///< operands read once and results written once
+  /// Of the scalar functions, those of sums of products of bf16 numbers, and
+  /// the products and additions among these: what matrix tiles compute.
+  double bf16Ops = 0, bf16Flops = 0;
 };
 
 /// Counts the work of `kernel` for values of its symbols.

@@ -1,8 +1,24 @@
 // Contraction schedules as points of a space.
 #include "dlc/Codegen/CPU/ContractionKnobs.h"
 
+#include "ContractionFactors.h"
+
 using namespace mlir;
 using namespace dlc;
+
+ProductForm dlc::chooseForm(const ContractionSpec &spec,
+                            const CpuTarget &target,
+                            const CpuCodegenOptions &options,
+                            std::optional<SizeRange> rows,
+                            const KnobValues &knobs) {
+  auto it = knobs.find("tiles");
+  if (it == knobs.end() || !spec.narrow)
+    return chooseForm(spec, target, options, rows);
+  if (it->second == 0)
+    return chooseVectorForm(spec, target, options);
+  return spec.narrow->isBytes() ? ProductForm::ByteTiles
+                                : ProductForm::Bf16Tiles;
+}
 
 static int64_t columnStep(const ContractionSchedule &s) {
   return int64_t(std::max(s.tileVectors, s.panelVectors)) * s.lanes;
@@ -60,7 +76,7 @@ ContractionSchedule dlc::withKnobs(ContractionSchedule s,
     s.kBlock = baseSchedule(desc, spec.accumulator, s.form).kBlock;
     s.wholeRows = isFilled && desc.arch == "x86" && s.group() == 1 &&
                   !spec.lhs.plain && !spec.lhsGuardedRun().empty();
-    if (isFilled && spec.lhs.plain) {
+    if (isFilled && spec.lhs.plain && !s.usesTiles()) {
       auto row = spec.strideOf(spec.lhs, spec.rows);
       auto inner = spec.strideOf(spec.lhs, spec.inner);
       if (row && *row == 1 && !(inner && *inner == 1))
@@ -116,16 +132,21 @@ ScheduleSpace dlc::contractionSpace(const ContractionSpec &spec,
   };
   std::vector<int64_t> tileRows, tileVectors;
   bool isPacked = base.lhs == FactorSource::Packed;
+  bool isTiled = base.usesTiles();
+  if (isTiled && !isPacked)
+    tileRows = {kTileRows, 2 * kTileRows};
   for (int64_t r = 1; r <= std::min<int64_t>(rows, desc.vectorRegisters); ++r)
-    if (!isPacked)
+    if (!isPacked && !isTiled)
       tileRows.push_back(r);
-  for (int64_t v = 1; v <= 8; ++v)
+  for (int64_t v = 1; v <= (isTiled ? 2 : 8); ++v)
     if (v % base.panelVectors == 0 || base.panelVectors % v == 0)
       tileVectors.push_back(v);
   add("tile_rows", tileRows);
   add("tile_vectors", tileVectors);
-  add("unroll", {1, 2, 4, 8});
-  add("prefetch", {0, 4, 8, 16, 32});
+  if (!isTiled) {
+    add("unroll", {1, 2, 4, 8});
+    add("prefetch", {0, 4, 8, 16, 32});
+  }
   // Where the factors can be read from, alone; the tile does not matter here.
   auto works = [&](KnobValues knobs) {
     for (const char *name : {"depth_per_pass", "dot"})
@@ -149,7 +170,7 @@ ScheduleSpace dlc::contractionSpace(const ContractionSpec &spec,
   add("task_column_steps", cuts((columns + step - 1) / step));
   add("block_column_steps", cuts((columns + step - 1) / step));
   std::vector<int64_t> passes{0};
-  for (int64_t pass = 4 * base.kBlock; pass < depth; pass *= 2)
+  for (int64_t pass = 4 * base.kBlock; !isTiled && pass < depth; pass *= 2)
     passes.push_back(pass);
   add("depth_per_pass", passes);
   add("rows_outside", {0, 1});
@@ -171,7 +192,8 @@ ScheduleSpace dlc::contractionSpace(const ContractionSpec &spec,
     };
     // Two points that mean one schedule are one point.
     bool isFixed = s.lhs == FactorSource::Packed;
-    if ((s.tileRows > rows && !isFixed) ||
+    int64_t step = s.usesTiles() ? kTileRows : 1;
+    if ((s.tileRows >= rows + step && !isFixed) ||
         s.rowsPerTask >= std::max<int64_t>(rows, 2) ||
         s.columnsPerTask >= std::max<int64_t>(columns, 2) ||
         s.columnsPerBlock >= (s.columnsPerTask ? s.columnsPerTask

@@ -16,7 +16,7 @@ using namespace dlc;
 
 AffineExpr ContractionTask::depthExpr() {
   AffineExpr depth = spec.extentOf(spec.inner);
-  return depth.ceilDiv(s.group()) * s.group();
+  return depth.ceilDiv(s.depthStep) * s.depthStep;
 }
 
 /// The steps of k that a row of filled lhs has room for: runs that are copied
@@ -86,6 +86,12 @@ void ContractionTask::layOutScratch(CpuKernel &result) {
   columnTermScratch = offset;
   if (hasTerms())
     offset = offset + area(2 * termColumns, 4);
+  lastRowScratch = offset;
+  if (copiesLastRows())
+    offset = offset + area(paddedDepthExpr() * int64_t(s.panelRows), bytes);
+  configurationScratch = offset;
+  if (s.usesTiles())
+    offset = offset + 64;
   result.scratchBytes = graph::simplify(offset);
 }
 
@@ -99,6 +105,8 @@ LogicalResult ContractionTask::packConstants(CpuKernel &result,
       reason = "a packed factor has no static layout";
       return failure();
     }
+    if (isRhs && block == s.group())
+      made->depthStep = s.depthStep;
     if (isRhs && isBytes()) {
       made->flips = flipsRhs(spec, s.form);
       made->hasSums = true;
@@ -294,7 +302,12 @@ LogicalResult ContractionTask::emitTask(std::string &reason) {
   expressions.emplace(*index, spec.space, symbols, scalarOptions, buffer);
   panels.emplace(PanelContext{spec, s, *index, *expressions, buffer, symbols,
                               axes, depth, paddedDepth});
+  if (s.usesTiles())
+    emitTileConfiguration(*index,
+                          scratchAt(configurationScratch, b.getI8Type()));
   locateLhs();
+  if (copiesLastRows() && failed(copyLastRows(reason)))
+    return failure();
   bool isGrouped = s.group() > 1;
   if (s.lhs == FactorSource::Filled &&
       failed(isGrouped ? fillLhsGroups(*panels, lhs, firstRow, rowCount, reason)
@@ -307,8 +320,18 @@ LogicalResult ContractionTask::emitTask(std::string &reason) {
     outcome = emitBlocks(reason);
   else
     outcome = fillAndUse(reason);
+  if (s.usesTiles())
+    emitTileRelease(b, function->loc());
   function->finish();
   return outcome;
+}
+
+LogicalResult ContractionTask::copyLastRows(std::string &reason) {
+  lastRows = scratchAt(lastRowScratch, panelType());
+  Value rest = index->rem(rowCount, index->constant(s.tileRows));
+  return fillLhsGroups(*panels, lastRows,
+                       index->add(firstRow, index->sub(rowCount, rest)), rest,
+                       reason);
 }
 
 /// Fills the columns' panels where the schedule says so, and uses them.
@@ -357,7 +380,7 @@ FailureOr<CpuKernel> ContractionTask::emit(std::string &reason) {
   layOutScratch(result);
   if (failed(packConstants(result, reason)))
     return failure();
-  if (spec.hasEpilogue() && failed(emitEpilogue(reason)))
+  if ((spec.hasEpilogue() || copiesSums()) && failed(emitEpilogue(reason)))
     return failure();
   if (failed(emitTask(reason)))
     return failure();
@@ -386,13 +409,15 @@ FailureOr<CpuKernel> dlc::emitContraction(graph::KernelOp kernel,
   auto spec = classifyContraction(kernel, reason);
   if (failed(spec))
     return failure();
-  ContractionSchedule schedule =
-      defaultSchedule(*spec, target, options, getVariantRange(kernel));
   KnobValues knobs;
   if (DictionaryAttr attr = kernel.getScheduleAttr())
     for (NamedAttribute entry : attr)
       if (auto number = dyn_cast<IntegerAttr>(entry.getValue()))
         knobs[entry.getName().str()] = number.getInt();
+  auto range = getVariantRange(kernel);
+  ContractionSchedule schedule =
+      defaultSchedule(*spec, target, options, range,
+                      chooseForm(*spec, target, options, range, knobs));
   schedule = withKnobs(schedule, knobs, *spec, target.desc());
   // A computed matrix that one row uses is computed best where it is used.
   if (spec->rows.empty() && !spec->rhs.plain && !spec->rhsLoads.empty() &&

@@ -70,7 +70,9 @@ std::string PackedLayout::str() const {
   auto step = [](const std::vector<int64_t> &offsets) {
     return offsets.size() > 1 ? offsets[1] - offsets[0] : 0;
   };
-  const char *extras = !hasSums ? "" : flips ? " flipped, sums" : " sums";
+  std::string extras = !hasSums ? "" : flips ? " flipped, sums" : " sums";
+  if (depthStep > block)
+    extras += " depth" + std::to_string(depth());
   return llvm::formatv(
              "panel{0} block{1} bytes{2} [{3}x{4}x{5}] step {6},{7}{8}", panel,
              block, elementBytes, batch.size(), major.size(), inner.size(),

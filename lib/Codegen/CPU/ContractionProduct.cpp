@@ -21,7 +21,7 @@ Value dlc::emitGroupedProduct(OpBuilder &b, Location loc, ProductForm form,
   Type type = sum.getType();
   int64_t bits = cast<VectorType>(type).getNumElements() * 32;
   std::string width = std::to_string(bits);
-  switch (form) {
+  switch (vectorForm(form)) {
   case ProductForm::Bf16Pairs: {
     // Two fused multiply-adds, the odd element first, each rounded to nearest
     // even; subnormal numbers are zero on both sides.
@@ -45,7 +45,7 @@ Value dlc::emitGroupedProduct(OpBuilder &b, Location loc, ProductForm form,
     return arith::AddIOp::create(
         b, loc, sum, callIntrinsic(b, loc, name, type, {left, right}));
   }
-  case ProductForm::Single:
+  default:
     break;
   }
   llvm_unreachable("not a grouped form");

@@ -2,6 +2,7 @@
 // docs/codegen-cpu.md.
 #include "dlc/Codegen/CPU/ContractionSchedule.h"
 
+#include "ContractionFactors.h"
 #include "dlc/Codegen/CPU/ContractionPacking.h"
 #include "dlc/Codegen/Common/KernelFunction.h"
 #include "dlc/Codegen/Common/ScalarEmitter.h"
@@ -14,6 +15,8 @@
 using namespace mlir;
 using namespace dlc;
 
+using Sizes = ContractionSizes;
+
 std::string ContractionSchedule::str() const {
   auto name = [](FactorSource source) {
     return source == FactorSource::Memory     ? "memory"
@@ -21,8 +24,9 @@ std::string ContractionSchedule::str() const {
            : source == FactorSource::Filled   ? "filled"
                                               : "packed";
   };
-  static constexpr const char *forms[] = {"", " bf16-pairs", " byte-quads",
-                                          " i16-pairs"};
+  static constexpr const char *forms[] = {
+      "",           " bf16-pairs", " byte-quads",
+      " i16-pairs", " bf16-tiles", " byte-tiles"};
   std::string flags = forms[int(form)];
   flags += rowsOutside ? " rows-outside" : "";
   flags += dot ? " dot" : fma ? "" : " strict";
@@ -59,14 +63,19 @@ ContractionSchedule dlc::baseSchedule(const TargetDesc &desc, Type accumulator,
     // One cache line of a row, or one vector when that is shorter.
     schedule.kBlock = schedule.lanes * schedule.group();
   }
+  schedule.depthStep = schedule.group();
+  // The forms in vectors read the panels that tiles read.
+  if ((isBf16Form(form) && desc.bf16TileFlopsPerCycle > 0) ||
+      (isByteForm(form) && desc.byteTileOpsPerCycle > 0))
+    schedule.depthStep = kTileRows * schedule.group();
+  if (schedule.usesTiles())
+    schedule.tileRows = 2 * kTileRows;
   schedule.panelRows = schedule.tileRows;
   return schedule;
 }
 
 ContractionSpec dlc::factorsOf(const ContractionSpec &spec, ProductForm form) {
-  bool isNarrow =
-      form == ProductForm::Bf16Pairs || form == ProductForm::ByteQuads;
-  return isNarrow ? spec.narrowed() : spec;
+  return isBf16Form(form) || isByteForm(form) ? spec.narrowed() : spec;
 }
 
 Type dlc::panelElement(const ContractionSpec &spec, ProductForm form) {
@@ -75,8 +84,10 @@ Type dlc::panelElement(const ContractionSpec &spec, ProductForm form) {
   case ProductForm::Single:
     return ScalarEmitter::computeType(spec.accumulator);
   case ProductForm::ByteQuads:
+  case ProductForm::ByteTiles:
     return IntegerType::get(context, 8);
   case ProductForm::Bf16Pairs:
+  case ProductForm::Bf16Tiles:
   case ProductForm::I16Pairs:
     return IntegerType::get(context, 16);
   }
@@ -88,13 +99,12 @@ bool dlc::isLhsUnsigned(const ContractionSpec &spec) {
 }
 
 bool dlc::flipsRhs(const ContractionSpec &spec, ProductForm form) {
-  return form == ProductForm::ByteQuads &&
+  return isByteForm(form) &&
          isLhsUnsigned(spec) ==
              spec.narrow->rhs.value.getType().isUnsignedInteger();
 }
 
-/// Whether the machine has the instruction of `form` for vectors of its width.
-static bool hasInstruction(const CpuTarget &target, ProductForm form) {
+bool dlc::hasInstruction(const CpuTarget &target, ProductForm form) {
   unsigned bytes = target.desc().vectorBytes;
   if (form == ProductForm::Single)
     return true;
@@ -110,14 +120,18 @@ static bool hasInstruction(const CpuTarget &target, ProductForm form) {
     return bytes == 64   ? target.hasFeature("avx512bw")
            : bytes == 32 ? target.hasFeature("avx2")
                          : target.hasFeature("sse4.1");
+  case ProductForm::Bf16Tiles:
+    return target.desc().bf16TileFlopsPerCycle > 0;
+  case ProductForm::ByteTiles: // sums of rows are dot products of vectors
+    return target.desc().byteTileOpsPerCycle > 0 &&
+           target.hasFeature("avx512vnni");
   default:
     return true;
   }
 }
 
-/// Whether a group of k of lhs can be read where it lies: no row ends within.
-static bool readsGroups(const ContractionSpec &spec, ArrayRef<unsigned> inner,
-                        unsigned group) {
+bool dlc::readsGroups(const ContractionSpec &spec, ArrayRef<unsigned> inner,
+                      unsigned group) {
   auto steps = graph::constantValue(spec.extentOf(inner));
   if (group == 1)
     return true;
@@ -155,46 +169,34 @@ static int64_t coverCost(int64_t rows, int64_t vectors, unsigned tileRows,
   return cost;
 }
 
-namespace {
+ContractionSizes::ContractionSizes(const ContractionSpec &spec,
+                                   std::optional<SizeRange> range) {
+  auto get = [&](ArrayRef<unsigned> group, std::optional<int64_t> &exact,
+                 int64_t &typical, int64_t otherwise) {
+    exact = graph::constantValue(spec.extentOf(group));
+    typical = exact ? std::max<int64_t>(*exact, 1) : otherwise;
+  };
+  get(spec.rows, rows, typicalRows,
+      range ? std::max<int64_t>(range->typical, 1) : 128);
+  mostRows = rows    ? *rows
+             : range ? range->high
+                     : std::numeric_limits<int64_t>::max();
+  get(spec.columns, columns, typicalColumns, 512);
+  get(spec.inner, depth, typicalDepth, 512);
+  get(spec.outer, outer, typicalOuter, 8);
+}
 
-/// Sizes that decide; a symbolic one counts as a typical value.
-struct Sizes {
-  std::optional<int64_t> rows, columns, depth, outer;
-  int64_t typicalRows, typicalColumns, typicalDepth, typicalOuter;
-  int64_t mostRows;
-
-  explicit Sizes(const ContractionSpec &spec,
-                 std::optional<SizeRange> range = std::nullopt) {
-    auto get = [&](ArrayRef<unsigned> group, std::optional<int64_t> &exact,
-                   int64_t &typical, int64_t otherwise) {
-      exact = graph::constantValue(spec.extentOf(group));
-      typical = exact ? std::max<int64_t>(*exact, 1) : otherwise;
-    };
-    get(spec.rows, rows, typicalRows,
-        range ? std::max<int64_t>(range->typical, 1) : 128);
-    mostRows = rows    ? *rows
-               : range ? range->high
-                       : std::numeric_limits<int64_t>::max();
-    get(spec.columns, columns, typicalColumns, 512);
-    get(spec.inner, depth, typicalDepth, 512);
-    get(spec.outer, outer, typicalOuter, 8);
-  }
-};
-
-} // namespace
-
-static bool isConstantFactor(const ContractionSpec &spec,
-                             const ContractionOperand &operand,
-                             ArrayRef<unsigned> major,
-                             const CpuCodegenOptions &options) {
+bool dlc::isConstantFactor(const ContractionSpec &spec,
+                           const ContractionOperand &operand,
+                           ArrayRef<unsigned> major,
+                           const CpuCodegenOptions &options) {
   return operand.plain && options.isConstant(operand.operand) &&
          succeeded(makePackedLayout(spec, operand, major, 1, 1));
 }
 
-/// Whether `operand` can be read where it lies.
-static bool isStrided(const ContractionSpec &spec,
-                      const ContractionOperand &operand,
-                      ArrayRef<unsigned> major) {
+bool dlc::isStrided(const ContractionSpec &spec,
+                    const ContractionOperand &operand,
+                    ArrayRef<unsigned> major) {
   return operand.plain && spec.strideOf(operand, major) &&
          spec.strideOf(operand, spec.inner);
 }
@@ -368,8 +370,7 @@ static void cutIntoTasks(ContractionSchedule &s, const Sizes &sizes,
       taskLhs > desc.l3Bytes / 8 && taskLhs > 2 * rhsBytes && !s.widensRhs;
 }
 
-/// Whether elements of lhs are numbers of the accumulator's type as they lie.
-static bool isUnconverted(const ContractionSpec &spec, ProductForm form) {
+bool dlc::isUnconverted(const ContractionSpec &spec, ProductForm form) {
   // What is computed lies nowhere.
   return (spec.lhs.plain || spec.lhs.guarded) &&
          form != ProductForm::I16Pairs &&
@@ -383,7 +384,8 @@ static bool readsInPlace(const ContractionSpec &spec, const TargetDesc &desc,
                          const ContractionSchedule &s) {
   unsigned rows = s.tileRows;
   if (desc.arch != "x86" || !isStrided(spec, spec.lhs, spec.rows) ||
-      !isUnconverted(spec, s.form) || !readsGroups(spec, spec.inner, s.group()))
+      !isUnconverted(spec, s.form) ||
+      !readsGroups(spec, spec.inner, s.depthStep))
     return false;
   auto row = graph::constantValue(*spec.strideOf(spec.lhs, spec.rows));
   auto inner = graph::constantValue(*spec.strideOf(spec.lhs, spec.inner));
@@ -399,8 +401,7 @@ static bool readsInPlace(const ContractionSpec &spec, const TargetDesc &desc,
 static bool canReadIndirectly(const ContractionSpec &spec,
                               const ContractionSchedule &s) {
   return !spec.lhsRun().empty() && isUnconverted(spec, s.form) &&
-         s.form != ProductForm::ByteQuads &&
-         readsGroups(spec, spec.lhsRun(), s.group());
+         !isByteForm(s.form) && readsGroups(spec, spec.lhsRun(), s.group());
 }
 
 /// The length of equal passes over `depth`, of at most `most` steps each or
@@ -495,10 +496,9 @@ static int64_t cachedBytes(const ContractionSpec &spec, ProductForm form) {
   return bytesOf(panelElement(spec, form));
 }
 
-/// The fastest form that the machine has and the numerics allow.
-static ProductForm chooseForm(const ContractionSpec &spec,
-                              const CpuTarget &target,
-                              const CpuCodegenOptions &options) {
+ProductForm dlc::chooseVectorForm(const ContractionSpec &spec,
+                                  const CpuTarget &target,
+                                  const CpuCodegenOptions &options) {
   auto has = [&](ProductForm form) { return hasInstruction(target, form); };
   if (!spec.narrow)
     return ProductForm::Single;
@@ -515,12 +515,31 @@ static ProductForm chooseForm(const ContractionSpec &spec,
              : ProductForm::Single;
 }
 
+ProductForm dlc::chooseForm(const ContractionSpec &spec,
+                            const CpuTarget &target,
+                            const CpuCodegenOptions &options,
+                            std::optional<SizeRange> rows) {
+  ProductForm form = chooseVectorForm(spec, target, options);
+  auto tiles = tileFormOf(spec, target, options);
+  if (!tiles)
+    return form;
+  ContractionSpec narrow = spec.narrowed();
+  Sizes sizes(narrow, rows);
+  // Variants of other numbers of rows read the same packed constant.
+  if (form == ProductForm::Single && !sizes.rows &&
+      hasInstruction(target, vectorForm(*tiles)) &&
+      isConstantFactor(narrow, narrow.rhs, narrow.columns, options))
+    form = vectorForm(*tiles);
+  return tilesPay(spec, target, options, form, sizes.typicalRows) ? *tiles
+                                                                  : form;
+}
+
 ContractionSchedule dlc::defaultSchedule(const ContractionSpec &wide,
                                          const CpuTarget &target,
                                          const CpuCodegenOptions &options,
                                          std::optional<SizeRange> rows) {
   return defaultSchedule(wide, target, options, rows,
-                         chooseForm(wide, target, options));
+                         chooseForm(wide, target, options, rows));
 }
 
 ContractionSchedule dlc::defaultSchedule(const ContractionSpec &wide,
@@ -534,6 +553,8 @@ ContractionSchedule dlc::defaultSchedule(const ContractionSpec &wide,
   bool isGrouped = s.group() > 1;
   Sizes sizes(spec, rows);
   s.fma = !options.strict;
+  if (s.usesTiles())
+    return scheduleTiles(s, spec, target, options, sizes);
   bool masks = desc.arch == "x86" && desc.vectorBytes == 64;
   int64_t panel = s.panelColumns();
 
@@ -567,7 +588,7 @@ ContractionSchedule dlc::defaultSchedule(const ContractionSpec &wide,
     bool copies = sizes.typicalColumns > 4 * panel ||
                   (!staticStride && sizes.typicalColumns > panel);
     bool readable = isGrouped ? isUnconverted(spec, form) &&
-                                    readsGroups(spec, spec.inner, s.group())
+                                    readsGroups(spec, spec.inner, s.depthStep)
                               : true;
     s.lhs = strided && readable && (sizes.typicalRows <= 4 || !copies)
                 ? FactorSource::Memory
@@ -629,12 +650,11 @@ bool dlc::isLegal(const ContractionSchedule &s, const ContractionSpec &wide,
     return false;
   };
   if (s.form != ProductForm::Single) {
-    if (!wide.narrow ||
-        wide.narrow->isBytes() == (s.form == ProductForm::Bf16Pairs))
+    if (!wide.narrow || wide.narrow->isBytes() == isBf16Form(s.form))
       return refuse("the factors are not the narrow numbers of this form");
     if (!hasInstruction(target, s.form))
       return refuse("the machine has no such dot product");
-    if (s.form == ProductForm::Bf16Pairs && !s.fma)
+    if (isBf16Form(s.form) && !s.fma)
       return refuse("bf16 dot products round in another order");
     if (s.dot || s.wholeRows || s.kBlock % s.group())
       return refuse("no groups of k in this layout");
@@ -646,13 +666,15 @@ bool dlc::isLegal(const ContractionSchedule &s, const ContractionSpec &wide,
   }
   ContractionSpec spec = factorsOf(wide, s.form);
   if (s.lhs == FactorSource::Memory && s.form != ProductForm::Single &&
-      !readsGroups(spec, spec.inner, s.group()))
+      !readsGroups(spec, spec.inner, s.depthStep))
     return refuse("rows of lhs are not whole groups of k");
   if (!s.lanes || !s.tileRows || !s.tileVectors || !s.panelVectors ||
       !s.kBlock || !s.unroll)
     return refuse("a size of the tile is zero");
-  if (registersOf(s.tileRows, s.tileVectors) >
-      target.desc().vectorRegisters + 1)
+  if (s.usesTiles() && !isLegalForTiles(s, spec, reason))
+    return false;
+  if (!s.usesTiles() && registersOf(s.tileRows, s.tileVectors) >
+                            target.desc().vectorRegisters + 1)
     return refuse("the tile does not fit the vector registers");
   if (s.tileVectors % s.panelVectors && s.panelVectors % s.tileVectors)
     return refuse("tile and panel widths do not divide each other");

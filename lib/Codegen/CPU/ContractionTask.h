@@ -45,6 +45,8 @@ private:
   struct RowTile {
     unsigned rows;
     mlir::Value panelRow, inPanel;
+    /// Rows that exist, where only a part of a matrix tile does; null: all.
+    mlir::Value valid = {};
   };
   /// A tile's width; `validColumns` is a constant where it is static.
   struct ColumnTile {
@@ -54,6 +56,8 @@ private:
   };
   void forEachColumnTile(llvm::function_ref<void(ColumnTile)> body);
   void forEachRowTile(llvm::function_ref<void(RowTile)> body);
+  void forEachRestOfRows(mlir::Value whole, mlir::Value rest,
+                         llvm::function_ref<void(RowTile)> body);
   void ifHolds(mlir::Value condition, llvm::function_ref<void()> body);
   /// The part of rhs that a tile's columns and a pass need, in scratch.
   void widenPanel(const ColumnTile &columnTile, const Pass &pass);
@@ -91,7 +95,7 @@ private:
 
   // Zero points of bytes: sum (a - p)(b - q) = sum a b - p sum b - q sum a
   // + K p q, exactly in 32 bits.
-  bool isBytes() const { return s.form == ProductForm::ByteQuads; }
+  bool isBytes() const { return isByteForm(s.form); }
   /// Whether sums of lhs count: rhs has zero points, as it lies in its panels.
   bool needsRowSums() const {
     return isBytes() && (spec.narrow->rhsZero || flipsRhs(spec, s.form));
@@ -123,7 +127,7 @@ private:
   /// The result in which the sums lie until the tile is finished; none: they
   /// lie in scratch.
   std::optional<unsigned> directResult() const {
-    if (isTransformed)
+    if (isTransformed || (s.usesTiles() && !hasWholeTiles()))
       return std::nullopt;
     auto found = findResultOfSums(spec);
     if (!found || s.depthPerPass || spec.results[*found] == spec.stage)
@@ -135,6 +139,24 @@ private:
         columns && *columns % s.lanes != 0 && *columns < 4 * s.lanes;
     return isNarrow ? std::nullopt : found;
   }
+
+  // Matrix tiles are read and written whole.
+  bool isWhole(llvm::ArrayRef<unsigned> group) const {
+    auto extent = graph::constantValue(spec.extentOf(group));
+    return extent && *extent % kTileRows == 0;
+  }
+  bool hasWholeTiles() const {
+    return isWhole(spec.rows) && isWhole(spec.columns);
+  }
+  /// Whether the last rows of an lhs in memory are copied, so that tiles do not
+  /// read behind it.
+  bool copiesLastRows() const {
+    return s.usesTiles() && s.lhs == FactorSource::Memory &&
+           !isWhole(spec.rows);
+  }
+  mlir::LogicalResult copyLastRows(std::string &reason);
+  /// Whether sums lie in scratch although nothing is computed from them.
+  bool copiesSums() const { return s.usesTiles() && !directResult(); }
 
   const ContractionSpec spec; ///< its factors are what lies in panels
   const ContractionSchedule &s;
@@ -149,7 +171,8 @@ private:
   mlir::AffineExpr rowTasks, columnTasks; // tasks along rows and columns
   mlir::AffineExpr rowsOfTask, columnsOfTask, pitch;
   mlir::AffineExpr lhsScratch, rhsScratch, tileScratch, zeroScratch,
-      widenScratch, rowTermScratch, columnTermScratch; // byte offsets
+      widenScratch, rowTermScratch, columnTermScratch, configurationScratch,
+      lastRowScratch; // byte offsets
   mlir::AffineExpr termRows, termColumns;
 
   // The task function.
@@ -157,11 +180,12 @@ private:
   std::optional<IndexBuilder> index;
   llvm::SmallVector<mlir::Value> symbols, axes;
   mlir::Value depth, paddedDepth, firstRow, rowCount, firstColumn, columnCount;
-  std::optional<TileEmitter> tiles;
+  std::optional<TileEmitter> tiles, lastTiles; ///< all; of copied last rows
   std::optional<ExprEmitter> expressions;
   std::optional<PanelContext> panels;
-  mlir::Value zeros;   ///< what an indirect lhs reads where a guard fails
-  mlir::Value widened; ///< rhs of the tiles, if it is widened
+  mlir::Value lastRows; ///< the copied ones
+  mlir::Value zeros;    ///< what an indirect lhs reads where a guard fails
+  mlir::Value widened;  ///< rhs of the tiles, if it is widened
   mlir::Value lhs, lhsBase, rhs, rhsBase, lhsRow, lhsBlock, rhsStep, rhsPanel,
       rhsColumn;
   mlir::Value rowZero, rowSum, columnTerm, columnZero; ///< of the task, i32

@@ -535,6 +535,13 @@ func::FuncOp TileEmitter::create(TileShape shape, Value depth, Type lhs,
   }
   if (params.accumulates)
     pass.accumulate = function.getArgument(next);
+  if (isTileForm(params.form)) {
+    emitMatrixTile(index, inside, shape, pass,
+                   ValueRange(function.getArguments()).take_front(6), termRow,
+                   termColumn);
+    func::ReturnOp::create(b, loc);
+    return function;
+  }
   TileBody(b, loc, inside, shape, pass)
       .emit(function.getArgument(0), function.getArgument(1),
             function.getArgument(2), function.getArgument(3),

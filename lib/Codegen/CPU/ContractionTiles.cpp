@@ -59,6 +59,12 @@ void ContractionTask::emitTiles() {
     params.columnZero = columnZero;
   }
   tiles.emplace(*module, options.symbol, params);
+  if (copiesLastRows()) {
+    params.kBlock = s.kBlock;
+    params.lhsRow = index->constant(s.kBlock);
+    params.lhsBlock = index->constant(int64_t(s.panelRows) * s.kBlock);
+    lastTiles.emplace(*module, options.symbol + ".last", params);
+  }
 
   emitPasses();
 }
@@ -140,6 +146,8 @@ void ContractionTask::forEachRowTile(function_ref<void(RowTile)> body) {
   if (extent && *extent % s.tileRows == 0)
     return;
   Value rest = index->sub(rowCount, whole);
+  if (s.usesTiles())
+    return forEachRestOfRows(whole, rest, body);
   if (extent) {
     ifHolds(index->less(zero, rest),
             [&] { body({unsigned(*extent % s.tileRows), whole, zero}); });
@@ -156,6 +164,28 @@ void ContractionTask::forEachRowTile(function_ref<void(RowTile)> body) {
     done = index->add(
         done, arith::SelectOp::create(function->builder(), function->loc(),
                                       fits, index->constant(size), zero));
+  }
+}
+
+/// Fewer rows than a tile has: one or two matrix tiles.
+void ContractionTask::forEachRestOfRows(Value whole, Value rest,
+                                        function_ref<void(RowTile)> body) {
+  Value zero = index->constant(0);
+  auto extent = graph::constantValue(spec.extentOf(spec.rows));
+  if (extent) {
+    unsigned left = *extent % s.tileRows;
+    unsigned rows = (left + kTileRows - 1) / kTileRows * kTileRows;
+    ifHolds(index->less(zero, rest), [&] {
+      body({rows, whole, zero, left == rows ? Value() : index->constant(left)});
+    });
+    return;
+  }
+  for (unsigned rows = kTileRows; rows <= s.tileRows; rows += kTileRows) {
+    Value few = index->constant(rows - kTileRows), many = index->constant(rows);
+    ifHolds(index->less(few, rest), [&] {
+      ifHolds(index->atLeast(many, rest),
+              [&] { body({rows, whole, zero, rest}); });
+    });
   }
 }
 
@@ -296,7 +326,7 @@ void ContractionTask::widenPanel(const ColumnTile &columnTile,
 
 void ContractionTask::emitTile(RowTile rowTile, ColumnTile columnTile,
                                const Pass &pass) {
-  auto [rows, panelRow, inPanel] = rowTile;
+  auto [rows, panelRow, inPanel, validRows] = rowTile;
   auto [column, vectors, tailLanes, validColumns] = columnTile;
   Value row = index->add(panelRow, inPanel);
   Value lhsOffset = lhsRowOffset(panelRow, inPanel);
@@ -318,16 +348,19 @@ void ContractionTask::emitTile(RowTile rowTile, ColumnTile columnTile,
   shape.vectors = vectors;
   shape.tailLanes = tailLanes;
   shape.dynamicTail = !IndexBuilder::constantOf(validColumns);
-  tiles->call(*index, shape, pass.steps, lhs, index->add(lhsBase, lhsOffset),
-              s.widensRhs ? widened : rhs, rhsOffset, out, outOffset,
-              validColumns, row, column);
+  bool isCopied = validRows && copiesLastRows();
+  (isCopied ? lastTiles : tiles)
+      ->call(*index, shape, pass.steps, isCopied ? lastRows : lhs,
+             isCopied ? index->constant(0) : index->add(lhsBase, lhsOffset),
+             s.widensRhs ? widened : rhs, rhsOffset, out, outOffset,
+             validColumns, row, column);
   if (!epilogue)
     return;
   Value always = arith::ConstantIntOp::create(function->builder(),
                                               function->loc(), 1, /*width=*/1);
   ifHolds(pass.isLast ? pass.isLast : always, [&] {
     callEpilogue(outOffset, resultOffset, index->add(firstRow, row),
-                 index->add(firstColumn, column), index->constant(rows),
-                 validColumns);
+                 index->add(firstColumn, column),
+                 validRows ? validRows : index->constant(rows), validColumns);
   });
 }

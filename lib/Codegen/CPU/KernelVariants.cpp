@@ -70,8 +70,11 @@ static bool servesBoth(const Choice &narrow, const Choice &wide,
                        const ContractionSpec &spec) {
   const ContractionSchedule &a = narrow.schedule, &b = wide.schedule;
   if (a.lhs != b.lhs || a.rhs != b.rhs || a.dot != b.dot ||
-      a.widensRhs != b.widensRhs || a.prefetch != b.prefetch)
+      a.widensRhs != b.widensRhs || a.prefetch != b.prefetch ||
+      a.usesTiles() != b.usesTiles())
     return false;
+  if (a.usesTiles()) // the rest of rows has its own
+    return true;
   int64_t rows = narrow.range.typical;
   return 10 * symbolicRowsCost(b, spec, rows) <=
          11 * symbolicRowsCost(a, spec, rows);
@@ -97,7 +100,12 @@ static bool packsAlike(const ContractionSchedule &a,
   };
   if (isPacked(a.lhs) != isPacked(b.lhs) || isPacked(a.rhs) != isPacked(b.rhs))
     return false;
-  return a.form == b.form && a.panelColumns() == b.panelColumns() &&
+  // Two forms may read one layout.
+  if ((isPacked(a.lhs) || isPacked(a.rhs)) &&
+      (a.group() != b.group() || a.depthStep != b.depthStep ||
+       isByteForm(a.form) != isByteForm(b.form)))
+    return false;
+  return a.panelColumns() == b.panelColumns() &&
          (!isPacked(a.lhs) ||
           (a.panelRows == b.panelRows && a.kBlock == b.kBlock));
 }
@@ -137,6 +145,21 @@ static KernelVariants planQueries(const AttentionSpec &spec,
   return result;
 }
 
+/// Up to how many rows the columns' factor is waited for, whatever multiplies.
+static int64_t countFewRows(const ContractionSpec &spec,
+                            const CpuTarget &target,
+                            const CpuCodegenOptions &options) {
+  constexpr int64_t fewest = 4;
+  if (!isTileForm(chooseForm(spec, target, options)))
+    return fewest;
+  // Matrix tiles know better.
+  for (int64_t rows = 1; rows <= kTileRows; ++rows)
+    if (isTileForm(
+            chooseForm(spec, target, options, SizeRange{rows, rows, rows})))
+      return rows - 1;
+  return kTileRows;
+}
+
 KernelVariants dlc::planVariants(graph::KernelOp kernel,
                                  const CpuTarget &target,
                                  const CpuCodegenOptions &options,
@@ -156,13 +179,13 @@ KernelVariants dlc::planVariants(graph::KernelOp kernel,
   // Few rows; rows of one tile, which read every column once, so that copying
   // does not pay; many. And a typical number of each.
   int64_t tile = baseSchedule(target.desc(), spec->accumulator).tileRows;
-  constexpr int64_t fewest = 4;
+  int64_t fewest = countFewRows(*spec, target, options);
   std::pair<int64_t, int64_t> cuts[] = {
       {fewest, 1}, {tile, 8}, {std::numeric_limits<int64_t>::max(), 128}};
   SmallVector<Choice> choices;
   int64_t low = all.low;
   for (auto [high, otherwise] : cuts) {
-    if (low > high || (most <= 1 && high != cuts[2].first))
+    if (low > high || high < 1 || (most <= 1 && high != cuts[2].first))
       continue;
     SizeRange range{low, std::min(high, all.high), all.typical};
     // Without bounds there is no word of what is typical either.

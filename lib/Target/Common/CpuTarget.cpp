@@ -87,6 +87,16 @@ llvm::Error dlc::deriveVectorUnit(TargetDesc &desc) {
     else if (desc.bf16FlopsPerCycle == 0)
       desc.bf16FlopsPerCycle =
           desc.f32FlopsPerCycle * (has("amx-bf16") ? 0.5 : 2);
+    // A product of tiles takes as many cycles as the left one has rows: 16 x 16
+    // x 32 bf16 numbers or 16 x 16 x 64 bytes in 16 cycles.
+    auto derive = [&](llvm::StringRef feature, double all, double &rate) {
+      if (!wide || !has("amx-tile") || !has(feature))
+        rate = 0;
+      else if (rate == 0)
+        rate = all;
+    };
+    derive("amx-bf16", 1024, desc.bf16TileFlopsPerCycle);
+    derive("amx-int8", 2048, desc.byteTileOpsPerCycle);
   } else {
     // SVE machines are driven through NEON: fixed-length SVE measured slower.
     desc.vectorBytes = 16;

@@ -16,8 +16,23 @@
 
 #include <thread>
 #include <unistd.h>
+#if defined(__linux__) && defined(__x86_64__)
+#include <sys/syscall.h>
+#endif
 
 using namespace dlc;
+
+/// Whether the operating system lets this process use matrix tiles (AMX): it
+/// must be asked before the first one. The runtime asks again where a compiled
+/// model is loaded.
+static bool isPermittedTiles() {
+#if defined(__linux__) && defined(__x86_64__)
+  constexpr long requestPermission = 0x1023, tileData = 18;
+  return syscall(SYS_arch_prctl, requestPermission, tileData) == 0;
+#else
+  return false;
+#endif
+}
 
 static llvm::Error fail(const llvm::Twine &message) {
   return llvm::createStringError(llvm::inconvertibleErrorCode(), message);
@@ -63,8 +78,11 @@ static TargetDesc hostDesc(const CpuFamily &family) {
   desc.cpu = cpu.str();
   // Sorted, so that the same machine gives the same bytes.
   std::vector<std::string> features;
-  for (const auto &feature : llvm::sys::getHostCPUFeatures())
-    features.push_back((feature.second ? "+" : "-") + feature.first().str());
+  for (const auto &feature : llvm::sys::getHostCPUFeatures()) {
+    bool isThere = feature.second &&
+                   (!feature.first().starts_with("amx-") || isPermittedTiles());
+    features.push_back((isThere ? "+" : "-") + feature.first().str());
+  }
   llvm::sort(features, [](const std::string &a, const std::string &b) {
     return llvm::StringRef(a).drop_front() < llvm::StringRef(b).drop_front();
   });

@@ -67,6 +67,8 @@ llvm::Expected<TargetDesc> TargetDesc::parseJson(llvm::StringRef text) {
     desc.ghz = peak.at("ghz");
     desc.f32FlopsPerCycle = peak.at("f32_flops_per_cycle");
     desc.bf16FlopsPerCycle = peak.value("bf16_flops_per_cycle", 0.0);
+    desc.bf16TileFlopsPerCycle = peak.value("bf16_tile_flops_per_cycle", 0.0);
+    desc.byteTileOpsPerCycle = peak.value("byte_tile_ops_per_cycle", 0.0);
     desc.readGBs = peak.at("read_gbs");
     if (desc.vectorBytes < 16 || (desc.vectorBytes & (desc.vectorBytes - 1)))
       return fail("target description '" + desc.name +
@@ -95,6 +97,8 @@ std::string TargetDesc::toJson() const {
        {{"ghz", ghz},
         {"f32_flops_per_cycle", f32FlopsPerCycle},
         {"bf16_flops_per_cycle", bf16FlopsPerCycle},
+        {"bf16_tile_flops_per_cycle", bf16TileFlopsPerCycle},
+        {"byte_tile_ops_per_cycle", byteTileOpsPerCycle},
         {"read_gbs", readGBs}}}};
   return json.dump(2);
 }

@@ -94,11 +94,30 @@ protected:
   Options bytes(int constant = 0) {
     Options options = constants(constant == 1, constant == 2);
     options.allBytes = true;
+    options.target = targets[0];
     return options;
   }
+  static bool hasByteTiles() {
+    auto host = parseCpuTarget("host");
+    return host && host->hasFeature("amx-tile") &&
+           host->hasFeature("amx-int8");
+  }
   /// The forms this machine runs on vectors of each width.
-  const char *targets[3] = {"host:threads=1", "x86:cpu=x86-64-v3:threads=1",
-                            "x86:cpu=x86-64-v2:threads=1"};
+  const char *targets[3] = {
+      hasByteTiles() ? "x86:cpu=host:features=-amx-tile:threads=1"
+                     : "host:threads=1",
+      "x86:cpu=x86-64-v3:threads=1", "x86:cpu=x86-64-v2:threads=1"};
+  /// In vectors; where the machine has matrix tiles, by those too.
+  void check(const std::string &text, Options options,
+             const std::string &what) {
+    Contraction::check(text, options, what);
+    if (!hasByteTiles() || !options.allBytes || options.adjust ||
+        options.form || options.target != targets[0])
+      return;
+    options.target = "host:threads=1";
+    options.form = ProductForm::ByteTiles;
+    Contraction::check(text, options, what + " by tiles");
+  }
   bool hasAvxVnni() {
     auto host = parseCpuTarget("host");
     return host && host->hasFeature("avxvnni");
@@ -505,8 +524,10 @@ TEST_F(NarrowContraction, FormsByMachineAndMode) {
   EXPECT_EQ(formOn("x86:cpu=znver5", bf16), ProductForm::Bf16Pairs);
   EXPECT_EQ(formOn("x86:cpu=znver4", bf16, /*strict=*/true),
             ProductForm::Single);
-  // Half the rate of multiply-adds there.
-  EXPECT_EQ(formOn("x86:cpu=sapphirerapids", bf16), ProductForm::Single);
+  // Half the rate of multiply-adds there, but for matrix tiles.
+  EXPECT_EQ(formOn("x86:cpu=sapphirerapids", bf16), ProductForm::Bf16Tiles);
+  EXPECT_EQ(formOn("x86:cpu=sapphirerapids:features=-amx-tile", bf16),
+            ProductForm::Single);
   EXPECT_EQ(formOn("x86:cpu=x86-64-v4", bf16), ProductForm::Single);
   EXPECT_EQ(formOn("x86:cpu=znver4", f32), ProductForm::Single);
   EXPECT_EQ(formOn("x86:cpu=sapphirerapids", byte, /*strict=*/true),

@@ -5,7 +5,9 @@
 // indirect, 2 filled, 3 packed); task_row_tiles, task_column_steps,
 // block_column_steps (0: all; a tile's rows and the wider of tile and panel are
 // the units); depth_per_pass, rows_outside, dot. What fixes the layout of
-// packed constants is no knob: tuning never repacks a model's weights.
+// packed constants is no knob: tuning never repacks a model's weights. `tiles`
+// (0 or 1), which chooses the form of a product of narrow numbers, is not
+// searched.
 #ifndef DLC_CODEGEN_CPU_CONTRACTIONKNOBS_H
 #define DLC_CODEGEN_CPU_CONTRACTIONKNOBS_H
 
@@ -13,6 +15,13 @@
 #include "dlc/Schedule/ScheduleSpace.h"
 
 namespace dlc {
+
+/// The form of the product: that of the default schedule, unless the knob
+/// `tiles` says that narrow numbers are multiplied by matrix tiles (1) or in
+/// vectors (0).
+ProductForm chooseForm(const ContractionSpec &spec, const CpuTarget &target,
+                       const CpuCodegenOptions &options,
+                       std::optional<SizeRange> rows, const KnobValues &knobs);
 
 KnobValues toKnobs(const ContractionSchedule &schedule);
 

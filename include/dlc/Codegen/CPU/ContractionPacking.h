@@ -17,6 +17,8 @@ namespace dlc {
 struct PackedLayout {
   int64_t panel = 1; ///< rows (or columns) of a panel
   int64_t block = 1; ///< consecutive k
+  /// k are padded to whole steps of so many; 0: to whole blocks.
+  int64_t depthStep = 0;
   int64_t elementBytes = 4;
   bool flips = false; ///< bytes: the sign bit is turned over
   /// Bytes only: behind the panels, at sumsOffset(), lies the sum of each row
@@ -28,9 +30,10 @@ struct PackedLayout {
   std::vector<int64_t> inner;       ///< source offset of each k
 
   int64_t panels() const { return (int64_t(major.size()) + panel - 1) / panel; }
-  /// k, padded to whole blocks.
+  /// k, padded.
   int64_t depth() const {
-    return (int64_t(inner.size()) + block - 1) / block * block;
+    int64_t step = std::max(block, depthStep);
+    return (int64_t(inner.size()) + step - 1) / step * step;
   }
   int64_t batchElements() const { return panels() * panel * depth(); }
   int64_t panelBytes() const {

@@ -30,7 +30,30 @@ enum class ProductForm {
   Bf16Pairs, ///< two bf16 products into f32 (vdpbf16ps)
   ByteQuads, ///< four products u8 * s8 into i32 (vpdpbusd)
   I16Pairs,  ///< two i16 products into i32 (pmaddwd): bytes less zero points
+  /// Products of matrix tiles (AMX): 16 rows of 64 bytes by 16 columns. Panels
+  /// are those of the form in vectors.
+  Bf16Tiles, ///< tdpbf16ps
+  ByteTiles, ///< tdpbusd or tdpbsud
 };
+
+/// Whether one instruction multiplies tiles.
+inline bool isTileForm(ProductForm form) {
+  return form == ProductForm::Bf16Tiles || form == ProductForm::ByteTiles;
+}
+inline bool isByteForm(ProductForm form) {
+  return form == ProductForm::ByteQuads || form == ProductForm::ByteTiles;
+}
+inline bool isBf16Form(ProductForm form) {
+  return form == ProductForm::Bf16Pairs || form == ProductForm::Bf16Tiles;
+}
+/// The form in vectors that reads the panels of `form`.
+inline ProductForm vectorForm(ProductForm form) {
+  return form == ProductForm::Bf16Tiles   ? ProductForm::Bf16Pairs
+         : form == ProductForm::ByteTiles ? ProductForm::ByteQuads
+                                          : form;
+}
+/// Rows of a matrix tile, and columns: 32-bit sums.
+constexpr unsigned kTileRows = 16;
 
 struct ContractionSchedule {
   ProductForm form = ProductForm::Single;
@@ -39,6 +62,9 @@ struct ContractionSchedule {
   unsigned tileVectors = 2;  ///< vectors across the register tile
   unsigned panelVectors = 2; ///< vectors across a packed panel of rhs: layout
   unsigned kBlock = 16; ///< consecutive k of one row in a packed lhs: layout
+  /// Panels of rhs end at a multiple of so many k, with zeros: whole groups, or
+  /// whole tiles on machines that multiply tiles. Layout.
+  unsigned depthStep = 1;
   /// A filled lhs lies row by row, not in blocks: for factors that are copied
   /// in short runs of k (a Conv's taps along an image row).
   bool wholeRows = false;
@@ -75,10 +101,9 @@ struct ContractionSchedule {
   unsigned panelColumns() const { return panelVectors * lanes; }
   /// Steps of k in one lane of a panel: they lie side by side.
   unsigned group() const {
-    return form == ProductForm::Single      ? 1
-           : form == ProductForm::ByteQuads ? 4
-                                            : 2;
+    return form == ProductForm::Single ? 1 : isByteForm(form) ? 4 : 2;
   }
+  bool usesTiles() const { return isTileForm(form); }
   /// Stable text, for reports and logs.
   std::string str() const;
 };
@@ -100,6 +125,12 @@ bool flipsRhs(const ContractionSpec &spec, ProductForm form);
 
 /// Whether bytes of lhs are the unsigned factor.
 bool isLhsUnsigned(const ContractionSpec &spec);
+
+/// The fastest form that the machine has and the numerics allow, for `rows`
+/// rows.
+ProductForm chooseForm(const ContractionSpec &spec, const CpuTarget &target,
+                       const CpuCodegenOptions &options,
+                       std::optional<SizeRange> rows = std::nullopt);
 
 /// The rule: of the tiles that fit the registers, the one that wastes least in
 /// the row and column tails. `rows` is what is known of symbolic rows; without

@@ -50,7 +50,7 @@ struct TileParams {
   /// Steps of k in a lane: an lhs row and a lane of an rhs vector hold so many
   /// side by side; the depth is a multiple of it.
   unsigned group = 1;
-  bool lhsUnsigned = false; ///< ByteQuads: which factor is the u8
+  bool lhsUnsigned = false; ///< bytes: which factor is the u8
   /// Bytes less zero points: the sums start from
   ///   rowZero[r] * columnTerm[c] - rowSum[r] * columnZero[c],
   /// memrefs of i32; a pair of null: nothing. The tile functions then take the
@@ -83,6 +83,19 @@ struct TilePass {
   mlir::Value depth;      ///< how many
   mlir::Value accumulate; ///< i1: go on with the sums in out; null: start anew
 };
+
+// ContractionMatrix.cpp: matrix tiles.
+
+/// Configures this thread's tile registers; `scratch` is a memref of 64 bytes.
+void emitTileConfiguration(IndexBuilder &index, mlir::Value scratch);
+/// Leaves them in their initial state.
+void emitTileRelease(mlir::OpBuilder &builder, mlir::Location loc);
+/// A tile of one or two by one or two matrix tiles: `arguments` are lhs, its
+/// offset, rhs, its offset, out, its offset. Whole matrix tiles are read and
+/// written.
+void emitMatrixTile(IndexBuilder &index, const TileParams &params,
+                    TileShape shape, TilePass pass, mlir::ValueRange arguments,
+                    mlir::Value termRow, mlir::Value termColumn);
 
 class TileEmitter {
 public:

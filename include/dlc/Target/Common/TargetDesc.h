@@ -51,6 +51,10 @@ struct TargetDesc {
   double f32FlopsPerCycle = 16;  ///< of one core, multiply and add counted
   /// The same of bf16 dot products; 0: derived from the features.
   double bf16FlopsPerCycle = 0;
+  /// The same of matrix tiles (AMX), of bf16 numbers and of bytes; 0: there are
+  /// none, or derived from the features.
+  double bf16TileFlopsPerCycle = 0;
+  double byteTileOpsPerCycle = 0;
   double readGBs = 15; ///< memory read bandwidth of one core
 
   /// Number of elements of `bytes` bytes in a vector register.

@@ -9,8 +9,8 @@
 // within the gate 8 u sqrt(K) ||x||; a wrong one fails the run. Environment:
 // TARGET is a target string; ROWS, VECTORS, UNROLL, PREFETCH, TASKROWS,
 // TASKCOLUMNS, BLOCK, DEPTH, OUTSIDE, UNPACKED (lhs) override the schedule,
-// FORM (single, bf16, bytes, i16) the form of the product; DUMP prints the
-// code.
+// FORM (single, bf16, bytes, i16, bf16-tiles, byte-tiles) the form of the
+// product; DUMP prints the code.
 #include "KernelHarness.h"
 #include "KernelText.h"
 #include "NaiveKernel.h"
@@ -100,6 +100,8 @@ bool runCase(const CpuTarget &target, const Case &c) {
                                    .Case("bf16", ProductForm::Bf16Pairs)
                                    .Case("bytes", ProductForm::ByteQuads)
                                    .Case("i16", ProductForm::I16Pairs)
+                                   .Case("bf16-tiles", ProductForm::Bf16Tiles)
+                                   .Case("byte-tiles", ProductForm::ByteTiles)
                                    .Default(ProductForm::Single));
   adjust(schedule);
   auto emitted = emitContraction(*spec, schedule, target, options, reason);

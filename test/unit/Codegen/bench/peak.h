@@ -66,6 +66,28 @@ DLC_PEAK(peakBytes, "avx512f,avx512vnni", __m512i, _mm512_setzero_si512(),
 DLC_PEAK(peakBytesNarrow, "avx2,avxvnni", __m256i, _mm256_setzero_si256(),
          _mm256_dpbusd_avx_epi32(chain, x, x))
 #undef DLC_PEAK
+
+// Two by two sums, as the micro-kernel has them; the thread's tiles must be
+// permitted.
+#define DLC_PEAK_TILES(NAME, FEATURES, STEP)                                   \
+  __attribute__((target(FEATURES), noinline)) inline void NAME() {             \
+    alignas(64) unsigned char configuration[64] = {1};                         \
+    for (int tile = 0; tile < 8; ++tile) {                                     \
+      configuration[16 + 2 * tile] = 64;                                       \
+      configuration[48 + tile] = 16;                                           \
+    }                                                                          \
+    _tile_loadconfig(configuration);                                           \
+    for (int i = 0; i < 10000; ++i) {                                          \
+      STEP(0, 4, 6);                                                           \
+      STEP(1, 4, 7);                                                           \
+      STEP(2, 5, 6);                                                           \
+      STEP(3, 5, 7);                                                           \
+    }                                                                          \
+    _tile_release();                                                           \
+  }
+DLC_PEAK_TILES(peakBf16Tiles, "amx-tile,amx-bf16", _tile_dpbf16ps)
+DLC_PEAK_TILES(peakByteTiles, "amx-tile,amx-int8", _tile_dpbusd)
+#undef DLC_PEAK_TILES
 #endif
 
 /// Operations a second (a multiply and an add are two) on one thread, of `form`
@@ -80,6 +102,11 @@ inline double peakRate(ProductForm form, unsigned bytes) {
     return 4 * lanes * vectors / fastest(peakBf16);
   if (form == ProductForm::ByteQuads && bytes >= 32)
     return 8 * lanes * vectors / fastest(isWide ? peakBytes : peakBytesNarrow);
+  double sums = 4 * 10000.0 * 16 * 16;
+  if (form == ProductForm::Bf16Tiles)
+    return 2 * 32 * sums / fastest(peakBf16Tiles);
+  if (form == ProductForm::ByteTiles)
+    return 2 * 64 * sums / fastest(peakByteTiles);
 #endif
   return 0;
 }

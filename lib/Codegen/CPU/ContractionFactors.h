@@ -1,0 +1,72 @@
+// What the choice of a contraction's schedule asks of its factors.
+#ifndef DLC_LIB_CODEGEN_CPU_CONTRACTIONFACTORS_H
+#define DLC_LIB_CODEGEN_CPU_CONTRACTIONFACTORS_H
+
+#include "dlc/Codegen/CPU/ContractionSchedule.h"
+
+namespace dlc {
+
+/// Sizes that decide; a symbolic one counts as a typical value.
+struct ContractionSizes {
+  std::optional<int64_t> rows, columns, depth, outer;
+  int64_t typicalRows, typicalColumns, typicalDepth, typicalOuter;
+  int64_t mostRows;
+
+  explicit ContractionSizes(const ContractionSpec &spec,
+                            std::optional<SizeRange> range = std::nullopt);
+};
+
+/// Whether `operand` is a constant that can be packed.
+bool isConstantFactor(const ContractionSpec &spec,
+                      const ContractionOperand &operand,
+                      llvm::ArrayRef<unsigned> major,
+                      const CpuCodegenOptions &options);
+
+/// Whether `operand` can be read where it lies.
+bool isStrided(const ContractionSpec &spec, const ContractionOperand &operand,
+               llvm::ArrayRef<unsigned> major);
+
+/// Whether whole groups of `group` steps of k can be read where lhs lies: its
+/// rows are contiguous along `inner`, and none ends within a group.
+bool readsGroups(const ContractionSpec &spec, llvm::ArrayRef<unsigned> inner,
+                 unsigned group);
+
+/// Whether elements of lhs are numbers of the panels' type as they lie.
+bool isUnconverted(const ContractionSpec &spec, ProductForm form);
+
+/// Whether the machine has the instruction of `form` for vectors of its width.
+bool hasInstruction(const CpuTarget &target, ProductForm form);
+
+/// The fastest form in vectors that the machine has and the numerics allow.
+ProductForm chooseVectorForm(const ContractionSpec &spec,
+                             const CpuTarget &target,
+                             const CpuCodegenOptions &options);
+
+// ContractionTileSchedule.cpp: products of matrix tiles.
+
+/// The form of a product of narrow numbers by tiles, where the machine has it
+/// and the numerics allow it.
+std::optional<ProductForm> tileFormOf(const ContractionSpec &spec,
+                                      const CpuTarget &target,
+                                      const CpuCodegenOptions &options);
+
+/// Whether tiles are expected to be faster than `otherwise` for `rows` rows:
+/// the longer of arithmetic and memory decides.
+bool tilesPay(const ContractionSpec &spec, const CpuTarget &target,
+              const CpuCodegenOptions &options, ProductForm otherwise,
+              int64_t rows);
+
+/// The schedule of a product of tiles; `s` is the base schedule.
+ContractionSchedule scheduleTiles(ContractionSchedule s,
+                                  const ContractionSpec &spec,
+                                  const CpuTarget &target,
+                                  const CpuCodegenOptions &options,
+                                  const ContractionSizes &sizes);
+
+/// Whether `s`, of a form of tiles, can be emitted.
+bool isLegalForTiles(const ContractionSchedule &s, const ContractionSpec &spec,
+                     std::string &reason);
+
+} // namespace dlc
+
+#endif // DLC_LIB_CODEGEN_CPU_CONTRACTIONFACTORS_H

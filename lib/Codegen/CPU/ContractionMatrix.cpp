@@ -1,0 +1,192 @@
+// The micro-kernel of matrix tiles (AMX). Tile registers are named by number,
+// all of one configuration that a task loads once: 16 rows of 64 bytes. Sums
+// are 0 to 3, two by two; 4 and 5 are rows of lhs, 6 and 7 columns of rhs.
+// Edges cost nothing here: what lies behind a factor's last row or column is
+// multiplied too, into sums that nobody reads.
+#include "dlc/Codegen/CPU/ContractionTile.h"
+
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
+
+using namespace mlir;
+using namespace dlc;
+
+static void callX86(OpBuilder &b, Location loc, const Twine &name,
+                    ValueRange arguments) {
+  LLVM::CallIntrinsicOp::create(b, loc, b.getStringAttr("llvm.x86." + name),
+                                arguments);
+}
+
+/// The address of element `at`.
+static Value addressOf(IndexBuilder &index, Value memory, Value at) {
+  OpBuilder &b = index.builder();
+  Location loc = index.loc();
+  int64_t bytes =
+      cast<MemRefType>(memory.getType()).getElementTypeBitWidth() / 8;
+  Value base = memref::ExtractAlignedPointerAsIndexOp::create(b, loc, memory);
+  Value address = arith::IndexCastOp::create(
+      b, loc, b.getI64Type(), index.add(base, index.mul(at, bytes)));
+  return LLVM::IntToPtrOp::create(
+      b, loc, LLVM::LLVMPointerType::get(b.getContext()), address);
+}
+
+void dlc::emitTileConfiguration(IndexBuilder &index, Value scratch) {
+  OpBuilder &b = index.builder();
+  Location loc = index.loc();
+  // Palette 1; eight times the bytes of a row, then the numbers of rows.
+  SmallVector<int8_t> bytes(64, 0);
+  bytes[0] = 1;
+  for (int tile = 0; tile < 8; ++tile) {
+    bytes[16 + 2 * tile] = 64;
+    bytes[48 + tile] = kTileRows;
+  }
+  auto type = VectorType::get({64}, b.getI8Type());
+  Value configuration = arith::ConstantOp::create(
+      b, loc, DenseElementsAttr::get(type, ArrayRef<int8_t>(bytes)));
+  Value zero = index.constant(0);
+  vector::StoreOp::create(b, loc, configuration, scratch, zero);
+  callX86(b, loc, "ldtilecfg", addressOf(index, scratch, zero));
+}
+
+void dlc::emitTileRelease(OpBuilder &b, Location loc) {
+  callX86(b, loc, "tilerelease", {});
+}
+
+namespace {
+class MatrixTile {
+public:
+  MatrixTile(IndexBuilder &index, const TileParams &params, TileShape shape)
+      : index(index), b(index.builder()), loc(index.loc()), p(params),
+        heights((shape.rows + kTileRows - 1) / kTileRows),
+        widths(shape.vectors) {}
+
+  void emit(TilePass pass, Value lhs, Value lhsOffset, Value rhs,
+            Value rhsOffset, Value out, Value outOffset, Value termRow,
+            Value termColumn);
+
+private:
+  Value number(int64_t tile) {
+    return arith::ConstantOp::create(b, loc, b.getI8IntegerAttr(tile));
+  }
+  Value strideOf(Value elements, int64_t bytes) {
+    return arith::IndexCastOp::create(b, loc, b.getI64Type(),
+                                      index.mul(elements, bytes));
+  }
+  void load(int64_t tile, Value memory, Value at, Value stride) {
+    callX86(b, loc, "tileloadd64",
+            {number(tile), addressOf(index, memory, at), stride});
+  }
+  void multiply(int64_t sum, int64_t left, int64_t right) {
+    StringRef name = p.form == ProductForm::Bf16Tiles ? "tdpbf16ps"
+                     : p.lhsUnsigned                  ? "tdpbusd"
+                                                      : "tdpbsud";
+    callX86(b, loc, name, {number(sum), number(left), number(right)});
+  }
+  void forEachSum(function_ref<void(int64_t tile, Value at)> body);
+  void storeTerms(Value termRow, Value termColumn);
+
+  IndexBuilder &index;
+  OpBuilder &b;
+  Location loc;
+  const TileParams &p;
+  unsigned heights, widths;
+  Value out, outOffset;
+};
+} // namespace
+
+void MatrixTile::forEachSum(function_ref<void(int64_t, Value)> body) {
+  for (unsigned i = 0; i < heights; ++i)
+    for (unsigned j = 0; j < widths; ++j)
+      body(2 * i + j,
+           index.add(index.add(outOffset,
+                               index.mul(p.outRow, int64_t(i) * kTileRows)),
+                     int64_t(j) * p.lanes));
+}
+
+/// What the sums start from, as vectors into their place.
+void MatrixTile::storeTerms(Value termRow, Value termColumn) {
+  auto type = VectorType::get({p.lanes}, b.getI32Type());
+  auto product = [&](Value memoryOfRows, Value row, Value memoryOfColumns,
+                     Value column) -> Value {
+    if (!memoryOfRows)
+      return {};
+    Value left = vector::BroadcastOp::create(
+        b, loc, type, memref::LoadOp::create(b, loc, memoryOfRows, row));
+    Value right = vector::LoadOp::create(b, loc, type, memoryOfColumns, column);
+    return arith::MulIOp::create(b, loc, left, right);
+  };
+  index.forEach(index.constant(0), index.constant(int64_t(heights) * kTileRows),
+                1, [&](Value i) {
+                  Value row = index.add(termRow, i);
+                  for (unsigned j = 0; j < widths; ++j) {
+                    Value column = index.add(termColumn, int64_t(j) * p.lanes);
+                    Value sum = product(p.rowZero, row, p.columnTerm, column),
+                          less = product(p.rowSum, row, p.columnZero, column);
+                    if (!sum)
+                      sum = arith::ConstantOp::create(b, loc,
+                                                      b.getZeroAttr(type));
+                    if (less)
+                      sum = arith::SubIOp::create(b, loc, sum, less);
+                    vector::StoreOp::create(
+                        b, loc, sum, out,
+                        index.add(index.add(outOffset, index.mul(p.outRow, i)),
+                                  int64_t(j) * p.lanes));
+                  }
+                });
+}
+
+void MatrixTile::emit(TilePass pass, Value lhs, Value lhsOffset, Value rhs,
+                      Value rhsOffset, Value sums, Value sumsOffset,
+                      Value termRow, Value termColumn) {
+  out = sums;
+  outOffset = sumsOffset;
+  int64_t block = int64_t(kTileRows) * p.group, bytes = 4 / p.group;
+  Value outStride = strideOf(p.outRow, 4);
+  if (p.hasTerms()) {
+    storeTerms(termRow, termColumn);
+    forEachSum([&](int64_t tile, Value at) { load(tile, out, at, outStride); });
+  } else {
+    forEachSum([&](int64_t tile, Value) {
+      callX86(b, loc, "tilezero", number(tile));
+    });
+  }
+  Value lhsStride = strideOf(p.lhsRow, bytes),
+        rhsStride = strideOf(index.mul(p.rhsStep, int64_t(p.group)), bytes);
+  // A block of k of a row is side by side.
+  Value lhsBlock = p.kBlock == 1 ? index.mul(p.lhsBlock, block) : p.lhsBlock;
+  Value rhsBlock = index.mul(p.rhsStep, block);
+  Value blocks = index.div(pass.depth, index.constant(block));
+  index.forEach(index.constant(0), blocks, 1, [&](Value q) {
+    Value left = index.add(lhsOffset, index.mul(q, lhsBlock)),
+          right = index.add(rhsOffset, index.mul(q, rhsBlock));
+    for (unsigned j = 0; j < widths; ++j) {
+      Value at =
+          index.add(right, int64_t(j % p.panelVectors) * p.lanes * p.group);
+      if (j / p.panelVectors)
+        at = index.add(at, p.rhsPanel);
+      load(6 + j, rhs, at, rhsStride);
+    }
+    for (unsigned i = 0; i < heights; ++i) {
+      load(4 + i, lhs,
+           index.add(left, index.mul(p.lhsRow, int64_t(i) * kTileRows)),
+           lhsStride);
+      for (unsigned j = 0; j < widths; ++j)
+        multiply(2 * i + j, 4 + i, 6 + j);
+    }
+  });
+  forEachSum([&](int64_t tile, Value at) {
+    callX86(b, loc, "tilestored64",
+            {number(tile), addressOf(index, out, at), outStride});
+  });
+}
+
+void dlc::emitMatrixTile(IndexBuilder &index, const TileParams &params,
+                         TileShape shape, TilePass pass, ValueRange arguments,
+                         Value termRow, Value termColumn) {
+  MatrixTile(index, params, shape)
+      .emit(pass, arguments[0], arguments[1], arguments[2], arguments[3],
+            arguments[4], arguments[5], termRow, termColumn);
+}

@@ -1,0 +1,191 @@
+// Products of matrix tiles (AMX): when they pay, and the default schedule. Two
+// by two tiles of sums meet two tiles of each factor, so an inner loop reads
+// 64 bytes a cycle: from the first-level cache the right factor's panel, from
+// the second the rows that a task keeps there.
+#include "ContractionFactors.h"
+
+#include "llvm/Support/MathExtras.h"
+
+using namespace mlir;
+using namespace dlc;
+
+static unsigned elementBytes(ProductForm form) {
+  return isByteForm(form) ? 1 : 2;
+}
+
+std::optional<ProductForm> dlc::tileFormOf(const ContractionSpec &spec,
+                                           const CpuTarget &target,
+                                           const CpuCodegenOptions &options) {
+  if (!spec.narrow)
+    return std::nullopt;
+  ProductForm form =
+      spec.narrow->isBytes() ? ProductForm::ByteTiles : ProductForm::Bf16Tiles;
+  // The law `flush`; bytes are exact.
+  if (!hasInstruction(target, form) || (isBf16Form(form) && options.strict))
+    return std::nullopt;
+  return form;
+}
+
+/// Operations a cycle at most.
+static double rateOf(ProductForm form, const TargetDesc &desc) {
+  switch (form) {
+  case ProductForm::Single:
+  case ProductForm::I16Pairs: // a multiplication and an addition
+    return desc.f32FlopsPerCycle;
+  case ProductForm::Bf16Pairs:
+    return desc.bf16FlopsPerCycle;
+  case ProductForm::ByteQuads:
+    return 4 * desc.f32FlopsPerCycle;
+  case ProductForm::Bf16Tiles:
+    return desc.bf16TileFlopsPerCycle;
+  case ProductForm::ByteTiles:
+    return desc.byteTileOpsPerCycle;
+  }
+  llvm_unreachable("no such form");
+}
+
+bool dlc::tilesPay(const ContractionSpec &spec, const CpuTarget &target,
+                   const CpuCodegenOptions &options, ProductForm otherwise,
+                   int64_t rows) {
+  const TargetDesc &desc = target.desc();
+  ProductForm tiles = *tileFormOf(spec, target, options);
+  ContractionSpec narrow = spec.narrowed();
+  ContractionSizes sizes(narrow);
+  bool isPacked = isConstantFactor(narrow, narrow.rhs, narrow.columns, options);
+  double columns = sizes.typicalColumns, outer = sizes.typicalOuter,
+         depth = sizes.typicalDepth;
+  double bytes = columns * depth * outer * elementBytes(tiles);
+  // The right factor comes once, from memory unless it stays in a core's cache.
+  constexpr double cached = 32; // bytes a cycle
+  double memory = bytes > double(desc.l2Bytes)
+                      ? bytes * desc.ghz / desc.readGBs
+                      : bytes / cached;
+  constexpr double copied = 8; // bytes a cycle, into groups
+  auto cycles = [&](ProductForm form, double height, double deep) {
+    double work = 2 * height * columns * deep * outer / rateOf(form, desc);
+    bool fills = !isPacked && form != ProductForm::Single;
+    return work + (fills ? bytes / copied : 0);
+  };
+  auto whole = [](double count, unsigned step) {
+    return double(llvm::alignTo(int64_t(count), step));
+  };
+  // A tile's sums take a way through memory.
+  constexpr double perTile = 64;
+  double height = whole(double(rows), kTileRows);
+  double sums = height / kTileRows * whole(columns, kTileRows) / kTileRows *
+                outer * perTile;
+  double deep = whole(depth, kTileRows * (4 / elementBytes(tiles)));
+  return std::max(cycles(tiles, height, deep) + sums, memory) <
+         std::max(cycles(otherwise, double(rows), depth), memory);
+}
+
+/// How many columns are filled at a time, and which rows and columns a task
+/// has.
+static void cutIntoTasks(ContractionSchedule &s, const ContractionSizes &sizes,
+                         const CpuTarget &target) {
+  const TargetDesc &desc = target.desc();
+  int64_t step = s.panelColumns();
+  int64_t columnSteps = llvm::divideCeil(sizes.typicalColumns, step),
+          rowSteps = llvm::divideCeil(sizes.typicalRows, s.tileRows);
+  int64_t lineBytes = int64_t(llvm::alignTo(sizes.typicalDepth, s.depthStep)) *
+                      elementBytes(s.form);
+  // The rows that stay in the second-level cache while panels pass.
+  int64_t nearRows =
+      std::max<int64_t>(1, desc.l2Bytes / 2 / lineBytes / s.tileRows);
+  unsigned threads = target.threads() ? target.threads() : desc.cores;
+  double work = 2.0 * double(sizes.typicalRows) * double(sizes.typicalColumns) *
+                double(sizes.typicalDepth) * double(sizes.typicalOuter);
+  int64_t wanted =
+      threads <= 1 ? 1
+                   : std::clamp<int64_t>(int64_t(work / 2e7), 1, 4 * threads);
+  wanted = std::max<int64_t>(1, wanted / sizes.typicalOuter);
+
+  int64_t rowTasks, columnTasks;
+  if (s.rhs == FactorSource::Filled) {
+    // Filled once, if that can be: tasks share columns only where rows are
+    // more.
+    if (sizes.typicalRows > sizes.typicalColumns) {
+      rowTasks = std::min<int64_t>({wanted, threads, rowSteps});
+      columnTasks = 1;
+    } else {
+      rowTasks = 1;
+      columnTasks = std::min(wanted, columnSteps);
+    }
+    if (s.lhs == FactorSource::Filled) // a copy of a reasonable size
+      rowTasks =
+          std::max(rowTasks, int64_t(llvm::divideCeil(rowSteps, 8 * nearRows)));
+  } else {
+    rowTasks = llvm::divideCeil(rowSteps, nearRows);
+    columnTasks =
+        std::clamp<int64_t>(llvm::divideCeil(wanted, rowTasks), 1, columnSteps);
+  }
+  int64_t rowsOfTask = llvm::divideCeil(rowSteps, rowTasks),
+          columnsOfTask = llvm::divideCeil(columnSteps, columnTasks);
+  // Of an unknown number of rows there may be many more.
+  if (!sizes.rows && s.rhs == FactorSource::Packed)
+    rowsOfTask = nearRows;
+  s.rowsPerTask = rowsOfTask * s.tileRows >= sizes.mostRows ||
+                          (!sizes.rows && s.rhs == FactorSource::Filled &&
+                           s.lhs != FactorSource::Filled)
+                      ? 0
+                      : rowsOfTask * s.tileRows;
+  s.columnsPerTask =
+      sizes.columns && columnsOfTask >= columnSteps ? 0 : columnsOfTask * step;
+  if (s.rhs != FactorSource::Filled)
+    return;
+  // A block of filled columns stays in the second-level cache while the rows
+  // pass.
+  int64_t block = std::max<int64_t>(1, desc.l2Bytes / 4 / lineBytes / step);
+  if (!sizes.columns || block < columnsOfTask)
+    s.columnsPerBlock = block * step;
+  if (s.columnsPerTask && s.columnsPerTask <= s.columnsPerBlock)
+    s.columnsPerBlock = 0;
+  s.rowsOutside = rowsOfTask > nearRows;
+}
+
+ContractionSchedule dlc::scheduleTiles(ContractionSchedule s,
+                                       const ContractionSpec &spec,
+                                       const CpuTarget &target,
+                                       const CpuCodegenOptions &options,
+                                       const ContractionSizes &sizes) {
+  s.unroll = 1;
+  s.rhs = isConstantFactor(spec, spec.rhs, spec.columns, options)
+              ? FactorSource::Packed
+              : FactorSource::Filled;
+  bool inPlace = isStrided(spec, spec.lhs, spec.rows) &&
+                 isUnconverted(spec, s.form) &&
+                 readsGroups(spec, spec.inner, s.depthStep);
+  if (isConstantFactor(spec, spec.lhs, spec.rows, options))
+    s.lhs = FactorSource::Packed;
+  else
+    s.lhs = inPlace ? FactorSource::Memory : FactorSource::Filled;
+  // A packed constant lhs fixes the rows of a tile: they are its layout.
+  if (s.lhs != FactorSource::Packed && sizes.mostRows <= kTileRows)
+    s.tileRows = kTileRows;
+  s.panelRows = s.tileRows;
+  cutIntoTasks(s, sizes, target);
+  return s;
+}
+
+bool dlc::isLegalForTiles(const ContractionSchedule &s,
+                          const ContractionSpec &spec, std::string &reason) {
+  auto refuse = [&](const char *why) {
+    reason = why;
+    return false;
+  };
+  if (s.tileRows != kTileRows && s.tileRows != 2 * kTileRows)
+    return refuse("a matrix tile has 16 rows, and one or two are summed");
+  if (s.tileVectors > 2 || s.lanes != kTileRows)
+    return refuse("a matrix tile has 16 columns, and one or two are summed");
+  if (s.kBlock != s.depthStep || s.kBlock != kTileRows * s.group())
+    return refuse("panels are not whole matrix tiles");
+  if (s.rhs != FactorSource::Filled && s.rhs != FactorSource::Packed)
+    return refuse("tiles of rhs lie in panels only");
+  if (s.lhs == FactorSource::Indirect)
+    return refuse("rows of a matrix tile have one distance");
+  if (s.depthPerPass)
+    return refuse("matrix tiles are summed in one pass");
+  if (s.lhs == FactorSource::Memory && !isUnconverted(spec, s.form))
+    return refuse("lhs does not lie in memory as tiles read it");
+  return true;
+}
