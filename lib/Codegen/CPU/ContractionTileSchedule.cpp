@@ -57,9 +57,8 @@ bool dlc::tilesPay(const ContractionSpec &spec, const CpuTarget &target,
   double bytes = columns * depth * outer * elementBytes(tiles);
   // The right factor comes once, from memory unless it stays in a core's cache.
   constexpr double cached = 32; // bytes a cycle
-  double memory = bytes > double(desc.l2Bytes)
-                      ? bytes * desc.ghz / desc.readGBs
-                      : bytes / cached;
+  double memory = bytes > double(desc.l2Bytes) ? bytes * desc.ghz / desc.readGBs
+                                               : bytes / cached;
   constexpr double copied = 8; // bytes a cycle, into groups
   auto cycles = [&](ProductForm form, double height, double deep) {
     double work = 2 * height * columns * deep * outer / rateOf(form, desc);
@@ -89,9 +88,16 @@ static void cutIntoTasks(ContractionSchedule &s, const ContractionSizes &sizes,
           rowSteps = llvm::divideCeil(sizes.typicalRows, s.tileRows);
   int64_t lineBytes = int64_t(llvm::alignTo(sizes.typicalDepth, s.depthStep)) *
                       elementBytes(s.form);
-  // The rows that stay in the second-level cache while panels pass.
+  // The rows that stay in the second-level cache while panels pass: few, so
+  // that they stay near, but as many as multiply while the next panel comes
+  // from memory, if they fit.
+  double busy =
+      desc.ghz / desc.readGBs * elementBytes(s.form) * rateOf(s.form, desc) / 2;
   int64_t nearRows =
-      std::max<int64_t>(1, desc.l2Bytes / 2 / lineBytes / s.tileRows);
+      std::max(desc.l2Bytes / 8 / lineBytes,
+               std::min(desc.l2Bytes / 2 / lineBytes, int64_t(busy))) /
+      s.tileRows;
+  nearRows = std::max<int64_t>(1, nearRows);
   unsigned threads = target.threads() ? target.threads() : desc.cores;
   double work = 2.0 * double(sizes.typicalRows) * double(sizes.typicalColumns) *
                 double(sizes.typicalDepth) * double(sizes.typicalOuter);

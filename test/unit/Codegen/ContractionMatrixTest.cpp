@@ -224,7 +224,7 @@ TEST_F(MatrixContraction, SeededSchedules) {
     auto size = [&](int most) {
       return std::max<int64_t>(1, 16 * below(most) + below(5) - 2);
     };
-    int64_t m = size(7), n = size(8), k = size(16);
+    int64_t m = size(7), n = 1 + size(8), k = size(16);
     if (below(2))
       k = 64 * (1 + below(4)); // rows are read in place
     auto sizes = mnk(m, n, k);
