@@ -99,8 +99,7 @@ protected:
   }
   static bool hasByteTiles() {
     auto host = parseCpuTarget("host");
-    return host && host->hasFeature("amx-tile") &&
-           host->hasFeature("amx-int8");
+    return host && host->hasFeature("amx-tile") && host->hasFeature("amx-int8");
   }
   /// The forms this machine runs on vectors of each width.
   const char *targets[3] = {
