@@ -123,8 +123,15 @@ Expected<SmallVector<Tensor>> Launcher::call(graph::CallOp op,
   if (kernel == model.kernels.end())
     return makeError(ExitCode::Internal,
                      "no CUDA code for kernel '" + op.getCallee() + "'");
+  // Constants lie where the IR keeps them; a device's buffers are aligned.
+  constexpr uint64_t alignment = 16;
+  SmallVector<Tensor> aligned(operands);
+  for (Tensor &tensor : aligned)
+    if (reinterpret_cast<uintptr_t>(tensor.getBytes()) % alignment)
+      tensor = Tensor::copy(tensor.getElementType(), tensor.getShape(),
+                            tensor.getBytes());
   std::vector<EmulatedBuffer> buffers;
-  for (auto [i, tensor] : llvm::enumerate(operands))
+  for (auto [i, tensor] : llvm::enumerate(aligned))
     // Kernels only read operands, and the emulator sees to it.
     buffers.push_back(bufferOf(tensor, const_cast<char *>(tensor.getBytes()),
                                "operand " + std::to_string(i),
