@@ -3,6 +3,7 @@
 // they are what is done at the same time; nothing of a compilation is kept but
 // its objects.
 #include "Compilation.h"
+#include "LibraryModel.h"
 
 #include "dlc/Driver/RunModel.h"
 #include "dlc/Library/Emit.h"
@@ -50,6 +51,11 @@ public:
 
 private:
   Error readInput();
+  Error readManifestFile(StringRef name);
+  Error readModel();
+  bool isManifest() const {
+    return options.input == "-" || StringRef(options.input).ends_with(".json");
+  }
   Error chooseCpus();
   Error chooseFolder();
   Error compileAll();
@@ -65,14 +71,12 @@ private:
   std::vector<Job> jobs;
   std::string folder;
   unsigned numDropped = 0;
+  std::vector<std::string> leftOut; // kernels of a model
   std::mutex importing;
 };
 } // namespace
 
 Error Stage::readInput() {
-  auto buffer = llvm::MemoryBuffer::getFileOrSTDIN(options.input);
-  if (!buffer)
-    return makeError(ExitCode::Io, buffer.getError().message(), options.input);
   std::string name = options.name;
   if (name.empty())
     name = toIdentifier(options.input == "-"
@@ -82,6 +86,17 @@ Error Stage::readInput() {
     return makeError(ExitCode::Usage, "-name=" + name +
                                           ": is not a C identifier; '" +
                                           toIdentifier(name) + "' is");
+  build.library.name = name;
+  build.version = getVersion().str();
+  // Anything else is a model, whose kernels are the operations; it is compiled
+  // when the CPUs are known.
+  return isManifest() ? readManifestFile(name) : Error::success();
+}
+
+Error Stage::readManifestFile(StringRef name) {
+  auto buffer = llvm::MemoryBuffer::getFileOrSTDIN(options.input);
+  if (!buffer)
+    return makeError(ExitCode::Io, buffer.getError().message(), options.input);
   Expected<Library> library = readManifest((*buffer)->getBuffer(), name);
   if (!library) {
     std::vector<dlc::Diagnostic> problems;
@@ -100,7 +115,15 @@ Error Stage::readInput() {
   build.library = std::move(*library);
   if (!options.name.empty())
     build.library.name = options.name;
-  build.version = getVersion().str();
+  return Error::success();
+}
+
+Error Stage::readModel() {
+  Expected<Library> library =
+      exportKernels(options, targets.front(), build.library.name, leftOut);
+  if (!library)
+    return library.takeError();
+  build.library = std::move(*library);
   return Error::success();
 }
 
@@ -227,6 +250,26 @@ static Error writePacked(const library::Operation &op, const Instance &instance,
   return Error::success();
 }
 
+// Graph operators are read from a file.
+static Error writeGraph(CompileOptions &options,
+                        std::unique_ptr<TemporaryFolder> &folder) {
+  Expected<std::unique_ptr<TemporaryFolder>> created =
+      TemporaryFolder::create();
+  if (!created)
+    return created.takeError();
+  folder = std::move(*created);
+  std::string path = folder->getPath("kernel.mlir");
+  std::error_code code;
+  llvm::raw_fd_ostream os(path, code);
+  os << options.inputBytes;
+  os.close();
+  if (code || os.error())
+    return makeError(ExitCode::Io, (code ? code : os.error()).message(), path);
+  options.input = path;
+  options.inputBytes.clear();
+  return Error::success();
+}
+
 // How the instance reads its packed tensor, which is lent at run time.
 static Error readPacking(Compilation &c, CompiledInstance &compiled) {
   if (c.weights.size() != 1)
@@ -270,6 +313,11 @@ void Stage::compile(Job &job) {
     o.dims.erase(op.dims[op.segments->groups].name);
 
   std::unique_ptr<TemporaryFolder> packed;
+  if (op.isGraph)
+    if (Error error = writeGraph(o, packed)) {
+      job.error = toCompileError(std::move(error), ExitCode::Io);
+      return;
+    }
   if (op.packed)
     if (Error error = writePacked(op, instance, o, packed)) {
       job.error = toCompileError(std::move(error), ExitCode::Io);
@@ -527,6 +575,9 @@ Error Stage::run(CompileResult &result) {
     return error;
   if (Error error = chooseFolder())
     return error;
+  if (!isManifest())
+    if (Error error = readModel())
+      return error;
   size_t operations = build.library.operations.size();
   progress.end(std::to_string(operations) + " operations, " +
                std::to_string(cpus.size()) + " CPUs");
@@ -538,6 +589,8 @@ Error Stage::run(CompileResult &result) {
   for (const Job &job : jobs)
     bytes += job.compiled.bytes;
   std::string note = std::to_string(jobs.size()) + " instances";
+  if (!leftOut.empty())
+    note += ", " + std::to_string(leftOut.size()) + " kernels left out";
   if (numDropped)
     note += ", " + std::to_string(numDropped) + " dropped for the budget";
   if (build.library.budgetBytes && bytes > build.library.budgetBytes) {
@@ -554,6 +607,9 @@ Error Stage::run(CompileResult &result) {
         ExitCode::Rejected, std::vector<dlc::Diagnostic>{diagnostic});
   }
   progress.end(note);
+  if (!options.quiet)
+    for (const std::string &text : leftOut)
+      llvm::errs() << "dlc: left out: " << text << "\n";
   progress.begin("library");
   if (Error error = write(result))
     return llvm::make_error<CompileError>(

@@ -101,7 +101,7 @@ static void readShape(Operation &op, const Reader &shape,
     std::vector<Range> choices;
     auto choose = [&](const Reader &place) {
       size_t before = place.countProblems();
-      Range range = place.getRange();
+      Range range = place.get() == "any" ? dim->range : place.getRange();
       if (place.countProblems() != before)
         return;
       if (!contains(dim->range, range))

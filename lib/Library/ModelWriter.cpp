@@ -18,6 +18,8 @@ const ElementType *dlc::library::findType(StringRef name) {
       {"u8", P::UINT8, 1, 8, "uint8_t"},
       {"i32", P::INT32, 0, 32, "int32_t"},
       {"i64", P::INT64, 0, 64, "int64_t"},
+      {"f64", P::DOUBLE, 2, 64, "double"},
+      {"bool", P::BOOL, 6, 8, "uint8_t"},
   };
   for (const ElementType &type : types)
     if (name == type.name)
@@ -147,6 +149,15 @@ std::string ModelWriter::scalar(double value, const ElementType &type) {
 std::string ModelWriter::integer(int64_t value) {
   std::string name = integers({value});
   graph->mutable_initializer()->rbegin()->clear_dims();
+  return name;
+}
+
+std::string ModelWriter::byte(uint8_t value) {
+  auto *tensor = graph->add_initializer();
+  std::string name = "constant." + std::to_string(numValues++);
+  tensor->set_name(name);
+  tensor->set_data_type(onnx::TensorProto::UINT8);
+  tensor->add_int32_data(value);
   return name;
 }
 

@@ -37,6 +37,8 @@ public:
   /// A constant of rank 0.
   std::string scalar(double value, const ElementType &type);
   std::string integer(int64_t value);
+  /// An u8.
+  std::string byte(uint8_t value);
   /// A constant of rank 1.
   std::string integers(llvm::ArrayRef<int64_t> values);
 

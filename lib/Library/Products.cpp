@@ -131,6 +131,40 @@ std::vector<Operation> dlc::library::makeGroupedMatmul(const Entry &entry) {
   return ops;
 }
 
+// One row times weights of few bits, as a sum over bytes as they lie: both
+// halves of a byte at once, so that nothing is unpacked before. Blocks fill k.
+static std::string emitBlockRow(ModelWriter &w, const ElementType &type,
+                                int64_t bits, int64_t n, int64_t blocks,
+                                int64_t block) {
+  const ElementType &f32 = *findType("f32");
+  auto wide = [&](const std::string &x) {
+    return type.onnx == f32.onnx ? x : w.cast(x, f32);
+  };
+  std::string zero = w.scalar(1 << (bits - 1), f32);
+  int64_t each = 8 / bits; // numbers of a byte
+  std::string a =
+      wide(w.add("Reshape", {"a", w.integers({blocks, block / each, each})}));
+  auto product = [&](const std::string &codes, int64_t part) {
+    std::string numbers = w.add("Sub", {w.cast(codes, f32), zero});
+    return w.add("Mul", {numbers, w.add("Gather", {a, w.integer(part)},
+                                        {{"axis", int64_t(2)}})});
+  };
+  std::string terms;
+  if (bits == 8)
+    terms = product("b", 0);
+  else
+    terms = w.add("Add", {product(w.add("BitwiseAnd", {"b", w.byte(15)}), 0),
+                          product(w.add("BitShift", {"b", w.byte(4)},
+                                        {{"direction", std::string("RIGHT")}}),
+                                  1)});
+  std::string scales = w.add("Unsqueeze", {wide("scales"), w.integers({2})});
+  std::string sum =
+      w.add("ReduceSum", {w.add("Mul", {terms, scales}), w.integers({1, 2})},
+            {{"keepdims", int64_t(0)}});
+  sum = w.add("Reshape", {sum, w.integers({1, n})});
+  return type.onnx == f32.onnx ? sum : w.cast(sum, type);
+}
+
 // Weights of few bits in blocks, beside floats: onnxruntime's MatMulNBits.
 static Operation makeBlockQuantized(const Entry &entry, int64_t bits) {
   Epilogue epilogue = Epilogue::read(entry);
@@ -162,6 +196,7 @@ static Operation makeBlockQuantized(const Entry &entry, int64_t bits) {
   }
   epilogue.declare(b, {b["m"], b["n"]});
   b.output("c", b.type, {b["m"], b["n"]});
+  const ElementType *type = &b.type;
   b.setAttribute("bits", bits);
   b.setAttribute("block", block);
   b.setAttribute("zero_points", zeros);
@@ -171,6 +206,13 @@ static Operation makeBlockQuantized(const Entry &entry, int64_t bits) {
           ") * scales, blocks of " + std::to_string(block) + " along k" +
           (bits == 4 ? ", low half of a byte first" : ""),
       [=](ModelWriter &w, ArrayRef<Range> ranges) {
+        const Range &m = ranges[0];
+        if (m.isFixed() && m.min == 1 && !zeros && ranges[k].min % block == 0) {
+          w.finish(epilogue.emit(w, emitBlockRow(w, *type, bits, ranges[n].min,
+                                                 ranges[k].min / block, block)),
+                   "c");
+          return;
+        }
         std::vector<std::string> inputs{"a", "b", "scales"};
         if (zeros)
           inputs.push_back("zero_points");

@@ -10,6 +10,7 @@ import subprocess
 import sys
 
 import numpy as np
+import onnx
 import pytest
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -34,7 +35,9 @@ MANIFEST = {
         {"op": "conv", "pads": [1, 1, 1, 1], "strides": [2, 2], "epilogue": ["bias", "relu"],
          "dims": {"channels": 4, "filters": 6}},
         {"op": "quantized_matmul", "weights": "i4", "zero_points": True, "shapes": [{"n": 33, "k": 96}]},
-        {"op": "quantized_matmul", "weights": "i8", "dtypes": ["bf16"], "shapes": [{"n": 16, "k": 64}]},
+        {"op": "quantized_matmul", "weights": "i8", "dtypes": ["bf16"], "shapes": [{"m": [1, "any"], "n": 16, "k": 64}]},
+        {"op": "quantized_matmul", "name": "w4_block16", "weights": "i4", "block": 16, "epilogue": ["bias"],
+         "shapes": [{"m": [1, "any"], "n": 33, "k": 96}, {"m": 1, "n": 5, "k": 40}]},
         {"op": "quantized_matmul", "weights": "i8", "activations": "i8", "epilogue": ["bias"], "level": 0},
         {"op": "grouped_matmul", "epilogue": ["bias"], "level": 0},
         {"op": "elementwise", "name": "gate", "expression": "silu(x) * up - 0.5 / (1 + exp(-bias))",
@@ -54,7 +57,7 @@ def build(folder, manifest, *flags):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    return build(str(tmp_path_factory.mktemp("library")), MANIFEST, "-target=host")
+    return build(str(tmp_path_factory.mktemp("library")), MANIFEST, "-target=x86:cpu=host")
 
 
 @pytest.fixture(scope="module")
@@ -186,6 +189,28 @@ def test_grouped_rows(library):
         library.grouped_matmul_nt_bias_f32(a, b, np.array([0, 601, 5, 603, 700]), bias)
     with pytest.raises(library.LibraryError, match=r"the segments are rows 0..699, there are rows 0..700"):
         library.grouped_matmul_nt_bias_f32(a, b, np.array([0, 0, 601, 603, 699]), bias)
+
+
+def test_the_kernels_of_a_model(tmp_path, monkeypatch):
+    import models
+
+    path, reference = models.mlp(tmp_path / "mlp.onnx")
+    weights = {t.name: onnx.numpy_helper.to_array(t) for t in onnx.load(path).graph.initializer}
+    done = subprocess.run(["dlc", str(path), "-emit=kernel-library", "-target=host", "-name=mlplib", "-o", str(tmp_path / "out")],
+                          capture_output=True, text=True)
+    assert done.returncode == 0 and "operations" in done.stderr, done.stderr
+    monkeypatch.syspath_prepend(str(tmp_path / "out" / "python"))
+    library = importlib.import_module("mlplib")
+    rng = np.random.default_rng(2)
+    x = rng.normal(size=(5, 33)).astype(np.float32)
+    value = x
+    for op in library.operations.values():  # in the model's order
+        rest = [w for shape in [op.shape(t, [5]) for t in op.inputs[1:]] for w in weights.values() if w.shape == shape]
+        assert op.kind == "kernel" and len(rest) == len(op.inputs) - 1, op
+        value = op(value, *rest)
+    expected = reference(x)
+    assert np.abs(value - expected).max() < 1e-5 * max(1, np.abs(expected).max())
+    assert np.abs(value[::-1] - expected).max() > 1e-3
 
 
 def test_budget(tmp_path):

@@ -97,6 +97,8 @@ struct Operation {
   std::optional<Packed> packed;
   /// What the profiler must know besides, as JSON's object.
   std::string attributes = "{}";
+  /// makeModel gives graph operators in MLIR's text form, and no ONNX.
+  bool isGraph = false;
   /// Why these sizes do not go together; empty: they do. Null: any do.
   std::function<std::string(llvm::ArrayRef<Range>)> checkSizes;
   /// The ONNX model, with names for the sizes that `ranges` leaves open. Its

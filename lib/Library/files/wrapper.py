@@ -26,7 +26,7 @@ STATUS = ["ok", "invalid argument", "shape mismatch", "element type mismatch", "
           "workspace too small", "unsupported CPU", "unsupported device", "ABI mismatch", "bad weights", "bad library",
           "data error", "internal error"]
 DTYPES = {"f32": np.float32, "f16": np.float16, "bf16": bfloat16 or np.uint16, "i8": np.int8, "u8": np.uint8,
-          "i32": np.int32, "i64": np.int64}
+          "i32": np.int32, "i64": np.int64, "f64": np.float64, "bool": np.bool_}
 
 
 class LibraryError(RuntimeError):
