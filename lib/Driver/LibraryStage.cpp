@@ -196,7 +196,8 @@ Error Stage::chooseCpus() {
     if (!machine)
       return machine.takeError();
     Cpu entry{cpu.desc().name == "host" ? cpu.desc().cpu : cpu.desc().name,
-              requiredFeatures(*(*machine)->getMCSubtargetInfo())};
+              requiredFeatures(*(*machine)->getMCSubtargetInfo(),
+                               /*usesTiles=*/true)};
     if (llvm::any_of(build.cpus, [&](const Cpu &other) {
           return other.features == entry.features;
         }))

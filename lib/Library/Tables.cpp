@@ -174,17 +174,22 @@ static Constant *makeTensors(Tables &t, const Operation &op) {
 }
 
 bool Packing::parse(const std::string &layout) {
-  long long p, b, e, batch, m, k, ms, ks;
-  int end = 0;
-  if (std::sscanf(layout.c_str(),
+  long long p, b, e, batch, m, k, ms, ks, depth = 0;
+  int end = 0, longer = 0;
+  int found =
+      std::sscanf(layout.c_str(),
                   "panel%lld block%lld bytes%lld [%lldx%lldx%lld] step "
-                  "%lld,%lld%n",
-                  &p, &b, &e, &batch, &m, &k, &ms, &ks, &end) != 8 ||
-      batch != 1 || p < 1 || b < 1 || static_cast<size_t>(end) != layout.size())
+                  "%lld,%lld%n depth%lld%n",
+                  &p, &b, &e, &batch, &m, &k, &ms, &ks, &end, &depth, &longer);
+  if (found < 8 || batch != 1 || p < 1 || b < 1)
+    return false;
+  if (found == 8)
+    depth = (k + b - 1) / b * b;
+  if (static_cast<size_t>(found == 8 ? end : longer) != layout.size() ||
+      depth < k || depth % b)
     return false;
   panel = p, block = b, elementBytes = e, majors = m, inner = k;
   majorStep = ms, innerStep = ks;
-  int64_t depth = (inner + block - 1) / block * block;
   return bytes == (majors + panel - 1) / panel * panel * depth * elementBytes;
 }
 

@@ -295,8 +295,10 @@ static void pack_panel(const dlc_frame *frame, int64_t p, int64_t worker) {
   (void)worker;
   const dlc_library_packing *l = frame->buffers[0];
   const char *from = frame->buffers[1];
-  int64_t depth = (l->inner + l->block - 1) / l->block * l->block;
   size_t bytes = (size_t)l->element_bytes;
+  /* k with its padding, which may be more than whole blocks. */
+  int64_t depth = l->bytes / ((l->majors + l->panel - 1) / l->panel * l->panel *
+                              l->element_bytes);
   char *to = (char *)frame->buffers[2] + p * l->panel * depth * (int64_t)bytes;
   for (int64_t q = 0; q < depth; q += l->block)
     for (int64_t i = p * l->panel; i < (p + 1) * l->panel; ++i)
