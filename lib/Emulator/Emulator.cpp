@@ -33,8 +33,6 @@ struct EmulatedModule::Impl {
   std::unique_ptr<orc::LLJIT> jit;
   /// The module's own variables, known to every launch.
   std::vector<MemoryRegion> globals;
-  /// Per worker.
-  std::vector<std::unique_ptr<FiberStacks>> stacks;
 
   Error checkShape(StringRef kernel, const KernelInfo &info,
                    const LaunchShape &shape) const;
@@ -207,8 +205,46 @@ namespace {
 struct FreeDeleter {
   void operator()(char *p) const { std::free(p); }
 };
+/// Stacks that no launch uses now. They are the process's, not a module's: each
+/// is two mappings, of which a process may have some 65,000.
+class StackPool {
+public:
+  std::unique_ptr<FiberStacks> take(size_t count, size_t bytes) {
+    std::lock_guard<std::mutex> lock(mutex);
+    auto fits = find_if(idle, [&](const auto &stacks) {
+      return stacks->count() >= count && stacks->bytes() >= bytes;
+    });
+    if (fits == idle.end())
+      return std::make_unique<FiberStacks>(count, bytes);
+    std::unique_ptr<FiberStacks> stacks = std::move(*fits);
+    idle.erase(fits);
+    return stacks;
+  }
+  void giveBack(std::unique_ptr<FiberStacks> stacks) {
+    if (!stacks || !stacks->valid())
+      return;
+    std::lock_guard<std::mutex> lock(mutex);
+    if (idle.size() == kMostIdle)
+      idle.erase(idle.begin());
+    idle.push_back(std::move(stacks));
+  }
+  static StackPool &get() {
+    static StackPool pool;
+    return pool;
+  }
+
+private:
+  static constexpr size_t kMostIdle = 16;
+  std::mutex mutex;
+  std::vector<std::unique_ptr<FiberStacks>> idle;
+};
+
 /// What one OS thread that runs blocks owns.
 struct Worker {
+  Worker() = default;
+  Worker(Worker &&) = default;
+  ~Worker() { StackPool::get().giveBack(std::move(stacks)); }
+  std::unique_ptr<FiberStacks> stacks;
   std::unique_ptr<char, FreeDeleter> window;
   BlockMemory memory;
 };
@@ -242,18 +278,16 @@ Error EmulatedModule::Impl::run(StringRef kernel, const KernelInfo &info,
     common.add(global);
 
   std::vector<Worker> workers(workersFor(info, shape));
-  stacks.resize(std::max(stacks.size(), workers.size()));
-  for (auto [i, worker] : enumerate(workers)) {
-    if (!stacks[i] || stacks[i]->count() < threads)
-      stacks[i] = std::make_unique<FiberStacks>(threads, options.stackBytes);
-    if (!stacks[i]->valid())
+  for (Worker &worker : workers) {
+    worker.stacks = StackPool::get().take(threads, options.stackBytes);
+    if (!worker.stacks->valid())
       return failure("no memory for the stacks of " + Twine(threads) +
                      " threads");
     worker.window.reset(
         static_cast<char *>(std::aligned_alloc(1024, windowBytes)));
     if (!worker.window)
       return failure("no memory for shared memory");
-    worker.memory = {stacks[i].get(), worker.window.get(), common};
+    worker.memory = {worker.stacks.get(), worker.window.get(), common};
     MemoryMap &map = worker.memory.map;
     auto base = reinterpret_cast<uintptr_t>(worker.window.get());
     for (unsigned index : info.sharedVariables) {
