@@ -593,6 +593,51 @@ static void run_chunk(const dlc_frame *frame, int64_t task, int64_t worker) {
     run->result = result;
 }
 
+/* When the last worker ends, in rows, if chunks have at most `most` of them and
+ * whoever is free takes the next. Each chunk packs its segment's matrix anew,
+ * which takes as long as some rows. */
+static int64_t estimate_end(const segments_run *run, int64_t groups,
+                            int64_t workers, int64_t most) {
+  const int64_t packing = 48;
+  int64_t *ends = alloca((size_t)workers * sizeof *ends);
+  memset(ends, 0, (size_t)workers * sizeof *ends);
+  int64_t last = 0;
+  for (int64_t g = 0; g < groups; ++g) {
+    int64_t size = run->offsets[g + 1] - run->offsets[g];
+    int64_t count = count_chunks(size, most);
+    for (int64_t c = 0; c < count; ++c) {
+      int64_t first = 0;
+      for (int64_t w = 1; w < workers; ++w)
+        first = ends[w] < ends[first] ? w : first;
+      ends[first] += size / count + (c < size % count) + packing;
+      last = ends[first] > last ? ends[first] : last;
+    }
+  }
+  return last;
+}
+
+/* Most rows of a chunk. */
+static int64_t choose_chunk(const segments_run *run, int64_t groups,
+                            int64_t rows, int64_t workers) {
+  const int64_t least = 64;
+  if (workers == 1)
+    return INT64_MAX / 2;
+  int64_t best = 0, end = INT64_MAX;
+  for (int64_t share = 1; share <= 8; share *= 2) {
+    int64_t most = rows / (workers * share) + 1;
+    most = most < least ? least : most;
+    /* Where there are many segments, their number keeps all busy. */
+    if (groups > (1 << 20) / workers)
+      return most;
+    int64_t estimate = estimate_end(run, groups, workers, most);
+    if (estimate < end) {
+      best = most;
+      end = estimate;
+    }
+  }
+  return best;
+}
+
 static dlc_status run_segments(const dlc_library_operation *op,
                                const int64_t *dims, void *const *tensors) {
   const dlc_library_segments *s = op->segments;
@@ -618,11 +663,7 @@ static dlc_status run_segments(const dlc_library_operation *op,
   run.dims = dims;
   run.tensors = tensors;
   run.offsets = offsets;
-  /* Each chunk packs the segment's matrix anew, so chunks are not small. */
-  const int64_t least = 128;
-  run.most = workers > 1 ? rows / (workers * 4) + 1 : INT64_MAX / 2;
-  if (run.most < least)
-    run.most = least;
+  run.most = choose_chunk(&run, groups, rows, workers);
   int64_t chunks = 0;
   int64_t *symbols = alloca(most_numbers(op) * 8);
   int64_t *part = alloca((size_t)op->num_dims * 8);
