@@ -542,7 +542,9 @@ Error Stage::write(CompileResult &result) {
     SmallString<128> path(folder);
     llvm::sys::path::append(path, below);
     StringRef parent = llvm::sys::path::parent_path(path);
-    if (std::error_code code = llvm::sys::fs::create_directories(parent))
+    // For everybody, as far as the user's mask allows: it is to be installed.
+    if (std::error_code code = llvm::sys::fs::create_directories(
+            parent, /*IgnoreExisting=*/true, llvm::sys::fs::all_all))
       return makeError(ExitCode::Io, code.message(), parent);
     return path.str().str();
   };

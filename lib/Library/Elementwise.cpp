@@ -171,6 +171,24 @@ std::string Parser::parsePrimary() {
   return fail("'" + word.str() + "' is no input" + suggest(word, names));
 }
 
+// A parameter's name in C and C++.
+static bool isParameter(StringRef name) {
+  static const llvm::StringSet<> keywords = {
+      "auto",     "bool",      "break",    "case",     "catch",   "char",
+      "class",    "const",     "continue", "default",  "delete",  "do",
+      "double",   "else",      "enum",     "extern",   "false",   "float",
+      "for",      "friend",    "goto",     "if",       "inline",  "int",
+      "long",     "namespace", "new",      "operator", "private", "public",
+      "register", "restrict",  "return",   "short",    "signed",  "sizeof",
+      "static",   "struct",    "switch",   "template", "this",    "throw",
+      "true",     "try",       "typedef",  "typename", "union",   "unsigned",
+      "using",    "virtual",   "void",     "volatile", "while",   "y"};
+  return !name.empty() && llvm::isAlpha(name[0]) &&
+         llvm::all_of(name,
+                      [](char c) { return llvm::isAlnum(c) || c == '_'; }) &&
+         !keywords.contains(name);
+}
+
 // A list of dims' names and sizes.
 static std::vector<Extent> readShape(OperationBuilder &b, const Reader &json) {
   std::vector<Extent> extents;
@@ -186,10 +204,9 @@ static std::vector<Extent> readShape(OperationBuilder &b, const Reader &json) {
       continue;
     }
     std::string name = element.is_string() ? element.get<std::string>() : "";
-    if (name.empty() || !llvm::isAlpha(name[0]) ||
-        !llvm::all_of(name,
-                      [](char c) { return llvm::isAlnum(c) || c == '_'; })) {
-      json.at(i).fail("expected a size or the name of a dim");
+    if (!isParameter(name)) {
+      json.at(i).fail("expected a size or the name of a dim: a C identifier "
+                      "other than 'y'");
       continue;
     }
     if (llvm::none_of(b.op.dims, [&](const Dim &d) { return d.name == name; }))
@@ -217,10 +234,7 @@ std::vector<Operation> dlc::library::makeElementwise(const Entry &entry) {
   if (json.has("shape"))
     shape = readShape(b, json.at("shape"));
   for (auto &[name, unused] : list.get().items()) {
-    bool isName = llvm::isAlpha(name[0]) && llvm::all_of(name, [](char c) {
-                    return llvm::isAlnum(c) || c == '_';
-                  });
-    if (name.empty() || !isName || name == "y") {
+    if (!isParameter(name)) {
       list.fail(name, "expected a C identifier other than 'y'");
       continue;
     }
@@ -231,6 +245,9 @@ std::vector<Operation> dlc::library::makeElementwise(const Entry &entry) {
     inputs.insert(name);
   }
   b.output("y", b.type, shape);
+  for (const Dim &dim : b.op.dims)
+    if (inputs.contains(dim.name))
+      list.fail(dim.name, "is the name of a dim, too");
   Parser check(text, inputs, b.type, nullptr);
   check.parse();
   if (!check.problem.empty())
