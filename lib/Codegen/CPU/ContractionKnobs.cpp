@@ -143,10 +143,12 @@ ScheduleSpace dlc::contractionSpace(const ContractionSpec &spec,
       tileVectors.push_back(v);
   add("tile_rows", tileRows);
   add("tile_vectors", tileVectors);
-  if (!isTiled) {
+  if (!isTiled)
     add("unroll", {1, 2, 4, 8});
+  if (isTiled)
+    add("prefetch", {0, 16, 32, 64, 128});
+  else
     add("prefetch", {0, 4, 8, 16, 32});
-  }
   // Where the factors can be read from, alone; the tile does not matter here.
   auto works = [&](KnobValues knobs) {
     for (const char *name : {"depth_per_pass", "dot"})

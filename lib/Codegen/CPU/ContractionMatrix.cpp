@@ -162,19 +162,32 @@ void MatrixTile::emit(TilePass pass, Value lhs, Value lhsOffset, Value rhs,
   index.forEach(index.constant(0), blocks, 1, [&](Value q) {
     Value left = index.add(lhsOffset, index.mul(q, lhsBlock)),
           right = index.add(rhsOffset, index.mul(q, rhsBlock));
-    for (unsigned j = 0; j < widths; ++j) {
+    auto columnAt = [&](unsigned j) {
       Value at =
           index.add(right, int64_t(j % p.panelVectors) * p.lanes * p.group);
-      if (j / p.panelVectors)
-        at = index.add(at, p.rhsPanel);
-      load(6 + j, rhs, at, rhsStride);
-    }
+      return j / p.panelVectors ? index.add(at, p.rhsPanel) : at;
+    };
+    // Lines of rhs are fetched ahead, between products.
+    auto fetch = [&](Value at) {
+      at = index.add(at, index.mul(p.rhsStep, int64_t(p.prefetch) * p.group));
+      for (int64_t line = 0; line < kTileRows; ++line)
+        memref::PrefetchOp::create(
+            b, loc, rhs,
+            index.add(at, index.mul(p.rhsStep, line * int64_t(p.group))),
+            /*isWrite=*/false, /*localityHint=*/3, /*isDataCache=*/true);
+    };
     for (unsigned i = 0; i < heights; ++i) {
       load(4 + i, lhs,
            index.add(left, index.mul(p.lhsRow, int64_t(i) * kTileRows)),
            lhsStride);
-      for (unsigned j = 0; j < widths; ++j)
+      for (unsigned j = 0; j < widths; ++j) {
+        if (i == 0) {
+          load(6 + j, rhs, columnAt(j), rhsStride);
+          if (p.prefetch)
+            fetch(columnAt(j));
+        }
         multiply(2 * i + j, 4 + i, 6 + j);
+      }
     }
   });
   forEachSum([&](int64_t tile, Value at) {

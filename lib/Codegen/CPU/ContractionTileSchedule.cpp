@@ -155,6 +155,7 @@ ContractionSchedule dlc::scheduleTiles(ContractionSchedule s,
                                        const CpuCodegenOptions &options,
                                        const ContractionSizes &sizes) {
   s.unroll = 1;
+  s.prefetch = 2 * kTileRows; // groups of k: two tiles
   s.rhs = isConstantFactor(spec, spec.rhs, spec.columns, options)
               ? FactorSource::Packed
               : FactorSource::Filled;
