@@ -78,6 +78,25 @@ def MakeState : Pass<"graph-make-state", "::mlir::ModuleOp"> {
   let dependentDialects = ["::dlc::graph::GraphDialect"];
 }
 
+def RoundProducts : Pass<"graph-round-products", "::mlir::ModuleOp"> {
+  let summary = "rounds the factors of float32 products to bf16";
+  let description = [{
+    `graph.contract %x, %w : (f32, f32) -> f32`, of which one factor is a constant
+    of the model, becomes one of `graph.convert %x` to bf16 and the rounded
+    constant, still summed in and of type f32; a graph.conv likewise. Not those
+    of few channels a group. `products` says which, counted in program order
+    from 0; none: all. With `probe` nothing is rounded yet: `@main` gets an
+    argument of bools, one a product, and each factor becomes a select between
+    its rounded form and itself.
+  }];
+  let options = [
+    ListOption<"products", "products", "unsigned", "numbers of the products; none: all">,
+    Option<"probe", "probe", "bool", "false", "rounding is an argument of each run">
+  ];
+  let statistics = [Statistic<"numRounded", "rounded", "products with rounded factors">];
+  let dependentDialects = ["::dlc::graph::GraphDialect"];
+}
+
 def UnifySizes : Pass<"graph-unify-sizes", "::mlir::ModuleOp"> {
   let summary = "writes sizes that are required to be equal in one way";
   let description = [{
