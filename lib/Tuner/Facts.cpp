@@ -1,6 +1,8 @@
 // The JSON of workloads, targets and schedules.
 #include "dlc/Tuner/Features.h"
 
+#include "llvm/ADT/STLExtras.h"
+
 #include <nlohmann/json.hpp>
 
 using namespace dlc;
@@ -16,13 +18,16 @@ struct Fields {
   bool isReading = false;
   std::string problem;
 
+  /// `isLater`: records from before the field keep its default.
   template <typename T>
-  void operator()(const char *name, T &value) {
+  void operator()(const char *name, T &value, bool isLater = false) {
     if (!isReading) {
       json[name] = value;
       return;
     }
     auto it = json.find(name);
+    if (it == json.end() && isLater)
+      return;
     bool fits = it != json.end() &&
                 (std::is_same_v<T, std::string> ? it->is_string()
                  : std::is_same_v<T, bool>      ? it->is_boolean()
@@ -87,6 +92,31 @@ static void visit(Fields &field, LoopFacts &f) {
   field("written_bytes", f.writtenBytes);
   field("widest_bytes", f.widestBytes);
   field("narrowest_bytes", f.narrowestBytes);
+  field("window", f.window, /*isLater=*/true);
+  field("strict", f.strict);
+  field("threads", f.threads);
+  field("kernel", f.kernel);
+}
+
+static void visit(Fields &field, AttentionFacts &f) {
+  field("outer", f.outer);
+  field("group", f.group);
+  field("rows", f.rows);
+  field("keys", f.keys);
+  field("inner", f.inner);
+  field("columns", f.columns);
+  field("query_bytes", f.queryBytes);
+  field("key_bytes", f.keyBytes);
+  field("value_bytes", f.valueBytes);
+  field("result_bytes", f.resultBytes);
+  field("key_stride", f.keyStride);
+  field("value_stride", f.valueStride);
+  field("key_contiguous", f.keyContiguous);
+  field("value_contiguous", f.valueContiguous);
+  field("cuts", f.cuts);
+  field("score_ops", f.scoreOps);
+  field("one_pass", f.onePass);
+  field("few", f.few);
   field("strict", f.strict);
   field("threads", f.threads);
   field("kernel", f.kernel);
@@ -135,6 +165,12 @@ std::string LoopFacts::toJson() const { return write(*this, Json::object()); }
 Expected<LoopFacts> LoopFacts::parseJson(StringRef text) {
   return parse<LoopFacts>("workload", text);
 }
+std::string AttentionFacts::toJson() const {
+  return write(*this, {{"nest", "attention"}});
+}
+Expected<AttentionFacts> AttentionFacts::parseJson(StringRef text) {
+  return parse<AttentionFacts>("workload", text);
+}
 std::string TargetFacts::toJson() const { return write(*this, Json::object()); }
 Expected<TargetFacts> TargetFacts::parseJson(StringRef text) {
   return parse<TargetFacts>("target", text);
@@ -167,18 +203,66 @@ Expected<KnobValues> dlc::tuner::parseKnobs(StringRef schedule) {
 // Scorers
 //===----------------------------------------------------------------------===//
 
+bool dlc::tuner::isFamily(StringRef name) {
+  return llvm::is_contained(kFamilies, name);
+}
+
 std::string dlc::tuner::modelFamily(StringRef nest) {
-  return nest == "contraction" ? "contraction" : "loop";
+  return nest == "contraction" || nest == "attention" ? nest.str() : "loop";
 }
 
 template <typename Facts>
 static void fill(Scorer &scorer, const Facts &facts, const TargetFacts &t) {
+  scorer.kernel = facts.kernel;
   scorer.features = [facts, t](const KnobValues &knobs) {
     return computeFeatures(facts, knobs, t);
   };
   scorer.seconds = [facts, t](const KnobValues &knobs) {
     return analyticSeconds(facts, knobs, t);
   };
+}
+
+static std::string number(int64_t value) { return std::to_string(value); }
+
+static std::string nameOf(const ContractionFacts &f) {
+  return number(f.outer) + "x" + number(f.rows) + "x" + number(f.columns) +
+         "x" + number(f.depth) + (f.accBytes != f.lhsBytes ? " narrow" : "") +
+         (f.lhsConstant ? " lhs constant" : "") +
+         (f.rhsConstant ? " rhs constant" : "") +
+         (f.epilogueOps ? " and more" : "") + ", " + number(f.threads);
+}
+static std::string nameOf(const LoopFacts &f) {
+  return (f.window ? "window" : f.nest) + " of " + number(f.points) +
+         " points" + (f.folds ? ", " + number(f.folded) + " folded" : "") +
+         ", " + number(f.threads);
+}
+static std::string nameOf(const AttentionFacts &f) {
+  return "attention " + number(f.outer) + "x" + number(f.group) + "x" +
+         number(f.rows) + "x" + number(f.keys) + ", " + number(f.inner) +
+         " and " + number(f.columns) + " wide" +
+         (f.cuts ? ", masked by position" : "") + ", " + number(f.threads);
+}
+
+// A convolution's taps make k of several runs, or its image is no matrix.
+static std::string kindOf(const ContractionFacts &f) {
+  return f.lhsPlain && f.rhsPlain && f.lhsDepth >= 0 ? "contraction"
+                                                     : "convolution";
+}
+static std::string kindOf(const LoopFacts &f) {
+  return f.window ? "window" : f.nest;
+}
+static std::string kindOf(const AttentionFacts &) { return "attention"; }
+
+template <typename Facts>
+static llvm::Error read(Scorer &scorer, StringRef workload,
+                        const TargetFacts &machine) {
+  Expected<Facts> facts = Facts::parseJson(workload);
+  if (!facts)
+    return facts.takeError();
+  scorer.name = nameOf(*facts);
+  scorer.kind = kindOf(*facts);
+  fill(scorer, *facts, machine);
+  return llvm::Error::success();
 }
 
 Expected<Scorer> Scorer::create(StringRef workload, StringRef target) {
@@ -190,27 +274,13 @@ Expected<Scorer> Scorer::create(StringRef workload, StringRef target) {
       json.is_object() ? json.value("nest", std::string()) : std::string();
   Scorer scorer;
   scorer.family = modelFamily(nest);
-  auto number = [](int64_t value) { return std::to_string(value); };
-  if (nest == "contraction") {
-    Expected<ContractionFacts> f = ContractionFacts::parseJson(workload);
-    if (!f)
-      return f.takeError();
-    scorer.name =
-        number(f->outer) + "x" + number(f->rows) + "x" + number(f->columns) +
-        "x" + number(f->depth) + (f->lhsConstant ? " lhs constant" : "") +
-        (f->rhsConstant ? " rhs constant" : "") +
-        (f->epilogueOps ? " and more" : "") + ", " + number(f->threads);
-    fill(scorer, *f, *machine);
-    return scorer;
-  }
-  if (nest != "map" && nest != "row")
+  if (nest != "contraction" && nest != "attention" && nest != "map" &&
+      nest != "row")
     return llvm::createStringError("workload: '" + nest + "' is no nest");
-  Expected<LoopFacts> f = LoopFacts::parseJson(workload);
-  if (!f)
-    return f.takeError();
-  scorer.name = nest + " of " + number(f->points) + " points" +
-                (f->folds ? ", " + number(f->folded) + " folded" : "") + ", " +
-                number(f->threads);
-  fill(scorer, *f, *machine);
+  auto reader = nest == "contraction" ? read<ContractionFacts>
+                : nest == "attention" ? read<AttentionFacts>
+                                      : read<LoopFacts>;
+  if (llvm::Error error = reader(scorer, workload, *machine))
+    return std::move(error);
   return scorer;
 }

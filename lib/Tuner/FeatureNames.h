@@ -1,4 +1,4 @@
-// The features of the two families of nests, by name.
+// The features of the families of nests, by name.
 #ifndef DLC_LIB_TUNER_FEATURENAMES_H
 #define DLC_LIB_TUNER_FEATURENAMES_H
 
@@ -8,6 +8,7 @@ namespace dlc::tuner {
 
 llvm::ArrayRef<const char *> contractionFeatureNames();
 llvm::ArrayRef<const char *> loopFeatureNames();
+llvm::ArrayRef<const char *> attentionFeatureNames();
 
 } // namespace dlc::tuner
 

@@ -35,6 +35,11 @@ inline double log2p(double value) {
   return std::log2(std::max(value, 0.0) + 1);
 }
 
+/// Of a footprint to a capacity: 6 where they are equal.
+inline double log2Ratio(double a, double b) {
+  return log2p(64 * a / std::max(b, 1.0));
+}
+
 template <typename View, size_t n>
 std::vector<const char *> namesOf(const Feature<View> (&table)[n]) {
   std::vector<const char *> names;

@@ -170,10 +170,6 @@ double dlc::tuner::analyticSeconds(const ContractionFacts &facts,
 
 using View = FeatureView<ContractionFacts, Account>;
 
-static double ratio(double a, double b) {
-  return log2p(64 * a / std::max(b, 1.0));
-}
-
 static const Feature<View> kFeatures[] = {
     // the kernel
     FEATURE("log_flops", log2p(v.f.flops())),
@@ -246,15 +242,15 @@ static const Feature<View> kFeatures[] = {
     FEATURE("copy_lhs_share", v.a.copyLhs / std::max(v.a.fma, 1.0)),
     FEATURE("copy_rhs_share", v.a.copyRhs / std::max(v.a.fma, 1.0)),
     FEATURE("epilogue_share", v.a.epilogue / std::max(v.a.fma, 1.0)),
-    FEATURE("tile_lhs_l1", ratio(v.a.tileLhsBytes, double(v.t.l1))),
-    FEATURE("panel_l1", ratio(v.a.panelBytes, double(v.t.l1))),
+    FEATURE("tile_lhs_l1", log2Ratio(v.a.tileLhsBytes, double(v.t.l1))),
+    FEATURE("panel_l1", log2Ratio(v.a.panelBytes, double(v.t.l1))),
     FEATURE("tile_and_panel_l1",
-            ratio(v.a.tileLhsBytes + v.a.panelBytes, double(v.t.l1))),
-    FEATURE("lhs_l2", ratio(v.a.lhsBytes, double(v.t.l2))),
-    FEATURE("rhs_l2", ratio(v.a.rhsBytes, double(v.t.l2))),
-    FEATURE("both_l2", ratio(v.a.lhsBytes + v.a.rhsBytes, double(v.t.l2))),
-    FEATURE("scratch_l2", ratio(v.a.scratchBytes, double(v.t.l2))),
-    FEATURE("rhs_l3", ratio(v.a.rhsBytes, double(v.t.l3))),
+            log2Ratio(v.a.tileLhsBytes + v.a.panelBytes, double(v.t.l1))),
+    FEATURE("lhs_l2", log2Ratio(v.a.lhsBytes, double(v.t.l2))),
+    FEATURE("rhs_l2", log2Ratio(v.a.rhsBytes, double(v.t.l2))),
+    FEATURE("both_l2", log2Ratio(v.a.lhsBytes + v.a.rhsBytes, double(v.t.l2))),
+    FEATURE("scratch_l2", log2Ratio(v.a.scratchBytes, double(v.t.l2))),
+    FEATURE("rhs_l3", log2Ratio(v.a.rhsBytes, double(v.t.l3))),
     FEATURE("lhs_traffic_share", v.a.lhsTraffic / std::max(v.a.fma, 1.0)),
     FEATURE("rhs_traffic_share", v.a.rhsTraffic / std::max(v.a.fma, 1.0)),
     FEATURE("result_traffic_share", v.a.resultTraffic / std::max(v.a.fma, 1.0)),

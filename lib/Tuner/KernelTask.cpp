@@ -2,6 +2,8 @@
 // and its code under any schedule.
 #include "dlc/Tuner/KernelTask.h"
 
+#include "KernelFacts.h"
+#include "dlc/Codegen/CPU/AttentionKnobs.h"
 #include "dlc/Codegen/CPU/ContractionKnobs.h"
 #include "dlc/Codegen/CPU/LoopKnobs.h"
 #include "dlc/Codegen/CPU/Nests.h"
@@ -27,168 +29,6 @@ using interp::Tensor;
 using llvm::Error;
 using llvm::Expected;
 
-//===----------------------------------------------------------------------===//
-// The key
-//===----------------------------------------------------------------------===//
-
-/// The kernel's text without names: what it computes.
-static std::string canonicalText(graph::KernelOp kernel) {
-  auto copy = cast<graph::KernelOp>(kernel->clone());
-  copy.setSymName("kernel");
-  for (NamedAttribute attr : llvm::to_vector(copy->getAttrs()))
-    if (StringRef name = attr.getName();
-        name != "sym_name" && name != "function_type" && name != "symbols")
-      copy->removeAttr(name);
-  std::string text;
-  llvm::raw_string_ostream os(text);
-  copy->print(os, OpPrintingFlags().useLocalScope().assumeVerified());
-  copy->erase();
-  return text;
-}
-
-unsigned dlc::tuner::getTuneThreads(const CpuTarget &target) {
-  return std::max(1u,
-                  target.threads() ? target.threads() : target.desc().cores);
-}
-
-static TargetFacts factsOf(const TargetDesc &desc) {
-  TargetFacts facts;
-  facts.arch = desc.arch;
-  facts.cpu = desc.cpu;
-  facts.vectorBytes = desc.vectorBytes;
-  facts.vectorRegisters = desc.vectorRegisters;
-  facts.l1 = desc.l1Bytes;
-  facts.l2 = desc.l2Bytes;
-  facts.l3 = desc.l3Bytes;
-  facts.ghz = desc.ghz;
-  facts.flopsPerCycle = desc.f32FlopsPerCycle;
-  facts.readGBs = desc.readGBs;
-  return facts;
-}
-
-static int64_t bytesOf(Type type) {
-  return std::max<int64_t>(1, type.getIntOrFloatBitWidth() / 8);
-}
-
-static ContractionFacts factsOf(const ContractionSpec &spec,
-                                const CpuTarget &target,
-                                const CpuCodegenOptions &options) {
-  ContractionFacts f;
-  auto size = [&](ArrayRef<unsigned> group) {
-    return std::max<int64_t>(
-        1, graph::constantValue(spec.extentOf(group)).value_or(1));
-  };
-  f.outer = size(spec.outer);
-  f.rows = size(spec.rows);
-  f.columns = size(spec.columns);
-  f.depth = size(spec.inner);
-  f.accBytes = bytesOf(spec.accumulator);
-  auto readFactor = [&](const ContractionOperand &operand,
-                        ArrayRef<unsigned> major, int64_t &bytes, int64_t &step,
-                        int64_t &depth, bool &isPlain, bool &isConstant) {
-    bool isLoad = operand.plain || operand.guarded;
-    bytes = isLoad ? bytesOf(operand.element) : f.accBytes;
-    isPlain = operand.plain;
-    isConstant = operand.plain && options.isConstant(operand.operand);
-    auto stride = [&](ArrayRef<unsigned> group) -> int64_t {
-      auto expr = operand.plain ? spec.strideOf(operand, group) : std::nullopt;
-      return expr ? graph::constantValue(*expr).value_or(-1) : -1;
-    };
-    step = stride(major);
-    depth = stride(spec.inner);
-  };
-  readFactor(spec.lhs, spec.rows, f.lhsBytes, f.lhsRow, f.lhsDepth, f.lhsPlain,
-             f.lhsConstant);
-  readFactor(spec.rhs, spec.columns, f.rhsBytes, f.rhsColumn, f.rhsDepth,
-             f.rhsPlain, f.rhsConstant);
-  if (SmallVector<unsigned> run = spec.lhsRun(); !run.empty())
-    f.lhsRun = size(run);
-  f.results = int64_t(spec.results.size());
-  f.resultBytes = 0;
-  for (unsigned i = 0; i < spec.results.size(); ++i)
-    f.resultBytes += bytesOf(spec.resultElement(i));
-  graph::KernelOp kernel = spec.kernel;
-  for (graph::StageOp stage : kernel.getStages()) {
-    if (stage == spec.stage)
-      continue;
-    stage.getBlock()->walk([&](Operation *op) {
-      f.epilogueOps += isa<graph::ApplyOp>(op);
-      auto load = dyn_cast<graph::LoadOp>(op);
-      f.epilogueLoads += load && isa<BlockArgument>(load.getTensor());
-    });
-  }
-  ContractionSchedule base = baseSchedule(target.desc(), spec.accumulator);
-  f.panelColumns = base.panelColumns();
-  f.kBlock = base.kBlock;
-  f.strict = options.strict;
-  f.threads = getTuneThreads(target);
-  f.kernel = sha256(canonicalText(spec.kernel));
-  return f;
-}
-
-static LoopFacts loopFactsOf(graph::KernelOp kernel, const CpuTarget &target,
-                             const CpuCodegenOptions &options) {
-  LoopFacts f;
-  NestChoice choice = bestNest(kernel);
-  f.nest = chooseNest(kernel).str();
-  f.weight = 0;
-  f.loads = 0;
-  auto count = [](ArrayRef<AffineExpr> dims) {
-    int64_t points = 1;
-    for (AffineExpr dim : dims)
-      points *= graph::constantValue(dim).value_or(1);
-    return points;
-  };
-  auto last = [&](ArrayRef<AffineExpr> dims) {
-    return dims.empty() ? 1 : count(dims.take_back());
-  };
-  for (graph::StageOp stage : kernel.getStages()) {
-    ++f.stages;
-    f.points = std::max(f.points, count(stage.getDomainDims()));
-    if (stage.getFoldKind() != graph::FoldKind::none) {
-      ++f.folds;
-      f.folded = std::max(f.folded, count(stage.getReduceDims()));
-      f.innerFold = std::max(f.innerFold, last(stage.getReduceDims()));
-      f.weight += 1;
-    }
-    f.innermost = std::max(f.innermost, last(stage.getDomainDims()));
-    stage.getBlock()->walk([&](Operation *op) {
-      if (auto apply = dyn_cast<graph::ApplyOp>(op)) {
-        int64_t weight = scalarWeight(apply.getFn());
-        f.weight += weight;
-        f.heavy += weight > 4;
-      }
-      if (auto load = dyn_cast<graph::LoadOp>(op)) {
-        ++f.loads;
-        f.guards += load.getGuard().has_value();
-      }
-      f.conversions += isa<graph::CastOp>(op);
-    });
-  }
-  --f.stages; // it began with one
-  f.weight = std::max<int64_t>(f.weight, 1);
-  f.stridedLoads = choice.stridedLoads;
-  f.kept = int64_t(choice.plan.kept.size());
-  f.mode = choice.plan.mode;
-  f.rows = graph::constantValue(choice.plan.rows).value_or(1);
-  f.rowBytes = graph::constantValue(choice.plan.rowBytes).value_or(0);
-  f.results = int64_t(kernel.getResultTypes().size());
-  auto bytes = [&](ArrayRef<Type> types) {
-    int64_t sum = 0;
-    for (Type type : types)
-      sum += count(graph::getDims(type)) *
-             graph::elementBytes(cast<RankedTensorType>(type).getElementType());
-    return sum;
-  };
-  f.readBytes = bytes(kernel.getArgumentTypes());
-  f.writtenBytes = bytes(kernel.getResultTypes());
-  std::tie(f.widestBytes, f.narrowestBytes) = elementWidths(kernel);
-  f.strict = options.strict;
-  f.threads = getTuneThreads(target);
-  f.kernel = sha256(canonicalText(kernel));
-  return f;
-}
-
 /// Why `kernel` cannot be tuned; empty: it can.
 static std::string whyNot(graph::KernelOp kernel) {
   if (kernel.getNumSymbols())
@@ -197,12 +37,29 @@ static std::string whyNot(graph::KernelOp kernel) {
     return "it is an opaque operator";
   bool readsIndices = false;
   kernel.getBody().walk([&](graph::ToIndexOp) { readsIndices = true; });
-  if (readsIndices)
-    return "its indices come from data";
-  return bestNest(kernel).nest == "attention"
-             ? "the attention nest has no space of schedules yet"
-             : "";
+  return readsIndices ? "its indices come from data" : "";
 }
+
+/// What code generation would take it for: an attention, a contraction, or
+/// (with neither) loops.
+namespace {
+struct Classified {
+  std::optional<AttentionSpec> attention;
+  std::optional<ContractionSpec> contraction;
+
+  Classified() = default;
+  Classified(graph::KernelOp kernel, const CpuCodegenOptions &options) {
+    std::string why;
+    if (!options.strict && bestNest(kernel).nest == "attention")
+      if (auto spec = classifyAttention(kernel, why); succeeded(spec)) {
+        attention = std::move(*spec);
+        return;
+      }
+    if (auto spec = classifyContraction(kernel, why); succeeded(spec))
+      contraction = std::move(*spec);
+  }
+};
+} // namespace
 
 FailureOr<KernelKey> dlc::tuner::makeKernelKey(graph::KernelOp kernel,
                                                const CpuTarget &target,
@@ -214,11 +71,13 @@ FailureOr<KernelKey> dlc::tuner::makeKernelKey(graph::KernelOp kernel,
   KernelKey key;
   key.target = factsOf(target.desc()).toJson();
   key.work = countWork(kernel, {}).scalarOps;
-  std::string declines;
-  auto spec = classifyContraction(kernel, declines);
-  if (succeeded(spec)) {
+  Classified classified(kernel, options);
+  if (classified.attention) {
+    key.nest = "attention";
+    key.workload = factsOf(*classified.attention, target, options).toJson();
+  } else if (classified.contraction) {
     key.nest = "contraction";
-    key.workload = factsOf(*spec, target, options).toJson();
+    key.workload = factsOf(*classified.contraction, target, options).toJson();
   } else {
     key.nest = chooseNest(kernel).str();
     key.workload = loopFactsOf(kernel, target, options).toJson();
@@ -226,16 +85,14 @@ FailureOr<KernelKey> dlc::tuner::makeKernelKey(graph::KernelOp kernel,
   return key;
 }
 
-/// `spec` is filled for a contraction; the space refers to it.
+/// The space refers to what `classified` holds.
 static ScheduleSpace spaceOf(graph::KernelOp kernel, const CpuTarget &target,
                              const CpuCodegenOptions &options,
-                             std::optional<ContractionSpec> &spec) {
-  std::string declines;
-  auto classified = classifyContraction(kernel, declines);
-  if (failed(classified))
-    return loopSpace(kernel, target);
-  spec = std::move(*classified);
-  return contractionSpace(*spec, target, options);
+                             const Classified &classified) {
+  return classified.attention ? attentionSpace(*classified.attention, target)
+         : classified.contraction
+             ? contractionSpace(*classified.contraction, target, options)
+             : loopSpace(kernel, target);
 }
 
 bool dlc::tuner::isLegalFor(graph::KernelOp kernel, const KnobValues &knobs,
@@ -243,9 +100,10 @@ bool dlc::tuner::isLegalFor(graph::KernelOp kernel, const KnobValues &knobs,
                             const CpuCodegenOptions &options,
                             std::string &reason) {
   reason = whyNot(kernel);
-  std::optional<ContractionSpec> spec;
-  return reason.empty() &&
-         spaceOf(kernel, target, options, spec).isLegal(knobs, reason);
+  if (!reason.empty())
+    return false;
+  Classified classified(kernel, options);
+  return spaceOf(kernel, target, options, classified).isLegal(knobs, reason);
 }
 
 //===----------------------------------------------------------------------===//
@@ -259,7 +117,7 @@ struct KernelTask::State {
   /// The kernel again, for the space; candidates have contexts of their own.
   std::unique_ptr<MLIRContext> context;
   Block block;
-  std::optional<ContractionSpec> spec;
+  Classified classified;
 };
 
 KernelTask::KernelTask() : state(std::make_unique<State>()) {}
@@ -307,6 +165,10 @@ static Expected<BuiltKernel> build(StringRef nest, const KnobValues &knobs,
   Schedule schedule;
   schedule.nest = nest.str();
   schedule.knobs.insert(knobs.begin(), knobs.end());
+  // As the compiler has it where Check admits the law, which it does for what
+  // planRows found.
+  if (!options.strict && nest == "row" && bestNest(kernel).mergesMoments)
+    schedule.laws.push_back(graph::Law::homWelford());
   kernel.setScheduleAttr(schedule.toAttr(context.get()));
   auto code = emitCpuKernel(kernel, target, options);
   if (failed(code))
@@ -445,7 +307,8 @@ KernelTask::create(graph::KernelOp kernel, const CpuTarget &target,
   if (!scorer)
     return scorer.takeError();
   task.scorer = std::move(*scorer);
-  task.space = spaceOf(copy, *state.target, state.options, state.spec);
+  state.classified = Classified(copy, state.options);
+  task.space = spaceOf(copy, *state.target, state.options, state.classified);
   task.problem.threads = getTuneThreads(target);
   std::mt19937_64 random(seed);
   SmallVector<Tensor> operands;
@@ -457,8 +320,12 @@ KernelTask::create(graph::KernelOp kernel, const CpuTarget &target,
     auto isOf = [&](const ContractionOperand &factor) {
       return (factor.plain || factor.guarded) && factor.operand == i;
     };
-    bool isFactor =
-        state.spec && (isOf(state.spec->lhs) || isOf(state.spec->rhs));
+    const Classified &as = state.classified;
+    bool isFactor = (as.contraction && (isOf(as.contraction->lhs) ||
+                                        isOf(as.contraction->rhs))) ||
+                    (as.attention &&
+                     (isOf(as.attention->query) || isOf(as.attention->key) ||
+                      isOf(as.attention->value)));
     if (!fill(tensor, isFactor, random))
       return fail("an operand has a type that no random numbers are made of");
     task.problem.operands.emplace_back(tensor.getBytes(),

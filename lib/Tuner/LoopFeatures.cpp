@@ -2,34 +2,17 @@
 #include "FeatureNames.h"
 #include "FeatureTable.h"
 
-#include "dlc/Tuner/Record.h"
-
 #include <algorithm>
 #include <cmath>
 
 using namespace dlc;
 using namespace dlc::tuner;
 
-// Raise it when a feature keeps its name and changes its meaning.
-static constexpr int kFeatureVersion = 1;
-
-llvm::ArrayRef<const char *> dlc::tuner::featureNames(llvm::StringRef family) {
-  return family == "contraction" ? contractionFeatureNames()
-                                 : loopFeatureNames();
-}
-
-std::string dlc::tuner::featureSchema(llvm::StringRef family) {
-  std::string text = family.str() + " " + std::to_string(kFeatureVersion);
-  for (const char *name : featureNames(family))
-    text += std::string(" ") + name;
-  return sha256(text);
-}
-
 namespace {
 /// What happens while a loop kernel runs; knobs that are 0 are the nest's
 /// choice.
 struct Account {
-  double lanes, width, groups, grain, work, bytes, steps;
+  double lanes, width, groups, across, grain, work, bytes, steps;
   double registers, tasks, busy, compute, latency, traffic, cycles;
 
   Account(const LoopFacts &f, const KnobValues &knobs, const TargetFacts &t);
@@ -46,12 +29,17 @@ Account::Account(const LoopFacts &f, const KnobValues &knobs,
   lanes = std::max(2.0, double(t.vectorBytes) / double(f.widestBytes));
   width = get("width", lanes);
   groups = get("groups", f.weight <= 6 ? 4 : f.weight <= 16 ? 2 : 1);
+  // What the nest does by itself where neighbours share what they read.
+  across = get("across", f.window ? (t.vectorRegisters >= 32 ? 14 : 6) : 1);
+  if (across > 1)
+    groups = 1;
   grain = get("grain", 1 << 17);
   steps = double(f.points) * double(f.folded);
   work = steps * double(f.weight);
   bytes = double(f.readBytes + f.writtenBytes);
-  registers = groups * std::max(1.0, width / lanes) *
-              (2 + double(std::min<int64_t>(f.loads, 4)));
+  registers =
+      groups * std::max(1.0, width / lanes) *
+      (across > 1 ? across + 3 : 2 + double(std::min<int64_t>(f.loads, 4)));
   tasks = std::clamp(work / grain, 1.0, double(std::max<int64_t>(f.points, 1)));
   double threads = std::max<double>(1, double(f.threads));
   double rounds = std::ceil(tasks / threads);
@@ -60,10 +48,15 @@ Account::Account(const LoopFacts &f, const KnobValues &knobs,
   double inner =
       double(f.folds ? std::max(f.innerFold, f.innermost) : f.innermost);
   double vectors = std::ceil(inner / width) * perVector / inner;
-  compute = work * vectors / 2 + double(f.stridedLoads) * steps * 0.5 +
+  // A tile along another axis loads once what its points have in common.
+  double reads = double(f.loads) * steps * vectors / 2 *
+                 (f.window ? 0.5 + 0.5 / across : 1.0);
+  compute = std::max(work * vectors / 2, reads) +
+            double(f.stridedLoads) * steps * 0.5 +
             double(f.guards) * steps * 0.05;
   latency =
-      f.folds ? work * vectors * 4 / std::max(1.0, groups * perVector) : 0;
+      f.folds ? work * vectors * 4 / std::max(1.0, groups * across * perVector)
+              : 0;
   traffic = bytes / (bytes < double(t.l2) ? 32 : 8);
   double spill = registers > double(t.vectorRegisters) ? 1.5 : 1;
   cycles = (std::max({compute * spill, latency, traffic}) + tasks * 200) /
@@ -100,6 +93,7 @@ static const Feature<View> kFeatures[] = {
     FEATURE("mode", double(v.f.mode)),
     FEATURE("widest_bytes", double(v.f.widestBytes)),
     FEATURE("narrowest_bytes", double(v.f.narrowestBytes)),
+    FEATURE("window", v.f.window),
     FEATURE("strict", v.f.strict),
     FEATURE("threads", double(v.f.threads)),
     FEATURE("ops_per_byte", log2p(v.a.work / std::max(v.a.bytes, 1.0))),
@@ -115,6 +109,7 @@ static const Feature<View> kFeatures[] = {
     FEATURE("width", v.a.width),
     FEATURE("width_share", v.a.width / v.a.lanes),
     FEATURE("groups", v.a.groups),
+    FEATURE("across", v.a.across),
     FEATURE("log_grain", log2p(v.a.grain)),
     // what follows from them
     FEATURE("register_share", v.a.registers / double(v.t.vectorRegisters)),
@@ -127,7 +122,7 @@ static const Feature<View> kFeatures[] = {
     FEATURE("fold_tail",
             std::fmod(double(v.f.innerFold), v.a.width *v.a.groups) /
                 (v.a.width * v.a.groups)),
-    FEATURE("body_size", v.a.groups *double(v.f.weight)),
+    FEATURE("body_size", v.a.groups *v.a.across *double(v.f.weight)),
     FEATURE("log_tasks", log2p(v.a.tasks)),
     FEATURE("tasks_per_thread", log2p(v.a.tasks / double(v.f.threads))),
     FEATURE("busy", v.a.busy),

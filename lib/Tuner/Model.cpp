@@ -1,8 +1,5 @@
-// The cost model of a family of targets: what it learns from, its file, and how
-// good it is.
-#include "dlc/Tuner/Model.h"
-
-#include "dlc/Tuner/Features.h"
+// The cost models of a family of targets: what they learn from, and their file.
+#include "Samples.h"
 
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/Support/FileSystem.h"
@@ -12,8 +9,6 @@
 #include <cmath>
 #include <map>
 #include <nlohmann/json.hpp>
-#include <numeric>
-#include <random>
 
 using namespace dlc;
 using namespace dlc::tuner;
@@ -24,26 +19,29 @@ using llvm::StringRef;
 using Json = nlohmann::json;
 
 static constexpr int kModelVersion = 1;
-static constexpr unsigned kFewestTrials = 4;
 
 Expected<std::vector<Group>> dlc::tuner::groupRecords(ArrayRef<Record> records,
-                                                      StringRef family) {
-  // Of a schedule that was measured twice, the later and longer one.
+                                                      StringRef family,
+                                                      unsigned fewest) {
+  // Of a schedule that was measured twice, the later and longer one. What an
+  // older code generator made teaches, too: both times are of its code.
   std::map<std::pair<std::string, std::string>,
            std::map<std::string, const Record *>>
       byWorkload;
   for (const Record &record : records) {
-    if (record.status != Status::Ok || record.codegen != kCodegenVersion)
+    if (record.status != Status::Ok)
       continue;
     const Record *&entry =
         byWorkload[{record.target, record.workload}][record.schedule];
-    if (!entry || record.attempt > entry->attempt ||
-        (record.attempt == entry->attempt && record.ratio() < entry->ratio()))
+    auto rank = [](const Record &r) {
+      return std::tuple(r.codegen, r.attempt, -r.ratio());
+    };
+    if (!entry || rank(record) > rank(*entry))
       entry = &record;
   }
   std::vector<Group> groups;
   for (auto &[key, trials] : byWorkload) {
-    if (trials.size() < kFewestTrials)
+    if (trials.size() < fewest)
       continue;
     Expected<Scorer> scorer = Scorer::create(key.second, key.first);
     if (!scorer)
@@ -52,6 +50,13 @@ Expected<std::vector<Group>> dlc::tuner::groupRecords(ArrayRef<Record> records,
       continue;
     Group group;
     group.name = scorer->name;
+    group.kind = scorer->kind;
+    group.kernel = scorer->kernel.empty() ? scorer->name : scorer->kernel;
+    Expected<TargetFacts> machine = TargetFacts::parseJson(key.first);
+    if (!machine)
+      return machine.takeError();
+    group.isa =
+        std::to_string(machine->vectorBytes * 8) + "-bit " + machine->arch;
     double best = 1; // the default's own time
     for (auto &[schedule, record] : trials)
       best = std::min(best, record->ratio());
@@ -63,37 +68,54 @@ Expected<std::vector<Group>> dlc::tuner::groupRecords(ArrayRef<Record> records,
       group.samples.push_back(
           {scorer->features(*knobs), float(std::log(best / record->ratio()))});
       group.analytic.push_back(scorer->seconds(*knobs));
+      group.seconds.push_back(*llvm::min_element(record->samples) * 1e-9);
     }
     groups.push_back(std::move(group));
   }
   return groups;
 }
 
-static std::vector<Sample> samplesOf(ArrayRef<const Group *> groups) {
+std::vector<Sample> dlc::tuner::samplesOf(ArrayRef<const Group *> groups,
+                                          CostModel::Label label) {
   std::vector<Sample> samples;
   for (const Group *group : groups)
-    samples.insert(samples.end(), group->samples.begin(), group->samples.end());
+    for (auto [i, sample] : llvm::enumerate(group->samples)) {
+      samples.push_back(sample);
+      if (label == CostModel::Label::Time)
+        samples.back().label =
+            float(std::log(group->seconds[i] / group->analytic[i]));
+    }
   return samples;
+}
+
+double CostModel::getSeconds(const Scorer &scorer,
+                             const KnobValues &knobs) const {
+  return scorer.seconds(knobs) *
+         std::exp(double(predict(scorer.features(knobs))));
 }
 
 //===----------------------------------------------------------------------===//
 // The model's file
 //===----------------------------------------------------------------------===//
 
+static constexpr const char *kLabels[] = {"order", "time"};
+
 Expected<CostModel> CostModel::train(ArrayRef<Record> records, StringRef family,
-                                     const TrainOptions &options) {
-  Expected<std::vector<Group>> groups = groupRecords(records, family);
+                                     Label label, const TrainOptions &options) {
+  Expected<std::vector<Group>> groups =
+      groupRecords(records, family, label == Label::Time ? 1 : 4);
   if (!groups)
     return groups.takeError();
   std::vector<const Group *> all;
   for (const Group &group : *groups)
     all.push_back(&group);
-  std::vector<Sample> samples = samplesOf(all);
+  std::vector<Sample> samples = samplesOf(all, label);
   Expected<Forest> forest = Forest::train(samples, options);
   if (!forest)
     return forest.takeError();
   CostModel model;
   model.family = family.str();
+  model.label = label;
   model.forest = std::move(*forest);
   model.samples = samples.size();
   model.workloads = groups->size();
@@ -115,6 +137,7 @@ Expected<CostModel> CostModel::train(ArrayRef<Record> records, StringRef family,
   }
   model.json = Json({{"model_version", kModelVersion},
                      {"family", family.str()},
+                     {"predicts", kLabels[int(label)]},
                      {"feature_schema", featureSchema(family)},
                      {"samples", model.samples},
                      {"workloads", model.workloads},
@@ -150,8 +173,14 @@ Expected<CostModel> CostModel::load(StringRef path) {
   model.family = json.contains("family") && json["family"].is_string()
                      ? json["family"].get<std::string>()
                      : "";
-  if (model.family != "contraction" && model.family != "loop")
+  if (!isFamily(model.family))
     return fail("is of no family of nests that this dlc has");
+  Json predicts = json.value("predicts", Json(kLabels[0]));
+  auto known = llvm::find_if(
+      kLabels, [&](const char *name) { return predicts == Json(name); });
+  if (known == std::end(kLabels))
+    return fail("predicts what this dlc does not ask for");
+  model.label = Label(known - std::begin(kLabels));
   if (!json.contains("feature_schema") ||
       json["feature_schema"] != featureSchema(model.family))
     return fail("was trained for other features than this dlc computes: train "
@@ -188,110 +217,4 @@ Expected<CostModel> CostModel::load(StringRef path) {
   }
   model.hash = sha256(model.json);
   return model;
-}
-
-//===----------------------------------------------------------------------===//
-// Evaluation
-//===----------------------------------------------------------------------===//
-
-namespace {
-/// Sums of logarithms over workloads.
-struct Sums {
-  double top1 = 0, top5 = 0, top10 = 0, pairs = 0;
-
-  /// `scores`: higher is thought faster.
-  void add(const Group &group, ArrayRef<double> scores) {
-    std::vector<unsigned> order(scores.size());
-    std::iota(order.begin(), order.end(), 0);
-    std::sort(order.begin(), order.end(), [&](unsigned a, unsigned b) {
-      return scores[a] != scores[b] ? scores[a] > scores[b] : a < b;
-    });
-    double best = -1e9;
-    for (unsigned i = 0; i < order.size(); ++i) {
-      best = std::max<double>(best, group.samples[order[i]].label);
-      bool isLast = i + 1 == order.size();
-      if (i == 0)
-        top1 += best;
-      if (i == 4 || (isLast && i < 4))
-        top5 += best;
-      if (i == 9 || (isLast && i < 9))
-        top10 += best;
-    }
-    double right = 0, count = 0;
-    for (unsigned i = 0; i < scores.size(); ++i)
-      for (unsigned j = 0; j < i; ++j) {
-        double a = group.samples[i].label, b = group.samples[j].label;
-        if (a == b)
-          continue;
-        count += 1;
-        right +=
-            scores[i] == scores[j] ? 0.5 : (scores[i] > scores[j]) == (a > b);
-      }
-    pairs += count ? right / count : 1;
-  }
-  Ranking mean(double n) const {
-    return {std::exp(top1 / n), std::exp(top5 / n), std::exp(top10 / n),
-            pairs / n};
-  }
-};
-} // namespace
-
-Expected<Evaluation> dlc::tuner::evaluate(ArrayRef<Record> records,
-                                          StringRef family, unsigned folds,
-                                          unsigned seed) {
-  Expected<std::vector<Group>> groups = groupRecords(records, family);
-  if (!groups)
-    return groups.takeError();
-  if (groups->size() < 2)
-    return llvm::createStringError(
-        "eval: needs at least 2 workloads of at least " +
-        llvm::Twine(kFewestTrials) + " trials, there are " +
-        llvm::Twine(groups->size()));
-  folds = std::min<unsigned>(std::max(folds, 2u), groups->size());
-  std::mt19937_64 random(seed);
-  std::vector<unsigned> order(groups->size());
-  std::iota(order.begin(), order.end(), 0);
-  for (size_t i = order.size(); i-- > 1;)
-    std::swap(order[i], order[random() % (i + 1)]);
-  Evaluation result;
-  result.folds = folds;
-  Sums model, analytic, chance;
-  double defaults = 0;
-  for (unsigned fold = 0; fold < folds; ++fold) {
-    std::vector<const Group *> train, held;
-    for (unsigned i = 0; i < order.size(); ++i)
-      (i % folds == fold ? held : train).push_back(&(*groups)[order[i]]);
-    Expected<Forest> forest = Forest::train(samplesOf(train), TrainOptions());
-    if (!forest)
-      return forest.takeError();
-    for (const Group *group : held) {
-      std::vector<double> scores, hand;
-      for (auto [i, sample] : llvm::enumerate(group->samples)) {
-        scores.push_back(forest->predict(sample.features));
-        hand.push_back(-group->analytic[i]);
-      }
-      model.add(*group, scores);
-      analytic.add(*group, hand);
-      Sums one;
-      constexpr unsigned repeats = 20;
-      for (unsigned r = 0; r < repeats; ++r) {
-        std::vector<double> dice;
-        for (size_t i = 0; i < scores.size(); ++i)
-          dice.push_back(double(random() >> 11));
-        one.add(*group, dice);
-      }
-      chance.top1 += one.top1 / repeats;
-      chance.top5 += one.top5 / repeats;
-      chance.top10 += one.top10 / repeats;
-      chance.pairs += one.pairs / repeats;
-      defaults += group->defaultLabel;
-      ++result.workloads;
-      result.trials += group->samples.size();
-    }
-  }
-  result.model = model.mean(result.workloads);
-  result.analytic = analytic.mean(result.workloads);
-  result.random = chance.mean(result.workloads);
-  result.defaults = std::exp(defaults / result.workloads);
-  return result;
 }

@@ -46,11 +46,26 @@ void Search::learn() {
     llvm::consumeError(forest.takeError());
 }
 
+/// What like kernels had, as points of this space.
+std::vector<KnobValues> Search::adapted() const {
+  std::vector<KnobValues> points;
+  std::string reason;
+  for (const KnobValues &other : options.first) {
+    KnobValues point = space.defaults;
+    for (auto &[name, value] : point)
+      if (auto it = other.find(name); it != other.end())
+        value = it->second;
+    if (space.isLegal(point, reason) && !llvm::is_contained(points, point))
+      points.push_back(std::move(point));
+  }
+  return points;
+}
+
 std::vector<KnobValues> Search::propose(unsigned most) {
   // A stream of its own for each round.
   ScheduleSpace::Random random(options.seed * 1000003 + round);
   std::vector<KnobValues> chosen;
-  std::set<KnobValues> taken = known;
+  std::set<KnobValues> taken = measured;
   auto take = [&](const KnobValues &point) {
     if (chosen.size() < most && taken.insert(point).second)
       chosen.push_back(point);
@@ -69,6 +84,11 @@ std::vector<KnobValues> Search::propose(unsigned most) {
     return chosen;
   }
 
+  std::vector<KnobValues> known = adapted();
+  if (round == 0)
+    for (const KnobValues &point : known)
+      if (chosen.size() < std::max(1u, count / 2))
+        take(point);
   learn();
   std::vector<std::pair<double, KnobValues>> population;
   std::set<KnobValues> seen;
@@ -92,6 +112,8 @@ std::vector<KnobValues> Search::propose(unsigned most) {
   }
   for (const KnobValues &point : getFastest(32))
     add(point);
+  for (const KnobValues &point : known)
+    add(point);
   keepBest();
   for (unsigned g = 0; g < options.generations; ++g) {
     size_t parents = population.size();
@@ -112,7 +134,7 @@ std::vector<KnobValues> Search::propose(unsigned most) {
   for (auto &[point, ratio] : results)
     bestKnown = std::max(bestKnown, score(point));
   for (auto &[score, point] : population) {
-    if (!known.count(point))
+    if (!measured.count(point))
       bestNew = std::max(bestNew, score);
     if (chosen.size() < greedy)
       take(point);
@@ -124,7 +146,7 @@ std::vector<KnobValues> Search::propose(unsigned most) {
 }
 
 void Search::addResult(const KnobValues &point, std::optional<double> ratio) {
-  known.insert(point);
+  measured.insert(point);
   results.push_back({point, ratio});
   if (ratio && *ratio < best.second)
     best = {point, *ratio};

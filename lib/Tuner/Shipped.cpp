@@ -37,8 +37,8 @@ std::string dlc::tuner::findShippedFolder(StringRef arch) {
 Expected<std::vector<Record>> dlc::tuner::readFolder(StringRef folder) {
   std::vector<std::string> files;
   std::error_code code;
-  for (fs::directory_iterator it(folder, code), end; it != end && !code;
-       it.increment(code))
+  for (fs::recursive_directory_iterator it(folder, code), end;
+       it != end && !code; it.increment(code))
     if (path::extension(it->path()) == ".jsonl")
       files.push_back(it->path());
   if (code)
@@ -54,14 +54,25 @@ Expected<std::vector<Record>> dlc::tuner::readFolder(StringRef folder) {
   return records;
 }
 
+std::string dlc::tuner::modelFileName(StringRef family,
+                                      CostModel::Label label) {
+  return (family +
+          (label == CostModel::Label::Time ? ".time.json" : ".model.json"))
+      .str();
+}
+
 Expected<std::optional<CostModel>>
-dlc::tuner::loadShippedModel(StringRef arch, StringRef family) {
+dlc::tuner::loadShippedModel(StringRef arch, StringRef family,
+                             CostModel::Label label) {
   llvm::SmallString<256> file(findShippedFolder(arch));
-  path::append(file, family + ".model.json");
+  path::append(file, modelFileName(family, label));
   if (!fs::exists(file))
     return std::nullopt;
   Expected<CostModel> model = CostModel::load(file);
   if (!model)
     return model.takeError();
+  if (model->getLabel() != label || model->getFamily() != family)
+    return llvm::createStringError(file + ": is the model of something else "
+                                          "than its name says");
   return std::optional<CostModel>(std::move(*model));
 }

@@ -1,8 +1,9 @@
 // Rounds of a search, each built in parallel and measured one by one.
 #include "dlc/Tuner/Tune.h"
 
+#include "dlc/Tuner/Fleet.h"
+
 #include "llvm/ADT/STLExtras.h"
-#include "llvm/Support/Endian.h"
 
 #include <chrono>
 #include <ctime>
@@ -16,64 +17,6 @@ using llvm::Expected;
 // A build that takes longer is a candidate that does not compile.
 static constexpr double kBuildSeconds = 60;
 
-//===----------------------------------------------------------------------===//
-// Kernels through pipes
-//===----------------------------------------------------------------------===//
-
-static void put(std::string &out, uint64_t value) {
-  char bytes[8];
-  llvm::support::endian::write64le(bytes, value);
-  out.append(bytes, 8);
-}
-static void put(std::string &out, const std::string &text) {
-  put(out, text.size());
-  out += text;
-}
-
-static std::string toBytes(const BuiltKernel &kernel) {
-  std::string out;
-  put(out, kernel.object);
-  put(out, kernel.phases.size());
-  for (auto &[symbol, tasks] : kernel.phases) {
-    put(out, symbol);
-    put(out, uint64_t(tasks));
-  }
-  put(out, uint64_t(kernel.scratchBytes));
-  put(out, kernel.packed.size());
-  for (auto &[operand, bytes] : kernel.packed) {
-    put(out, operand);
-    put(out, bytes);
-  }
-  return out;
-}
-
-static BuiltKernel fromBytes(const std::string &in) {
-  size_t at = 0;
-  auto number = [&] {
-    uint64_t value = llvm::support::endian::read64le(in.data() + at);
-    at += 8;
-    return value;
-  };
-  auto text = [&] {
-    size_t size = number();
-    at += size;
-    return in.substr(at - size, size);
-  };
-  BuiltKernel kernel;
-  kernel.object = text();
-  kernel.phases.resize(number());
-  for (auto &[symbol, tasks] : kernel.phases) {
-    symbol = text();
-    tasks = int64_t(number());
-  }
-  kernel.scratchBytes = int64_t(number());
-  for (uint64_t n = number(); n-- > 0;) {
-    auto operand = unsigned(number());
-    kernel.packed[operand] = text();
-  }
-  return kernel;
-}
-
 std::vector<Expected<BuiltKernel>>
 Tuner::buildAll(llvm::ArrayRef<KnobValues> points) {
   unsigned jobs = options.jobs
@@ -84,14 +27,15 @@ Tuner::buildAll(llvm::ArrayRef<KnobValues> points) {
       points.size(), jobs, kBuildSeconds,
       [&](unsigned i, std::string &out) {
         Expected<BuiltKernel> kernel = task.build(points[i]);
-        out = kernel ? toBytes(*kernel) : llvm::toString(kernel.takeError());
+        out = kernel ? kernelToBytes(*kernel)
+                     : llvm::toString(kernel.takeError());
         return bool(kernel);
       },
       reasons);
   std::vector<Expected<BuiltKernel>> kernels;
   for (auto [text, reason] : llvm::zip_equal(texts, reasons)) {
     if (text)
-      kernels.push_back(fromBytes(*text));
+      kernels.push_back(kernelFromBytes(*text));
     else
       kernels.push_back(llvm::createStringError("the compiler " + reason));
   }
@@ -113,6 +57,9 @@ static std::string makeRunId(const Task &task, const CostModel *base,
         double(o.generations), double(o.seed), double(o.useModel),
         double(kCodegenVersion)})
     text += " " + std::to_string(number);
+  if (o.useModel)
+    for (const KnobValues &point : o.first)
+      text += scheduleJson(task.space.nest, point);
   return sha256(text).substr(0, 16);
 }
 
@@ -178,36 +125,21 @@ Error Tuner::measureAll(llvm::ArrayRef<KnobValues> points, unsigned attempt) {
     if (!cache.count(makeRecord(point, attempt).key()))
       fresh.push_back(point);
   auto built = buildAll(fresh);
-  RunLimits limits = options.limits;
+  MeasureOptions how{options.limits, options.mostDrift, options.retries};
   if (attempt) {
-    limits.samples = options.again;
-    limits.seconds *= 4;
+    how.limits.samples = options.again;
+    how.limits.seconds *= 4;
   }
-  for (auto [point, kernel] : llvm::zip_equal(fresh, built)) {
-    Record record = makeRecord(point, attempt);
+  // Stored before the next one runs: a kill loses at most what is under way.
+  auto finish = [&](unsigned i, const Measurement &m) -> Error {
+    Record record = makeRecord(fresh[i], attempt);
     record.utc = std::time(nullptr);
-    if (!kernel) {
-      record.status = Status::Compile;
-      record.reason = llvm::toString(kernel.takeError());
-    } else {
-      Measurement m;
-      for (unsigned i = 0; i <= options.retries; ++i) {
-        MeasureLock lock;
-        Measurement next = measure(*kernel, reference, task.problem, limits);
-        // Of two that drift, the one that drifts less.
-        if (i == 0 || next.status != Status::Ok || next.drift < m.drift)
-          m = std::move(next);
-        if (m.status != Status::Ok || m.drift <= options.mostDrift)
-          break;
-      }
-      record.status = m.status;
-      record.reason = m.reason;
-      record.samples = m.samples;
-      record.reference = m.reference;
-      record.drift = m.drift;
-      record.clock = m.clock;
-    }
-    // Stored before the next one runs: a kill loses at most what is under way.
+    record.status = m.status;
+    record.reason = m.reason;
+    record.samples = m.samples;
+    record.reference = m.reference;
+    record.drift = m.drift;
+    record.clock = m.clock;
     if (store)
       if (auto added = store->add(record); !added)
         return added.takeError();
@@ -215,6 +147,37 @@ Error Tuner::measureAll(llvm::ArrayRef<KnobValues> points, unsigned attempt) {
     if (options.progress)
       options.progress(record, result.trials);
     cache.emplace(record.key(), std::move(record));
+    return Error::success();
+  };
+  std::vector<unsigned> ready;
+  for (unsigned i = 0; i < built.size(); ++i) {
+    if (built[i]) {
+      ready.push_back(i);
+      continue;
+    }
+    Measurement declined;
+    declined.status = Status::Compile;
+    declined.reason = llvm::toString(built[i].takeError());
+    if (Error error = finish(i, declined))
+      return error;
+  }
+  if (options.fleet) {
+    std::vector<const BuiltKernel *> candidates;
+    for (unsigned i : ready)
+      candidates.push_back(&*built[i]);
+    if (Error error =
+            options.fleet->measureAll(candidates, reference, task.problem, how,
+                                      [&](unsigned n, const Measurement &m) {
+                                        return finish(ready[n], m);
+                                      }))
+      return error;
+  } else {
+    for (unsigned i : ready) {
+      MeasureLock lock;
+      if (Error error =
+              finish(i, measureSteady(*built[i], reference, task.problem, how)))
+        return error;
+    }
   }
   result.reused += points.size() - fresh.size();
   for (const KnobValues &point : points) {

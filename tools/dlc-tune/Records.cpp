@@ -1,14 +1,17 @@
-// Commands on records: list, export, import, merge, prune, train, eval.
+// Commands on records: list, export, import, merge, prune, train, eval, bundle.
 #include "Settings.h"
 
 #include "dlc/Driver/CommandLine.h"
-#include "dlc/Tuner/Features.h"
-#include "dlc/Tuner/Model.h"
+#include "dlc/Tuner/Evaluate.h"
+#include "dlc/Tuner/Shipped.h"
 #include "dlc/Tuner/Store.h"
 
+#include "llvm/ADT/STLExtras.h"
+#include "llvm/Support/FileSystem.h"
 #include "llvm/Support/Format.h"
 #include "llvm/Support/raw_ostream.h"
 
+#include <cmath>
 #include <map>
 
 using namespace dlc;
@@ -29,7 +32,9 @@ static Expected<std::vector<Record>> readRecords(const TuneSettings &s) {
     records = std::move(*all);
   }
   for (const std::string &path : s.inputs) {
-    auto some = readJsonLines(path);
+    // A folder is a bundle, or an architecture's part of one.
+    auto some = llvm::sys::fs::is_directory(path) ? readFolder(path)
+                                                  : readJsonLines(path);
     if (!some)
       return some.takeError();
     records.insert(records.end(), some->begin(), some->end());
@@ -68,28 +73,108 @@ static Error list(const TuneSettings &s) {
   return Error::success();
 }
 
+static Error nothing(const char *what) {
+  return llvm::createStringError(llvm::Twine(what) +
+                                 ": no family of nests has enough records");
+}
+
+/// The families that -family= names; without it all.
+static std::vector<std::string> familiesOf(const TuneSettings &s) {
+  if (!s.family.empty())
+    return {s.family};
+  return {std::begin(kFamilies), std::end(kFamilies)};
+}
+
 static void printRanking(const char *name, const Ranking &r) {
-  llvm::outs() << llvm::format("  %-10s %6.3f %6.3f %6.3f %6.3f\n", name,
+  llvm::outs() << llvm::format("  %-18s %6.3f %6.3f %6.3f %6.3f\n", name,
                                r.top1, r.top5, r.top10, r.pairs);
+}
+
+static void printTrials(const char *name, const Trials &t) {
+  llvm::outs() << llvm::format("  %-18s %6.0f %6.0f\n", name, t.median, t.p90);
+}
+
+static void printFamily(const std::string &family, const FamilyEvaluation &f,
+                        const TuneSettings &s) {
+  const Evaluation &e = f.all;
+  llvm::outs() << family << ": " << e.workloads
+               << " kernels held out (each on its machine and threads) in "
+               << e.folds << " parts"
+               << (s.leavesIsaOut ? ", learned from other instruction sets"
+                                  : "")
+               << ", " << e.trials
+               << " trials\n                      top-1  top-5 top-10  pairs\n";
+  printRanking("model", e.model);
+  printRanking("analytic", e.analytic);
+  printRanking("random", e.random);
+  llvm::outs() << llvm::format("  %-18s %6.3f\n", "default", e.defaults);
+  for (auto &[kind, part] : f.byKind)
+    printRanking((kind + " (" + std::to_string(part.workloads) + ")").c_str(),
+                 part.model);
+  llvm::outs() << llvm::format("  times are off by a factor of %.2f (model), "
+                               "%.2f (analytic)\n",
+                               e.timeFactor, e.analyticFactor);
+  if (!s.simulates)
+    return;
+  llvm::outs()
+      << "  trials to 95 % of the best recorded, the default first, of "
+      << e.searched << " kernels whose default is below: median, 90 of 100\n";
+  printTrials("other kernels known", e.warm);
+  printTrials("cold", e.cold);
+  printTrials("analytic order", e.analyticOnly);
+  printTrials("random", e.chance);
 }
 
 static Error evaluateRecords(const TuneSettings &s) {
   Expected<std::vector<Record>> records = readRecords(s);
   if (!records)
     return records.takeError();
-  Expected<Evaluation> e =
-      evaluate(*records, s.family, s.folds, unsigned(s.seed));
-  if (!e)
-    return e.takeError();
-  llvm::outs() << e->workloads << " kernels held out in " << e->folds
-               << " parts, " << e->trials
-               << " trials; best of the first k of a ranking over the best "
-                  "measured (geomean),\nand the share of pairs ordered "
-                  "right\n               top-1  top-5 top-10  pairs\n";
-  printRanking("model", e->model);
-  printRanking("analytic", e->analytic);
-  printRanking("random", e->random);
-  llvm::outs() << llvm::format("  default    %6.3f\n", e->defaults);
+  EvalOptions options;
+  options.folds = s.folds;
+  options.seed = unsigned(s.seed);
+  options.leavesIsaOut = s.leavesIsaOut;
+  options.simulates = s.simulates;
+  unsigned evaluated = 0, workloads = 0;
+  double top1 = 0, top5 = 0, top10 = 0;
+  for (const std::string &family : familiesOf(s)) {
+    Expected<FamilyEvaluation> e = evaluate(*records, family, options);
+    if (!e) {
+      if (!s.family.empty())
+        return e.takeError();
+      llvm::consumeError(e.takeError()); // a family without records
+      continue;
+    }
+    if (evaluated++ == 0)
+      llvm::outs() << "best of the first k of a ranking over the best measured "
+                      "(geomean), and the share of pairs ordered right\n";
+    printFamily(family, *e, s);
+    double n = e->all.workloads;
+    workloads += e->all.workloads;
+    top1 += n * std::log(e->all.model.top1);
+    top5 += n * std::log(e->all.model.top5);
+    top10 += n * std::log(e->all.model.top10);
+  }
+  if (!evaluated)
+    return nothing("eval");
+  if (evaluated > 1)
+    llvm::outs() << llvm::format(
+        "all families: %u kernels, top-1 %.3f, top-5 %.3f, top-10 %.3f\n",
+        workloads, std::exp(top1 / workloads), std::exp(top5 / workloads),
+        std::exp(top10 / workloads));
+  return Error::success();
+}
+
+static Error trainModel(const TuneSettings &s, llvm::ArrayRef<Record> records,
+                        const std::string &family, CostModel::Label label,
+                        const std::string &path) {
+  Expected<CostModel> model = CostModel::train(records, family, label);
+  if (!model)
+    return model.takeError();
+  if (Error error = model->save(path))
+    return error;
+  llvm::outs() << path << ": of " << model->getNumSamples() << " trials of "
+               << model->getNumWorkloads() << " kernels, "
+               << model->getHash().take_front(12) << "\n";
   return Error::success();
 }
 
@@ -99,14 +184,105 @@ static Error train(const TuneSettings &s) {
   Expected<std::vector<Record>> records = readRecords(s);
   if (!records)
     return records.takeError();
-  Expected<CostModel> model = CostModel::train(*records, s.family);
-  if (!model)
-    return model.takeError();
-  if (Error error = model->save(s.output))
-    return error;
-  llvm::outs() << s.output << ": of " << model->getNumSamples() << " trials of "
-               << model->getNumWorkloads() << " kernels, "
-               << model->getHash().take_front(12) << "\n";
+  return trainModel(s, *records, s.family.empty() ? "contraction" : s.family,
+                    s.predictsTime ? CostModel::Label::Time
+                                   : CostModel::Label::Order,
+                    s.output);
+}
+
+//===----------------------------------------------------------------------===//
+// What is shipped
+//===----------------------------------------------------------------------===//
+
+/// Of every workload: all that failed, and of the others the fastest and as
+/// many spread over the rest, for what is slow teaches too.
+static std::vector<Record> pickRecords(std::vector<Record> records,
+                                       unsigned keep) {
+  std::map<std::pair<std::string, std::string>, std::vector<Record>> groups;
+  for (Record &record : records)
+    groups[{record.target, record.workload}].push_back(std::move(record));
+  std::vector<Record> picked;
+  for (auto &[key, group] : groups) {
+    std::vector<Record> good;
+    for (Record &record : group)
+      (record.status == Status::Ok ? good : picked)
+          .push_back(std::move(record));
+    llvm::sort(good, [](const Record &a, const Record &b) {
+      return a.ratio() != b.ratio() ? a.ratio() < b.ratio() : a.key() < b.key();
+    });
+    size_t fastest = std::min<size_t>(keep, good.size());
+    size_t rest = good.size() - fastest, spread = std::min<size_t>(keep, rest);
+    for (size_t i = 0; i < fastest; ++i)
+      picked.push_back(good[i]);
+    for (size_t i = 0; i < spread; ++i)
+      picked.push_back(good[fastest + i * rest / spread]);
+  }
+  return picked;
+}
+
+/// bundle: <folder>/<arch>/<family>.jsonl with the models learned from them, as
+/// far as they are better than the analytic time: what `tuning_db/` is.
+static Error bundle(const TuneSettings &s) {
+  if (s.output.empty())
+    return usage("bundle: -o <folder> is missing");
+  Expected<std::vector<Record>> records = readRecords(s);
+  if (!records)
+    return records.takeError();
+  std::map<std::pair<std::string, std::string>, std::vector<Record>> files;
+  for (Record &record : *records) {
+    Expected<TargetFacts> target = TargetFacts::parseJson(record.target);
+    if (!target)
+      return target.takeError();
+    Expected<Scorer> scorer = Scorer::create(record.workload, record.target);
+    if (!scorer)
+      return scorer.takeError();
+    files[{target->arch, scorer->family}].push_back(std::move(record));
+  }
+  if (files.empty())
+    return nothing("bundle");
+  for (auto &[key, all] : files) {
+    auto &[arch, family] = key;
+    std::string folder = s.output + "/" + arch;
+    if (std::error_code code = llvm::sys::fs::create_directories(folder))
+      return makeError(ExitCode::Io, code.message(), folder);
+    std::vector<Record> picked = pickRecords(std::move(all), s.keep);
+    std::string path = folder + "/" + family + ".jsonl";
+    if (Error error = writeJsonLines(picked, path))
+      return error;
+    // As import reads them: equal bundles give equal models.
+    Expected<std::vector<Record>> written = readJsonLines(path);
+    if (!written)
+      return written.takeError();
+    llvm::outs() << path << ": " << written->size() << " records\n";
+    Expected<FamilyEvaluation> judged =
+        evaluate(*written, family, EvalOptions());
+    if (!judged) {
+      llvm::outs() << family
+                   << ": no models: " << llvm::toString(judged.takeError())
+                   << "\n";
+      continue;
+    }
+    // A model that held-out kernels do not bear out would mislead.
+    const Evaluation &e = judged->all;
+    for (auto label : {CostModel::Label::Order, CostModel::Label::Time}) {
+      std::string model = folder + "/" + modelFileName(family, label);
+      bool isOrder = label == CostModel::Label::Order;
+      constexpr double noise = 0.02;
+      if (isOrder ? e.model.pairs > e.analytic.pairs + noise
+                  : e.timeFactor < e.analyticFactor) {
+        if (Error error = trainModel(s, *written, family, label, model))
+          return error;
+        continue;
+      }
+      llvm::sys::fs::remove(model);
+      llvm::outs() << model << ": none, the analytic time does as well ("
+                   << (isOrder ? llvm::format("pairs %.2f, %.2f", e.model.pairs,
+                                              e.analytic.pairs)
+                               : llvm::format("a factor of %.2f, %.2f",
+                                              e.timeFactor, e.analyticFactor))
+                   << ")\n";
+    }
+  }
   return Error::success();
 }
 
@@ -159,6 +335,7 @@ Error dlc::runRecords(const TuneSettings &s) {
   return s.command == "list"     ? list(s)
          : s.command == "eval"   ? evaluateRecords(s)
          : s.command == "train"  ? train(s)
+         : s.command == "bundle" ? bundle(s)
          : s.command == "import" ? importRecords(s)
          : s.command == "prune"  ? prune(s)
                                  : exportRecords(s);

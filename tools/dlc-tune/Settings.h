@@ -15,7 +15,10 @@ struct TuneSettings {
   std::string store, output, target, model;
   std::vector<int64_t> matmul; ///< [batch,] M, N, K
   std::string constant;
-  std::string family = "contraction"; ///< of nests: or "loop"
+  std::string workers;       ///< where tune measures; empty: here
+  std::string family;        ///< of nests; empty: all, or contractions (train)
+  bool predictsTime = false; ///< train: times, not orders
+  bool leavesIsaOut = false, simulates = false; ///< eval
   unsigned budget = 32;
   double seconds = 0;
   uint64_t seed = 1;
@@ -28,6 +31,8 @@ struct TuneSettings {
 /// The commands that measure: tune and replay.
 llvm::Error runTune(const TuneSettings &settings);
 llvm::Error runReplay(const TuneSettings &settings);
+/// What a worker of a fleet runs: measures a job's file, prints JSON.
+llvm::Error runMeasure(const TuneSettings &settings);
 /// The commands on records alone.
 llvm::Error runRecords(const TuneSettings &settings);
 

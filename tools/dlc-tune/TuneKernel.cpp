@@ -5,11 +5,15 @@
 #include "dlc/Driver/Compiler.h"
 #include "dlc/Driver/ModelSource.h"
 #include "dlc/Target/Targets.h"
+#include "dlc/Tuner/Experience.h"
+#include "dlc/Tuner/Fleet.h"
 #include "dlc/Tuner/KernelTask.h"
 #include "dlc/Tuner/Shipped.h"
 
 #include "mlir/Parser/Parser.h"
+#include "llvm/Support/FileSystem.h"
 #include "llvm/Support/Format.h"
+#include "llvm/Support/MemoryBuffer.h"
 #include "llvm/Support/Process.h"
 
 using namespace dlc;
@@ -41,6 +45,7 @@ struct Session {
   mlir::OwningOpRef<mlir::ModuleOp> module;
   std::unique_ptr<KernelTask> task;
   std::optional<CostModel> model;
+  std::vector<KnobValues> experience; ///< of kernels like it
 
   Session() : context(mlir::MLIRContext::Threading::DISABLED) {}
   Error open(const TuneSettings &s);
@@ -77,12 +82,23 @@ Error Session::open(const TuneSettings &s) {
   if (!made)
     return made.takeError();
   task = std::move(*made);
-  if (s.model == "none")
+  if (s.model == "none") // nor anything else that dlc comes with
     return Error::success();
+  if (std::string folder = findShippedFolder(target->desc().arch);
+      !folder.empty()) {
+    auto records = readFolder(folder);
+    if (!records)
+      return records.takeError();
+    experience =
+        findExperience(*records, task->get().workload, task->get().target);
+  }
   if (!s.model.empty()) {
     Expected<CostModel> loaded = CostModel::load(s.model);
     if (!loaded)
       return loaded.takeError();
+    if (loaded->getLabel() != CostModel::Label::Order)
+      return llvm::createStringError(
+          s.model + ": predicts times, a search needs a model of orders");
     model = std::move(*loaded);
     return Error::success();
   }
@@ -94,8 +110,9 @@ Error Session::open(const TuneSettings &s) {
   return Error::success();
 }
 
-static SearchOptions searchOf(const TuneSettings &s) {
+static SearchOptions searchOf(const TuneSettings &s, const Session &session) {
   SearchOptions options;
+  options.first = session.experience;
   options.seed = s.seed;
   options.useModel = !s.random;
   if (s.random) // to the end of the budget
@@ -121,12 +138,23 @@ Error dlc::runTune(const TuneSettings &s) {
     return store.takeError();
   const Task &task = session.task->get();
   TuneOptions options;
-  options.search = searchOf(s);
+  options.search = searchOf(s, session);
   options.budget = s.budget;
   options.seconds = s.seconds;
   options.jobs = s.jobs;
   options.limits.samples = s.samples;
   options.compiler = getVersion().str();
+  std::unique_ptr<Fleet> fleet;
+  if (!s.workers.empty()) {
+    static int anchor;
+    auto started = Fleet::start(
+        s.workers, llvm::sys::fs::getMainExecutable("dlc-tune", &anchor));
+    if (!started)
+      return llvm::make_error<CompileError>(
+          toCompileError(started.takeError(), ExitCode::Unavailable));
+    fleet = std::move(*started);
+    options.fleet = fleet.get();
+  }
   double best = 1;
   bool redraw = llvm::sys::Process::StandardErrIsDisplayed();
   options.progress = [&](const Record &record, unsigned trials) {
@@ -155,6 +183,19 @@ Error dlc::runTune(const TuneSettings &s) {
   return Error::success();
 }
 
+Error dlc::runMeasure(const TuneSettings &s) {
+  if (s.inputs.size() != 1)
+    return usage("measure: expected the file of one job");
+  auto bytes = llvm::MemoryBuffer::getFile(s.inputs[0]);
+  if (!bytes)
+    return makeError(ExitCode::Io, bytes.getError().message(), s.inputs[0]);
+  auto measured = runJob((*bytes)->getBuffer());
+  if (!measured)
+    return measured.takeError();
+  llvm::outs() << toJson(*measured) << "\n";
+  return Error::success();
+}
+
 Error dlc::runReplay(const TuneSettings &s) {
   Session session;
   if (Error error = session.open(s))
@@ -167,7 +208,7 @@ Error dlc::runReplay(const TuneSettings &s) {
     return records.takeError();
   const Task &task = session.task->get();
   auto result = replay(task, session.model ? &*session.model : nullptr,
-                       *records, searchOf(s));
+                       *records, searchOf(s, session));
   if (!result)
     return result.takeError();
   printResult(*result, task);

@@ -5,7 +5,7 @@ class F<string name, string help> : Flag<["-", "--"], name>, HelpText<help>;
 class J<string name, string metaVar, string help> : Joined<["-", "--"], name # "=">, MetaVarName<metaVar>, HelpText<help>;
 
 def store : J<"store", "<path>", "The working store (default: $DLC_TUNING_DB, or dlc/tuning.db in the user's data folder)">;
-def output : JoinedOrSeparate<["-"], "o">, MetaVarName<"<path>">, HelpText<"Of merge and export: the file of records; of train: the model">;
+def output : JoinedOrSeparate<["-"], "o">, MetaVarName<"<path>">, HelpText<"Of merge and export: the file of records; of train: the model; of bundle: the folder">;
 def target : J<"target", "<t>", "As for dlc (default: host:threads=1)">;
 def matmul : J<"matmul", "<MxNxK>", "tune, replay: a float32 product of these sizes; BxMxNxK is a batch of them">;
 def constant : J<"constant", "<which>", "tune, replay: the factor of -matmul= that is a constant of the model: none, lhs or rhs (default: rhs, none of a batch)">;
@@ -15,8 +15,12 @@ def search : J<"search", "<how>", "tune, replay: model, or random for comparison
 def model : J<"model", "<path>", "tune, replay: the cost model (default: the one dlc comes with); none: the analytic rules alone">;
 def samples : J<"samples", "<n>", "tune: samples of a candidate (default: 5)">;
 def jobs : JoinedOrSeparate<["-"], "j">, MetaVarName<"<n>">, HelpText<"tune: candidates compiled at a time (default: one a CPU)">;
-def keep : J<"keep", "<n>", "prune: the fastest trials of a kernel that stay (default: 50)">;
-def family : J<"family", "<nests>", "train, eval: contraction or loop (default: contraction)">;
+def workers : J<"workers", "<address>", "tune: measure on ray://<host:port>[/<resource>], ray://local (both need the Python package ray), or processes://<n> (default: here)">;
+def keep : J<"keep", "<n>", "prune: the fastest trials of a kernel that stay; bundle: so many, and as many of the others (default: 50)">;
+def family : J<"family", "<nests>", "train, eval: contraction, loop or attention (default: of train contraction, of eval all)">;
+def predict : J<"predict", "<what>", "train: order (of a kernel's schedules; default) or time">;
+def leave_out : J<"leave-out", "<what>", "eval: kernels (default), or isa: besides, the models learn from other instruction sets alone">;
+def trials : F<"trials", "eval: besides, how many trials searches in the records need to 95 % of the best">;
 def folds : J<"folds", "<n>", "eval: parts that the kernels are cut into; each is held out once (default: 5)">;
 def drift : J<"max-drift", "<share>", "train, eval: leave out trials whose reference drifted more (default: no limit)">;
 def quiet : Flag<["-"], "q">, HelpText<"No progress">;

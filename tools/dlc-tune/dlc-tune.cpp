@@ -2,6 +2,7 @@
 #include "Settings.h"
 
 #include "dlc/Driver/CommandLine.h"
+#include "dlc/Tuner/Features.h"
 #include "dlc/Tuner/Store.h"
 
 #include "llvm/ADT/STLExtras.h"
@@ -40,9 +41,9 @@ struct Table : GenericOptTable {
 };
 } // namespace
 
-static constexpr StringRef kCommands[] = {"list",   "tune",  "export",
-                                          "import", "merge", "prune",
-                                          "train",  "eval",  "replay"};
+static constexpr StringRef kCommands[] = {
+    "list",  "tune",  "bundle", "export", "import", "merge",
+    "prune", "train", "eval",   "replay", "measure"};
 
 static void printHelp(const Table &table) {
   table.printHelp(llvm::outs(), "dlc-tune <command> [files] [options]",
@@ -51,6 +52,7 @@ static void printHelp(const Table &table) {
 COMMANDS:
   list [records.jsonl...]         kernels, trials and the best ratio to the default schedule
   tune -matmul=128x256x512        search schedules of one kernel; of a model: dlc model.onnx -tune
+  bundle -o folder                records to ship, by architecture and family of nests, and the models learned from them
   export -o records.jsonl         the store as JSON lines
   import records.jsonl...         into the store; what is there stays
   merge a.jsonl b.jsonl -o c.jsonl
@@ -58,7 +60,8 @@ COMMANDS:
   train records.jsonl... -o contraction.model.json
   eval records.jsonl...           how well models find fast schedules of kernels that they never saw
   replay -matmul=128x256x512      repeat the decisions of a search from its records
-list, train and eval read the store when no files are given.
+  measure job                     what a worker of -workers= runs: one candidate, the times as JSON
+list, bundle, train and eval read the store when no files are given. A folder stands for all *.jsonl in it.
 
 EXIT CODES:  0 done, 1 refused, 2 bad usage
 )";
@@ -110,6 +113,7 @@ static Expected<TuneSettings> readSettings(const Table &table,
   s.target = args.getLastArgValue(OPT_target, "host:threads=1").str();
   s.model = args.getLastArgValue(OPT_model).str();
   s.quiet = args.hasArg(OPT_quiet);
+  s.workers = args.getLastArgValue(OPT_workers).str();
   auto wrong = [](const Arg *arg, const char *expected) {
     return usage(arg->getSpelling() + arg->getValue() + ": expected " +
                  expected);
@@ -136,9 +140,20 @@ static Expected<TuneSettings> readSettings(const Table &table,
   }
   if (const Arg *arg = args.getLastArg(OPT_family)) {
     s.family = arg->getValue();
-    if (s.family != "contraction" && s.family != "loop")
-      return wrong(arg, "contraction or loop");
+    if (!tuner::isFamily(s.family))
+      return wrong(arg, "contraction, loop or attention");
   }
+  if (const Arg *arg = args.getLastArg(OPT_predict)) {
+    s.predictsTime = StringRef(arg->getValue()) == "time";
+    if (!s.predictsTime && StringRef(arg->getValue()) != "order")
+      return wrong(arg, "order or time");
+  }
+  if (const Arg *arg = args.getLastArg(OPT_leave_out)) {
+    s.leavesIsaOut = StringRef(arg->getValue()) == "isa";
+    if (!s.leavesIsaOut && StringRef(arg->getValue()) != "kernels")
+      return wrong(arg, "kernels or isa");
+  }
+  s.simulates = args.hasArg(OPT_trials);
   if (const Arg *arg = args.getLastArg(OPT_drift))
     if (StringRef(arg->getValue()).getAsDouble(s.maxDrift) || s.maxDrift <= 0)
       return wrong(arg, "a share, such as 0.1");
@@ -154,9 +169,10 @@ static Expected<TuneSettings> readSettings(const Table &table,
 }
 
 static Error run(const TuneSettings &s) {
-  return s.command == "tune"     ? runTune(s)
-         : s.command == "replay" ? runReplay(s)
-                                 : runRecords(s);
+  return s.command == "tune"      ? runTune(s)
+         : s.command == "replay"  ? runReplay(s)
+         : s.command == "measure" ? runMeasure(s)
+                                  : runRecords(s);
 }
 
 int main(int argc, char **argv) {

@@ -56,12 +56,39 @@ struct LoopFacts {
   int64_t rows = 1, rowBytes = 0, mode = 0; ///< of the RowPlan
   int64_t readBytes = 4, writtenBytes = 4;
   int64_t widestBytes = 4, narrowestBytes = 4; ///< of elements
+  /// Neighbouring results read elements in common (LoopKind::Window). Records
+  /// made before there was the field say nothing of it: no.
+  bool window = false;
   bool strict = false;
   int64_t threads = 1;
   std::string kernel; ///< SHA-256 of the kernel's canonical text
 
   std::string toJson() const;
   static llvm::Expected<LoopFacts> parseJson(llvm::StringRef text);
+};
+
+/// An attention of static sizes: the template's axes, walked as one each.
+struct AttentionFacts {
+  int64_t outer = 1, group = 1, rows = 1, keys = 1, inner = 1, columns = 1;
+  int64_t queryBytes = 4, keyBytes = 4, valueBytes = 4, resultBytes = 4;
+  /// Strides in elements along the keys; -1: none.
+  int64_t keyStride = -1, valueStride = -1;
+  bool keyContiguous = true, valueContiguous = true; ///< along the last axis
+  int64_t cuts = 0;     ///< masks by position: keys that are left out
+  int64_t scoreOps = 0; ///< scalar functions a score
+  bool onePass = true;  ///< law hom(softmax)
+  bool few = false;     ///< lanes along elements, not along queries
+  bool strict = false;
+  int64_t threads = 1;
+  std::string kernel; ///< SHA-256 of the kernel's canonical text
+
+  /// Of both sums; of causal masks about half is computed.
+  double flops() const {
+    return 2.0 * double(outer) * double(group) * double(rows) * double(keys) *
+           double(inner + columns);
+  }
+  std::string toJson() const;
+  static llvm::Expected<AttentionFacts> parseJson(llvm::StringRef text);
 };
 
 /// The machine of a record: numbers of a TargetDesc that decide about speed.
@@ -87,6 +114,8 @@ double analyticSeconds(const ContractionFacts &facts, const KnobValues &knobs,
 
 double analyticSeconds(const LoopFacts &facts, const KnobValues &knobs,
                        const TargetFacts &target);
+double analyticSeconds(const AttentionFacts &facts, const KnobValues &knobs,
+                       const TargetFacts &target);
 
 std::vector<float> computeFeatures(const ContractionFacts &facts,
                                    const KnobValues &knobs,
@@ -94,8 +123,14 @@ std::vector<float> computeFeatures(const ContractionFacts &facts,
 std::vector<float> computeFeatures(const LoopFacts &facts,
                                    const KnobValues &knobs,
                                    const TargetFacts &target);
+std::vector<float> computeFeatures(const AttentionFacts &facts,
+                                   const KnobValues &knobs,
+                                   const TargetFacts &target);
 
-/// Contractions have a model, loop nests another: which one serves `nest`.
+/// The families of nests, each with a model of its own.
+inline constexpr const char *kFamilies[] = {"contraction", "loop", "attention"};
+bool isFamily(llvm::StringRef name);
+/// Which of them serves `nest`.
 std::string modelFamily(llvm::StringRef nest);
 /// Names of a family's features in order.
 llvm::ArrayRef<const char *> featureNames(llvm::StringRef family);
@@ -106,7 +141,11 @@ std::string featureSchema(llvm::StringRef family);
 /// What ranks the schedules of one workload on one target, whatever its nest.
 struct Scorer {
   std::string family;
-  std::string name; ///< sizes, for people
+  /// contraction, convolution, map, row, window, attention: what a table of
+  /// kernels is ordered by.
+  std::string kind;
+  std::string name;   ///< sizes, for people
+  std::string kernel; ///< SHA-256 of its text
   std::function<std::vector<float>(const KnobValues &)> features;
   std::function<double(const KnobValues &)> seconds; ///< analytic
 

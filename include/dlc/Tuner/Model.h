@@ -1,9 +1,12 @@
-// The learned cost model: gradient-boosted trees over the features, trained by
-// XGBoost on log(throughput / best known of the workload). Prediction walks the
-// trees here, with the same bits, so that only training needs the library.
+// The learned cost models: gradient-boosted trees over the features, trained by
+// XGBoost on log(throughput / best known of the workload), which orders the
+// schedules of a kernel, or on log(time / analytic time), which tells kernels
+// apart. Prediction walks the trees here, with the same bits, so that only
+// training needs the library.
 #ifndef DLC_TUNER_MODEL_H
 #define DLC_TUNER_MODEL_H
 
+#include "dlc/Tuner/Features.h"
 #include "dlc/Tuner/Record.h"
 
 #include "llvm/ADT/ArrayRef.h"
@@ -50,10 +53,15 @@ private:
 /// The model of a target family and of a family of nests.
 class CostModel {
 public:
+  /// What is predicted: which of a kernel's schedules are fast, or how long a
+  /// scheduled kernel takes.
+  enum class Label { Order, Time };
+
   /// Of all records of the family that are ok: workloads of fewer than 4 trials
   /// teach nothing of order.
   static llvm::Expected<CostModel> train(llvm::ArrayRef<Record> records,
                                          llvm::StringRef family,
+                                         Label label = Label::Order,
                                          const TrainOptions &options = {});
   /// Refuses, in words, a model of other features.
   static llvm::Expected<CostModel> load(llvm::StringRef path);
@@ -66,40 +74,34 @@ public:
   unsigned getNumSamples() const { return samples; }
   unsigned getNumWorkloads() const { return workloads; }
   llvm::StringRef getFamily() const { return family; }
+  Label getLabel() const { return label; }
+  /// Of a model of times: seconds of one run, the analytic time being the
+  /// prior.
+  double getSeconds(const Scorer &scorer, const KnobValues &knobs) const;
   /// SHA-256 of the model.
   llvm::StringRef getHash() const { return hash; }
 
 private:
   Forest forest;
+  Label label = Label::Order;
   std::string json, hash, family;
   unsigned samples = 0, workloads = 0;
 };
 
 /// Samples of the records that are ok, by workload (and target).
 struct Group {
-  std::string name; ///< sizes, for people
-  std::vector<Sample> samples;
+  std::string name;             ///< sizes, for people
+  std::string kind, kernel;     ///< of its Scorer
+  std::string isa;              ///< "512-bit x86"
+  std::vector<Sample> samples;  ///< labels of order
   std::vector<double> analytic; ///< seconds, for comparison
+  std::vector<double> seconds;  ///< measured
   double defaultLabel = 0;      ///< of the default schedule
 };
+/// Groups of fewer than `fewest` trials are left out.
 llvm::Expected<std::vector<Group>> groupRecords(llvm::ArrayRef<Record> records,
-                                                llvm::StringRef family);
-
-/// How well a ranking finds the fast schedules of workloads that it never saw:
-/// the best of its first k over the best of all, geometric means.
-struct Ranking {
-  double top1 = 0, top5 = 0, top10 = 0;
-  double pairs = 0; ///< share of pairs ordered right
-};
-struct Evaluation {
-  unsigned workloads = 0, trials = 0, folds = 0;
-  Ranking model, analytic, random;
-  double defaults = 0; ///< the default schedule over the best
-};
-/// Leaves out `folds` parts of the family's workloads in turn.
-llvm::Expected<Evaluation> evaluate(llvm::ArrayRef<Record> records,
-                                    llvm::StringRef family, unsigned folds,
-                                    unsigned seed);
+                                                llvm::StringRef family,
+                                                unsigned fewest = 4);
 
 } // namespace dlc::tuner
 

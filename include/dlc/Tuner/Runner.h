@@ -61,6 +61,22 @@ struct Measurement {
 Measurement measure(const BuiltKernel &candidate, const BuiltKernel &reference,
                     const Problem &problem, const RunLimits &limits);
 
+/// How a candidate is measured: again, at most `retries` times, while the
+/// reference's samples drift more than `mostDrift`.
+struct MeasureOptions {
+  RunLimits limits;
+  double mostDrift = 0.05;
+  unsigned retries = 1;
+};
+/// The measurement of those taken that drifts least; the first that fails.
+Measurement measureSteady(const BuiltKernel &candidate,
+                          const BuiltKernel &reference, const Problem &problem,
+                          const MeasureOptions &options);
+
+/// A kernel through a pipe, and back (only what kernelToBytes wrote).
+std::string kernelToBytes(const BuiltKernel &kernel);
+BuiltKernel kernelFromBytes(llvm::StringRef bytes);
+
 /// Calls `body` for each i below `count` in a process of its own, `jobs` at a
 /// time. Returns what each wrote to its stream, or nothing for one that died,
 /// failed (returned false) or took longer than `seconds`; `reasons` says why.

@@ -24,6 +24,10 @@ struct SearchOptions {
   unsigned quietRounds = 3;
   uint64_t seed = 1;
   bool useModel = true; ///< false: at random, for comparison
+  /// Schedules of kernels that are like this one: the legal ones among them are
+  /// in the first round, at most half of it. Knobs that this space has not are
+  /// left out.
+  std::vector<KnobValues> first;
 };
 
 class Search {
@@ -57,6 +61,7 @@ public:
 private:
   double score(const KnobValues &point);
   void learn();
+  std::vector<KnobValues> adapted() const;
 
   const ScheduleSpace &space;
   const Scorer &scorer;
@@ -67,7 +72,7 @@ private:
   double bestBefore = 1;
   double expectedGain = 1;
   std::vector<std::pair<KnobValues, std::optional<double>>> results;
-  std::set<KnobValues> known;
+  std::set<KnobValues> measured;
   Forest residual;
 };
 

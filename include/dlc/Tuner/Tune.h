@@ -8,6 +8,8 @@
 
 namespace dlc::tuner {
 
+class Fleet;
+
 /// What is to be tuned, freed of the compiler. KernelTask makes it of a kernel.
 struct Task {
   std::string name;             ///< for people
@@ -30,7 +32,8 @@ struct TuneOptions {
   double mostDrift = 0.05; ///< a measurement whose reference drifts more is
   unsigned retries = 1;    ///< repeated so often; then its drift is recorded
   RunLimits limits;
-  std::string compiler; ///< dlc's version
+  std::string compiler;   ///< dlc's version
+  Fleet *fleet = nullptr; ///< where candidates are measured; null: here
   /// Called after each measurement, with their number.
   std::function<void(const Record &, unsigned trials)> progress;
 };

@@ -1,6 +1,8 @@
 // Features, the analytic model, and the learned one against XGBoost itself.
 #include "TunerTestUtils.h"
 
+#include "dlc/Tuner/Evaluate.h"
+
 #include "llvm/Support/raw_ostream.h"
 
 #include <cmath>
@@ -47,6 +49,42 @@ TEST(Features, LoopsToo) {
                 .find("'x' is no nest"),
             std::string::npos);
   EXPECT_NE(featureSchema("loop"), featureSchema("contraction"));
+}
+
+TEST(Features, Attention) {
+  AttentionFacts facts;
+  facts.outer = 12;
+  facts.rows = facts.keys = 128;
+  facts.inner = facts.columns = 64;
+  auto parsed = AttentionFacts::parseJson(facts.toJson());
+  ASSERT_TRUE(bool(parsed)) << llvm::toString(parsed.takeError());
+  EXPECT_EQ(parsed->toJson(), facts.toJson());
+  auto scorer = Scorer::create(facts.toJson(), TargetFacts().toJson());
+  ASSERT_TRUE(bool(scorer)) << llvm::toString(scorer.takeError());
+  EXPECT_EQ(scorer->family, "attention");
+  std::vector<float> values = scorer->features({{"key_tile", 12}});
+  EXPECT_EQ(values.size(), featureNames("attention").size());
+  for (float value : values)
+    EXPECT_TRUE(std::isfinite(value));
+  // One accumulator waits, too many spill.
+  auto seconds = [&](int64_t tile) {
+    return scorer->seconds(
+        {{"vectors", 2}, {"key_tile", tile}, {"column_tile", tile}});
+  };
+  EXPECT_LT(seconds(14), seconds(1));
+  EXPECT_LT(seconds(14), seconds(24));
+}
+
+// Fields that came later may be missing, the others may not.
+TEST(Features, OldRecordsAreRead) {
+  LoopFacts facts;
+  std::string text = facts.toJson(), window = ",\"window\":false";
+  ASSERT_NE(text.find(window), std::string::npos);
+  text.erase(text.find(window), window.size());
+  EXPECT_TRUE(bool(LoopFacts::parseJson(text)));
+  text.erase(text.find(",\"weight\":1"), 11);
+  EXPECT_NE(errorOf(LoopFacts::parseJson(text)).find("'weight'"),
+            std::string::npos);
 }
 
 TEST(Features, FactsRoundTrip) {
@@ -202,8 +240,16 @@ TEST(CostModel, SaveLoadRefuse) {
 }
 
 TEST(CostModel, EvaluationFindsWhatIsThere) {
-  auto evaluation = evaluate(makeTrials(), "contraction", 3, 1);
-  ASSERT_TRUE(bool(evaluation)) << llvm::toString(evaluation.takeError());
+  EvalOptions options;
+  options.folds = 3;
+  options.simulates = true;
+  std::vector<Record> records = makeTrials();
+  for (Record &record : records) // a default that is worth little
+    record.reference[0] *= 2;
+  auto all = evaluate(records, "contraction", options);
+  ASSERT_TRUE(bool(all)) << llvm::toString(all.takeError());
+  const Evaluation *evaluation = &all->all;
+  EXPECT_EQ(all->byKind.at("contraction").workloads, 6u);
   EXPECT_EQ(evaluation->workloads, 6u);
   // The trials follow the analytic model exactly, and dice do not.
   EXPECT_NEAR(evaluation->analytic.top1, 1, 1e-6);
@@ -212,7 +258,56 @@ TEST(CostModel, EvaluationFindsWhatIsThere) {
   EXPECT_GT(evaluation->model.pairs, 0.8);
   EXPECT_LT(evaluation->random.top1, 0.8);
   EXPECT_NEAR(evaluation->random.pairs, 0.5, 0.1);
-  EXPECT_NE(errorOf(evaluate(makeRecord(1, 1), "contraction", 3, 1))
+  // Times that are the analytic model's are known to both.
+  EXPECT_LT(evaluation->timeFactor, 1.05);
+  EXPECT_LT(evaluation->analyticFactor, 1.001);
+  // Who knows the order finds the best at once, chance does not.
+  EXPECT_LE(evaluation->analyticOnly.median, 2);
+  EXPECT_LE(evaluation->warm.median, 4);
+  EXPECT_GT(evaluation->chance.median, 4);
+  EXPECT_NE(errorOf(evaluate(makeRecord(1, 1), "contraction", options))
                 .find("at least 2"),
             std::string::npos);
+  options.leavesIsaOut = true;
+  EXPECT_NE(errorOf(evaluate(makeTrials(), "contraction", options))
+                .find("instruction sets"),
+            std::string::npos);
+}
+
+// Trials of two machines: what one teaches is asked of the other.
+TEST(CostModel, EvaluationLeavesAnInstructionSetOut) {
+  std::vector<Record> records = makeTrials(), narrow = records;
+  for (Record &record : narrow) {
+    auto target = llvm::cantFail(TargetFacts::parseJson(record.target));
+    target.vectorBytes = 32;
+    target.vectorRegisters = 16;
+    record.target = target.toJson();
+    auto facts = llvm::cantFail(ContractionFacts::parseJson(record.workload));
+    KnobValues knobs = llvm::cantFail(parseKnobs(record.schedule));
+    record.samples = {1e9 * analyticSeconds(facts, knobs, target)};
+    record.reference = {1e9 * analyticSeconds(facts, {}, target)};
+  }
+  records.insert(records.end(), narrow.begin(), narrow.end());
+  EvalOptions options;
+  options.folds = 3;
+  options.leavesIsaOut = true;
+  auto evaluation = evaluate(records, "contraction", options);
+  ASSERT_TRUE(bool(evaluation)) << llvm::toString(evaluation.takeError());
+  EXPECT_EQ(evaluation->all.workloads, 12u);
+  EXPECT_EQ(evaluation->byKind.size(), 2u);
+  EXPECT_EQ(evaluation->byKind.at("256-bit x86 contraction").workloads, 6u);
+  EXPECT_GT(evaluation->all.model.top10, 0.9);
+}
+
+TEST(CostModel, PredictsTimes) {
+  TemporaryFolder folder;
+  CostModel model = llvm::cantFail(
+      CostModel::train(makeTrials(), "contraction", CostModel::Label::Time));
+  llvm::cantFail(model.save(folder / "t.json"));
+  CostModel loaded = llvm::cantFail(CostModel::load(folder / "t.json"));
+  EXPECT_EQ(loaded.getLabel(), CostModel::Label::Time);
+  Record record = makeTrials().front();
+  Scorer scorer =
+      llvm::cantFail(Scorer::create(record.workload, record.target));
+  EXPECT_NEAR(loaded.getSeconds(scorer, {}) / scorer.seconds({}), 1, 0.05);
 }

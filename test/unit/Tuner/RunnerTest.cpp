@@ -3,12 +3,14 @@
 #include "TunerTestUtils.h"
 
 #include "dlc/Target/Targets.h"
+#include "dlc/Tuner/Fleet.h"
 #include "dlc/Tuner/Tune.h"
 
 #include "llvm/AsmParser/Parser.h"
 #include "llvm/IR/LLVMContext.h"
 #include "llvm/IR/Module.h"
 #include "llvm/Support/SourceMgr.h"
+#include "llvm/TargetParser/Host.h"
 
 #include <chrono>
 #include <csignal>
@@ -149,6 +151,44 @@ TEST(Runner, NoiseOfRoundingIsNoError) {
   EXPECT_EQ(measure(good, good, problem, quickLimits()).status, Status::Ok);
   problem.results[0].tolerance = 0;
   EXPECT_EQ(measure(good, good, problem, quickLimits()).status, Status::Wrong);
+}
+
+//===----------------------------------------------------------------------===//
+// Jobs
+//===----------------------------------------------------------------------===//
+
+// A job that went through bytes is measured as the kernel it holds; bytes that
+// are cut short, longer or of another version are none, and code for another
+// CPU is not run at all.
+TEST(Jobs, RoundTripAndRefuse) {
+  Job job;
+  job.cpu = llvm::sys::getHostCPUName().str();
+  job.candidate = makeKernel("", "2.5");
+  job.reference = makeKernel("");
+  job.candidate.packed[0] = std::string(256, 'x');
+  job.problem = makeProblem();
+  job.options.limits = quickLimits();
+  job.options.retries = 0;
+  std::string bytes = job.toBytes();
+  Job again = llvm::cantFail(Job::parse(bytes));
+  EXPECT_EQ(again.toBytes(), bytes);
+  EXPECT_EQ(again.candidate.packed.at(0), job.candidate.packed.at(0));
+  for (size_t cut = 0; cut < bytes.size(); cut += 97)
+    EXPECT_NE(errorOf(Job::parse(bytes.substr(0, cut))), "no error") << cut;
+  EXPECT_NE(errorOf(Job::parse(bytes + "x")), "no error");
+  job.candidate.packed.clear();
+  Measurement wrong = llvm::cantFail(runJob(job.toBytes()));
+  EXPECT_EQ(wrong.status, Status::Wrong);
+  job.candidate = job.reference;
+  Measurement good = llvm::cantFail(runJob(job.toBytes()));
+  EXPECT_EQ(good.status, Status::Ok) << good.reason;
+  Measurement read = llvm::cantFail(parseMeasurement(toJson(good)));
+  EXPECT_EQ(toJson(read), toJson(good));
+  EXPECT_NE(errorOf(parseMeasurement("{}")).find("no measurement"),
+            std::string::npos);
+  job.cpu = "i386";
+  EXPECT_NE(errorOf(runJob(job.toBytes())).find("the job is for i386"),
+            std::string::npos);
 }
 
 //===----------------------------------------------------------------------===//

@@ -2,6 +2,7 @@
 // resumable. Nothing is measured here.
 #include "TunerTestUtils.h"
 
+#include "dlc/Tuner/Experience.h"
 #include "dlc/Tuner/Search.h"
 
 #include <cmath>
@@ -141,6 +142,73 @@ TEST(Search, StopsWhenNothingIsGained) {
     blind.endRound();
   }
   EXPECT_EQ(rounds, options.quietRounds);
+}
+
+// What like kernels had comes first, as far as it is legal here and at most
+// half a round; whatever else they had of knobs is left out.
+TEST(Search, BeginsWithExperience) {
+  SearchOptions options;
+  KnobValues good{
+      {"tile_rows", 10}, {"tile_vectors", 4}, {"unroll", 4}, {"rhs", 2}},
+      foreign = good, illegal = good;
+  foreign["tile_rows"] = 12;
+  foreign["of_another_space"] = 7;
+  illegal["tile_rows"] = 3;
+  illegal["tile_vectors"] = 2;
+  options.first = {illegal, good, foreign};
+  double best;
+  std::vector<KnobValues> order = runSearch(options, 1, &best);
+  ASSERT_GE(order.size(), 3u);
+  EXPECT_EQ(order[0], makeSpace().defaults);
+  EXPECT_EQ(order[1].at("tile_rows"), 10);
+  EXPECT_EQ(order[1].at("task_row_tiles"), 0); // kept from the default
+  EXPECT_EQ(order[2].at("tile_rows"), 12);
+  EXPECT_EQ(order[2].count("of_another_space"), 0u);
+  EXPECT_NEAR(best, 0.4, 1e-9);
+  EXPECT_EQ(order, runSearch(options, 1, nullptr));
+  // More than half a round is the model's.
+  for (int64_t rows = 1; rows <= 20; ++rows) {
+    good["tile_rows"] = rows;
+    options.first.push_back(good);
+  }
+  order = runSearch(options, 1, nullptr);
+  unsigned taken = 0;
+  for (size_t i = 1; i < order.size(); ++i)
+    for (const KnobValues &point : options.first)
+      if (order[i].at("tile_rows") == point.at("tile_rows") &&
+          order[i].at("tile_vectors") == 4 && order[i].at("unroll") == 4 &&
+          order[i].at("task_row_tiles") == 0) {
+        taken += i < options.batch / 2;
+        break;
+      }
+  EXPECT_EQ(taken, options.batch / 2 - 1);
+}
+
+// The nearest by size are asked first; failed and slow trials tell nothing.
+TEST(Search, FindsExperience) {
+  auto record = [](int64_t rows, int64_t tile, double ratio) {
+    Record r = makeRecord(int(tile), ratio, rows);
+    return r;
+  };
+  Record failed = record(64, 20, 0.1);
+  failed.status = Status::Crash;
+  failed.samples.clear();
+  std::vector<Record> records{record(64, 5, 0.7),   record(64, 6, 0.8),
+                              record(64, 7, 0.9),   record(64, 8, 1.3),
+                              record(2048, 9, 0.3), failed};
+  Record here = makeRecord(1, 1, 80);
+  auto found = findExperience(records, here.workload, here.target, 1, 2);
+  ASSERT_EQ(found.size(), 2u);
+  EXPECT_EQ(found[0].at("tile_rows"), 5);
+  EXPECT_EQ(found[1].at("tile_rows"), 6);
+  found = findExperience(records, here.workload, here.target, 2, 4);
+  ASSERT_EQ(found.size(), 4u);
+  EXPECT_EQ(found[3].at("tile_rows"), 9);
+  Record large = makeRecord(1, 1, 4096);
+  found = findExperience(records, large.workload, large.target, 1, 1);
+  ASSERT_EQ(found.size(), 1u);
+  EXPECT_EQ(found[0].at("tile_rows"), 9);
+  EXPECT_TRUE(findExperience({}, here.workload, here.target).empty());
 }
 
 // A space of few points ends.

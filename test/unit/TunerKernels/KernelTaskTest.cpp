@@ -3,9 +3,12 @@
 // why.
 #include "dlc/Tuner/KernelTask.h"
 
+#include "AttentionText.h"
 #include "KernelHarness.h"
-#include "KernelText.h"
+#include "dlc/Codegen/CPU/AttentionKnobs.h"
 #include "dlc/Codegen/CPU/ContractionKnobs.h"
+#include "dlc/Codegen/CPU/LoopKnobs.h"
+#include "dlc/Tuner/KernelCost.h"
 
 #include <gtest/gtest.h>
 #include <set>
@@ -47,6 +50,44 @@ std::vector<Case> makeLoopCases() {
   };
 }
 
+std::vector<Case> makeWindowCases() {
+  return {
+      {"depthwise",
+       conv({1, 5, 19, 23}, {5, 1, 3, 3}, {1, 1}, {1, 1}, {1, 1}, {1, 1}, 5),
+       {false, true}},
+      {"depthwise, every other",
+       conv({1, 6, 18, 17}, {6, 1, 5, 5}, {2, 2}, {1, 1}, {2, 2}, {2, 2}, 6),
+       {false, true}},
+      {"pool",
+       "func.func @main(%a: tensor<2x5x21x37xf32>) -> tensor<2x5x21x37xf32> {\n"
+       "%0 = graph.pool %a {dilations = array<i64: 1, 1>, kernel = array<i64: "
+       "3, 3>, kind = #graph<pool max>, pads_high = array<i64: 1, 1>, pads_low "
+       "= array<i64: 1, 1>, strides = array<i64: 1, 1>} : "
+       "(tensor<2x5x21x37xf32>) -> tensor<2x5x21x37xf32>\n"
+       "return %0 : tensor<2x5x21x37xf32>\n}",
+       {}},
+  };
+}
+
+std::vector<Case> makeAttentionCases() {
+  AttentionCase heads;
+  heads.heads = 3;
+  heads.queries = 40;
+  heads.keys = 77;
+  heads.inner = heads.columns = 24;
+  AttentionCase causal = heads;
+  causal.causal = AttentionCase::TopLeft;
+  causal.queries = causal.keys = 61;
+  causal.headsLast = true;
+  AttentionCase decode = heads;
+  decode.queries = 1;
+  decode.group = 2;
+  decode.keys = 400;
+  return {{"attention", heads.text(), {}},
+          {"causal attention", causal.text(), {}},
+          {"attention of one query", decode.text(), {}}};
+}
+
 std::vector<Case> makeCases() {
   std::map<char, std::string> sizes{
       {'b', "3"}, {'m', "21"}, {'n', "70"}, {'k', "45"}};
@@ -72,8 +113,9 @@ std::vector<Case> makeCases() {
 
 std::vector<Case> allCases() {
   std::vector<Case> cases = makeCases();
-  for (const Case &c : makeLoopCases())
-    cases.push_back(c);
+  for (const auto &more :
+       {makeLoopCases(), makeWindowCases(), makeAttentionCases()})
+    cases.insert(cases.end(), more.begin(), more.end());
   return cases;
 }
 
@@ -157,6 +199,108 @@ TEST(KernelTask, KeysAreWhatIsComputed) {
   EXPECT_EQ(keys.size(), cases.size());
   EXPECT_NE(llvm::cantFail(makeTask(cases[0], true))->get().workload,
             llvm::cantFail(makeTask(cases[0]))->get().workload);
+}
+
+// Each family of nests has a space of its own, and what sorts a kernel in.
+TEST(KernelTask, FamiliesOfNests) {
+  std::map<std::string, std::set<std::string>> knobsOf;
+  for (const Case &c : allCases()) {
+    auto task = llvm::cantFail(makeTask(c));
+    for (const auto &knob : task->get().space.knobs)
+      knobsOf[task->get().scorer.kind].insert(knob.name);
+  }
+  auto has = [&](const char *kind, const char *knob) {
+    return knobsOf[kind].count(knob) != 0;
+  };
+  EXPECT_TRUE(has("contraction", "tile_rows"));
+  EXPECT_TRUE(has("convolution", "lhs"));
+  EXPECT_TRUE(has("attention", "key_tile"));
+  EXPECT_TRUE(has("attention", "row_tile")); // of one query
+  EXPECT_TRUE(has("window", "across"));
+  EXPECT_TRUE(has("map", "groups"));
+  EXPECT_TRUE(has("row", "width"));
+  // What shares nothing has nothing to tile for it.
+  EXPECT_FALSE(has("map", "across"));
+  EXPECT_FALSE(has("row", "across"));
+  EXPECT_EQ(knobsOf.size(), 6u);
+}
+
+TEST(KernelTask, AttentionKnobsRoundTrip) {
+  mlir::MLIRContext context;
+  setUp(context);
+  mlir::OwningOpRef<mlir::ModuleOp> module;
+  CpuTarget target = llvm::cantFail(parseCpuTarget("x86:cpu=x86-64-v4"));
+  for (const Case &c : makeAttentionCases()) {
+    graph::KernelOp kernel = kernelOf(context, module, c.text);
+    std::string reason;
+    auto spec = classifyAttention(kernel, reason);
+    ASSERT_TRUE(mlir::succeeded(spec)) << reason;
+    AttentionSchedule base = defaultSchedule(*spec, target);
+    EXPECT_EQ(withKnobs(base, toKnobs(base)).str(), base.str());
+    EXPECT_EQ(withKnobs(base, KnobValues()).str(), base.str());
+    ScheduleSpace space = attentionSpace(*spec, target);
+    EXPECT_TRUE(space.isLegal(space.defaults, reason)) << reason;
+    // Nearest negatives of the predicate.
+    auto refuses = [&](const char *knob, int64_t value) {
+      KnobValues point = space.defaults;
+      point[knob] = value;
+      return !space.isLegal(point, reason);
+    };
+    EXPECT_TRUE(refuses("few", !base.few));
+    EXPECT_TRUE(refuses("block_n", 1 << 20));
+    EXPECT_TRUE(refuses(base.few ? "row_tile" : "key_tile", 40));
+    ScheduleSpace::Random random(1);
+    for (int i = 0; i < 20; ++i) {
+      KnobValues point = *space.sample(random);
+      EXPECT_EQ(toKnobs(withKnobs(base, point)), point);
+    }
+  }
+}
+
+// Learned times where there is a model for the kernel's nest, the roofline
+// elsewhere.
+TEST(KernelTask, CostQueryByTheModel) {
+  mlir::MLIRContext context;
+  setUp(context);
+  CpuTarget target = llvm::cantFail(parseCpuTarget("x86:cpu=x86-64-v4"));
+  mlir::OwningOpRef<mlir::ModuleOp> module, other;
+  graph::KernelOp product =
+      kernelOf(context, module,
+               einsum("mk,kn->mn", {{'m', "64"}, {'n', "96"}, {'k', "128"}}));
+  graph::KernelOp relu = kernelOf(context, other, makeLoopCases()[0].text);
+  RooflineCost roofline;
+  KernelCost none(target, {});
+  EXPECT_EQ(none.getSeconds(product, {}, target.desc()),
+            roofline.getSeconds(product, {}, target.desc()));
+  // A machine that takes three times what the analytic model says.
+  std::string reason;
+  CpuTarget oneThread(target.desc(), 1);
+  auto key = makeKernelKey(product, oneThread, {}, reason);
+  ASSERT_TRUE(mlir::succeeded(key)) << reason;
+  auto scorer = llvm::cantFail(Scorer::create(key->workload, key->target));
+  std::vector<Record> records;
+  for (int64_t rows = 1; rows <= 16; ++rows) {
+    Record record;
+    record.workload = key->workload;
+    record.target = key->target;
+    KnobValues knobs{{"tile_rows", rows}};
+    record.schedule = scheduleJson("contraction", knobs);
+    record.samples = record.reference = {3e9 * scorer.seconds(knobs)};
+    records.push_back(record);
+  }
+  std::vector<CostModel> models;
+  models.push_back(llvm::cantFail(
+      CostModel::train(records, "contraction", CostModel::Label::Time)));
+  KernelCost cost(target, std::move(models));
+  double seconds = cost.getSeconds(product, {}, target.desc());
+  EXPECT_NEAR(seconds / (3 * scorer.seconds({})), 1, 0.1);
+  EXPECT_NE(seconds, roofline.getSeconds(product, {}, target.desc()));
+  EXPECT_EQ(cost.getSeconds(relu, {}, target.desc()),
+            roofline.getSeconds(relu, {}, target.desc()));
+  // Of another machine it knows nothing.
+  CpuTarget old = llvm::cantFail(parseCpuTarget("x86:cpu=haswell"));
+  EXPECT_EQ(cost.getSeconds(product, {}, old.desc()),
+            roofline.getSeconds(product, {}, old.desc()));
 }
 
 TEST(KernelTask, KnobsRoundTrip) {

@@ -1,0 +1,22 @@
+// Which features each family of nests has, and their identity.
+#include "FeatureNames.h"
+
+#include "dlc/Tuner/Record.h"
+
+using namespace dlc::tuner;
+
+// Raise it when a feature keeps its name and changes its meaning.
+static constexpr int kFeatureVersion = 2;
+
+llvm::ArrayRef<const char *> dlc::tuner::featureNames(llvm::StringRef family) {
+  return family == "contraction" ? contractionFeatureNames()
+         : family == "attention" ? attentionFeatureNames()
+                                 : loopFeatureNames();
+}
+
+std::string dlc::tuner::featureSchema(llvm::StringRef family) {
+  std::string text = family.str() + " " + std::to_string(kFeatureVersion);
+  for (const char *name : featureNames(family))
+    text += std::string(" ") + name;
+  return sha256(text);
+}

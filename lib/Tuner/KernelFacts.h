@@ -1,0 +1,23 @@
+// What a record holds of a kernel, by its nest.
+#ifndef DLC_LIB_TUNER_KERNELFACTS_H
+#define DLC_LIB_TUNER_KERNELFACTS_H
+
+#include "dlc/Codegen/CPU/CpuKernel.h"
+#include "dlc/Schedule/AttentionSpec.h"
+#include "dlc/Schedule/ContractionSpec.h"
+#include "dlc/Target/Common/CpuTarget.h"
+#include "dlc/Tuner/Features.h"
+
+namespace dlc::tuner {
+
+TargetFacts factsOf(const TargetDesc &desc);
+ContractionFacts factsOf(const ContractionSpec &spec, const CpuTarget &target,
+                         const CpuCodegenOptions &options);
+AttentionFacts factsOf(const AttentionSpec &spec, const CpuTarget &target,
+                       const CpuCodegenOptions &options);
+LoopFacts loopFactsOf(graph::KernelOp kernel, const CpuTarget &target,
+                      const CpuCodegenOptions &options);
+
+} // namespace dlc::tuner
+
+#endif // DLC_LIB_TUNER_KERNELFACTS_H
