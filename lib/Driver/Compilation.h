@@ -76,7 +76,30 @@ struct Compilation {
     unsigned failed = 0;   ///< of all trials of the searches
     double expectedGain = 1;
     std::vector<std::string> notes; ///< why kernels were left out
+    struct Item {
+      std::string kernel;
+      double ratio = 1; ///< measured time over the default schedule's
+    };
+    std::vector<Item> items; ///< those with a schedule of the database
   } tuning;
+  struct {
+    struct Item {
+      std::string name; ///< of the model's node
+      double flops = 0;
+      /// Of the outputs when this product alone is rounded; -1: not measured.
+      double error = -1;
+      bool isRounded = false;
+    };
+    std::vector<Item> products; ///< empty: -precision=f32
+    /// Of Auto: measured on inputs that it chose by and on others; of one run
+    /// of the float32 artifact and of the mixed one.
+    double error = 0, f32Seconds = 0, seconds = 0;
+    std::string note; ///< why nothing was rounded
+    unsigned numRounded() const {
+      return llvm::count_if(products,
+                            [](const Item &item) { return item.isRounded; });
+    }
+  } precision;
 
   /// Of code generation's workers; packing functions may still refer to them.
   std::vector<std::unique_ptr<mlir::MLIRContext>> contexts;
@@ -133,6 +156,9 @@ struct Compilation {
            options.wants(EmitKind::Report) || options.wants(EmitKind::Header);
   }
 };
+
+/// -precision: rounds the factors of the products that it allows.
+llvm::Error choosePrecision(Compilation &c);
 
 /// Canonical graph operators to kernels and calls; kernels that are called
 /// with a constant operand and without are told apart.

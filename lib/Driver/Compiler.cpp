@@ -240,6 +240,15 @@ static size_t countCalledKernels(Compilation &c) {
 }
 
 static Error codeStages(Compilation &c) {
+  if (c.options.precision != CompileOptions::Precision::F32) {
+    c.progress.begin("precision");
+    if (Error error = choosePrecision(c))
+      return error;
+    c.progress.end(std::to_string(c.precision.numRounded()) + " of " +
+                   countText(c.precision.products.size(), "product") +
+                   " in bf16" +
+                   (c.precision.note.empty() ? "" : ": " + c.precision.note));
+  }
   c.progress.begin("kernels");
   if (Error error = formKernels(c))
     return error;
@@ -348,6 +357,8 @@ static void removeProducts(Compilation &c) {
 
 static unsigned countStages(const Compilation &c) {
   unsigned count = 3; // import, simplify, artifact
+  count += c.options.precision != CompileOptions::Precision::F32 &&
+           (c.wantsCode() || c.options.wants(EmitKind::Kernels));
   if (c.wantsCode() || c.wantsCuda() || c.options.wants(EmitKind::Kernels))
     ++count;
   if (c.wantsCuda() || c.wantsCode())
@@ -371,6 +382,21 @@ static Error compile(Compilation &c, CompileResult &result) {
     return makeError(ExitCode::Usage,
                      "-state is for CPU targets, not for -target=" +
                          c.options.target);
+  bool isRounded = c.options.precision != CompileOptions::Precision::F32;
+  if (isRounded && (StringRef(c.options.target).starts_with("cuda") ||
+                    c.options.target == "interp"))
+    return makeError(ExitCode::Usage,
+                     "-precision is for CPU targets, not for -target=" +
+                         c.options.target);
+  if (isRounded && c.options.bisect)
+    return makeError(ExitCode::Usage,
+                     "-verify=bisect compares kernels with those of the model: "
+                     "not with -precision");
+  if (c.options.precision == CompileOptions::Precision::Auto &&
+      !c.options.state.empty())
+    return makeError(ExitCode::Usage,
+                     "-precision=auto measures single runs, and -state is "
+                     "about several: choose without it");
   if (!c.options.plantFault.empty())
     if (Error error = checkFault(c.options.plantFault))
       return error;

@@ -338,6 +338,43 @@ static llvm::Error readState(const InputArgList &args, CompileOptions &o) {
   return llvm::Error::success();
 }
 
+static llvm::Error readPrecision(const InputArgList &args, CompileOptions &o) {
+  using Precision = CompileOptions::Precision;
+  if (const Arg *arg = args.getLastArg(OPT_precision)) {
+    StringRef text = arg->getValue();
+    auto wrong = [&](const Twine &why) {
+      return usage(arg->getSpelling() + text + ": " + why);
+    };
+    if (text.consume_front("auto")) {
+      if (!text.consume_front(":max-error=") || text.getAsDouble(o.maxError) ||
+          !(o.maxError > 0))
+        return usage(arg->getSpelling() + arg->getValue() +
+                     ": expected auto:max-error=<e>, such as "
+                     "auto:max-error=1e-3");
+      o.precision = Precision::Auto;
+    } else if (text == "bf16") {
+      o.precision = Precision::Bf16;
+    } else if (text == "f16" || text == "int8") {
+      return wrong("products of " + text +
+                   " are not made of float32 models so far; bf16 is");
+    } else if (text != "f32") {
+      return wrong("expected f32, bf16 or auto:max-error=<e>");
+    }
+  }
+  for (StringRef list : args.getAllArgValues(OPT_precision_inputs)) {
+    llvm::SmallVector<StringRef> parts;
+    list.split(parts, ',');
+    for (StringRef part : parts)
+      o.precisionInputs.push_back(part.str());
+  }
+  if (!o.precisionInputs.empty() && o.precision != Precision::Auto)
+    return usage("-precision-inputs= is for -precision=auto");
+  if (o.precision != Precision::F32 && o.strict)
+    return usage("-precision=: -fp=strict rounds nothing that the model does "
+                 "not");
+  return llvm::Error::success();
+}
+
 static llvm::Error readOptions(const InputArgList &args, CompileOptions &o) {
   if (llvm::Error error = readTuning(args, o))
     return error;
@@ -390,6 +427,8 @@ static llvm::Error readOptions(const InputArgList &args, CompileOptions &o) {
     return error;
   if (llvm::Error error = readState(args, o))
     return error;
+  if (llvm::Error error = readPrecision(args, o))
+    return error;
   for (const std::string &what : args.getAllArgValues(OPT_explain)) {
     if (what != "fusion" && what != "attention")
       return usage("-explain=" + what + ": expected one of fusion, attention");
@@ -414,8 +453,8 @@ static llvm::Error readOptions(const InputArgList &args, CompileOptions &o) {
   llvm::SmallVector<std::string> shaping;
   for (const Arg *arg :
        args.filtered(OPT_target, OPT_dim, OPT_shape, OPT_fp, OPT_fuse,
-                     OPT_layout, OPT_state, OPT_kv, OPT_variants, OPT_fallback,
-                     OPT_force_variant, OPT_plant_fault))
+                     OPT_layout, OPT_state, OPT_kv, OPT_precision, OPT_variants,
+                     OPT_fallback, OPT_force_variant, OPT_plant_fault))
     shaping.push_back(arg->getAsString(args));
   o.shapingFlags = llvm::join(shaping, " ");
   if (llvm::Error error = inferEmit(o))

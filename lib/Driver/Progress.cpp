@@ -35,6 +35,24 @@ void Progress::begin(const char *name) {
   isDrawn = true;
 }
 
+void Progress::update(StringRef note) {
+  if (quiet || !isOpen)
+    return;
+  // A line of a log for each trial would be many.
+  constexpr std::chrono::seconds pause(10);
+  Clock::time_point now = Clock::now();
+  if (!redraw && now - std::max(lastUpdate, stageStart) < pause)
+    return;
+  lastUpdate = now;
+  clearLine();
+  llvm::errs() << "[" << stages.size() << "/" << numStages << "] "
+               << stages.back().name << ": " << note;
+  if (redraw)
+    isDrawn = true;
+  else
+    llvm::errs() << "\n";
+}
+
 void Progress::end(StringRef note) {
   if (!isOpen)
     return;

@@ -80,6 +80,32 @@ static void writeKernel(llvm::json::OStream &out, Compilation &c,
   });
 }
 
+static void writePrecision(llvm::json::OStream &out, Compilation &c) {
+  auto &precision = c.precision;
+  out.attributeObject("precision", [&] {
+    out.attribute("products", static_cast<int64_t>(precision.products.size()));
+    out.attribute("rounded", precision.numRounded());
+    if (c.options.precision == CompileOptions::Precision::Auto) {
+      out.attribute("max_error", c.options.maxError);
+      out.attribute("error", precision.error);
+      out.attribute("f32_seconds", precision.f32Seconds);
+      out.attribute("seconds", precision.seconds);
+      if (!precision.note.empty())
+        out.attribute("note", precision.note);
+    }
+    out.attributeArray("list", [&] {
+      for (const auto &item : precision.products)
+        out.object([&] {
+          out.attribute("name", item.name);
+          out.attribute("flops", item.flops);
+          if (item.error >= 0)
+            out.attribute("error", item.error);
+          out.attribute("precision", item.isRounded ? "bf16" : "f32");
+        });
+    });
+  });
+}
+
 std::string dlc::makeReport(Compilation &c) {
   std::string text;
   llvm::raw_string_ostream os(text);
@@ -150,7 +176,16 @@ std::string dlc::makeReport(Compilation &c) {
         out.attribute("measured", c.tuning.measured);
         out.attribute("failed", c.tuning.failed);
         out.attribute("expected_gain", c.tuning.expectedGain);
+        out.attributeArray("schedules", [&] {
+          for (const auto &item : c.tuning.items)
+            out.object([&] {
+              out.attribute("kernel", item.kernel);
+              out.attribute("time_over_default", item.ratio);
+            });
+        });
       });
+    if (!c.precision.products.empty())
+      writePrecision(out, c);
     out.attribute("kernels_interpreted", 0);
     if (c.arenaBytes >= 0)
       out.attribute("arena_bytes", c.arenaBytes);

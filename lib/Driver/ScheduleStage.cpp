@@ -114,6 +114,8 @@ Error dlc::chooseSchedules(Compilation &c) {
     return llvm::make_error<CompileError>(ExitCode::Verify, std::move(refused));
   if (c.options.kvBits)
     laws.insert(check::getRoundingLaw(c.options.kvBits));
+  if (c.precision.numRounded())
+    laws.insert("round(bf16)");
   c.info.laws = llvm::join(laws, ",");
   return Error::success();
 }

@@ -5,11 +5,16 @@
 // laws, code generation refuses what it cannot emit.
 #include "Compilation.h"
 
+#include "dlc/Check/Laws.h"
+#include "dlc/Schedule/NestChoice.h"
 #include "dlc/Schedule/Schedule.h"
+#include "dlc/Tuner/Experience.h"
+#include "dlc/Tuner/KernelCost.h"
 #include "dlc/Tuner/KernelTask.h"
 #include "dlc/Tuner/Shipped.h"
 
 #include "llvm/Support/FileSystem.h"
+#include "llvm/Support/FormatVariadic.h"
 #include "llvm/TargetParser/Host.h"
 #include "llvm/TargetParser/Triple.h"
 
@@ -31,8 +36,9 @@ struct Item {
   std::unique_ptr<tuner::KernelTask> task;
   std::unique_ptr<tuner::Tuner> tuner;
   bool isDone = false;
+  double predicted = 0; ///< seconds of one run under the default schedule
 
-  double seconds() const { return calls * scorer.seconds({}); }
+  double seconds() const { return calls * predicted; }
   /// What another round may save, in seconds of a run of the model.
   double expected() const {
     if (!tuner)
@@ -52,14 +58,18 @@ private:
   Error openDatabase();
   Error search();
   Error step(Item &item, unsigned most);
+  void showProgress(const Item &item, unsigned spent, double passed);
+  double expectedGain() const;
   Error choose();
   void note(graph::KernelOp kernel, const Twine &reason);
 
   Compilation &c;
   std::map<std::string, std::unique_ptr<Item>> items; // by key
   std::unique_ptr<tuner::Store> store;
-  std::map<std::string, std::vector<tuner::Record>> shipped;     // by key
+  std::map<std::string, std::vector<tuner::Record>> shipped; // by key
+  std::vector<tuner::Record> experience; // all that is shipped
   std::map<std::string, std::optional<tuner::CostModel>> models; // by family
+  std::optional<tuner::KernelCost> cost;
 };
 } // namespace
 
@@ -125,17 +135,24 @@ Error Stage::openDatabase() {
     auto records = tuner::readFolder(folder);
     if (!records)
       return records.takeError();
+    if (searches)
+      experience = *records;
     for (tuner::Record &record : *records)
       shipped[keyText(record.target, record.workload)].push_back(
           std::move(record));
   }
-  if (searches)
-    for (const char *family : {"contraction", "loop"}) {
-      auto loaded = tuner::loadShippedModel(arch, family);
-      if (!loaded)
-        return loaded.takeError();
-      models[family] = std::move(*loaded);
-    }
+  if (!searches)
+    return Error::success();
+  auto times = tuner::KernelCost::create(*c.target);
+  if (!times)
+    return times.takeError();
+  cost = std::move(*times);
+  for (const char *family : tuner::kFamilies) {
+    auto loaded = tuner::loadShippedModel(arch, family);
+    if (!loaded)
+      return loaded.takeError();
+    models[family] = std::move(*loaded);
+  }
   return Error::success();
 }
 
@@ -152,6 +169,8 @@ Error Stage::step(Item &item, unsigned most) {
     item.task = std::move(*task);
     tuner::TuneOptions options;
     options.search.seed = c.options.tuneSeed;
+    options.search.first = tuner::findExperience(
+        experience, item.task->get().workload, item.task->get().target);
     options.jobs = c.options.jobs;
     options.compiler = getVersion().str();
     auto &model = models[item.scorer.family];
@@ -175,6 +194,9 @@ Error Stage::search() {
     if (!scorer)
       return scorer.takeError();
     item->scorer = std::move(*scorer);
+    // Learned where there is a model of times, else by hand.
+    item->predicted = cost->getSeconds(item->key.workload, item->key.target)
+                          .value_or(item->scorer.seconds({}));
     open.push_back(item.get());
   }
   auto start = std::chrono::steady_clock::now();
@@ -208,13 +230,10 @@ Error Stage::search() {
     if (!next->tuner)
       continue;
     spent += next->tuner->getRecords().size() - before;
-    if (!o.quiet && o.verbose)
-      llvm::errs() << "  " << next->kernels[0].getSymName() << ": "
-                   << next->tuner->getRecords().size() << " trials, "
-                   << llvm::format("%.2fx", 1 / next->tuner->getResult().best)
-                   << "\n";
+    std::chrono::duration<double> passed =
+        std::chrono::steady_clock::now() - start;
+    showProgress(*next, spent, passed.count());
   }
-  double before = 0, after = 0;
   for (Item *item : open) {
     if (!item->tuner)
       continue;
@@ -223,11 +242,45 @@ Error Stage::search() {
     const tuner::TuneResult &result = item->tuner->getResult();
     c.tuning.measured += result.trials;
     c.tuning.failed += result.failed;
-    before += item->seconds() * result.best;
-    after += item->seconds() * result.best / std::max(1.0, result.expectedGain);
   }
-  c.tuning.expectedGain = after > 0 ? before / after : 1;
+  c.tuning.expectedGain = expectedGain();
   return Error::success();
+}
+
+/// Of the whole model: the time it is expected to take now over what the
+/// searches still hope for.
+double Stage::expectedGain() const {
+  double before = 0, after = 0;
+  for (auto &[key, item] : items) {
+    double best = item->tuner ? item->tuner->getResult().best : 1;
+    double gain = item->tuner ? item->tuner->getResult().expectedGain : 1;
+    before += item->seconds() * best;
+    after += item->seconds() * best / std::max(1.0, gain);
+  }
+  return after > 0 ? before / after : 1;
+}
+
+void Stage::showProgress(const Item &item, unsigned spent, double passed) {
+  const CompileOptions &o = c.options;
+  std::string budget =
+      o.tuneTrials        ? std::to_string(spent) + " of " +
+                                std::to_string(o.tuneTrials) + " trials"
+      : o.tuneSeconds > 0 ? llvm::formatv("{0} trials, {1:f0} of {2:f0} s",
+                                          spent, passed, o.tuneSeconds)
+                                .str()
+                          : std::to_string(spent) + " trials";
+  graph::KernelOp kernel = item.kernels[0];
+  std::string now =
+      llvm::formatv("'{0}' {1:f2}x the default's speed after {2} trials",
+                    kernel.getSymName(), 1 / item.tuner->getResult().best,
+                    item.tuner->getRecords().size())
+          .str();
+  if (o.verbose && !o.quiet)
+    llvm::errs() << "  " << now << "\n";
+  c.progress.update(
+      llvm::formatv("tuning, {0}, expected gain left {1:f2}x, {2}", budget,
+                    expectedGain(), now)
+          .str());
 }
 
 Error Stage::choose() {
@@ -250,6 +303,16 @@ Error Stage::choose() {
       return knobs.takeError();
     for (graph::KernelOp kernel : item->kernels) {
       std::string reason;
+      // One pass over the keys is the compiler's choice only where Check finds
+      // the law; a schedule that names the nest would insist.
+      if (graph::Law law = graph::Law::homSoftmax();
+          item->key.nest == "attention" && bestNest(kernel).isOnePass)
+        if (check::Admission admission =
+                check::admitLaws(kernel, {law}, c.getMode());
+            !admission) {
+          note(kernel, admission.reason);
+          continue;
+        }
       if (!tuner::isLegalFor(kernel, *knobs, *c.target, item->options,
                              reason)) {
         note(kernel, "the schedule of the database does not fit: " + reason);
@@ -260,6 +323,8 @@ Error Stage::choose() {
       schedule.knobs.insert(knobs->begin(), knobs->end());
       kernel.setScheduleAttr(schedule.toAttr(kernel.getContext()));
       ++c.tuning.tuned;
+      c.tuning.items.push_back({kernel.getSymName().str(),
+                                std::max(best->ratio(), best->medianRatio())});
     }
   }
   return Error::success();

@@ -22,6 +22,10 @@ double dlc::getTolerance(const CompileOptions &options,
     return 4e-2;
   if (!isa<FloatType>(type))
     return 0;
+  if (options.precision == CompileOptions::Precision::Bf16)
+    return 4e-2; // beside the interpreter, which rounds nothing
+  if (options.precision == CompileOptions::Precision::Auto)
+    return std::max(options.maxError, 1e-4);
   return options.fastConv ? 1e-3 : 1e-4; // Winograd rounds larger numbers
 }
 

@@ -76,6 +76,15 @@ struct CompileOptions {
   /// Hidden -force-variant: every kernel runs this variant (or its last one)
   /// for all sizes; -1: none.
   int forceVariant = -1;
+  /// -precision: which float32 products have factors of bf16: none, all, as
+  /// many as measured errors allow. `Probe` is asked for by Auto itself.
+  enum class Precision { F32, Bf16, Auto, Probe };
+  Precision precision = Precision::F32;
+  double maxError = 0; ///< of Auto: max|a-b| / max|b| of each output
+  /// Of Bf16: the numbers of the products (findProducts); empty: all.
+  std::vector<unsigned> roundedProducts;
+  /// .npy files for Auto to measure on; empty: random inputs.
+  std::vector<std::string> precisionInputs;
   Weights weights = Weights::Auto;
   bool fallback = true; ///< -fallback: cuda artifacts have PTX, too
   unsigned jobs = 0;    ///< 0: the CPUs this process may use

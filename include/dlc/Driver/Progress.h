@@ -30,6 +30,9 @@ public:
   /// Ends the stage before, if any, and begins one. `name` is a literal: a
   /// crash prints it.
   void begin(const char *name);
+  /// Says how far the stage is: on a terminal in its line, else a line of its
+  /// own at most every ten seconds.
+  void update(llvm::StringRef note);
   /// Ends the stage; `note` says what came of it.
   void end(llvm::StringRef note = {});
   /// Prints the last line of a successful run.
@@ -48,7 +51,7 @@ private:
   unsigned numStages = 0;
   bool isOpen = false;  // a stage is running
   bool isDrawn = false; // the terminal's line holds text
-  Clock::time_point start = Clock::now(), stageStart;
+  Clock::time_point start = Clock::now(), stageStart, lastUpdate;
   std::vector<Stage> stages;
 };
 

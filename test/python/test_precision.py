@@ -1,0 +1,138 @@
+"""-precision: factors of bf16, all of them or as many as measured errors allow; what is refused, and that the bound is kept."""
+import json
+import subprocess
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+LAYERS, ROWS, WIDTH = 5, 64, 192
+
+
+def run(*args):
+    return subprocess.run([str(a) for a in args], capture_output=True, text=True)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """A chain of products of which the one in the middle is a thousand times more sensitive than the others: what it gives is
+    the difference of two large numbers."""
+    folder = tmp_path_factory.mktemp("precision")
+    rng = np.random.default_rng(3)
+    nodes, weights, last = [], [], "x"
+    for i in range(LAYERS):
+        w = (rng.standard_normal((WIDTH, WIDTH)) / np.sqrt(WIDTH)).astype(np.float32)
+        weights.append(numpy_helper.from_array(w, f"w{i}"))
+        out = f"y{i}"
+        if i == 2:
+            shift = np.full((1, WIDTH), 100.0, np.float32)
+            weights += [numpy_helper.from_array(shift, "shift"),
+                        numpy_helper.from_array((shift.astype(np.float64) @ w).astype(np.float32), "back")]
+            nodes += [helper.make_node("Add", [last, "shift"], ["far"]), helper.make_node("MatMul", ["far", f"w{i}"], ["p"], name="sensitive"),
+                      helper.make_node("Sub", ["p", "back"], [out])]
+        else:
+            nodes += [helper.make_node("MatMul", [last, f"w{i}"], [f"p{i}"], name=f"layer{i}"),
+                      helper.make_node("Tanh", [f"p{i}"], [out])]
+        last = out
+    graph = helper.make_graph(nodes, "g", [helper.make_tensor_value_info("x", TensorProto.FLOAT, [ROWS, WIDTH])],
+                              [helper.make_tensor_value_info(last, TensorProto.FLOAT, [ROWS, WIDTH])], weights)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), folder / "m.onnx")
+    return folder
+
+
+def compile_model(model, out, *flags):
+    done = run("dlc", model / "m.onnx", "-target=host:threads=1", "-emit=shared,report", "-o", out / "m.so", *flags)
+    assert done.returncode == 0, done.stderr
+    return json.loads((out / "m.json").read_text()), done.stderr
+
+
+def error_on(model, out, seed):
+    """max|a-b|/max|b| of the artifact beside one of float32, on inputs that the choice never saw."""
+    x = np.random.default_rng(seed).uniform(-1, 1, (ROWS, WIDTH)).astype(np.float32)
+    np.save(out / "x.npy", x)
+    plain = out / "plain.so"
+    if not plain.exists():
+        assert run("dlc", model / "m.onnx", "-target=host:threads=1", "-q", "-o", plain).returncode == 0
+    results = []
+    for artifact in (out / "m.so", plain):
+        assert run("dlc-run", artifact, f"-inputs={out / 'x.npy'}", f"-outputs={out}").returncode == 0
+        results.append(np.load(out / "output_0.npy").astype(np.float64))
+    return np.abs(results[0] - results[1]).max() / np.abs(results[1]).max()
+
+
+def test_all_in_bf16(model, tmp_path):
+    report, _ = compile_model(model, tmp_path, "-precision=bf16")
+    assert report["precision"]["rounded"] == report["precision"]["products"] == LAYERS
+    assert "round(bf16)" in report["laws"]
+    # Rounding is there: float32 is far nearer.
+    assert error_on(model, tmp_path, 7) > 1e-4
+
+
+def test_auto_leaves_out_what_is_sensitive(model, tmp_path):
+    """Measured alone, the product in the middle does most; the bound holds on other inputs; a larger one lets more be rounded."""
+    done = run("dlc", model / "m.onnx", "-target=host:threads=1", "-emit=shared,report", "-o", tmp_path / "m.so", "-v",
+               "-precision=auto:max-error=2e-2")
+    assert done.returncode == 0, done.stderr
+    report = json.loads((tmp_path / "m.json").read_text())
+    precision = report["precision"]
+    errors = {item["name"]: item["error"] for item in precision["list"]}
+    assert len(errors) == LAYERS and max(errors, key=errors.get) == "sensitive"
+    assert errors["sensitive"] > 4 * sorted(errors.values())[-2]
+    rounded = {item["name"] for item in precision["list"] if item["precision"] == "bf16"}
+    assert "sensitive" not in rounded
+    assert precision["error"] <= 2e-2
+    assert len(rounded) == precision["rounded"]
+    # On this machine bf16 may be no faster; then nothing is rounded, in words.
+    if rounded:
+        assert 0 < precision["seconds"] < precision["f32_seconds"]
+        assert error_on(model, tmp_path, 11) <= 2e-2
+        assert error_on(model, tmp_path, 12) <= 2e-2
+    else:
+        assert "bf16 is not faster here" in precision["note"]
+    assert "together:" in done.stderr
+
+
+def test_auto_gives_up_where_no_rounding_fits(model, tmp_path):
+    report, said = compile_model(model, tmp_path, "-precision=auto:max-error=1e-9")
+    assert report["precision"]["rounded"] == 0 and "no rounding keeps the bound" in said
+    assert "round(bf16)" not in report["laws"]
+    plain = tmp_path / "p"
+    plain.mkdir()
+    compile_model(model, plain)
+    # The same code as without the option.
+    assert error_on(model, tmp_path, 5) == 0
+
+
+def test_inputs_of_the_user(model, tmp_path):
+    np.save(tmp_path / "in.npy", np.zeros((ROWS, WIDTH), np.float32))
+    report, _ = compile_model(model, tmp_path, "-precision=auto:max-error=1e-2", f"-precision-inputs={tmp_path / 'in.npy'}")
+    assert all("error" in item for item in report["precision"]["list"])
+    done = run("dlc", model / "m.onnx", "-o", tmp_path / "n.so", "-precision=auto:max-error=1e-2", "-precision-inputs=a.npy,b.npy")
+    assert done.returncode == 2 and "the model has 1 inputs, 2 are given" in done.stderr
+
+
+def test_refusals(model, tmp_path):
+    def said(*flags):
+        done = run("dlc", model / "m.onnx", "-o", tmp_path / "m.so", *flags)
+        assert done.returncode == 2, done.stderr
+        return done.stderr
+    assert "expected f32, bf16 or auto:max-error=<e>" in said("-precision=half")
+    assert "expected auto:max-error=<e>" in said("-precision=auto")
+    assert "expected auto:max-error=<e>" in said("-precision=auto:max-error=-1")
+    assert "products of int8 are not made of float32 models so far" in said("-precision=int8")
+    assert "-fp=strict rounds nothing" in said("-precision=bf16", "-fp=strict")
+    assert "-precision-inputs= is for -precision=auto" in said("-precision-inputs=x.npy")
+    assert "-precision is for CPU targets" in said("-precision=bf16", "-target=cuda:sm=90a")
+    assert "not with -precision" in said("-precision=bf16", "-verify=bisect")
+
+
+def test_verify_knows_the_bound(model, tmp_path):
+    """Beside the interpreter, which rounds nothing: the sensitive product is beyond what bf16 may round, a choice that keeps its
+    bound is not."""
+    def verify(*flags):
+        return run("dlc", model / "m.onnx", "-target=host:threads=1", "-o", tmp_path / "m.so", "-verify", *flags)
+    done = verify("-precision=bf16")
+    assert done.returncode == 4 and "the tolerance 4" in done.stderr
+    done = verify("-precision=auto:max-error=2e-2")
+    assert done.returncode == 0, done.stderr
