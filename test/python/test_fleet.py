@@ -103,10 +103,10 @@ def test_two_nodes_and_workers_that_are_killed(tmp_path):
     as many records as were asked for, none of them a failure."""
     from ray.cluster_utils import Cluster
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
-    node = cluster.add_node(num_cpus=1)
+    node, search = cluster.add_node(num_cpus=1), None
     try:
         store = tmp_path / "a.db"
-        search = subprocess.Popen([*TUNE, f"-store={store}", "-budget=24", f"-workers=ray://{cluster.address}"],
+        search = subprocess.Popen([*TUNE, f"-store={store}", "-budget=12", f"-workers=ray://{cluster.address}"],
                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         kills, end = 0, time.time() + 400
         while search.poll() is None and time.time() < end:
@@ -121,10 +121,12 @@ def test_two_nodes_and_workers_that_are_killed(tmp_path):
         assert search.returncode == 0, err
         assert kills > 0
         records = records_of(store, tmp_path / "r.jsonl")
-        assert len([r for r in records if not r["trial"]["attempt"]]) >= 16  # it may converge before the budget
+        assert len([r for r in records if not r["trial"]["attempt"]]) == 12
         assert {r["trial"]["status"] for r in records} == {"ok"}
         # What the store holds is what the decisions were made of.
         replayed = subprocess.run(["dlc-tune", "replay", "-matmul=24x32x40", "-model=none", f"-store={store}"], capture_output=True, text=True)
         assert replayed.returncode == 0, replayed.stderr
     finally:
+        if search and search.poll() is None:
+            search.kill()
         cluster.shutdown()
