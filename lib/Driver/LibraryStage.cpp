@@ -215,60 +215,49 @@ Error Stage::chooseCpus() {
 // Code
 //===----------------------------------------------------------------------===//
 
-// The model of an operation with a packed tensor, in a file beside a constant
-// that is all holes: only its layout is of interest.
-static Error writePacked(const library::Operation &op, const Instance &instance,
-                         CompileOptions &options,
-                         std::unique_ptr<TemporaryFolder> &folder) {
-  Expected<std::unique_ptr<TemporaryFolder>> created =
-      TemporaryFolder::create();
-  if (!created)
-    return created.takeError();
-  folder = std::move(*created);
-  std::string path = folder->getPath("model.onnx");
-  std::error_code code;
-  llvm::raw_fd_ostream model(path, code);
-  model << options.inputBytes;
-  model.close();
-  std::vector<int64_t> sizes;
-  for (const Range &range : instance.ranges)
-    sizes.push_back(range.min);
-  int64_t bytes = op.packed->original.type->bits / 8;
-  for (const Extent &extent : op.packed->original.extents)
-    bytes *= extent.evaluate(sizes);
-  int file = -1;
-  if (!code && !model.error())
-    code = llvm::sys::fs::openFileForWrite(folder->getPath(kPackedFile), file);
-  if (!code)
-    code = llvm::sys::fs::resize_file(file, bytes);
-  if (file >= 0)
-    ::close(file);
-  if (code || model.error())
-    return makeError(ExitCode::Io, (code ? code : model.error()).message(),
-                     path);
-  options.input = path;
-  options.inputBytes.clear();
-  return Error::success();
-}
-
-// Graph operators are read from a file.
-static Error writeGraph(CompileOptions &options,
+// The input in a file `name` of a folder of its own, for what is not read from
+// memory.
+static Error writeInput(CompileOptions &options, StringRef name,
                         std::unique_ptr<TemporaryFolder> &folder) {
   Expected<std::unique_ptr<TemporaryFolder>> created =
       TemporaryFolder::create();
   if (!created)
     return created.takeError();
   folder = std::move(*created);
-  std::string path = folder->getPath("kernel.mlir");
+  options.input = folder->getPath(name);
   std::error_code code;
-  llvm::raw_fd_ostream os(path, code);
+  llvm::raw_fd_ostream os(options.input, code);
   os << options.inputBytes;
   os.close();
   if (code || os.error())
-    return makeError(ExitCode::Io, (code ? code : os.error()).message(), path);
-  options.input = path;
+    return makeError(ExitCode::Io, (code ? code : os.error()).message(),
+                     options.input);
   options.inputBytes.clear();
   return Error::success();
+}
+
+// The model of an operation with a packed tensor, in a file beside a constant
+// that is all holes: only its layout is of interest.
+static Error writePacked(const library::Operation &op, const Instance &instance,
+                         CompileOptions &options,
+                         std::unique_ptr<TemporaryFolder> &folder) {
+  if (Error error = writeInput(options, "model.onnx", folder))
+    return error;
+  std::vector<int64_t> sizes;
+  for (const Range &range : instance.ranges)
+    sizes.push_back(range.min);
+  int64_t bytes = op.packed->original.type->bits / 8;
+  for (const Extent &extent : op.packed->original.extents)
+    bytes *= extent.evaluate(sizes);
+  std::string path = folder->getPath(kPackedFile);
+  int file = -1;
+  std::error_code code = llvm::sys::fs::openFileForWrite(path, file);
+  if (!code)
+    code = llvm::sys::fs::resize_file(file, bytes);
+  if (file >= 0)
+    ::close(file);
+  return code ? makeError(ExitCode::Io, code.message(), path)
+              : Error::success();
 }
 
 // How the instance reads its packed tensor, which is lent at run time.
@@ -315,7 +304,7 @@ void Stage::compile(Job &job) {
 
   std::unique_ptr<TemporaryFolder> packed;
   if (op.isGraph)
-    if (Error error = writeGraph(o, packed)) {
+    if (Error error = writeInput(o, "kernel.mlir", packed)) {
       job.error = toCompileError(std::move(error), ExitCode::Io);
       return;
     }

@@ -51,39 +51,52 @@ static int64_t bytesOf(Type type) {
   return std::max<int64_t>(1, type.getIntOrFloatBitWidth() / 8);
 }
 
+/// Points of a group of axes; a symbolic size counts as one.
+template <typename Spec>
+static int64_t sizeOf(const Spec &spec, ArrayRef<unsigned> axes) {
+  return std::max<int64_t>(
+      1, graph::constantValue(spec.extentOf(axes)).value_or(1));
+}
+
+/// The stride of a group of axes in an operand; -1 where it has none, or none
+/// that is known.
+template <typename Spec>
+static int64_t strideOf(const Spec &spec, const ContractionOperand &operand,
+                        ArrayRef<unsigned> axes) {
+  auto expr = operand.plain ? spec.strideOf(operand, axes) : std::nullopt;
+  return expr ? graph::constantValue(*expr).value_or(-1) : -1;
+}
+
+/// Bytes of an element of a factor; `computed` of one that lies nowhere.
+static int64_t factorBytes(const ContractionOperand &operand,
+                           int64_t computed) {
+  return operand.plain || operand.guarded ? bytesOf(operand.element) : computed;
+}
+
 ContractionFacts dlc::tuner::factsOf(const ContractionSpec &spec,
                                      const CpuTarget &target,
                                      const CpuCodegenOptions &options) {
   ContractionFacts f;
-  auto size = [&](ArrayRef<unsigned> group) {
-    return std::max<int64_t>(
-        1, graph::constantValue(spec.extentOf(group)).value_or(1));
-  };
-  f.outer = size(spec.outer);
-  f.rows = size(spec.rows);
-  f.columns = size(spec.columns);
-  f.depth = size(spec.inner);
+  f.outer = sizeOf(spec, spec.outer);
+  f.rows = sizeOf(spec, spec.rows);
+  f.columns = sizeOf(spec, spec.columns);
+  f.depth = sizeOf(spec, spec.inner);
   f.accBytes = bytesOf(spec.accumulator);
   auto readFactor = [&](const ContractionOperand &operand,
                         ArrayRef<unsigned> major, int64_t &bytes, int64_t &step,
                         int64_t &depth, bool &isPlain, bool &isConstant) {
-    bool isLoad = operand.plain || operand.guarded;
-    bytes = isLoad ? bytesOf(operand.element) : f.accBytes;
+    bytes = factorBytes(operand, f.accBytes);
     isPlain = operand.plain;
     isConstant = operand.plain && options.isConstant(operand.operand);
-    auto stride = [&](ArrayRef<unsigned> group) -> int64_t {
-      auto expr = operand.plain ? spec.strideOf(operand, group) : std::nullopt;
-      return expr ? graph::constantValue(*expr).value_or(-1) : -1;
-    };
-    step = stride(major);
-    depth = stride(spec.inner);
+    step = strideOf(spec, operand, major);
+    depth = strideOf(spec, operand, spec.inner);
   };
   readFactor(spec.lhs, spec.rows, f.lhsBytes, f.lhsRow, f.lhsDepth, f.lhsPlain,
              f.lhsConstant);
   readFactor(spec.rhs, spec.columns, f.rhsBytes, f.rhsColumn, f.rhsDepth,
              f.rhsPlain, f.rhsConstant);
   if (SmallVector<unsigned> run = spec.lhsRun(); !run.empty())
-    f.lhsRun = size(run);
+    f.lhsRun = sizeOf(spec, run);
   f.results = int64_t(spec.results.size());
   f.resultBytes = 0;
   for (unsigned i = 0; i < spec.results.size(); ++i)
@@ -176,35 +189,23 @@ AttentionFacts dlc::tuner::factsOf(const AttentionSpec &spec,
                                    const CpuTarget &target,
                                    const CpuCodegenOptions &options) {
   AttentionFacts f;
-  auto size = [&](ArrayRef<unsigned> axes) {
-    return std::max<int64_t>(
-        1, graph::constantValue(spec.extentOf(axes)).value_or(1));
-  };
-  f.outer = size(spec.outer);
-  f.group = size(spec.group);
-  f.rows = size(spec.rows);
-  f.keys = size(spec.keys);
-  f.inner = size(spec.inner);
-  f.columns = size(spec.columns);
-  auto bytes = [](const ContractionOperand &operand) {
-    return operand.plain || operand.guarded ? bytesOf(operand.element)
-                                            : int64_t(4);
-  };
-  f.queryBytes = bytes(spec.query);
-  f.keyBytes = bytes(spec.key);
-  f.valueBytes = bytes(spec.value);
+  f.outer = sizeOf(spec, spec.outer);
+  f.group = sizeOf(spec, spec.group);
+  f.rows = sizeOf(spec, spec.rows);
+  f.keys = sizeOf(spec, spec.keys);
+  f.inner = sizeOf(spec, spec.inner);
+  f.columns = sizeOf(spec, spec.columns);
+  constexpr int64_t computed = 4; // bytes of f32
+  f.queryBytes = factorBytes(spec.query, computed);
+  f.keyBytes = factorBytes(spec.key, computed);
+  f.valueBytes = factorBytes(spec.value, computed);
   f.resultBytes = 0;
   for (graph::StageOp stage : spec.results)
     f.resultBytes += bytesOf(stage.getElementType());
-  auto stride = [&](const ContractionOperand &operand,
-                    ArrayRef<unsigned> axes) -> int64_t {
-    auto expr = operand.plain ? spec.strideOf(operand, axes) : std::nullopt;
-    return expr ? graph::constantValue(*expr).value_or(-1) : -1;
-  };
-  f.keyStride = stride(spec.key, spec.keys);
-  f.valueStride = stride(spec.value, spec.keys);
-  f.keyContiguous = stride(spec.key, spec.inner) == 1;
-  f.valueContiguous = stride(spec.value, spec.columns) == 1;
+  f.keyStride = strideOf(spec, spec.key, spec.keys);
+  f.valueStride = strideOf(spec, spec.value, spec.keys);
+  f.keyContiguous = strideOf(spec, spec.key, spec.inner) == 1;
+  f.valueContiguous = strideOf(spec, spec.value, spec.columns) == 1;
   f.cuts = int64_t(spec.cuts.size());
   graph::KernelOp kernel = spec.kernel;
   kernel.getBody().walk([&](graph::ApplyOp) { ++f.scoreOps; });

@@ -1,6 +1,8 @@
 // Scalar expressions at a point or along a vector of points.
 #include "dlc/Codegen/CPU/ContractionExpr.h"
 
+#include "EverySecond.h"
+
 #include "dlc/Codegen/Common/KernelFunction.h"
 #include "dlc/Schedule/IndexPoly.h"
 
@@ -217,31 +219,33 @@ bool ExprEmitter::requireInterval(Condition &all, Value base, int64_t step,
   return true;
 }
 
+Value dlc::laneInterval(IndexBuilder &index, Value lower, Value upper,
+                        int64_t lanes) {
+  OpBuilder &b = index.builder();
+  Location loc = index.loc();
+  auto type = VectorType::get({lanes}, b.getI1Type());
+  Value mask;
+  if (upper)
+    mask = vector::CreateMaskOp::create(b, loc, type, upper);
+  if (!lower)
+    return mask;
+  Value below = vector::CreateMaskOp::create(b, loc, type, lower);
+  Value all = constantLike(b, loc, b.getBoolAttr(true), type);
+  Value from = arith::XOrIOp::create(b, loc, below, all);
+  return mask ? b.createOrFold<arith::AndIOp>(loc, mask, from) : from;
+}
+
 Value ExprEmitter::maskOf(const Condition &condition, unsigned lanes) {
-  auto type = VectorType::get({int64_t(lanes)}, b.getI1Type());
-  Value mask = condition.mask;
-  auto require = [&](Value holds) {
-    mask = mask ? b.createOrFold<arith::AndIOp>(loc, mask, holds) : holds;
-  };
-  if (condition.upper)
-    require(vector::CreateMaskOp::create(b, loc, type, condition.upper));
-  if (condition.lower) {
-    Value before = vector::CreateMaskOp::create(b, loc, type, condition.lower);
-    Value all = constantLike(b, loc, b.getBoolAttr(true), type);
-    require(arith::XOrIOp::create(b, loc, before, all));
-  }
-  return mask;
+  Value inside = laneInterval(index, condition.lower, condition.upper, lanes);
+  if (!condition.mask || !inside)
+    return condition.mask ? condition.mask : inside;
+  return b.createOrFold<arith::AndIOp>(loc, condition.mask, inside);
 }
 
 Value ExprEmitter::loadSeconds(VectorType type, Value memory, Value where,
                                const Condition &holds, Value pass) {
-  // Two loads, of which every second element is kept. The second ends with the
-  // last element that is wanted, so that nothing beyond it is touched; between
-  // elements that exist lie others.
+  // Between elements that exist lie others that do.
   int64_t lanes = type.getDimSize(0);
-  SmallVector<int64_t> kept;
-  for (int64_t lane = 0; lane < lanes; ++lane)
-    kept.push_back(2 * lane < lanes ? 2 * lane : 2 * lane + 1);
   Value zeros = arith::ConstantOp::create(b, loc, b.getZeroAttr(type));
   auto part = [&](int64_t offset) -> Value {
     Value at = index.add(where, index.constant(offset));
@@ -258,7 +262,7 @@ Value ExprEmitter::loadSeconds(VectorType type, Value memory, Value where,
                                         maskOf(elements, lanes), zeros);
   };
   Value low = part(0), high = part(lanes - 1);
-  Value all = vector::ShuffleOp::create(b, loc, type, low, high, kept);
+  Value all = everySecond(b, loc, low, high);
   return pass && !holds.isSame()
              ? arith::SelectOp::create(b, loc, maskOf(holds, lanes), all, pass)
              : all;

@@ -304,20 +304,12 @@ LogicalResult GroupFiller::fillImageRows(Value panels, Value pitch, Value first,
                                          Value count) {
   LogicalResult result = success();
   unsigned lastAxis = c.spec.columns.back();
-  ArrayRef<unsigned> rowAxes = ArrayRef(c.spec.columns).drop_back();
-  Value width = index.expr(c.spec.space.extents[lastAxis], {}, c.symbols);
-  Value end = index.add(first, count);
-  Value firstRow = index.div(first, width), lastRow = index.ceilDiv(end, width);
   auto maskType = VectorType::get({lanes}, b.getI1Type());
+  ColumnRows columnRows(c, first, count);
   auto fillGroup = [&](Value k, bool isWhole) -> LogicalResult {
     LogicalResult inside = success();
     Value target = index.mul(k, pitch);
-    index.forEach(firstRow, lastRow, 1, [&](Value row) {
-      Value rowStart = index.mul(row, width);
-      setCoordinates(c, c.axes, rowAxes, row);
-      Value from = index.max(index.sub(first, rowStart), index.constant(0)),
-            to = index.min(index.sub(end, rowStart), width);
-      Value origin = index.sub(rowStart, first);
+    columnRows.forEach([&](Value from, Value to, Value origin) {
       index.forEach(from, to, lanes, [&](Value column) {
         ExprPoint point;
         point.axes = c.axes;
@@ -340,8 +332,6 @@ LogicalResult GroupFiller::fillImageRows(Value panels, Value pitch, Value first,
   };
   if (failed(forEachGroup(fillGroup, index.constant(0))))
     result = failure();
-  for (unsigned axis : c.spec.columns)
-    c.axes[axis] = index.constant(0);
   return result;
 }
 

@@ -20,6 +20,31 @@ void dlc::forEachPanel(
                 [&](Value start) { body(start, index.sub(count, start)); });
 }
 
+ColumnRows::ColumnRows(PanelContext &c, Value first, Value count)
+    : c(c), first(first) {
+  IndexBuilder &index = c.index;
+  width =
+      index.expr(c.spec.space.extents[c.spec.columns.back()], {}, c.symbols);
+  end = index.add(first, count);
+  firstRow = index.div(first, width);
+  lastRow = index.ceilDiv(end, width);
+}
+
+void ColumnRows::forEach(
+    llvm::function_ref<void(Value from, Value to, Value origin)> body) {
+  IndexBuilder &index = c.index;
+  ArrayRef<unsigned> rowAxes = ArrayRef(c.spec.columns).drop_back();
+  index.forEach(firstRow, lastRow, 1, [&](Value row) {
+    Value start = index.mul(row, width);
+    setCoordinates(c, c.axes, rowAxes, row);
+    Value from = index.max(index.sub(first, start), index.constant(0));
+    Value to = index.min(index.sub(end, start), width);
+    body(from, to, index.sub(start, first));
+  });
+  for (unsigned axis : rowAxes)
+    c.axes[axis] = index.constant(0);
+}
+
 void dlc::setCoordinates(PanelContext &c, SmallVectorImpl<Value> &axes,
                          ArrayRef<unsigned> group, Value linear) {
   IndexBuilder &index = c.index;
@@ -426,58 +451,41 @@ static LogicalResult fillColumnRows(PanelContext &c, Value panels, Value pitch,
   Location loc = index.loc();
   int64_t lanes = c.schedule.lanes;
   unsigned lastAxis = c.spec.columns.back();
-  ArrayRef<unsigned> rowAxes = ArrayRef(c.spec.columns).drop_back();
-  Value width = index.expr(c.spec.space.extents[lastAxis], {}, c.symbols);
-  Value end = index.add(first, count);
-  Value firstRow = index.div(first, width);
-  Value lastRow = index.ceilDiv(end, width);
   auto maskType = VectorType::get({lanes}, b.getI1Type());
   LogicalResult result = success();
   std::optional<ColumnTaps> taps;
   if (c.expressions.hasMaskedMemory())
     taps = columnTaps(c.spec, lanes);
-  ArrayRef<unsigned> inner = c.spec.inner;
-
-  forEachPoint(
-      index, c, inner.drop_back(taps ? 1 : 0), index.constant(0), [&](Value k) {
-        Value target = index.mul(taps ? index.mul(k, taps->count) : k, pitch);
-        index.forEach(firstRow, lastRow, 1, [&](Value row) {
-          Value rowStart = index.mul(row, width);
-          setCoordinates(c, c.axes, rowAxes, row);
-          Value from = index.max(index.sub(first, rowStart), index.constant(0));
-          Value to = index.min(index.sub(end, rowStart), width);
-          Value origin = index.add(target, index.sub(rowStart, first));
-          auto loop =
-              scf::ForOp::create(b, loc, from, to, index.constant(lanes));
-          OpBuilder::InsertionGuard guard(b);
-          b.setInsertionPointToStart(loop.getBody());
-          Value column = loop.getInductionVar();
-          Value place = index.add(origin, column);
-          if (taps) {
-            c.axes[lastAxis] = column;
-            fillTaps(c, *taps, index.sub(to, column), panels, place, pitch);
-            c.axes[lastAxis] = index.constant(0);
-            return;
-          }
-          ExprPoint point;
-          point.axes = c.axes;
-          point.axes[lastAxis] = column;
-          point.lanes = lanes;
-          point.laneAxes = {lastAxis};
-          point.mask = vector::CreateMaskOp::create(b, loc, maskType,
-                                                    index.sub(to, column));
-          auto value = c.expressions.emit(c.spec.rhs.value, point, reason);
-          if (failed(value)) {
-            result = failure();
-            return;
-          }
-          vector::StoreOp::create(
-              b, loc, c.expressions.scalars.broadcast(*value, lanes).value,
-              panels, place);
-        });
+  ColumnRows columnRows(c, first, count);
+  auto fillVector = [&](Value column, Value count, Value place) {
+    ExprPoint point;
+    point.axes = c.axes;
+    point.axes[lastAxis] = column;
+    point.lanes = lanes;
+    point.laneAxes = {lastAxis};
+    point.mask = vector::CreateMaskOp::create(b, loc, maskType, count);
+    if (failed(storeLanes(c, c.spec.rhs.value, point, panels, place, reason)))
+      result = failure();
+  };
+  auto fillAllTaps = [&](Value column, Value count, Value place) {
+    c.axes[lastAxis] = column;
+    fillTaps(c, *taps, count, panels, place, pitch);
+    c.axes[lastAxis] = index.constant(0);
+  };
+  ArrayRef<unsigned> inner = ArrayRef(c.spec.inner).drop_back(taps ? 1 : 0);
+  forEachPoint(index, c, inner, index.constant(0), [&](Value k) {
+    Value target = index.mul(taps ? index.mul(k, taps->count) : k, pitch);
+    columnRows.forEach([&](Value from, Value to, Value origin) {
+      Value start = index.add(target, origin);
+      index.forEach(from, to, lanes, [&](Value column) {
+        Value left = index.sub(to, column), place = index.add(start, column);
+        if (taps)
+          fillAllTaps(column, left, place);
+        else
+          fillVector(column, left, place);
       });
-  for (unsigned axis : c.spec.columns)
-    c.axes[axis] = index.constant(0);
+    });
+  });
   return result;
 }
 

@@ -42,6 +42,23 @@ void forEachPanel(
     IndexBuilder &index, mlir::Value count, int64_t width,
     llvm::function_ref<void(mlir::Value start, mlir::Value valid)> body);
 
+/// The columns first .. first+count by rows of their last axis (a Conv's pixels
+/// by image rows).
+class ColumnRows {
+public:
+  ColumnRows(PanelContext &context, mlir::Value first, mlir::Value count);
+
+  /// `body` gets the points from..to of the last axis, and which of the columns
+  /// its point 0 would be; it finds the row in the context's axes.
+  void forEach(llvm::function_ref<void(mlir::Value from, mlir::Value to,
+                                       mlir::Value origin)>
+                   body);
+
+private:
+  PanelContext &c;
+  mlir::Value first, end, width, firstRow, lastRow;
+};
+
 /// Sets the axes of `group` to the coordinates of point `linear`.
 void setCoordinates(PanelContext &context,
                     llvm::SmallVectorImpl<mlir::Value> &axes,

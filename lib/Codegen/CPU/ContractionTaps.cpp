@@ -64,11 +64,6 @@ private:
   /// The elements from the first one on that exist, [lower, upper).
   std::pair<Value, Value> interval(Value count);
   Value at(AffineExpr expr) { return index.expr(expr, c.axes, c.symbols); }
-  Value mask(Value bound, int64_t offset) {
-    return vector::CreateMaskOp::create(
-        b, loc, VectorType::get({lanes}, b.getI1Type()),
-        index.sub(bound, index.constant(offset)));
-  }
   /// Elements `shift` to `shift` + lanes of a row of vectors.
   Value shifted(ArrayRef<Value> row, int64_t shift);
 
@@ -140,17 +135,12 @@ void TapFiller::fill(Value count, Value panels, Value target, Value pitch) {
   int64_t numElements = taps.elements(lanes);
   SmallVector<Value> loaded;
   for (int64_t first = 0; first < numElements; first += lanes) {
-    Value holds = mask(upper, first);
-    if (lower) {
-      Value before = mask(lower, first);
-      Value all = arith::ConstantOp::create(
-          b, loc,
-          DenseElementsAttr::get(cast<ShapedType>(before.getType()), true));
-      holds = arith::AndIOp::create(b, loc, holds,
-                                    arith::XOrIOp::create(b, loc, before, all));
-    }
+    Value passed = index.constant(first);
+    Value exist =
+        laneInterval(index, lower ? index.sub(lower, passed) : Value(),
+                     index.sub(upper, passed), lanes);
     loaded.push_back(vector::MaskedLoadOp::create(
-        b, loc, type, memory, index.add(from, first), holds, zeros));
+        b, loc, type, memory, index.add(from, first), exist, zeros));
   }
   // By remainder of an element's number by the step, those elements in a row.
   SmallVector<SmallVector<Value>> phases{loaded};

@@ -1,6 +1,7 @@
 // Loads and their guards. A load is emitted according to how its address moves
 // from lane to lane: not at all, by one element, or otherwise; where a guard
 // does not hold, memory is never touched.
+#include "EverySecond.h"
 #include "LoopPoint.h"
 
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
@@ -376,17 +377,12 @@ Scalar LoopEmitter::loadLanes(const LoopNode &node, unsigned group, Value mask,
         vector::ShuffleOp::create(b, loc, type, loaded, loaded, order));
   }
   if (step == 2 && !exists) {
-    // Two loads, of which every second element is kept. The second ends with
-    // the last element that is wanted, so that nothing beyond it is touched.
     Value base = addressAt(-1);
     int64_t width = lanes.width;
     Value low = vector::LoadOp::create(b, loc, type, buffer, base);
     Value high = vector::LoadOp::create(
         b, loc, type, buffer, index.add(base, index.constant(width - 1)));
-    SmallVector<int64_t> order;
-    for (int64_t l = 0; l < width; ++l)
-      order.push_back(2 * l < width ? 2 * l : 2 * l + 1);
-    return finish(vector::ShuffleOp::create(b, loc, type, low, high, order));
+    return finish(everySecond(b, loc, low, high));
   }
   if (step == 2 && useMask && (!lanes.mask || lanes.count) &&
       (!mask ||
@@ -401,11 +397,8 @@ Scalar LoopEmitter::loadLanes(const LoopNode &node, unsigned group, Value mask,
           b, loc, type, buffer, index.add(base, index.constant(offset)),
           elementMask(node, group, mask != nullptr, offset), zeros);
     };
-    SmallVector<int64_t> order;
-    for (int64_t l = 0; l < width; ++l)
-      order.push_back(2 * l < width ? 2 * l : 2 * l + 1);
     Value low = part(0), high = part(width - 1);
-    return finish(vector::ShuffleOp::create(b, loc, type, low, high, order));
+    return finish(everySecond(b, loc, low, high));
   }
   if (hasLaneData(node))
     if (auto offsets = dataOffsets(node, group)) {

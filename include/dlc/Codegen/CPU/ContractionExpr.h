@@ -20,6 +20,11 @@ inline mlir::Value toAccumulator(ScalarEmitter &scalars, mlir::Value stored,
   return scalars.cast(scalars.fromStorage(stored, element), accumulator).value;
 }
 
+/// The lanes [lower, upper) of a vector; null: from the first, to the last.
+/// Null when both are.
+mlir::Value laneInterval(IndexBuilder &index, mlir::Value lower,
+                         mlir::Value upper, int64_t lanes);
+
 /// Where an expression is evaluated.
 struct ExprPoint {
   /// The value of every axis (of lane 0).
