@@ -14,6 +14,7 @@ static const StringRef libc[] = {
     "aligned_alloc",
     "bcmp",
     "calloc",
+    "clock_gettime",
     "close",
     "dl_iterate_phdr",
     "exit",

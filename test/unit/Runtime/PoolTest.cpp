@@ -82,6 +82,62 @@ TEST(Pool, SeveralThreadsWork) {
   EXPECT_EQ(meet.here, 2);
 }
 
+TEST(Pool, WorkersStartWithTasksOfTheirOwn) {
+  // Workers hold on at their first task until all have one.
+  struct Starts {
+    std::atomic<int> begun{0};
+    std::vector<std::atomic<int64_t>> workerOf =
+        std::vector<std::atomic<int64_t>>(12);
+    static void task(const dlc_frame *frame, int64_t task, int64_t worker) {
+      auto *self = static_cast<Starts *>(frame->buffers[0]);
+      self->workerOf[task] = worker;
+      if (++self->begun > 3)
+        return;
+      while (self->begun < 3)
+        std::this_thread::yield();
+    }
+  };
+  for (int repeat = 0; repeat < 20; ++repeat) {
+    Starts starts;
+    for (auto &worker : starts.workerOf)
+      worker = -1;
+    void *buffers[1] = {&starts};
+    dlc_frame frame = {};
+    frame.buffers = buffers;
+    parallelFor(Starts::task, &frame, 12, 3);
+    EXPECT_EQ(starts.workerOf[0], 0);
+    EXPECT_EQ(starts.workerOf[4], 1);
+    EXPECT_EQ(starts.workerOf[8], 2);
+  }
+}
+
+TEST(Pool, WorkersTakeOthersTasks) {
+  // The first task of one worker lasts until all other tasks are done.
+  struct Long {
+    std::atomic<int> done{0};
+    static void task(const dlc_frame *frame, int64_t task, int64_t) {
+      auto *self = static_cast<Long *>(frame->buffers[0]);
+      while (task == 0 && self->done < 9)
+        std::this_thread::yield();
+      ++self->done;
+    }
+  } tasks;
+  void *buffers[1] = {&tasks};
+  dlc_frame frame = {};
+  frame.buffers = buffers;
+  parallelFor(Long::task, &frame, 10, 2);
+  EXPECT_EQ(tasks.done, 10);
+}
+
+TEST(Pool, FewerAndMoreWorkersInTurn) {
+  for (int repeat = 0; repeat < 200; ++repeat) {
+    int64_t workers = 2 + repeat % 7;
+    Record record(50, workers);
+    parallelFor(Record::task, &record.frame, 50, workers);
+    ASSERT_TRUE(record.onceEach());
+  }
+}
+
 TEST(Pool, WorkersSleepAndWake) {
   for (int i = 0; i < 5; ++i) {
     usleep(20000); // longer than the workers spin
