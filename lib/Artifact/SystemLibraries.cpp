@@ -41,6 +41,7 @@ static const StringRef libc[] = {
     "read",
     "readlink",
     "realloc",
+    "sched_yield",
     "sigfillset",
     "snprintf",
     "strchr",

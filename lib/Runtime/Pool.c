@@ -23,6 +23,7 @@
 #include "Internal.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <string.h>
@@ -38,7 +39,7 @@
  * some 50 us, and a caller has that much to do between two runs. In time,
  * since a pause takes from 10 to 140 cycles, by the CPU. */
 #define SPIN_NS 300000
-#define SPINS_PER_LOOK 32 /* at the clock */
+#define SPINS_PER_LOOK 32
 
 /* state: generation (32) | open (1) | active (31) */
 #define OPEN ((uint64_t)1 << 31)
@@ -110,14 +111,17 @@ static int64_t now_ns(void) {
   return (int64_t)time.tv_sec * 1000000000 + time.tv_nsec;
 }
 
-/* When `spins` pauses say so, whether the time to spin is over; *end is set at
- * the first look. */
+/* Whether the time to spin is over; looked at every few of the `spins`. The
+ * first look sets *end. Each gives the CPU to a thread that waits for it: that
+ * may be the one which is to bring work, or to finish it. */
 static bool spun_enough(uint32_t spins, int64_t *end) {
   if (spins % SPINS_PER_LOOK)
     return false;
   int64_t now = now_ns();
   if (!spins)
     *end = now + SPIN_NS;
+  else
+    sched_yield();
   return now >= *end;
 }
 
