@@ -31,6 +31,16 @@ void check(dlc_status status, const char *text) {
     throw StatusError(status, *text ? text : dlc_status_text(status));
 }
 
+// Where the elements of a contiguous object of the buffer protocol are.
+uintptr_t addressOf(nb::handle object) {
+  Py_buffer view;
+  if (PyObject_GetBuffer(object.ptr(), &view, PyBUF_SIMPLE))
+    throw nb::python_error();
+  auto address = reinterpret_cast<uintptr_t>(view.buf);
+  PyBuffer_Release(&view);
+  return address;
+}
+
 using Buffer = std::tuple<uintptr_t, std::vector<int64_t>>; // address, shape
 
 class Model {
@@ -209,6 +219,7 @@ NB_MODULE(_runtime, m) {
   m.doc() = "the C runtime of compiled models";
   static nb::exception<StatusError> statusError(m, "StatusError",
                                                 PyExc_RuntimeError);
+  m.def("address", &addressOf);
   nb::class_<Model>(m, "Model")
       .def(nb::init<const std::string &, const std::string &, int>(),
            nb::arg("path"), nb::arg("weights") = "", nb::arg("threads") = 0)

@@ -89,6 +89,14 @@ def as_array(value):
     return np.from_dlpack(value)
 
 
+def _address(array):
+    """Where a contiguous array's elements are."""
+    try:
+        return _runtime.address(array)
+    except BufferError:  # of a type that the buffer protocol has no name for
+        return array.ctypes.data
+
+
 def _group(tensors):
     """[(name, number or list of numbers)]: the tensors of a sequence are called name#0, name#1, ..."""
     groups = []
@@ -112,10 +120,20 @@ class _Callable:
 
     inputs = outputs = ()
 
+    def _describe_as(self, info):
+        """Sets info, inputs and outputs, and what every run asks of them."""
+        self.info = info
+        self.inputs, self.outputs = info["inputs"], info["outputs"]
+        self._input_groups, self._output_groups = _group(self.inputs), _group(self.outputs)
+        self._lists = any(isinstance(place, list) for _, place in self._input_groups + self._output_groups)
+        self._names = [name for name, _ in self._input_groups]
+
     def _feeds(self, feeds):
-        groups = _group(self.inputs)
+        if not self._lists:
+            return self._values(feeds, self._names)
+        groups = self._input_groups
         flat = []
-        for value, (name, place) in zip(self._values(feeds, [name for name, _ in groups]), groups):
+        for value, (name, place) in zip(self._values(feeds, self._names), groups):
             if not isinstance(place, list):
                 flat.append(value)
             elif not isinstance(value, (list, tuple)) or len(value) != len(place):
@@ -125,10 +143,17 @@ class _Callable:
         return flat
 
     def _results(self, arrays):
-        return [[arrays[i] for i in place] if isinstance(place, list) else arrays[place] for _, place in _group(self.outputs)]
+        if not self._lists:
+            return arrays
+        return [[arrays[i] for i in place] if isinstance(place, list) else arrays[place] for _, place in self._output_groups]
 
     def _values(self, feeds, names):
         if isinstance(feeds, dict):
+            if len(feeds) == len(names):
+                try:
+                    return [feeds[name] for name in names]
+                except KeyError:
+                    pass
             unknown = sorted(set(feeds) - set(names))
             missing = [n for n in names if n not in feeds]
             if unknown or missing:
@@ -180,8 +205,7 @@ class Model(_Callable):
             self._model = _runtime.Model(self.path, threads=threads)
         except _runtime.StatusError as e:
             raise errors.RunError(str(e)) from None
-        self.info = _complete(self._model.info(), target)
-        self.inputs, self.outputs = self.info["inputs"], self.info["outputs"]
+        self._describe_as(_complete(self._model.info(), target))
         self.info["memory"]["workspace"] = (self.report or {}).get("arena_bytes")
 
     @property
@@ -208,14 +232,16 @@ class Model(_Callable):
         """
         arrays = []
         for value, want in zip(self._feeds(feeds), self.inputs):
-            array = as_array(value)
+            array = value if type(value) is np.ndarray else as_array(value)
             if array.dtype != want["dtype"]:
                 # bit patterns are accepted for types numpy does not have
                 if not (_is_foreign(want["dtype"]) and array.dtype.kind in "ui"
                         and array.dtype.itemsize == want["dtype"].itemsize):
                     raise errors.RunError(f"input '{want['name']}' has dtype {array.dtype}, the model expects {want['dtype']}")
-            arrays.append(np.ascontiguousarray(array).reshape(array.shape))
-        ins = [(a.ctypes.data, list(a.shape)) for a in arrays]
+            if not array.flags.c_contiguous:
+                array = np.ascontiguousarray(array)
+            arrays.append(array)
+        ins = [(_address(a), a.shape) for a in arrays]
         try:
             shapes = self._model.output_shapes(ins)
             results, outs = [], []
@@ -247,12 +273,12 @@ class Model(_Callable):
                 break
         else:
             memory = np.empty(size + _LINE, np.uint8)
-            start = -memory.ctypes.data % _LINE
-            address = memory.ctypes.data + start
+            address = -(-_address(memory) // _LINE) * _LINE
+            start = address - _address(memory)
             if size >= 1 << 16:
                 kept.append((memory, start, address))
                 del kept[:-2]
-        return memory[start:start + size].view(dtype).reshape(shape), address
+        return np.ndarray(shape, dtype, memory, start), address
 
     @property
     def state_length(self):
@@ -288,8 +314,7 @@ class InterpretedModel(_Callable):
 
     def __init__(self, path, program, holder, flags):
         self.path, self._program, self._holder, self._flags = path, program, holder, flags
-        self.info = self._describe()
-        self.inputs, self.outputs = self.info["inputs"], self.info["outputs"]
+        self._describe_as(self._describe())
         self.report = None
 
     def _call(self, *options):
