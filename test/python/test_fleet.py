@@ -113,7 +113,10 @@ def test_two_nodes_and_workers_that_are_killed(tmp_path):
             time.sleep(0.5)
             workers = [pid for pid, args in descendants(os.getpid()) if "ray::measure" in args or " measure " in args]
             if workers and kills < 4:
-                os.kill(workers[-1], signal.SIGKILL)
+                try:
+                    os.kill(workers[-1], signal.SIGKILL)
+                except ProcessLookupError:
+                    continue  # it was just done
                 kills += 1
                 if kills == 3:
                     cluster.remove_node(node)
