@@ -45,15 +45,18 @@
 #define OPEN ((uint64_t)1 << 31)
 #define ACTIVE_MASK (OPEN - 1)
 
-/* Tasks of a job that a worker takes first; on a cache line of its own. */
-typedef struct task_run {
-  _Atomic int64_t next;
-  int64_t end;
-  char pad[48];
-} task_run;
+/* What belongs to a worker: the tasks of the job that it takes first, and
+ * whether its thread sleeps. On a cache line of its own. */
+typedef struct worker_slot {
+  _Atomic int64_t next_task;
+  int64_t end_task;
+  _Atomic uint32_t asleep; /* the thread waits while this is 1 */
+  char pad[44];
+} worker_slot;
 
-static task_run runs_of_workers[DLC_RT_MAX_WORKERS]
-    __attribute__((aligned(64)));
+_Static_assert(sizeof(worker_slot) == 64, "a cache line");
+
+static worker_slot slots[DLC_RT_MAX_WORKERS] __attribute__((aligned(64)));
 
 typedef struct pool_state {
   dlc_parallel_for_fn run; /* code of the object that provides this state */
@@ -61,24 +64,20 @@ typedef struct pool_state {
   /* The job; constant while it is open or has a worker inside. */
   dlc_task_fn fn;
   const dlc_frame *frame;
-  task_run *runs;         /* one a worker */
   _Atomic uint32_t limit; /* threads 1 to this one may enter */
   _Atomic uint32_t waiting;
-  char pad1[32];
+  char pad1[40];
   _Atomic uint64_t state;
   char pad2[56];
   _Atomic uint32_t num_started; /* threads that have their number */
   char pad3[60];
-  _Atomic uint32_t wake; /* counts jobs; workers sleep on it */
-  _Atomic uint32_t sleepers;
-  char pad4[56];
   _Atomic uint32_t busy;
   uint32_t num_threads;  /* guarded by busy */
   _Atomic int32_t owner; /* process that started the threads */
   char pad5[4];
   _Atomic(_Atomic uint32_t *) fork_word; /* zeroed by the kernel in a forked
                                             child; NULL if unsupported */
-  char pad6[40];
+  char pad6[104];
 } pool_state;
 
 _Static_assert(sizeof(pool_state) == 384,
@@ -132,12 +131,13 @@ static void run_tasks(pool_state *pool, uint32_t worker) {
       atomic_load_explicit(&pool->limit, memory_order_relaxed) + 1;
   uint32_t from = worker;
   do {
-    task_run *run = &pool->runs[from];
-    /* Looks before it takes: a finished run's line then stays shared. */
-    while (atomic_load_explicit(&run->next, memory_order_relaxed) < run->end) {
+    worker_slot *slot = &slots[from];
+    int64_t end = slot->end_task;
+    /* Looks before it takes: a finished slot's line then stays shared. */
+    while (atomic_load_explicit(&slot->next_task, memory_order_relaxed) < end) {
       int64_t task =
-          atomic_fetch_add_explicit(&run->next, 1, memory_order_relaxed);
-      if (task >= run->end)
+          atomic_fetch_add_explicit(&slot->next_task, 1, memory_order_relaxed);
+      if (task >= end)
         break;
       fn(frame, task, worker);
     }
@@ -188,12 +188,11 @@ static void *worker_main(void *argument) {
       relax();
     }
     /* Announce the sleep before the last look, so that a job published in
-     * between either is seen here or changes `wake` under the wait. */
-    uint32_t wake = atomic_load_explicit(&pool->wake, memory_order_seq_cst);
-    atomic_fetch_add_explicit(&pool->sleepers, 1, memory_order_seq_cst);
+     * between either is seen here or ends the wait. */
+    atomic_store_explicit(&slots[thread].asleep, 1, memory_order_seq_cst);
     if (!try_work(pool, thread, &seen))
-      dlc_rt_futex_wait(&pool->wake, wake);
-    atomic_fetch_sub_explicit(&pool->sleepers, 1, memory_order_seq_cst);
+      dlc_rt_futex_wait(&slots[thread].asleep, 1);
+    atomic_store_explicit(&slots[thread].asleep, 0, memory_order_relaxed);
   }
   return NULL;
 }
@@ -226,12 +225,13 @@ static bool reset_after_fork(pool_state *pool) {
     atomic_store_explicit(&pool->owner, owner, memory_order_release);
     return true;
   }
+  for (uint32_t thread = 1; thread <= pool->num_threads; ++thread)
+    atomic_store_explicit(&slots[thread].asleep, 0, memory_order_relaxed);
   pool->num_threads = 0;
   atomic_store_explicit(&pool->num_started, 0, memory_order_relaxed);
   atomic_store_explicit(&pool->state,
                         atomic_load(&pool->state) & ~(OPEN | ACTIVE_MASK),
                         memory_order_relaxed);
-  atomic_store_explicit(&pool->sleepers, 0, memory_order_relaxed);
   atomic_store_explicit(&pool->waiting, 0, memory_order_relaxed);
   atomic_store_explicit(&pool->busy, 0, memory_order_relaxed);
   atomic_store_explicit(&pool->owner, (int32_t)getpid(), memory_order_release);
@@ -325,13 +325,11 @@ __attribute__((used)) void dlc_rt_pool_run(void *ctx, dlc_task_fn fn,
 
   pool->fn = fn;
   pool->frame = frame;
-  pool->runs = runs_of_workers;
   int64_t first = 0;
   for (int64_t w = 0; w < workers; ++w) {
-    task_run *run = &runs_of_workers[w];
-    atomic_store_explicit(&run->next, first, memory_order_relaxed);
+    atomic_store_explicit(&slots[w].next_task, first, memory_order_relaxed);
     first += num_tasks / workers + (w < num_tasks % workers);
-    run->end = first;
+    slots[w].end_task = first;
   }
   atomic_store_explicit(&pool->limit, wanted, memory_order_relaxed);
   uint64_t generation =
@@ -340,10 +338,10 @@ __attribute__((used)) void dlc_rt_pool_run(void *ctx, dlc_task_fn fn,
     generation = 1; /* 0 is what a new worker has seen */
   atomic_store_explicit(&pool->state, generation << 32 | OPEN,
                         memory_order_seq_cst);
-  atomic_fetch_add_explicit(&pool->wake, 1, memory_order_seq_cst);
-  if (atomic_load_explicit(&pool->sleepers, memory_order_seq_cst))
-    dlc_rt_futex_wake(&pool->wake,
-                      wanted < pool->num_threads ? INT32_MAX : wanted);
+  for (int64_t w = 1; w < workers; ++w)
+    if (atomic_load_explicit(&slots[w].asleep, memory_order_seq_cst) &&
+        atomic_exchange_explicit(&slots[w].asleep, 0, memory_order_seq_cst))
+      dlc_rt_futex_wake(&slots[w].asleep, 1);
 
   run_tasks(pool, 0);
   atomic_fetch_and_explicit(&pool->state, ~OPEN, memory_order_seq_cst);
