@@ -88,6 +88,9 @@ typedef struct dlc_library_segments {
   const int64_t *kinds; /* 24: an entry a tensor */
 } dlc_library_segments; /* 32 bytes */
 
+/* The runtime's own. */
+typedef struct dlc_library_loaded dlc_library_loaded;
+
 /* An operation: one function of the library. */
 typedef struct dlc_library_operation {
   const char *name;                      /*  0: "matmul_nt_f32" */
@@ -100,8 +103,10 @@ typedef struct dlc_library_operation {
   int64_t num_instances;                 /* 56 */
   const dlc_library_instance *instances; /* 64: the first that fits is run */
   const dlc_library_segments *segments;  /* 72: NULL for most */
-  int64_t packed;   /* 80: the tensor that is taken in packed form; -1: none */
-  int64_t reserved; /* 88 */
+  int64_t packed; /* 80: the tensor that is taken in packed form; -1: none */
+  /* 88: an entry an instance, the runtime's, for code that is loaded onto
+   * devices; NULL for CPUs */
+  dlc_library_loaded **loaded;
 } dlc_library_operation; /* 96 bytes */
 
 #ifdef __cplusplus

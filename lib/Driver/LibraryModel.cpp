@@ -236,7 +236,7 @@ dlc::exportKernels(const CompileOptions &options, StringRef target,
       instance.ranges.push_back(dim.range);
     op.instances.push_back(std::move(instance));
     op.makeModel = [text = printAlone(kernel, op.dims)](
-                       ArrayRef<library::Range>) { return text; };
+                       ArrayRef<library::Range>, bool) { return text; };
     result.operations.push_back(std::move(op));
   });
   if (result.operations.empty())

@@ -3,6 +3,7 @@
 // they are what is done at the same time; nothing of a compilation is kept but
 // its objects.
 #include "Compilation.h"
+#include "LibraryInstance.h"
 #include "LibraryModel.h"
 
 #include "dlc/Driver/RunModel.h"
@@ -32,16 +33,6 @@ using llvm::SmallVector;
 using llvm::StringRef;
 
 namespace {
-// An instance on a CPU: what to compile, and what came of it.
-struct Job {
-  unsigned op, instance, cpu;
-  std::string prefix;
-  CompiledInstance compiled;
-  std::vector<llvm::SmallVector<char, 0>> objects;
-  double rooflineSeconds = 0;
-  std::optional<CompileError> error;
-};
-
 class Stage {
 public:
   Stage(const CompileOptions &options, Progress &progress)
@@ -57,18 +48,18 @@ private:
     return options.input == "-" || StringRef(options.input).ends_with(".json");
   }
   Error chooseCpus();
+  Error chooseDevices(ArrayRef<std::string> wanted);
   Error chooseFolder();
   Error compileAll();
-  void compile(Job &job);
   void applyBudget();
   Error write(CompileResult &result);
 
   const CompileOptions &options;
   Progress &progress;
   Build build;
-  std::vector<std::string> targets; // a CPU each
-  std::vector<CpuTarget> cpus;
-  std::vector<Job> jobs;
+  std::vector<std::string> targets; // a CPU or a kind of device each
+  std::vector<CpuTarget> cpus;      // none for devices
+  std::vector<InstanceJob> jobs;
   std::string folder;
   unsigned numDropped = 0;
   std::vector<std::string> leftOut; // kernels of a model
@@ -148,8 +139,45 @@ static std::vector<std::string> splitTargets(StringRef text) {
   return targets;
 }
 
+// Libraries for CUDA: what runs on the host is for any CPU of this machine's
+// kind, or of the kind that the first target names.
+Error Stage::chooseDevices(ArrayRef<std::string> wanted) {
+  build.onDevice = true;
+  for (const std::string &text : wanted) {
+    if (!StringRef(text).starts_with("cuda"))
+      return makeError(ExitCode::Usage,
+                       "-target=" + options.target +
+                           ": one library is for CUDA or for CPUs; give each a "
+                           "folder of its own");
+    Expected<CudaTarget> target = parseCudaTarget(text);
+    if (!target)
+      return llvm::make_error<CompileError>(
+          toCompileError(target.takeError(), ExitCode::Usage));
+    bool isArm = llvm::Triple(llvm::sys::getProcessTriple()).isAArch64();
+    StringRef here = isArm ? "arm:cpu=generic" : "x86:cpu=x86-64";
+    Expected<CpuTarget> host =
+        parseCpuTarget(target->host.empty() ? here : StringRef(target->host));
+    if (!host)
+      return llvm::make_error<CompileError>(
+          toCompileError(host.takeError(), ExitCode::Usage));
+    if (targets.empty())
+      build.triple = host->desc().triple;
+    else if (host->desc().triple != build.triple)
+      return makeError(ExitCode::Usage, "-target=" + options.target +
+                                            ": the hosts are of two kinds");
+    if (llvm::is_contained(targets, text))
+      continue;
+    targets.push_back(text);
+    build.cpus.push_back({target->desc().sm, ""});
+  }
+  return Error::success();
+}
+
 Error Stage::chooseCpus() {
   std::vector<std::string> wanted = splitTargets(options.target);
+  if (llvm::any_of(wanted,
+                   [](StringRef target) { return target.starts_with("cuda"); }))
+    return chooseDevices(wanted);
   bool isBare = wanted.size() == 1 && !StringRef(wanted[0]).contains(':');
   // A library meets other machines than this one: bare x86 is this machine and
   // one that all of the last ten years are.
@@ -170,7 +198,7 @@ Error Stage::chooseCpus() {
     if (!isCpuArch(StringRef(target).split(':').first))
       return makeError(ExitCode::Usage,
                        "-emit=kernel-library -target=" + target +
-                           ": libraries are for CPUs so far: x86, arm, host");
+                           ": libraries are for x86, arm, host or cuda");
     Expected<CpuTarget> cpu = parseCpuTarget(target);
     if (!cpu)
       return llvm::make_error<CompileError>(
@@ -215,155 +243,12 @@ Error Stage::chooseCpus() {
 // Code
 //===----------------------------------------------------------------------===//
 
-// The input in a file `name` of a folder of its own, for what is not read from
-// memory.
-static Error writeInput(CompileOptions &options, StringRef name,
-                        std::unique_ptr<TemporaryFolder> &folder) {
-  Expected<std::unique_ptr<TemporaryFolder>> created =
-      TemporaryFolder::create();
-  if (!created)
-    return created.takeError();
-  folder = std::move(*created);
-  options.input = folder->getPath(name);
-  std::error_code code;
-  llvm::raw_fd_ostream os(options.input, code);
-  os << options.inputBytes;
-  os.close();
-  if (code || os.error())
-    return makeError(ExitCode::Io, (code ? code : os.error()).message(),
-                     options.input);
-  options.inputBytes.clear();
-  return Error::success();
-}
-
-// The model of an operation with a packed tensor, in a file beside a constant
-// that is all holes: only its layout is of interest.
-static Error writePacked(const library::Operation &op, const Instance &instance,
-                         CompileOptions &options,
-                         std::unique_ptr<TemporaryFolder> &folder) {
-  if (Error error = writeInput(options, "model.onnx", folder))
-    return error;
-  std::vector<int64_t> sizes;
-  for (const Range &range : instance.ranges)
-    sizes.push_back(range.min);
-  int64_t bytes = op.packed->original.type->bits / 8;
-  for (const Extent &extent : op.packed->original.extents)
-    bytes *= extent.evaluate(sizes);
-  std::string path = folder->getPath(kPackedFile);
-  int file = -1;
-  std::error_code code = llvm::sys::fs::openFileForWrite(path, file);
-  if (!code)
-    code = llvm::sys::fs::resize_file(file, bytes);
-  if (file >= 0)
-    ::close(file);
-  return code ? makeError(ExitCode::Io, code.message(), path)
-              : Error::success();
-}
-
-// How the instance reads its packed tensor, which is lent at run time.
-static Error readPacking(Compilation &c, CompiledInstance &compiled) {
-  if (c.weights.size() != 1)
-    return makeError(ExitCode::Internal,
-                     "an operation with a packed tensor has " +
-                         std::to_string(c.weights.size()) + " constants",
-                     c.options.input);
-  const WeightsPiece &piece = c.weights.front();
-  Packing packing;
-  packing.bytes = piece.bytes;
-  if (piece.packing && !packing.parse(piece.packing->layout))
-    return makeError(ExitCode::Internal,
-                     "the layout '" + piece.packing->layout +
-                         "' cannot be made at run time",
-                     c.options.input);
-  compiled.packing = packing;
-  c.weights.clear();
-  return Error::success();
-}
-
-void Stage::compile(Job &job) {
-  const library::Operation &op = build.library.operations[job.op];
-  const Instance &instance = op.instances[job.instance];
-  CompileOptions o = options;
-  o.input = options.input + ": " + op.name + " (" + instance.name + ", " +
-            build.cpus[job.cpu].name + ")";
-  o.inputBytes = op.makeModel(instance.ranges);
-  o.target = targets[job.cpu];
-  o.emit = {EmitKind::Static};
-  o.weights = CompileOptions::Weights::Embed;
-  o.jobs = 1;
-  o.quiet = true;
-  o.verbose = false;
-  o.dumpDir.clear();
-  o.variants = std::min(o.variants, instance.variants);
-  o.dims.clear();
-  for (auto [dim, range] : llvm::zip_equal(op.dims, instance.ranges))
-    if (!range.isFixed())
-      o.dims[dim.name] = {range.min, range.max, range.typical};
-  if (op.segments)
-    o.dims.erase(op.dims[op.segments->groups].name);
-
-  std::unique_ptr<TemporaryFolder> packed;
-  if (op.isGraph)
-    if (Error error = writeInput(o, "kernel.mlir", packed)) {
-      job.error = toCompileError(std::move(error), ExitCode::Io);
-      return;
-    }
-  if (op.packed)
-    if (Error error = writePacked(op, instance, o, packed)) {
-      job.error = toCompileError(std::move(error), ExitCode::Io);
-      return;
-    }
-
-  Progress quiet(/*quiet=*/true, /*redraw=*/false);
-  Compilation c(o, quiet);
-  c.name = job.prefix;
-  auto build = [&]() -> Error {
-    if (Error error = compileToProgram(c))
-      return error;
-    if (op.packed)
-      if (Error error = readPacking(c, job.compiled))
-        return error;
-    return emitPrivateHost(c);
-  };
-  if (Error error = build()) {
-    job.error = toCompileError(std::move(error), ExitCode::Internal);
-    return;
-  }
-  CompiledInstance &compiled = job.compiled;
-  compiled.instance = job.instance;
-  compiled.cpu = job.cpu;
-  compiled.modelTable = job.prefix + "_model_table";
-  for (const SymbolInfo &symbol : c.info.symbols) {
-    auto it = llvm::find_if(
-        op.dims, [&](const Dim &dim) { return dim.name == symbol.name; });
-    if (it == op.dims.end()) {
-      job.error = toCompileError(
-          makeError(ExitCode::Internal,
-                    "its code depends on a size that it is not given: '" +
-                        symbol.name + "'",
-                    o.input),
-          ExitCode::Internal);
-      return;
-    }
-    compiled.symbols.push_back(it - op.dims.begin());
-  }
-  job.objects.push_back(std::move(c.hostObject));
-  for (CompiledKernel &kernel : c.kernels) {
-    compiled.kernels.push_back(kernel.nest);
-    job.rooflineSeconds +=
-        kernel.variantOf.empty() ? kernel.rooflineSeconds : 0;
-    job.objects.push_back(std::move(kernel.object));
-  }
-  for (const auto &object : job.objects)
-    compiled.bytes += static_cast<int64_t>(object.size());
-}
-
 Error Stage::compileAll() {
   initializeCpuBackends();
   for (auto [i, op] : llvm::enumerate(build.library.operations))
-    for (unsigned cpu = 0; cpu < cpus.size(); ++cpu)
+    for (unsigned cpu = 0; cpu < targets.size(); ++cpu)
       for (unsigned instance = 0; instance < op.instances.size(); ++instance) {
-        Job &job = jobs.emplace_back();
+        InstanceJob &job = jobs.emplace_back();
         job.op = i;
         job.instance = instance;
         job.cpu = cpu;
@@ -381,7 +266,7 @@ Error Stage::compileAll() {
   std::atomic<bool> failed = false;
   auto work = [&] {
     for (size_t i = next++; i < jobs.size() && !failed; i = next++) {
-      compile(jobs[i]);
+      compileInstance(options, build, targets[jobs[i].cpu], jobs[i]);
       if (jobs[i].error)
         failed = true;
     }
@@ -392,7 +277,7 @@ Error Stage::compileAll() {
   work();
   for (std::thread &thread : threads)
     thread.join();
-  for (Job &job : jobs)
+  for (InstanceJob &job : jobs)
     if (job.error)
       return llvm::make_error<CompileError>(std::move(*job.error));
   return Error::success();
@@ -402,7 +287,7 @@ Error Stage::compileAll() {
 // time for their bytes, by the cost model. The general ones stay.
 void Stage::applyBudget() {
   int64_t budget = build.library.budgetBytes, total = 0;
-  for (const Job &job : jobs)
+  for (const InstanceJob &job : jobs)
     total += job.compiled.bytes;
   std::vector<size_t> special;
   for (auto [i, job] : llvm::enumerate(jobs)) {
@@ -428,7 +313,7 @@ void Stage::applyBudget() {
   }
   numDropped = dropped.size();
   build.instances.resize(build.library.operations.size());
-  std::vector<Job> kept;
+  std::vector<InstanceJob> kept;
   for (auto [i, job] : llvm::enumerate(jobs))
     if (!dropped.contains(i)) {
       build.instances[job.op].push_back(job.compiled);
@@ -511,14 +396,15 @@ Error Stage::write(CompileResult &result) {
   LinkInputs inputs;
   inputs.triple = llvm::Triple(build.triple);
   inputs.name = build.library.name;
-  inputs.exports = getFunctions(build.library);
+  inputs.exports = getFunctions(build);
+  inputs.opensDriver = build.onDevice;
   auto addObject = [&](const SmallVector<char, 0> &object) {
     inputs.objects.push_back(llvm::MemoryBufferRef(
         StringRef(object.data(), object.size()), "object"));
   };
   for (const auto &object : shared)
     addObject(object);
-  for (const Job &job : jobs)
+  for (const InstanceJob &job : jobs)
     for (const auto &object : job.objects)
       addObject(object);
   Expected<std::string> archive = findRuntimeArchive(inputs.triple);
@@ -572,13 +458,15 @@ Error Stage::run(CompileResult &result) {
       return error;
   size_t operations = build.library.operations.size();
   progress.end(std::to_string(operations) + " operations, " +
-               std::to_string(cpus.size()) + " CPUs");
+               std::to_string(targets.size()) +
+               (build.onDevice ? " GPU" : " CPU") +
+               (targets.size() == 1 ? "" : "s"));
   progress.begin("instances");
   if (Error error = compileAll())
     return error;
   applyBudget();
   int64_t bytes = 0;
-  for (const Job &job : jobs)
+  for (const InstanceJob &job : jobs)
     bytes += job.compiled.bytes;
   std::string note = std::to_string(jobs.size()) + " instances";
   if (!leftOut.empty())

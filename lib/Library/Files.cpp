@@ -73,7 +73,7 @@ static void writeComment(llvm::raw_ostream &os, StringRef text,
 }
 
 static void writeTensor(llvm::raw_ostream &os, const Operation &op,
-                        const Tensor &tensor) {
+                        const Tensor &tensor, bool onDevice) {
   if (op.packed && &tensor == &op.tensors[op.packed->tensor]) {
     writeComment(os, "  " + tensor.name + ": packed by the _pack function",
                  "     ");
@@ -84,9 +84,13 @@ static void writeTensor(llvm::raw_ostream &os, const Operation &op,
   std::string shape;
   for (const Extent &extent : tensor.extents)
     shape += StringRef(comma).str() + extent.str(op.dims);
-  writeComment(
-      os, "  " + text + shape + "]" + (tensor.isOutput ? ", is written" : ""),
-      "     ");
+  bool isOnHost =
+      onDevice && op.segments && &tensor == &op.tensors[op.segments->offsets];
+  writeComment(os,
+               "  " + text + shape + "]" +
+                   (tensor.isOutput ? ", is written" : "") +
+                   (isOnHost ? ", in memory of the host" : ""),
+               "     ");
 }
 
 static void writeRange(llvm::raw_ostream &os, const Operation &op,
@@ -104,8 +108,9 @@ static void writeRange(llvm::raw_ostream &os, const Operation &op,
 }
 
 // The functions beside one that takes a packed tensor.
-static void writePacking(llvm::raw_ostream &os, const Library &library,
+static void writePacking(llvm::raw_ostream &os, const Build &build,
                          const Operation &op) {
+  const Library &library = build.library;
   std::string known;
   for (const Dim &dim : op.dims)
     if (dim.mustBeFixed)
@@ -115,21 +120,25 @@ static void writePacking(llvm::raw_ostream &os, const Library &library,
   os << "/* Bytes of '" << original.name
      << "' in packed form; -1 when no instance has these sizes. */\n"
      << "int64_t " << name << "_size(" << known << ");\n"
-     << "/* Packs it, for this machine's CPU. `packed` is 64-byte aligned. */\n"
+     << (build.onDevice ? "/* Copies it within the device, in the stream's "
+                          "order. `packed` is 64-byte aligned. */\n"
+                        : "/* Packs it, for this machine's CPU. `packed` is "
+                          "64-byte aligned. */\n")
      << "dlc_status " << name << "_pack(" << known << ",\n    const "
-     << original.type->c << " *" << original.name << ", uint8_t *packed);\n";
+     << original.type->c << " *" << original.name << ", uint8_t *packed"
+     << (build.onDevice ? ", void *stream" : "") << ");\n";
 }
 
-static void writeFunction(llvm::raw_ostream &os, const Library &library,
+static void writeFunction(llvm::raw_ostream &os, const Build &build,
                           const Operation &op) {
   os << "/*\n";
   writeComment(os, commentSafe(op.text), " ");
   for (const Dim &dim : op.dims)
     writeRange(os, op, dim);
   for (const Tensor &tensor : op.tensors)
-    writeTensor(os, op, tensor);
+    writeTensor(os, op, tensor, build.onDevice);
   os << " */\n";
-  std::string line = "dlc_status " + library.name + "_" + op.name + "(";
+  std::string line = "dlc_status " + build.library.name + "_" + op.name + "(";
   std::string indent(4, ' ');
   bool first = true;
   auto add = [&](const std::string &parameter) {
@@ -147,9 +156,11 @@ static void writeFunction(llvm::raw_ostream &os, const Library &library,
   for (const Tensor &tensor : op.tensors)
     add((tensor.isOutput ? "" : "const ") + std::string(tensor.type->c) + " *" +
         tensor.name);
+  if (build.onDevice)
+    add("void *stream");
   os << line << ");\n";
   if (op.packed)
-    writePacking(os, library, op);
+    writePacking(os, build, op);
   os << "\n";
 }
 
@@ -171,35 +182,57 @@ static std::string makeHeader(const Build &build) {
         "is\n"
         " * "
      << library.name
-     << "_last_error(); functions may be called from several threads. */\n"
+     << "_last_error(); functions may be called from several threads.";
+  if (build.onDevice)
+    os << "\n *\n"
+          " * Pointers to tensors are addresses of the device's memory "
+          "(CUdeviceptr). `stream` is\n"
+          " * a CUstream or cudaStream_t, NULL the default one: calls return "
+          "before their work is\n"
+          " * done, as launches do. The device is the one of the thread's "
+          "current context, which\n"
+          " * is its primary one (that of the CUDA runtime); without a "
+          "context device 0. The\n"
+          " * driver is opened at run time.";
+  os << " */\n"
      << "#ifndef " << guard << "\n#define " << guard << "\n\n"
      << "#include \"dlc/runtime.h\"\n\n"
      << getText("library.h") << "\n"
      << "#ifdef __cplusplus\nextern \"C\" {\n#endif\n\n";
   for (const Operation &op : library.operations)
-    writeFunction(os, library, op);
+    writeFunction(os, build, op);
   const std::string &n = library.name;
+  const char *last = build.onDevice ? ", void *stream" : "";
   os << "/* The text of the last error of this thread's calls; never NULL. */\n"
-     << "const char *" << n << "_last_error(void);\n\n"
-     << "/* Threads of a call; 0: DLC_NUM_THREADS, OMP_NUM_THREADS, else the "
-        "CPUs that\n * this process may use. */\n"
-     << "dlc_status " << n << "_set_num_threads(int32_t num_threads);\n\n"
-     << "/* The program's own threads instead of the pool; NULL: the pool. */\n"
-     << "dlc_status " << n
-     << "_set_parallel_for(dlc_parallel_for_fn pf, void *pf_ctx);\n\n"
-     << "/* The operations, by number; NULL where there is none. */\n"
+     << "const char *" << n << "_last_error(void);\n\n";
+  if (build.onDevice)
+    os << "/* Gives back what calls loaded onto devices: code and workspaces. "
+          "No "
+          "call may be\n * running, nor its work on a device. */\n"
+       << "dlc_status " << n << "_unload(void);\n\n";
+  else
+    os << "/* Threads of a call; 0: DLC_NUM_THREADS, OMP_NUM_THREADS, else the "
+          "CPUs that\n * this process may use. */\n"
+       << "dlc_status " << n << "_set_num_threads(int32_t num_threads);\n\n"
+       << "/* The program's own threads instead of the pool; NULL: the pool. "
+          "*/\n"
+       << "dlc_status " << n
+       << "_set_parallel_for(dlc_parallel_for_fn pf, void *pf_ctx);\n\n";
+  os << "/* The operations, by number; NULL where there is none. */\n"
      << "int64_t " << n << "_num_operations(void);\n"
      << "const dlc_library_operation *" << n << "_operation(int64_t index);\n\n"
      << "/* Any operation: a value for each dim, a pointer for each tensor. "
         "*/\n"
      << "dlc_status " << n
      << "_run(const dlc_library_operation *operation,\n    const int64_t "
-        "*dims, void *const *tensors);\n\n"
+        "*dims, void *const *tensors"
+     << last << ");\n\n"
      << "/* The same with one of its instances; a status where that does not "
         "take the\n * sizes or needs another CPU. */\n"
      << "dlc_status " << n
      << "_run_instance(const dlc_library_operation *operation,\n    int64_t "
-        "instance, const int64_t *dims, void *const *tensors);\n\n"
+        "instance, const int64_t *dims, void *const *tensors"
+     << last << ");\n\n"
      << "/* Packed tensors of operations that take one: bytes, or -1; packs. "
         "For an instance,\n * or with -1 for this machine. Sizes that the "
         "packed form does not depend on are -1. */\n"
@@ -208,7 +241,8 @@ static std::string makeHeader(const Build &build) {
         "instance, const int64_t *dims);\n"
      << "dlc_status " << n
      << "_pack(const dlc_library_operation *operation,\n    int64_t "
-        "instance, const int64_t *dims, const void *matrix, void *packed);\n\n"
+        "instance, const int64_t *dims, const void *matrix, void *packed"
+     << last << ");\n\n"
      << "/* The instance that a call with these sizes runs; -1: none. */\n"
      << "int64_t " << n
      << "_select(const dlc_library_operation *operation,\n    const int64_t "
@@ -221,6 +255,27 @@ static std::string makeHeader(const Build &build) {
 //===----------------------------------------------------------------------===//
 // The operation table
 //===----------------------------------------------------------------------===//
+
+// As -emit=report says it of a model's kernels.
+static Json describeKernels(const CompiledInstance &compiled) {
+  Json kernels = Json::array();
+  for (const DeviceKernel &kernel : compiled.deviceKernels) {
+    Json launches = Json::array();
+    for (const DeviceKernel::Launch &launch : kernel.launches) {
+      Json one = {{"name", launch.name}, {"threads", launch.threads}};
+      if (launch.registers >= 0) {
+        one["registers"] = launch.registers;
+        one["shared_bytes"] = launch.sharedBytes;
+        one["stack_bytes"] = launch.stackBytes;
+        one["spill_store_bytes"] = launch.spillStoreBytes;
+        one["spill_load_bytes"] = launch.spillLoadBytes;
+      }
+      launches.push_back(std::move(one));
+    }
+    kernels.push_back({{"nest", kernel.nest}, {"launches", launches}});
+  }
+  return kernels;
+}
 
 static Json describeOperation(const Build &build, unsigned index) {
   const Operation &op = build.library.operations[index];
@@ -286,6 +341,8 @@ static Json describeOperation(const Build &build, unsigned index) {
       one["ranges"].push_back(bounds(range));
     one["bytes"] = compiled.bytes;
     one["kernels"] = compiled.kernels;
+    if (build.onDevice)
+      one["device_kernels"] = describeKernels(compiled);
     json["instances"].push_back(one);
   }
   return json;
@@ -298,6 +355,7 @@ static std::string makeTable(const Build &build) {
   json["description"] = build.library.description;
   json["dlc_version"] = build.version;
   json["triple"] = build.triple;
+  json["device"] = build.onDevice ? "cuda" : "cpu";
   json["cpus"] = Json::array();
   for (const Cpu &cpu : build.cpus)
     json["cpus"].push_back({{"name", cpu.name}, {"features", cpu.features}});
@@ -309,7 +367,7 @@ static std::string makeTable(const Build &build) {
 
 std::vector<OutputFile> dlc::library::makeFiles(const Build &build) {
   const std::string &name = build.library.name;
-  return {
+  std::vector<OutputFile> files = {
       {"include/" + name + ".h", makeHeader(build)},
       {"include/dlc/runtime.h", getText("runtime.h").str()},
       {"include/dlc/dlpack.h", getText("dlpack.h").str()},
@@ -322,4 +380,8 @@ std::vector<OutputFile> dlc::library::makeFiles(const Build &build) {
       {"python/" + name + "/reference.py", fill(build, "reference.py")},
       {"python/" + name + "/profile.py", fill(build, "profile.py")},
   };
+  if (build.onDevice)
+    files.push_back(
+        {"python/" + name + "/device.py", fill(build, "device.py")});
+  return files;
 }

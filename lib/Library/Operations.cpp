@@ -97,10 +97,10 @@ Operation OperationBuilder::take(std::string text, Body body) {
       tensor.extents = {constant(1)}; // its _size function tells how many
     }
   op.makeModel = [name = op.name, tensors, dims = op.dims, packed = packed,
-                  body](ArrayRef<Range> ranges) {
+                  body](ArrayRef<Range> ranges, bool packs) {
     ModelWriter writer(name);
     for (const Tensor &tensor : tensors)
-      if (tensor.name == packed)
+      if (packs && tensor.name == packed)
         writer.declareConstant(tensor, ranges);
       else
         writer.declare(tensor, dims, ranges);

@@ -141,20 +141,33 @@ void dlc::library::emitBase(llvm::Module &module, const Build &build) {
               llvm::ArrayType::get(cpus.front()->getType(), cpus.size()), cpus),
           /*isConstant=*/false);
   Type *i32 = Type::getInt32Ty(t.context), *i64 = Type::getInt64Ty(t.context);
-  t.forward(name + "_run", "dlc_library_run", i32,
-            {t.pointer, t.pointer, t.pointer});
+  if (build.onDevice) {
+    // The last pointer is the stream.
+    t.forward(name + "_run", "dlc_library_run_cuda", i32,
+              {t.pointer, t.pointer, t.pointer, t.pointer});
+    t.forward(name + "_run_instance", "dlc_library_run_instance_cuda", i32,
+              {t.pointer, i64, t.pointer, t.pointer, t.pointer});
+    t.forward(name + "_pack", "dlc_library_pack_cuda", i32,
+              {t.pointer, i64, t.pointer, t.pointer, t.pointer, t.pointer});
+    t.forward(name + "_select", "dlc_library_select_cuda", i64,
+              {t.pointer, t.pointer});
+    t.forward(name + "_unload", "dlc_library_unload_cuda", i32, {});
+  } else {
+    t.forward(name + "_run", "dlc_library_run", i32,
+              {t.pointer, t.pointer, t.pointer});
+    t.forward(name + "_run_instance", "dlc_library_run_instance", i32,
+              {t.pointer, i64, t.pointer, t.pointer});
+    t.forward(name + "_pack", "dlc_library_pack", i32,
+              {t.pointer, i64, t.pointer, t.pointer, t.pointer});
+    t.forward(name + "_select", "dlc_library_select", i64,
+              {t.pointer, t.pointer});
+    t.forward(name + "_set_num_threads", "dlc_library_set_num_threads", i32,
+              {i32});
+    t.forward(name + "_set_parallel_for", "dlc_library_set_parallel_for", i32,
+              {t.pointer, t.pointer});
+  }
   t.forward(name + "_packed_size", "dlc_library_packed_size", i64,
             {t.pointer, i64, t.pointer});
-  t.forward(name + "_pack", "dlc_library_pack", i32,
-            {t.pointer, i64, t.pointer, t.pointer, t.pointer});
-  t.forward(name + "_run_instance", "dlc_library_run_instance", i32,
-            {t.pointer, i64, t.pointer, t.pointer});
-  t.forward(name + "_select", "dlc_library_select", i64,
-            {t.pointer, t.pointer});
-  t.forward(name + "_set_num_threads", "dlc_library_set_num_threads", i32,
-            {i32});
-  t.forward(name + "_set_parallel_for", "dlc_library_set_parallel_for", i32,
-            {t.pointer, t.pointer});
   t.forward(name + "_last_error", "dlc_library_last_error", t.pointer, {});
 }
 
@@ -233,9 +246,10 @@ static Constant *makeSegments(Tables &t, const Operation &op) {
                             t.integer(s.offsets), t.integers(s.kinds)}));
 }
 
-// i64 <name>_size(known sizes), i32 <name>_pack(known sizes, matrix, packed)
+// i64 <name>_size(known sizes), i32 <name>_pack(known sizes, matrix, packed),
+// with a stream behind where code runs on a device.
 static void emitPacking(Tables &t, const std::string &name, const Operation &op,
-                        GlobalVariable *table) {
+                        GlobalVariable *table, bool onDevice) {
   Type *i64 = Type::getInt64Ty(t.context), *i32 = Type::getInt32Ty(t.context);
   llvm::SmallVector<Type *> known(
       llvm::count_if(op.dims, [](const Dim &dim) { return dim.mustBeFixed; }),
@@ -262,7 +276,20 @@ static void emitPacking(Tables &t, const std::string &name, const Operation &op,
     b.CreateRet(b.CreateCall(t.runtime(callee, result, passed), values));
   };
   define("_size", "dlc_library_packed_size", i64, 0);
-  define("_pack", "dlc_library_pack", i32, 2);
+  if (onDevice)
+    define("_pack", "dlc_library_pack_cuda", i32, 3);
+  else
+    define("_pack", "dlc_library_pack", i32, 2);
+}
+
+// Where the runtime notes what it loaded onto devices.
+static Constant *makeLoaded(Tables &t, const Build &build, size_t count) {
+  if (!build.onDevice || !count)
+    return t.null();
+  auto *type = llvm::ArrayType::get(t.pointer, count);
+  return new GlobalVariable(t.module, type, /*isConstant=*/false,
+                            GlobalValue::PrivateLinkage,
+                            Constant::getNullValue(type), "loaded");
 }
 
 void dlc::library::emitOperation(llvm::Module &module, const Build &build,
@@ -281,15 +308,16 @@ void dlc::library::emitOperation(llvm::Module &module, const Build &build,
        t.integer(static_cast<int64_t>(op.tensors.size())), makeTensors(t, op),
        t.integer(static_cast<int64_t>(build.instances[index].size())),
        makeInstances(t, build, op, build.instances[index]), makeSegments(t, op),
-       t.integer(op.packed ? int64_t(op.packed->tensor) : -1), t.integer(0)});
+       t.integer(op.packed ? int64_t(op.packed->tensor) : -1),
+       makeLoaded(t, build, build.instances[index].size())});
   GlobalVariable *table =
       t.share(name + "_operation", value, /*isConstant=*/true);
 
   if (op.packed)
-    emitPacking(t, name, op, table);
+    emitPacking(t, name, op, table, build.onDevice);
   Type *i64 = Type::getInt64Ty(t.context);
   llvm::SmallVector<Type *> arguments(op.dims.size(), i64);
-  arguments.append(op.tensors.size(), t.pointer);
+  arguments.append(op.tensors.size() + build.onDevice, t.pointer);
   Function *function = t.function(name, Type::getInt32Ty(t.context), arguments);
   llvm::IRBuilder<> b(llvm::BasicBlock::Create(t.context, "", function));
   auto pack = [&](Type *type, size_t first, size_t count) {
@@ -302,10 +330,14 @@ void dlc::library::emitOperation(llvm::Module &module, const Build &build,
   };
   llvm::Value *sizes = pack(i64, 0, op.dims.size());
   llvm::Value *tensors = pack(t.pointer, op.dims.size(), op.tensors.size());
-  b.CreateRet(
-      b.CreateCall(t.runtime("dlc_library_run", Type::getInt32Ty(t.context),
-                             {t.pointer, t.pointer, t.pointer}),
-                   {table, sizes, tensors}));
+  llvm::SmallVector<llvm::Value *> passed{table, sizes, tensors};
+  if (build.onDevice)
+    passed.push_back(function->getArg(arguments.size() - 1));
+  llvm::SmallVector<Type *> types(passed.size(), t.pointer);
+  b.CreateRet(b.CreateCall(
+      t.runtime(build.onDevice ? "dlc_library_run_cuda" : "dlc_library_run",
+                Type::getInt32Ty(t.context), types),
+      passed));
 }
 
 void dlc::library::emitIndex(llvm::Module &module, const Build &build) {
@@ -333,14 +365,20 @@ void dlc::library::emitIndex(llvm::Module &module, const Build &build) {
   b.CreateRet(t.null());
 }
 
-std::vector<std::string> dlc::library::getFunctions(const Library &library) {
+std::vector<std::string> dlc::library::getFunctions(const Build &build) {
   std::vector<std::string> names;
-  for (const char *name : {"run", "run_instance", "packed_size", "pack",
-                           "select", "set_num_threads", "set_parallel_for",
-                           "last_error", "num_operations", "operation"})
-    names.push_back(library.name + "_" + name);
-  for (const Operation &op : library.operations) {
-    std::string name = library.name + "_" + op.name;
+  for (const char *name :
+       {"run", "run_instance", "packed_size", "pack", "select", "last_error",
+        "num_operations", "operation"})
+    names.push_back(build.library.name + "_" + name);
+  if (build.onDevice) {
+    names.push_back(build.library.name + "_unload");
+  } else {
+    names.push_back(build.library.name + "_set_num_threads");
+    names.push_back(build.library.name + "_set_parallel_for");
+  }
+  for (const Operation &op : build.library.operations) {
+    std::string name = build.library.name + "_" + op.name;
     names.push_back(name);
     if (op.packed) {
       names.push_back(name + "_size");

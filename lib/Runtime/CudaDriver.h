@@ -38,6 +38,8 @@ enum {
   F(context_release, "cuDevicePrimaryCtxRelease_v2", (dlc_cu_device))          \
   F(context_push, "cuCtxPushCurrent_v2", (dlc_cu_handle))                      \
   F(context_pop, "cuCtxPopCurrent_v2", (dlc_cu_handle *))                      \
+  F(context_get_current, "cuCtxGetCurrent", (dlc_cu_handle *))                 \
+  F(context_get_device, "cuCtxGetDevice", (dlc_cu_device *))                   \
   F(module_load, "cuModuleLoadDataEx",                                         \
     (dlc_cu_handle *, const void *, unsigned, int *, void **))                 \
   F(module_unload, "cuModuleUnload", (dlc_cu_handle))                          \
@@ -149,6 +151,11 @@ typedef struct dlc_cu_model {
   bool in_flight;
   dlc_cu_graph graph;
 } dlc_cu_model;
+
+/* dlc_device_backend.run; with `in_order` the default stream is like others:
+ * its work may go on after the return. */
+dlc_status dlc_cu_run_with(dlc_cu_model *m, const dlc_device_run *run,
+                           bool in_order);
 
 /* CudaGraph.c; the caller holds arena_lock, but for begin(m, false). */
 void dlc_cu_graph_begin(dlc_cu_model *m, bool allowed);

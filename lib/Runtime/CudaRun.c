@@ -20,6 +20,7 @@ typedef struct cuda_run {
   const dlc_device_run *run;
   dlc_cu_handle stream;
   bool waits_always; /* DLC_CUDA_SYNC: a failure is seen where it happens */
+  bool in_order;     /* a default stream is one like others */
   bool uses_graph;
   dlc_cu_pointer memory;
   size_t memory_size, used;
@@ -456,8 +457,8 @@ static int32_t run_in_context(cuda_run *r) {
       prepare_memory(r, round_up(r->run->bytes) + staging_bytes(r));
   if (status == DLC_OK) {
     status = enqueue(r);
-    bool waits = status != DLC_OK || !r->run->exec->stream || num_words > 1 ||
-                 !all_on_device(r);
+    bool waits = status != DLC_OK || (!r->run->exec->stream && !r->in_order) ||
+                 num_words > 1 || !all_on_device(r);
     if (waits) {
       /* Also after a failure: nothing may still use the caller's memory. */
       int32_t end = wait(r, NULL);
@@ -478,12 +479,13 @@ static int32_t run_in_context(cuda_run *r) {
   return status;
 }
 
-dlc_status dlc_cu_run(void *state, const dlc_device_run *run) {
-  dlc_cu_model *m = state;
+dlc_status dlc_cu_run_with(dlc_cu_model *m, const dlc_device_run *run,
+                           bool in_order) {
   cuda_run r;
   memset(&r, 0, sizeof r);
   r.m = m;
   r.run = run;
+  r.in_order = in_order;
   r.stream = run->exec->stream;
   const char *sync = getenv("DLC_CUDA_SYNC");
   r.waits_always = sync && strcmp(sync, "0") != 0 && *sync;
@@ -500,4 +502,8 @@ dlc_status dlc_cu_run(void *state, const dlc_device_run *run) {
     dlc_rt_lock_release(&m->arena_lock);
   return status == DLC_OK || status == DLC_DATA_ERROR ? (dlc_status)status
                                                       : describe(&r, status);
+}
+
+dlc_status dlc_cu_run(void *state, const dlc_device_run *run) {
+  return dlc_cu_run_with(state, run, /*in_order=*/false);
 }

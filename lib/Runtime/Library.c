@@ -3,9 +3,7 @@
  * the sizes and whose CPU this machine is), checked and run. There is no object
  * of the user's that could hold memory, so workspaces are kept here: a few, one
  * for each call that runs at the same time. */
-#include "Internal.h"
-
-#include "dlc/library.h"
+#include "LibraryInternal.h"
 
 #include <alloca.h>
 #include <stdatomic.h>
@@ -20,26 +18,12 @@ dlc_status dlc_library_run_instance(const dlc_library_operation *op,
                                     void *const *tensors);
 dlc_status dlc_library_set_num_threads(int32_t num_threads);
 dlc_status dlc_library_set_parallel_for(dlc_parallel_for_fn pf, void *pf_ctx);
-const char *dlc_library_last_error(void);
 int64_t dlc_library_select(const dlc_library_operation *op,
                            const int64_t *dims);
 
-int64_t dlc_library_packed_size(const dlc_library_operation *op,
-                                int64_t instance, const int64_t *dims);
 dlc_status dlc_library_pack(const dlc_library_operation *op, int64_t instance,
                             const int64_t *dims, const void *matrix,
                             void *packed);
-
-/* The text of this thread's last error. Libraries are opened by dlopen, and
- * need no __tls_get_addr this way; the C library keeps room for it. */
-static __thread char error_text[256] __attribute__((tls_model("initial-exec")));
-
-static dlc_rt_error get_error(void) {
-  dlc_rt_error error = {error_text, sizeof error_text};
-  return error;
-}
-
-const char *dlc_library_last_error(void) { return error_text; }
 
 /*===-- Settings ----------------------------------------------------------===*/
 
@@ -60,7 +44,7 @@ static int64_t get_num_threads(void) {
 
 dlc_status dlc_library_set_num_threads(int32_t num_threads) {
   if (num_threads < 0 || num_threads > DLC_RT_MAX_WORKERS)
-    return dlc_rt_fail(get_error(), DLC_INVALID_ARGUMENT,
+    return dlc_rt_fail(dlc_library_error(), DLC_INVALID_ARGUMENT,
                        "set_num_threads: %d is not from 0 to %d", num_threads,
                        DLC_RT_MAX_WORKERS);
   wanted_threads = num_threads;
@@ -110,29 +94,11 @@ static arena *take_arena(size_t bytes) {
 
 /*===-- Choosing ----------------------------------------------------------===*/
 
-static bool is_here(dlc_library_cpu *cpu) {
-  int64_t state = __atomic_load_n(&cpu->state, __ATOMIC_RELAXED);
-  if (state == 0) {
-    dlc_rt_error none = {NULL, 0};
-    state =
-        dlc_rt_check_features(cpu->features, cpu->name, none) == DLC_OK ? 1 : 2;
-    __atomic_store_n(&cpu->state, state, __ATOMIC_RELAXED);
-  }
-  return state == 1;
-}
-
-static bool takes(const dlc_library_operation *op,
-                  const dlc_library_instance *instance, const int64_t *dims) {
-  for (int64_t d = 0; d < op->num_dims; ++d)
-    if (dims[d] < instance->min[d] || dims[d] > instance->max[d])
-      return false;
-  return true;
-}
-
 static const dlc_library_instance *select(const dlc_library_operation *op,
                                           const int64_t *dims) {
   for (int64_t i = 0; i < op->num_instances; ++i)
-    if (takes(op, &op->instances[i], dims) && is_here(op->instances[i].cpu))
+    if (dlc_library_takes(op, &op->instances[i], dims) &&
+        dlc_library_is_here(op->instances[i].cpu))
       return &op->instances[i];
   return NULL;
 }
@@ -141,116 +107,6 @@ int64_t dlc_library_select(const dlc_library_operation *op,
                            const int64_t *dims) {
   const dlc_library_instance *instance = select(op, dims);
   return instance ? instance - op->instances : -1;
-}
-
-/* "m = 3, n = 4096" */
-static const char *spell_dims(const dlc_library_operation *op,
-                              const int64_t *dims, char *text, size_t size) {
-  size_t used = 0;
-  text[0] = 0;
-  for (int64_t d = 0; d < op->num_dims && used < size; ++d)
-    used +=
-        (size_t)snprintf(text + used, size - used, "%s%s = %lld", d ? ", " : "",
-                         op->dims[d].name, (long long)dims[d]);
-  return text;
-}
-
-static dlc_status no_instance(const dlc_library_operation *op,
-                              const int64_t *dims) {
-  char text[160];
-  for (int64_t d = 0; d < op->num_dims; ++d) {
-    const dlc_library_dim *dim = &op->dims[d];
-    if (dims[d] >= dim->min && dims[d] <= dim->max)
-      continue;
-    char bound[24] = "";
-    if (dim->max != INT64_MAX)
-      snprintf(bound, sizeof bound, "%lld", (long long)dim->max);
-    return dlc_rt_fail(get_error(), DLC_SHAPE_MISMATCH,
-                       "%s: %s is %lld, the library was built for %lld..%s",
-                       op->name, dim->name, (long long)dims[d],
-                       (long long)dim->min, bound);
-  }
-  bool fits = false, here = false;
-  for (int64_t i = 0; i < op->num_instances; ++i) {
-    here |= is_here(op->instances[i].cpu);
-    fits |= takes(op, &op->instances[i], dims);
-  }
-  spell_dims(op, dims, text, sizeof text);
-  if (!here && op->num_instances)
-    return dlc_rt_fail(
-        get_error(), DLC_UNSUPPORTED_CPU,
-        "%s: this machine lacks the instruction sets of every CPU that the "
-        "library was built for, the least of them %s",
-        op->name, op->instances[op->num_instances - 1].cpu->name);
-  if (fits)
-    return dlc_rt_fail(get_error(), DLC_UNSUPPORTED_CPU,
-                       "%s: the instances for %s are for other CPUs", op->name,
-                       text);
-  return dlc_rt_fail(get_error(), DLC_SHAPE_MISMATCH,
-                     "%s: the library has no instance for %s", op->name, text);
-}
-
-/*===-- Checks ------------------------------------------------------------===*/
-
-static int64_t get_extent(const dlc_library_extent *extent,
-                          const int64_t *dims) {
-  if (extent->dim < 0)
-    return extent->factor;
-  int64_t sum;
-  if (__builtin_add_overflow(dims[extent->dim], extent->offset, &sum))
-    return -1;
-  int64_t value = sum < 0 ? 0 : sum / extent->divisor;
-  return __builtin_mul_overflow(value, extent->factor, &value) ? -1 : value;
-}
-
-/* Elements from axis `from` on; -1: more than an address can tell. */
-static int64_t count_elements(const dlc_library_tensor *tensor,
-                              const int64_t *dims, int64_t from) {
-  int64_t bytes = tensor->type_bits / 8, count = 1;
-  bool empty = false;
-  for (int64_t r = from; r < tensor->rank; ++r) {
-    int64_t extent = get_extent(&tensor->extents[r], dims);
-    if (extent < 0)
-      return -1;
-    if (extent == 0)
-      empty = true;
-    else if (__builtin_mul_overflow(count, extent, &count))
-      return -1;
-  }
-  int64_t total;
-  if (__builtin_mul_overflow(count, bytes, &total))
-    return -1;
-  return empty ? 0 : count;
-}
-
-static dlc_status check_tensors(const dlc_library_operation *op,
-                                const int64_t *dims, void *const *tensors) {
-  for (int64_t i = 0; i < op->num_tensors; ++i) {
-    const dlc_library_tensor *tensor = &op->tensors[i];
-    int64_t count = count_elements(tensor, dims, 0);
-    if (count < 0) {
-      char text[160];
-      return dlc_rt_fail(
-          get_error(), DLC_SHAPE_MISMATCH,
-          "%s: '%s' has more bytes than an address can tell (%s)", op->name,
-          tensor->name, spell_dims(op, dims, text, sizeof text));
-    }
-    if (count == 0)
-      continue;
-    if (i == op->packed && (uintptr_t)tensors[i] % DLC_RT_ALIGNMENT)
-      return dlc_rt_fail(get_error(), DLC_INVALID_ARGUMENT,
-                         "%s: '%s' is not %d-byte aligned", op->name,
-                         tensor->name, DLC_RT_ALIGNMENT);
-    if (!tensors[i])
-      return dlc_rt_fail(get_error(), DLC_INVALID_ARGUMENT, "%s: '%s' is NULL",
-                         op->name, tensor->name);
-    int64_t bytes = tensor->type_bits / 8;
-    if (bytes > 1 && (uintptr_t)tensors[i] % (uintptr_t)bytes)
-      return dlc_rt_fail(get_error(), DLC_INVALID_ARGUMENT,
-                         "%s: '%s' is not aligned to its %lld-byte elements",
-                         op->name, tensor->name, (long long)bytes);
-  }
-  return DLC_OK;
 }
 
 /*===-- Packed tensors ----------------------------------------------------===*/
@@ -264,31 +120,6 @@ typedef struct packed_header {
 
 _Static_assert(sizeof(packed_header) <= DLC_LIBRARY_PACKED_HEADER,
                "the header has room");
-
-/* The packing of the most general instance for the sizes that are not -1, on
- * the best CPU that has one, or of the wanted one; NULL: there is none. */
-static const dlc_library_packing *find_packing(const dlc_library_operation *op,
-                                               int64_t wanted,
-                                               const int64_t *dims) {
-  const dlc_library_instance *found = NULL;
-  for (int64_t i = 0; i < op->num_instances; ++i) {
-    const dlc_library_instance *instance = &op->instances[i];
-    bool fits = instance->packing != NULL && (wanted < 0 || wanted == i);
-    for (int64_t d = 0; d < op->num_dims && fits; ++d)
-      fits = dims[d] < 0 ||
-             (dims[d] >= instance->min[d] && dims[d] <= instance->max[d]);
-    if (fits && is_here(instance->cpu) &&
-        (!found || found->cpu == instance->cpu))
-      found = instance;
-  }
-  return found ? found->packing : NULL;
-}
-
-int64_t dlc_library_packed_size(const dlc_library_operation *op,
-                                int64_t instance, const int64_t *dims) {
-  const dlc_library_packing *packing = find_packing(op, instance, dims);
-  return packing ? packing->bytes + DLC_LIBRARY_PACKED_HEADER : -1;
-}
 
 /* Elements of one panel; a task. */
 static void pack_panel(const dlc_frame *frame, int64_t p, int64_t worker) {
@@ -316,18 +147,13 @@ static void pack_panel(const dlc_frame *frame, int64_t p, int64_t worker) {
 dlc_status dlc_library_pack(const dlc_library_operation *op, int64_t instance,
                             const int64_t *dims, const void *matrix,
                             void *packed) {
-  const dlc_library_packing *packing = find_packing(op, instance, dims);
-  if (!packing) {
-    char text[160];
-    return dlc_rt_fail(get_error(), DLC_SHAPE_MISMATCH,
-                       "%s: no instance takes a packed tensor of %s", op->name,
-                       spell_dims(op, dims, text, sizeof text));
-  }
-  if (!matrix || !packed || (uintptr_t)packed % DLC_RT_ALIGNMENT)
-    return dlc_rt_fail(get_error(), DLC_INVALID_ARGUMENT,
-                       "%s: to pack, matrix and room are not NULL and the room "
-                       "is %d-byte aligned",
-                       op->name, DLC_RT_ALIGNMENT);
+  const dlc_library_packing *packing =
+      dlc_library_find_packing(op, instance, dims);
+  if (!packing)
+    return dlc_library_no_packing(op, dims);
+  dlc_status status = dlc_library_check_packing(op, matrix, packed);
+  if (status != DLC_OK)
+    return status;
   packed_header header = {PACKED_MAGIC, *packing};
   memset(packed, 0, DLC_LIBRARY_PACKED_HEADER);
   memcpy(packed, &header, sizeof header);
@@ -362,20 +188,20 @@ static dlc_status select_packed(const dlc_library_operation *op,
   const void *packed = tensors[op->packed];
   for (int64_t i = 0; i < op->num_instances; ++i) {
     const dlc_library_instance *instance = &op->instances[i];
-    if (takes(op, instance, dims) && is_here(instance->cpu) &&
-        reads(instance, packed)) {
+    if (dlc_library_takes(op, instance, dims) &&
+        dlc_library_is_here(instance->cpu) && reads(instance, packed)) {
       *out = instance;
       return DLC_OK;
     }
   }
   if (!select(op, dims))
-    return no_instance(op, dims);
+    return dlc_library_no_instance(op, dims);
   char text[160];
-  return dlc_rt_fail(get_error(), DLC_INVALID_ARGUMENT,
+  return dlc_rt_fail(dlc_library_error(), DLC_INVALID_ARGUMENT,
                      "%s: '%s' was not packed by this function's _pack for %s "
                      "on this machine",
                      op->name, op->tensors[op->packed].name,
-                     spell_dims(op, dims, text, sizeof text));
+                     dlc_library_spell_dims(op, dims, text, sizeof text));
 }
 
 /*===-- Running -----------------------------------------------------------===*/
@@ -438,7 +264,8 @@ static int32_t execute(call *c) {
 static dlc_status report(const call *c, int32_t result) {
   if (result == DLC_OK)
     return DLC_OK;
-  return dlc_rt_fail(get_error(), (dlc_status)result, "%s: %s", c->op->name,
+  return dlc_rt_fail(dlc_library_error(), (dlc_status)result, "%s: %s",
+                     c->op->name,
                      c->status == DLC_DATA_INDEX_OUT_OF_RANGE
                          ? "an index is out of range"
                          : dlc_status_text((dlc_status)result));
@@ -493,7 +320,7 @@ static dlc_status run_whole(const dlc_library_operation *op,
     return report(&c, execute(&c));
   arena *memory = bytes > 0 ? take_arena((size_t)bytes) : NULL;
   if (!memory)
-    return dlc_rt_fail(get_error(), DLC_OUT_OF_MEMORY,
+    return dlc_rt_fail(dlc_library_error(), DLC_OUT_OF_MEMORY,
                        "%s: no memory for a workspace", op->name);
   c.workspace = memory->memory;
   dlc_status status = report(&c, execute(&c));
@@ -579,7 +406,7 @@ static void run_chunk(const dlc_frame *frame, int64_t task, int64_t worker) {
     if (i == s->offsets)
       continue;
     const dlc_library_tensor *tensor = &op->tensors[i];
-    int64_t step = count_elements(tensor, dims, 1) * (tensor->type_bits / 8);
+    int64_t step = dlc_library_count(tensor, dims, 1) * (tensor->type_bits / 8);
     int64_t index = s->kinds[i] == 1 ? first : s->kinds[i] == 2 ? segment : 0;
     tensors[used++] =
         run->tensors[i] ? (char *)run->tensors[i] + index * step : NULL;
@@ -643,19 +470,9 @@ static dlc_status run_segments(const dlc_library_operation *op,
   const dlc_library_segments *s = op->segments;
   const int64_t *offsets = tensors[s->offsets];
   int64_t groups = dims[s->groups], rows = dims[s->rows];
-  if (offsets[0] != 0 || offsets[groups] != rows)
-    return dlc_rt_fail(
-        get_error(), DLC_DATA_ERROR,
-        "%s: the segments are rows %lld..%lld, there are rows 0..%lld",
-        op->name, (long long)offsets[0], (long long)offsets[groups],
-        (long long)rows);
-  for (int64_t g = 0; g < groups; ++g)
-    if (offsets[g + 1] < offsets[g])
-      return dlc_rt_fail(get_error(), DLC_DATA_ERROR,
-                         "%s: segment %lld ends at row %lld, before its begin "
-                         "at %lld",
-                         op->name, (long long)g, (long long)offsets[g + 1],
-                         (long long)offsets[g]);
+  dlc_status status = dlc_library_check_segments(op, dims, offsets);
+  if (status != DLC_OK)
+    return status;
   int64_t workers = get_num_threads();
   segments_run run;
   memset(&run, 0, sizeof run);
@@ -681,7 +498,7 @@ static dlc_status run_segments(const dlc_library_operation *op,
       const dlc_library_instance *instance;
       plan_rows(&run, size_of, part, &instance);
       if (!instance)
-        return no_instance(op, part);
+        return dlc_library_no_instance(op, part);
       const dlc_model *model = instance->model;
       bind_symbols(instance, part, symbols);
       int64_t *sizes = symbols + model->info->num_symbols;
@@ -689,7 +506,7 @@ static dlc_status run_segments(const dlc_library_operation *op,
         model->plan(symbols, sizes);
       int64_t bytes = workspace_bytes(model, sizes, 1);
       if (bytes < 0)
-        return dlc_rt_fail(get_error(), DLC_OUT_OF_MEMORY,
+        return dlc_rt_fail(dlc_library_error(), DLC_OUT_OF_MEMORY,
                            "%s: no memory for a workspace", op->name);
       bytes =
           (bytes + DLC_RT_ALIGNMENT - 1) / DLC_RT_ALIGNMENT * DLC_RT_ALIGNMENT;
@@ -705,7 +522,7 @@ static dlc_status run_segments(const dlc_library_operation *op,
   if (run.bytes) {
     memory = take_arena((size_t)(run.bytes * workers));
     if (!memory)
-      return dlc_rt_fail(get_error(), DLC_OUT_OF_MEMORY,
+      return dlc_rt_fail(dlc_library_error(), DLC_OUT_OF_MEMORY,
                          "%s: no memory for a workspace", op->name);
     run.workspace = memory->memory;
   }
@@ -720,25 +537,16 @@ static dlc_status run_segments(const dlc_library_operation *op,
   if (memory)
     dlc_rt_lock_release(&memory->lock);
   if (run.result != DLC_OK)
-    return dlc_rt_fail(get_error(), (dlc_status)run.result, "%s: %s", op->name,
-                       dlc_status_text((dlc_status)run.result));
+    return dlc_rt_fail(dlc_library_error(), (dlc_status)run.result, "%s: %s",
+                       op->name, dlc_status_text((dlc_status)run.result));
   return DLC_OK;
 }
 
 /*===-- The doors ---------------------------------------------------------===*/
 
-static dlc_status check_call(const dlc_library_operation *op,
-                             const int64_t *dims, void *const *tensors) {
-  for (int64_t d = 0; d < op->num_dims; ++d)
-    if (dims[d] < 0)
-      return dlc_rt_fail(get_error(), DLC_SHAPE_MISMATCH, "%s: %s is %lld",
-                         op->name, op->dims[d].name, (long long)dims[d]);
-  return check_tensors(op, dims, tensors);
-}
-
 dlc_status dlc_library_run(const dlc_library_operation *op, const int64_t *dims,
                            void *const *tensors) {
-  dlc_status status = check_call(op, dims, tensors);
+  dlc_status status = dlc_library_check_call(op, dims, tensors);
   if (status != DLC_OK)
     return status;
   if (op->segments)
@@ -750,32 +558,33 @@ dlc_status dlc_library_run(const dlc_library_operation *op, const int64_t *dims,
   }
   instance = select(op, dims);
   return instance ? run_whole(op, instance, dims, tensors)
-                  : no_instance(op, dims);
+                  : dlc_library_no_instance(op, dims);
 }
 
 dlc_status dlc_library_run_instance(const dlc_library_operation *op,
                                     int64_t index, const int64_t *dims,
                                     void *const *tensors) {
   if (index < 0 || index >= op->num_instances)
-    return dlc_rt_fail(get_error(), DLC_INVALID_ARGUMENT,
+    return dlc_rt_fail(dlc_library_error(), DLC_INVALID_ARGUMENT,
                        "%s: instance %lld of %lld", op->name, (long long)index,
                        (long long)op->num_instances);
   const dlc_library_instance *instance = &op->instances[index];
-  dlc_status status = check_call(op, dims, tensors);
+  dlc_status status = dlc_library_check_call(op, dims, tensors);
   if (status != DLC_OK)
     return status;
-  if (!takes(op, instance, dims)) {
+  if (!dlc_library_takes(op, instance, dims)) {
     char text[160];
-    return dlc_rt_fail(get_error(), DLC_SHAPE_MISMATCH,
+    return dlc_rt_fail(dlc_library_error(), DLC_SHAPE_MISMATCH,
                        "%s: instance '%s' is not for %s", op->name,
-                       instance->name, spell_dims(op, dims, text, sizeof text));
+                       instance->name,
+                       dlc_library_spell_dims(op, dims, text, sizeof text));
   }
-  if (!is_here(instance->cpu))
-    return dlc_rt_fail(get_error(), DLC_UNSUPPORTED_CPU,
+  if (!dlc_library_is_here(instance->cpu))
+    return dlc_rt_fail(dlc_library_error(), DLC_UNSUPPORTED_CPU,
                        "%s: instance '%s' needs a CPU like %s", op->name,
                        instance->name, instance->cpu->name);
   if (op->packed >= 0 && !reads(instance, tensors[op->packed]))
-    return dlc_rt_fail(get_error(), DLC_INVALID_ARGUMENT,
+    return dlc_rt_fail(dlc_library_error(), DLC_INVALID_ARGUMENT,
                        "%s: instance '%s' reads another packed form", op->name,
                        instance->name);
   if (op->segments) {

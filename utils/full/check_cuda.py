@@ -38,6 +38,12 @@ def gate(report):
     return wrong, notes
 
 
+def gate_library(table):
+    """The same for the operation table of a kernel library, and how many launches there are."""
+    kernels = [kernel for op in table["operations"] for instance in op["instances"] for kernel in instance["device_kernels"]]
+    return *gate({"kernels": kernels}), sum(len(kernel["launches"]) for kernel in kernels)
+
+
 def compile_case(path, folder, *options):
     """The report of a compilation to folder/model.so."""
     library = os.path.join(folder, "model.so")
@@ -48,11 +54,19 @@ def compile_case(path, folder, *options):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("case", help="a name of utils/bench, or a folder with model.onnx")
+    parser.add_argument("case", help="a name of utils/bench, a folder with model.onnx, or a library's operation table (.json)")
     parser.add_argument("--emulate", action="store_true")
     parser.add_argument("--fuse", default="on", help="on, off or both: on,off")
     arguments = parser.parse_args()
 
+    if arguments.case.endswith(".json"):
+        with open(arguments.case) as file:
+            table = json.load(file)
+        wrong, notes, launches = gate_library(table)
+        print(f"{table['name']}: {launches} launches, {len(wrong)} refused by the gate")
+        for text in wrong + notes:
+            print(f"  {'refused' if text in wrong else 'spills'}: {text}")
+        sys.exit(1 if wrong or not launches else 0)
     folder = arguments.case
     if not os.path.isdir(folder):
         import compare

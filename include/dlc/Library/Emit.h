@@ -12,7 +12,7 @@ class Module;
 
 namespace dlc::library {
 
-/// A CPU that instances are compiled for.
+/// A CPU that instances are compiled for, or a kind of device.
 struct Cpu {
   std::string name;
   std::string features; ///< see requiredFeatures in dlc/Artifact/ModelTable.h
@@ -28,6 +28,19 @@ struct Packing {
   bool parse(const std::string &layout);
 };
 
+/// A kernel of a device, and what ptxas says of its launches; -1 where it was
+/// not asked.
+struct DeviceKernel {
+  struct Launch {
+    std::string name;
+    int64_t threads = 0;
+    int64_t registers = -1, sharedBytes = -1, stackBytes = -1;
+    int64_t spillStoreBytes = -1, spillLoadBytes = -1;
+  };
+  std::string nest;
+  std::vector<Launch> launches;
+};
+
 /// An instance that was compiled.
 struct CompiledInstance {
   unsigned instance = 0; ///< of the operation
@@ -36,6 +49,7 @@ struct CompiledInstance {
   std::vector<int64_t> symbols; ///< the dim of each of the model's symbols
   int64_t bytes = 0;
   std::vector<std::string> kernels; ///< nests, for the operation table
+  std::vector<DeviceKernel> deviceKernels;
   std::optional<Packing> packing;
 };
 
@@ -44,6 +58,9 @@ struct Build {
   Library library;
   std::string version; ///< dlc's
   std::string triple;
+  /// Kernels run on a CUDA device: functions take addresses of its memory and
+  /// a stream.
+  bool onDevice = false;
   std::vector<Cpu> cpus; ///< best first
   /// By operation, in the order of dispatch.
   std::vector<std::vector<CompiledInstance>> instances;
@@ -57,7 +74,7 @@ void emitOperation(llvm::Module &module, const Build &build, unsigned op);
 void emitIndex(llvm::Module &module, const Build &build);
 
 /// The names of all functions that the header declares.
-std::vector<std::string> getFunctions(const Library &library);
+std::vector<std::string> getFunctions(const Build &build);
 
 /// A file of the library's folder.
 struct OutputFile {

@@ -104,8 +104,8 @@ struct Operation {
   /// The ONNX model, with names for the sizes that `ranges` leaves open. Its
   /// inputs and outputs are the tensors in order, less the segments' ends.
   /// The packed tensor is a constant in the file kPackedFile, whose bytes do
-  /// not matter.
-  std::function<std::string(llvm::ArrayRef<Range>)> makeModel;
+  /// not matter; or, where nothing is ever packed, an input as it is.
+  std::function<std::string(llvm::ArrayRef<Range>, bool packs)> makeModel;
 };
 
 inline constexpr const char *kPackedFile = "packed.bin";

@@ -173,6 +173,12 @@ DRIVER_API int cuCtxGetCurrent(void **context) {
   return Success;
 }
 
+DRIVER_API int cuCtxGetDevice(int *handle) {
+  BEGIN(InContext);
+  *handle = 0;
+  return Success;
+}
+
 //===----------------------------------------------------------------------===//
 // Code
 //===----------------------------------------------------------------------===//

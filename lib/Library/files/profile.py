@@ -1,13 +1,14 @@
 """Verifies and times every instance of kernel library '%NAME%'.
 
     python -m %NAME%.profile [--ops=GLOB] [--verify-only] [--threads=N] [--seconds=S] [--peers=numpy,torch,onnxruntime]
-                             [--sizes=m=1,16,512 ...]
+                             [--sizes=m=1,16,512 ...] [--most-work=N]
 
 Each instance of this machine's CPUs runs on sizes that it takes (odd ones where they are free), its inputs end at
 forbidden pages, its outputs lie between guard bytes, and the results are compared with float64. A control follows
 each: with one row of an input turned around the comparison must fail. Standard output is CSV, a line an instance; `worst` is the largest
 error in units of the gate, so 1 is the most allowed. With peers (those that are installed) the times are medians of
-interleaved runs. The last line of standard error is `N verified, N failed, N skipped`; exit code 1 when one failed."""
+warm calls, a few in turn. A library for CUDA runs on device 0 (on what DLC_CUDA_DRIVER names, the emulated one too), its second set
+of sizes on tensors that are not aligned; times are of calls that follow each other on a stream. The last line of standard error is `N verified, N failed, N skipped`; exit code 1 when one failed."""
 import argparse
 import csv
 import ctypes
@@ -65,8 +66,59 @@ def pack(op, arrays, index):
     return dict(arrays, **{name: op.pack(arrays[name], index)})
 
 
-def run_fenced(op, sizes, arrays, index):
+DEVICE = []  # the one this runs on, once it is opened
+
+
+def get_device():
+    if not DEVICE:
+        from %NAME%.device import Device
+        DEVICE.append(Device())
+    return DEVICE[0]
+
+
+def put_inputs(op, arrays):
+    """Copies in the device's memory; what the library wants on the host stays there."""
+    return {t["name"]: arrays[t["name"]] if op.is_on_host(t) else get_device().put(arrays[t["name"]])
+            for t in reference.unpacked_inputs(op)}
+
+
+def run_on_device(op, sizes, arrays, index, shift):
+    """The same on a device: inputs in allocations of their own, outputs between guard bytes, all `shift` elements
+    further than aligned."""
+    device, left, places = get_device(), {}, {}
+    for tensor in reference.unpacked_inputs(op):
+        array = arrays[tensor["name"]]
+        is_packed = op.packed and tensor["name"] == op.packed["tensor"]
+        if op.is_on_host(tensor):
+            places[tensor["name"]] = array
+            continue
+        skip = 0 if is_packed else shift * array.dtype.itemsize
+        room = device.put(np.concatenate([np.zeros(skip, np.uint8), array.reshape(-1).view(np.uint8)]))
+        left[tensor["name"]] = room
+        places[tensor["name"]] = room.address + skip
+        if is_packed:
+            left[tensor["name"]] = places[tensor["name"]] = op.pack(device.put(array), index)
+    guards = {}
+    for tensor in op.outputs:
+        guard = Guarded(op.shape(tensor, sizes), library.DTYPES[tensor["dtype"]])
+        guard.bytes[:] = 0xA5
+        guard.start = GUARD + shift * guard.array.dtype.itemsize
+        guard.bytes[guard.start:guard.start + guard.count] = 77
+        left[tensor["name"]] = device.put(guard.bytes)
+        places[tensor["name"]] = left[tensor["name"]].address + guard.start
+        guards[tensor["name"]] = guard
+    op.run(sizes, [places[t["name"]] for t in op.tensors], index)
+    results = {}
+    for name, guard in guards.items():
+        guard.bytes[:] = left[name].numpy()
+        results[name] = guard.bytes[guard.start:guard.start + guard.count].view(guard.array.dtype).reshape(guard.array.shape)
+    return results, all(g.is_intact() for g in guards.values())
+
+
+def run_fenced(op, sizes, arrays, index, shift=0):
     """The outputs by name, and whether the guard bytes are as they were."""
+    if library.ON_DEVICE:
+        return run_on_device(op, sizes, arrays, index, shift)
     arrays = pack(op, arrays, index)
     outputs = {t["name"]: Guarded(op.shape(t, sizes), library.DTYPES[t["dtype"]]) for t in op.outputs}
     # A packed tensor has an alignment of its own, and padded ends.
@@ -131,10 +183,10 @@ def turn_row(arrays, op):
 def verify(op, index, rng, limit):
     """(worst error in units of the gate, what is wrong or '', whether the control was seen)."""
     worst, seen = 0.0, None
-    for sizes in choose_sizes(op, op.instances[index], rng, limit):
+    for shift, sizes in enumerate(choose_sizes(op, op.instances[index], rng, limit)):
         arrays = reference.make_inputs(op, sizes, rng)
         expected = reference.reference(op, arrays)
-        results, intact = run_fenced(op, sizes, arrays, index)
+        results, intact = run_fenced(op, sizes, arrays, index, shift)
         if not intact:
             return math.inf, f"writes beside its result at {sizes}", seen
         error = compare(op, results, expected)
@@ -143,7 +195,7 @@ def verify(op, index, rng, limit):
             return worst, f"differs at {dict(zip(op.names, sizes))}", seen
         changed = turn_row(arrays, op)
         if changed is not None:
-            results, _ = run_fenced(op, sizes, changed, index)
+            results, _ = run_fenced(op, sizes, changed, index, shift)
             found = compare(op, results, expected) > 1
             seen = found if seen is None else seen or found
     return worst, "", seen
@@ -175,12 +227,14 @@ def make_torch_peer(op, arrays):
     import torch
     import torch.nn.functional as F
     kinds = {"f32": torch.float32, "f16": torch.float16, "bf16": torch.bfloat16}
+    if library.ON_DEVICE and not torch.cuda.is_available():
+        return None
 
     def tensor(name):
         spec = next(t for t in reference.unpacked_inputs(op) if t["name"] == name)
-        if spec["dtype"] in ("bf16", "f16"):
-            return torch.from_numpy(arrays[name].view(np.int16)).view(kinds[spec["dtype"]])
-        return torch.from_numpy(arrays[name])
+        value = torch.from_numpy(arrays[name].view(np.int16)).view(kinds[spec["dtype"]]) if spec["dtype"] in (
+            "bf16", "f16") else torch.from_numpy(arrays[name])
+        return value.cuda() if library.ON_DEVICE and not op.is_on_host(spec) else value
 
     t = {spec["name"]: tensor(spec["name"]) for spec in op.inputs}
     at = op.attributes
@@ -277,16 +331,41 @@ def make_onnxruntime_peer(op, arrays, threads):
 
 
 def measure(functions, seconds):
-    """Median seconds of each, run in turn."""
+    """Median seconds of each, warm: they run in turn, a few times each, the first of which is not counted. (One call each in
+    turn would find its tensors in the caches or not, depending on which of them the others share.)"""
     times = {name: [] for name in functions}
     for function in functions.values():
         function()
     end = time.perf_counter() + seconds * len(functions)
     while not times[next(iter(times))] or (time.perf_counter() < end and len(times[next(iter(times))]) < 2000):
         for name, function in functions.items():
-            start = time.perf_counter()
             function()
-            times[name].append(time.perf_counter() - start)
+            for _ in range(3):
+                start = time.perf_counter()
+                function()
+                times[name].append(time.perf_counter() - start)
+    return {name: statistics.median(samples) for name, samples in times.items()}
+
+
+def measure_on_device(functions, seconds):
+    """The same for functions that return before their work is done: batches of calls, with the wait for the last."""
+    device, times = get_device(), {name: [] for name in functions}
+
+    def batch(function, count):
+        start = time.perf_counter()
+        for _ in range(count):
+            function()
+        device.synchronize()
+        return (time.perf_counter() - start) / count
+
+    counts = {}
+    for name, function in functions.items():
+        batch(function, 3)
+        counts[name] = max(1, min(1000, int(0.005 / batch(function, 3))))
+    end = time.perf_counter() + seconds * len(functions)
+    while not times[next(iter(times))] or time.perf_counter() < end:
+        for name, function in functions.items():
+            times[name].append(batch(function, counts[name]))
     return {name: statistics.median(samples) for name, samples in times.items()}
 
 
@@ -303,15 +382,18 @@ def choose_timed(op, instance, wanted):
 def profile(op, index, sizes, options, rng):
     """{"dlc": seconds, peer: seconds}."""
     arrays = reference.make_inputs(op, sizes, rng)
-    outputs = [np.empty(op.shape(t, sizes), library.DTYPES[t["dtype"]]) for t in op.outputs]
+    make = get_device().empty if library.ON_DEVICE else np.empty
+    outputs = [make(op.shape(t, sizes), library.DTYPES[t["dtype"]]) for t in op.outputs]
     left = iter(outputs)
-    given = pack(op, arrays, index)
+    given = pack(op, put_inputs(op, arrays) if library.ON_DEVICE else arrays, index)
     places = [next(left) if t["output"] else given[t["name"]] for t in op.tensors]
     dims = (ctypes.c_int64 * max(len(sizes), 1))(*sizes)
-    pointers = (ctypes.c_void_p * len(places))(*[p.ctypes.data for p in places])
-    call = library._lib.%NAME%_run_instance
-    functions = {"dlc": lambda: call(op._address, index, dims, pointers)}
+    pointers = (ctypes.c_void_p * len(places))(*[library._address_of(p) for p in places])
+    call, last = library._lib.%NAME%_run_instance, [None] * library.ON_DEVICE
+    functions = {"dlc": lambda: call(op._address, index, dims, pointers, *last)}
     for peer in options.peers:
+        if library.ON_DEVICE and peer != "torch":
+            continue
         try:
             function = (make_torch_peer(op, arrays) if peer == "torch" else make_numpy_peer(op, arrays) if peer == "numpy"
                         else make_onnxruntime_peer(op, arrays, options.threads))
@@ -319,7 +401,7 @@ def profile(op, index, sizes, options, rng):
             continue
         if function:
             functions[peer] = function
-    return measure(functions, options.seconds)
+    return (measure_on_device if library.ON_DEVICE else measure)(functions, options.seconds)
 
 
 def main():
@@ -336,6 +418,7 @@ def main():
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--sizes", action="append", default=[], help="of an open dim, for the times: m=1,16,512")
     parser.add_argument("--limit", type=int, default=70, help="largest free size when verifying")
+    parser.add_argument("--most-work", type=float, default=math.inf, help="operations of a product; instances with more are skipped")
     options = parser.parse_args()
     wanted = {}
     for text in options.sizes:
@@ -365,10 +448,15 @@ def main():
                 counts["skipped"] += 1
                 out.writerow(row + ["", "no reference"])
                 continue
+            typical = choose_sizes(op, instance, rng, options.limit)[0]
+            if count_work(op, typical)[0] > options.most_work:
+                counts["skipped"] += 1
+                out.writerow(row + ["", "skipped"])
+                continue
             try:
                 worst, wrong, seen = (0, "", None) if options.no_verify else verify(op, index, rng, options.limit)
             except library.LibraryError as error:
-                if error.status != 7:  # another CPU's
+                if error.status != (8 if library.ON_DEVICE else 7):  # another CPU's, or device's
                     raise
                 counts["skipped"] += 1
                 out.writerow(row + ["", "skipped"])
