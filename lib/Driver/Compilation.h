@@ -53,6 +53,8 @@ struct Compilation {
   std::optional<CpuTarget> target;
   std::optional<CudaTarget> cuda;
   std::string name; ///< C identifier
+  /// Of a kernel library: matrices are not packed before they come.
+  bool isInstance = false;
   std::vector<std::pair<EmitKind, std::string>> products;
   OutputSet outputs;
   OutputSet scratch; ///< temporary files, never committed
@@ -174,6 +176,11 @@ llvm::Error chooseLayouts(Compilation &c);
 /// -tune: gives kernels the schedules of the tuning database, which a search
 /// may fill first.
 llvm::Error tuneKernels(Compilation &c);
+
+/// Of a kernel library's instance: schedules where those of models do not fit.
+void scheduleInstance(Compilation &c);
+/// The same, when there are variants: blocks for the sizes that are typical.
+void blockInstance(Compilation &c);
 
 /// Gives every kernel its schedule and has Check admit the laws it uses.
 llvm::Error chooseSchedules(Compilation &c);

@@ -170,6 +170,7 @@ void dlc::compileInstance(const CompileOptions &options, const Build &build,
   Progress quiet(/*quiet=*/true, /*redraw=*/false);
   Compilation c(o, quiet);
   c.name = job.prefix;
+  c.isInstance = true;
   auto compile = [&]() -> Error {
     if (Error error = compileToProgram(c))
       return error;

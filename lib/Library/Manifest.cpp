@@ -165,8 +165,8 @@ static bool isSame(ArrayRef<Range> a, ArrayRef<Range> b) {
   });
 }
 
-static void addInstance(Operation &op, std::vector<Range> ranges,
-                        unsigned variants, bool isGeneral) {
+static void addOne(Operation &op, std::vector<Range> ranges, unsigned variants,
+                   bool isGeneral) {
   if (llvm::any_of(op.instances, [&](const Instance &other) {
         return isSame(other.ranges, ranges);
       }))
@@ -177,6 +177,19 @@ static void addInstance(Operation &op, std::vector<Range> ranges,
   instance.variants = variants;
   instance.isGeneral = isGeneral;
   op.instances.push_back(std::move(instance));
+}
+
+// An instance, and with `ones` another for each size whose 1 is special.
+static void addInstance(Operation &op, const std::vector<Range> &ranges,
+                        unsigned variants, bool isGeneral, bool ones) {
+  for (auto [i, dim] : llvm::enumerate(op.dims))
+    if (ones && dim.isOneSpecial && !ranges[i].isFixed() &&
+        ranges[i].min <= 1 && ranges[i].max >= 1) {
+      auto one = ranges;
+      one[i] = {1, 1, 1};
+      addOne(op, one, variants, false);
+    }
+  addOne(op, ranges, variants, isGeneral);
 }
 
 // Which instances there are, by level (docs/kernel-library.md).
@@ -207,6 +220,7 @@ static void addInstances(Operation &op, const Reader &json, int64_t level) {
       }
   }
   unsigned variants = level == 0 ? 1 : 3;
+  bool ones = level > 0;
   if (level >= 2 || !isGeneral)
     for (const auto &shape : shapes) {
       if (level >= 3)
@@ -216,16 +230,16 @@ static void addInstances(Operation &op, const Reader &json, int64_t level) {
             for (int64_t size : {int64_t(1), shape[i].typical})
               if (size >= shape[i].min && size <= shape[i].max) {
                 ranges[i] = {size, size, size};
-                addInstance(op, ranges, variants, false);
+                addInstance(op, ranges, variants, false, ones);
               }
           }
-      addInstance(op, shape, variants, false);
+      addInstance(op, shape, variants, false, ones);
     }
   std::vector<Range> all;
   for (const Dim &dim : op.dims)
     all.push_back(dim.range);
   if (isGeneral && checkSizes(op, all, json))
-    addInstance(op, all, variants, true);
+    addInstance(op, all, variants, true, ones);
   // The narrowest first: the first that fits is run.
   std::vector<std::tuple<int64_t, int64_t, size_t>> order;
   for (auto [i, instance] : llvm::enumerate(op.instances))

@@ -37,7 +37,7 @@ static Operation makeProduct(const Entry &entry, const std::string &layout,
                      "matmul");
   if (batched)
     b.dim("batch", false, 8);
-  b.dim("m");
+  b.op.dims[b.dim("m")].isOneSpecial = true;
   b.dim("n", packed, 1024);
   b.dim("k", packed, 1024);
   auto shape = [&](StringRef rows, StringRef columns) {
@@ -178,7 +178,7 @@ static Operation makeBlockQuantized(const Entry &entry, int64_t bits) {
   OperationBuilder b(entry,
                      "matmul_w" + std::to_string(bits) + epilogue.suffix(),
                      "quantized_matmul");
-  b.dim("m");
+  b.op.dims[b.dim("m")].isOneSpecial = true;
   unsigned n = b.dim("n", true, 4096), k = b.dim("k", true, 4096);
   Extent blocks = b["k"];
   blocks.offset = block - 1;

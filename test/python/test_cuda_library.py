@@ -88,7 +88,7 @@ def test_streams_and_what_is_shared(library, device):
 def test_sizes_choose_instances(library, device):
     op = library.operations["matmul_nt_bias_gelu_residual_f32"]
     name = lambda **sizes: op.instances[op.select(**sizes)]["name"]
-    assert name(m=1, n=33, k=17) == "m1_n33_k17" and name(m=7, n=40, k=24) == "n40_k24" and name(m=7, n=33, k=17) == "any"
+    assert name(m=1, n=33, k=17) == "m1_n33_k17" and name(m=7, n=40, k=24) == "n40_k24" and name(m=7, n=33, k=17) == "any" and name(m=1, n=9, k=9) == "m1"
 
 
 def test_segments_and_packed(library, device):

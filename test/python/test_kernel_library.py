@@ -104,7 +104,7 @@ def test_instances_are_chosen_by_size(library):
     op = library.operations["matmul_nt_bias_gelu_residual_f32"]
     name = lambda **sizes: op.instances[op.select(**sizes)]["name"]
     assert name(m=1, n=33, k=17) == "m1_n33_k17" and name(m=5, n=33, k=17) == "m5_n33_k17"
-    assert name(m=7, n=40, k=24) == "n40_k24" and name(m=7, n=33, k=17) == "any"
+    assert name(m=7, n=40, k=24) == "n40_k24" and name(m=7, n=33, k=17) == "any" and name(m=1, n=9, k=9) == "m1"
     first = {i["cpu"] for i in op.instances}
     assert len(first) == len(library.table["cpus"])
 
@@ -219,12 +219,12 @@ def test_budget(tmp_path):
     full = build(str(tmp_path), manifest, "-target=x86:cpu=x86-64-v3")
     instances = lambda folder: json.load(open(os.path.join(folder, "share", "dlck", "tinylib.json")))["operations"][0]["instances"]
     sizes = {i["name"]: i["bytes"] for i in instances(full)}
-    assert len(sizes) == 5
+    assert len(sizes) == 10 and "m1_n64_k32" in sizes and "m1" in sizes
     small = (tmp_path / "small")
     small.mkdir()
     budget = (sum(sizes.values()) - 1000) // 1000
     kept = instances(build(str(small), dict(manifest, budget=f"{budget} KB"), "-target=x86:cpu=x86-64-v3"))
-    assert sum(i["bytes"] for i in kept) <= budget * 1000 and len(kept) == 4 and "any" in {i["name"] for i in kept}
+    assert sum(i["bytes"] for i in kept) <= budget * 1000 and len(kept) == 9 and "any" in {i["name"] for i in kept}
     path = tmp_path / "none.json"
     path.write_text(json.dumps(dict(manifest, budget="1 KB")))
     done = subprocess.run(["dlc", str(path), "-emit=kernel-library", "-q", "-o", str(tmp_path / "none")], capture_output=True, text=True)

@@ -44,6 +44,9 @@ struct Dim {
   std::string name;
   /// Code is made for one value at a time: the general instance needs it fixed.
   bool mustBeFixed = false;
+  /// Code for the size 1 is another (a product of vectors, not of matrices), so
+  /// that it has instances of its own.
+  bool isOneSpecial = false;
   Range range;
 };
 

@@ -44,9 +44,10 @@ private:
     return arith::ConstantOp::create(
         b, loc, b.getZeroAttr(VectorType::get({count}, element)));
   }
-  /// Groups of k, whole ones and the last.
+  /// Groups of k, whole ones and the last; those from `from` on and, with a
+  /// `to`, before it.
   LogicalResult forEachGroup(function_ref<LogicalResult(Value, bool)> body,
-                             Value from);
+                             Value from, Value to = {});
 
   PanelContext &c;
   const ContractionOperand &operand;
@@ -105,18 +106,23 @@ Value GroupFiller::interleave(ArrayRef<Value> vectors) {
 
 LogicalResult
 GroupFiller::forEachGroup(function_ref<LogicalResult(Value, bool)> body,
-                          Value from) {
+                          Value from, Value to) {
   LogicalResult result = success();
   Value whole = index.mul(index.div(steps, index.constant(group)), group);
-  index.forEach(from, whole, group, [&](Value k) {
+  index.forEach(from, to ? index.min(to, whole) : whole, group, [&](Value k) {
     if (failed(body(k, true)))
       result = failure();
   });
   // A task's first group beyond the whole ones is the last one.
-  index.forEach(whole, c.depth, group, [&](Value k) {
-    if (failed(body(k, false)))
-      result = failure();
-  });
+  auto known = IndexBuilder::constantOf(whole);
+  bool hasRest = !to || !known || known != IndexBuilder::constantOf(c.depth);
+  Value rest = to ? index.max(from, whole) : whole;
+  if (hasRest)
+    index.forEach(rest, to ? index.min(to, c.depth) : c.depth, group,
+                  [&](Value k) {
+                    if (failed(body(k, false)))
+                      result = failure();
+                  });
   for (unsigned axis : c.spec.inner)
     c.axes[axis] = index.constant(0);
   return result;
@@ -192,7 +198,7 @@ LogicalResult GroupFiller::fillAcross(Value panels, ArrayRef<unsigned> axes,
                                       Value first, Value count, int64_t width) {
   LogicalResult result = success();
   auto maskType = VectorType::get({lanes}, b.getI1Type());
-  auto fillPanel = [&](Value start, Value valid) {
+  auto fillPanel = [&](Value start, Value valid, Value from, Value to) {
     Value base = index.mul(start, c.depth);
     auto fillGroup = [&](Value k, bool isWhole) -> LogicalResult {
       // The last vector of a panel that is no multiple of vectors runs over
@@ -218,10 +224,24 @@ LogicalResult GroupFiller::fillAcross(Value panels, ArrayRef<unsigned> axes,
       }
       return success();
     };
-    if (failed(forEachGroup(fillGroup, index.constant(0))))
+    if (failed(forEachGroup(fillGroup, from, to)))
       result = failure();
   };
-  forEachPanel(index, count, width, fillPanel);
+  auto fillPanels = [&](Value from, Value to) {
+    forEachPanel(index, count, width, [&](Value start, Value valid) {
+      fillPanel(start, valid, from, to);
+    });
+  };
+  // A panel takes a cache line of each k, which lie far from each other: a few
+  // k of all panels before the next ones, so that rows are read as they lie.
+  // (Not where vectors run over a panel's end, which the next panel repairs.)
+  if (isBf16Form(c.schedule.form) && width % lanes == 0) {
+    constexpr int64_t few = 16;
+    index.forEach(index.constant(0), c.depth, few,
+                  [&](Value k) { fillPanels(k, index.add(k, few)); });
+  } else {
+    fillPanels(index.constant(0), Value());
+  }
   return result;
 }
 
@@ -241,8 +261,8 @@ LogicalResult GroupFiller::fillTransposed(Value panels, Value first,
   if (flips)
     sign = arith::ConstantOp::create(
         b, loc, DenseElementsAttr::get(type, b.getI8IntegerAttr(-128)));
-  auto loadColumn = [&](Value column, Value k, Value mask) -> Value {
-    Value at = index.add(index.add(origin, index.mul(column, stride)), k);
+  auto load = [&](Value column, Value k, Value mask) -> Value {
+    Value at = index.add(column, k);
     Value value;
     if (mask)
       value = vector::MaskedLoadOp::create(b, loc, type, memory, at, mask,
@@ -255,47 +275,75 @@ LogicalResult GroupFiller::fillTransposed(Value panels, Value first,
       value = arith::SelectOp::create(b, loc, mask, value, zeros(block));
     return vector::BitCastOp::create(b, loc, words, value);
   };
+  // Columns after the last one repeat it: nothing is read behind.
+  auto offsetOf = [&](Value start, Value at, int64_t i) {
+    Value column =
+        index.min(index.add(index.add(index.add(first, start), at), i), last);
+    return index.add(origin, index.mul(column, stride));
+  };
+  auto maskAt = [&](Value k) -> Value {
+    return vector::CreateMaskOp::create(
+        b, loc, VectorType::get({block}, b.getI1Type()), index.sub(steps, k));
+  };
+  // A block of the columns whose loads `loadAt` gives.
+  auto transpose = [&](Value base, Value at, Value k, bool isWhole,
+                       function_ref<Value(int64_t)> loadAt) {
+    SmallVector<Value> rows;
+    for (int64_t i = 0; i < lanes; ++i)
+      rows.push_back(loadAt(i));
+    transposeVectors(b, loc, rows);
+    auto store = [&](int64_t i) {
+      vector::StoreOp::create(
+          b, loc, vector::BitCastOp::create(b, loc, type, rows[i]), panels,
+          index.add(index.add(base, index.mul(at, group)),
+                    index.mul(index.add(k, i * group), width)));
+    };
+    if (isWhole) {
+      for (int64_t i = 0; i < lanes; ++i)
+        store(i);
+      return;
+    }
+    // Groups that do not exist have no room in the panel.
+    for (int64_t i = 0; i < lanes; ++i)
+      index.forEach(index.add(k, i * group),
+                    index.min(c.depth, index.add(k, i * group + 1)), 1,
+                    [&](Value) { store(i); });
+  };
+  auto forEachBlock = [&](function_ref<void(Value, bool)> body) {
+    index.forEach(index.constant(0), whole, block,
+                  [&](Value k) { body(k, true); });
+    index.forEach(whole, steps, block, [&](Value k) { body(k, false); });
+  };
+  auto forEachVector = [&](function_ref<void(Value)> body) {
+    index.forEach(index.constant(0), index.constant(width), lanes, body);
+  };
+  // Offsets of columns at a distance that is not known take longer to compute
+  // than to use: once for all k.
+  bool keepsOffsets =
+      isBf16Form(c.schedule.form) && !IndexBuilder::constantOf(stride);
   index.forEach(index.constant(0), count, width, [&](Value start) {
     Value base = index.mul(start, c.depth);
-    auto blockAt = [&](Value k, bool isWhole) {
-      Value mask;
-      if (!isWhole)
-        mask = vector::CreateMaskOp::create(
-            b, loc, VectorType::get({block}, b.getI1Type()),
-            index.sub(steps, k));
-      index.forEach(
-          index.constant(0), index.constant(width), lanes, [&](Value at) {
-            SmallVector<Value> rows;
-            // Columns after the last one repeat it: nothing is read behind.
-            for (int64_t i = 0; i < lanes; ++i)
-              rows.push_back(loadColumn(
-                  index.min(
-                      index.add(index.add(index.add(first, start), at), i),
-                      last),
-                  k, mask));
-            transposeVectors(b, loc, rows);
-            auto store = [&](int64_t i) {
-              vector::StoreOp::create(
-                  b, loc, vector::BitCastOp::create(b, loc, type, rows[i]),
-                  panels,
-                  index.add(index.add(base, index.mul(at, group)),
-                            index.mul(index.add(k, i * group), width)));
-            };
-            if (isWhole) {
-              for (int64_t i = 0; i < lanes; ++i)
-                store(i);
-              return;
-            }
-            // Groups that do not exist have no room in the panel.
-            for (int64_t i = 0; i < lanes; ++i)
-              index.forEach(index.add(k, i * group),
-                            index.min(c.depth, index.add(k, i * group + 1)), 1,
-                            [&](Value) { store(i); });
-          });
-    };
-    index.forEach(index.constant(0), whole, block,
-                  [&](Value k) { blockAt(k, true); });
-    index.forEach(whole, steps, block, [&](Value k) { blockAt(k, false); });
+    if (keepsOffsets) {
+      forEachVector([&](Value at) {
+        SmallVector<Value> offsets;
+        for (int64_t i = 0; i < lanes; ++i)
+          offsets.push_back(offsetOf(start, at, i));
+        forEachBlock([&](Value k, bool isWhole) {
+          Value mask = isWhole ? Value() : maskAt(k);
+          transpose(base, at, k, isWhole,
+                    [&](int64_t i) { return load(offsets[i], k, mask); });
+        });
+      });
+      return;
+    }
+    forEachBlock([&](Value k, bool isWhole) {
+      Value mask = isWhole ? Value() : maskAt(k);
+      forEachVector([&](Value at) {
+        transpose(base, at, k, isWhole, [&](int64_t i) {
+          return load(offsetOf(start, at, i), k, mask);
+        });
+      });
+    });
   });
   return result;
 }

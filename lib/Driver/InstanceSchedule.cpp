@@ -1,0 +1,208 @@
+// Schedules for instances of kernel libraries where the rules for models do not
+// fit. A model's weights are packed when it is compiled; a library's matrices
+// come as they are, in every call.
+#include "Compilation.h"
+
+#include "dlc/Codegen/CPU/ContractionKnobs.h"
+#include "dlc/Codegen/CPU/KernelVariants.h"
+#include "dlc/Program/Passes.h"
+#include "dlc/Schedule/Schedule.h"
+
+using namespace mlir;
+using namespace dlc;
+
+namespace {
+// How a kernel is called.
+struct Use {
+  SmallVector<int64_t> symbols; ///< typical values; empty: none is known
+  CpuCodegenOptions options;
+};
+} // namespace
+
+// By kernel; a variant is called as the kernel that it is one of.
+static llvm::StringMap<Use> findUses(Compilation &c) {
+  llvm::StringMap<Use> uses;
+  SymbolTable table(c.getModule());
+  func::FuncOp main = c.source.getMain();
+  SmallVector<int64_t> sizes;
+  bool areKnown = true;
+  if (auto names = main->getAttrOfType<ArrayAttr>("graph.symbols"))
+    for (auto name : names.getAsRange<StringAttr>()) {
+      auto it = c.options.dims.find(name.getValue().str());
+      areKnown &= it != c.options.dims.end();
+      sizes.push_back(areKnown ? it->second.typical : 1);
+    }
+  main.walk([&](graph::CallOp call) {
+    Use use;
+    if (call.getSymbols() && areKnown)
+      for (AffineExpr e : call.getSymbols()->getDims())
+        use.symbols.push_back(graph::evaluate(e, sizes));
+    for (Value arg : call.getArgs())
+      use.options.constantOperands.push_back(
+          graph::getViewed(arg).getDefiningOp<graph::ConstantOp>() != nullptr);
+    auto kernel = table.lookup<graph::KernelOp>(call.getCallee());
+    if (auto dispatch = kernel->getAttrOfType<DictionaryAttr>(kDispatchAttr))
+      for (auto name :
+           dispatch.getAs<ArrayAttr>("kernels").getAsRange<FlatSymbolRefAttr>())
+        uses[name.getValue()] = use;
+    uses[call.getCallee()] = std::move(use);
+  });
+  return uses;
+}
+
+// One row times a matrix whose rows are the sum's steps: columns of it are a
+// stride apart, and a tile that sums them all the way down takes a cache line
+// of each of many pages. Passes of a few steps read rows instead, as wide as
+// the registers allow, and the sums wait in the result.
+static constexpr int64_t kStepsPerPass = 32;
+
+static std::optional<KnobValues>
+streamRows(graph::KernelOp kernel, const Use &use, const CpuTarget &target) {
+  std::string reason;
+  FailureOr<ContractionSpec> spec = classifyContraction(kernel, reason);
+  if (failed(spec) || graph::constantValue(spec->extentOf(spec->rows)) != 1)
+    return std::nullopt;
+  ContractionSchedule base = defaultSchedule(*spec, target, use.options);
+  if (base.form != ProductForm::Single || !spec->rhs.plain || base.dot ||
+      use.options.isConstant(spec->rhs.operand))
+    return std::nullopt;
+  auto column = spec->strideOf(spec->rhs, spec->columns);
+  auto columns = graph::constantValue(spec->extentOf(spec->columns));
+  auto steps = graph::constantValue(spec->extentOf(spec->inner));
+  if (!column || graph::constantValue(*column) != 1 ||
+      (steps && *steps <= kStepsPerPass))
+    return std::nullopt;
+  // Sums, and as many vectors of the matrix.
+  int64_t vectors = target.desc().vectorRegisters / 2 - 1;
+  vectors =
+      std::min<int64_t>(8, vectors / base.panelVectors * base.panelVectors);
+  if (vectors < 1 || (columns && *columns < vectors * base.lanes))
+    return std::nullopt;
+  KnobValues knobs = {{"tile_rows", 1},
+                      {"tile_vectors", vectors},
+                      {"lhs", int64_t(FactorSource::Memory)},
+                      {"rhs", int64_t(FactorSource::Memory)},
+                      {"block_column_steps", 0},
+                      {"depth_per_pass", kStepsPerPass},
+                      {"rows_outside", 0}};
+  ContractionSchedule schedule = withKnobs(base, knobs, *spec, target.desc());
+  if (!isLegal(schedule, *spec, target, reason))
+    return std::nullopt;
+  return knobs;
+}
+
+void dlc::scheduleInstance(Compilation &c) {
+  if (!c.target || c.cuda || c.options.strict)
+    return;
+  llvm::StringMap<Use> uses = findUses(c);
+  for (auto kernel : c.getModule().getOps<graph::KernelOp>()) {
+    DictionaryAttr attr = kernel.getScheduleAttr();
+    if (kernel.getOpaque() || (attr && !attr.empty()))
+      continue;
+    if (auto knobs = streamRows(kernel, uses[kernel.getSymName()], *c.target)) {
+      Schedule schedule;
+      schedule.nest = "contraction";
+      schedule.knobs = std::move(*knobs);
+      kernel.setScheduleAttr(schedule.toAttr(kernel.getContext()));
+    }
+  }
+}
+
+//===----------------------------------------------------------------------===//
+// Typical sizes
+//===----------------------------------------------------------------------===//
+
+// The default schedule blocks columns and steps that it does not know for sizes
+// of its own; a manifest says what to expect. Knobs of the schedule for those
+// sizes, as far as it is of the same kind.
+static std::optional<KnobValues>
+blockFor(graph::KernelOp kernel, const Use &use, const CpuTarget &target) {
+  std::string reason;
+  FailureOr<ContractionSpec> spec = classifyContraction(kernel, reason);
+  if (failed(spec))
+    return std::nullopt;
+  ContractionSpec typical = *spec;
+  bool isSymbolic = !graph::constantValue(spec->extentOf(spec->rows));
+  for (ArrayRef<unsigned> group :
+       {ArrayRef(spec->columns), ArrayRef(spec->inner)})
+    for (unsigned axis : group) {
+      AffineExpr &extent = typical.space.extents[axis];
+      isSymbolic |= !graph::constantValue(extent);
+      extent = getAffineConstantExpr(graph::evaluate(extent, use.symbols),
+                                     kernel.getContext());
+    }
+  if (!isSymbolic)
+    return std::nullopt;
+  const CpuCodegenOptions &options = use.options;
+  auto range = getVariantRange(kernel);
+  ProductForm form = chooseForm(*spec, target, options, range);
+  auto scheduleFor = [&](const ContractionSpec &spec,
+                         std::optional<SizeRange> rows) {
+    return defaultSchedule(spec, target, options, rows, form);
+  };
+  ContractionSchedule open = scheduleFor(*spec, range),
+                      known = scheduleFor(typical, range), deep = known;
+  // What is kept in the caches, where any number of rows may come: for many.
+  // Few lose little by it, and many would lose much.
+  constexpr int64_t many = 1024;
+  SizeRange rows = range.value_or(SizeRange());
+  if (rows.high == SizeRange().high) {
+    rows.typical =
+        std::max({rows.typical, many,
+                  graph::evaluate(spec->extentOf(spec->rows), use.symbols)});
+    deep = scheduleFor(typical, rows);
+  }
+  auto isLike = [&](const ContractionSchedule &other) {
+    return other.lhs == open.lhs && other.rhs == open.rhs &&
+           other.kBlock == open.kBlock && other.widensRhs == open.widensRhs &&
+           !other.dot;
+  };
+  if (!isLike(open) || !isLike(known) || !isLike(deep))
+    return std::nullopt;
+  // Rows of unknown number may be left in one task; then columns are cut.
+  bool isCut = deep.rowsPerTask || deep.columnsPerTask;
+  const ContractionSchedule &chosen = isCut ? deep : known;
+  KnobValues all = toKnobs(chosen), knobs;
+  for (const char *name : {"tile_rows", "tile_vectors", "prefetch",
+                           "task_row_tiles", "task_column_steps"})
+    knobs[name] = all[name];
+  // More columns than the typical ones may come.
+  int64_t step =
+      int64_t(std::max(chosen.tileVectors, chosen.panelVectors)) * chosen.lanes;
+  auto columns = graph::constantValue(typical.extentOf(typical.columns));
+  if (!knobs["task_column_steps"] &&
+      !graph::constantValue(spec->extentOf(spec->columns)))
+    knobs["task_column_steps"] =
+        std::max<int64_t>(1, (columns.value_or(1) + step - 1) / step);
+  int64_t block = deep.columnsPerBlock / step;
+  bool isWhole =
+      knobs["task_column_steps"] && block >= knobs["task_column_steps"];
+  knobs["block_column_steps"] = isWhole ? 0 : block;
+  knobs["depth_per_pass"] = deep.depthPerPass;
+  knobs["rows_outside"] = deep.rowsOutside;
+  if (!isLegal(withKnobs(open, knobs, *spec, target.desc()), *spec, target,
+               reason))
+    return std::nullopt;
+  return knobs;
+}
+
+void dlc::blockInstance(Compilation &c) {
+  if (!c.target || c.cuda || c.options.strict)
+    return;
+  llvm::StringMap<Use> uses = findUses(c);
+  for (auto kernel : c.getModule().getOps<graph::KernelOp>()) {
+    NamedAttrList entries(kernel.getScheduleAttr());
+    auto it = uses.find(kernel.getSymName());
+    if (kernel.getOpaque() || it == uses.end() || it->second.symbols.empty() ||
+        entries.get("nest")) // somebody's choice
+      continue;
+    auto knobs = blockFor(kernel, it->second, *c.target);
+    if (!knobs)
+      continue;
+    Builder builder(kernel.getContext());
+    entries.set("nest", builder.getStringAttr("contraction"));
+    for (auto &[name, value] : *knobs)
+      entries.set(name, builder.getI64IntegerAttr(value));
+    kernel.setScheduleAttr(entries.getDictionary(kernel.getContext()));
+  }
+}
