@@ -183,6 +183,8 @@ void dlc::compileInstance(const CompileOptions &options, const Build &build,
     job.error = toCompileError(std::move(error), ExitCode::Internal);
     return;
   }
+  job.kernels = c.tuning.kernels;
+  job.tuned = c.tuning.tuned;
   CompiledInstance &compiled = job.compiled;
   compiled.instance = job.instance;
   compiled.cpu = job.cpu;

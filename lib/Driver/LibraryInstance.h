@@ -15,6 +15,7 @@ struct InstanceJob {
   library::CompiledInstance compiled;
   std::vector<llvm::SmallVector<char, 0>> objects;
   double rooflineSeconds = 0;
+  unsigned kernels = 0, tuned = 0; ///< with -tune: that can be, that are
   std::optional<CompileError> error;
 };
 

@@ -471,6 +471,15 @@ Error Stage::run(CompileResult &result) {
   std::string note = std::to_string(jobs.size()) + " instances";
   if (!leftOut.empty())
     note += ", " + std::to_string(leftOut.size()) + " kernels left out";
+  if (options.tune != CompileOptions::Tune::Off) {
+    unsigned kernels = 0, tuned = 0;
+    for (const InstanceJob &job : jobs) {
+      kernels += job.kernels;
+      tuned += job.tuned;
+    }
+    note += ", " + std::to_string(tuned) + " of " + std::to_string(kernels) +
+            " kernels of known sizes tuned";
+  }
   if (numDropped)
     note += ", " + std::to_string(numDropped) + " dropped for the budget";
   if (build.library.budgetBytes && bytes > build.library.budgetBytes) {

@@ -6,6 +6,7 @@ import importlib
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -229,6 +230,23 @@ def test_budget(tmp_path):
     path.write_text(json.dumps(dict(manifest, budget="1 KB")))
     done = subprocess.run(["dlc", str(path), "-emit=kernel-library", "-q", "-o", str(tmp_path / "none")], capture_output=True, text=True)
     assert done.returncode == 1 and "$.budget: the general instances alone have" in done.stderr
+
+
+def test_tuning(tmp_path):
+    """A search leaves records, by which the same library is made again without measuring."""
+    manifest = {"schema_version": 1, "name": "tunedlib", "cpus": ["host"], "operations": [
+        {"op": "matmul", "layouts": ["nt"], "level": 0, "dims": {"m": 8, "n": 64, "k": 64}}]}
+    path = tmp_path / "m.json"
+    path.write_text(json.dumps(manifest))
+    made = []
+    for how in ("quick", "lookup"):
+        out = tmp_path / how
+        done = subprocess.run(["dlc", str(path), "-emit=kernel-library", "-target=x86", f"-tune={how}", f"-tuning-db={tmp_path}/db", "-o", str(out)],
+                              capture_output=True, text=True)
+        said = re.search(r"(\d) of 1 kernels of known sizes tuned", done.stderr)
+        assert done.returncode == 0 and said, done.stderr
+        made.append((said.group(1), (out / "lib" / "libtunedlib.a").read_bytes()))
+    assert made[0] == made[1]
 
 
 @pytest.mark.parametrize("name", ["transformer-small", "llama"])
