@@ -89,10 +89,10 @@ class DeviceArray:
 
 
 class Driver:
-    """The emulated driver as a program that uses CUDA itself sees it."""
+    """The driver (the emulated one, unless another is named) as a program that uses CUDA itself sees it."""
 
-    def __init__(self):
-        self.lib = ctypes.CDLL(DRIVER)
+    def __init__(self, path=DRIVER):
+        self.lib = ctypes.CDLL(path)
         self.call("cuInit", 0)
         self.context = ctypes.c_void_p()
         self.call("cuDevicePrimaryCtxRetain", ctypes.byref(self.context), 0)
@@ -180,7 +180,7 @@ class Instance:
     @staticmethod
     def _tensor(array, device_id=0):
         on_device = isinstance(array, DeviceArray)
-        code = {"f": 2, "i": 0, "u": 1, "b": 6}[array.dtype.kind]
+        code = {"f": 2, "i": 0, "u": 1, "b": 6, "V": 4}[array.dtype.kind]  # V: bfloat16
         shape = (ctypes.c_int64 * max(len(array.shape), 1))(*array.shape)
         return DLTensor(data=array.address if on_device else array.ctypes.data, device_type=CUDA if on_device else CPU,
                         device_id=device_id if on_device else 0, ndim=len(array.shape), code=code, bits=8 * array.dtype.itemsize, lanes=1,

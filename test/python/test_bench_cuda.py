@@ -1,0 +1,39 @@
+"""utils/bench-cuda on the emulated driver: what it measures is right, and what is wrong it says."""
+import json
+import os
+import subprocess
+import sys
+
+from cuda_runtime import BUILD, DRIVER, ROOT
+
+BENCH = os.path.join(ROOT, "utils", "bench", "cuda.py")
+
+
+def bench(tmp_path, *arguments, **environment):
+    """(exit code, standard output, standard error, figures) of a run at small sizes."""
+    path = tmp_path / "figures.json"
+    env = {**os.environ, "PATH": os.path.join(BUILD, "bin") + os.pathsep + os.environ["PATH"], **environment}
+    done = subprocess.run([sys.executable, BENCH, "--small", "--seconds", "0", "--driver", DRIVER, "--json", str(path), *arguments],
+                          capture_output=True, text=True, env=env, timeout=600)
+    return done.returncode, done.stdout, done.stderr, json.loads(path.read_text()) if path.exists() else []
+
+
+def test_figures(tmp_path):
+    code, text, errors, figures = bench(tmp_path, "transpose_float", "gemm_bfloat16", "decode_gqa_d128_float16")
+    assert code == 0, text + errors
+    assert [f["case"] for f in figures] == ["transpose_float", "gemm_bfloat16", "decode_gqa_d128_float16"]
+    assert all(f["right"] and 0 < f["seconds"] and 0 < f["bytes_per_second"] for f in figures)
+    assert figures[0]["error"] == 0 and figures[0]["flops_per_second"] == 0 < figures[1]["flops_per_second"]
+
+
+def test_wrong_results_are_told(tmp_path):
+    # The copy of the input, behind that of the bandwidth, does nothing.
+    code, text, _, figures = bench(tmp_path, "transpose_float", DLC_EMULATED_CUDA="skip=cuMemcpyHtoDAsync_v2:2")
+    assert code == 1 and "WRONG" in text and not figures[0]["right"]
+
+
+def test_what_is_not_there(tmp_path):
+    code, _, errors, _ = bench(tmp_path, "--driver", str(tmp_path / "none"))
+    assert code == 5 and "no CUDA device" in errors
+    code, _, errors, _ = bench(tmp_path, "no_such_case")
+    assert code == 2 and "unknown case no_such_case" in errors

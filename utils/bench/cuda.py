@@ -1,0 +1,314 @@
+#!/usr/bin/env python3
+"""dlc's CUDA kernels beside their peers on one GPU: utils/bench-cuda [case ...]
+
+    --list              the cases
+    --small             sizes that the emulated driver runs; times then say nothing
+    --driver PATH       the CUDA driver (libcuda.so.1); build/lib/libdlc_emulated_cuda.so needs no GPU
+    --no-peers          without torch
+    --seconds S         to measure each system for (0.5)
+    --json FILE         the figures, as a list of objects
+
+Each case is a small ONNX model with random inputs, compiled for the device's architecture. Its results are compared with numpy's
+before it is timed, and a case that is wrong ends the program with exit code 1: max|a-b| / max|b| must be at most the case's limit,
+and the judge must reject the same results with one element changed. Times are of runs one after the other on one stream, tensors on
+the device, waited for once a batch of runs: the median of the batches.
+
+Columns: time; GB/s of the least traffic there can be (each input read once, each output written once) and its part of a measured
+copy's bandwidth; TFLOP/s where there is something to multiply; each peer's time over dlc's (above 1: dlc is faster)."""
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+import ml_dtypes
+import numpy as np
+import onnx
+import onnx.parser
+
+ROOT = os.path.normpath(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
+sys.path.insert(0, os.path.join(ROOT, "test", "python"))
+from cuda_runtime import DRIVER, DeviceArray, Driver, Instance  # noqa: E402
+
+TYPES = {"float": np.float32, "float16": np.float16, "bfloat16": ml_dtypes.bfloat16}
+# Of max|a-b| / max|b|: sums of f32, and of 16-bit results beside exact ones.
+LIMITS = {"float": 1e-4, "float16": 4e-3, "bfloat16": 3e-2}
+
+
+class Case:
+    """A model as ONNX text with sizes in braces, what numpy makes of its inputs, and its peers in torch."""
+
+    def __init__(self, name, text, sizes, small, shapes, reference, flops=None, peers=None, dtype="float", opset=23):
+        self.name, self.text, self.dtype, self.reference, self.peers, self.opset = name, text, dtype, reference, peers or {}, opset
+        self.all_sizes, self.all_shapes, self.all_flops = (sizes, small), shapes, flops
+
+    def choose(self, small):
+        self.sizes = self.all_sizes[small]
+        self.shapes = self.all_shapes(**self.sizes)
+        self.flops = self.all_flops(**self.sizes) if self.all_flops else 0
+        return self
+
+    def model(self):
+        text = self.text
+        for key, value in {**self.sizes, "T": self.dtype}.items():
+            text = text.replace("{" + key + "}", str(value))
+        model = onnx.parser.parse_model(f'<ir_version: 11, opset_import: ["" : {self.opset}]>\n{text}')
+        onnx.checker.check_model(model)
+        return model
+
+    def inputs(self):
+        random = np.random.default_rng(0)
+        return [random.standard_normal(shape, np.float32).astype(TYPES[self.dtype]) for shape in self.shapes]
+
+
+def softmax(s):
+    e = np.exp(s - s.max(-1, keepdims=True))
+    return e / e.sum(-1, keepdims=True)
+
+
+def attend(q, k, v, causal):
+    q, k, v = (x.astype(np.float32) for x in (q, k, v))
+    group = q.shape[1] // k.shape[1]
+    k, v = np.repeat(k, group, 1), np.repeat(v, group, 1)
+    s = q @ k.swapaxes(-1, -2) * np.float32(q.shape[-1] ** -0.5)
+    if causal:
+        s = np.where(np.tri(*s.shape[-2:], dtype=bool), s, -np.inf)
+    return softmax(s) @ v
+
+
+def gelu(x):
+    return x / (1 + np.exp(-1.702 * x))
+
+
+def attention_case(name, b, h, g, q, k, d, causal, dtype):
+    small = dict(B=1, H=2 * h // g, G=2, Q=min(q, 40), K=min(k, 40) if causal or q > 1 else 300, D=d)
+    text = """attention ({T}[{B}, {H}, {Q}, {D}] q, {T}[{B}, {G}, {K}, {D}] k, {T}[{B}, {G}, {K}, {D}] v) => ({T}[{B}, {H}, {Q}, {D}] y) {
+        y = Attention <is_causal = CAUSAL> (q, k, v)
+    }""".replace("CAUSAL", str(int(causal)))
+
+    def sdpa(torch, q, k, v):
+        return torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=causal, enable_gqa=h != g)
+
+    return Case(name, text, dict(B=b, H=h, G=g, Q=q, K=k, D=d), small,
+                lambda B, H, G, Q, K, D: [(B, H, Q, D), (B, G, K, D), (B, G, K, D)], lambda q, k, v: attend(q, k, v, causal),
+                lambda B, H, G, Q, K, D: 4 * B * H * Q * K * D // (2 if causal else 1), {"SDPA": sdpa}, dtype)
+
+
+def cases():
+    """All cases, by name."""
+    found = []
+
+    def add(*arguments, **more):
+        found.append(Case(*arguments, **more))
+
+    def sizes(m, n, **more):
+        return dict(M=m, N=n, **more)
+
+    two = lambda M, N: [(M, N)]  # noqa: E731
+    for dtype, rows in (("float", 32768), ("float16", 65536)):
+        add(f"map_{dtype}", "g ({T}[{M}, {N}] x) => ({T}[{M}, {N}] y) { c = Constant <value = {T} {1.702}> () t = Mul(x, c) s = Sigmoid(t) y = Mul(x, s) }"
+            if dtype == "float" else
+            "g ({T}[{M}, {N}] x) => ({T}[{M}, {N}] y) { f = Cast <to = 1> (x) c = Constant <value = float {1.702}> () t = Mul(f, c) s = Sigmoid(t) p = Mul(f, s) y = Cast <to = 10> (p) }",
+            sizes(rows, 4096), sizes(70, 96), two, lambda x: gelu(x.astype(np.float32)), dtype=dtype,
+            peers={"torch.compile": lambda torch, x: torch.compile(lambda v: (v.float() * torch.sigmoid(1.702 * v.float())).to(v.dtype))(x)})
+        add(f"softmax_{dtype}", "g ({T}[{M}, {N}] x) => ({T}[{M}, {N}] y) { y = Softmax <axis = -1> (x) }", sizes(rows, 4096), sizes(7, 300), two,
+            lambda x: softmax(x.astype(np.float32)), dtype=dtype, peers={"torch": lambda torch, x: torch.softmax(x, -1)})
+    add("transpose_float", "g ({T}[{M}, {N}] x) => ({T}[{N}, {M}] y) { y = Transpose <perm = [1, 0]> (x) }", sizes(16384, 8192), sizes(70, 96), two,
+        lambda x: x.T, peers={"torch": lambda torch, x: x.T.contiguous()})
+    add("layernorm_float", "g ({T}[{M}, {N}] x, {T}[{N}] s, {T}[{N}] b) => ({T}[{M}, {N}] y) { y = LayerNormalization <axis = -1> (x, s, b) }",
+        sizes(32768, 4096), sizes(7, 300), lambda M, N: [(M, N), (N,), (N,)],
+        lambda x, s, b: (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-5) * s + b,
+        peers={"torch": lambda torch, x, s, b: torch.nn.functional.layer_norm(x, x.shape[-1:], s, b)})
+    for dtype in TYPES:
+        add(f"gemm_{dtype}", "g ({T}[{M}, {K}] a, {T}[{K}, {N}] b) => ({T}[{M}, {N}] y) { y = MatMul(a, b) }", sizes(4096, 4096, K=4096),
+            sizes(70, 90, K=40), lambda M, N, K: [(M, K), (K, N)], lambda a, b: a.astype(np.float32) @ b.astype(np.float32),
+            flops=lambda M, N, K: 2 * M * N * K, dtype=dtype, peers={"cuBLAS": lambda torch, a, b: a @ b})
+    add("conv_float16", "g ({T}[{M}, 64, {N}, {N}] x, {T}[64, 64, 3, 3] w) => ({T}[{M}, 64, {N}, {N}] y) { y = Conv <pads = [1, 1, 1, 1]> (x, w) }",
+        sizes(32, 56), sizes(1, 10), lambda M, N: [(M, 64, N, N), (64, 64, 3, 3)], convolve, flops=lambda M, N: 2 * M * N * N * 64 * 64 * 9,
+        dtype="float16", peers={"cuDNN": lambda torch, x, w: torch.nn.functional.conv2d(x, w, padding=1)})
+    for dtype in ("float16", "bfloat16", "float"):
+        found.append(attention_case(f"prefill_d64_{dtype}", 4, 16, 16, 2048, 2048, 64, False, dtype))
+        found.append(attention_case(f"prefill_causal_d128_{dtype}", 2, 16, 16, 4096, 4096, 128, True, dtype))
+        found.append(attention_case(f"decode_gqa_d128_{dtype}", 4, 32, 8, 1, 8192, 128, False, dtype))
+    return {case.name: case for case in found}
+
+
+def convolve(x, w):
+    """3 x 3 with a border of 1."""
+    padded = np.pad(x.astype(np.float32), ((0, 0), (0, 0), (1, 1), (1, 1)))
+    h, v = x.shape[2:]
+    return sum(np.einsum("oc,bchv->bohv", w[:, :, i, j].astype(np.float32), padded[:, :, i:i + h, j:j + v], optimize=True)
+               for i in range(3) for j in range(3))
+
+
+def largest_error(got, expected):
+    got, expected = got.astype(np.float64), expected.astype(np.float64)
+    error = np.abs(got - expected).max() / max(np.abs(expected).max(), 1e-30)
+    return float(error) if np.isfinite(error) else float("inf")
+
+
+def is_right(got, expected, limit):
+    """(whether got is within the limit, the error); the judge must tell a changed element."""
+    spoilt = expected.astype(np.float64)
+    spoilt.flat[spoilt.size // 2] += 4 * limit * max(np.abs(spoilt).max(), 1e-30)
+    if largest_error(spoilt, expected) <= limit:
+        sys.exit("the judge takes a planted fault for right")
+    error = largest_error(got, expected)
+    return error <= limit, error
+
+
+def measure(run, wait, seconds):
+    """Median seconds of a run: batches of about 20 ms, each waited for."""
+    run()
+    wait()
+    start = time.perf_counter()
+    run()
+    wait()
+    count = max(1, min(1000, int(0.02 / max(time.perf_counter() - start, 1e-6))))
+    batches, end = [], time.perf_counter() + seconds
+    while len(batches) < 3 or time.perf_counter() < end:
+        start = time.perf_counter()
+        for _ in range(count):
+            run()
+        wait()
+        batches.append((time.perf_counter() - start) / count)
+    return statistics.median(batches)
+
+
+def device_target(driver):
+    """What -target= takes for device 0."""
+    import ctypes
+
+    def attribute(number):
+        value = ctypes.c_int()
+        driver.call("cuDeviceGetAttribute", ctypes.byref(value), number, 0)
+        return value.value
+
+    arch = 10 * attribute(75) + attribute(76)  # COMPUTE_CAPABILITY_MAJOR, _MINOR
+    if arch < 80:
+        sys.exit(f"the device is sm_{arch}; dlc makes code for sm_80 and newer")
+    best = max(known for known in (80, 86, 89, 90) if known <= arch)
+    return "cuda:sm=" + ("90a" if best == arch == 90 else str(best))
+
+
+def copy_bandwidth(driver, stream, nbytes, seconds):
+    """Bytes read and written a second by the driver's own copy."""
+    import ctypes
+    source, target = driver.allocate(nbytes), driver.allocate(nbytes)
+    zeros = np.zeros(min(nbytes, 1 << 24), np.uint8)
+    for at in range(0, nbytes, zeros.nbytes):
+        driver.write(source + at, zeros[:nbytes - at])
+    spent = measure(lambda: driver.call("cuMemcpyDtoDAsync_v2", ctypes.c_uint64(target), ctypes.c_uint64(source), ctypes.c_size_t(nbytes), stream),
+                    lambda: driver.synchronize(stream), seconds)
+    driver.free(source)
+    driver.free(target)
+    return 2 * nbytes / spent
+
+
+def measure_dlc(case, target, driver, stream, seconds, work):
+    """(seconds of a run, the output, bytes of inputs and outputs)."""
+    path = os.path.join(work, case.name)
+    onnx.save(case.model(), path + ".onnx")
+    subprocess.run(["dlc", path + ".onnx", "-target=" + target, "-o", path + ".so", "-q"], check=True)
+    model = Instance(path + ".so")
+    if model.status:
+        sys.exit(f"{case.name}: {model.text()}")
+    shape = [d.dim_value for d in case.model().graph.output[0].type.tensor_type.shape.dim]
+    feeds, result = case.inputs(), np.zeros(shape, TYPES[case.dtype])
+    inputs, output = [DeviceArray(driver, x) for x in feeds], DeviceArray(driver, result)
+
+    def run():
+        status, text = model.run(inputs, [output], stream=stream)
+        if status:
+            sys.exit(f"{case.name}: {text}")
+
+    spent = measure(run, lambda: driver.synchronize(stream), seconds)
+    got = output.read()
+    for array in [*inputs, output]:
+        array.free()
+    model.close()
+    return spent, got, sum(x.nbytes for x in feeds) + result.nbytes
+
+
+def measure_peers(case, torch, seconds):
+    """{name: seconds}; a peer that fails is left out, with its reason on standard error."""
+    kinds = {"float": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+    tensors = [torch.from_numpy(x.astype(np.float32)).to("cuda", kinds[case.dtype]) for x in case.inputs()]
+    times = {}
+    for name, peer in case.peers.items():
+        try:
+            with torch.no_grad():
+                times[name] = measure(lambda: peer(torch, *tensors), torch.cuda.synchronize, seconds)
+        except Exception as error:  # noqa: BLE001 - of any kind: the peer is not ours
+            print(f"{case.name}: {name}: {error}", file=sys.stderr)
+    return times
+
+
+def find_torch():
+    try:
+        import torch
+    except ImportError:
+        return None
+    if not torch.cuda.is_available():
+        return None
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False  # f32 is f32
+    return torch
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("cases", nargs="*", metavar="case")
+    parser.add_argument("--list", action="store_true")
+    parser.add_argument("--small", action="store_true")
+    parser.add_argument("--no-peers", action="store_true")
+    parser.add_argument("--driver", default="libcuda.so.1")
+    parser.add_argument("--seconds", type=float, default=0.5)
+    parser.add_argument("--json")
+    arguments = parser.parse_args()
+    known = cases()
+    if arguments.list:
+        return print("\n".join(known))
+    unknown = set(arguments.cases) - set(known)
+    if unknown:
+        parser.error(f"unknown case {', '.join(sorted(unknown))}; --list prints them")
+    emulated = os.path.realpath(arguments.driver) == os.path.realpath(DRIVER)
+    os.environ["DLC_CUDA_DRIVER"] = arguments.driver
+    try:
+        driver = Driver(arguments.driver)
+    except (OSError, AssertionError) as error:
+        print(f"no CUDA device: {error}", file=sys.stderr)
+        sys.exit(5)
+    torch = None if arguments.no_peers or emulated else find_torch()
+    target = "cuda:sm=80:emulate=on" if emulated else device_target(driver)
+    stream = driver.stream()
+    bandwidth = copy_bandwidth(driver, stream, 1 << (16 if arguments.small else 30), arguments.seconds)
+    peers = "torch " + torch.__version__ if torch else "no torch with CUDA"
+    print(f"-target={target}, copy {bandwidth / 1e9:.0f} GB/s, {peers}" + ("; emulated: times say nothing" if emulated else ""), flush=True)
+    figures, wrong = [], False
+    with tempfile.TemporaryDirectory() as work:
+        for name in arguments.cases or known:
+            case = known[name].choose(arguments.small)
+            spent, got, nbytes = measure_dlc(case, target, driver, stream, arguments.seconds, work)
+            right, error = is_right(got, case.reference(*case.inputs()), LIMITS[case.dtype])
+            wrong |= not right
+            times = measure_peers(case, torch, arguments.seconds) if torch else {}
+            figure = {"case": name, "seconds": spent, "error": error, "right": right, "bytes_per_second": nbytes / spent,
+                      "copy": nbytes / spent / bandwidth, "flops_per_second": case.flops / spent, "peers": times,
+                      "ratios": {peer: theirs / spent for peer, theirs in times.items()}}
+            figures.append(figure)
+            text = f"{name:28} {spent * 1e3:9.3f} ms {nbytes / spent / 1e9:8.0f} GB/s = {figure['copy']:.2f} of copy"
+            if case.flops:
+                text += f" {case.flops / spent / 1e12:7.1f} TFLOP/s"
+            text += "".join(f"  {peer} / dlc = {ratio:.2f}" for peer, ratio in figure["ratios"].items())
+            print(text + f"  error {error:.1e}" + ("" if right else " WRONG"), flush=True)
+    if arguments.json:
+        with open(arguments.json, "w") as file:
+            json.dump(figures, file, indent=1)
+    sys.exit(1 if wrong else 0)
+
+
+if __name__ == "__main__":
+    main()
