@@ -4,46 +4,22 @@
 #include "AttentionTask.h"
 
 #include "dlc/Schedule/IndexPoly.h"
-
-#include <cmath>
+#include "dlc/Schedule/KeyBounds.h"
 
 using namespace mlir;
 using namespace dlc;
 
-/// exp of this and less is zero beside any row's largest weight, which is 1.
-static constexpr double negligible = -104;
-/// Below this, a score that is added to a fill does not count beside it.
-static constexpr double absorbing = -1e30;
-
-static std::optional<int64_t> coefficientOf(AffineExpr expr, unsigned axis) {
-  auto coefficient = linearCoefficient(expr, axis);
-  return coefficient ? graph::constantValue(*coefficient) : std::nullopt;
+// The rows of a block differ along the lanes only.
+static SmallVector<unsigned> blockAxes(std::optional<unsigned> lane) {
+  return lane ? SmallVector<unsigned>{*lane} : SmallVector<unsigned>();
 }
 
 bool AttentionTask::boundsKeys(const KeyCut &cut) const {
-  auto key = coefficientOf(cut.kept, spec.keys.front());
-  if (!key || (*key != 1 && *key != -1))
-    return false;
-  if (auto lane = laneAxis(); lane && !coefficientOf(cut.kept, *lane))
-    return false;
-  bool isExact = std::isinf(cut.fill);
-  if (isExact)
-    return true;
-  // Weights of single elements are made once: nothing may come afterwards.
-  if (weighsElements())
-    return false;
-  return cut.replaces || cut.fill <= absorbing;
+  return dlc::boundsKeys(spec, cut, blockAxes(laneAxis()));
 }
 
 std::optional<double> AttentionTask::leastMaximum() const {
-  std::optional<double> least;
-  for (const KeyCut &cut : spec.cuts) {
-    if (!boundsKeys(cut) || std::isinf(cut.fill))
-      continue;
-    double bound = cut.replaces ? cut.fill - negligible : cut.fill / 2;
-    least = least ? std::max(*least, bound) : bound;
-  }
-  return least;
+  return dlc::leastMaximum(spec, blockAxes(laneAxis()));
 }
 
 AttentionTask::KeyRange AttentionTask::keysOf(Scope &scope, Value firstRow,
@@ -64,10 +40,10 @@ AttentionTask::KeyRange AttentionTask::keysOf(Scope &scope, Value firstRow,
       return index.expr(cut.kept, at, scope.symbols);
     };
     auto lane = laneAxis();
-    int64_t slope = lane ? *coefficientOf(cut.kept, *lane) : 0;
+    int64_t slope = lane ? *constantCoefficient(cut.kept, *lane) : 0;
     Value x = valueAt(firstRow), y = slope ? valueAt(lastRow) : x;
     Value most = slope >= 0 ? y : x, least = slope >= 0 ? x : y;
-    if (*coefficientOf(cut.kept, keyAxis) == -1) { // key <= value
+    if (*constantCoefficient(cut.kept, keyAxis) == -1) { // key <= value
       range.end = index.min(range.end, index.add(most, 1));
       range.allEnd = index.min(range.allEnd, index.add(least, 1));
     } else { // key >= -value
