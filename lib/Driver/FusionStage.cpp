@@ -67,8 +67,6 @@ Error dlc::fuseKernels(Compilation &c) {
   options.explains = c.options.explainFusion || c.options.explainAttention;
   if (c.options.strict)
     options.noAttention = "-fp=strict keeps the order of its sums";
-  else if (c.cuda)
-    options.noAttention = "no nest of this target takes it";
   options.countsEdges = c.options.wants(EmitKind::Report);
   for (auto &[name, range] : c.options.dims)
     options.typicalSizes[name] = range.typical;

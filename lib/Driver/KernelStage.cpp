@@ -143,7 +143,7 @@ Error dlc::formKernels(Compilation &c) {
           manager.addPass(graph::createUnifySizes());
           manager.addPass(graph::createHoistSlices());
           manager.addPass(createCSEPass());
-          if (!c.options.strict && !c.cuda)
+          if (!c.options.strict)
             manager.addPass(graph::createExposeBands());
         }
         manager.addPass(graph::createFormKernels());

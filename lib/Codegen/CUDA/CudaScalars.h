@@ -17,8 +17,10 @@ public:
 
   Scalar apply(graph::ScalarFn fn, llvm::ArrayRef<Scalar> args);
 
-private:
+  /// Of every GPU since sm_80.
   static ScalarOptions options(bool strict);
+
+private:
   mlir::Value exp(mlir::Value x);
 
   mlir::OpBuilder &b;

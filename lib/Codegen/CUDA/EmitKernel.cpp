@@ -16,6 +16,7 @@
 //            of their folds, for few elements with long folds
 //   opaque   the loops of an operator that no expression declares
 //   tiles    a matrix product or convolution (Contraction.h)
+//   attention  a softmax between two products: no score is stored (Attention.h)
 #include "EmitKernel.h"
 #include "OpaqueKernel.h"
 
@@ -247,6 +248,16 @@ bool CudaKernelEmitter::isReadOutside(const StagePlan &plan,
 FailureOr<CudaKernel> CudaKernelEmitter::emit() {
   result.symbol = options.symbol;
   result.module = ModuleOp::create(kernel.getLoc());
+  if (!options.strict)
+    if (auto plan = planAttention(kernel)) {
+      if (succeeded(emitAttention(*plan)))
+        return std::move(result);
+      // An expression that only stages have code for: stage by stage.
+      scratchTypes.clear();
+      result = CudaKernel();
+      result.symbol = options.symbol;
+      result.module = ModuleOp::create(kernel.getLoc());
+    }
   for (StageOp stage : kernel.getStages()) {
     StagePlan plan{stage, {}, std::nullopt};
     for (auto [i, value] : llvm::enumerate(kernel.getResultValues()))

@@ -3,6 +3,7 @@
 #ifndef DLC_LIB_CODEGEN_CUDA_EMITKERNEL_H
 #define DLC_LIB_CODEGEN_CUDA_EMITKERNEL_H
 
+#include "Attention.h"
 #include "Contraction.h"
 #include "StageEmitter.h"
 
@@ -14,6 +15,9 @@ inline constexpr unsigned kPointThreads = 256;
 /// Of shared memory that row buffers of one kernel may take: leaves room for
 /// several blocks on a multiprocessor.
 inline constexpr int64_t kRowBufferBytes = 32 << 10;
+/// Of a multiprocessor that runs attention, at least: 255 registers are left
+/// for each.
+inline constexpr unsigned kAttentionThreads = 256;
 
 /// A stage and where its value goes.
 struct StagePlan {
@@ -65,6 +69,9 @@ private:
   llvm::LogicalResult emitSlices(Group group, llvm::StringRef symbol);
   llvm::LogicalResult emitContraction(Group group, const Contraction &match,
                                       llvm::StringRef symbol);
+  llvm::LogicalResult emitAttention(const AttentionPlan &plan);
+  llvm::LogicalResult emitAttentionMerge(const AttentionPlan &plan,
+                                         const std::string &symbol);
   llvm::LogicalResult emitGroup(Group group, llvm::StringRef symbol);
   llvm::LogicalResult emitRows(unsigned rank);
   llvm::LogicalResult emitRowStage(LaunchBuilder &launch, StageEmitter &emitter,

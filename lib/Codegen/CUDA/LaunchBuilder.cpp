@@ -15,12 +15,10 @@ using namespace dlc;
 static constexpr int64_t kSharedMemorySpace = 3;
 /// Of the buffers that a launch is given, in bytes.
 static constexpr int64_t kBufferAlignment = 16;
-/// Of a multiprocessor, at least: 128 registers are left for each.
-static constexpr int32_t kResidentThreads = 512;
 
 LaunchBuilder::LaunchBuilder(ModuleOp module, StringRef symbol,
                              TypeRange elementTypes, unsigned numSymbols,
-                             unsigned blockThreads)
+                             unsigned blockThreads, unsigned residentThreads)
     : b(module.getContext()), l(module.getLoc()), indices(b, l), module(module),
       numBuffers(elementTypes.size()), threads(blockThreads) {
   SmallVector<Type> inputs;
@@ -35,9 +33,9 @@ LaunchBuilder::LaunchBuilder(ModuleOp module, StringRef symbol,
   function->setAttr(NVVM::NVVMDialect::getMaxntidAttrName(),
                     b.getDenseI32ArrayAttr({int32_t(threads)}));
   // Left alone, ptxas spills to have more blocks on a multiprocessor.
-  function->setAttr(
-      NVVM::NVVMDialect::getMinctasmAttrName(),
-      b.getI32IntegerAttr(std::max<int32_t>(kResidentThreads / threads, 1)));
+  function->setAttr(NVVM::NVVMDialect::getMinctasmAttrName(),
+                    b.getI32IntegerAttr(static_cast<int32_t>(
+                        std::max(residentThreads / threads, 1u))));
   // Memory plan, weights and runtime see to that.
   for (unsigned i = 0; i < numBuffers; ++i)
     function.setArgAttr(i, LLVM::LLVMDialect::getAlignAttrName(),

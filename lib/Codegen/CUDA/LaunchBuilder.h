@@ -13,15 +13,19 @@
 namespace dlc {
 
 inline constexpr unsigned kWarpThreads = 32;
+/// Of a multiprocessor, at least: 128 registers are left for each.
+inline constexpr unsigned kResidentThreads = 512;
 
 class LaunchBuilder {
 public:
   /// Appends to `module` the kernel function `symbol` for blocks of
   /// `blockThreads` (a multiple of 32) threads. `elementTypes` are those of the
-  /// operands, results and scratch buffers.
+  /// operands, results and scratch buffers. Registers are shared out so that a
+  /// multiprocessor has `residentThreads` at least.
   LaunchBuilder(mlir::ModuleOp module, llvm::StringRef symbol,
                 mlir::TypeRange elementTypes, unsigned numSymbols,
-                unsigned blockThreads);
+                unsigned blockThreads,
+                unsigned residentThreads = kResidentThreads);
 
   mlir::OpBuilder &builder() { return b; }
   mlir::Location loc() const { return l; }
@@ -60,13 +64,14 @@ public:
   /// call where all threads of the block come.
   using Combine = llvm::function_ref<mlir::Value(mlir::Value, mlir::Value)>;
   mlir::Value reduceBlock(mlir::Value value, Combine combine);
+  /// The value of the lane whose number differs by this one bit.
+  mlir::Value shuffleXor(mlir::Value value, unsigned offset);
 
   /// Ends the function. Call once.
   void finish();
 
 private:
   mlir::Value special(llvm::StringRef op);
-  mlir::Value shuffleXor(mlir::Value value, unsigned offset);
 
   mlir::OpBuilder b;
   mlir::Location l;

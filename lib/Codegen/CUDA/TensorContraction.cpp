@@ -14,6 +14,7 @@
 // Fragments are laid out as in the PTX ISA; lib/Emulator/TensorCore.cpp names
 // the sections.
 #include "ContractionTile.h"
+#include "MmaSync.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
@@ -29,13 +30,10 @@ namespace {
 
 /// Steps of the fold in a panel, and of one instruction.
 constexpr int64_t kDepth = 32, kStep = 16;
-/// Elements and bytes of what is copied at once and of a row of ldmatrix.
-constexpr int64_t kChunk = 8, kChunkBytes = 16;
 /// Of one instruction.
 constexpr int64_t kRows = 16, kColumns = 8;
 /// Warps next to each other along a tile's columns.
 constexpr int64_t kWarpColumns = 4;
-constexpr unsigned kSharedSpace = 3, kGlobalSpace = 1;
 constexpr int64_t kWordBytes = 4;
 
 /// A factor's part of a stage.
@@ -72,10 +70,11 @@ private:
                               Value chunk);
   SmallVector<Value> loadLeft(Value stage, int64_t step, int64_t tile);
   SmallVector<Value> loadRight(Value stage, int64_t step, int64_t tile);
-  SmallVector<Value> multiply(ValueRange a, ValueRange pairB, ValueRange sums);
   SmallVector<Value> multiplyStage(Value stage, ValueRange sums);
   Value bitXor(Value x, Value y) { return arith::XOrIOp::create(b, loc, x, y); }
-  Value pointerTo(Value memory, unsigned space, Value byte);
+  Value pointerTo(Value memory, unsigned space, Value byte) {
+    return dlc::pointerTo(b, loc, memory, space, byte);
+  }
 
   int64_t warpTileRows, warpTileColumns; ///< products of a warp
   int64_t numStages, stageBytes;
@@ -149,22 +148,6 @@ Panel TensorTile::makePanel(Value factor, ArrayRef<unsigned> axes,
   return panel;
 }
 
-Value TensorTile::pointerTo(Value memory, unsigned space, Value byte) {
-  auto from = cast<MemRefType>(memory.getType());
-  Value address = arith::IndexCastOp::create(
-      b, loc, b.getI64Type(),
-      memref::ExtractAlignedPointerAsIndexOp::create(b, loc, memory));
-  auto source =
-      LLVM::LLVMPointerType::get(b.getContext(), from.getMemorySpaceAsInt());
-  Value pointer = LLVM::IntToPtrOp::create(b, loc, source, address);
-  auto wanted = LLVM::LLVMPointerType::get(b.getContext(), space);
-  if (wanted != source)
-    pointer = LLVM::AddrSpaceCastOp::create(b, loc, wanted, pointer);
-  Value offset = arith::IndexCastOp::create(b, loc, b.getI64Type(), byte);
-  return LLVM::GEPOp::create(b, loc, wanted, b.getI8Type(), pointer,
-                             ArrayRef<LLVM::GEPArg>{offset});
-}
-
 // The factor's bits at a place, zero outside, as i32.
 Value TensorTile::bits(Value factor, ArrayRef<unsigned> axes, Value at,
                        Value atDepth) {
@@ -215,16 +198,9 @@ void TensorTile::copyChunk(const Panel &panel, Value at, Value atDepth,
     reads = arith::AndIOp::create(b, loc, reads, from.holds);
   Value position =
       arith::SelectOp::create(b, loc, reads, from.position, index.constant(0));
-  auto constant = [&](int32_t value) -> Value {
-    return arith::ConstantOp::create(b, loc, b.getI32IntegerAttr(value));
-  };
-  Value bytes = arith::SelectOp::create(b, loc, reads, constant(kChunkBytes),
-                                        constant(0));
-  NVVM::CpAsyncOp::create(
-      b, loc, pointerTo(words, kSharedSpace, place),
-      pointerTo(from.memory, kGlobalSpace, index.mul(position, 2)),
-      static_cast<uint32_t>(kChunkBytes), NVVM::LoadCacheModifierKind::CG,
-      bytes);
+  copyAsync(b, loc, pointerTo(words, kSharedSpace, place),
+            pointerTo(from.memory, kGlobalSpace, index.mul(position, 2)),
+            reads);
 }
 
 void TensorTile::loadChunk(const Panel &panel, Value at, Value atDepth,
@@ -281,22 +257,10 @@ void TensorTile::fillStage(Value panelNumber) {
 /// Four 8 x 8 matrices; `row` and `chunk` are the lane's in the panel.
 SmallVector<Value> TensorTile::matrices(const Panel &panel, Value stage,
                                         Value row, Value chunk) {
-  Type word = b.getI32Type();
-  auto result = LLVM::LLVMStructType::getLiteral(b.getContext(),
-                                                 {word, word, word, word});
   Value place =
       index.add(index.add(stage, panel.offset), chunkPlace(panel, row, chunk));
-  StringRef name = panel.alongFold
-                       ? "llvm.nvvm.ldmatrix.sync.aligned.m8n8.x4.b16"
-                       : "llvm.nvvm.ldmatrix.sync.aligned.m8n8.x4.trans.b16";
-  Value all = LLVM::CallIntrinsicOp::create(
-                  b, loc, result, b.getStringAttr(name),
-                  ValueRange{pointerTo(words, kSharedSpace, place)})
-                  .getResult(0);
-  SmallVector<Value> registers;
-  for (int64_t i = 0; i < 4; ++i)
-    registers.push_back(LLVM::ExtractValueOp::create(b, loc, all, i));
-  return registers;
+  return loadMatrices(b, loc, pointerTo(words, kSharedSpace, place),
+                      /*transposes=*/!panel.alongFold);
 }
 
 // Matrices in the order of A's registers: rows 0-7 and 8-15 of the first eight
@@ -336,34 +300,6 @@ SmallVector<Value> TensorTile::loadRight(Value stage, int64_t step,
                   index.add(index.div(first, index.constant(kChunk)), upper));
 }
 
-SmallVector<Value> TensorTile::multiply(ValueRange a, ValueRange pairB,
-                                        ValueRange sums) {
-  Type f32 = b.getF32Type();
-  auto result =
-      LLVM::LLVMStructType::getLiteral(b.getContext(), {f32, f32, f32, f32});
-  bool isHalf = c.narrowType.isF16();
-  auto operand = [&](Value bits) -> Value {
-    return isHalf ? LLVM::BitcastOp::create(
-                        b, loc, VectorType::get({2}, b.getF16Type()), bits)
-                        .getResult()
-                  : bits;
-  };
-  SmallVector<Value> operands;
-  for (ValueRange part : {a, pairB})
-    for (Value bits : part)
-      operands.push_back(operand(bits));
-  llvm::append_range(operands, sums);
-  StringRef name = isHalf ? "llvm.nvvm.mma.m16n8k16.row.col.f32.f32"
-                          : "llvm.nvvm.mma.m16n8k16.row.col.bf16";
-  Value all = LLVM::CallIntrinsicOp::create(b, loc, result,
-                                            b.getStringAttr(name), operands)
-                  .getResult(0);
-  SmallVector<Value> next;
-  for (int64_t i = 0; i < 4; ++i)
-    next.push_back(LLVM::ExtractValueOp::create(b, loc, all, i));
-  return next;
-}
-
 SmallVector<Value> TensorTile::multiplyStage(Value stage, ValueRange sums) {
   SmallVector<Value> next(sums);
   for (int64_t step = 0; step < kDepth; step += kStep) {
@@ -377,7 +313,8 @@ SmallVector<Value> TensorTile::multiplyStage(Value stage, ValueRange sums) {
       for (int64_t j = 0; j < warpTileColumns; ++j) {
         auto part = MutableArrayRef<Value>(next).slice(
             (i * warpTileColumns + j) * 4, 4);
-        llvm::copy(multiply(a[i], ValueRange(pairs).slice(2 * j, 2), part),
+        llvm::copy(multiplyMatrices(b, loc, c.narrowType, a[i],
+                                    ValueRange(pairs).slice(2 * j, 2), part),
                    part.begin());
       }
   }

@@ -1,6 +1,7 @@
 // Bugs planted into the code of right kernels, one a time: each must be found,
 // by a report of the emulator or by a wrong number. The kernels as they are
 // give no report.
+#include "AttentionText.h"
 #include "CudaTestUtils.h"
 
 #include "llvm/ADT/Twine.h"
@@ -77,11 +78,11 @@ graph.kernel @k(%x: tensor<3x300xf32>) -> tensor<3x300xf32> {
 
 /// Empty when the run gives no report and every number is right.
 std::string judge(std::string report, const std::vector<float> &y,
-                  const std::vector<double> &wanted) {
+                  const std::vector<double> &wanted, double tolerance = 1e-4) {
   if (!report.empty())
     return report;
   for (size_t i = 0; i < y.size(); ++i)
-    if (!(std::fabs(y[i] - wanted[i]) <= 1e-4))
+    if (!(std::fabs(y[i] - wanted[i]) <= tolerance))
       return ("wrong number at " + Twine(i)).str();
   return {};
 }
@@ -136,6 +137,36 @@ std::string runCentre(CompiledKernel &kernel) {
       wanted.push_back(double(x[i * 300 + j]) * x[i * 300 + j] - sum / 300);
   }
   return judge(report, y, wanted);
+}
+
+/// Attention of f32, and of bf16 on tensor cores: more than a block of keys.
+const AttentionCase kAttention{.rows = 20,
+                               .keys = 150,
+                               .inner = 16,
+                               .columns = 16,
+                               .mask = "causal",
+                               .past = 120};
+
+std::string runAttention(CompiledKernel &kernel) {
+  const AttentionCase &c = kAttention;
+  auto q = eighths(c.queries(), 1), k = eighths(c.keys * c.inner, 2),
+       v = eighths(c.keys * c.columns, 3);
+  std::vector<float> y(c.results(), -9);
+  std::string report =
+      kernel.run({in(q, "q"), in(k, "k"), in(v, "v"), out(y, "y")});
+  return judge(report, y, attend(c, q, k, v, {}), 1e-5);
+}
+
+std::string runTensorAttention(CompiledKernel &kernel) {
+  const AttentionCase &c = kAttention;
+  auto q = eighths(c.queries(), 1), k = eighths(c.keys * c.inner, 2),
+       v = eighths(c.keys * c.columns, 3);
+  auto qn = toBits(q, true), kn = toBits(k, true), vn = toBits(v, true);
+  std::vector<float> y(c.results(), -9);
+  std::string report =
+      kernel.run({in(qn, "q"), in(kn, "k"), in(vn, "v"), out(y, "y")});
+  // Weights are of bf16: 150 of about 1/150 each.
+  return judge(report, y, attend(c, q, k, v, {}), 1e-3);
 }
 
 CallInst *callOf(Instruction &instruction, StringRef name) {
@@ -318,5 +349,31 @@ TEST(PlantedBug, EachIsFound) {
        {"wrong member mask", changeConstant("shfl.sync.bfly", 0, lowHalf), 1},
        {"missing store to shared memory", dropStore, 2},
        {"store to the next element", storeNext, 1}});
-  EXPECT_GE(caught, 20u);
+  caught += plantAll(
+      attentionText(kAttention).c_str(), runAttention,
+      {{"missing barrier", dropCall("barrier.cta"), 3},
+       {"wrong lane", changeConstant("shfl.sync.bfly", 2, halved), 3},
+       {"wrong member mask", changeConstant("shfl.sync.bfly", 0, lowHalf), 1},
+       {"missing store to shared memory", dropStore, 3},
+       {"forgotten sum", dropSum, 2},
+       {"store to the next element", storeNext, 1}});
+  AttentionCase narrow = kAttention;
+  narrow.type = "bf16";
+  caught +=
+      plantAll(attentionText(narrow).c_str(), runTensorAttention,
+               {{"missing barrier", dropCall("barrier.cta"), 1},
+                {"missing wait", dropCall("cp.async.wait.group"), 1},
+                {"wait for a group too few",
+                 changeConstant("cp.async.wait.group", 0, plusOne), 1},
+                {"missing copy", dropCall("cp.async.cg.shared"), 2},
+                {"zeros instead of a copy", neverCopy, 2},
+                {"matrix not transposed",
+                 useOther("ldmatrix.sync.aligned.m8n8.x4.trans",
+                          Intrinsic::nvvm_ldmatrix_sync_aligned_m8n8_x4_b16),
+                 2},
+                {"wrong lane", changeConstant("shfl.sync.bfly", 2, halved), 1},
+                {"registers of a fragment swapped",
+                 swapOperands("mma.m16n8k16", 1, 2), 2},
+                {"store to the next element", storeNext, 1}});
+  EXPECT_GE(caught, 40u);
 }

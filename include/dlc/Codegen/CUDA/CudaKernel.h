@@ -45,7 +45,8 @@ struct CudaLaunch {
 
 struct CudaKernel {
   std::string symbol;
-  /// The nest that made it: "map", "row", "contraction", "generic" or "opaque".
+  /// The nest that made it: "map", "row", "contraction", "attention",
+  /// "generic" or "opaque".
   std::string nest;
   llvm::SmallVector<CudaLaunch> launches;
   /// Bytes of each scratch buffer, over the kernel's symbols.

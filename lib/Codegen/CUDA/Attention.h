@@ -1,0 +1,52 @@
+// Attention as one launch: a block takes some rows of one outer point against
+// the keys, block of keys by block, with the running maximum and sum of each
+// row, and stores no score (Schedule/AttentionSpec.h).
+//
+// Queries and the heads that share their keys are walked as one: row =
+// position * heads + head, so that a block's positions lie next to each other
+// and a decoder's single query fills a tile with its heads.
+//
+// Where the model rounds weights, a weight needs the row's whole sum: the keys
+// are passed over twice, for maximum and sum first. Where rows are too few to
+// fill the device, blocks take a part of the keys each, and one more launch
+// adds the parts of a row, in order.
+#ifndef DLC_LIB_CODEGEN_CUDA_ATTENTION_H
+#define DLC_LIB_CODEGEN_CUDA_ATTENTION_H
+
+#include "dlc/Schedule/AttentionSpec.h"
+
+#include <optional>
+
+namespace dlc {
+
+struct AttentionPlan {
+  AttentionSpec spec;
+  /// Rows, keys of a step and columns of a block, its threads, and the inner
+  /// axes' extent as far as products are padded to.
+  int64_t rows = 0, keys = 0, columns = 0, inner = 0;
+  unsigned threads = 0;
+  /// f16 or bf16 where queries, keys, values and weights all are of that type:
+  /// tensor cores take these scalars. Null: they do not.
+  mlir::Type narrow;
+  mlir::Value narrowQuery, narrowKey, narrowValue;
+  /// Keys of a part; 0: a block takes all of them.
+  int64_t keysPerPart = 0;
+
+  bool rounds() const { return static_cast<bool>(spec.weightRounding); }
+  /// Axes that a block's rows may differ in.
+  llvm::SmallVector<unsigned> rowAxes() const;
+  mlir::AffineExpr allRows() const;   ///< of one outer point
+  mlir::AffineExpr rowTiles() const;  ///< blocks along them
+  mlir::AffineExpr parts() const;     ///< of the keys
+  mlir::AffineExpr allPoints() const; ///< outer points times rows
+  int64_t allColumns() const;
+  int64_t columnTiles() const;
+};
+
+/// The kernel as an attention that fits a block's registers and shared memory;
+/// nothing otherwise. A property of the kernel alone.
+std::optional<AttentionPlan> planAttention(graph::KernelOp kernel);
+
+} // namespace dlc
+
+#endif // DLC_LIB_CODEGEN_CUDA_ATTENTION_H

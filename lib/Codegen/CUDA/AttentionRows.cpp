@@ -1,0 +1,181 @@
+// Rows of attention.
+#include "AttentionRows.h"
+
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
+#include "mlir/Dialect/Math/IR/Math.h"
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
+
+#include <cmath>
+#include <numbers>
+
+using namespace mlir;
+using namespace dlc;
+using P = arith::CmpFPredicate;
+
+//===----------------------------------------------------------------------===//
+// Numbers
+//===----------------------------------------------------------------------===//
+
+Value AttentionRows::number(double value) {
+  return arith::ConstantOp::create(b, loc, b.getF32FloatAttr(float(value)));
+}
+
+Value AttentionRows::compare(P predicate, Value x, double y) {
+  return arith::CmpFOp::create(b, loc, predicate, x, number(y));
+}
+
+Value AttentionRows::larger(Value x, Value y) {
+  return arith::MaxNumFOp::create(b, loc, x, y);
+}
+
+Value AttentionRows::finite(Value maximum) {
+  return arith::SelectOp::create(b, loc, compare(P::OEQ, maximum, -INFINITY),
+                                 number(0), maximum);
+}
+
+// 2^n * 2^r with n whole and |r| <= 1/2; the hardware's 2^n is exact, and zero
+// or subnormal where it has to be.
+Value AttentionRows::expOfNonPositive(Value x) {
+  const float high = static_cast<float>(std::numbers::log2e);
+  const double low = std::numbers::log2e - static_cast<double>(high);
+  Value n = math::RoundEvenOp::create(
+      b, loc, arith::MulFOp::create(b, loc, x, number(high)));
+  n = arith::MaxNumFOp::create(b, loc, n, number(-200));
+  Value r = math::FmaOp::create(b, loc, x, number(high),
+                                arith::NegFOp::create(b, loc, n));
+  r = math::FmaOp::create(b, loc, x, number(low), r);
+  auto power = [&](Value exponent) -> Value {
+    return LLVM::CallIntrinsicOp::create(
+               b, loc, b.getF32Type(),
+               b.getStringAttr("llvm.nvvm.ex2.approx.f32"),
+               ValueRange{exponent})
+        .getResult(0);
+  };
+  return arith::MulFOp::create(b, loc, power(r), power(n));
+}
+
+//===----------------------------------------------------------------------===//
+// Expressions
+//===----------------------------------------------------------------------===//
+
+ExprEmitter AttentionRows::expressions() {
+  return ExprEmitter(index, spec.space, launch.symbols(),
+                     CudaScalars::options(/*strict=*/false),
+                     [this](unsigned i) { return launch.buffer(i); });
+}
+
+void AttentionRows::setAxes(Axes &all, ArrayRef<unsigned> axes, Value linear) {
+  SmallVector<Value> extents;
+  for (unsigned axis : axes)
+    extents.push_back(launch.size(spec.space.extents[axis]));
+  for (auto [axis, value] :
+       llvm::zip_equal(axes, index.delinearize(linear, extents)))
+    all[axis] = value;
+}
+
+static ExprPoint pointAt(const AttentionRows::Axes &axes) {
+  ExprPoint point;
+  point.axes = axes;
+  return point;
+}
+
+FailureOr<Value> AttentionRows::score(const Axes &axes, Value sum) {
+  auto load = spec.score.getDefiningOp<graph::LoadOp>();
+  if (load && load.getTensor() == graph::StageOp(spec.scores).getResult())
+    return sum;
+  ExprEmitter expressions = this->expressions();
+  expressions.setStageValue(spec.scores, {sum, b.getF32Type()});
+  auto value = expressions.emitNext(spec.score, pointAt(axes), reason);
+  return failed(value) ? FailureOr<Value>(failure()) : value->value;
+}
+
+FailureOr<AttentionRows::State> AttentionRows::state(const Axes &axes,
+                                                     Value maximum, Value sum) {
+  // The body's maximum is NaN where a score is; +inf makes a NaN of the sum
+  // too.
+  Value isNaN = arith::AndIOp::create(b, loc, compare(P::UNO, sum, 0),
+                                      compare(P::ONE, maximum, INFINITY));
+  State state;
+  state.maximum = arith::SelectOp::create(b, loc, isNaN, number(NAN), maximum);
+  if (spec.isPlainReference) {
+    // exp(-inf - -inf)
+    state.sum = arith::SelectOp::create(
+        b, loc, compare(P::OEQ, maximum, -INFINITY), number(NAN), sum);
+    return state;
+  }
+  // What the body subtracts instead.
+  ExprEmitter expressions = this->expressions();
+  expressions.setStageValue(spec.maximum, {state.maximum, b.getF32Type()});
+  auto reference = expressions.emitNext(spec.reference, pointAt(axes), reason);
+  if (failed(reference))
+    return failure();
+  Value difference =
+      arith::SubFOp::create(b, loc, finite(maximum), reference->value);
+  CudaScalars scalars(b, loc, /*strict=*/false);
+  state.scale =
+      scalars.apply(graph::ScalarFn::exp, {{difference, b.getF32Type()}}).value;
+  state.sum = arith::MulFOp::create(b, loc, sum, state.scale);
+  return state;
+}
+
+FailureOr<Value> AttentionRows::weight(const Axes &axes, Value e,
+                                       const State &state) {
+  ExprEmitter expressions = this->expressions();
+  expressions.setStageValue(spec.maximum, {state.maximum, b.getF32Type()});
+  expressions.setStageValue(spec.sum, {state.sum, b.getF32Type()});
+  if (state.scale)
+    e = arith::MulFOp::create(b, loc, e, state.scale);
+  Value exponential = spec.exponential;
+  expressions.setValue(exponential, {e, exponential.getType()});
+  auto weight = expressions.emitNext(spec.weight, pointAt(axes), reason);
+  return failed(weight) ? FailureOr<Value>(failure()) : weight->value;
+}
+
+FailureOr<Value> AttentionRows::factor(const Axes &axes, const State &state) {
+  // p is linear in e. A sum of 0 is one of zeros: 0 / 0 is NaN, 1 / 0 is not.
+  Value e = number(0);
+  if (!spec.weightRounding)
+    e = arith::SelectOp::create(b, loc, compare(P::OEQ, state.sum, 0), e,
+                                number(1));
+  return weight(axes, e, state);
+}
+
+Value AttentionRows::scaled(Value sum, Value factor) {
+  // Rounded weights are in the sum, except for a key that was left out: 0, or
+  // NaN where a row has no keys.
+  if (spec.weightRounding)
+    return arith::AddFOp::create(b, loc, sum, factor);
+  Value product = arith::MulFOp::create(b, loc, sum, factor);
+  if (!spec.zeroesNaN)
+    return product;
+  // A row of NaN that the body takes for zeros.
+  return arith::SelectOp::create(b, loc, compare(P::OEQ, factor, 0), number(0),
+                                 product);
+}
+
+LogicalResult AttentionRows::store(const Axes &axes, Value sum,
+                                   const State &state) {
+  Value to = index.constant(0);
+  for (auto [axis, stride] : llvm::enumerate(spec.resultStrides))
+    if (stride != 0)
+      to = index.add(to, index.mul(axes[axis], at(stride, axes)));
+  ExprEmitter expressions = this->expressions();
+  Type f32 = b.getF32Type();
+  expressions.setStageValue(spec.output, {sum, f32});
+  expressions.setStageValue(spec.maximum, {state.maximum, f32});
+  expressions.setStageValue(spec.sum, {state.sum, f32});
+  graph::KernelOp kernel = spec.kernel;
+  unsigned firstResult = kernel.getArgumentTypes().size();
+  for (auto [i, stage] : llvm::enumerate(spec.results)) {
+    FailureOr<Scalar> value = Scalar{sum, f32};
+    if (stage != spec.output)
+      value = expressions.emitNext(graph::StageOp(stage).getYielded(),
+                                   pointAt(axes), reason);
+    if (failed(value))
+      return failure();
+    memref::StoreOp::create(b, loc, expressions.scalars.toStorage(*value),
+                            launch.buffer(firstResult + i), to);
+  }
+  return success();
+}

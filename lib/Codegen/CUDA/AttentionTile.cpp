@@ -1,0 +1,531 @@
+// A block's tile of attention.
+#include "AttentionTile.h"
+
+#include "dlc/Schedule/KeyBounds.h"
+
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Math/IR/Math.h"
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
+
+#include <cmath>
+
+using namespace mlir;
+using namespace dlc;
+using Axes = AttentionRows::Axes;
+
+static bool isMultiple(AffineExpr extent, int64_t of) {
+  auto value = graph::constantValue(extent);
+  return value && *value % of == 0;
+}
+
+//===----------------------------------------------------------------------===//
+// The block's place
+//===----------------------------------------------------------------------===//
+
+Value AttentionTile::both(Value x, Value y) {
+  if (!x || !y)
+    return x ? x : y;
+  return b.createOrFold<arith::AndIOp>(loc, x, y);
+}
+
+Axes AttentionTile::axesOfRow(Value row) {
+  Axes axes(blockAxes);
+  Value heads = launch.size(spec.extentOf(spec.group));
+  rows.setAxes(axes, spec.rows, index.div(row, heads));
+  rows.setAxes(axes, spec.group, index.rem(row, heads));
+  return axes;
+}
+
+Axes AttentionTile::axesOfKey(Value key) {
+  Axes axes(blockAxes);
+  axes[spec.keys.front()] = key;
+  return axes;
+}
+
+void AttentionTile::begin(AttentionStep step) {
+  totalRows = launch.size(plan.allRows());
+  totalKeys = launch.size(spec.extentOf(spec.keys));
+  totalColumns = index.constant(plan.allColumns());
+  Value tiles = launch.size(plan.rowTiles());
+  int64_t columnTiles = step == AttentionStep::Stats ? 1 : plan.columnTiles();
+  SmallVector<Value> place =
+      index.delinearize(launch.block(), {launch.size(spec.extentOf(spec.outer)),
+                                         launch.size(plan.parts()),
+                                         index.constant(columnTiles), tiles});
+  outer = place[0];
+  part = place[1];
+  firstColumn = index.mul(place[2], plan.columns);
+  // The longest first, where later positions see more keys.
+  Value tile = index.sub(index.sub(tiles, index.constant(1)), place[3]);
+  firstRow = index.mul(tile, plan.rows);
+  blockAxes.assign(spec.space.extents.size(), index.constant(0));
+  rows.setAxes(blockAxes, spec.outer, outer);
+  bool exact = isMultiple(plan.allRows(), plan.rows);
+  Value last = index.sub(totalRows, index.constant(1));
+  for (unsigned i = 0; i < numRows; ++i) {
+    Row row;
+    Value number = index.add(firstRow, rowOf(i));
+    // Rows behind the end do what the last one does, and store nothing.
+    if (!exact) {
+      row.exists = index.less(number, totalRows);
+      number = index.min(number, last);
+    }
+    row.axes = axesOfRow(number);
+    row.number = index.add(index.mul(outer, totalRows), number);
+    threadRows.push_back(std::move(row));
+  }
+}
+
+// Keys that some row of the block keeps. Blocks of keys begin at the same keys
+// whatever the bounds are, so that sums are split in the same places.
+void AttentionTile::boundKeys(bool mayBeFinite) {
+  SmallVector<unsigned> axes = plan.rowAxes();
+  Value one = index.constant(1), zero = index.constant(0);
+  firstKey = zero;
+  endKey = totalKeys;
+  if (plan.keysPerPart) {
+    firstKey = index.mul(part, plan.keysPerPart);
+    endKey = index.min(totalKeys, index.add(firstKey, plan.keysPerPart));
+  }
+  Value heads = launch.size(spec.extentOf(spec.group));
+  Value lastRow =
+      index.min(index.add(firstRow, plan.rows - 1), index.sub(totalRows, one));
+  Value begin = firstKey, end = endKey;
+  bool bounds = false;
+  for (const KeyCut &cut : spec.cuts) {
+    if (!boundsKeys(spec, cut, axes) || (!std::isinf(cut.fill) && !mayBeFinite))
+      continue;
+    bounds = true;
+    Axes at(blockAxes);
+    for (unsigned axis : axes) {
+      bool isLast = *constantCoefficient(cut.kept, axis) >= 0;
+      bool isPosition = spec.rows.size() == 1 && axis == spec.rows.front();
+      at[axis] = isPosition ? index.div(isLast ? lastRow : firstRow, heads)
+                 : isLast
+                     ? index.sub(launch.size(spec.space.extents[axis]), one)
+                     : zero;
+    }
+    Value most = rows.at(cut.kept, at);
+    if (*constantCoefficient(cut.kept, spec.keys.front()) == -1)
+      end = index.min(end, index.add(most, 1)); // key <= value
+    else
+      begin = index.max(begin, index.sub(zero, most));
+  }
+  if (!bounds)
+    return;
+  if (mayBeFinite)
+    leastBound = leastMaximum(spec, axes);
+  Value step = index.constant(plan.keys);
+  // No keys at all: from the end to the end.
+  begin = index.min(begin, endKey);
+  end = index.max(end, begin);
+  Value relative = index.sub(begin, firstKey);
+  begin = index.add(firstKey, index.mul(index.div(relative, step), step));
+  Value steps = index.ceilDiv(index.sub(end, begin), step);
+  endKey = index.min(endKey, index.add(begin, index.mul(steps, step)));
+  firstKey = begin;
+}
+
+//===----------------------------------------------------------------------===//
+// Factors
+//===----------------------------------------------------------------------===//
+
+Value AttentionTile::factorAt(Value factor, const Axes &axes, Value inside) {
+  Type f32 = b.getF32Type();
+  auto read = [&]() -> Value {
+    ExprEmitter expressions = rows.expressions();
+    ExprPoint point;
+    point.axes = axes;
+    auto value = expressions.emitNext(factor, point, rows.reason);
+    failedInside |= failed(value);
+    return failed(value) ? rows.number(0) : value->value;
+  };
+  if (!inside)
+    return read();
+  auto choice = scf::IfOp::create(b, loc, TypeRange{f32}, inside,
+                                  /*withElseRegion=*/true);
+  OpBuilder::InsertionGuard guard(b);
+  b.setInsertionPointToStart(choice.elseBlock());
+  scf::YieldOp::create(b, loc, rows.number(0));
+  b.setInsertionPointToStart(choice.thenBlock());
+  scf::YieldOp::create(b, loc, read());
+  return choice.getResult(0);
+}
+
+Value AttentionTile::storedAt(Value factor, const Axes &axes, Value inside) {
+  Type word = b.getI16Type();
+  auto zero = [&]() -> Value {
+    return arith::ConstantOp::create(b, loc, b.getI16IntegerAttr(0));
+  };
+  auto read = [&]() -> Value {
+    ExprEmitter expressions = rows.expressions();
+    ExprPoint point;
+    point.axes = axes;
+    auto value = expressions.emitStored(factor, point, rows.reason);
+    failedInside |= failed(value);
+    if (failed(value))
+      return zero();
+    return value->getType().isInteger(16)
+               ? *value
+               : arith::BitcastOp::create(b, loc, word, *value).getResult();
+  };
+  if (!inside)
+    return read();
+  auto choice = scf::IfOp::create(b, loc, TypeRange{word}, inside,
+                                  /*withElseRegion=*/true);
+  OpBuilder::InsertionGuard guard(b);
+  b.setInsertionPointToStart(choice.elseBlock());
+  scf::YieldOp::create(b, loc, zero());
+  b.setInsertionPointToStart(choice.thenBlock());
+  scf::YieldOp::create(b, loc, read());
+  return choice.getResult(0);
+}
+
+//===----------------------------------------------------------------------===//
+// Scores
+//===----------------------------------------------------------------------===//
+
+AttentionTile::Values AttentionTile::scoresOf(Value key) {
+  Values scores = multiplyKeys(key);
+  bool exact = isMultiple(spec.extentOf(spec.keys), plan.keys);
+  Value last = index.sub(totalKeys, index.constant(1));
+  for (unsigned j = 0; j < numKeys; ++j) {
+    Value at = index.add(key, keyOf(j)), exists;
+    if (!exact) {
+      exists = index.less(at, totalKeys);
+      at = index.min(at, last);
+    }
+    for (unsigned i = 0; i < numRows; ++i) {
+      Axes axes = threadRows[i].axes;
+      axes[spec.keys.front()] = at;
+      Value &score = scores[i * numKeys + j];
+      auto value = rows.score(axes, score);
+      failedInside |= failed(value);
+      if (succeeded(value))
+        score = *value;
+      if (exists)
+        score = arith::SelectOp::create(b, loc, exists, score,
+                                        rows.number(-INFINITY));
+    }
+  }
+  return scores;
+}
+
+Value AttentionTile::largestOf(ValueRange scores, Value old) {
+  Value largest = scores.front();
+  for (Value score : scores.drop_front())
+    largest = rows.larger(largest, score);
+  for (unsigned offset = lanes / 2; offset > 0; offset /= 2)
+    largest = rows.larger(largest, launch.shuffleXor(largest, offset));
+  return rows.larger(old, largest);
+}
+
+Value AttentionTile::sumLanes(Value value) {
+  for (unsigned offset = lanes / 2; offset > 0; offset /= 2)
+    value =
+        arith::AddFOp::create(b, loc, value, launch.shuffleXor(value, offset));
+  return value;
+}
+
+//===----------------------------------------------------------------------===//
+// Passes
+//===----------------------------------------------------------------------===//
+
+// Carries maxima and the thread's parts of the sums of each row, then sums with
+// values. The maximum of a row may grow: what was summed before is then
+// multiplied by exp(old maximum - new one).
+AttentionTile::Values AttentionTile::onePass(Value key, ValueRange carried) {
+  Values scores = scoresOf(key), maxima, sums, factors;
+  for (unsigned i = 0; i < numRows; ++i) {
+    MutableArrayRef<Value> row =
+        MutableArrayRef<Value>(scores).slice(i * numKeys, numKeys);
+    Value old = carried[i];
+    Value maximum = largestOf(row, old), subtracted = rows.finite(maximum);
+    Value factor =
+        rows.expOfNonPositive(arith::SubFOp::create(b, loc, old, subtracted));
+    Value sum = arith::MulFOp::create(b, loc, carried[numRows + i], factor);
+    for (Value &score : row) {
+      score = rows.expOfNonPositive(
+          arith::SubFOp::create(b, loc, score, subtracted));
+      sum = arith::AddFOp::create(b, loc, sum, score);
+    }
+    maxima.push_back(maximum);
+    sums.push_back(sum);
+    factors.push_back(factor);
+  }
+  Values output(carried.drop_front(2 * numRows));
+  for (unsigned i = 0; i < numRows; ++i)
+    for (unsigned c = 0; c < numColumns; ++c) {
+      Value &sum = output[i * numColumns + c];
+      sum = arith::MulFOp::create(b, loc, sum, factors[i]);
+    }
+  output = addValues(key, scores, output);
+  Values next(maxima);
+  llvm::append_range(next, sums);
+  llvm::append_range(next, output);
+  return next;
+}
+
+AttentionTile::Values AttentionTile::statsPass(Value key, ValueRange carried) {
+  Values scores = scoresOf(key), maxima, sums;
+  for (unsigned i = 0; i < numRows; ++i) {
+    ArrayRef<Value> row = ArrayRef<Value>(scores).slice(i * numKeys, numKeys);
+    Value old = carried[i];
+    Value maximum = largestOf(row, old), subtracted = rows.finite(maximum);
+    Value factor =
+        rows.expOfNonPositive(arith::SubFOp::create(b, loc, old, subtracted));
+    Value sum = arith::MulFOp::create(b, loc, carried[numRows + i], factor);
+    for (Value score : row)
+      sum = arith::AddFOp::create(b, loc, sum,
+                                  rows.expOfNonPositive(arith::SubFOp::create(
+                                      b, loc, score, subtracted)));
+    maxima.push_back(maximum);
+    sums.push_back(sum);
+  }
+  Values next(maxima);
+  llvm::append_range(next, sums);
+  return next;
+}
+
+AttentionTile::Values AttentionTile::weightsPass(Value key, ValueRange sums) {
+  Values weights = scoresOf(key);
+  bool exact = isMultiple(spec.extentOf(spec.keys), plan.keys);
+  for (unsigned i = 0; i < numRows; ++i)
+    for (unsigned j = 0; j < numKeys; ++j) {
+      Value &score = weights[i * numKeys + j];
+      Value e = rows.expOfNonPositive(
+          arith::SubFOp::create(b, loc, score, finiteMaxima[i]));
+      auto weight = rows.weight(threadRows[i].axes, e, states[i]);
+      failedInside |= failed(weight);
+      if (failed(weight))
+        continue;
+      score = *weight;
+      // A row of NaN has NaN for weights, of keys that exist.
+      if (!exact)
+        score = arith::SelectOp::create(
+            b, loc, index.less(index.add(key, keyOf(j)), totalKeys), score,
+            rows.number(0));
+    }
+  return addValues(key, weights, sums);
+}
+
+AttentionTile::Values AttentionTile::overKeys(Values initial, bool withValues,
+                                              KeyBody body) {
+  auto pass = [&](Value from, Value to, ValueRange carried) {
+    startKeys(from, withValues);
+    Values after = launch.loop(from, to, index.constant(plan.keys), carried,
+                               [&](Value key, ValueRange values) {
+                                 enterKeys(key, withValues);
+                                 return body(key, values);
+                               });
+    leaveKeys();
+    return after;
+  };
+  if (!leastBound)
+    return pass(firstKey, endKey, initial);
+  // Where some row turns out to have no score above the masked ones', those
+  // count: keys before the bounds, then those behind.
+  Value zero = index.constant(0);
+  return launch.loop(
+      zero, index.constant(3), index.constant(1), initial,
+      [&](Value turn, ValueRange carried) {
+        Value isLow;
+        for (unsigned i = 0; i < numRows; ++i) {
+          Value low = both(
+              rows.compare(arith::CmpFPredicate::ULE, carried[i], *leastBound),
+              threadRows[i].exists);
+          isLow = isLow ? Value(arith::OrIOp::create(b, loc, isLow, low)) : low;
+        }
+        Value any = launch.reduceBlock(
+            arith::ExtUIOp::create(b, loc, b.getI32Type(), isLow),
+            [&](Value x, Value y) -> Value {
+              return arith::OrIOp::create(b, loc, x, y);
+            });
+        any = arith::TruncIOp::create(b, loc, b.getI1Type(), any);
+        Value isFirst = index.less(turn, index.constant(1));
+        Value isLast = index.atLeast(turn, index.constant(2));
+        auto select = [&](Value condition, Value x, Value y) -> Value {
+          return arith::SelectOp::create(b, loc, condition, x, y);
+        };
+        Value from = select(isFirst, firstKey, select(isLast, endKey, zero));
+        Value outside = select(isLast, totalKeys, firstKey);
+        Value to = select(isFirst, endKey, select(any, outside, from));
+        return pass(from, to, carried);
+      });
+}
+
+//===----------------------------------------------------------------------===//
+// The end
+//===----------------------------------------------------------------------===//
+
+Value AttentionTile::isFirstLane() {
+  return index.less(index.rem(launch.thread(), index.constant(lanes)),
+                    index.constant(1));
+}
+
+// The place of a row's record in a buffer of parts.
+static Value recordOf(LaunchBuilder &launch, const AttentionPlan &plan,
+                      Value part, Value row) {
+  IndexBuilder &index = launch.index();
+  return index.add(index.mul(part, launch.size(plan.allPoints())), row);
+}
+
+void AttentionTile::storeStats(ValueRange maxima, ValueRange sums,
+                               Value stats) {
+  Value stores =
+      both(isFirstLane(), index.less(firstColumn, index.constant(1)));
+  for (unsigned i = 0; i < numRows; ++i)
+    launch.onlyIf(both(stores, threadRows[i].exists), [&] {
+      Value at =
+          index.mul(recordOf(launch, plan, part, threadRows[i].number), 2);
+      memref::StoreOp::create(b, loc, maxima[i], stats, at);
+      memref::StoreOp::create(b, loc, sums[i], stats, index.add(at, 1));
+    });
+}
+
+std::pair<Value, Value> dlc::mergeStats(LaunchBuilder &launch,
+                                        AttentionRows &rows,
+                                        const AttentionPlan &plan, Value stats,
+                                        Value row) {
+  OpBuilder &b = launch.builder();
+  Location loc = launch.loc();
+  IndexBuilder &index = launch.index();
+  auto overParts = [&](Value initial,
+                       function_ref<Value(Value at, Value so)> body) {
+    return launch.loop(
+        index.constant(0), launch.size(plan.parts()), index.constant(1),
+        {initial}, [&](Value part, ValueRange so) {
+          Value at = index.mul(recordOf(launch, plan, part, row), 2);
+          return SmallVector<Value>{body(at, so[0])};
+        })[0];
+  };
+  auto load = [&](Value at) -> Value {
+    return memref::LoadOp::create(b, loc, stats, at);
+  };
+  Value maximum = overParts(rows.number(-INFINITY), [&](Value at, Value so) {
+    return rows.larger(so, load(at));
+  });
+  Value subtracted = rows.finite(maximum);
+  Value sum = overParts(rows.number(0), [&](Value at, Value so) -> Value {
+    Value factor = rows.expOfNonPositive(
+        arith::SubFOp::create(b, loc, load(at), subtracted));
+    return math::FmaOp::create(b, loc, load(index.add(at, 1)), factor, so);
+  });
+  return {maximum, sum};
+}
+
+void AttentionTile::findStates(ValueRange maxima, ValueRange sums) {
+  for (unsigned i = 0; i < numRows; ++i) {
+    finiteMaxima.push_back(rows.finite(maxima[i]));
+    auto state = rows.state(threadRows[i].axes, maxima[i], sums[i]);
+    failedInside |= failed(state);
+    states.push_back(succeeded(state) ? *state : AttentionRows::State());
+  }
+}
+
+void AttentionTile::storeSums(ValueRange sums, Value memory) {
+  bool exact = plan.allColumns() % plan.columns == 0;
+  for (unsigned i = 0; i < numRows; ++i) {
+    auto storeRow = [&] {
+      Value record = index.mul(
+          recordOf(launch, plan, part, threadRows[i].number), totalColumns);
+      for (unsigned c = 0; c < numColumns; ++c) {
+        Value column = index.add(firstColumn, columnOf(c));
+        auto put = [&] {
+          memref::StoreOp::create(b, loc, sums[i * numColumns + c], memory,
+                                  index.add(record, column));
+        };
+        if (exact)
+          put();
+        else
+          launch.onlyIf(index.less(column, totalColumns), put);
+      }
+    };
+    if (threadRows[i].exists)
+      launch.onlyIf(threadRows[i].exists, storeRow);
+    else
+      storeRow();
+  }
+}
+
+void AttentionTile::finish(ValueRange sums) {
+  bool exact = plan.allColumns() % plan.columns == 0;
+  for (unsigned i = 0; i < numRows; ++i) {
+    auto storeRow = [&] {
+      auto factor = rows.factor(threadRows[i].axes, states[i]);
+      failedInside |= failed(factor);
+      for (unsigned c = 0; c < numColumns && !failedInside; ++c) {
+        Value column = index.add(firstColumn, columnOf(c));
+        auto put = [&] {
+          Axes axes = threadRows[i].axes;
+          rows.setAxes(axes, spec.columns, column);
+          Value sum = rows.scaled(sums[i * numColumns + c], *factor);
+          failedInside |= failed(rows.store(axes, sum, states[i]));
+        };
+        if (exact)
+          put();
+        else
+          launch.onlyIf(index.less(column, totalColumns), put);
+      }
+    };
+    if (threadRows[i].exists)
+      launch.onlyIf(threadRows[i].exists, storeRow);
+    else
+      storeRow();
+  }
+}
+
+LogicalResult AttentionTile::emit(AttentionStep step, AttentionScratch scratch,
+                                  std::string &reason) {
+  begin(step);
+  boundKeys(/*mayBeFinite=*/step == AttentionStep::Whole && !plan.rounds());
+  fetchQueries();
+  Values maxima(numRows, rows.number(-INFINITY)), sums(numRows, rows.number(0)),
+      output(numRows * numColumns, rows.number(0));
+  auto split = [&](ValueRange carried) {
+    maxima.assign(carried.begin(), carried.begin() + numRows);
+    sums.clear();
+    for (unsigned i = 0; i < numRows; ++i)
+      sums.push_back(sumLanes(carried[numRows + i]));
+  };
+  Values initial(maxima);
+  llvm::append_range(initial, sums);
+  if (!plan.rounds()) {
+    llvm::append_range(initial, output);
+    Values carried = overKeys(
+        initial, true, [&](Value k, ValueRange v) { return onePass(k, v); });
+    split(carried);
+    output.assign(carried.begin() + 2 * numRows, carried.end());
+  } else {
+    if (step == AttentionStep::Weighted) {
+      for (unsigned i = 0; i < numRows; ++i)
+        std::tie(maxima[i], sums[i]) =
+            mergeStats(launch, rows, plan, scratch.stats, threadRows[i].number);
+    } else {
+      split(overKeys(initial, false,
+                     [&](Value k, ValueRange v) { return statsPass(k, v); }));
+    }
+    if (step != AttentionStep::Stats) {
+      findStates(maxima, sums);
+      if (!failedInside)
+        output = overKeys(output, true, [&](Value k, ValueRange v) {
+          return weightsPass(k, v);
+        });
+    }
+  }
+  if (!failedInside) {
+    if (step == AttentionStep::Whole) {
+      if (states.empty())
+        findStates(maxima, sums);
+      if (!failedInside)
+        finish(output);
+    }
+    if (step == AttentionStep::Parts || step == AttentionStep::Stats)
+      storeStats(maxima, sums, scratch.stats);
+    if (step == AttentionStep::Parts || step == AttentionStep::Weighted)
+      storeSums(output, scratch.sums);
+  }
+  reason = rows.reason;
+  return success(!failedInside);
+}

@@ -1,0 +1,131 @@
+// The tile of attention that a block computes: what is the same whatever
+// multiplies. How scores and sums lie in the threads' registers, and the two
+// products, are a derived class's.
+#ifndef DLC_LIB_CODEGEN_CUDA_ATTENTIONTILE_H
+#define DLC_LIB_CODEGEN_CUDA_ATTENTIONTILE_H
+
+#include "AttentionRows.h"
+
+namespace dlc {
+
+/// Sets tile and threads for tensor cores, or for plain units; false where a
+/// tile does not fit.
+bool fitTensorTile(AttentionPlan &plan);
+bool fitPlainTile(AttentionPlan &plan);
+
+/// Where parts of the keys leave what they found: scratch buffers of f32.
+struct AttentionScratch {
+  mlir::Value stats; ///< [part][outer][row]: maximum, sum
+  mlir::Value sums;  ///< [part][outer][row][column]
+};
+
+/// What a launch of tiles does.
+enum class AttentionStep {
+  Whole,   ///< all keys, results
+  Parts,   ///< a part of them: stats and sums, in one pass
+  Stats,   ///< stats of a part
+  Weighted ///< sums of a part, where stats of all parts are there
+};
+
+/// The maximum and sum of a row from its parts; `row` counts outer points and
+/// rows as one.
+std::pair<mlir::Value, mlir::Value>
+mergeStats(LaunchBuilder &launch, AttentionRows &rows,
+           const AttentionPlan &plan, mlir::Value stats, mlir::Value row);
+
+class AttentionTile {
+public:
+  AttentionTile(LaunchBuilder &launch, const AttentionPlan &plan)
+      : launch(launch), plan(plan), spec(plan.spec), b(launch.builder()),
+        loc(launch.loc()), index(launch.index()), rows(launch, plan.spec) {}
+  virtual ~AttentionTile() = default;
+
+  /// Fails with `reason` where an expression has no code.
+  llvm::LogicalResult emit(AttentionStep step, AttentionScratch scratch,
+                           std::string &reason);
+
+  using Values = llvm::SmallVector<mlir::Value>;
+
+protected:
+  // What lies in a thread: rows, keys of a step and columns of the tile, each
+  // with a place in it. Lanes of a warp in groups of `lanes` hold the same
+  // rows.
+  unsigned numRows = 0, numKeys = 0, numColumns = 0, lanes = 0;
+  virtual mlir::Value rowOf(unsigned i) = 0;
+  virtual mlir::Value keyOf(unsigned j) = 0;
+  virtual mlir::Value columnOf(unsigned c) = 0;
+
+  /// Takes the tile's queries.
+  virtual void fetchQueries() = 0;
+  /// Around a loop over blocks of keys, the first at `key`.
+  virtual void startKeys(mlir::Value /*key*/, bool /*withValues*/) {}
+  virtual void enterKeys(mlir::Value /*key*/, bool /*withValues*/) {}
+  virtual void leaveKeys() { launch.barrier(); }
+  /// Sums of products of the thread's rows with its keys of the block at `key`:
+  /// [row][key].
+  virtual Values multiplyKeys(mlir::Value key) = 0;
+  /// `sums` [row][column] with those of `weights` [row][key] and values added.
+  virtual Values addValues(mlir::Value key, mlir::ValueRange weights,
+                           mlir::ValueRange sums) = 0;
+
+  /// A factor's axes: the row's, or those of a key; others are the block's.
+  AttentionRows::Axes axesOfRow(mlir::Value row);
+  AttentionRows::Axes axesOfKey(mlir::Value key);
+  /// `factor` in f32 at a place, 0 where `inside` does not hold.
+  mlir::Value factorAt(mlir::Value factor, const AttentionRows::Axes &axes,
+                       mlir::Value inside);
+  /// The same as it lies in memory, for 16-bit factors: i16.
+  mlir::Value storedAt(mlir::Value factor, const AttentionRows::Axes &axes,
+                       mlir::Value inside);
+  mlir::Value both(mlir::Value x, mlir::Value y);
+
+  LaunchBuilder &launch;
+  const AttentionPlan &plan;
+  const AttentionSpec &spec;
+  mlir::OpBuilder &b;
+  mlir::Location loc;
+  IndexBuilder &index;
+  AttentionRows rows;
+  mlir::Value firstRow, totalRows, totalKeys, firstColumn, totalColumns;
+  bool failedInside = false;
+
+private:
+  struct Row {
+    AttentionRows::Axes axes;
+    mlir::Value number; ///< of all outer points' rows
+    mlir::Value exists; ///< null: certainly
+  };
+  using KeyBody = llvm::function_ref<Values(mlir::Value key, mlir::ValueRange)>;
+  void begin(AttentionStep step);
+  void boundKeys(bool mayBeFinite);
+  Values overKeys(Values carried, bool withValues, KeyBody body);
+  Values scoresOf(mlir::Value key);
+  mlir::Value largestOf(mlir::ValueRange scores, mlir::Value old);
+  mlir::Value sumLanes(mlir::Value value);
+  Values onePass(mlir::Value key, mlir::ValueRange carried);
+  Values statsPass(mlir::Value key, mlir::ValueRange carried);
+  Values weightsPass(mlir::Value key, mlir::ValueRange sums);
+  void storeStats(mlir::ValueRange maxima, mlir::ValueRange sums,
+                  mlir::Value stats);
+  void storeSums(mlir::ValueRange sums, mlir::Value memory);
+  void finish(mlir::ValueRange sums);
+  void findStates(mlir::ValueRange maxima, mlir::ValueRange sums);
+  mlir::Value isFirstLane();
+
+  AttentionRows::Axes blockAxes;
+  mlir::Value outer, part;
+  mlir::Value firstKey, endKey;     ///< of the block, multiples of a step
+  std::optional<double> leastBound; ///< see leastMaximum
+  llvm::SmallVector<Row> threadRows;
+  llvm::SmallVector<mlir::Value> finiteMaxima; ///< two passes
+  llvm::SmallVector<AttentionRows::State> states;
+};
+
+std::unique_ptr<AttentionTile> makePlainTile(LaunchBuilder &launch,
+                                             const AttentionPlan &plan);
+std::unique_ptr<AttentionTile> makeTensorTile(LaunchBuilder &launch,
+                                              const AttentionPlan &plan);
+
+} // namespace dlc
+
+#endif // DLC_LIB_CODEGEN_CUDA_ATTENTIONTILE_H

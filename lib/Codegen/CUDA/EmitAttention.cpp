@@ -1,0 +1,122 @@
+// The launches of an attention kernel.
+#include "AttentionTile.h"
+#include "EmitKernel.h"
+
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Math/IR/Math.h"
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
+
+using namespace mlir;
+using namespace dlc;
+
+// One thread an element of the output: its parts, in order.
+LogicalResult CudaKernelEmitter::emitAttentionMerge(const AttentionPlan &plan,
+                                                    const std::string &symbol) {
+  LaunchBuilder launch(*result.module, symbol, bufferTypes(),
+                       kernel.getNumSymbols(), kPointThreads);
+  IndexBuilder &index = launch.index();
+  OpBuilder &b = launch.builder();
+  Location loc = launch.loc();
+  AttentionRows rows(launch, plan.spec);
+  unsigned scratch =
+      kernel.getArgumentTypes().size() + kernel.getResultTypes().size();
+  Value stats = launch.buffer(scratch), sums = launch.buffer(scratch + 1);
+  AffineExpr elements = graph::simplify(plan.allPoints() * plan.allColumns());
+  Value i = index.add(index.mul(launch.block(), index.constant(kPointThreads)),
+                      launch.thread());
+  LogicalResult outcome = success();
+  launch.onlyIf(index.less(i, launch.size(elements)), [&] {
+    SmallVector<Value> place =
+        index.delinearize(i, {index.constant(0), launch.size(plan.allRows()),
+                              index.constant(plan.allColumns())});
+    AttentionRows::Axes axes(plan.spec.space.extents.size(), index.constant(0));
+    Value heads = launch.size(plan.spec.extentOf(plan.spec.group));
+    rows.setAxes(axes, plan.spec.outer, place[0]);
+    rows.setAxes(axes, plan.spec.rows, index.div(place[1], heads));
+    rows.setAxes(axes, plan.spec.group, index.rem(place[1], heads));
+    rows.setAxes(axes, plan.spec.columns, place[2]);
+    Value row =
+        index.add(index.mul(place[0], launch.size(plan.allRows())), place[1]);
+    auto [maximum, sum] = mergeStats(launch, rows, plan, stats, row);
+    Value subtracted = rows.finite(maximum);
+    Value points = launch.size(plan.allPoints());
+    Value output = launch.loop(
+        index.constant(0), launch.size(plan.parts()), index.constant(1),
+        {rows.number(0)}, [&](Value part, ValueRange so) {
+          Value record = index.add(index.mul(part, points), row);
+          Value partial = memref::LoadOp::create(
+              b, loc, sums,
+              index.add(index.mul(record, plan.allColumns()), place[2]));
+          if (plan.rounds()) // of weights that are the row's
+            return SmallVector<Value>{
+                arith::AddFOp::create(b, loc, so[0], partial)};
+          Value least =
+              memref::LoadOp::create(b, loc, stats, index.mul(record, 2));
+          Value factor = rows.expOfNonPositive(
+              arith::SubFOp::create(b, loc, least, subtracted));
+          return SmallVector<Value>{
+              math::FmaOp::create(b, loc, partial, factor, so[0])};
+        })[0];
+    auto state = rows.state(axes, maximum, sum);
+    if (failed(state)) {
+      outcome = failure();
+      return;
+    }
+    auto factor = rows.factor(axes, *state);
+    if (failed(factor) ||
+        failed(rows.store(axes, rows.scaled(output, *factor), *state)))
+      outcome = failure();
+  });
+  launch.finish();
+  result.launches.push_back({symbol,
+                             graph::simplify(elements.ceilDiv(kPointThreads)),
+                             kPointThreads});
+  return outcome;
+}
+
+LogicalResult CudaKernelEmitter::emitAttention(const AttentionPlan &plan) {
+  result.nest = "attention";
+  auto emitStep = [&](AttentionStep step, const std::string &symbol) {
+    LaunchBuilder launch(*result.module, symbol, bufferTypes(),
+                         kernel.getNumSymbols(), plan.threads,
+                         /*residentThreads=*/kAttentionThreads);
+    AttentionScratch scratch;
+    if (plan.keysPerPart) {
+      unsigned first =
+          kernel.getArgumentTypes().size() + kernel.getResultTypes().size();
+      scratch = {launch.buffer(first), launch.buffer(first + 1)};
+    }
+    std::unique_ptr<AttentionTile> tile = plan.narrow
+                                              ? makeTensorTile(launch, plan)
+                                              : makePlainTile(launch, plan);
+    std::string reason;
+    if (failed(tile->emit(step, scratch, reason)))
+      return failure();
+    launch.finish();
+    int64_t columnTiles = step == AttentionStep::Stats ? 1 : plan.columnTiles();
+    result.launches.push_back(
+        {symbol,
+         graph::simplify(plan.spec.extentOf(plan.spec.outer) * plan.rowTiles() *
+                         plan.parts() * columnTiles),
+         plan.threads});
+    return success();
+  };
+  if (!plan.keysPerPart)
+    return emitStep(AttentionStep::Whole, options.symbol);
+  AffineExpr records = plan.allPoints() * plan.parts();
+  constexpr int64_t bytes = sizeof(float);
+  for (AffineExpr size :
+       {records * (2 * bytes), records * (plan.allColumns() * bytes)}) {
+    scratchTypes.push_back(Float32Type::get(context));
+    result.scratchBytes.push_back(graph::simplify(size));
+  }
+  if (plan.rounds()) {
+    if (failed(emitStep(AttentionStep::Stats, options.symbol + "__stats")) ||
+        failed(emitStep(AttentionStep::Weighted, options.symbol + "__parts")))
+      return failure();
+  } else if (failed(
+                 emitStep(AttentionStep::Parts, options.symbol + "__parts"))) {
+    return failure();
+  }
+  return emitAttentionMerge(plan, options.symbol + "__merge");
+}

@@ -1,0 +1,206 @@
+// Attention as one launch: masks, shared heads, parts of the keys, 16-bit
+// factors on tensor cores; the barriers; the assembler's word.
+#include "AttentionText.h"
+#include "CudaTestUtils.h"
+
+#include "dlc/Target/CUDA/Ptxas.h"
+
+#include <cmath>
+
+using namespace dlc;
+using namespace dlc::test;
+
+/// Runs the kernel on numbers of this seed; empty when there is no report and
+/// every result is right. `positive`: products of queries and keys are.
+static std::string check(CompiledKernel &kernel, const AttentionCase &c,
+                         bool positive = false) {
+  constexpr unsigned seed = 1;
+  auto q = eighths(c.queries(), seed),
+       k = eighths(c.heads * c.keys * c.inner, seed + 1),
+       v = eighths(c.heads * c.keys * c.columns, seed + 2),
+       m = eighths(c.mask == "data" ? c.rows * c.keys : 0, seed + 3);
+  if (positive)
+    for (std::vector<float> *factor : {&q, &k})
+      for (float &x : *factor)
+        x = std::fabs(x) + 1;
+  for (size_t i = 0; i < m.size(); i += 5)
+    m[i] = -INFINITY;
+  std::vector<double> wanted = attend(c, q, k, v, m);
+  std::vector<float> y(c.results(), -9);
+  std::vector<int64_t> symbols;
+  if (c.symbolic)
+    symbols = {c.rows, c.keys};
+  std::string report;
+  bool isBf16 = c.type == "bf16";
+  if (c.type == "f32") {
+    std::vector<EmulatedBuffer> buffers{in(q, "q"), in(k, "k"), in(v, "v")};
+    if (c.mask == "data")
+      buffers.push_back(in(m, "m"));
+    buffers.push_back(out(y, "y"));
+    report = kernel.run(buffers, symbols);
+  } else {
+    auto qn = toBits(q, isBf16), kn = toBits(k, isBf16), vn = toBits(v, isBf16);
+    std::vector<EmulatedBuffer> buffers{in(qn, "q"), in(kn, "k"), in(vn, "v")};
+    if (c.mask == "data")
+      buffers.push_back(in(m, "m"));
+    buffers.push_back(out(y, "y"));
+    report = kernel.run(buffers, symbols);
+  }
+  if (!report.empty())
+    return report;
+  // Half a unit of a 16-bit weight.
+  double tolerance = c.type == "f32" ? 2e-6 : isBf16 ? 1.0 / 256 : 1.0 / 2048;
+  for (size_t i = 0; i < y.size(); ++i) {
+    bool isRight = std::isnan(wanted[i])
+                       ? std::isnan(y[i])
+                       : std::fabs(y[i] - wanted[i]) <= tolerance;
+    if (!isRight)
+      return "result " + std::to_string(i) + " is " + std::to_string(y[i]) +
+             ", not " + std::to_string(wanted[i]);
+  }
+  return {};
+}
+
+TEST(Attention, OneLaunchWhateverTheMask) {
+  AttentionCase cases[] = {
+      {.heads = 2, .rows = 70, .keys = 150, .inner = 24, .columns = 40},
+      {.heads = 2, .group = 3, .rows = 9, .keys = 65, .columns = 130},
+      {.rows = 130, .keys = 130, .mask = "causal"},
+      {.rows = 20, .keys = 80, .columns = 64, .mask = "causal", .past = 60},
+      {.rows = 40, .keys = 70, .mask = "data", .transposed = true},
+      {.rows = 100, .keys = 140, .mask = "fill"},
+      // Rows without a key: NaN.
+      {.rows = 10, .keys = 70, .mask = "causal", .past = -2},
+      {.rows = 1, .keys = 2, .inner = 3, .columns = 5},
+  };
+  for (const AttentionCase &c : cases) {
+    CompiledKernel kernel(attentionText(c));
+    ASSERT_EQ(kernel.error, "");
+    EXPECT_EQ(kernel.nest, "attention");
+    EXPECT_EQ(kernel.numLaunches, 1u);
+    EXPECT_EQ(check(kernel, c), "") << c.mask << " " << c.rows;
+  }
+}
+
+TEST(Attention, SymbolicSizes) {
+  AttentionCase c{.heads = 2, .group = 2, .mask = "causal", .symbolic = true};
+  CompiledKernel kernel(attentionText(c));
+  ASSERT_EQ(kernel.error, "");
+  EXPECT_EQ(kernel.nest, "attention");
+  for (auto [rows, keys] : {std::pair{1, 1}, {33, 64}, {64, 129}}) {
+    c.rows = rows, c.keys = keys;
+    EXPECT_EQ(check(kernel, c), "") << rows << " " << keys;
+  }
+}
+
+// Scores below the fill of masked ones: those have the weight then, and the
+// keys that the bounds leave out are looked at after all.
+TEST(Attention, MaskedKeysThatCount) {
+  AttentionCase c{.rows = 70, .keys = 140, .mask = "fill", .scale = -4000.0f};
+  CompiledKernel kernel(attentionText(c));
+  ASSERT_EQ(kernel.error, "");
+  EXPECT_EQ(check(kernel, c, /*positive=*/true), "");
+  // The control: another mask is told apart by such scores.
+  AttentionCase causal = c;
+  causal.mask = "causal";
+  CompiledKernel other(attentionText(causal));
+  ASSERT_EQ(other.error, "");
+  EXPECT_EQ(check(other, causal, true), "");
+  EXPECT_NE(check(other, c, true), "");
+}
+
+TEST(Attention, PartsOfTheKeys) {
+  for (const char *type : {"f32", "f16"}) {
+    AttentionCase c{.heads = 2,
+                    .group = 2,
+                    .rows = 1,
+                    .keys = 700,
+                    .inner = 16,
+                    .columns = 16,
+                    .type = type};
+    CompiledKernel kernel(attentionText(c));
+    ASSERT_EQ(kernel.error, "");
+    EXPECT_EQ(kernel.nest, "attention");
+    // Rounded weights need the sum of all parts first.
+    EXPECT_EQ(kernel.numLaunches, c.type == "f32" ? 2u : 3u);
+    EXPECT_EQ(check(kernel, c), "");
+    c.mask = "causal";
+    c.past = 300; // whole parts are masked
+    CompiledKernel causal(attentionText(c));
+    ASSERT_EQ(causal.error, "");
+    EXPECT_EQ(check(causal, c), "");
+  }
+}
+
+TEST(Attention, TensorCores) {
+  AttentionCase cases[] = {
+      {.heads = 2, .rows = 70, .keys = 150, .inner = 32, .columns = 48},
+      {.group = 4, .rows = 9, .keys = 65, .inner = 24, .mask = "causal"},
+      // Copied by way of registers.
+      {.rows = 20, .keys = 70, .inner = 20, .columns = 12},
+      {.rows = 20, .keys = 70, .inner = 16, .columns = 16, .transposed = true},
+      {.rows = 30, .keys = 40, .inner = 16, .columns = 136, .mask = "data"},
+      {.rows = 10, .keys = 70, .mask = "causal", .past = -2},
+  };
+  for (AttentionCase c : cases)
+    for (const char *type : {"f16", "bf16"}) {
+      c.type = type;
+      CompiledKernel kernel(attentionText(c));
+      ASSERT_EQ(kernel.error, "");
+      EXPECT_EQ(kernel.nest, "attention");
+      EXPECT_EQ(kernel.numLaunches, 1u);
+      EXPECT_NE(kernel.ptx.find("mma.sync.aligned.m16n8k16"),
+                std::string::npos);
+      EXPECT_EQ(check(kernel, c), "") << type << " " << c.rows << c.mask;
+    }
+}
+
+TEST(Attention, BarriersAreNeeded) {
+  for (const char *type : {"f32", "bf16"}) {
+    AttentionCase c{.rows = 40, .keys = 150, .inner = 16, .type = type};
+    CompiledKernel kernel(attentionText(c));
+    ASSERT_EQ(kernel.error, "");
+    for (unsigned number : {0, 1}) {
+      ASSERT_TRUE(kernel.dropBarrier(number));
+      EXPECT_NE(check(kernel, c).find("race at byte"), std::string::npos)
+          << type << " " << number;
+      kernel.restore();
+    }
+  }
+}
+
+TEST(Attention, StrictSumsKeepTheirOrder) {
+  AttentionCase c{.rows = 40, .keys = 70};
+  CompiledKernel kernel(attentionText(c), "cuda:sm=80", /*strict=*/true);
+  ASSERT_EQ(kernel.error, "");
+  EXPECT_NE(kernel.nest, "attention");
+  EXPECT_EQ(check(kernel, c), "");
+}
+
+TEST(Attention, KeepsItsSumsInRegisters) {
+  if (auto found = findPtxas(); !found) {
+    llvm::consumeError(found.takeError());
+    GTEST_SKIP() << "no ptxas";
+  }
+  for (const char *type : {"f32", "f16"})
+    for (int64_t width : {64, 128})
+      for (const char *sm : {"80", "89", "90a"}) {
+        if (width == 64 && sm[0] == '8')
+          continue;
+        AttentionCase c{.heads = 8,
+                        .rows = 1024,
+                        .keys = 1024,
+                        .inner = width,
+                        .columns = width,
+                        .type = type,
+                        .mask = "causal"};
+        CompiledKernel kernel(attentionText(c), std::string("cuda:sm=") + sm);
+        ASSERT_EQ(kernel.error, "");
+        auto result =
+            llvm::cantFail(runPtxas(kernel.ptx, std::string("sm_") + sm));
+        for (const KernelResources &k : result.kernels) {
+          EXPECT_EQ(k.spillStoreBytes, 0) << type << " " << width << " " << sm;
+          EXPECT_EQ(k.stackBytes, 0) << type << " " << width << " " << sm;
+        }
+      }
+}
