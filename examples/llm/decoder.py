@@ -34,9 +34,9 @@ class _Graph:
         return self.constant(np.array(values, np.int64))
 
 
-def make_decoder(layers=2, heads=4, kv_heads=2, head_dim=16, hidden=64, inner=128, vocab=96, seed=1, gain=3.0, branch=1.0):
+def make_decoder(layers=2, heads=4, kv_heads=2, head_dim=16, hidden=64, inner=128, vocab=96, seed=1, gain=3.0, branch=1.0, last=False):
     """The model as a ModelProto. `gain` scales the logits: with more, the largest one stands out more. `branch` scales what a
-    layer adds to its input: trained models add little in one layer."""
+    layer adds to its input: trained models add little in one layer. `last`: the logits are of the last token alone, [batch, 1, vocab]."""
     g = _Graph(seed)
     f32 = lambda *values: g.constant(np.array(values, np.float32).reshape([len(values)] if len(values) > 1 else []))
     eps, scale = f32(1e-5), f32(1 / math.sqrt(head_dim))
@@ -96,6 +96,8 @@ def make_decoder(layers=2, heads=4, kv_heads=2, head_dim=16, hidden=64, inner=12
         gate, up = (g.op("MatMul", y, g.weight(f"{part}{n}", hidden, inner)) for part in ("gate", "up"))
         y = g.op("Mul", g.op("Mul", gate, g.op("Sigmoid", gate)), up)
         x = g.op("Add", x, g.op("MatMul", y, g.weight(f"down{n}", inner, hidden, gain=branch)))
+    if last:
+        x = g.op("Slice", x, g.ints(-1), g.ints(np.iinfo(np.int64).max), g.ints(1))
     logits = g.op("MatMul", g.op("Mul", norm(x, "norm"), f32(gain)), g.weight("head", hidden, vocab))
     g.op("Identity", logits, outputs=["logits"])
 
@@ -105,7 +107,7 @@ def make_decoder(layers=2, heads=4, kv_heads=2, head_dim=16, hidden=64, inner=12
     ids = [value(name, TensorProto.INT64, ["batch", "seq"]) for name in ("input_ids", "position_ids")]
     inputs = ids + [value("attention_mask", TensorProto.INT64, ["batch", "total"])]
     inputs += [value(past, TensorProto.FLOAT, ["batch", kv_heads, "past", head_dim]) for past, _ in states]
-    outputs = [value("logits", TensorProto.FLOAT, ["batch", "seq", vocab])]
+    outputs = [value("logits", TensorProto.FLOAT, ["batch", 1 if last else "seq", vocab])]
     outputs += [value(present, TensorProto.FLOAT, ["batch", kv_heads, "total", head_dim]) for _, present in states]
     graph = helper.make_graph(g.nodes, "decoder", inputs, outputs, g.weights)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)

@@ -18,7 +18,7 @@ std::optional<int64_t> dlc::constantCoefficient(AffineExpr expr,
 }
 
 bool dlc::boundsKeys(const AttentionSpec &spec, const KeyCut &cut,
-                     ArrayRef<unsigned> rows) {
+                     ArrayRef<unsigned> rows, bool weighsOnce) {
   auto key = constantCoefficient(cut.kept, spec.keys.front());
   if (!key || (*key != 1 && *key != -1))
     return false;
@@ -28,17 +28,17 @@ bool dlc::boundsKeys(const AttentionSpec &spec, const KeyCut &cut,
   bool isExact = std::isinf(cut.fill);
   if (isExact)
     return true;
-  // Weights of single elements are made once: nothing may come afterwards.
-  if (spec.weightRounding)
+  if (weighsOnce) // nothing may come afterwards
     return false;
   return cut.replaces || cut.fill <= absorbing;
 }
 
 std::optional<double> dlc::leastMaximum(const AttentionSpec &spec,
-                                        ArrayRef<unsigned> rows) {
+                                        ArrayRef<unsigned> rows,
+                                        bool weighsOnce) {
   std::optional<double> least;
   for (const KeyCut &cut : spec.cuts) {
-    if (!boundsKeys(spec, cut, rows) || std::isinf(cut.fill))
+    if (!boundsKeys(spec, cut, rows, weighsOnce) || std::isinf(cut.fill))
       continue;
     double bound = cut.replaces ? cut.fill - negligible : cut.fill / 2;
     least = least ? std::max(*least, bound) : bound;

@@ -65,10 +65,14 @@ LogicalResult AttentionTask::emitBlockFunction(std::string &reason) {
     *value = take();
   scope.axes[*laneAxis()] = arguments.firstRow;
   findAreas(scope);
-  emitScores(scope, arguments);
+  if (!s.tiles)
+    emitScores(scope, arguments);
   if (failed(emitSoftmax(scope, arguments, reason)))
     return failure();
-  emitSums(scope, arguments);
+  if (s.tiles)
+    emitTileSums(scope, arguments);
+  else
+    emitSums(scope, arguments);
   func::ReturnOp::create(b, loc);
   return success();
 }
@@ -165,6 +169,7 @@ LogicalResult AttentionTask::emitMaximum(Scope &scope, const BlockArguments &a,
   int64_t width = s.blockRows();
   auto load = spec.score.getDefiningOp<graph::LoadOp>();
   bool isScore = load && load.getTensor() == spec.scores.getResult();
+  Value narrow = roundsByInstruction ? roundedScore() : Value();
   LogicalResult outcome = success();
   auto lanes = graph::constantValue(spec.space.extents[*laneAxis()]);
   bool masks = !lanes || *lanes % width;
@@ -190,6 +195,8 @@ LogicalResult AttentionTask::emitMaximum(Scope &scope, const BlockArguments &a,
     ExprEmitter expressions = expressionsOf(scope);
     expressions.setStageValue(spec.scores,
                               {score, spec.scores.getElementType()});
+    if (narrow)
+      expressions.setValue(narrow, {rounded(scope, score), narrow.getType()});
     if (kept)
       assumeKept(expressions);
     auto value = expressions.emitNext(spec.score, point, reason);
@@ -252,13 +259,27 @@ LogicalResult AttentionTask::emitSoftmax(Scope &scope, const BlockArguments &a,
     KeyRange range = keysOf(scope, a.firstRow, rows);
     Value begin = index.max(a.from, index.min(range.allBegin, a.to));
     Value end = index.max(begin, index.min(range.allEnd, a.to));
-    if (failed(emitMaximum(scope, a, a.from, begin, false, maxima, reason)) ||
-        failed(emitMaximum(scope, a, begin, end, true, maxima, reason)) ||
-        failed(emitMaximum(scope, a, end, a.to, false, maxima, reason)))
+    auto emitParts = [&](Value from, Value first, Value last, Value to) {
+      return success(
+          succeeded(
+              emitMaximum(scope, a, from, first, false, maxima, reason)) &&
+          succeeded(emitMaximum(scope, a, first, last, true, maxima, reason)) &&
+          succeeded(emitMaximum(scope, a, last, to, false, maxima, reason)));
+    };
+    auto emitTile = [&](Value from, Value to) {
+      Value first = index.max(from, index.min(begin, to));
+      return emitParts(from, first, index.max(first, index.min(end, to)), to);
+    };
+    if (failed(s.tiles ? emitTileMaxima(scope, a, maxima, emitTile)
+                       : emitParts(a.from, begin, end, a.to)))
       return failure();
-  } else if (failed(
-                 emitMaximum(scope, a, a.from, a.to, false, maxima, reason))) {
-    return failure();
+  } else {
+    auto emitTile = [&](Value from, Value to) {
+      return emitMaximum(scope, a, from, to, false, maxima, reason);
+    };
+    if (failed(s.tiles ? emitTileMaxima(scope, a, maxima, emitTile)
+                       : emitTile(a.from, a.to)))
+      return failure();
   }
 
   Value state = index.add(scope.areas[State], index.mul(a.block, 3 * width));
@@ -268,12 +289,15 @@ LogicalResult AttentionTask::emitSoftmax(Scope &scope, const BlockArguments &a,
     Value old = loadVector(scope, at);
     Value maximum = larger(b, loc, old, maxima[v]);
     storeVector(scope, maximum, at);
+    maxima[v] = maximum;
     subtrahends.push_back(finite(scope, maximum));
     factors.push_back(math.expOfNonPositive(
         arith::SubFOp::create(b, loc, old, subtrahends[v])));
     storeVector(scope, factors[v], index.add(at, 2 * width));
     sums.push_back(splat(scope, 0));
   }
+  if (s.tiles)
+    return emitTileWeights(scope, a, subtrahends, maxima, factors, reason);
   auto overKeys = [&](SmallVector<Value> state, auto body) {
     auto loop =
         scf::ForOp::create(b, loc, index.constant(0), index.sub(a.to, a.from),

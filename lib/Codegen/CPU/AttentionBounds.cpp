@@ -15,11 +15,11 @@ static SmallVector<unsigned> blockAxes(std::optional<unsigned> lane) {
 }
 
 bool AttentionTask::boundsKeys(const KeyCut &cut) const {
-  return dlc::boundsKeys(spec, cut, blockAxes(laneAxis()));
+  return dlc::boundsKeys(spec, cut, blockAxes(laneAxis()), weighsOnce());
 }
 
 std::optional<double> AttentionTask::leastMaximum() const {
-  return dlc::leastMaximum(spec, blockAxes(laneAxis()));
+  return dlc::leastMaximum(spec, blockAxes(laneAxis()), weighsOnce());
 }
 
 AttentionTask::KeyRange AttentionTask::keysOf(Scope &scope, Value firstRow,

@@ -36,7 +36,8 @@ void AttentionTask::layOutFew(CpuKernel &result) {
   sizes[Sums] = rows * columnPitch;
   sizes[State] = rows * stateWidth;
   sizes[Scores] = keysOfBlock.ceilDiv(s.lanes) * (s.lanes * s.rowTile);
-  sizes[Keys] = sizes[Values] = sizes[Rows] = constantExpr(0);
+  for (Area area : {Keys, Values, Rows, Weights, Configuration})
+    sizes[area] = constantExpr(0);
   AffineExpr offset = constantExpr(0);
   for (AffineExpr size : sizes) {
     areaOffsets.push_back(graph::simplify(offset));

@@ -54,6 +54,9 @@ LogicalResult AttentionTask::copyRows(Scope &scope, Value factor,
       return;
     }
     Value vector = expressions.scalars.broadcast(*value, s.lanes).value;
+    if (s.tiles && point.mask) // what stands behind a row is multiplied too
+      vector = arith::SelectOp::create(scope.b(), scope.loc(), point.mask,
+                                       vector, splat(scope, 0));
     storeVector(scope, vector,
                 index.add(index.add(to, index.mul(row, pitch)), at));
   };
@@ -65,6 +68,11 @@ LogicalResult AttentionTask::copyRows(Scope &scope, Value factor,
                   [&](Value at) { emitVector(row, at, s.lanes); });
     if (whole < length)
       emitVector(row, index.constant(whole), length - whole);
+    // Up to the one vector behind the padded row.
+    int64_t end = (length + s.lanes - 1) / s.lanes * s.lanes;
+    if (s.tiles && end + int64_t(s.lanes) < pitch)
+      storeVector(scope, splat(scope, 0),
+                  index.add(index.add(to, index.mul(row, pitch)), end));
   });
   scope.axes = before;
   return outcome;
@@ -73,6 +81,12 @@ LogicalResult AttentionTask::copyRows(Scope &scope, Value factor,
 LogicalResult AttentionTask::fillKeys(Scope &scope, Value from, Value to,
                                       std::string &reason) {
   Value count = scope.index.sub(to, from);
+  if (s.tiles) {
+    count = scope.index.max(count, scope.index.constant(0));
+    return failed(packKeys(scope, from, count, reason))
+               ? failure()
+               : packValues(scope, from, count, reason);
+  }
   unsigned axis = spec.keys.front();
   if (s.copiesKeys &&
       failed(copyRows(scope, spec.key.value, axis, from, count, spec.inner,
@@ -88,7 +102,7 @@ LogicalResult AttentionTask::fillQueries(Scope &scope, Value number,
                                          std::string &reason) {
   IndexBuilder &index = scope.index;
   int64_t width = s.blockRows();
-  int64_t inner = innerPitch - s.lanes, columns = columnPitch - s.lanes;
+  int64_t inner = innerPitch - s.lanes;
   Value row = scope.axes[*laneAxis()], staged = scope.areas[Rows];
   Value count =
       index.min(index.constant(width),
@@ -105,9 +119,12 @@ LogicalResult AttentionTask::fillQueries(Scope &scope, Value number,
               index.add(index.add(staged, index.mul(beyond, innerPitch)), at));
         });
   });
+  if (s.tiles)
+    packQueries(scope, number);
   Value to = index.add(scope.areas[Queries], index.mul(number, inner * width));
   index.forEach(
-      index.constant(0), index.constant(inner), s.lanes, [&](Value at) {
+      index.constant(0), index.constant(s.tiles ? 0 : inner), s.lanes,
+      [&](Value at) {
         for (unsigned v = 0; v < s.vectors; ++v) {
           SmallVector<Value> rows;
           for (unsigned l = 0; l < s.lanes; ++l)
@@ -121,7 +138,14 @@ LogicalResult AttentionTask::fillQueries(Scope &scope, Value number,
             storeVector(scope, rows[l], index.add(place, int64_t(l) * width));
         }
       });
-  // Nothing is summed yet.
+  clearBlock(scope, number);
+  return success();
+}
+
+void AttentionTask::clearBlock(Scope &scope, Value number) {
+  IndexBuilder &index = scope.index;
+  int64_t width = s.blockRows(), columns = columnPitch - s.lanes;
+  Value zero = splat(scope, 0);
   Value sums = index.add(scope.areas[Sums], index.mul(number, columns * width));
   index.forEach(
       index.constant(0), index.constant(columns * width), s.lanes,
@@ -133,5 +157,4 @@ LogicalResult AttentionTask::fillQueries(Scope &scope, Value number,
     storeVector(scope, lowest, at);
     storeVector(scope, zero, index.add(at, width));
   }
-  return success();
 }

@@ -61,6 +61,7 @@ AttentionTask::rowState(Scope &scope, const ExprPoint &point, Value maximum,
 
 FailureOr<Value> AttentionTask::weightOf(Scope &scope, const ExprPoint &point,
                                          Value e, const RowState &state,
+                                         const WeightChain &chain,
                                          std::string &reason) {
   ExprEmitter expressions = expressionsOf(scope);
   expressions.setStageValue(spec.maximum,
@@ -69,7 +70,10 @@ FailureOr<Value> AttentionTask::weightOf(Scope &scope, const ExprPoint &point,
   if (state.scale)
     e = arith::MulFOp::create(scope.b(), scope.loc(), e, state.scale);
   expressions.setValue(spec.exponential, {e, spec.exponential.getType()});
-  auto weight = expressions.emitNext(spec.weight, point, reason);
+  if (chain.quotient)
+    expressions.setValue(chain.quotient,
+                         {chain.divided, chain.quotient.getType()});
+  auto weight = expressions.emitNext(chain.last, point, reason);
   if (failed(weight))
     return failure();
   return expressions.scalars.broadcast(*weight, point.lanes).value;

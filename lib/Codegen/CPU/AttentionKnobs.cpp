@@ -29,6 +29,7 @@ AttentionSchedule dlc::withKnobs(AttentionSchedule s, const KnobValues &knobs) {
   read("few", s.few);
   read("row_tile", s.rowTile);
   read("split_kv", s.keysPerTask);
+  read("tiles", s.tiles);
   return s;
 }
 
@@ -70,9 +71,13 @@ ScheduleSpace dlc::attentionSpace(const AttentionSpec &spec,
   };
   // Whether lanes run along queries or along elements is the rule's choice.
   int64_t registers = target.desc().vectorRegisters;
-  if (!base.few) {
-    add("vectors", upTo(std::clamp<int64_t>(
-                       (queries + base.lanes - 1) / base.lanes, 1, 4)));
+  if (!base.few)
+    add("vectors",
+        upTo(std::clamp<int64_t>((queries + base.lanes - 1) / base.lanes, 1,
+                                 base.tiles ? 2 : 4)));
+  if (!base.few && base.tiles) // the rest is the tiles' shape
+    add("rows_per_task", cuts(base.lanes, queries));
+  if (!base.few && !base.tiles) {
     add("key_tile", upTo(std::min(keys, registers - 1)));
     add("column_tile", upTo(std::min(columns, registers - 1)));
     add("unroll", {1, 2, 4, 8});
@@ -82,7 +87,7 @@ ScheduleSpace dlc::attentionSpace(const AttentionSpec &spec,
     add("prefetch_values", {0, 1});
   }
   if (!spec.weightRounding)
-    add("block_n", cuts(16, keys));
+    add("block_n", cuts(base.tiles ? 32 : 16, keys));
   if (base.few) {
     add("row_tile", upTo(std::min<int64_t>(queries * group, 16)));
     if (!spec.weightRounding)

@@ -3,6 +3,7 @@
 // copied are copied once a block of keys, for all queries of the task.
 #include "AttentionTask.h"
 
+#include "dlc/Codegen/CPU/ContractionTile.h"
 #include "dlc/Codegen/CPU/KernelVariants.h"
 #include "dlc/Codegen/Common/CpuLowering.h"
 #include "dlc/Schedule/NestChoice.h"
@@ -70,6 +71,8 @@ void AttentionTask::layOut(CpuKernel &result) {
     return (extent + s.lanes - 1) / s.lanes * s.lanes;
   };
   int64_t inner = padded(spec.inner), columns = padded(spec.columns);
+  if (s.tiles) // a step of theirs along the inner axis is two vectors
+    inner = (inner + 2 * s.lanes - 1) / (2 * s.lanes) * (2 * s.lanes);
   // One vector more: rows a power of two apart would meet in the same sets of
   // the first-level cache.
   innerPitch = inner + s.lanes;
@@ -84,6 +87,9 @@ void AttentionTask::layOut(CpuKernel &result) {
   sizes[Keys] = s.copiesKeys ? keysOfBlock * innerPitch : constantExpr(0);
   sizes[Values] = s.copiesValues ? keysOfBlock * columnPitch : constantExpr(0);
   sizes[Rows] = constantExpr(width * std::max(innerPitch, columnPitch));
+  sizes[Weights] = sizes[Configuration] = constantExpr(0);
+  if (s.tiles)
+    layOutTiles(sizes, blocks);
   AffineExpr offset = constantExpr(0);
   for (AffineExpr size : sizes) {
     areaOffsets.push_back(graph::simplify(offset));
@@ -120,7 +126,7 @@ void AttentionTask::forEachBlock(Scope &scope, function_ref<void(Value)> body) {
 
 LogicalResult AttentionTask::emitKeys(Scope &scope, Value from, Value to,
                                       bool outside, std::string &reason) {
-  if ((s.copiesKeys || s.copiesValues) &&
+  if ((s.copiesKeys || s.copiesValues || s.tiles) &&
       failed(fillKeys(scope, from, to, reason)))
     return failure();
   IndexBuilder &index = scope.index;
@@ -145,31 +151,85 @@ LogicalResult AttentionTask::emitKeys(Scope &scope, Value from, Value to,
     if (!outside)
       return callWithin(number, index.max(from, range.begin),
                         index.min(to, range.end));
-    // Whether each row's maximum is above what a masked score can be.
-    Value state = index.add(scope.areas[State],
-                            index.mul(number, 3 * int64_t(s.blockRows())));
-    Value bound = splat(scope, *leastMaximum()), isLow;
-    for (unsigned v = 0; v < s.vectors; ++v) {
-      Value maximum = loadVector(scope, index.add(state, int64_t(v) * s.lanes));
-      Value low = arith::CmpFOp::create(
-          scope.b(), scope.loc(), arith::CmpFPredicate::ULE, maximum, bound);
-      Value exist = firstLanes(
-          scope, index.sub(rows, index.constant(int64_t(v) * s.lanes)));
-      low = arith::AndIOp::create(scope.b(), scope.loc(), low, exist);
-      Value any = vector::ReductionOp::create(scope.b(), scope.loc(),
-                                              vector::CombiningKind::OR, low);
-      isLow =
-          isLow
-              ? Value(arith::OrIOp::create(scope.b(), scope.loc(), isLow, any))
-              : any;
-    }
-    auto branch = scf::IfOp::create(scope.b(), scope.loc(), isLow);
+    auto branch = scf::IfOp::create(scope.b(), scope.loc(),
+                                    mayNeedMore(scope, number, rows));
     OpBuilder::InsertionGuard guard(scope.b());
     scope.b().setInsertionPointToStart(branch.thenBlock());
+    if (weighsElements()) { // `from` and `to` are all keys
+      clearBlock(scope, number);
+      return callBlock(scope, number, from, to, from);
+    }
     callWithin(number, from, index.min(to, range.begin));
     callWithin(number, index.max(from, index.max(range.begin, range.end)), to);
   });
   return success();
+}
+
+Value AttentionTask::mayNeedMore(Scope &scope, Value number, Value rows) {
+  IndexBuilder &index = scope.index;
+  Value state = index.add(scope.areas[State],
+                          index.mul(number, 3 * int64_t(s.blockRows())));
+  Value bound = splat(scope, *leastMaximum()), isLow;
+  for (unsigned v = 0; v < s.vectors; ++v) {
+    Value maximum = loadVector(scope, index.add(state, int64_t(v) * s.lanes));
+    Value low = arith::CmpFOp::create(
+        scope.b(), scope.loc(), arith::CmpFPredicate::ULE, maximum, bound);
+    Value exist = firstLanes(
+        scope, index.sub(rows, index.constant(int64_t(v) * s.lanes)));
+    low = arith::AndIOp::create(scope.b(), scope.loc(), low, exist);
+    Value any = vector::ReductionOp::create(scope.b(), scope.loc(),
+                                            vector::CombiningKind::OR, low);
+    isLow =
+        isLow ? Value(arith::OrIOp::create(scope.b(), scope.loc(), isLow, any))
+              : any;
+  }
+  return isLow;
+}
+
+LogicalResult AttentionTask::emitOutside(Scope &scope, Value keys,
+                                         std::string &reason) {
+  IndexBuilder &index = scope.index;
+  OpBuilder &b = scope.b();
+  // Keys and values are copied only if somebody asks for them.
+  int64_t width = s.blockRows();
+  Value perGroup = index.ceilDiv(scope.rowCount, index.constant(width));
+  Value blocks = index.mul(perGroup, sizeOf(scope, otherRowAxes()));
+  Value never = arith::ConstantOp::create(b, scope.loc(), b.getBoolAttr(false));
+  auto loop = scf::ForOp::create(b, scope.loc(), index.constant(0), blocks,
+                                 index.constant(1), never);
+  {
+    OpBuilder::InsertionGuard guard(b);
+    b.setInsertionPointToStart(loop.getBody());
+    Value number = loop.getInductionVar();
+    Value first = index.mul(index.rem(number, perGroup), width);
+    Value rows =
+        index.min(index.constant(width), index.sub(scope.rowCount, first));
+    Value any = arith::OrIOp::create(b, scope.loc(), loop.getRegionIterArg(0),
+                                     mayNeedMore(scope, number, rows));
+    scf::YieldOp::create(b, scope.loc(), any);
+  }
+  auto branch = scf::IfOp::create(b, scope.loc(), loop.getResult(0));
+  OpBuilder::InsertionGuard guard(b);
+  b.setInsertionPointToStart(branch.thenBlock());
+  return passOver(scope, index.constant(0), keys, /*outside=*/true, reason);
+}
+
+LogicalResult AttentionTask::passOver(Scope &scope, Value from, Value to,
+                                      bool outside, std::string &reason) {
+  if (!s.keysPerBlock)
+    return emitKeys(scope, from, to, outside, reason);
+  // Blocks begin at the same keys whatever the bounds are, so that sums are
+  // split in the same places.
+  IndexBuilder &index = scope.index;
+  LogicalResult outcome = success();
+  Value first = index.mul(index.div(from, index.constant(s.keysPerBlock)),
+                          s.keysPerBlock);
+  index.forEach(first, to, s.keysPerBlock, [&](Value key) {
+    Value next = index.min(index.add(key, s.keysPerBlock), to);
+    if (failed(emitKeys(scope, key, next, outside, reason)))
+      outcome = failure();
+  });
+  return outcome;
 }
 
 LogicalResult AttentionTask::emitBlocks(Scope &scope, std::string &reason) {
@@ -194,27 +254,13 @@ LogicalResult AttentionTask::emitBlocks(Scope &scope, std::string &reason) {
     begin = range.begin;
     end = range.end;
   }
-  // Blocks begin at the same keys whatever the bounds are, so that sums are
-  // split in the same places.
-  auto passOver = [&](Value from, Value to, bool outside) {
-    if (!s.keysPerBlock) {
-      outcome = emitKeys(scope, from, to, outside, reason);
-      return;
-    }
-    Value first = index.mul(index.div(from, index.constant(s.keysPerBlock)),
-                            s.keysPerBlock);
-    index.forEach(first, to, s.keysPerBlock, [&](Value key) {
-      Value next = index.min(index.add(key, s.keysPerBlock), to);
-      if (failed(emitKeys(scope, key, next, outside, reason)))
-        outcome = failure();
-    });
-  };
-  passOver(begin, end, false);
-  if (failed(outcome))
+  if (failed(passOver(scope, begin, end, false, reason)))
     return failure();
   // Where a row turns out to have no score above the masked ones', those count.
-  if (bounds && leastMaximum())
-    passOver(index.constant(0), keys, true);
+  if (bounds && leastMaximum() &&
+      failed(s.tiles ? emitOutside(scope, keys, reason)
+                     : passOver(scope, index.constant(0), keys, true, reason)))
+    return failure();
   forEachBlock(scope, [&](Value number) {
     if (failed(finishBlock(scope, number, reason)))
       outcome = failure();
@@ -254,7 +300,13 @@ LogicalResult AttentionTask::emitTask(std::string &reason) {
     scope.rowCount = index.min(index.constant(s.rowsPerTask),
                                index.sub(rows, scope.firstRow));
   }
+  if (s.tiles)
+    emitTileConfiguration(
+        index, function->scratchView(scope.b().getI8Type(),
+                                     index.mul(scope.areas[Configuration], 4)));
   LogicalResult outcome = emitBlocks(scope, reason);
+  if (s.tiles)
+    emitTileRelease(scope.b(), scope.loc());
   function->finish();
   return outcome;
 }

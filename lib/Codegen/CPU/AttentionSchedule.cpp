@@ -1,6 +1,7 @@
 // Which schedule attention gets, and which schedules can be emitted.
 #include "dlc/Codegen/CPU/AttentionSchedule.h"
 
+#include "ContractionFactors.h"
 #include "dlc/Codegen/Common/ScalarEmitter.h"
 
 #include <algorithm>
@@ -28,6 +29,7 @@ void forEachKnob(S &s, F f) {
   f("few", s.few);
   f("row_tile", s.rowTile);
   f("split_kv", s.keysPerTask);
+  f("tiles", s.tiles);
 }
 } // namespace
 
@@ -72,11 +74,32 @@ FailureOr<AttentionSchedule> dlc::withKnobs(AttentionSchedule schedule,
 //===----------------------------------------------------------------------===//
 
 /// Whether a factor is read by strides where it lies, as f32.
-static bool isStrided(const AttentionSpec &spec,
-                      const ContractionOperand &operand,
-                      ArrayRef<unsigned> along) {
+static bool isStridedFactor(const AttentionSpec &spec,
+                            const ContractionOperand &operand,
+                            ArrayRef<unsigned> along) {
   return operand.plain && operand.element.isF32() &&
          spec.strideOf(operand, along);
+}
+
+/// Whether a factor is a bf16 number, in f32.
+static bool isWidenedBf16(Value value) {
+  while (auto load = value.getDefiningOp<graph::LoadOp>()) {
+    auto source = load.getTensor().getDefiningOp<graph::StageOp>();
+    if (!source || load.getGuard() ||
+        source.getFoldKind() != graph::FoldKind::none)
+      return false;
+    value = source.getYielded();
+  }
+  auto cast = value.getDefiningOp<graph::CastOp>();
+  return cast && cast.getType().isF32() && cast.getValue().getType().isBF16();
+}
+
+/// Whether both products can be of bf16 numbers: queries and keys are, values
+/// too, and a weight is one or the sum of three.
+static bool canUseTiles(const AttentionSpec &spec, const CpuTarget &target) {
+  graph::StageOp scores = spec.scores;
+  return hasInstruction(target, ProductForm::Bf16Tiles) &&
+         graph::sumsBf16Products(scores) && isWidenedBf16(spec.value.value);
 }
 
 bool dlc::isLegal(const AttentionSchedule &s, const AttentionSpec &spec,
@@ -96,6 +119,21 @@ bool dlc::isLegal(const AttentionSchedule &s, const AttentionSpec &spec,
       return refuse("blocks of keys are not whole vectors");
     if (s.keysPerTask && spec.weightRounding)
       return refuse("rounded weights need all keys of a row at once");
+    if (s.tiles)
+      return refuse("matrix tiles are for blocks of queries");
+  } else if (s.tiles) {
+    if (!canUseTiles(spec, target))
+      return refuse("no products of bf16 numbers, or no matrix tiles for them");
+    if (s.lanes != kTileRows || s.vectors > 2)
+      return refuse("a matrix tile has 16 columns, and one or two are summed");
+    if (s.keysPerBlock % (2 * kTileRows))
+      return refuse("blocks of keys are not whole matrix tiles");
+    if (spec.rows.empty())
+      return refuse("one query has no lanes of its own");
+    if (s.rowsPerTask % s.blockRows())
+      return refuse("a task's rows are not whole blocks");
+    if (s.keysPerTask)
+      return refuse("keys are split over tasks for few queries only");
   } else {
     unsigned registers = target.desc().vectorRegisters + 1;
     if (std::max(s.keyTile, s.columnTile) * s.vectors + s.vectors + 1 >
@@ -107,9 +145,9 @@ bool dlc::isLegal(const AttentionSchedule &s, const AttentionSpec &spec,
       return refuse("one query has no lanes of its own");
     if (s.rowsPerTask % s.blockRows())
       return refuse("a task's rows are not whole blocks");
-    if (!s.copiesKeys && !isStrided(spec, spec.key, spec.inner))
+    if (!s.copiesKeys && !isStridedFactor(spec, spec.key, spec.inner))
       return refuse("keys have no strides to be read by");
-    if (!s.copiesValues && !isStrided(spec, spec.value, spec.columns))
+    if (!s.copiesValues && !isStridedFactor(spec, spec.value, spec.columns))
       return refuse("values have no strides to be read by");
     if (s.keysPerTask)
       return refuse("keys are split over tasks for few queries only");
@@ -171,9 +209,9 @@ AttentionSchedule dlc::defaultSchedule(const AttentionSpec &spec,
   int64_t total = group * queries;
   if (queries <= int64_t(s.lanes))
     s.vectors = 1;
-  s.copiesKeys = !isStrided(spec, spec.key, spec.inner) ||
+  s.copiesKeys = !isStridedFactor(spec, spec.key, spec.inner) ||
                  collides(spec, spec.key, spec.keys.front(), s.keyTile);
-  s.copiesValues = !isStrided(spec, spec.value, spec.columns);
+  s.copiesValues = !isStridedFactor(spec, spec.value, spec.columns);
   s.prefetchesValues = !s.copiesValues && desc.arch == "x86" &&
                        *spec.strideOf(spec.value, spec.columns) == 1;
   unsigned threads = target.threads() ? target.threads() : desc.cores;
@@ -196,12 +234,15 @@ AttentionSchedule dlc::defaultSchedule(const AttentionSpec &spec,
     }
     return s;
   }
+  s.tiles = s.lanes == kTileRows && canUseTiles(spec, target);
   // Scores of a block are made, read three times and used within the
   // first-level cache.
   if (!spec.weightRounding) {
     int64_t most = std::max<int64_t>(desc.l1Bytes / 2 / (4 * s.blockRows()) /
                                          s.keyTile * s.keyTile,
                                      s.keyTile);
+    if (s.tiles)
+      most = 256; // whole tiles
     if (keys > 2 * most || !graph::constantValue(spec.extentOf(spec.keys)))
       s.keysPerBlock = most;
   }

@@ -1,8 +1,9 @@
 // One attention kernel as code: the class that its files share. AttentionNest
 // cuts tasks and loops over blocks, AttentionFill copies factors into scratch,
-// AttentionBlock computes one block of queries against one of keys,
-// AttentionFinish turns finished rows into results, AttentionFew does it all
-// for few queries.
+// AttentionBlock computes one block of queries against one of keys, with
+// AttentionMatrix's products and AttentionWeights between them where the
+// schedule has matrix tiles, AttentionFinish turns finished rows into results,
+// AttentionFew does it all for few queries.
 //
 // A block of queries lies across lanes: scores are [key][query], the result's
 // sums [column][query], so that maxima, sums and factors of rows are vectors,
@@ -23,6 +24,7 @@ public:
                 const CpuTarget &target, const CpuCodegenOptions &options)
       : spec(spec), s(schedule), options(options),
         scalarOptions(ScalarOptions::get(target, options.strict)),
+        roundsByInstruction(schedule.tiles && target.hasFeature("avx512bf16")),
         kernel(spec.kernel) {}
 
   mlir::FailureOr<CpuKernel> emit(std::string &reason);
@@ -49,6 +51,8 @@ private:
     Keys,    ///< [key][inner]
     Values,  ///< [key][column]
     Rows,    ///< [query][inner or column]: on the way to and from lanes
+    Weights, ///< tiles: parts of f32 weights but the first, which are Scores
+    Configuration, ///< tiles: of the registers
     numAreas
   };
   void layOut(CpuKernel &result);
@@ -81,7 +85,20 @@ private:
   /// Sets the truth of conditions that hold where no cut applies.
   void assumeKept(ExprEmitter &expressions);
 
+  /// Keys [from, to) against all blocks, a block of keys at a time.
+  mlir::LogicalResult passOver(Scope &scope, mlir::Value from, mlir::Value to,
+                               bool outside, std::string &reason);
+  /// Keys that the blocks' bounds leave out, where one of them turns out to
+  /// need some.
+  mlir::LogicalResult emitOutside(Scope &scope, mlir::Value keys,
+                                  std::string &reason);
+  /// i1: a row of the block may have a score that is no larger than those left
+  /// out. `rows` of it exist.
+  mlir::Value mayNeedMore(Scope &scope, mlir::Value block, mlir::Value rows);
+
   // AttentionFill.cpp
+  /// Nothing is summed yet.
+  void clearBlock(Scope &scope, mlir::Value block);
   mlir::LogicalResult fillQueries(Scope &scope, mlir::Value block,
                                   std::string &reason);
   mlir::LogicalResult fillKeys(Scope &scope, mlir::Value from, mlir::Value to,
@@ -113,6 +130,70 @@ private:
   /// The maximum as it is subtracted: 0 where it is -inf.
   mlir::Value finite(Scope &scope, mlir::Value maximum);
 
+  // AttentionMatrix.cpp
+  void layOutTiles(mlir::AffineExpr (&sizes)[numAreas],
+                   mlir::AffineExpr blocks);
+  /// bf16 numbers that a weight is the sum of.
+  unsigned weightParts() const;
+  mlir::Value bitsOf(Scope &scope, mlir::Value numbers);
+  mlir::Value splatBits(Scope &scope, int64_t bits);
+  mlir::Value concatenated(Scope &scope, mlir::Value first, mlir::Value second);
+  mlir::Value paired(Scope &scope, mlir::Value low, mlir::Value high);
+  void packQueries(Scope &scope, mlir::Value number);
+  mlir::LogicalResult packKeys(Scope &scope, mlir::Value from,
+                               mlir::Value count, std::string &reason);
+  mlir::LogicalResult packValues(Scope &scope, mlir::Value from,
+                                 mlir::Value count, std::string &reason);
+  /// Places and distances are in bytes of the scratch.
+  struct TileProduct {
+    unsigned heights = 1; ///< of left and out, in tiles
+    mlir::Value steps;    ///< tiles along k
+    mlir::Value left, leftRow;
+    llvm::SmallVector<mlir::Value> rights; ///< their products are added
+    mlir::Value out;
+    bool accumulates = false;
+  };
+  void emitTileProduct(Scope &scope, const TileProduct &product);
+  /// Keys [key, key + 32) of the block's.
+  void emitTileScores(Scope &scope, const BlockArguments &arguments,
+                      mlir::Value key);
+  void emitTileSums(Scope &scope, const BlockArguments &arguments);
+
+  // AttentionWeights.cpp
+  /// paired, of numbers that are rounded first.
+  mlir::Value pairedRounded(Scope &scope, mlir::Value low, mlir::Value high);
+  /// Scores and their maxima, a tile of keys at a time. `body` takes keys into
+  /// the maxima.
+  mlir::LogicalResult emitTileMaxima(
+      Scope &scope, const BlockArguments &arguments,
+      llvm::SmallVectorImpl<mlir::Value> &maxima,
+      llvm::function_ref<mlir::LogicalResult(mlir::Value from, mlir::Value to)>
+          body);
+  /// A vector rounded to bf16, and in f32 again.
+  mlir::Value rounded(Scope &scope, mlir::Value numbers);
+  /// bf16(s) in the score, s being the sum of the product; null: none.
+  mlir::Value roundedScore();
+  mlir::Value weightArea(Scope &scope, unsigned part);
+  void fillScoreTail(Scope &scope, mlir::Value count, mlir::Value end);
+  /// Calls `body` for each pair of keys before `end` and vector of queries with
+  /// their two numbers in Scores; `carried` goes through all of a vector's.
+  void forEachPair(
+      Scope &scope, mlir::Value end,
+      llvm::SmallVectorImpl<mlir::Value> &carried,
+      llvm::function_ref<void(mlir::Value pair, unsigned v,
+                              mlir::Value (&numbers)[2], mlir::Value &carried)>
+          body);
+  void storeWeightParts(Scope &scope, mlir::Value pair, unsigned v,
+                        mlir::Value (&numbers)[2]);
+  /// What follows a block's maxima, `subtrahends` as they are subtracted;
+  /// `factors` are those of sums so far.
+  mlir::LogicalResult emitTileWeights(Scope &scope,
+                                      const BlockArguments &arguments,
+                                      llvm::ArrayRef<mlir::Value> subtrahends,
+                                      llvm::ArrayRef<mlir::Value> maxima,
+                                      llvm::SmallVector<mlir::Value> factors,
+                                      std::string &reason);
+
   // AttentionFinish.cpp
   mlir::LogicalResult finishBlock(Scope &scope, mlir::Value block,
                                   std::string &reason);
@@ -128,6 +209,17 @@ private:
   /// p from e.
   mlir::FailureOr<mlir::Value> weightOf(Scope &scope, const ExprPoint &point,
                                         mlir::Value e, const RowState &state,
+                                        std::string &reason) {
+    return weightOf(scope, point, e, state, {spec.weight, {}, {}}, reason);
+  }
+  /// The part of p's chain that ends with `last`; `quotient`, a scalar on the
+  /// way, has the value `divided` (null: none has).
+  struct WeightChain {
+    mlir::Value last, quotient, divided;
+  };
+  mlir::FailureOr<mlir::Value> weightOf(Scope &scope, const ExprPoint &point,
+                                        mlir::Value e, const RowState &state,
+                                        const WeightChain &chain,
                                         std::string &reason);
   /// What the sum of e * value of a row is multiplied by to be that of
   /// p * value, or the p of a key that was left out (see scaled).
@@ -229,11 +321,17 @@ private:
   bool isWhole() const { return s.keysPerBlock == 0; }
   /// p is made element by element, not by a factor at the end.
   bool weighsElements() const { return bool(spec.weightRounding); }
+  /// Tiles' blocks are weighed again when the maximum grows, single elements
+  /// not.
+  bool weighsOnce() const { return weighsElements() && !s.tiles; }
 
   AttentionSpec spec;
   AttentionSchedule s;
   const CpuCodegenOptions &options;
   ScalarOptions scalarOptions;
+  /// bf16 factors of products, and their sums, are rounded by instructions that
+  /// take subnormal numbers for zero, as the products do.
+  bool roundsByInstruction;
   graph::KernelOp kernel;
 
   mlir::OwningOpRef<mlir::ModuleOp> module;
@@ -244,6 +342,7 @@ private:
   mlir::AffineExpr rowsOfTask, rowTasks, keysOfBlock;
   mlir::AffineExpr parts, taskElements; ///< few: of the keys; scratch of a task
   int64_t innerPitch = 0, columnPitch = 0;
+  mlir::AffineExpr valuePitch; ///< tiles: of Values, [column][key / 2]
 };
 
 } // namespace dlc

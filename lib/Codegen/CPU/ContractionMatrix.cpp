@@ -5,6 +5,8 @@
 // multiplied too, into sums that nobody reads.
 #include "dlc/Codegen/CPU/ContractionTile.h"
 
+#include "TileRegisters.h"
+
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
@@ -14,23 +16,37 @@
 using namespace mlir;
 using namespace dlc;
 
-static void callX86(OpBuilder &b, Location loc, const Twine &name,
-                    ValueRange arguments) {
-  LLVM::CallIntrinsicOp::create(b, loc, b.getStringAttr("llvm.x86." + name),
-                                arguments);
+void TileRegisters::call(StringRef name, ValueRange arguments) {
+  OpBuilder &b = index.builder();
+  LLVM::CallIntrinsicOp::create(b, index.loc(),
+                                b.getStringAttr("llvm.x86." + name), arguments);
 }
 
-/// The address of element `at`.
-static Value addressOf(IndexBuilder &index, Value memory, Value at) {
+Value TileRegisters::addressAt(Value memory, Value bytes) {
   OpBuilder &b = index.builder();
   Location loc = index.loc();
-  int64_t bytes =
-      cast<MemRefType>(memory.getType()).getElementTypeBitWidth() / 8;
   Value base = memref::ExtractAlignedPointerAsIndexOp::create(b, loc, memory);
-  Value address = arith::IndexCastOp::create(
-      b, loc, b.getI64Type(), index.add(base, index.mul(at, bytes)));
+  Value address = arith::IndexCastOp::create(b, loc, b.getI64Type(),
+                                             index.add(base, bytes));
   return LLVM::IntToPtrOp::create(
       b, loc, LLVM::LLVMPointerType::get(b.getContext()), address);
+}
+
+Value TileRegisters::addressOf(Value memory, Value at) {
+  int64_t bytes =
+      cast<MemRefType>(memory.getType()).getElementTypeBitWidth() / 8;
+  return addressAt(memory, index.mul(at, bytes));
+}
+
+Value TileRegisters::strideOf(Value elements, int64_t bytes) {
+  OpBuilder &b = index.builder();
+  return arith::IndexCastOp::create(b, index.loc(), b.getI64Type(),
+                                    index.mul(elements, bytes));
+}
+
+Value TileRegisters::number(int64_t tile) {
+  OpBuilder &b = index.builder();
+  return arith::ConstantOp::create(b, index.loc(), b.getI8IntegerAttr(tile));
 }
 
 void dlc::emitTileConfiguration(IndexBuilder &index, Value scratch) {
@@ -48,19 +64,21 @@ void dlc::emitTileConfiguration(IndexBuilder &index, Value scratch) {
       b, loc, DenseElementsAttr::get(type, ArrayRef<int8_t>(bytes)));
   Value zero = index.constant(0);
   vector::StoreOp::create(b, loc, configuration, scratch, zero);
-  callX86(b, loc, "ldtilecfg", addressOf(index, scratch, zero));
+  TileRegisters registers(index);
+  registers.call("ldtilecfg", registers.addressOf(scratch, zero));
 }
 
 void dlc::emitTileRelease(OpBuilder &b, Location loc) {
-  callX86(b, loc, "tilerelease", {});
+  IndexBuilder index(b, loc);
+  TileRegisters(index).call("tilerelease", {});
 }
 
 namespace {
 class MatrixTile {
 public:
   MatrixTile(IndexBuilder &index, const TileParams &params, TileShape shape)
-      : index(index), b(index.builder()), loc(index.loc()), p(params),
-        heights((shape.rows + kTileRows - 1) / kTileRows),
+      : registers(index), index(index), b(index.builder()), loc(index.loc()),
+        p(params), heights((shape.rows + kTileRows - 1) / kTileRows),
         widths(shape.vectors) {}
 
   void emit(TilePass pass, Value lhs, Value lhsOffset, Value rhs,
@@ -68,26 +86,19 @@ public:
             Value termColumn);
 
 private:
-  Value number(int64_t tile) {
-    return arith::ConstantOp::create(b, loc, b.getI8IntegerAttr(tile));
-  }
-  Value strideOf(Value elements, int64_t bytes) {
-    return arith::IndexCastOp::create(b, loc, b.getI64Type(),
-                                      index.mul(elements, bytes));
-  }
   void load(int64_t tile, Value memory, Value at, Value stride) {
-    callX86(b, loc, "tileloadd64",
-            {number(tile), addressOf(index, memory, at), stride});
+    registers.load(tile, registers.addressOf(memory, at), stride);
   }
   void multiply(int64_t sum, int64_t left, int64_t right) {
     StringRef name = p.form == ProductForm::Bf16Tiles ? "tdpbf16ps"
                      : p.lhsUnsigned                  ? "tdpbusd"
                                                       : "tdpbsud";
-    callX86(b, loc, name, {number(sum), number(left), number(right)});
+    registers.multiply(name, sum, left, right);
   }
   void forEachSum(function_ref<void(int64_t tile, Value at)> body);
   void storeTerms(Value termRow, Value termColumn);
 
+  TileRegisters registers;
   IndexBuilder &index;
   OpBuilder &b;
   Location loc;
@@ -144,17 +155,16 @@ void MatrixTile::emit(TilePass pass, Value lhs, Value lhsOffset, Value rhs,
   out = sums;
   outOffset = sumsOffset;
   int64_t block = int64_t(kTileRows) * p.group, bytes = 4 / p.group;
-  Value outStride = strideOf(p.outRow, 4);
+  Value outStride = registers.strideOf(p.outRow, 4);
   if (p.hasTerms()) {
     storeTerms(termRow, termColumn);
     forEachSum([&](int64_t tile, Value at) { load(tile, out, at, outStride); });
   } else {
-    forEachSum([&](int64_t tile, Value) {
-      callX86(b, loc, "tilezero", number(tile));
-    });
+    forEachSum([&](int64_t tile, Value) { registers.zero(tile); });
   }
-  Value lhsStride = strideOf(p.lhsRow, bytes),
-        rhsStride = strideOf(index.mul(p.rhsStep, int64_t(p.group)), bytes);
+  Value lhsStride = registers.strideOf(p.lhsRow, bytes),
+        rhsStride =
+            registers.strideOf(index.mul(p.rhsStep, int64_t(p.group)), bytes);
   // A block of k of a row is side by side.
   Value lhsBlock = p.kBlock == 1 ? index.mul(p.lhsBlock, block) : p.lhsBlock;
   Value rhsBlock = index.mul(p.rhsStep, block);
@@ -191,8 +201,7 @@ void MatrixTile::emit(TilePass pass, Value lhs, Value lhsOffset, Value rhs,
     }
   });
   forEachSum([&](int64_t tile, Value at) {
-    callX86(b, loc, "tilestored64",
-            {number(tile), addressOf(index, out, at), outStride});
+    registers.store(tile, registers.addressOf(out, at), outStride);
   });
 }
 

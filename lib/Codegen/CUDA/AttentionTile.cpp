@@ -94,7 +94,8 @@ void AttentionTile::boundKeys(bool mayBeFinite) {
   Value begin = firstKey, end = endKey;
   bool bounds = false;
   for (const KeyCut &cut : spec.cuts) {
-    if (!boundsKeys(spec, cut, axes) || (!std::isinf(cut.fill) && !mayBeFinite))
+    if (!boundsKeys(spec, cut, axes, bool(spec.weightRounding)) ||
+        (!std::isinf(cut.fill) && !mayBeFinite))
       continue;
     bounds = true;
     Axes at(blockAxes);
@@ -115,7 +116,7 @@ void AttentionTile::boundKeys(bool mayBeFinite) {
   if (!bounds)
     return;
   if (mayBeFinite)
-    leastBound = leastMaximum(spec, axes);
+    leastBound = leastMaximum(spec, axes, bool(spec.weightRounding));
   Value step = index.constant(plan.keys);
   // No keys at all: from the end to the end.
   begin = index.min(begin, endKey);

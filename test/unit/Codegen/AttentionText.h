@@ -17,6 +17,7 @@ struct AttentionCase {
           columns = 16;
   bool symbolicQueries = false, symbolicKeys = false;
   std::string element = "f32"; ///< of queries, keys, values and the result
+  std::string result;          ///< the result's, where it is another one
   enum Causal { None, TopLeft, BottomRight } causal = None;
   int64_t window = 0;    ///< keys before the frontier that are kept; 0: all
   bool addsFill = false; ///< the causal mask is added, not selected
@@ -40,6 +41,7 @@ struct AttentionCase {
       values.push_back(keys);
     return values;
   }
+  std::string resultType() const { return result.empty() ? element : result; }
   std::string queryName() const {
     return symbolicQueries ? "s0" : std::to_string(queries);
   }
@@ -147,9 +149,11 @@ inline std::string AttentionCase::text() const {
   std::string scoreType = tensor({n(batch), all, lq, lk}, f),
               rowType = tensor({n(batch), all, lq}, f),
               outType = tensor({n(batch), all, lq, n(columns)}, f),
-              resultType =
-                  merged ? tensor({n(batch), lq, n(heads * group * columns)}, e)
-                         : tensor({n(batch), all, lq, n(columns)}, e);
+              last = resultType(),
+              outcome =
+                  merged
+                      ? tensor({n(batch), lq, n(heads * group * columns)}, last)
+                      : tensor({n(batch), all, lq, n(columns)}, last);
   std::string tableType = tensor({lq, n(inner)}, f);
   std::string arguments = "%q: " + qType + ", %k: " + kType + ", %v: " + vType;
   if (mask)
@@ -187,7 +191,7 @@ inline std::string AttentionCase::text() const {
   };
   std::string wide = e == f ? "" : "w";
   std::string text = "graph.kernel @attention(" + arguments + ") -> " +
-                     resultType + " attributes {symbols = [" + names + "]} {\n";
+                     outcome + " attributes {symbols = [" + names + "]} {\n";
   // Scores.
   text += "  %s = graph.stage domain" + domain4 + " reduce<" + n(inner) +
           "> fold add : " + scoreType + " {\n  ^bb0(" + args4 +
@@ -351,8 +355,8 @@ inline std::string AttentionCase::text() const {
   text += load("%x", "%v", map(5, place(head, "d4", "d3")), atOut, vType, e) +
           widened("%xw", "%x") + apply("%y", "mul", w + ", %x" + wide, 2) +
           "    graph.yield %y : f32\n  }\n";
-  std::string last = "%o";
-  if (dividesLater || merged || e != f) {
+  std::string given = "%o";
+  if (dividesLater || merged || last != f) {
     std::string domain = merged ? "<" + n(batch) + ", " + lq + ", " +
                                       n(heads * group * columns) + ">"
                                 : domainOut;
@@ -365,7 +369,7 @@ inline std::string AttentionCase::text() const {
     std::string rowAt =
         merged ? "d0, d2 floordiv " + n(columns) + ", d1" : "d0, d1, d2";
     unsigned rank = merged ? 3 : 4;
-    text += "  %r = graph.stage domain" + domain + " : " + resultType +
+    text += "  %r = graph.stage domain" + domain + " : " + outcome +
             " {\n  ^bb0(" + args + "):\n" +
             load("%x", "%o", map(rank, where), at, outType, f);
     std::string y = "%x";
@@ -374,14 +378,14 @@ inline std::string AttentionCase::text() const {
               apply("%y", "div", "%x, %z", 2);
       y = "%y";
     }
-    if (e != f) {
-      text += "    %n = graph.scalar_cast " + y + " : f32 -> " + e + "\n";
+    if (last != f) {
+      text += "    %n = graph.scalar_cast " + y + " : f32 -> " + last + "\n";
       y = "%n";
     }
-    text += "    graph.yield " + y + " : " + e + "\n  }\n";
-    last = "%r";
+    text += "    graph.yield " + y + " : " + last + "\n  }\n";
+    given = "%r";
   }
-  return text + "  graph.return " + last + " : " + resultType + "\n}\n";
+  return text + "  graph.return " + given + " : " + outcome + "\n}\n";
 }
 
 } // namespace dlc::test

@@ -1,12 +1,6 @@
 // The attention nest against the interpreter: hand-written forms, and seeded
 // combinations of sizes, masks, layouts, element types and schedules.
-#include "NestTest.h"
-
-#include "../Codegen/AttentionText.h"
-#include "dlc/Codegen/CPU/AttentionNest.h"
-#include "dlc/Schedule/NestChoice.h"
-
-#include "mlir/AsmParser/AsmParser.h"
+#include "AttentionFixture.h"
 
 #include "gtest/gtest-spi.h"
 
@@ -14,20 +8,6 @@ using namespace mlir;
 using namespace dlc;
 using namespace dlc::test;
 using interp::Tensor;
-
-namespace {
-class AttentionTest : public NestTest {
-protected:
-  /// Emits `a` (with these knobs) and compares with the interpreter. Returns
-  /// whether both agree.
-  bool checkCase(const AttentionCase &a, const std::string &knobs = "",
-                 bool specials = false);
-  graph::KernelOp parse(const AttentionCase &a, const std::string &knobs);
-  /// Why the nest declines `a` under these knobs; empty when it does not.
-  std::string refusal(const AttentionCase &a, const std::string &knobs,
-                      bool strict = false);
-  OwningOpRef<ModuleOp> owner;
-};
 
 graph::KernelOp AttentionTest::parse(const AttentionCase &a,
                                      const std::string &knobs) {
@@ -41,8 +21,9 @@ graph::KernelOp AttentionTest::parse(const AttentionCase &a,
 }
 
 std::string AttentionTest::refusal(const AttentionCase &a,
-                                   const std::string &knobs, bool strict) {
-  auto target = parseCpuTarget("x86:cpu=x86-64-v4");
+                                   const std::string &knobs, bool strict,
+                                   const char *machine) {
+  auto target = parseCpuTarget(machine);
   CpuCodegenOptions options;
   options.symbol = "k";
   options.strict = strict;
@@ -51,23 +32,20 @@ std::string AttentionTest::refusal(const AttentionCase &a,
   return succeeded(code) ? "" : reason;
 }
 
-bool AttentionTest::checkCase(const AttentionCase &a, const std::string &knobs,
-                              bool specials) {
-  std::string text = a.text();
-  SCOPED_TRACE(a.name() + " {" + knobs + "}");
-  graph::KernelOp kernel = parse(a, knobs);
-  EXPECT_EQ(bestNest(kernel).nest, "attention") << bestNest(kernel).reason;
-  OpCase c;
-  c.op = "attention";
-  c.symbols = a.symbols();
+double AttentionTest::toleranceOf(const AttentionCase &a) {
   // Where p is rounded, a neighbour's rounding may go the other way.
-  c.tolerance = a.roundsWeights ? 5e-3 : a.element == "f32" ? 3e-5 : 1e-3;
-  c.specials = specials;
+  return a.roundsWeights ? 5e-3 : a.resultType() == "f32" ? 3e-5 : 1e-3;
+}
+
+SmallVector<Tensor> AttentionTest::makeInputs(graph::KernelOp kernel,
+                                              const AttentionCase &a,
+                                              bool specials) {
   SmallVector<Tensor> inputs;
   for (auto [i, pair] :
        llvm::enumerate(llvm::zip(kernel.getArgumentTypes(), a.shapes()))) {
     auto [type, shape] = pair;
-    OpCase kind = c;
+    OpCase kind;
+    kind.specials = specials;
     kind.low = 0, kind.high = 1;
     // A value that no query keeps is not read: 0 * infinity is 0 there. A mask
     // that is added loses what it is added to.
@@ -88,20 +66,100 @@ bool AttentionTest::checkCase(const AttentionCase &a, const std::string &knobs,
         values[k] = -INFINITY;
     }
   }
+  return inputs;
+}
+
+bool AttentionTest::checkCase(const AttentionCase &a, const std::string &knobs,
+                              bool specials) {
+  std::string text = a.text();
+  SCOPED_TRACE(a.name() + " {" + knobs + "}");
+  graph::KernelOp kernel = parse(a, knobs);
+  EXPECT_EQ(bestNest(kernel).nest, "attention") << bestNest(kernel).reason;
+  OpCase c;
+  c.op = "attention";
+  c.symbols = a.symbols();
+  c.tolerance = toleranceOf(a);
+  c.specials = specials;
+  SmallVector<Tensor> inputs = makeInputs(kernel, a, specials);
   auto expected = interp::Interpreter().runKernel(kernel, inputs, c.symbols);
   EXPECT_TRUE(succeeded(expected)) << text;
   if (failed(expected))
     return false;
   NestVariant variant;
   variant.target =
-      runnableTargets()[numChecked % 4 == 0
-                            ? numChecked / 4 % runnableTargets().size()
-                            : runnableTargets().size() - 1];
+      !machine.empty()
+          ? machine
+          : runnableTargets()[numChecked % 4 == 0
+                                  ? numChecked / 4 % runnableTargets().size()
+                                  : runnableTargets().size() - 1];
   variant.nest = "attention";
   ++numChecked;
   return checkVariant(kernel, c, inputs, *expected, variant);
 }
 
+AttentionCase dlc::test::randomCase(std::mt19937 &generator, std::string &knobs,
+                                    bool &specials) {
+  auto pick = [&](int64_t low, int64_t high) {
+    return std::uniform_int_distribution<int64_t>(low, high)(generator);
+  };
+  auto oneIn = [&](int n) { return pick(1, n) == 1; };
+  AttentionCase a;
+  a.batch = pick(1, 2);
+  a.heads = pick(1, 3);
+  a.group = oneIn(3) ? pick(2, 3) : 1;
+  a.queries = oneIn(3) ? pick(1, 8) : pick(2, 70);
+  a.keys = oneIn(3) ? pick(2, 8) : pick(2, 90);
+  a.inner = pick(2, 40);
+  a.columns = oneIn(2) ? a.inner : pick(2, 40);
+  a.symbolicQueries = oneIn(3), a.symbolicKeys = oneIn(3);
+  a.element = oneIn(4) ? (oneIn(2) ? "bf16" : "f16") : "f32";
+  a.causal = AttentionCase::Causal(pick(0, 2));
+  if (a.causal && oneIn(3))
+    a.window = pick(1, 20);
+  a.addsFill = oneIn(3);
+  if (oneIn(4))
+    a.fill = oneIn(2) ? "-3.4028235e38" : "-1.0e9";
+  a.mask = AttentionCase::Mask(oneIn(2) ? 0 : pick(1, 4));
+  a.softcap = oneIn(6) ? 5 : 0;
+  a.headsLast = oneIn(3), a.merged = oneIn(3), a.transposedKeys = oneIn(6);
+  a.zeroesNaN = oneIn(5);
+  a.roundsWeights = oneIn(8);
+  a.guardsMaximum = oneIn(8);
+  a.dividesLater = !a.zeroesNaN && !a.roundsWeights && oneIn(8);
+  a.rotates = oneIn(8);
+  specials = oneIn(10);
+  auto add = [&](const std::string &name, int64_t value) {
+    knobs += (knobs.empty() ? "" : ", ") + name + " = " + std::to_string(value);
+  };
+  knobs.clear();
+  if (a.group * a.queries <= 8 || oneIn(6)) { // few
+    add("few", 1);
+    if (oneIn(2))
+      add("row_tile", pick(1, 6));
+    add("block_n", oneIn(2) && !a.roundsWeights ? 16 * pick(1, 3) : 0);
+    if (oneIn(2) && !a.roundsWeights)
+      add("split_kv", 16 * pick(1, 3));
+    return a;
+  }
+  add("few", 0);
+  if (oneIn(2) && !a.roundsWeights)
+    add("block_n", pick(1, 40));
+  if (oneIn(3))
+    add("copy_keys", 1);
+  if (oneIn(3))
+    add("copy_values", 1);
+  if (oneIn(3))
+    add("key_tile", pick(1, 6));
+  if (oneIn(3))
+    add("column_tile", pick(1, 6));
+  if (oneIn(4))
+    add("unroll", pick(1, 5));
+  if (oneIn(4))
+    add("vectors", 1);
+  return a;
+}
+
+namespace {
 TEST_F(AttentionTest, Plain) {
   AttentionCase a;
   checkCase(a);
@@ -244,69 +302,6 @@ TEST_F(AttentionTest, Refusals) {
   auto read = withKnobs(defaultSchedule(*spec, *target), kernel, reason);
   ASSERT_TRUE(succeeded(read)) << reason;
   EXPECT_EQ(read->str(), schedule.str());
-}
-
-// One of many combinations, by the generator.
-AttentionCase randomCase(std::mt19937 &generator, std::string &knobs,
-                         bool &specials) {
-  auto pick = [&](int64_t low, int64_t high) {
-    return std::uniform_int_distribution<int64_t>(low, high)(generator);
-  };
-  auto oneIn = [&](int n) { return pick(1, n) == 1; };
-  AttentionCase a;
-  a.batch = pick(1, 2);
-  a.heads = pick(1, 3);
-  a.group = oneIn(3) ? pick(2, 3) : 1;
-  a.queries = oneIn(3) ? pick(1, 8) : pick(2, 70);
-  a.keys = oneIn(3) ? pick(2, 8) : pick(2, 90);
-  a.inner = pick(2, 40);
-  a.columns = oneIn(2) ? a.inner : pick(2, 40);
-  a.symbolicQueries = oneIn(3), a.symbolicKeys = oneIn(3);
-  a.element = oneIn(4) ? (oneIn(2) ? "bf16" : "f16") : "f32";
-  a.causal = AttentionCase::Causal(pick(0, 2));
-  if (a.causal && oneIn(3))
-    a.window = pick(1, 20);
-  a.addsFill = oneIn(3);
-  if (oneIn(4))
-    a.fill = oneIn(2) ? "-3.4028235e38" : "-1.0e9";
-  a.mask = AttentionCase::Mask(oneIn(2) ? 0 : pick(1, 4));
-  a.softcap = oneIn(6) ? 5 : 0;
-  a.headsLast = oneIn(3), a.merged = oneIn(3), a.transposedKeys = oneIn(6);
-  a.zeroesNaN = oneIn(5);
-  a.roundsWeights = oneIn(8);
-  a.guardsMaximum = oneIn(8);
-  a.dividesLater = !a.zeroesNaN && !a.roundsWeights && oneIn(8);
-  a.rotates = oneIn(8);
-  specials = oneIn(10);
-  auto add = [&](const std::string &name, int64_t value) {
-    knobs += (knobs.empty() ? "" : ", ") + name + " = " + std::to_string(value);
-  };
-  knobs.clear();
-  if (a.group * a.queries <= 8 || oneIn(6)) { // few
-    add("few", 1);
-    if (oneIn(2))
-      add("row_tile", pick(1, 6));
-    add("block_n", oneIn(2) && !a.roundsWeights ? 16 * pick(1, 3) : 0);
-    if (oneIn(2) && !a.roundsWeights)
-      add("split_kv", 16 * pick(1, 3));
-    return a;
-  }
-  add("few", 0);
-  if (oneIn(2) && !a.roundsWeights)
-    add("block_n", pick(1, 40));
-  if (oneIn(3))
-    add("copy_keys", 1);
-  if (oneIn(3))
-    add("copy_values", 1);
-  if (oneIn(3))
-    add("key_tile", pick(1, 6));
-  if (oneIn(3))
-    add("column_tile", pick(1, 6));
-  if (oneIn(4))
-    add("unroll", pick(1, 5));
-  if (oneIn(4))
-    add("vectors", 1);
-  return a;
 }
 
 TEST_F(AttentionTest, SeededCombinations) {

@@ -31,6 +31,9 @@ struct AttentionSchedule {
   /// `few`: a task takes this many keys, and a second phase puts the parts of a
   /// row together; 0: all keys.
   int64_t keysPerTask = 0;
+  /// Not `few`: both products by matrix tiles of bf16 numbers (AMX). Keys and
+  /// values are copied then; keyTile, columnTile and unroll do not count.
+  bool tiles = false;
 
   unsigned blockRows() const { return vectors * lanes; }
   /// The entries of the schedule dictionary.
