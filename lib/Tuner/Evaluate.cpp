@@ -1,5 +1,5 @@
-// Models on kernels that they never saw: how their rankings do, how far their
-// times are off, and how many trials searches need that begin with them.
+// Models on kernels that they never saw: how their rankings do, and how far
+// their times are off.
 #include "dlc/Tuner/Evaluate.h"
 
 #include "Samples.h"
@@ -17,9 +17,6 @@ using namespace dlc::tuner;
 using llvm::ArrayRef;
 using llvm::Expected;
 using llvm::StringRef;
-
-// A pool of fewer tells nothing of a search.
-static constexpr unsigned kSmallestPool = 16;
 
 namespace {
 /// Sums of logarithms over workloads.
@@ -74,19 +71,10 @@ struct Totals {
   Sums model, analytic, random;
   double defaults = 0;
   double timeError = 0, analyticError = 0, times = 0;
-  std::vector<double> warm, cold, analyticOnly, chance;
 
   Evaluation finish(unsigned folds) const;
 };
 } // namespace
-
-static Trials trialsOf(std::vector<double> counts) {
-  if (counts.empty())
-    return {};
-  llvm::sort(counts);
-  return {counts[counts.size() / 2],
-          counts[std::min<size_t>(counts.size() * 9 / 10, counts.size() - 1)]};
-}
 
 Evaluation Totals::finish(unsigned folds) const {
   Evaluation e;
@@ -100,77 +88,7 @@ Evaluation Totals::finish(unsigned folds) const {
   e.defaults = std::exp(defaults / n);
   e.timeFactor = std::exp(timeError / std::max(1.0, times));
   e.analyticFactor = std::exp(analyticError / std::max(1.0, times));
-  e.searched = warm.size();
-  e.warm = trialsOf(warm);
-  e.cold = trialsOf(cold);
-  e.analyticOnly = trialsOf(analyticOnly);
-  e.chance = trialsOf(chance);
   return e;
-}
-
-//===----------------------------------------------------------------------===//
-// Searches in recorded trials
-//===----------------------------------------------------------------------===//
-
-namespace {
-enum class Method { Warm, Cold, Analytic, Chance };
-} // namespace
-
-/// Trials until 95 % of the best, batches of 8 as Search has them: seven by
-/// rank and one at random. The default schedule is the first.
-static double countTrials(const Group &group, ArrayRef<double> prior,
-                          Method method, std::mt19937_64 &random) {
-  constexpr unsigned batch = 8, fewest = 8;
-  double enough = std::log(0.95);
-  unsigned pool = group.samples.size(), trials = 1;
-  std::vector<bool> known(pool);
-  std::vector<unsigned> results;
-  Forest residual;
-  auto priorOf = [&](unsigned i) {
-    if (method == Method::Warm)
-      return prior[i];
-    double weight = method == Method::Cold
-                        ? 8.0 / (16.0 + 2.0 * double(results.size()))
-                        : 1.0;
-    return -weight * std::log(group.analytic[i]);
-  };
-  while (trials <= pool) {
-    std::vector<std::pair<double, unsigned>> order;
-    if ((method == Method::Warm || method == Method::Cold) &&
-        results.size() >= fewest) {
-      std::vector<Sample> samples;
-      for (unsigned i : results)
-        samples.push_back({group.samples[i].features,
-                           float(group.samples[i].label - priorOf(i))});
-      if (auto forest = Forest::train(samples, TrainOptions::residual()))
-        residual = std::move(*forest);
-      else
-        llvm::consumeError(forest.takeError());
-    }
-    for (unsigned i = 0; i < pool; ++i)
-      if (!known[i]) {
-        double score =
-            method == Method::Chance ? double(random() >> 11) : priorOf(i);
-        if (!residual.empty())
-          score += residual.predict(group.samples[i].features);
-        order.push_back({-score, i});
-      }
-    if (order.empty())
-      break;
-    llvm::sort(order);
-    unsigned count = std::min<unsigned>(batch, order.size());
-    if (method == Method::Warm || method == Method::Cold)
-      std::swap(order[count - 1],
-                order[count - 1 + random() % (order.size() - count + 1)]);
-    for (auto [score, i] : ArrayRef(order).take_front(count)) {
-      ++trials;
-      if (group.samples[i].label >= enough)
-        return trials;
-      known[i] = true;
-      results.push_back(i);
-    }
-  }
-  return trials;
 }
 
 //===----------------------------------------------------------------------===//
@@ -179,7 +97,7 @@ static double countTrials(const Group &group, ArrayRef<double> prior,
 
 static void addHeldOut(Totals &totals, const Group &group, const Forest &forest,
                        const Forest &time, double shift,
-                       const EvalOptions &options, std::mt19937_64 &random) {
+                       std::mt19937_64 &random) {
   std::vector<double> scores, hand;
   double modelError = 0, handError = 0;
   for (auto [i, sample] : llvm::enumerate(group.samples)) {
@@ -207,18 +125,31 @@ static void addHeldOut(Totals &totals, const Group &group, const Forest &forest,
   totals.defaults += group.defaultLabel;
   ++totals.workloads;
   totals.trials += group.samples.size();
-  // Where the default is good enough there is nothing to count.
-  if (!options.simulates || group.samples.size() < kSmallestPool ||
-      group.defaultLabel >= std::log(0.95))
-    return;
-  auto count = [&](Method method) {
-    return countTrials(group, scores, method, random);
-  };
-  totals.warm.push_back(count(Method::Warm));
-  totals.cold.push_back(count(Method::Cold));
-  totals.analyticOnly.push_back(count(Method::Analytic));
-  for (unsigned r = 0; r < 5; ++r)
-    totals.chance.push_back(count(Method::Chance));
+}
+
+std::map<std::string, unsigned> dlc::tuner::cutIntoParts(ArrayRef<Group> groups,
+                                                         unsigned &parts,
+                                                         unsigned seed) {
+  std::set<std::string> names;
+  for (const Group &group : groups)
+    names.insert(group.kernel);
+  parts = std::max(
+      1u, std::min<unsigned>(std::max(parts, 2u), unsigned(names.size())));
+  std::mt19937_64 random(seed);
+  std::vector<std::string> order(names.begin(), names.end());
+  for (size_t i = order.size(); i-- > 1;)
+    std::swap(order[i], order[random() % (i + 1)]);
+  std::map<std::string, unsigned> partOf;
+  for (auto [i, name] : llvm::enumerate(order))
+    partOf[name] = i % parts;
+  return partOf;
+}
+
+std::set<std::string> dlc::tuner::isasOf(ArrayRef<Group> groups) {
+  std::set<std::string> isas;
+  for (const Group &group : groups)
+    isas.insert(group.isa);
+  return isas;
 }
 
 Expected<FamilyEvaluation> dlc::tuner::evaluate(ArrayRef<Record> records,
@@ -227,29 +158,18 @@ Expected<FamilyEvaluation> dlc::tuner::evaluate(ArrayRef<Record> records,
   Expected<std::vector<Group>> groups = groupRecords(records, family);
   if (!groups)
     return groups.takeError();
-  // Kernels, not workloads: one that other threads ran is no new one.
-  std::set<std::string> names, isas;
-  for (const Group &group : *groups) {
-    names.insert(group.kernel);
-    isas.insert(group.isa);
-  }
-  if (names.size() < 2)
+  unsigned folds = options.folds;
+  std::map<std::string, unsigned> foldOf =
+      cutIntoParts(*groups, folds, options.seed);
+  std::set<std::string> isas = isasOf(*groups);
+  if (foldOf.size() < 2)
     return llvm::createStringError(
         "eval: needs at least 2 kernels of at least 4 trials, there are " +
-        llvm::Twine(names.size()));
+        llvm::Twine(foldOf.size()));
   if (options.leavesIsaOut && isas.size() < 2)
     return llvm::createStringError(
         "eval: needs records of at least 2 instruction sets");
-  auto folds =
-      std::min<unsigned>(std::max(options.folds, 2u), unsigned(names.size()));
   std::mt19937_64 random(options.seed);
-  std::vector<std::string> order(names.begin(), names.end());
-  for (size_t i = order.size(); i-- > 1;)
-    std::swap(order[i], order[random() % (i + 1)]);
-  std::map<std::string, unsigned> foldOf;
-  for (auto [i, name] : llvm::enumerate(order))
-    foldOf[name] = i % folds;
-
   Totals all;
   std::map<std::string, Totals> byKind;
   std::vector<std::string> rounds{""};
@@ -260,9 +180,11 @@ Expected<FamilyEvaluation> dlc::tuner::evaluate(ArrayRef<Record> records,
       std::vector<const Group *> train, held;
       for (const Group &group : *groups) {
         bool isFold = foldOf[group.kernel] == fold;
-        if (isFold && (isa.empty() || group.isa == isa))
-          held.push_back(&group);
-        else if (!isFold && group.isa != isa)
+        if (isFold && (isa.empty() || group.isa == isa)) {
+          if (group.isJudge())
+            held.push_back(&group);
+        }
+        if (!isFold && group.isa != isa)
           train.push_back(&group);
       }
       if (held.empty() || train.empty())
@@ -279,13 +201,10 @@ Expected<FamilyEvaluation> dlc::tuner::evaluate(ArrayRef<Record> records,
       for (const Sample &sample : times)
         shift += sample.label / double(times.size());
       for (const Group *group : held) {
-        addHeldOut(all, *group, *forest, *time, shift, options, random);
+        addHeldOut(all, *group, *forest, *time, shift, random);
         std::string kind =
             isa.empty() ? group->kind : group->isa + " " + group->kind;
-        EvalOptions ranksOnly = options;
-        ranksOnly.simulates = false;
-        addHeldOut(byKind[kind], *group, *forest, *time, shift, ranksOnly,
-                   random);
+        addHeldOut(byKind[kind], *group, *forest, *time, shift, random);
       }
     }
   FamilyEvaluation result;

@@ -20,24 +20,53 @@ using Json = nlohmann::json;
 
 static constexpr int kModelVersion = 1;
 
+namespace {
+/// One schedule of a workload.
+struct Trial {
+  const Record *record = nullptr; ///< the last and longest measurement
+  const Record *first = nullptr;
+  double ratio = 1; ///< to the default's time
+};
+} // namespace
+
+/// Those that were fastest were measured again, since the best of many times
+/// are partly luck. The others' times are taken to be too good by as much as
+/// those were on average: else the luckiest of them would be thought the best.
+static void correctForLuck(std::map<std::string, Trial> &trials) {
+  double logs = 0, count = 0;
+  for (auto &[schedule, trial] : trials) {
+    trial.ratio = trial.record->ratio();
+    if (trial.record->attempt == 0 || !trial.first)
+      continue;
+    logs += std::log(trial.ratio / trial.first->ratio());
+    count += 1;
+  }
+  double luck = count ? std::max(1.0, std::exp(logs / count)) : 1;
+  for (auto &[schedule, trial] : trials)
+    if (trial.record->attempt == 0)
+      trial.ratio *= luck;
+}
+
 Expected<std::vector<Group>> dlc::tuner::groupRecords(ArrayRef<Record> records,
                                                       StringRef family,
                                                       unsigned fewest) {
   // Of a schedule that was measured twice, the later and longer one. What an
   // older code generator made teaches, too: both times are of its code.
-  std::map<std::pair<std::string, std::string>,
-           std::map<std::string, const Record *>>
+  std::map<std::pair<std::string, std::string>, std::map<std::string, Trial>>
       byWorkload;
   for (const Record &record : records) {
     if (record.status != Status::Ok)
       continue;
-    const Record *&entry =
+    Trial &trial =
         byWorkload[{record.target, record.workload}][record.schedule];
     auto rank = [](const Record &r) {
       return std::tuple(r.codegen, r.attempt, -r.ratio());
     };
-    if (!entry || rank(record) > rank(*entry))
-      entry = &record;
+    if (!trial.record || rank(record) > rank(*trial.record))
+      trial.record = &record;
+    if (record.attempt == 0 &&
+        (!trial.first || record.ratio() < trial.first->ratio()))
+      trial.first = &record;
   }
   std::vector<Group> groups;
   for (auto &[key, trials] : byWorkload) {
@@ -51,24 +80,27 @@ Expected<std::vector<Group>> dlc::tuner::groupRecords(ArrayRef<Record> records,
     Group group;
     group.name = scorer->name;
     group.kind = scorer->kind;
+    std::tie(group.target, group.workload) = key;
     group.kernel = scorer->kernel.empty() ? scorer->name : scorer->kernel;
     Expected<TargetFacts> machine = TargetFacts::parseJson(key.first);
     if (!machine)
       return machine.takeError();
     group.isa =
         std::to_string(machine->vectorBytes * 8) + "-bit " + machine->arch;
+    correctForLuck(trials);
     double best = 1; // the default's own time
-    for (auto &[schedule, record] : trials)
-      best = std::min(best, record->ratio());
+    for (auto &[schedule, trial] : trials)
+      best = std::min(best, trial.ratio);
     group.defaultLabel = std::log(best);
-    for (auto &[schedule, record] : trials) {
+    for (auto &[schedule, trial] : trials) {
       Expected<KnobValues> knobs = parseKnobs(schedule);
       if (!knobs)
         return knobs.takeError();
       group.samples.push_back(
-          {scorer->features(*knobs), float(std::log(best / record->ratio()))});
+          {scorer->features(*knobs), float(std::log(best / trial.ratio))});
+      group.points.push_back(*knobs);
       group.analytic.push_back(scorer->seconds(*knobs));
-      group.seconds.push_back(*llvm::min_element(record->samples) * 1e-9);
+      group.seconds.push_back(*llvm::min_element(trial.record->samples) * 1e-9);
     }
     groups.push_back(std::move(group));
   }

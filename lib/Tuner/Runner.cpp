@@ -12,7 +12,6 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
-#include <csignal>
 #include <cstring>
 #include <ctime>
 #include <sys/mman.h>
@@ -320,10 +319,8 @@ static void runChild(const BuiltKernel &candidate, const BuiltKernel &reference,
   end(why.empty() ? Status::Ok : Status::Wrong, why);
 }
 
-static void limitProcess(const RunLimits &limits, unsigned threads) {
-  auto seconds = rlim_t(std::ceil(limits.seconds)) * std::max(threads, 1u);
-  rlimit limit{seconds, seconds + 1};
-  setrlimit(RLIMIT_CPU, &limit);
+static void limitProcess(const RunLimits &limits) {
+  rlimit limit;
 #if !__has_feature(address_sanitizer) // its shadow would count
   // The compiler's own memory counts; it is mapped, not used.
   limit = {rlim_t(limits.memory), rlim_t(limits.memory)};
@@ -352,19 +349,18 @@ Measurement dlc::tuner::measure(const BuiltKernel &candidate,
   }
   auto *report = new (shared) Report();
   std::vector<std::string> reasons;
-  // On a machine that others use, time passes that a candidate did not have.
-  double passed = 10 * limits.seconds + 20;
+  // All threads' time counts.
+  double seconds = std::ceil(limits.seconds) * std::max(problem.threads, 1u);
   runInProcesses(
-      1, 1, passed,
+      1, 1, seconds,
       [&](unsigned, std::string &) {
-        limitProcess(limits, problem.threads);
+        limitProcess(limits);
         runChild(candidate, reference, problem, limits, *report);
         return false;
       },
       reasons);
   if (!report->isDone.load()) {
-    bool late = reasons[0] == "took too long" ||
-                reasons[0] == "died of signal " + std::to_string(SIGXCPU);
+    bool late = reasons[0] == "took too long";
     result.status = late ? Status::Timeout : Status::Crash;
     result.reason = reasons[0].empty() ? "ended early" : reasons[0];
   } else {

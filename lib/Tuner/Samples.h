@@ -4,11 +4,22 @@
 
 #include "dlc/Tuner/Model.h"
 
+#include <map>
+#include <set>
+
 namespace dlc::tuner {
 
 /// Of all groups, with labels of one kind.
 std::vector<Sample> samplesOf(llvm::ArrayRef<const Group *> groups,
                               CostModel::Label label);
+
+/// The part of each kernel (its text's SHA-256: on all machines and threads),
+/// when kernels are cut into parts at random.
+std::map<std::string, unsigned> cutIntoParts(llvm::ArrayRef<Group> groups,
+                                             unsigned &parts, unsigned seed);
+
+/// The instruction sets that groups are of.
+std::set<std::string> isasOf(llvm::ArrayRef<Group> groups);
 
 } // namespace dlc::tuner
 

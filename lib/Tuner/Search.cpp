@@ -13,17 +13,18 @@ using namespace dlc::tuner;
 static constexpr unsigned kFewestToLearn = 8;
 
 Search::Search(const ScheduleSpace &space, const Scorer &scorer,
-               const CostModel *base, SearchOptions options)
-    : space(space), scorer(scorer), base(base), options(options),
+               const Forest *base, SearchOptions options)
+    : space(space), scorer(scorer), base(base), options(std::move(options)),
       best(space.defaults, 1.0) {}
 
 /// Higher is faster; in logarithms of speed.
 double Search::score(const KnobValues &point) {
-  double prior;
+  double prior = 0;
   std::vector<float> features = scorer.features(point);
   if (base)
     prior = base->predict(features);
-  else // the hand-made times count less the more true ones there are
+  else if (options.usePrior) // the hand-made times count less the more true
+                             // ones there are
     prior = -8.0 / (16.0 + 2.0 * double(results.size())) *
             std::log(scorer.seconds(point));
   return residual.empty() ? prior : prior + residual.predict(features);
@@ -51,55 +52,87 @@ std::vector<KnobValues> Search::adapted() const {
   std::vector<KnobValues> points;
   std::string reason;
   for (const KnobValues &other : options.first) {
-    KnobValues point = space.defaults;
+    KnobValues point = options.among.empty() ? space.defaults : other;
     for (auto &[name, value] : point)
       if (auto it = other.find(name); it != other.end())
         value = it->second;
-    if (space.isLegal(point, reason) && !llvm::is_contained(points, point))
+    bool isLegal = options.among.empty()
+                       ? space.isLegal(point, reason)
+                       : llvm::is_contained(options.among, point);
+    if (isLegal && !llvm::is_contained(points, point))
       points.push_back(std::move(point));
   }
   return points;
 }
 
-std::vector<KnobValues> Search::propose(unsigned most) {
-  // A stream of its own for each round.
-  ScheduleSpace::Random random(options.seed * 1000003 + round);
-  std::vector<KnobValues> chosen;
-  std::set<KnobValues> taken = measured;
-  auto take = [&](const KnobValues &point) {
-    if (chosen.size() < most && taken.insert(point).second)
-      chosen.push_back(point);
-  };
-  unsigned count = std::min(options.batch, most);
-  if (round == 0)
-    take(space.defaults);
-  auto takeRandom = [&](unsigned until) {
-    for (unsigned tries = 0; chosen.size() < until && tries < 8 * count;
-         ++tries)
-      if (auto point = space.sample(random))
-        take(*point);
-  };
-  if (!options.useModel) {
-    takeRandom(count);
-    return chosen;
-  }
+//===----------------------------------------------------------------------===//
+// Points
+//===----------------------------------------------------------------------===//
 
-  std::vector<KnobValues> known = adapted();
-  if (round == 0)
-    for (const KnobValues &point : known)
-      if (chosen.size() < std::max(1u, count / 2))
-        take(point);
-  learn();
+std::optional<KnobValues> Search::draw(Random &random) const {
+  if (options.among.empty())
+    return space.sample(random);
+  return options.among[random() % options.among.size()];
+}
+
+/// A point unlike few knobs of this one. Of recorded ones the nearest that was
+/// not measured.
+KnobValues Search::change(const KnobValues &point, Random &random) const {
+  if (options.among.empty())
+    return space.mutate(point, random);
+  std::pair<uint64_t, const KnobValues *> nearest(~uint64_t(0), &point);
+  for (const KnobValues &other : options.among) {
+    if (measured.count(other))
+      continue;
+    uint64_t unlike = 0;
+    for (auto &[name, value] : other) {
+      auto it = point.find(name);
+      unlike += it == point.end() || it->second != value;
+    }
+    // Ties are drawn.
+    uint64_t distance = unlike << 32 | random() >> 32;
+    if (distance < nearest.first)
+      nearest = {distance, &other};
+  }
+  return *nearest.second;
+}
+
+/// A child of the fastest so far: better ones have more.
+KnobValues Search::descend(Random &random) const {
+  std::vector<KnobValues> parents = getFastest(options.batch);
+  if (parents.empty())
+    return change(space.defaults, random);
+  size_t n = parents.size(), a = std::min(random() % n, random() % n),
+         b = random() % n;
+  KnobValues child = parents[a];
+  if (options.among.empty() && random() % 4 == 0)
+    child = space.cross(child, parents[b], random);
+  return change(child, random);
+}
+
+/// Points by score, the best first: drawn ones and what evolves from them, or
+/// all that there are.
+std::vector<std::pair<double, KnobValues>>
+Search::rank(const std::vector<KnobValues> &known, Random &random) {
   std::vector<std::pair<double, KnobValues>> population;
   std::set<KnobValues> seen;
   auto add = [&](const KnobValues &point) {
     if (seen.insert(point).second)
       population.push_back({score(point), point});
   };
-  auto keepBest = [&] {
+  auto sort = [&] {
     llvm::sort(population, [](auto &a, auto &b) {
       return a.first != b.first ? a.first > b.first : a.second < b.second;
     });
+  };
+  if (!options.among.empty()) {
+    for (const KnobValues &point : options.among)
+      add(point);
+    sort();
+    return population;
+  }
+  auto keepBest = [&] {
+    sort();
     if (population.size() > options.population)
       population.resize(options.population);
   };
@@ -128,8 +161,55 @@ std::vector<KnobValues> Search::propose(unsigned most) {
     }
     keepBest();
   }
+  return population;
+}
+
+std::vector<KnobValues> Search::propose(unsigned most) {
+  // A stream of its own for each round.
+  Random random(options.seed * 1000003 + round);
+  std::vector<KnobValues> chosen;
+  std::set<KnobValues> taken = measured;
+  auto take = [&](const KnobValues &point) {
+    if (chosen.size() < most && taken.insert(point).second)
+      chosen.push_back(point);
+  };
+  unsigned count = std::min(options.batch, most);
   auto dice = unsigned(std::lround(options.epsilon * count));
   unsigned greedy = count - std::min(dice, count);
+  if (round == 0)
+    take(space.defaults);
+  auto takeRandom = [&](unsigned until) {
+    // Of a short list the last ones are found by chance late.
+    unsigned most = 8 * count + 8 * unsigned(options.among.size());
+    for (unsigned tries = 0; chosen.size() < until && tries < most; ++tries)
+      if (auto point = draw(random))
+        take(*point);
+  };
+  // Nothing to go by but chance, as in the first generation.
+  bool isBlind = options.guide == Guide::Random ||
+                 (options.guide == Guide::Evolution && round == 0);
+  if (options.guide == Guide::Model) {
+    learn();
+    isBlind = !base && !options.usePrior && residual.empty();
+  }
+  if (isBlind) {
+    takeRandom(count);
+    return chosen;
+  }
+  if (options.guide == Guide::Evolution) {
+    for (unsigned tries = 0; chosen.size() < greedy && tries < 8 * count;
+         ++tries)
+      take(descend(random));
+    takeRandom(count);
+    return chosen;
+  }
+
+  std::vector<KnobValues> known = adapted();
+  if (round == 0)
+    for (const KnobValues &point : known)
+      if (chosen.size() < std::max(1u, count / 2))
+        take(point);
+  std::vector<std::pair<double, KnobValues>> population = rank(known, random);
   double bestKnown = -1e300, bestNew = -1e300;
   for (auto &[point, ratio] : results)
     bestKnown = std::max(bestKnown, score(point));
@@ -156,7 +236,8 @@ void Search::endRound() {
   ++round;
   // Twice as quiet where the model expects no more either.
   unsigned share =
-      options.useModel && expectedGain < 1 + options.minGain ? 2 : 1;
+      options.guide == Guide::Model && expectedGain < 1 + options.minGain ? 2
+                                                                          : 1;
   quiet = bestBefore / best.second < 1 + options.minGain ? quiet + share : 0;
   bestBefore = best.second;
 }

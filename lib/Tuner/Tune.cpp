@@ -14,7 +14,7 @@ using namespace dlc::tuner;
 using llvm::Error;
 using llvm::Expected;
 
-// A build that takes longer is a candidate that does not compile.
+// Of a CPU. A build that takes longer is a candidate that does not compile.
 static constexpr double kBuildSeconds = 60;
 
 std::vector<Expected<BuiltKernel>>
@@ -46,18 +46,28 @@ Tuner::buildAll(llvm::ArrayRef<KnobValues> points) {
 // Trials
 //===----------------------------------------------------------------------===//
 
+/// Runs keep their names: 1 was a model and 0 chance before there was more.
+static double guideNumber(Guide guide) {
+  return guide == Guide::Model ? 1 : guide == Guide::Random ? 0 : 2;
+}
+
+static const Forest *forestOf(const CostModel *model) {
+  return model ? &model->getForest() : nullptr;
+}
+
 static std::string makeRunId(const Task &task, const CostModel *base,
                              const SearchOptions &o) {
   std::string text =
       task.target + task.workload +
-      (base && o.useModel ? base->getHash().str() : std::string("analytic")) +
+      (base && o.guide == Guide::Model ? base->getHash().str()
+                                       : std::string("analytic")) +
       featureSchema(task.scorer.family);
   for (double number :
        {double(o.batch), o.epsilon, double(o.pool), double(o.population),
-        double(o.generations), double(o.seed), double(o.useModel),
+        double(o.generations), double(o.seed), guideNumber(o.guide),
         double(kCodegenVersion)})
     text += " " + std::to_string(number);
-  if (o.useModel)
+  if (o.guide == Guide::Model)
     for (const KnobValues &point : o.first)
       text += scheduleJson(task.space.nest, point);
   return sha256(text).substr(0, 16);
@@ -66,7 +76,7 @@ static std::string makeRunId(const Task &task, const CostModel *base,
 Tuner::Tuner(const Task &task, const CostModel *base, Store *store,
              const TuneOptions &options)
     : task(task), store(store), options(options),
-      search(task.space, task.scorer, base, options.search) {
+      search(task.space, task.scorer, forestOf(base), options.search) {
   result.run = makeRunId(task, base, options.search);
 }
 
@@ -209,9 +219,12 @@ Expected<bool> Tuner::step(unsigned most) {
 }
 
 Error Tuner::finish() {
+  // The more trials, the more of the fastest are so by luck.
+  unsigned count =
+      std::max(options.winners, std::min(search.getNumTrials() / 4, 10u));
   std::vector<KnobValues> winners;
-  for (const KnobValues &point : search.getFastest(options.winners + 1))
-    if (point != task.space.defaults && winners.size() < options.winners)
+  for (const KnobValues &point : search.getFastest(count + 1))
+    if (point != task.space.defaults && winners.size() < count)
       winners.push_back(point);
   if (Error error = measureAll(winners, 1))
     return error;
@@ -248,7 +261,7 @@ Expected<TuneResult> dlc::tuner::tune(const Task &task, const CostModel *base,
 Expected<TuneResult> dlc::tuner::replay(const Task &task, const CostModel *base,
                                         llvm::ArrayRef<Record> records,
                                         const SearchOptions &options) {
-  Search search(task.space, task.scorer, base, options);
+  Search search(task.space, task.scorer, forestOf(base), options);
   TuneResult result;
   result.run = makeRunId(task, base, options);
   std::map<unsigned, std::vector<const Record *>> rounds;

@@ -1,4 +1,5 @@
-// Commands on records: list, export, import, merge, prune, train, eval, bundle.
+// Commands on records: list, export, import, merge, prune, train, eval, replay,
+// bundle.
 #include "Settings.h"
 
 #include "dlc/Driver/CommandLine.h"
@@ -90,10 +91,6 @@ static void printRanking(const char *name, const Ranking &r) {
                                r.top1, r.top5, r.top10, r.pairs);
 }
 
-static void printTrials(const char *name, const Trials &t) {
-  llvm::outs() << llvm::format("  %-18s %6.0f %6.0f\n", name, t.median, t.p90);
-}
-
 static void printFamily(const std::string &family, const FamilyEvaluation &f,
                         const TuneSettings &s) {
   const Evaluation &e = f.all;
@@ -114,15 +111,6 @@ static void printFamily(const std::string &family, const FamilyEvaluation &f,
   llvm::outs() << llvm::format("  times are off by a factor of %.2f (model), "
                                "%.2f (analytic)\n",
                                e.timeFactor, e.analyticFactor);
-  if (!s.simulates)
-    return;
-  llvm::outs()
-      << "  trials to 95 % of the best recorded, the default first, of "
-      << e.searched << " kernels whose default is below: median, 90 of 100\n";
-  printTrials("other kernels known", e.warm);
-  printTrials("cold", e.cold);
-  printTrials("analytic order", e.analyticOnly);
-  printTrials("random", e.chance);
 }
 
 static Error evaluateRecords(const TuneSettings &s) {
@@ -133,7 +121,6 @@ static Error evaluateRecords(const TuneSettings &s) {
   options.folds = s.folds;
   options.seed = unsigned(s.seed);
   options.leavesIsaOut = s.leavesIsaOut;
-  options.simulates = s.simulates;
   unsigned evaluated = 0, workloads = 0;
   double top1 = 0, top5 = 0, top10 = 0;
   for (const std::string &family : familiesOf(s)) {
@@ -162,6 +149,39 @@ static Error evaluateRecords(const TuneSettings &s) {
         workloads, std::exp(top1 / workloads), std::exp(top5 / workloads),
         std::exp(top10 / workloads));
   return Error::success();
+}
+
+static Error replayRecords(const TuneSettings &s) {
+  Expected<std::vector<Record>> records = readRecords(s);
+  if (!records)
+    return records.takeError();
+  EvalOptions options;
+  options.folds = s.folds;
+  options.seed = unsigned(s.seed);
+  unsigned replayed = 0;
+  for (const std::string &family : familiesOf(s)) {
+    auto rows = replayPools(*records, family, options);
+    if (!rows) {
+      if (!s.family.empty())
+        return rows.takeError();
+      llvm::consumeError(rows.takeError()); // a family without records
+      continue;
+    }
+    if (rows->empty())
+      continue;
+    if (replayed++ == 0)
+      llvm::outs() << "trials to 95 % of the best recorded, the default "
+                      "first: median, 90 of 100\n";
+    llvm::outs() << llvm::format(
+        "%s: %u kernels, of which the default of %u is below\n"
+        "                          all kernels       those below\n",
+        family.c_str(), rows->front().kernels, rows->front().below);
+    for (const ReplayRow &row : *rows)
+      llvm::outs() << llvm::format(
+          "  %-22s %6.0f %6.0f     %6.0f %6.0f\n", row.name.c_str(),
+          row.all.median, row.all.p90, row.hidden.median, row.hidden.p90);
+  }
+  return replayed ? Error::success() : nothing("replay");
 }
 
 static Error trainModel(const TuneSettings &s, llvm::ArrayRef<Record> records,
@@ -334,6 +354,7 @@ static Error prune(const TuneSettings &s) {
 Error dlc::runRecords(const TuneSettings &s) {
   return s.command == "list"     ? list(s)
          : s.command == "eval"   ? evaluateRecords(s)
+         : s.command == "replay" ? replayRecords(s)
          : s.command == "train"  ? train(s)
          : s.command == "bundle" ? bundle(s)
          : s.command == "import" ? importRecords(s)

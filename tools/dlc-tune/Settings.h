@@ -18,12 +18,12 @@ struct TuneSettings {
   std::string workers;       ///< where tune measures; empty: here
   std::string family;        ///< of nests; empty: all, or contractions (train)
   bool predictsTime = false; ///< train: times, not orders
-  bool leavesIsaOut = false, simulates = false; ///< eval
+  bool leavesIsaOut = false; ///< eval
   unsigned budget = 32;
   double seconds = 0;
   uint64_t seed = 1;
-  bool random = false;
-  unsigned samples = 5, jobs = 0, keep = 50, folds = 5;
+  std::string search = "model"; ///< or evolution, random
+  unsigned samples = 9, jobs = 0, keep = 50, folds = 5;
   double maxDrift = 1e9;
   bool quiet = false;
 };

@@ -114,8 +114,10 @@ static SearchOptions searchOf(const TuneSettings &s, const Session &session) {
   SearchOptions options;
   options.first = session.experience;
   options.seed = s.seed;
-  options.useModel = !s.random;
-  if (s.random) // to the end of the budget
+  options.guide = s.search == "model"       ? Guide::Model
+                  : s.search == "evolution" ? Guide::Evolution
+                                            : Guide::Random;
+  if (options.guide != Guide::Model) // to the end of the budget
     options.quietRounds = ~0u;
   return options;
 }

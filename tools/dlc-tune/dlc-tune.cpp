@@ -59,9 +59,10 @@ COMMANDS:
   prune -keep=50                  drop slow trials of the store
   train records.jsonl... -o contraction.model.json
   eval records.jsonl...           how well models find fast schedules of kernels that they never saw
+  replay records.jsonl...         trials that searches in recorded trials need to 95 % of the best
   replay -matmul=128x256x512      repeat the decisions of a search from its records
   measure job                     what a worker of -workers= runs: one candidate, the times as JSON
-list, bundle, train and eval read the store when no files are given. A folder stands for all *.jsonl in it.
+list, bundle, train, eval and replay read the store when no files are given. A folder stands for all *.jsonl in it.
 
 EXIT CODES:  0 done, 1 refused, 2 bad usage
 )";
@@ -134,9 +135,9 @@ static Expected<TuneSettings> readSettings(const Table &table,
     if (StringRef(arg->getValue()).getAsInteger(10, s.seed))
       return wrong(arg, "a number");
   if (const Arg *arg = args.getLastArg(OPT_search)) {
-    s.random = StringRef(arg->getValue()) == "random";
-    if (!s.random && StringRef(arg->getValue()) != "model")
-      return wrong(arg, "model or random");
+    s.search = arg->getValue();
+    if (!llvm::is_contained({"model", "evolution", "random"}, s.search))
+      return wrong(arg, "model, evolution or random");
   }
   if (const Arg *arg = args.getLastArg(OPT_family)) {
     s.family = arg->getValue();
@@ -153,7 +154,6 @@ static Expected<TuneSettings> readSettings(const Table &table,
     if (!s.leavesIsaOut && StringRef(arg->getValue()) != "kernels")
       return wrong(arg, "kernels or isa");
   }
-  s.simulates = args.hasArg(OPT_trials);
   if (const Arg *arg = args.getLastArg(OPT_drift))
     if (StringRef(arg->getValue()).getAsDouble(s.maxDrift) || s.maxDrift <= 0)
       return wrong(arg, "a share, such as 0.1");
@@ -169,10 +169,10 @@ static Expected<TuneSettings> readSettings(const Table &table,
 }
 
 static Error run(const TuneSettings &s) {
-  return s.command == "tune"      ? runTune(s)
-         : s.command == "replay"  ? runReplay(s)
-         : s.command == "measure" ? runMeasure(s)
-                                  : runRecords(s);
+  return s.command == "tune"                          ? runTune(s)
+         : s.command == "replay" && !s.matmul.empty() ? runReplay(s)
+         : s.command == "measure"                     ? runMeasure(s)
+                                                      : runRecords(s);
 }
 
 int main(int argc, char **argv) {

@@ -16,8 +16,6 @@ struct EvalOptions {
   unsigned seed = 1;
   /// Models learn from the other instruction sets alone.
   bool leavesIsaOut = false;
-  /// Searches in the recorded trials: how many until 95 % of the best.
-  bool simulates = false;
 };
 
 /// How well a ranking finds the fast schedules of workloads that it never saw:
@@ -27,12 +25,6 @@ struct Ranking {
   double pairs = 0; ///< share of pairs ordered right
 };
 
-/// Trials until 95 % of the best recorded is measured, the default schedule
-/// being the first.
-struct Trials {
-  double median = 0, p90 = 0;
-};
-
 struct Evaluation {
   unsigned workloads = 0, trials = 0, folds = 0;
   Ranking model, analytic, random;
@@ -40,11 +32,6 @@ struct Evaluation {
   /// How far predicted times are off, as a factor (exp of the mean |log|): the
   /// model's, and the analytic ones times one factor for all.
   double timeFactor = 1, analyticFactor = 1;
-  /// With `simulates`, of kernels whose default is below 95 % of the best: how
-  /// many they are, and trials of searches that begin with a model of other
-  /// kernels, with analytic times, those alone, and at random.
-  unsigned searched = 0;
-  Trials warm, cold, analyticOnly, chance;
 };
 
 struct FamilyEvaluation {
@@ -52,11 +39,34 @@ struct FamilyEvaluation {
   std::map<std::string, Evaluation> byKind; ///< kinds of kernels
 };
 
-/// Of the records of a family. Errors when there are fewer than 2 kernels (or,
-/// to leave one out, instruction sets).
+/// Of the records of a family; workloads of fewer than 16 trials teach, and are
+/// not judged. Errors when there are fewer than 2 kernels (or, to leave one
+/// out, instruction sets).
 llvm::Expected<FamilyEvaluation> evaluate(llvm::ArrayRef<Record> records,
                                           llvm::StringRef family,
                                           const EvalOptions &options);
+
+/// Trials until 95 % of the best recorded is measured, the default schedule
+/// being the first.
+struct TrialCount {
+  double median = 0, p90 = 0;
+};
+
+/// Searches of one kind in recorded trials.
+struct ReplayRow {
+  std::string name;
+  unsigned kernels = 0, below = 0;
+  TrialCount all;    ///< of `kernels`
+  TrialCount hidden; ///< of the `below` whose default is under 95 % of the best
+};
+
+/// Replays searches in the recorded trials of each kernel, as if it were not
+/// known: with other kernels known, with those on other instruction sets alone
+/// (where there are records of two), and with none; beside cold XGBoost,
+/// evolution and chance. Errors as `evaluate`.
+llvm::Expected<std::vector<ReplayRow>>
+replayPools(llvm::ArrayRef<Record> records, llvm::StringRef family,
+            const EvalOptions &options);
 
 } // namespace dlc::tuner
 

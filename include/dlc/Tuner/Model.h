@@ -71,6 +71,7 @@ public:
   float predict(llvm::ArrayRef<float> features) const {
     return forest.predict(features);
   }
+  const Forest &getForest() const { return forest; }
   unsigned getNumSamples() const { return samples; }
   unsigned getNumWorkloads() const { return workloads; }
   llvm::StringRef getFamily() const { return family; }
@@ -90,13 +91,18 @@ private:
 
 /// Samples of the records that are ok, by workload (and target).
 struct Group {
-  std::string name;             ///< sizes, for people
-  std::string kind, kernel;     ///< of its Scorer
-  std::string isa;              ///< "512-bit x86"
-  std::vector<Sample> samples;  ///< labels of order
-  std::vector<double> analytic; ///< seconds, for comparison
-  std::vector<double> seconds;  ///< measured
-  double defaultLabel = 0;      ///< of the default schedule
+  std::string name;               ///< sizes, for people
+  std::string kind, kernel;       ///< of its Scorer
+  std::string isa;                ///< "512-bit x86"
+  std::string workload, target;   ///< canonical JSON
+  std::vector<KnobValues> points; ///< of each sample
+  std::vector<Sample> samples;    ///< labels of order
+  std::vector<double> analytic;   ///< seconds, for comparison
+  std::vector<double> seconds;    ///< measured
+  double defaultLabel = 0;        ///< of the default schedule
+
+  /// Of fewer trials the best is hardly known: they teach, and judge nothing.
+  bool isJudge() const { return samples.size() >= 16; }
 };
 /// Groups of fewer than `fewest` trials are left out.
 llvm::Expected<std::vector<Group>> groupRecords(llvm::ArrayRef<Record> records,

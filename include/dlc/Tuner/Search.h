@@ -12,6 +12,13 @@
 
 namespace dlc::tuner {
 
+/// What proposes candidates.
+enum class Guide {
+  Model,     ///< what a model ranks highest among points drawn and evolved
+  Evolution, ///< mutations of the fastest so far; for comparison
+  Random     ///< for comparison
+};
+
 struct SearchOptions {
   unsigned batch = 8;     ///< candidates a round
   double epsilon = 0.125; ///< share of a round that is random
@@ -23,19 +30,24 @@ struct SearchOptions {
   /// either counts twice.
   unsigned quietRounds = 3;
   uint64_t seed = 1;
-  bool useModel = true; ///< false: at random, for comparison
+  Guide guide = Guide::Model;
+  /// Without a base model, analytic times rank until trials are there; false:
+  /// chance does, for comparison.
+  bool usePrior = true;
   /// Schedules of kernels that are like this one: the legal ones among them are
   /// in the first round, at most half of it. Knobs that this space has not are
   /// left out.
   std::vector<KnobValues> first;
+  /// If any: the only points there are. A search in recorded trials.
+  std::vector<KnobValues> among;
 };
 
 class Search {
 public:
   /// `base` may be null; then the analytic model ranks until trials are there.
   /// All must outlive the search.
-  Search(const ScheduleSpace &space, const Scorer &scorer,
-         const CostModel *base, SearchOptions options);
+  Search(const ScheduleSpace &space, const Scorer &scorer, const Forest *base,
+         SearchOptions options);
 
   /// The candidates of the next round, at most `most`; distinct, never measured
   /// before. Empty: the space is exhausted. The first of the first round is the
@@ -59,13 +71,20 @@ public:
   double getExpectedGain() const { return expectedGain; }
 
 private:
+  using Random = ScheduleSpace::Random;
+
   double score(const KnobValues &point);
   void learn();
   std::vector<KnobValues> adapted() const;
+  std::optional<KnobValues> draw(Random &random) const;
+  KnobValues change(const KnobValues &point, Random &random) const;
+  KnobValues descend(Random &random) const;
+  std::vector<std::pair<double, KnobValues>>
+  rank(const std::vector<KnobValues> &known, Random &random);
 
   const ScheduleSpace &space;
   const Scorer &scorer;
-  const CostModel *base;
+  const Forest *base;
   SearchOptions options;
   unsigned round = 0, quiet = 0;
   std::pair<KnobValues, double> best;

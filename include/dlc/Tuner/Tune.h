@@ -27,7 +27,8 @@ struct TuneOptions {
   unsigned budget = 32;    ///< trials
   double seconds = 0;      ///< 0: no limit of time
   unsigned jobs = 0;       ///< builds at a time; 0: one a CPU
-  unsigned winners = 3;    ///< so many are measured again,
+  unsigned winners = 3;    ///< so many at least are measured again, a quarter
+                           ///< of the trials, at most 10,
   unsigned again = 20;     ///< with so many samples
   double mostDrift = 0.05; ///< a measurement whose reference drifts more is
   unsigned retries = 1;    ///< repeated so often; then its drift is recorded

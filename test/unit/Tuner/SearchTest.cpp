@@ -74,7 +74,7 @@ TEST(ScheduleSpace, PointsAreLegal) {
 
 static std::vector<KnobValues> runSearch(const SearchOptions &options,
                                          unsigned rounds, double *best,
-                                         const CostModel *base = nullptr) {
+                                         const Forest *base = nullptr) {
   ScheduleSpace space = makeSpace();
   Scorer scorer = makeScorer();
   Search search(space, scorer, base, options);
@@ -112,7 +112,7 @@ TEST(Search, BeatsChance) {
     double best;
     runSearch(options, 4, &best);
     model += best / 5;
-    options.useModel = false;
+    options.guide = Guide::Random;
     runSearch(options, 4, &best);
     chance += best / 5;
   }
@@ -134,7 +134,7 @@ TEST(Search, StopsWhenNothingIsGained) {
   EXPECT_GE(rounds, 2u);
   EXPECT_LE(rounds, SearchOptions().quietRounds);
   SearchOptions options;
-  options.useModel = false;
+  options.guide = Guide::Random;
   Search blind(space, scorer, nullptr, options);
   for (rounds = 0; !blind.isConverged() && rounds < 20; ++rounds) {
     for (const KnobValues &point : blind.propose(8))
@@ -228,4 +228,47 @@ TEST(Search, ExhaustsTheSpace) {
     search.endRound();
   }
   EXPECT_EQ(count, 3u + 0u); // (1,1), (2,1), (2,2); (1,2) is not legal
+}
+
+// Mutations of the fastest find better points than chance; a listed space has
+// no others, and all of it is measured in the end.
+TEST(Search, EvolvesAndKeepsToAList) {
+  double evolved = 0, chance = 0;
+  for (uint64_t seed = 1; seed <= 5; ++seed) {
+    SearchOptions options;
+    options.seed = seed;
+    double best;
+    options.guide = Guide::Evolution;
+    EXPECT_EQ(runSearch(options, 6, &best).size(), 48u);
+    evolved += best / 5;
+    options.guide = Guide::Random;
+    runSearch(options, 6, &best);
+    chance += best / 5;
+  }
+  EXPECT_LT(evolved, chance);
+
+  ScheduleSpace space = makeSpace();
+  ScheduleSpace::Random random(4);
+  std::set<KnobValues> listed;
+  while (listed.size() < 20)
+    listed.insert(*space.sample(random));
+  for (Guide guide : {Guide::Model, Guide::Evolution, Guide::Random})
+    for (bool usePrior : {true, false}) {
+      SearchOptions options;
+      options.guide = guide;
+      options.usePrior = usePrior;
+      options.among.assign(listed.begin(), listed.end());
+      std::set<KnobValues> asked;
+      Scorer scorer = makeScorer();
+      Search search(space, scorer, nullptr, options);
+      for (unsigned round = 0; round < 40; ++round) {
+        for (const KnobValues &point : search.propose(8)) {
+          EXPECT_TRUE(asked.insert(point).second);
+          EXPECT_TRUE(point == space.defaults || listed.count(point));
+          search.addResult(point, timeOf(point));
+        }
+        search.endRound();
+      }
+      EXPECT_GE(asked.size(), 20u);
+    }
 }
