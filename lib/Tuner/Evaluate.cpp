@@ -18,6 +18,16 @@ using llvm::ArrayRef;
 using llvm::Expected;
 using llvm::StringRef;
 
+/// Samples by score; higher is thought faster.
+static std::vector<unsigned> rankingOf(ArrayRef<double> scores) {
+  std::vector<unsigned> order(scores.size());
+  std::iota(order.begin(), order.end(), 0);
+  std::sort(order.begin(), order.end(), [&](unsigned a, unsigned b) {
+    return scores[a] != scores[b] ? scores[a] > scores[b] : a < b;
+  });
+  return order;
+}
+
 namespace {
 /// Sums of logarithms over workloads.
 struct Sums {
@@ -25,11 +35,7 @@ struct Sums {
 
   /// `scores`: higher is thought faster.
   void add(const Group &group, ArrayRef<double> scores) {
-    std::vector<unsigned> order(scores.size());
-    std::iota(order.begin(), order.end(), 0);
-    std::sort(order.begin(), order.end(), [&](unsigned a, unsigned b) {
-      return scores[a] != scores[b] ? scores[a] > scores[b] : a < b;
-    });
+    std::vector<unsigned> order = rankingOf(scores);
     double best = -1e9;
     for (unsigned i = 0; i < order.size(); ++i) {
       best = std::max<double>(best, group.samples[order[i]].label);
@@ -69,7 +75,7 @@ struct Sums {
 struct Totals {
   unsigned workloads = 0, trials = 0;
   Sums model, analytic, random;
-  double defaults = 0;
+  double defaults = 0, choice = 0, quick = 0;
   double timeError = 0, analyticError = 0, times = 0;
 
   Evaluation finish(unsigned folds) const;
@@ -86,6 +92,8 @@ Evaluation Totals::finish(unsigned folds) const {
   e.analytic = analytic.mean(n);
   e.random = random.mean(n);
   e.defaults = std::exp(defaults / n);
+  e.choice = std::exp(choice / n);
+  e.quick = std::exp(quick / n);
   e.timeFactor = std::exp(timeError / std::max(1.0, times));
   e.analyticFactor = std::exp(analyticError / std::max(1.0, times));
   return e;
@@ -101,7 +109,7 @@ static void addHeldOut(Totals &totals, const Group &group, const Forest &forest,
   std::vector<double> scores, hand;
   double modelError = 0, handError = 0;
   for (auto [i, sample] : llvm::enumerate(group.samples)) {
-    scores.push_back(forest.predict(sample.features));
+    scores.push_back(forest.predict(featuresOf(group, i)));
     hand.push_back(-group.analytic[i]);
     double truth = std::log(group.seconds[i] / group.analytic[i]);
     modelError += std::abs(truth - time.predict(sample.features));
@@ -123,6 +131,16 @@ static void addHeldOut(Totals &totals, const Group &group, const Forest &forest,
     totals.random.add(one, 1.0 / repeats);
   }
   totals.defaults += group.defaultLabel;
+  std::vector<unsigned> order = rankingOf(scores);
+  double best = group.defaultLabel;
+  for (unsigned i : ArrayRef(order).take_front(4))
+    best = std::max<double>(best, group.samples[i].label);
+  totals.quick += best;
+  // Labels of the model are relative to the default, whose own is about 0.
+  double promise = scores[order[0]] -
+                   (group.defaultSample ? scores[*group.defaultSample] : 0);
+  totals.choice += promise > kLeastPromise ? group.samples[order[0]].label
+                                           : group.defaultLabel;
   ++totals.workloads;
   totals.trials += group.samples.size();
 }
@@ -187,14 +205,16 @@ Expected<FamilyEvaluation> dlc::tuner::evaluate(ArrayRef<Record> records,
         if (!isFold && group.isa != isa)
           train.push_back(&group);
       }
-      if (held.empty() || train.empty())
+      std::vector<Sample> orders = samplesOf(train, CostModel::Label::Order);
+      if (held.empty() || orders.empty())
         continue;
       Expected<Forest> forest =
-          Forest::train(samplesOf(train, CostModel::Label::Order), {});
+          Forest::train(orders, optionsOf(CostModel::Label::Order));
       if (!forest)
         return forest.takeError();
       std::vector<Sample> times = samplesOf(train, CostModel::Label::Time);
-      Expected<Forest> time = Forest::train(times, {});
+      Expected<Forest> time =
+          Forest::train(times, optionsOf(CostModel::Label::Time));
       if (!time)
         return time.takeError();
       double shift = 0; // analytic times are right in order, not in size

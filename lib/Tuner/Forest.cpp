@@ -56,6 +56,7 @@ Expected<Forest> Forest::train(llvm::ArrayRef<Sample> samples,
            {"lambda", std::to_string(o.lambda)},
            {"subsample", std::to_string(o.subsample)},
            {"colsample_bytree", std::to_string(o.columns)},
+           {"min_child_weight", std::to_string(o.leaf)},
            {"verbosity", "0"}})
     t.set(name, value);
   for (unsigned i = 0; i < o.rounds && t.isGood; ++i)

@@ -25,13 +25,14 @@ namespace {
 struct Trial {
   const Record *record = nullptr; ///< the last and longest measurement
   const Record *first = nullptr;
+  bool isDefault = false;
   double ratio = 1; ///< to the default's time
 };
 } // namespace
 
 /// Those that were fastest were measured again, since the best of many times
-/// are partly luck. The others' times are taken to be too good by as much as
-/// those were on average: else the luckiest of them would be thought the best.
+/// are partly luck. Others that look even faster are taken to be as lucky as
+/// those were on average.
 static void correctForLuck(std::map<std::string, Trial> &trials) {
   double logs = 0, count = 0;
   for (auto &[schedule, trial] : trials) {
@@ -42,8 +43,12 @@ static void correctForLuck(std::map<std::string, Trial> &trials) {
     count += 1;
   }
   double luck = count ? std::max(1.0, std::exp(logs / count)) : 1;
+  double best = 1;
   for (auto &[schedule, trial] : trials)
-    if (trial.record->attempt == 0)
+    if (trial.record->attempt > 0)
+      best = std::min(best, trial.ratio);
+  for (auto &[schedule, trial] : trials)
+    if (trial.record->attempt == 0 && trial.ratio < best)
       trial.ratio *= luck;
 }
 
@@ -64,6 +69,7 @@ Expected<std::vector<Group>> dlc::tuner::groupRecords(ArrayRef<Record> records,
     };
     if (!trial.record || rank(record) > rank(*trial.record))
       trial.record = &record;
+    trial.isDefault |= record.isDefault;
     if (record.attempt == 0 &&
         (!trial.first || record.ratio() < trial.first->ratio()))
       trial.first = &record;
@@ -87,17 +93,25 @@ Expected<std::vector<Group>> dlc::tuner::groupRecords(ArrayRef<Record> records,
       return machine.takeError();
     group.isa =
         std::to_string(machine->vectorBytes * 8) + "-bit " + machine->arch;
+    group.plainFeatures = scorer->features({});
     correctForLuck(trials);
     double best = 1; // the default's own time
+    bool isAgain = llvm::any_of(
+        trials, [](auto &entry) { return entry.second.record->attempt > 0; });
     for (auto &[schedule, trial] : trials)
-      best = std::min(best, trial.ratio);
+      if (!isAgain || trial.record->attempt > 0)
+        best = std::min(best, trial.ratio);
     group.defaultLabel = std::log(best);
     for (auto &[schedule, trial] : trials) {
       Expected<KnobValues> knobs = parseKnobs(schedule);
       if (!knobs)
         return knobs.takeError();
-      group.samples.push_back(
-          {scorer->features(*knobs), float(std::log(best / trial.ratio))});
+      if (trial.isDefault)
+        group.defaultSample = group.samples.size();
+      // The default beside itself took as long: what differs is noise.
+      double ratio = trial.isDefault ? 1 : trial.ratio;
+      group.samples.push_back({scorer->features(*knobs),
+                               float(std::log(std::min(1.0, best / ratio)))});
       group.points.push_back(*knobs);
       group.analytic.push_back(scorer->seconds(*knobs));
       group.seconds.push_back(*llvm::min_element(trial.record->samples) * 1e-9);
@@ -107,16 +121,39 @@ Expected<std::vector<Group>> dlc::tuner::groupRecords(ArrayRef<Record> records,
   return groups;
 }
 
+std::vector<float> dlc::tuner::featuresOf(const Group &group, size_t i) {
+  // Where the default is not recorded, the scorer's stands for it.
+  return relativeFeatures(group.samples[i].features,
+                          group.defaultSample
+                              ? group.samples[*group.defaultSample].features
+                              : group.plainFeatures);
+}
+
+TrainOptions dlc::tuner::optionsOf(CostModel::Label label) {
+  return label == CostModel::Label::Order ? TrainOptions::order()
+                                          : TrainOptions();
+}
+
 std::vector<Sample> dlc::tuner::samplesOf(ArrayRef<const Group *> groups,
                                           CostModel::Label label) {
   std::vector<Sample> samples;
-  for (const Group *group : groups)
+  // Much slower is slow enough: how much matters little.
+  constexpr float slowest = -1;
+  for (const Group *group : groups) {
+    if (label == CostModel::Label::Order && !group->defaultSample)
+      continue;
     for (auto [i, sample] : llvm::enumerate(group->samples)) {
       samples.push_back(sample);
-      if (label == CostModel::Label::Time)
+      if (label == CostModel::Label::Time) {
         samples.back().label =
             float(std::log(group->seconds[i] / group->analytic[i]));
+        continue;
+      }
+      samples.back().features = featuresOf(*group, i);
+      samples.back().label =
+          std::max(slowest, sample.label - float(group->defaultLabel));
     }
+  }
   return samples;
 }
 
@@ -133,7 +170,7 @@ double CostModel::getSeconds(const Scorer &scorer,
 static constexpr const char *kLabels[] = {"order", "time"};
 
 Expected<CostModel> CostModel::train(ArrayRef<Record> records, StringRef family,
-                                     Label label, const TrainOptions &options) {
+                                     Label label) {
   Expected<std::vector<Group>> groups =
       groupRecords(records, family, label == Label::Time ? 1 : 4);
   if (!groups)
@@ -142,7 +179,7 @@ Expected<CostModel> CostModel::train(ArrayRef<Record> records, StringRef family,
   for (const Group &group : *groups)
     all.push_back(&group);
   std::vector<Sample> samples = samplesOf(all, label);
-  Expected<Forest> forest = Forest::train(samples, options);
+  Expected<Forest> forest = Forest::train(samples, optionsOf(label));
   if (!forest)
     return forest.takeError();
   CostModel model;
@@ -219,6 +256,8 @@ Expected<CostModel> CostModel::load(StringRef path) {
                 "it again (dlc-tune train)");
   Forest &forest = model.forest;
   auto width = int64_t(featureNames(model.family).size());
+  if (model.label == Label::Order) // relativeFeatures
+    width *= 2;
   try {
     model.samples = json.at("samples");
     model.workloads = json.at("workloads");

@@ -86,6 +86,8 @@ std::string Record::toJson() const {
                 {"codegen", codegen},
                 {"compiler", compiler},
                 {"utc", utc}};
+  if (isDefault)
+    trial["default"] = true;
   if (!reason.empty())
     trial["reason"] = reason;
   if (!samples.empty()) {
@@ -112,6 +114,7 @@ static Error readField(const Json &object, const char *name, T &value,
     return isOptional ? Error::success()
                       : invalid("field '" + Twine(name) + "' is missing");
   bool fits = std::is_same_v<T, std::string> ? it->is_string()
+              : std::is_same_v<T, bool>      ? it->is_boolean()
               : std::is_floating_point_v<T>  ? it->is_number()
               : std::is_unsigned_v<T>        ? it->is_number_unsigned()
               : std::is_integral_v<T>        ? it->is_number_integer()
@@ -161,6 +164,7 @@ Expected<Record> Record::parseJson(StringRef line) {
   read("codegen", record.codegen);
   read("compiler", record.compiler);
   read("utc", record.utc);
+  read("default", record.isDefault, true);
   read("reason", record.reason, true);
   read("samples_ns", record.samples, true);
   read("reference_ns", record.reference, true);

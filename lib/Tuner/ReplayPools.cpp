@@ -69,15 +69,18 @@ static Expected<Scorer> makeScorer(const Group &group) {
   return scorer;
 }
 
-/// Trials until 95 % of the best. A point without knobs stands for the default
-/// schedule, which a search measures first.
+/// Trials until 95 % of the best. The default schedule, which a search measures
+/// first, is a point without knobs where no record says which it is.
 static double countTrials(const Group &group, const Scorer &scorer,
                           const Forest *base, const SearchOptions &options) {
   ScheduleSpace space;
+  if (group.defaultSample)
+    space.defaults = group.points[*group.defaultSample];
   Search search(space, scorer, base, options);
-  std::map<KnobValues, double> labels{{space.defaults, group.defaultLabel}};
+  std::map<KnobValues, double> labels;
   for (auto [point, sample] : llvm::zip_equal(group.points, group.samples))
     labels[point] = sample.label;
+  labels[space.defaults] = group.defaultLabel;
   for (unsigned trials = 0;;) {
     std::vector<KnobValues> points = search.propose(options.batch);
     if (points.empty())
@@ -135,8 +138,11 @@ gather(ArrayRef<Group> groups,
   }
   if (train.empty())
     return experience;
+  std::vector<Sample> samples = samplesOf(train, CostModel::Label::Order);
+  if (samples.empty())
+    return experience;
   Expected<Forest> forest =
-      Forest::train(samplesOf(train, CostModel::Label::Order), {});
+      Forest::train(samples, optionsOf(CostModel::Label::Order));
   if (!forest)
     return forest.takeError();
   experience.forest = std::move(*forest);

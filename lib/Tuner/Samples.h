@@ -9,7 +9,14 @@
 
 namespace dlc::tuner {
 
-/// Of all groups, with labels of one kind.
+/// What a model of orders sees of a sample of a group.
+std::vector<float> featuresOf(const Group &group, size_t i);
+
+/// How a model is trained.
+TrainOptions optionsOf(CostModel::Label label);
+
+/// Of all groups, with labels and features of one kind. Groups whose default
+/// schedule is not recorded tell nothing of order.
 std::vector<Sample> samplesOf(llvm::ArrayRef<const Group *> groups,
                               CostModel::Label label);
 

@@ -15,14 +15,16 @@ static constexpr unsigned kFewestToLearn = 8;
 Search::Search(const ScheduleSpace &space, const Scorer &scorer,
                const Forest *base, SearchOptions options)
     : space(space), scorer(scorer), base(base), options(std::move(options)),
-      best(space.defaults, 1.0) {}
+      best(space.defaults, 1.0),
+      defaultFeatures(base ? scorer.features(space.defaults)
+                           : std::vector<float>()) {}
 
 /// Higher is faster; in logarithms of speed.
 double Search::score(const KnobValues &point) {
   double prior = 0;
   std::vector<float> features = scorer.features(point);
   if (base)
-    prior = base->predict(features);
+    prior = base->predict(relativeFeatures(features, defaultFeatures));
   else if (options.usePrior) // the hand-made times count less the more true
                              // ones there are
     prior = -8.0 / (16.0 + 2.0 * double(results.size())) *

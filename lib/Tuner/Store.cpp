@@ -191,7 +191,7 @@ Expected<unsigned> Store::prune(unsigned keep) {
   for (const Record &record : *all) {
     if (record.codegen != kCodegenVersion)
       doomed.push_back(record.key());
-    else if (record.status == Status::Ok)
+    else if (record.status == Status::Ok && !record.isDefault)
       groups[record.target + record.workload].push_back(&record);
   }
   for (auto &[name, records] : groups) {

@@ -122,6 +122,7 @@ Record Tuner::makeRecord(const KnobValues &point, unsigned attempt) const {
   record.workload = task.workload;
   record.schedule = scheduleJson(task.space.nest, point);
   record.run = result.run;
+  record.isDefault = point == task.space.defaults;
   record.round = search.getRound();
   record.attempt = attempt;
   record.seed = options.search.seed;

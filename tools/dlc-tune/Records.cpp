@@ -40,8 +40,10 @@ static Expected<std::vector<Record>> readRecords(const TuneSettings &s) {
       return some.takeError();
     records.insert(records.end(), some->begin(), some->end());
   }
-  std::erase_if(
-      records, [&](const Record &record) { return record.drift > s.maxDrift; });
+  // Of the default beside itself no time is asked.
+  std::erase_if(records, [&](const Record &record) {
+    return record.drift > s.maxDrift && !record.isDefault;
+  });
   return records;
 }
 
@@ -105,9 +107,14 @@ static void printFamily(const std::string &family, const FamilyEvaluation &f,
   printRanking("analytic", e.analytic);
   printRanking("random", e.random);
   llvm::outs() << llvm::format("  %-18s %6.3f\n", "default", e.defaults);
-  for (auto &[kind, part] : f.byKind)
-    printRanking((kind + " (" + std::to_string(part.workloads) + ")").c_str(),
-                 part.model);
+  llvm::outs() << llvm::format("  %-18s %6.3f %6.3f\n", "as it is used",
+                               e.choice, e.quick);
+  for (auto &[kind, part] : f.byKind) {
+    std::string name = kind + " (" + std::to_string(part.workloads) + ")";
+    printRanking(name.c_str(), part.model);
+    llvm::outs() << llvm::format("    %-16s %6.3f %6.3f\n", "as it is used",
+                                 part.choice, part.quick);
+  }
   llvm::outs() << llvm::format("  times are off by a factor of %.2f (model), "
                                "%.2f (analytic)\n",
                                e.timeFactor, e.analyticFactor);
@@ -214,8 +221,8 @@ static Error train(const TuneSettings &s) {
 // What is shipped
 //===----------------------------------------------------------------------===//
 
-/// Of every workload: all that failed, and of the others the fastest and as
-/// many spread over the rest, for what is slow teaches too.
+/// Of every workload: the default, all that failed, and of the others the
+/// fastest and as many spread over the rest, for what is slow teaches too.
 static std::vector<Record> pickRecords(std::vector<Record> records,
                                        unsigned keep) {
   std::map<std::pair<std::string, std::string>, std::vector<Record>> groups;
@@ -225,7 +232,7 @@ static std::vector<Record> pickRecords(std::vector<Record> records,
   for (auto &[key, group] : groups) {
     std::vector<Record> good;
     for (Record &record : group)
-      (record.status == Status::Ok ? good : picked)
+      (record.status == Status::Ok && !record.isDefault ? good : picked)
           .push_back(std::move(record));
     llvm::sort(good, [](const Record &a, const Record &b) {
       return a.ratio() != b.ratio() ? a.ratio() < b.ratio() : a.key() < b.key();

@@ -18,6 +18,10 @@ struct EvalOptions {
   bool leavesIsaOut = false;
 };
 
+/// In logarithms of speed: what a model must promise over the default schedule
+/// for an unmeasured one to be taken for faster.
+inline constexpr double kLeastPromise = 0.08;
+
 /// How well a ranking finds the fast schedules of workloads that it never saw:
 /// the best of its first k over the best of all, geometric means.
 struct Ranking {
@@ -29,6 +33,10 @@ struct Evaluation {
   unsigned workloads = 0, trials = 0, folds = 0;
   Ranking model, analytic, random;
   double defaults = 0; ///< the default schedule over the best
+  /// As searches use a model: the default unless the model promises more than
+  /// kLeastPromise; and the best of five measured, the default and the model's
+  /// first four (what -tune=quick measures).
+  double choice = 0, quick = 0;
   /// How far predicted times are off, as a factor (exp of the mean |log|): the
   /// model's, and the analytic ones times one factor for all.
   double timeFactor = 1, analyticFactor = 1;

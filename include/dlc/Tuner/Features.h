@@ -138,6 +138,12 @@ llvm::ArrayRef<const char *> featureNames(llvm::StringRef family);
 /// which it was trained.
 std::string featureSchema(llvm::StringRef family);
 
+/// What orders the schedules of a kernel: their features, followed by by how
+/// much each differs from the default schedule's. Whether a schedule is fast
+/// for a kernel is told by the rules' choice better than by the kernel's size.
+std::vector<float> relativeFeatures(llvm::ArrayRef<float> features,
+                                    llvm::ArrayRef<float> defaults);
+
 /// What ranks the schedules of one workload on one target, whatever its nest.
 struct Scorer {
   std::string family;

@@ -1,8 +1,8 @@
 // The learned cost models: gradient-boosted trees over the features, trained by
-// XGBoost on log(throughput / best known of the workload), which orders the
-// schedules of a kernel, or on log(time / analytic time), which tells kernels
-// apart. Prediction walks the trees here, with the same bits, so that only
-// training needs the library.
+// XGBoost on log(throughput / the default's), which orders the schedules of a
+// kernel, or on log(time / analytic time), which tells kernels apart.
+// Prediction walks the trees here, with the same bits, so that only training
+// needs the library.
 #ifndef DLC_TUNER_MODEL_H
 #define DLC_TUNER_MODEL_H
 
@@ -16,7 +16,7 @@ namespace dlc::tuner {
 /// One row to learn from: features of one scheduled kernel, and how it did.
 struct Sample {
   std::vector<float> features;
-  float label = 0; ///< log(throughput / best), at most 0
+  float label = 0;
 };
 
 struct TrainOptions {
@@ -24,8 +24,13 @@ struct TrainOptions {
   double eta = 0.1, lambda = 1, subsample = 0.9, columns = 0.8;
   unsigned seed = 1;
 
+  double leaf = 1; ///< samples of a leaf, at least
+
   /// Of one task's own trials.
-  static TrainOptions residual() { return {30, 4, 0.2, 3, 1, 1, 1}; }
+  static TrainOptions residual() { return {30, 4, 0.2, 3, 1, 1, 1, 1}; }
+  /// Of the order of schedules: records are few and noisy, so that trees are
+  /// kept small and unlike.
+  static TrainOptions order() { return {150, 6, 0.1, 1, 0.7, 0.4, 1, 3}; }
 };
 
 /// A forest of binary trees. Features are never missing.
@@ -61,8 +66,7 @@ public:
   /// teach nothing of order.
   static llvm::Expected<CostModel> train(llvm::ArrayRef<Record> records,
                                          llvm::StringRef family,
-                                         Label label = Label::Order,
-                                         const TrainOptions &options = {});
+                                         Label label = Label::Order);
   /// Refuses, in words, a model of other features.
   static llvm::Expected<CostModel> load(llvm::StringRef path);
   llvm::Error save(llvm::StringRef path) const;
@@ -96,10 +100,13 @@ struct Group {
   std::string isa;                ///< "512-bit x86"
   std::string workload, target;   ///< canonical JSON
   std::vector<KnobValues> points; ///< of each sample
-  std::vector<Sample> samples;    ///< labels of order
-  std::vector<double> analytic;   ///< seconds, for comparison
-  std::vector<double> seconds;    ///< measured
-  double defaultLabel = 0;        ///< of the default schedule
+  /// Features of one schedule each, and log(throughput / best), at most 0.
+  std::vector<Sample> samples;
+  std::vector<float> plainFeatures;    ///< of a schedule without knobs
+  std::vector<double> analytic;        ///< seconds, for comparison
+  std::vector<double> seconds;         ///< measured
+  double defaultLabel = 0;             ///< of the default schedule, and
+  std::optional<size_t> defaultSample; ///< which it is; few records do not say
 
   /// Of fewer trials the best is hardly known: they teach, and judge nothing.
   bool isJudge() const { return samples.size() >= 16; }

@@ -42,7 +42,8 @@ struct Record {
   /// The search that asked for it; trials of equal keys are one trial.
   std::string run;
   unsigned round = 0;
-  unsigned attempt = 0; ///< 1: the winner, measured again with more samples
+  bool isDefault = false; ///< the schedule that rules choose
+  unsigned attempt = 0;   ///< 1: the winner, measured again with more samples
   uint64_t seed = 0;
   int codegen = kCodegenVersion;
   std::string compiler; ///< dlc's version

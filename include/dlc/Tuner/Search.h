@@ -45,7 +45,7 @@ struct SearchOptions {
 class Search {
 public:
   /// `base` may be null; then the analytic model ranks until trials are there.
-  /// All must outlive the search.
+  /// `base` takes relativeFeatures. All must outlive the search.
   Search(const ScheduleSpace &space, const Scorer &scorer, const Forest *base,
          SearchOptions options);
 
@@ -92,6 +92,7 @@ private:
   double expectedGain = 1;
   std::vector<std::pair<KnobValues, std::optional<double>>> results;
   std::set<KnobValues> measured;
+  std::vector<float> defaultFeatures;
   Forest residual;
 };
 

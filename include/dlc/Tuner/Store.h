@@ -32,7 +32,8 @@ public:
   /// In the order they were added.
   llvm::Expected<std::vector<Record>> select(const RecordFilter &filter = {});
   /// Removes all but the `keep` fastest trials of every target and workload;
-  /// failed ones of the current code generator stay. Returns how many went.
+  /// the default's and failed ones of the current code generator stay. Returns
+  /// how many went.
   llvm::Expected<unsigned> prune(unsigned keep);
 
   llvm::StringRef getPath() const { return path; }
