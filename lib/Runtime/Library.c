@@ -340,6 +340,8 @@ typedef struct segments_run {
   int64_t most;  /* rows of a chunk */
   int64_t bytes; /* of a worker's workspace */
   char *workspace;
+  int64_t chunks;
+  _Atomic int64_t next_chunk;
   _Atomic int32_t result;
 } segments_run;
 
@@ -381,12 +383,11 @@ static void plan_rows(const segments_run *run, int64_t rows, int64_t *dims,
   *instance = select(run->op, dims);
 }
 
-static void run_chunk(const dlc_frame *frame, int64_t task, int64_t worker) {
-  segments_run *run = *(segments_run **)frame->buffers;
+static void run_chunk(segments_run *run, int64_t chunk, int64_t worker) {
   const dlc_library_operation *op = run->op;
   const dlc_library_segments *s = op->segments;
   int64_t segment, first, rows;
-  find_chunk(run, task, &segment, &first, &rows);
+  find_chunk(run, chunk, &segment, &first, &rows);
   call c;
   memset(&c, 0, sizeof c);
   c.op = op;
@@ -418,6 +419,16 @@ static void run_chunk(const dlc_frame *frame, int64_t task, int64_t worker) {
   int32_t result = execute(&c);
   if (result != DLC_OK)
     run->result = result;
+}
+
+/* A task, of as many as there are workers: whoever is free takes the next
+ * chunk, in any pool, which is what estimate_end assumes. */
+static void run_chunks(const dlc_frame *frame, int64_t task, int64_t worker) {
+  (void)task;
+  segments_run *run = *(segments_run **)frame->buffers;
+  for (int64_t chunk = run->next_chunk++; chunk < run->chunks;
+       chunk = run->next_chunk++)
+    run_chunk(run, chunk, worker);
 }
 
 /* When the last worker ends, in rows, if chunks have at most `most` of them and
@@ -533,7 +544,8 @@ static dlc_status run_segments(const dlc_library_operation *op,
   dlc_parallel_for_fn pf = custom_pf ? custom_pf : dlc_rt_pool_function();
   if (workers == 1)
     pf = run_serially;
-  pf(custom_pf ? custom_pf_ctx : NULL, run_chunk, &frame, chunks, workers);
+  run.chunks = chunks;
+  pf(custom_pf ? custom_pf_ctx : NULL, run_chunks, &frame, workers, workers);
   if (memory)
     dlc_rt_lock_release(&memory->lock);
   if (run.result != DLC_OK)
