@@ -175,11 +175,6 @@ blockFor(graph::KernelOp kernel, const Use &use, const CpuTarget &target) {
     knobs["task_column_steps"] =
         std::max<int64_t>(1, (columns.value_or(1) + step - 1) / step);
   int64_t block = deep.columnsPerBlock / step;
-  // Many rows pass each block of columns, from memory, and tiles are faster
-  // than it: half of the second-level cache for columns, not a quarter.
-  if (deep.usesTiles() && deep.rhs == FactorSource::Filled &&
-      deep.lhs == FactorSource::Memory)
-    block *= 2;
   bool isWhole =
       knobs["task_column_steps"] && block >= knobs["task_column_steps"];
   knobs["block_column_steps"] = isWhole ? 0 : block;
