@@ -177,10 +177,9 @@ llvm::Error chooseLayouts(Compilation &c);
 /// may fill first.
 llvm::Error tuneKernels(Compilation &c);
 
-/// Of a kernel library's instance: schedules where those of models do not fit.
+/// Of a kernel library's instance, when there are variants: schedules where
+/// those of models do not fit.
 void scheduleInstance(Compilation &c);
-/// The same, when there are variants: blocks for the sizes that are typical.
-void blockInstance(Compilation &c);
 
 /// Gives every kernel its schedule and has Check admit the laws it uses.
 llvm::Error chooseSchedules(Compilation &c);

@@ -50,62 +50,53 @@ static llvm::StringMap<Use> findUses(Compilation &c) {
   return uses;
 }
 
-// One row times a matrix whose rows are the sum's steps: columns of it are a
-// stride apart, and a tile that sums them all the way down takes a cache line
-// of each of many pages. Passes of a few steps read rows instead, as wide as
-// the registers allow, and the sums wait in the result.
-static constexpr int64_t kStepsPerPass = 32;
+// Rows times a matrix whose rows are the sum's steps: its columns are a stride
+// apart, and a tile that sums them all the way down takes a cache line of each
+// of many pages. Passes of some steps read rows instead, and the sums wait in
+// the result. One row leaves registers for tiles that are as wide as a pass of
+// few steps likes.
+static constexpr int64_t kStepsPerPass = 64, kStepsOfOneRow = 32;
 
 static std::optional<KnobValues>
 streamRows(graph::KernelOp kernel, const Use &use, const CpuTarget &target) {
   std::string reason;
   FailureOr<ContractionSpec> spec = classifyContraction(kernel, reason);
-  if (failed(spec) || graph::constantValue(spec->extentOf(spec->rows)) != 1)
+  if (failed(spec))
     return std::nullopt;
-  ContractionSchedule base = defaultSchedule(*spec, target, use.options);
-  if (base.form != ProductForm::Single || !spec->rhs.plain || base.dot ||
+  auto range = getVariantRange(kernel);
+  ProductForm form = chooseForm(*spec, target, use.options, range);
+  ContractionSchedule base =
+      defaultSchedule(*spec, target, use.options, range, form);
+  // What more rows want is copied into panels.
+  if (form != ProductForm::Single || !spec->rhs.plain || base.dot ||
+      base.rhs != FactorSource::Memory ||
       use.options.isConstant(spec->rhs.operand))
     return std::nullopt;
   auto column = spec->strideOf(spec->rhs, spec->columns);
   auto columns = graph::constantValue(spec->extentOf(spec->columns));
   auto steps = graph::constantValue(spec->extentOf(spec->inner));
+  bool isOneRow = graph::constantValue(spec->extentOf(spec->rows)) == 1;
+  KnobValues knobs = {
+      {"depth_per_pass", isOneRow ? kStepsOfOneRow : kStepsPerPass}};
   if (!column || graph::constantValue(*column) != 1 ||
-      (steps && *steps <= kStepsPerPass))
+      (steps && *steps <= knobs["depth_per_pass"]))
     return std::nullopt;
-  // Sums, and as many vectors of the matrix.
-  int64_t vectors = target.desc().vectorRegisters / 2 - 1;
-  vectors =
-      std::min<int64_t>(8, vectors / base.panelVectors * base.panelVectors);
-  if (vectors < 1 || (columns && *columns < vectors * base.lanes))
-    return std::nullopt;
-  KnobValues knobs = {{"tile_rows", 1},
-                      {"tile_vectors", vectors},
-                      {"lhs", int64_t(FactorSource::Memory)},
-                      {"rhs", int64_t(FactorSource::Memory)},
-                      {"block_column_steps", 0},
-                      {"depth_per_pass", kStepsPerPass},
-                      {"rows_outside", 0}};
-  ContractionSchedule schedule = withKnobs(base, knobs, *spec, target.desc());
-  if (!isLegal(schedule, *spec, target, reason))
+  if (isOneRow) {
+    // Sums, and as many vectors of the matrix.
+    int64_t vectors = target.desc().vectorRegisters / 2 - 1;
+    vectors =
+        std::min<int64_t>(8, vectors / base.panelVectors * base.panelVectors);
+    if (vectors < 1 || (columns && *columns < vectors * base.lanes))
+      return std::nullopt;
+    knobs["tile_rows"] = 1;
+    knobs["tile_vectors"] = vectors;
+    knobs["lhs"] = int64_t(FactorSource::Memory);
+    knobs["block_column_steps"] = knobs["rows_outside"] = 0;
+  }
+  if (!isLegal(withKnobs(base, knobs, *spec, target.desc()), *spec, target,
+               reason))
     return std::nullopt;
   return knobs;
-}
-
-void dlc::scheduleInstance(Compilation &c) {
-  if (!c.target || c.cuda || c.options.strict)
-    return;
-  llvm::StringMap<Use> uses = findUses(c);
-  for (auto kernel : c.getModule().getOps<graph::KernelOp>()) {
-    DictionaryAttr attr = kernel.getScheduleAttr();
-    if (kernel.getOpaque() || (attr && !attr.empty()))
-      continue;
-    if (auto knobs = streamRows(kernel, uses[kernel.getSymName()], *c.target)) {
-      Schedule schedule;
-      schedule.nest = "contraction";
-      schedule.knobs = std::move(*knobs);
-      kernel.setScheduleAttr(schedule.toAttr(kernel.getContext()));
-    }
-  }
 }
 
 //===----------------------------------------------------------------------===//
@@ -186,17 +177,19 @@ blockFor(graph::KernelOp kernel, const Use &use, const CpuTarget &target) {
   return knobs;
 }
 
-void dlc::blockInstance(Compilation &c) {
+void dlc::scheduleInstance(Compilation &c) {
   if (!c.target || c.cuda || c.options.strict)
     return;
   llvm::StringMap<Use> uses = findUses(c);
   for (auto kernel : c.getModule().getOps<graph::KernelOp>()) {
     NamedAttrList entries(kernel.getScheduleAttr());
     auto it = uses.find(kernel.getSymName());
-    if (kernel.getOpaque() || it == uses.end() || it->second.symbols.empty() ||
+    if (kernel.getOpaque() || it == uses.end() ||
         entries.get("nest")) // somebody's choice
       continue;
-    auto knobs = blockFor(kernel, it->second, *c.target);
+    auto knobs = streamRows(kernel, it->second, *c.target);
+    if (!knobs && !it->second.symbols.empty())
+      knobs = blockFor(kernel, it->second, *c.target);
     if (!knobs)
       continue;
     Builder builder(kernel.getContext());

@@ -158,13 +158,11 @@ Error dlc::formKernels(Compilation &c) {
   splitByConstantOperands(c.getModule(), c.copyOf);
   if (Error error = tuneKernels(c))
     return error;
-  if (c.isInstance)
-    scheduleInstance(c);
   if (Error error = chooseSchedules(c))
     return error;
   makeVariants(c);
   if (c.isInstance)
-    blockInstance(c);
+    scheduleInstance(c);
   if (c.options.wants(EmitKind::Kernels))
     c.kernelText = printKernels(c.getModule());
   return dumpModule(c, "02-kernels.mlir");

@@ -179,16 +179,17 @@ static void addOne(Operation &op, std::vector<Range> ranges, unsigned variants,
   op.instances.push_back(std::move(instance));
 }
 
-// An instance, and with `ones` another for each size whose 1 is special.
+// An instance, and `withSpecial` another for each special range within its own.
 static void addInstance(Operation &op, const std::vector<Range> &ranges,
-                        unsigned variants, bool isGeneral, bool ones) {
+                        unsigned variants, bool isGeneral, bool withSpecial) {
   for (auto [i, dim] : llvm::enumerate(op.dims))
-    if (ones && dim.isOneSpecial && !ranges[i].isFixed() &&
-        ranges[i].min <= 1 && ranges[i].max >= 1) {
-      auto one = ranges;
-      one[i] = {1, 1, 1};
-      addOne(op, one, variants, false);
-    }
+    for (const Range &range : dim.special)
+      if (withSpecial && !ranges[i].isFixed() && ranges[i].min <= range.min &&
+          ranges[i].max >= range.max) {
+        auto narrow = ranges;
+        narrow[i] = range;
+        addOne(op, narrow, variants, false);
+      }
   addOne(op, ranges, variants, isGeneral);
 }
 
@@ -220,7 +221,7 @@ static void addInstances(Operation &op, const Reader &json, int64_t level) {
       }
   }
   unsigned variants = level == 0 ? 1 : 3;
-  bool ones = level > 0;
+  bool withSpecial = level > 0;
   if (level >= 2 || !isGeneral)
     for (const auto &shape : shapes) {
       if (level >= 3)
@@ -230,16 +231,16 @@ static void addInstances(Operation &op, const Reader &json, int64_t level) {
             for (int64_t size : {int64_t(1), shape[i].typical})
               if (size >= shape[i].min && size <= shape[i].max) {
                 ranges[i] = {size, size, size};
-                addInstance(op, ranges, variants, false, ones);
+                addInstance(op, ranges, variants, false, withSpecial);
               }
           }
-      addInstance(op, shape, variants, false, ones);
+      addInstance(op, shape, variants, false, withSpecial);
     }
   std::vector<Range> all;
   for (const Dim &dim : op.dims)
     all.push_back(dim.range);
   if (isGeneral && checkSizes(op, all, json))
-    addInstance(op, all, variants, true, ones);
+    addInstance(op, all, variants, true, withSpecial);
   // The narrowest first: the first that fits is run.
   std::vector<std::tuple<int64_t, int64_t, size_t>> order;
   for (auto [i, instance] : llvm::enumerate(op.instances))

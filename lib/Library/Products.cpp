@@ -37,7 +37,12 @@ static Operation makeProduct(const Entry &entry, const std::string &layout,
                      "matmul");
   if (batched)
     b.dim("batch", false, 8);
-  b.op.dims[b.dim("m")].isOneSpecial = true;
+  Dim &rows = b.op.dims[b.dim("m")];
+  rows.special = {{1, 1, 1}};
+  // Few rows read b where it lies, more want it copied. (Of 16-bit numbers no
+  // result can hold the sums between passes.)
+  if (layout == "nn" && !packed && StringRef(b.type.name) == "f32")
+    rows.special.push_back({2, 32, 16});
   b.dim("n", packed, 1024);
   b.dim("k", packed, 1024);
   auto shape = [&](StringRef rows, StringRef columns) {
@@ -178,7 +183,7 @@ static Operation makeBlockQuantized(const Entry &entry, int64_t bits) {
   OperationBuilder b(entry,
                      "matmul_w" + std::to_string(bits) + epilogue.suffix(),
                      "quantized_matmul");
-  b.op.dims[b.dim("m")].isOneSpecial = true;
+  b.op.dims[b.dim("m")].special = {{1, 1, 1}};
   unsigned n = b.dim("n", true, 4096), k = b.dim("k", true, 4096);
   Extent blocks = b["k"];
   blocks.offset = block - 1;

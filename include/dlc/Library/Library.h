@@ -44,10 +44,10 @@ struct Dim {
   std::string name;
   /// Code is made for one value at a time: the general instance needs it fixed.
   bool mustBeFixed = false;
-  /// Code for the size 1 is another (a product of vectors, not of matrices), so
-  /// that it has instances of its own.
-  bool isOneSpecial = false;
   Range range;
+  /// Sizes that other code is for (one row: a product of vectors, not of
+  /// matrices), so that they have instances of their own.
+  std::vector<Range> special;
 };
 
 /// (dims[dim] + offset) / divisor * factor, rounded down; `factor` alone
