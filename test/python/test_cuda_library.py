@@ -220,3 +220,27 @@ def test_ptxas_says_what_it_found(tmp_path):
     # The control: spills in a main loop.
     table["operations"][0]["instances"][0]["device_kernels"][0]["launches"][0]["spill_load_bytes"] = 4
     assert len(gate_library(table)[0]) == 1
+
+
+def test_the_kernels_of_a_model(tmp_path, monkeypatch):
+    import models
+    import onnx
+
+    monkeypatch.setenv("DLC_CUDA_DRIVER", DRIVER)
+    path, reference = models.mlp(tmp_path / "mlp.onnx")
+    weights = {t.name: onnx.numpy_helper.to_array(t) for t in onnx.load(path).graph.initializer}
+    done = subprocess.run(["dlc", str(path), "-emit=kernel-library", "-target=" + TARGET, "-name=cudamlp", "-q", "-o", str(tmp_path / "out")],
+                          capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    monkeypatch.syspath_prepend(str(tmp_path / "out" / "python"))
+    library = importlib.import_module("cudamlp")
+    device = importlib.import_module("cudamlp.device").Device()
+    x = np.random.default_rng(2).normal(size=(5, 33)).astype(np.float32)
+    value = device.put(x)
+    for op in library.operations.values():  # in the model's order
+        rest = [w for shape in [op.shape(t, [5]) for t in op.inputs[1:]] for w in weights.values() if w.shape == shape]
+        value = op(value, *[device.put(w) for w in rest])
+    assert np.abs(value.numpy() - reference(x)).max() < 1e-5 * max(1, np.abs(reference(x)).max())
+    del value
+    library.unload()
+    device.close()
