@@ -338,3 +338,13 @@ def test_attention_reads_codes(tmp_path):
             kernel = text[: text.index("\n}")]
             head = kernel[: kernel.index(") -> ")]
             assert ("xi8" in head) == (kv == "int8") and ("xui8" in head) == (kv == "int4"), head
+
+
+@pytest.mark.parametrize("arguments", (("decode", "--kv=int4"), ("decode", "--kv=asis"), ("prefill",)))
+def test_one_block_beside_numpy(arguments):
+    """A short context of what utils/full/kv.sh runs at long ones; a token that the reference does not know is noticed."""
+    command = [sys.executable, os.path.join(ROOT, "utils/full/check_long.py"), *arguments, "--context=2048", "--chunk=512"]
+    right = subprocess.run(command, capture_output=True, text=True)
+    assert right.returncode == 0, right.stdout + right.stderr
+    wrong = subprocess.run([*command, "--plant"], capture_output=True, text=True)
+    assert wrong.returncode == 1 and ", error " in wrong.stdout, wrong.stdout + wrong.stderr

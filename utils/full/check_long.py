@@ -40,15 +40,20 @@ def tokens(seed, chunk, count):
     return np.random.default_rng((seed, chunk)).integers(0, SHAPE["vocab"], (1, count))
 
 
-class Reference:
-    """The block in float64, a chunk of keys at a time; queries are those at `at`, ascending positions."""
+def step_token(seed, step):
+    """The id that is decoded as number `step`, int64 [1, 1]."""
+    return np.random.default_rng((seed, 1, step)).integers(0, SHAPE["vocab"], (1, 1))
 
-    def __init__(self, weights, at):
+
+class Reference:
+    """The block in float64, a chunk of keys at a time; queries are the tokens `ids` at the positions `at`."""
+
+    def __init__(self, weights, at, ids):
         self.w = {name: value.astype(np.float64) for name, value in weights.items()}
         self.at, self.length = np.asarray(at), 0
         heads, width = SHAPE["heads"], SHAPE["head_dim"]
-        self.x = np.zeros((len(at), SHAPE["hidden"]))
-        self.q = np.zeros((len(at), heads, width))
+        self.x = self.w["embed"][ids]
+        self.q = self.rotated(self.heads_of("q0", self.norm(self.x, "norm0")), self.at)
         self.most = np.full((len(at), heads), -np.inf)
         self.sum = np.zeros((len(at), heads))
         self.out = np.zeros((len(at), heads, width))
@@ -63,17 +68,14 @@ class Reference:
         low, high = x[..., :half], x[..., half:]
         return x * cos + np.concatenate([-high, low], -1) * sin
 
+    def heads_of(self, name, rows):
+        return (rows @ self.w[name]).reshape(len(rows), -1, SHAPE["head_dim"])
+
     def feed(self, ids):
         """Appends tokens: int64 [n]."""
         positions = np.arange(self.length, self.length + len(ids))
-        x = self.w["embed"][ids]
-        y = self.norm(x, "norm0")
-        part = lambda name, rows: (rows @ self.w[name]).reshape(len(rows), -1, SHAPE["head_dim"])
-        k, v = self.rotated(part("k0", y), positions), part("v0", y)
-        here = (self.at >= self.length) & (self.at < self.length + len(ids))
-        mine = self.at[here] - self.length
-        self.x[here] = x[mine]
-        self.q[here] = self.rotated(part("q0", y[mine]), self.at[here])
+        y = self.norm(self.w["embed"][ids], "norm0")
+        k, v = self.rotated(self.heads_of("k0", y), positions), self.heads_of("v0", y)
         for i in np.nonzero(self.at >= self.length)[0]:
             count = min(len(ids), self.at[i] + 1 - self.length)
             for h in range(SHAPE["heads"]):
@@ -122,7 +124,7 @@ def run(options, artifact):
             print(f"{decoder.length} tokens in {time.monotonic() - start:.1f} s", file=sys.stderr, flush=True)
     filled = time.monotonic() - start
     for step in range(options.steps):
-        ids = tokens(options.seed, -1 - step & 0xFFFFFFFF, 1)
+        ids = step_token(options.seed, step)
         begin = time.monotonic()
         last = decoder.feed(ids)[0]
         seconds.append(time.monotonic() - begin)
@@ -140,6 +142,7 @@ def main():
     parser.add_argument("--chunk", type=int)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=0)
+    parser.add_argument("--plant", action="store_true", help="the reference takes another last token: must fail")
     parser.add_argument("--run", help=argparse.SUPPRESS)
     options = parser.parse_args()
     decodes = options.unit == "decode"
@@ -162,11 +165,16 @@ def main():
     # Of a prefill, the ends of some chunks; the last one has seen everything.
     ends = [int(p) for p in saw["logits"]]
     at = ends[-options.steps :] if decodes else sorted({ends[0], ends[len(ends) // 3], ends[-1]})
-    reference = Reference(weights, at)
+    steps = [step_token(options.seed, step)[0] for step in range(options.steps)]
+    last = {(c + 1) * options.chunk - 1: tokens(options.seed, c, options.chunk)[0, -1] for c in range(options.context // options.chunk)}
+    last.update({options.context + i: ids[0] for i, ids in enumerate(steps)})
+    known = np.array([last[p] for p in at])
+    known[-1] = (known[-1] + options.plant) % SHAPE["vocab"]
+    reference = Reference(weights, at, known)
     for chunk in range(options.context // options.chunk):
         reference.feed(tokens(options.seed, chunk, options.chunk)[0])
-    for step in range(options.steps):
-        reference.feed(tokens(options.seed, -1 - step & 0xFFFFFFFF, 1)[0])
+    for ids in steps:
+        reference.feed(ids)
     worst = 0.0
     for position, want in zip(at, reference.logits()):
         have = np.array(saw["logits"][str(position)])
