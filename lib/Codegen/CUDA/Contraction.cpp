@@ -92,6 +92,32 @@ static void chooseTile(Contraction &c) {
     c.tileRows = c.tileColumns = large;
 }
 
+// Parts of the sums, where tiles are too few for every multiprocessor and sums
+// are long.
+static void chooseParts(Contraction &c) {
+  constexpr int64_t enough = 108, leastSteps = 256, mostParts = 16;
+  auto tiles = constantValue(countTiles(c));
+  auto depth =
+      constantValue(product(c.stage.getContext(), c.stage.getReduceDims()));
+  if (!tiles || !depth || *tiles == 0 || 2 * *tiles > enough ||
+      *depth < 2 * leastSteps)
+    return;
+  int64_t parts =
+      std::min<int64_t>({static_cast<int64_t>(llvm::divideCeil(enough, *tiles)),
+                         *depth / leastSteps, mostParts});
+  // Whole panels.
+  c.stepsAPart = llvm::alignTo(llvm::divideCeil(*depth, parts), 32);
+}
+
+int64_t dlc::countParts(const Contraction &c) {
+  StageOp stage = c.stage;
+  return c.stepsAPart
+             ? llvm::divideCeil(*constantValue(product(stage.getContext(),
+                                                       stage.getReduceDims())),
+                                c.stepsAPart)
+             : 1;
+}
+
 AffineExpr dlc::extentOf(StageOp stage, ArrayRef<unsigned> axes) {
   SmallVector<AffineExpr> dims;
   for (unsigned axis : axes)
@@ -132,6 +158,7 @@ std::optional<Contraction> dlc::matchContraction(StageOp stage) {
       result.narrowRight = right16.getValue();
   }
   chooseTile(result);
+  chooseParts(result);
   return result;
 }
 
@@ -139,7 +166,8 @@ AffineExpr dlc::countTiles(const Contraction &c) {
   StageOp stage = c.stage;
   return simplify(extentOf(stage, c.batchAxes) *
                   extentOf(stage, c.rowAxes).ceilDiv(c.tileRows) *
-                  extentOf(stage, c.columnAxes).ceilDiv(c.tileColumns));
+                  extentOf(stage, c.columnAxes).ceilDiv(c.tileColumns) *
+                  countParts(c));
 }
 
 bool dlc::liesAlongFold(StageOp stage, Value factor) {

@@ -29,6 +29,9 @@ struct Contraction {
   mlir::Value narrowLeft, narrowRight;
   /// Output elements of one block.
   int64_t tileRows = kTileRows, tileColumns = kTileColumns;
+  /// Steps of the fold that a block sums up, where there are too few tiles for
+  /// the device: another launch adds the parts of an element, in order. 0: all.
+  int64_t stepsAPart = 0;
 };
 
 /// The stage as a contraction worth tiling: of f32, with enough rows and
@@ -38,15 +41,19 @@ std::optional<Contraction> matchContraction(graph::StageOp stage);
 /// The product of the sizes of these domain axes.
 mlir::AffineExpr extentOf(graph::StageOp stage, llvm::ArrayRef<unsigned> axes);
 
-/// Blocks of a launch that computes the whole result.
+/// Blocks of a launch that computes the whole result, once for each part.
 mlir::AffineExpr countTiles(const Contraction &contraction);
+
+/// Parts of each sum; one where it is not split.
+int64_t countParts(const Contraction &contraction);
 
 /// A factor's elements lie next to each other along the innermost reduce axis.
 bool liesAlongFold(graph::StageOp stage, mlir::Value factor);
 
 /// Emits the tile of the running block: panels of both factors go through
 /// shared memory, each thread keeps 4 x 4 sums in registers. `store` takes a
-/// finished element and its point in the domain.
+/// finished element, or its part in the running block (whose number is
+/// block / countTiles of the parts), and its point in the domain.
 llvm::LogicalResult
 emitTile(LaunchBuilder &launch, StageEmitter &emitter,
          const Contraction &contraction,

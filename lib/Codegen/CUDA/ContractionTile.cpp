@@ -26,13 +26,26 @@ void ContractionTile::begin() {
   Value rowTiles = index.ceilDiv(count(c.rowAxes), index.constant(c.tileRows));
   Value columnTiles =
       index.ceilDiv(count(c.columnAxes), index.constant(c.tileColumns));
-  SmallVector<Value> tile = index.delinearize(
-      launch.block(), {count(c.batchAxes), rowTiles, columnTiles});
+  SmallVector<Value> extents{count(c.batchAxes), rowTiles, columnTiles};
+  if (c.stepsAPart)
+    extents.insert(extents.begin(), index.constant(countParts(c)));
+  SmallVector<Value> tile = index.delinearize(launch.block(), extents);
   batch.assign(stage.getDomainRank(), index.constant(0));
-  setAxes(batch, c.batchAxes, tile[0]);
-  firstRow = index.mul(tile[1], index.constant(c.tileRows));
-  firstColumn = index.mul(tile[2], index.constant(c.tileColumns));
+  setAxes(batch, c.batchAxes, tile.end()[-3]);
+  firstRow = index.mul(tile.end()[-2], index.constant(c.tileRows));
+  firstColumn = index.mul(tile.end()[-1], index.constant(c.tileColumns));
   depth = launch.size(product(stage.getContext(), stage.getReduceDims()));
+  firstStep = index.constant(0);
+  if (c.stepsAPart) {
+    firstStep = index.mul(tile[0], c.stepsAPart);
+    depth = index.min(depth, index.add(firstStep, c.stepsAPart));
+  }
+}
+
+Value ContractionTile::sumStart() {
+  if (c.stepsAPart) // the launch that adds parts has the stage's own start
+    return arith::ConstantOp::create(b, loc, b.getF32FloatAttr(0));
+  return emitter.foldStart(stage).value;
 }
 
 Value ContractionTile::isInside(Value total, Value at, Value atDepth) {
@@ -64,9 +77,9 @@ SmallVector<Value> ContractionTile::foldPanels(Value left, Value right,
                                                int64_t step, int64_t numSums,
                                                FillPanel fillPanel,
                                                MultiplyPanels multiplyPanels) {
-  SmallVector<Value> zeros(numSums, emitter.foldStart(stage).value);
+  SmallVector<Value> zeros(numSums, sumStart());
   return launch.loop(
-      index.constant(0), depth, index.constant(step), zeros,
+      firstStep, depth, index.constant(step), zeros,
       [&](Value k, ValueRange carried) {
         fillPanel(rows, left, c.rowAxes, kTileRows, firstRow, k);
         fillPanel(columns, right, c.columnAxes, kTileColumns, firstColumn, k);

@@ -14,6 +14,8 @@ protected:
       : launch(launch), emitter(emitter), c(contraction), stage(c.stage),
         b(launch.builder()), loc(launch.loc()), index(launch.index()) {}
 
+  /// What the block's sums start from.
+  mlir::Value sumStart();
   /// The elements along these axes.
   mlir::Value count(llvm::ArrayRef<unsigned> axes);
   /// Finds the tile of the running block.
@@ -62,7 +64,7 @@ protected:
   mlir::Location loc;
   IndexBuilder &index;
   mlir::Value firstRow, firstColumn; ///< of the tile
-  mlir::Value depth;                 ///< of the whole fold
+  mlir::Value firstStep, depth;      ///< of the block's part of the fold: end
   bool failedInside = false;
 
 private:

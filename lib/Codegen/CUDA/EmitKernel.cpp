@@ -259,7 +259,8 @@ FailureOr<CudaKernel> CudaKernelEmitter::emit() {
       result.module = ModuleOp::create(kernel.getLoc());
     }
   for (StageOp stage : kernel.getStages()) {
-    StagePlan plan{stage, {}, std::nullopt};
+    StagePlan plan;
+    plan.stage = stage;
     for (auto [i, value] : llvm::enumerate(kernel.getResultValues()))
       if (value == stage.getResult())
         plan.results.push_back(i);
@@ -279,10 +280,19 @@ FailureOr<CudaKernel> CudaKernelEmitter::emit() {
       return failure();
     return std::move(result);
   }
-  for (Group group : groups)
+  for (Group group : groups) {
     for (StagePlan &plan : group)
       if (plan.results.empty() && isReadOutside(plan, group))
         addScratch(plan);
+    StagePlan &first = group.front();
+    if (auto match = contractionOf(first.stage); match && match->stepsAPart) {
+      first.parts = scratchTypes.size();
+      scratchTypes.push_back(Float32Type::get(context));
+      result.scratchBytes.push_back(
+          simplify(product(context, StageOp(first.stage).getDomainDims()) *
+                   (countParts(*match) * int64_t(sizeof(float)))));
+    }
+  }
   result.nest = "map";
   for (auto [i, group] : llvm::enumerate(groups)) {
     std::string symbol = groups.size() == 1

@@ -24,8 +24,9 @@ struct StagePlan {
   graph::StageOp stage;
   /// Indices of the results this stage is.
   llvm::SmallVector<unsigned> results;
-  /// Index of its scratch buffer, if it has one.
-  std::optional<unsigned> scratch;
+  /// Index of its scratch buffer, if it has one, and of that of the parts of
+  /// its sums.
+  std::optional<unsigned> scratch, parts;
 };
 
 class CudaKernelEmitter {
@@ -67,6 +68,8 @@ private:
   llvm::LogicalResult emitReduce(Group group, llvm::StringRef symbol);
   bool isFewLongFolds(graph::StageOp stage) const;
   llvm::LogicalResult emitSlices(Group group, llvm::StringRef symbol);
+  llvm::LogicalResult emitPartSums(Group group, const Contraction &match,
+                                   llvm::StringRef symbol);
   llvm::LogicalResult emitContraction(Group group, const Contraction &match,
                                       llvm::StringRef symbol);
   llvm::LogicalResult emitAttention(const AttentionPlan &plan);

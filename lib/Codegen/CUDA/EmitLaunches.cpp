@@ -215,24 +215,82 @@ LogicalResult CudaKernelEmitter::emitSlices(Group group, StringRef symbol) {
   return success(good);
 }
 
+// One thread an element: its parts in order, then the rest of the group.
+LogicalResult CudaKernelEmitter::emitPartSums(Group group,
+                                              const Contraction &match,
+                                              StringRef symbol) {
+  StageOp stage = group.front().stage;
+  LaunchBuilder launch(*result.module, symbol, bufferTypes(),
+                       kernel.getNumSymbols(), kPointThreads);
+  StageEmitter emitter(launch, options.strict);
+  placeStages(launch, emitter);
+  IndexBuilder &index = launch.index();
+  OpBuilder &b = launch.builder();
+  Location loc = launch.loc();
+  Value memory =
+      launch.buffer(kernel.getArgumentTypes().size() +
+                    kernel.getResultTypes().size() + *group.front().parts);
+  AffineExpr points = product(context, stage.getDomainDims());
+  Value total = launch.size(points);
+  Value i = index.add(index.mul(launch.block(), index.constant(kPointThreads)),
+                      launch.thread());
+  bool good = true;
+  launch.onlyIf(index.less(i, total), [&] {
+    Value zero = arith::ConstantOp::create(b, loc, b.getF32FloatAttr(0));
+    Value fold = launch.loop(
+        index.constant(0), index.constant(countParts(match)), index.constant(1),
+        {zero}, [&](Value part, ValueRange so) {
+          Value at = index.add(index.mul(part, total), i);
+          return SmallVector<Value>{emitter.combineParts(
+              stage, so[0], memref::LoadOp::create(b, loc, memory, at))};
+        })[0];
+    SmallVector<Value> point =
+        index.delinearize(i, launch.sizes(stage.getDomainDims()));
+    good = succeeded(storeGroup(launch, emitter, group,
+                                emitter.addStart(stage, fold), point, i));
+  });
+  launch.finish();
+  result.launches.push_back(
+      {symbol.str(), simplify(points.ceilDiv(kPointThreads)), kPointThreads});
+  return success(good);
+}
+
 LogicalResult CudaKernelEmitter::emitContraction(Group group,
                                                  const Contraction &match,
                                                  StringRef symbol) {
-  LaunchBuilder launch(*result.module, symbol, bufferTypes(),
+  std::string tiles =
+      match.stepsAPart ? (symbol + "__parts").str() : symbol.str();
+  LaunchBuilder launch(*result.module, tiles, bufferTypes(),
                        kernel.getNumSymbols(), kTileThreads);
   StageEmitter emitter(launch, options.strict);
   placeStages(launch, emitter);
   StageOp stage = group.front().stage;
   bool good = true;
+  auto storePart = [&](Scalar sum, ValueRange point) {
+    IndexBuilder &index = launch.index();
+    AffineExpr blocks = countTiles(match);
+    Value part =
+        index.div(launch.block(),
+                  launch.size(simplify(blocks.floorDiv(countParts(match)))));
+    Value points = launch.size(product(context, stage.getDomainDims()));
+    emitter.store(sum,
+                  launch.buffer(kernel.getArgumentTypes().size() +
+                                kernel.getResultTypes().size() +
+                                *group.front().parts),
+                  index.add(index.mul(part, points),
+                            emitter.linear(point, stage.getDomainDims())));
+  };
   auto store = [&](Scalar element, ValueRange point) {
+    if (match.stepsAPart)
+      return storePart(element, point);
     good &= succeeded(storeGroup(launch, emitter, group, element, point,
                                  emitter.linear(point, stage.getDomainDims())));
   };
   if (failed(emitTile(launch, emitter, match, store)) || !good)
     return failure();
   launch.finish();
-  result.launches.push_back({symbol.str(), countTiles(match), kTileThreads});
-  return success();
+  result.launches.push_back({tiles, countTiles(match), kTileThreads});
+  return match.stepsAPart ? emitPartSums(group, match, symbol) : success();
 }
 
 LogicalResult CudaKernelEmitter::emitGroup(Group group, StringRef symbol) {

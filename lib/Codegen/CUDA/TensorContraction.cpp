@@ -349,24 +349,24 @@ TensorTile::emit(llvm::function_ref<void(Scalar, ValueRange)> store) {
   warpColumn = index.mul(index.rem(warp, index.constant(kWarpColumns)),
                          kColumns * warpTileColumns);
 
+  Value firstPanel = index.div(firstStep, index.constant(kDepth));
   for (int64_t i = 0; i + 1 < numStages; ++i)
-    fillStage(index.constant(i));
-  SmallVector<Value> zeros(warpTileRows * warpTileColumns * 4,
-                           emitter.foldStart(stage).value);
-  SmallVector<Value> sums = launch.loop(
-      index.constant(0), index.ceilDiv(depth, index.constant(kDepth)),
-      index.constant(1), zeros, [&](Value i, ValueRange carried) {
-        // This panel is there, for all threads, and the one that was in the
-        // place of the next has been read.
-        if (isAsync)
-          NVVM::CpAsyncWaitGroupOp::create(
-              b, loc, static_cast<uint32_t>(numStages - 2));
-        launch.barrier();
-        fillStage(index.add(i, numStages - 1));
-        Value place =
-            index.mul(index.rem(i, index.constant(numStages)), stageBytes);
-        return multiplyStage(place, carried);
-      });
+    fillStage(index.add(firstPanel, i));
+  SmallVector<Value> zeros(warpTileRows * warpTileColumns * 4, sumStart());
+  SmallVector<Value> sums =
+      launch.loop(firstPanel, index.ceilDiv(depth, index.constant(kDepth)),
+                  index.constant(1), zeros, [&](Value i, ValueRange carried) {
+                    // This panel is there, for all threads, and the one that
+                    // was in the place of the next has been read.
+                    if (isAsync)
+                      NVVM::CpAsyncWaitGroupOp::create(
+                          b, loc, static_cast<uint32_t>(numStages - 2));
+                    launch.barrier();
+                    fillStage(index.add(i, numStages - 1));
+                    Value place = index.mul(
+                        index.rem(i, index.constant(numStages)), stageBytes);
+                    return multiplyStage(place, carried);
+                  });
   if (failedInside)
     return failure();
 
