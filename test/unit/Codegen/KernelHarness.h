@@ -127,6 +127,8 @@ public:
     int64_t bytes = graph::evaluate(scratchBytes, symbols);
     if (!scratch || scratch->bytes() != size_t(bytes))
       scratch = std::make_unique<GuardedBuffer>(bytes);
+    if (bytes && fillsScratch) // NaN, as float numbers of any width
+      std::memset(scratch->data(), 0xff, bytes);
     int32_t status = 0;
     dlc_frame frame{&status, scratch->data(), bytes, buffers.data(),
                     symbols.data()};
@@ -140,6 +142,8 @@ public:
   bool scratchIntact() const { return !scratch || scratch->intact(); }
 
   double compileSeconds = 0;
+  /// Each run finds NaN in its scratch.
+  bool fillsScratch = false;
 
 private:
   using Task = void (*)(const dlc_frame *, int64_t, int64_t);

@@ -146,6 +146,7 @@ bool NestTest::checkVariant(graph::KernelOp kernel, const OpCase &c,
   bool ok = true;
   // Twice: operands that end at a forbidden page, and such that begin at one.
   for (bool atEnd : {true, false}) {
+    loaded->fillsScratch = atEnd;
     std::vector<std::unique_ptr<PageBuffer>> operands;
     std::vector<std::unique_ptr<GuardedBuffer>> results;
     SmallVector<void *> pointers;
