@@ -322,7 +322,8 @@ def only_the_clone_is_left(g, rng):
                 group[1].remove(m.name)
 
 
-@mutant("C-SSA")
+# C-SAME-NODES where no group kept the original and another clone of it is left.
+@mutant("C-SSA", "C-SAME-NODES")
 def clone_under_the_original_id(g, rng):
     found = pick(rng, clones(g))
     if found is None:

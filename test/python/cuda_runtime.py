@@ -10,7 +10,7 @@ import onnx
 import onnx.parser
 
 ROOT = os.path.normpath(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
-BUILD = os.environ.get("DLC_BUILD", os.path.join(ROOT, "build"))
+BUILD = os.path.abspath(os.environ.get("DLC_BUILD", os.path.join(ROOT, "build")))
 DRIVER = os.path.join(BUILD, "lib", "libdlc_emulated_cuda.so")
 TARGET = "cuda:sm=90:emulate=on"
 CPU, CUDA = 1, 2

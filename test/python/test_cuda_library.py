@@ -8,7 +8,9 @@ import os
 import subprocess
 import sys
 
+import models
 import numpy as np
+import onnx
 import pytest
 from cuda_runtime import DRIVER, ROOT
 from test_kernel_library import MANIFEST, build
@@ -223,9 +225,6 @@ def test_ptxas_says_what_it_found(tmp_path):
 
 
 def test_the_kernels_of_a_model(tmp_path, monkeypatch):
-    import models
-    import onnx
-
     monkeypatch.setenv("DLC_CUDA_DRIVER", DRIVER)
     path, reference = models.mlp(tmp_path / "mlp.onnx")
     weights = {t.name: onnx.numpy_helper.to_array(t) for t in onnx.load(path).graph.initializer}
