@@ -451,11 +451,9 @@ dlc_status dlc_library_pack_cuda(const dlc_library_operation *op,
                                  int64_t instance, const int64_t *dims,
                                  const void *matrix, void *packed,
                                  void *stream) {
-  const dlc_library_packing *packing =
-      dlc_library_find_packing(op, instance, dims);
-  if (!packing)
-    return dlc_library_no_packing(op, dims);
-  dlc_status status = dlc_library_check_packing(op, matrix, packed);
+  const dlc_library_packing *packing;
+  dlc_status status =
+      dlc_library_choose_packing(op, instance, dims, matrix, packed, &packing);
   dlc_cu_device device;
   dlc_cu_handle context;
   if (status == DLC_OK)

@@ -147,11 +147,9 @@ static void pack_panel(const dlc_frame *frame, int64_t p, int64_t worker) {
 dlc_status dlc_library_pack(const dlc_library_operation *op, int64_t instance,
                             const int64_t *dims, const void *matrix,
                             void *packed) {
-  const dlc_library_packing *packing =
-      dlc_library_find_packing(op, instance, dims);
-  if (!packing)
-    return dlc_library_no_packing(op, dims);
-  dlc_status status = dlc_library_check_packing(op, matrix, packed);
+  const dlc_library_packing *packing;
+  dlc_status status =
+      dlc_library_choose_packing(op, instance, dims, matrix, packed, &packing);
   if (status != DLC_OK)
     return status;
   packed_header header = {PACKED_MAGIC, *packing};

@@ -41,16 +41,14 @@ dlc_status dlc_library_check_segments(const dlc_library_operation *op,
                                       const int64_t *dims,
                                       const int64_t *offsets);
 
-/* The packing of the most general instance for the sizes that are not -1, on
- * the best CPU that has one, or of the wanted one; NULL: there is none. */
-const dlc_library_packing *
-dlc_library_find_packing(const dlc_library_operation *op, int64_t wanted,
-                         const int64_t *dims);
 int64_t dlc_library_packed_size(const dlc_library_operation *op,
                                 int64_t instance, const int64_t *dims);
-dlc_status dlc_library_no_packing(const dlc_library_operation *op,
-                                  const int64_t *dims);
-dlc_status dlc_library_check_packing(const dlc_library_operation *op,
-                                     const void *matrix, const void *packed);
+/* The packing of the most general instance for the sizes that are not -1, on
+ * the best CPU that has one, or of the wanted one. Fails where there is none,
+ * and for a matrix or room that cannot be used. */
+dlc_status dlc_library_choose_packing(const dlc_library_operation *op,
+                                      int64_t wanted, const int64_t *dims,
+                                      const void *matrix, const void *packed,
+                                      const dlc_library_packing **packing);
 
 #endif /* DLC_LIB_RUNTIME_LIBRARYINTERNAL_H */

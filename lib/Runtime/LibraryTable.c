@@ -182,9 +182,9 @@ dlc_status dlc_library_check_segments(const dlc_library_operation *op,
 
 /* The packing of the most general instance for the sizes that are not -1, on
  * the best CPU that has one, or of the wanted one; NULL: there is none. */
-const dlc_library_packing *
-dlc_library_find_packing(const dlc_library_operation *op, int64_t wanted,
-                         const int64_t *dims) {
+static const dlc_library_packing *find_packing(const dlc_library_operation *op,
+                                               int64_t wanted,
+                                               const int64_t *dims) {
   const dlc_library_instance *found = NULL;
   for (int64_t i = 0; i < op->num_instances; ++i) {
     const dlc_library_instance *instance = &op->instances[i];
@@ -201,21 +201,20 @@ dlc_library_find_packing(const dlc_library_operation *op, int64_t wanted,
 
 int64_t dlc_library_packed_size(const dlc_library_operation *op,
                                 int64_t instance, const int64_t *dims) {
-  const dlc_library_packing *packing =
-      dlc_library_find_packing(op, instance, dims);
+  const dlc_library_packing *packing = find_packing(op, instance, dims);
   return packing ? packing->bytes + DLC_LIBRARY_PACKED_HEADER : -1;
 }
 
-dlc_status dlc_library_no_packing(const dlc_library_operation *op,
-                                  const int64_t *dims) {
+dlc_status dlc_library_choose_packing(const dlc_library_operation *op,
+                                      int64_t wanted, const int64_t *dims,
+                                      const void *matrix, const void *packed,
+                                      const dlc_library_packing **packing) {
   char text[160];
-  return dlc_rt_fail(dlc_library_error(), DLC_SHAPE_MISMATCH,
-                     "%s: no instance takes a packed tensor of %s", op->name,
-                     dlc_library_spell_dims(op, dims, text, sizeof text));
-}
-
-dlc_status dlc_library_check_packing(const dlc_library_operation *op,
-                                     const void *matrix, const void *packed) {
+  *packing = find_packing(op, wanted, dims);
+  if (!*packing)
+    return dlc_rt_fail(dlc_library_error(), DLC_SHAPE_MISMATCH,
+                       "%s: no instance takes a packed tensor of %s", op->name,
+                       dlc_library_spell_dims(op, dims, text, sizeof text));
   if (matrix && packed && (uintptr_t)packed % DLC_RT_ALIGNMENT == 0)
     return DLC_OK;
   return dlc_rt_fail(dlc_library_error(), DLC_INVALID_ARGUMENT,

@@ -212,8 +212,7 @@ void dlc::describeOperand(ContractionOperand &operand,
 // Narrow factors
 //===----------------------------------------------------------------------===//
 
-/// The scalar that a load of a stage yields, through any number of stages.
-static Value throughStages(Value value) {
+Value dlc::throughStages(Value value) {
   while (auto load = value.getDefiningOp<graph::LoadOp>()) {
     auto source = load.getTensor().getDefiningOp<graph::StageOp>();
     if (!source || load.getGuard() ||

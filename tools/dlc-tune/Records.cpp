@@ -120,14 +120,19 @@ static void printFamily(const std::string &family, const FamilyEvaluation &f,
                                e.timeFactor, e.analyticFactor);
 }
 
-static Error evaluateRecords(const TuneSettings &s) {
-  Expected<std::vector<Record>> records = readRecords(s);
-  if (!records)
-    return records.takeError();
+static EvalOptions optionsOf(const TuneSettings &s) {
   EvalOptions options;
   options.folds = s.folds;
   options.seed = unsigned(s.seed);
   options.leavesIsaOut = s.leavesIsaOut;
+  return options;
+}
+
+static Error evaluateRecords(const TuneSettings &s) {
+  Expected<std::vector<Record>> records = readRecords(s);
+  if (!records)
+    return records.takeError();
+  EvalOptions options = optionsOf(s);
   unsigned evaluated = 0, workloads = 0;
   double top1 = 0, top5 = 0, top10 = 0;
   for (const std::string &family : familiesOf(s)) {
@@ -162,9 +167,7 @@ static Error replayRecords(const TuneSettings &s) {
   Expected<std::vector<Record>> records = readRecords(s);
   if (!records)
     return records.takeError();
-  EvalOptions options;
-  options.folds = s.folds;
-  options.seed = unsigned(s.seed);
+  EvalOptions options = optionsOf(s);
   unsigned replayed = 0;
   for (const std::string &family : familiesOf(s)) {
     auto rows = replayPools(*records, family, options);

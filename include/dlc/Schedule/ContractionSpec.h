@@ -56,6 +56,10 @@ std::optional<mlir::AffineExpr> collapsedStride(
     llvm::function_ref<std::optional<mlir::AffineExpr>(unsigned)> strideOf,
     llvm::ArrayRef<mlir::AffineExpr> extents, mlir::MLIRContext *context);
 
+/// The scalar that `value` passes on: a load without guard of a stage without
+/// fold is what the stage yields, through any number of them.
+mlir::Value throughStages(mlir::Value value);
+
 /// One factor of the product.
 struct ContractionOperand {
   /// The scalar in the stage's body, in the accumulator's type.

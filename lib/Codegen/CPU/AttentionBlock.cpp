@@ -343,12 +343,7 @@ LogicalResult AttentionTask::emitSoftmax(Scope &scope, const BlockArguments &a,
     storeVector(scope, e, at);
     next.push_back(arith::AddFOp::create(b, loc, sum, e));
   });
-  for (unsigned v = 0; v < s.vectors; ++v) {
-    Value at = index.add(state, width + int64_t(v) * s.lanes);
-    sums[v] = vector::FMAOp::create(b, loc, loadVector(scope, at), factors[v],
-                                    sums[v]);
-    storeVector(scope, sums[v], at);
-  }
+  addToRowSums(scope, state, factors, sums);
   if (!weighsElements())
     return success();
   // The row is whole: weights as the body rounds them.

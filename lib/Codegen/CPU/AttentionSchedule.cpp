@@ -83,14 +83,7 @@ static bool isStridedFactor(const AttentionSpec &spec,
 
 /// Whether a factor is a bf16 number, in f32.
 static bool isWidenedBf16(Value value) {
-  while (auto load = value.getDefiningOp<graph::LoadOp>()) {
-    auto source = load.getTensor().getDefiningOp<graph::StageOp>();
-    if (!source || load.getGuard() ||
-        source.getFoldKind() != graph::FoldKind::none)
-      return false;
-    value = source.getYielded();
-  }
-  auto cast = value.getDefiningOp<graph::CastOp>();
+  auto cast = throughStages(value).getDefiningOp<graph::CastOp>();
   return cast && cast.getType().isF32() && cast.getValue().getType().isBF16();
 }
 

@@ -187,6 +187,10 @@ private:
                         mlir::Value (&numbers)[2]);
   /// What follows a block's maxima, `subtrahends` as they are subtracted;
   /// `factors` are those of sums so far.
+  /// sums := factors * the sums in a block's `state` + sums, stored there.
+  void addToRowSums(Scope &scope, mlir::Value state,
+                    llvm::ArrayRef<mlir::Value> factors,
+                    llvm::MutableArrayRef<mlir::Value> sums);
   mlir::LogicalResult emitTileWeights(Scope &scope,
                                       const BlockArguments &arguments,
                                       llvm::ArrayRef<mlir::Value> subtrahends,

@@ -54,21 +54,9 @@ Value AttentionTask::rounded(Scope &scope, Value numbers) {
   return arith::BitcastOp::create(b, loc, vectorType(), bits);
 }
 
-/// A scalar through the stages that only pass it on.
-static Value resolved(Value value) {
-  while (auto load = value.getDefiningOp<graph::LoadOp>()) {
-    auto source = load.getTensor().getDefiningOp<graph::StageOp>();
-    if (!source || load.getGuard() ||
-        source.getFoldKind() != graph::FoldKind::none)
-      break;
-    value = source.getYielded();
-  }
-  return value;
-}
-
 /// Whether `value` is that of a fold.
 static bool isFold(Value value, graph::StageOp fold) {
-  auto load = resolved(value).getDefiningOp<graph::LoadOp>();
+  auto load = throughStages(value).getDefiningOp<graph::LoadOp>();
   return load && load.getTensor() == fold.getResult();
 }
 
@@ -210,17 +198,28 @@ static std::pair<Value, Value> weightChainOf(const AttentionSpec &spec,
   for (Value scalar : scalars) {
     auto apply = scalar.getDefiningOp<graph::ApplyOp>();
     if (apply && apply.getFn() == graph::ScalarFn::div &&
-        resolved(apply.getArgs()[0]) == spec.exponential &&
+        throughStages(apply.getArgs()[0]) == spec.exponential &&
         isFold(apply.getArgs()[1], spec.sum))
       quotient = scalar;
   }
   Value unrounded;
-  if (auto widening = resolved(spec.weight).getDefiningOp<graph::CastOp>())
+  if (auto widening = throughStages(spec.weight).getDefiningOp<graph::CastOp>())
     if (auto cast =
-            resolved(widening.getValue()).getDefiningOp<graph::CastOp>();
+            throughStages(widening.getValue()).getDefiningOp<graph::CastOp>();
         cast && cast.getType().isBF16() && cast.getValue().getType().isF32())
       unrounded = cast.getValue();
   return {quotient, unrounded};
+}
+
+void AttentionTask::addToRowSums(Scope &scope, Value state,
+                                 ArrayRef<Value> factors,
+                                 MutableArrayRef<Value> sums) {
+  for (unsigned v = 0; v < s.vectors; ++v) {
+    Value at = scope.index.add(state, s.blockRows() + int64_t(v) * s.lanes);
+    sums[v] = vector::FMAOp::create(scope.b(), scope.loc(),
+                                    loadVector(scope, at), factors[v], sums[v]);
+    storeVector(scope, sums[v], at);
+  }
 }
 
 /// Exponentials in place, then weights: [key / 2][query], two keys a lane.
@@ -253,12 +252,7 @@ LogicalResult AttentionTask::emitTileWeights(
                                         k * width + int64_t(v) * s.lanes));
               });
   Value state = index.add(scope.areas[State], index.mul(a.block, 3 * width));
-  for (unsigned v = 0; v < s.vectors; ++v) {
-    Value at = index.add(state, width + int64_t(v) * s.lanes);
-    sums[v] = vector::FMAOp::create(b, loc, loadVector(scope, at), factors[v],
-                                    sums[v]);
-    storeVector(scope, sums[v], at);
-  }
+  addToRowSums(scope, state, factors, sums);
   if (!weighsElements())
     return success();
 

@@ -54,20 +54,9 @@ int64_t AttentionPlan::columnTiles() const {
 // Planning
 //===----------------------------------------------------------------------===//
 
-/// What a scalar is, through stages without fold.
-static Value resolved(Value value) {
-  while (auto load = value.getDefiningOp<LoadOp>()) {
-    auto source = load.getTensor().getDefiningOp<StageOp>();
-    if (!source || load.getGuard() || source.getFoldKind() != FoldKind::none)
-      break;
-    value = source.getYielded();
-  }
-  return value;
-}
-
 /// The 16-bit float that `value` is widened from; null: from none.
 static Value widened(Value value) {
-  auto cast = resolved(value).getDefiningOp<CastOp>();
+  auto cast = throughStages(value).getDefiningOp<CastOp>();
   if (!cast || !cast.getType().isF32())
     return {};
   Type type = cast.getValue().getType();

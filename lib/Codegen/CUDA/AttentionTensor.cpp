@@ -85,6 +85,7 @@ private:
   }
   void enterKeys(Value key, bool withValues) override;
   void leaveKeys() override;
+  void addProducts(ValueRange a, ValueRange pairs, MutableArrayRef<Value> sums);
   Values multiplyKeys(Value key) override;
   Values addValues(Value key, ValueRange weights, ValueRange sums) override;
 
@@ -317,6 +318,17 @@ static unsigned registerOf(unsigned i, unsigned j) {
   return j / 2 * 4 + 2 * i + j % 2;
 }
 
+/// Adds a times both matrices of `pairs`, neighbours in columns, to `sums`.
+void TensorTile::addProducts(ValueRange a, ValueRange pairs,
+                             MutableArrayRef<Value> sums) {
+  for (unsigned half = 0; half < 2; ++half) {
+    auto part = sums.slice(4 * half, 4);
+    llvm::copy(multiplyMatrices(b, loc, plan.narrow, a,
+                                pairs.slice(2 * half, 2), part),
+               part.begin());
+  }
+}
+
 AttentionTile::Values TensorTile::multiplyKeys(Value key) {
   Value stage = stageOf(key);
   Value in8 = index.rem(lane, index.constant(8));
@@ -333,13 +345,8 @@ AttentionTile::Values TensorTile::multiplyKeys(Value key) {
                                   matrixAt(keys, stage, index.add(row, first),
                                            index.add(second, step / kChunk)),
                                   /*transposes=*/false);
-      for (int64_t half = 0; half < 2; ++half) {
-        auto part = MutableArrayRef<Value>(sums).slice(
-            (first / kColumns + half) * 4, 4);
-        llvm::copy(multiplyMatrices(b, loc, plan.narrow, a,
-                                    ValueRange(pairs).slice(2 * half, 2), part),
-                   part.begin());
-      }
+      addProducts(a, pairs,
+                  MutableArrayRef<Value>(sums).slice(first / kColumns * 4, 8));
     }
   }
   Values scores(numRows * numKeys);
@@ -375,13 +382,8 @@ AttentionTile::Values TensorTile::addValues(Value key, ValueRange weights,
                                   matrixAt(values, stage, index.add(in16, step),
                                            index.add(upper, first / kChunk)),
                                   /*transposes=*/true);
-      for (int64_t half = 0; half < 2; ++half) {
-        auto part = MutableArrayRef<Value>(sums).slice(
-            (first / kColumns + half) * 4, 4);
-        llvm::copy(multiplyMatrices(b, loc, plan.narrow, a,
-                                    ValueRange(pairs).slice(2 * half, 2), part),
-                   part.begin());
-      }
+      addProducts(a, pairs,
+                  MutableArrayRef<Value>(sums).slice(first / kColumns * 4, 8));
     }
   }
   Values next(numRows * numColumns);

@@ -425,56 +425,49 @@ void AttentionTile::findStates(ValueRange maxima, ValueRange sums) {
   }
 }
 
-void AttentionTile::storeSums(ValueRange sums, Value memory) {
-  bool exact = plan.allColumns() % plan.columns == 0;
-  for (unsigned i = 0; i < numRows; ++i) {
-    auto storeRow = [&] {
-      Value record = index.mul(
-          recordOf(launch, plan, part, threadRows[i].number), totalColumns);
-      for (unsigned c = 0; c < numColumns; ++c) {
-        Value column = index.add(firstColumn, columnOf(c));
-        auto put = [&] {
-          memref::StoreOp::create(b, loc, sums[i * numColumns + c], memory,
-                                  index.add(record, column));
-        };
-        if (exact)
-          put();
-        else
-          launch.onlyIf(index.less(column, totalColumns), put);
-      }
-    };
+void AttentionTile::forEachRow(function_ref<void(unsigned)> body) {
+  for (unsigned i = 0; i < numRows; ++i)
     if (threadRows[i].exists)
-      launch.onlyIf(threadRows[i].exists, storeRow);
+      launch.onlyIf(threadRows[i].exists, [&] { body(i); });
     else
-      storeRow();
-  }
+      body(i);
+}
+
+void AttentionTile::onlyIfColumn(Value column, function_ref<void()> body) {
+  if (plan.allColumns() % plan.columns == 0)
+    body();
+  else
+    launch.onlyIf(index.less(column, totalColumns), body);
+}
+
+void AttentionTile::storeSums(ValueRange sums, Value memory) {
+  forEachRow([&](unsigned i) {
+    Value record = index.mul(recordOf(launch, plan, part, threadRows[i].number),
+                             totalColumns);
+    for (unsigned c = 0; c < numColumns; ++c) {
+      Value column = index.add(firstColumn, columnOf(c));
+      onlyIfColumn(column, [&] {
+        memref::StoreOp::create(b, loc, sums[i * numColumns + c], memory,
+                                index.add(record, column));
+      });
+    }
+  });
 }
 
 void AttentionTile::finish(ValueRange sums) {
-  bool exact = plan.allColumns() % plan.columns == 0;
-  for (unsigned i = 0; i < numRows; ++i) {
-    auto storeRow = [&] {
-      auto factor = rows.factor(threadRows[i].axes, states[i]);
-      failedInside |= failed(factor);
-      for (unsigned c = 0; c < numColumns && !failedInside; ++c) {
-        Value column = index.add(firstColumn, columnOf(c));
-        auto put = [&] {
-          Axes axes = threadRows[i].axes;
-          rows.setAxes(axes, spec.columns, column);
-          Value sum = rows.scaled(sums[i * numColumns + c], *factor);
-          failedInside |= failed(rows.store(axes, sum, states[i]));
-        };
-        if (exact)
-          put();
-        else
-          launch.onlyIf(index.less(column, totalColumns), put);
-      }
-    };
-    if (threadRows[i].exists)
-      launch.onlyIf(threadRows[i].exists, storeRow);
-    else
-      storeRow();
-  }
+  forEachRow([&](unsigned i) {
+    auto factor = rows.factor(threadRows[i].axes, states[i]);
+    failedInside |= failed(factor);
+    for (unsigned c = 0; c < numColumns && !failedInside; ++c) {
+      Value column = index.add(firstColumn, columnOf(c));
+      onlyIfColumn(column, [&] {
+        Axes axes = threadRows[i].axes;
+        rows.setAxes(axes, spec.columns, column);
+        Value sum = rows.scaled(sums[i * numColumns + c], *factor);
+        failedInside |= failed(rows.store(axes, sum, states[i]));
+      });
+    }
+  });
 }
 
 LogicalResult AttentionTile::emit(AttentionStep step, AttentionScratch scratch,

@@ -105,6 +105,9 @@ private:
   Values onePass(mlir::Value key, mlir::ValueRange carried);
   Values statsPass(mlir::Value key, mlir::ValueRange carried);
   Values weightsPass(mlir::Value key, mlir::ValueRange sums);
+  /// Calls `body` for each row of the thread, where it exists.
+  void forEachRow(llvm::function_ref<void(unsigned row)> body);
+  void onlyIfColumn(mlir::Value column, llvm::function_ref<void()> body);
   void storeStats(mlir::ValueRange maxima, mlir::ValueRange sums,
                   mlir::Value stats);
   void storeSums(mlir::ValueRange sums, mlir::Value memory);

@@ -24,6 +24,11 @@ protected:
   makeInputs(graph::KernelOp kernel, const AttentionCase &a, bool specials);
   /// What differs from the interpreter more than rounding explains.
   static double toleranceOf(const AttentionCase &a);
+  /// The control: that checkVariant sees a difference from `wrong`.
+  void expectSeen(graph::KernelOp kernel, const OpCase &c,
+                  llvm::ArrayRef<interp::Tensor> inputs,
+                  llvm::ArrayRef<interp::Tensor> wrong,
+                  const NestVariant &variant);
   /// Why the nest declines `a` under these knobs; empty when it does not.
   std::string refusal(const AttentionCase &a, const std::string &knobs,
                       bool strict = false,

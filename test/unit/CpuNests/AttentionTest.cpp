@@ -32,6 +32,20 @@ std::string AttentionTest::refusal(const AttentionCase &a,
   return succeeded(code) ? "" : reason;
 }
 
+void AttentionTest::expectSeen(graph::KernelOp kernel, const OpCase &c,
+                               ArrayRef<Tensor> inputs, ArrayRef<Tensor> wrong,
+                               const NestVariant &variant) {
+  ::testing::TestPartResultArray failures;
+  {
+    ::testing::ScopedFakeTestPartResultReporter reporter(
+        ::testing::ScopedFakeTestPartResultReporter::
+            INTERCEPT_ONLY_CURRENT_THREAD,
+        &failures);
+    EXPECT_FALSE(checkVariant(kernel, c, inputs, wrong, variant));
+  }
+  EXPECT_GT(failures.size(), 0);
+}
+
 double AttentionTest::toleranceOf(const AttentionCase &a) {
   // Where p is rounded, a neighbour's rounding may go the other way.
   return a.roundsWeights ? 5e-3 : a.resultType() == "f32" ? 3e-5 : 1e-3;
@@ -224,15 +238,7 @@ TEST_F(AttentionTest, NegativeControl) {
   variant.nest = "attention";
   kernel = parse(a, "");
   EXPECT_TRUE(checkVariant(kernel, c, inputs, *expected, variant));
-  ::testing::TestPartResultArray failures;
-  {
-    ::testing::ScopedFakeTestPartResultReporter reporter(
-        ::testing::ScopedFakeTestPartResultReporter::
-            INTERCEPT_ONLY_CURRENT_THREAD,
-        &failures);
-    EXPECT_FALSE(checkVariant(kernel, c, inputs, *wrong, variant));
-  }
-  EXPECT_GT(failures.size(), 0);
+  expectSeen(kernel, c, inputs, *wrong, variant);
 }
 
 // Keys behind a causal frontier are not read by queries before it, whatever
