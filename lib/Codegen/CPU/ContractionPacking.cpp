@@ -2,6 +2,8 @@
 // the destination.
 #include "dlc/Codegen/CPU/ContractionPacking.h"
 
+#include "llvm/Support/xxhash.h"
+
 #include <cstring>
 
 using namespace mlir;
@@ -65,18 +67,40 @@ void PackedLayout::pack(llvm::ArrayRef<char> constant,
   }
 }
 
+/// The distance of equidistant offsets; none if they are not.
+static std::optional<int64_t> stepOf(llvm::ArrayRef<int64_t> offsets) {
+  int64_t step = offsets.size() > 1 ? offsets[1] - offsets[0] : 0;
+  for (size_t i = 1; i < offsets.size(); ++i)
+    if (offsets[i] - offsets[i - 1] != step)
+      return std::nullopt;
+  return step;
+}
+
 std::string PackedLayout::str() const {
-  // Strides belong to the name: a transposed constant packs differently.
-  auto step = [](const std::vector<int64_t> &offsets) {
-    return offsets.size() > 1 ? offsets[1] - offsets[0] : 0;
-  };
+  // Every offset belongs to the name: a transposed constant, or another slice
+  // of it, packs differently. Other than regular ones are told by their hash.
+  std::optional<int64_t> majorStep = stepOf(major), innerStep = stepOf(inner);
   std::string extras = !hasSums ? "" : flips ? " flipped, sums" : " sums";
+  if (hasSums && isUnsigned)
+    extras += " unsigned";
   if (depthStep > block)
     extras += " depth" + std::to_string(depth());
+  int64_t matrix = int64_t(major.size() * inner.size());
+  bool isRegular = majorStep && innerStep && batch[0] == 0 &&
+                   (batch.size() == 1 || stepOf(batch) == matrix);
+  if (!isRegular) {
+    std::string offsets;
+    for (llvm::ArrayRef<int64_t> part :
+         {llvm::ArrayRef<int64_t>(batch), llvm::ArrayRef<int64_t>(major),
+          llvm::ArrayRef<int64_t>(inner)})
+      offsets.append(reinterpret_cast<const char *>(part.data()),
+                     part.size() * sizeof(int64_t));
+    extras += " offsets" + llvm::utohexstr(llvm::xxh3_64bits(offsets));
+  }
   return llvm::formatv(
              "panel{0} block{1} bytes{2} [{3}x{4}x{5}] step {6},{7}{8}", panel,
              block, elementBytes, batch.size(), major.size(), inner.size(),
-             step(major), step(inner), extras)
+             majorStep.value_or(0), innerStep.value_or(0), extras)
       .str();
 }
 

@@ -155,7 +155,8 @@ void WinogradTask::packFilters(CpuKernel &result) {
   task.rhsLayout = layout;
   OperandPacking packing;
   packing.operand = spec.rhs.operand;
-  packing.layout = "winograd" + std::to_string(claim.tile) + " " + layout.str();
+  packing.layout = "winograd" + std::to_string(claim.tile) + " " +
+                   layout.str() + " from " + std::to_string(base);
   for (int64_t step : steps)
     packing.layout += " " + std::to_string(step);
   packing.bytes = layout.bytes();
