@@ -176,3 +176,30 @@ def test_a_slice_in_a_branch_is_checked_where_it_runs():
         else:
             with pytest.raises(dlc.RunError, match="shape computed from the data is not valid|data error"):
                 model(x, y, np.array(True))
+
+
+def test_a_grid_is_numbered_by_float_sizes():
+    """Detectors number the cells of a grid by Range over heights that were cast to float."""
+    model = parse("""grid (float[1, 2, H, W] x) => (float[rows] ys, float[cells] xs) <int64[1] two = {2}, int64[1] three = {3}, float zero = {0}, float one = {1}> {
+      h = Shape <start = 2, end = 3> (x)  w = Shape <start = 3, end = 4> (x)
+      hs = Squeeze(h)  ws = Squeeze(w)
+      hf = Cast <to = 1> (hs)  wf = Cast <to = 1> (ws)
+      ys = Range(zero, hf, one)  xs = Range(one, wf, one)
+    }""")
+    compiled = dlc.compile(model)
+    for h, w in ((3, 5), (7, 1), (1, 130)):
+        ys, xs = compiled(array(1, 2, h, w))
+        assert np.array_equal(ys, np.arange(h, dtype=np.float32)) and np.array_equal(xs, np.arange(1, w, dtype=np.float32))
+        assert ys.dtype == np.float32
+
+
+def test_squeeze_of_all_ones_has_one_rank():
+    """Without axes a dim of 1 would be dropped, so a symbolic one must be another size in every run."""
+    model = parse("squeeze (float[N, 1, 3] x) => (float[N, 3] y) { s = Squeeze(x)  y = Relu(s) }")
+    compiled = dlc.compile(model)
+    x = array(4, 1, 3)
+    assert np.array_equal(compiled(x), np.maximum(x[:, 0], 0))
+    with pytest.raises(dlc.RunError, match="without 'axes' a dim of 1 is squeezed, and dim 0 is symbolic"):
+        compiled(x[:1])
+    single = parse("squeeze (float[N, 1, 3] x) => (float[3] y) { s = Squeeze(x)  y = Relu(s) }")
+    assert np.array_equal(dlc.compile(single, dims={"N": 1})(x[:1]), np.maximum(x[0, 0], 0))

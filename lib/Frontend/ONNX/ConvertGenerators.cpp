@@ -4,7 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "Converter.h"
+#include "SizeComparison.h"
 
 #include "dlc/Dialect/ONNX/IR/ONNXDialect.h"
 
@@ -39,19 +39,49 @@ static double readScalar(NodeContext &node, unsigned i, StringRef what) {
   refuseMalformed(("'" + what + "' must be one number").str());
 }
 
+/// The whole number that an operand is known to be, for floats too: detectors
+/// number the cells of their grids by Range(0, Cast<float>(height), 1).
+static AffineExpr knownWholeNumber(NodeContext &node, unsigned i) {
+  if (std::optional<ShapeValue> known = node.shapeValue(i))
+    return known->values.size() == 1 ? known->values[0] : AffineExpr();
+  Type element = node.b.element(node.in(i));
+  if (!element.isF32() && !element.isF64())
+    return {};
+  // Float sizes beyond would have been rounded.
+  constexpr int64_t exact = 1 << 24;
+  if (DenseElementsAttr dense = GraphBuilder::asConstant(node.in(i))) {
+    SmallVector<double> values = node.floats(i, "bound");
+    if (values.size() != 1 || values[0] != std::trunc(values[0]) ||
+        std::abs(values[0]) > exact)
+      return {};
+    return node.b.c(static_cast<int64_t>(values[0]));
+  }
+  Operation *cast = node.op->getOperand(i).getDefiningOp();
+  if (!cast || cast->getName().getStringRef() != "onnx.Cast")
+    return {};
+  NodeContext source(node.converter, cast);
+  std::optional<ShapeValue> known = source.shapeValue(0);
+  if (!known || known->values.size() != 1)
+    return {};
+  requireAtMost(node, known->values[0], node.b.c(exact),
+                "a size is not exact as a float");
+  return known->values[0];
+}
+
 static void convertRange(NodeContext &node) {
   GraphBuilder &b = node.b;
   Type element = b.element(node.in(0));
   // range(0, size, 1) of a symbolic size, as position numbers are made.
-  std::optional<ShapeValue> start = node.shapeValue(0),
-                            limit = node.shapeValue(1),
-                            delta = node.shapeValue(2);
-  if (start && limit && delta && !limit->isConstant()) {
-    if (graph::constantValue(delta->values[0]) != 1 || !start->isConstant())
+  AffineExpr start = knownWholeNumber(node, 0),
+             limit = knownWholeNumber(node, 1),
+             delta = knownWholeNumber(node, 2);
+  if (start && limit && delta && !graph::constantValue(limit)) {
+    std::optional<int64_t> first = graph::constantValue(start);
+    if (graph::constantValue(delta) != 1 || !first)
       refuse("a range over symbolic sizes with this step");
-    int64_t first = *graph::constantValue(start->values[0]);
-    return node.result(b.iota(graph::simplify(limit->values[0] - first),
-                              element, static_cast<double>(first), 1));
+    requireAtMost(node, start, limit, "the range is empty");
+    return node.result(b.iota(graph::simplify(limit - *first), element,
+                              static_cast<double>(*first), 1));
   }
   double first = readScalar(node, 0, "start"),
          end = readScalar(node, 1, "limit"),

@@ -136,9 +136,15 @@ static void convertSqueeze(NodeContext &node) {
   if (node.has(1))
     axes = normalizeAxes(node.ints(1, "axes"), node.b.rank(x));
   else
-    for (auto [i, size] : llvm::enumerate(node.b.dims(x)))
+    for (auto [i, size] : llvm::enumerate(node.b.dims(x))) {
       if (graph::constantValue(size) == 1)
         axes.push_back(i);
+      else // the result's rank may not depend on the run
+        requireAtMost(node, node.b.c(2), size,
+                      "without 'axes' a dim of 1 is squeezed, and dim " +
+                          std::to_string(i) +
+                          " is symbolic; for a 1 give it its size with -dim");
+    }
   node.result(node.b.squeeze(x, axes));
 }
 
