@@ -232,6 +232,10 @@ KernelFacts layout::analyze(KernelOp kernel) {
     }
     if (!isPacked)
       findTables(kernel, stage, results, facts);
+    bool isWindow =
+        !isPacked && llvm::any_of(stage.getReduceDims(), [](AffineExpr size) {
+          return graph::constantValue(size) != 1;
+        });
     stage.walk([&](graph::LoadOp load) {
       auto arg = dyn_cast<BlockArgument>(load.getTensor());
       if (!arg)
@@ -241,8 +245,11 @@ KernelFacts layout::analyze(KernelOp kernel) {
         return;
       }
       if (load.getMap().getNumResults() == stage.getDomainRank())
-        for (unsigned result : results)
+        for (unsigned result : results) {
           facts.links.push_back({arg.getArgNumber(), result});
+          if (isWindow)
+            facts.windows.push_back({arg.getArgNumber(), result});
+        }
     });
   }
   return facts;

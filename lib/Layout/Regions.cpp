@@ -43,7 +43,10 @@ private:
   bool isFree(OpResult value) const;
   bool hasShortRows(const ConvLoad &conv) const;
   bool hasConstantWeights(graph::CallOp call, const ConvLoad &conv) const;
+  bool canCopy(const Boundary &boundary) const;
   bool isWorthCopying(const Boundary &boundary, const ConvLoad &conv) const;
+  bool endsWithPooling(const Boundary &boundary) const;
+  std::optional<Boundary> findBoundary(graph::CallOp call) const;
   bool pays(graph::CallOp call, const ConvLoad &conv) const;
 
   SymbolTable symbols;
@@ -117,10 +120,10 @@ static double countElements(ArrayRef<AffineExpr> dims) {
   return count;
 }
 
-bool Chooser::isWorthCopying(const Boundary &boundary,
-                             const ConvLoad &conv) const {
+// Whether its operand and result can be had in another layout by copies.
+bool Chooser::canCopy(const Boundary &boundary) const {
   graph::CallOp call = boundary.call;
-  auto canCopy = [&](Value value) {
+  auto isImage = [&](Value value) {
     auto type = cast<RankedTensorType>(value.getType());
     return type.getRank() >= 3 && type.getRank() <= 5 &&
            !isNarrow(type, options.lanes) &&
@@ -131,12 +134,34 @@ bool Chooser::isWorthCopying(const Boundary &boundary,
   unsigned over = llvm::count_if(call->getResults(), [&](OpResult other) {
     return graph::getDims(other.getType()) == graph::getDims(result.getType());
   });
-  if ((boundary.copiesOperand && !canCopy(image)) ||
-      (boundary.copiesResult && (!canCopy(result) || over != 1)) ||
-      llvm::count(call.getArgs(), image) != 1 ||
-      factsOf(call)->fixedOperands.contains(boundary.operand) ||
-      factsOf(call)->fixedResults.contains(boundary.result))
+  return (!boundary.copiesOperand || isImage(image)) &&
+         (!boundary.copiesResult || (isImage(result) && over == 1)) &&
+         llvm::count(call.getArgs(), image) == 1 &&
+         !factsOf(call)->fixedOperands.contains(boundary.operand) &&
+         !factsOf(call)->fixedResults.contains(boundary.result);
+}
+
+// Pooling that reads its channels innermost and writes them outermost walks one
+// of the two by strides; a copy of the small result does so once an element.
+bool Chooser::endsWithPooling(const Boundary &boundary) const {
+  graph::CallOp call = boundary.call;
+  auto hasPixels = [](Type type) {
+    return llvm::any_of(
+        ArrayRef(graph::getDims(type)).drop_front(2),
+        [](AffineExpr size) { return graph::constantValue(size) != 1; });
+  };
+  return boundary.copiesResult && !boundary.copiesOperand &&
+         hasPixels(call->getResult(boundary.result).getType()) &&
+         canCopy(boundary);
+}
+
+bool Chooser::isWorthCopying(const Boundary &boundary,
+                             const ConvLoad &conv) const {
+  if (!canCopy(boundary))
     return false;
+  graph::CallOp call = boundary.call;
+  Value image = call.getArgs()[boundary.operand];
+  OpResult result = call->getResult(boundary.result);
   // A relaid convolution saves about a quarter of its time, and a core does a
   // hundred or so multiply-adds while it copies an element:
   // docs/codegen-cpu.md.
@@ -154,22 +179,30 @@ bool Chooser::isWorthCopying(const Boundary &boundary,
          workPerElement * copied;
 }
 
+std::optional<Boundary> Chooser::findBoundary(graph::CallOp call) const {
+  auto makeBoundary = [&](unsigned operand, unsigned result) {
+    return Boundary{call, operand, result,
+                    !candidates.contains(call.getArgs()[operand]),
+                    !candidates.contains(call.getResult(result))};
+  };
+  for (auto [operand, result] : factsOf(call)->windows)
+    if (Boundary boundary = makeBoundary(operand, result);
+        endsWithPooling(boundary))
+      return boundary;
+  for (const ConvLoad &conv : factsOf(call)->convs)
+    if (Boundary boundary = makeBoundary(conv.operand, conv.result);
+        (boundary.copiesOperand || boundary.copiesResult) &&
+        hasConstantWeights(call, conv) && isWorthCopying(boundary, conv))
+      return boundary;
+  return std::nullopt;
+}
+
 SmallVector<Boundary> Chooser::boundaries() {
   SmallVector<Boundary> found;
-  for (graph::CallOp call : calls) {
-    if (keeps(call))
-      continue;
-    for (const ConvLoad &conv : factsOf(call)->convs) {
-      Boundary boundary{call, conv.operand, conv.result,
-                        !candidates.contains(call.getArgs()[conv.operand]),
-                        !candidates.contains(call.getResult(conv.result))};
-      if ((boundary.copiesOperand || boundary.copiesResult) &&
-          hasConstantWeights(call, conv) && isWorthCopying(boundary, conv)) {
-        found.push_back(boundary);
-        break;
-      }
-    }
-  }
+  for (graph::CallOp call : calls)
+    if (!keeps(call))
+      if (std::optional<Boundary> boundary = findBoundary(call))
+        found.push_back(*boundary);
   return found;
 }
 

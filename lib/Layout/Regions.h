@@ -40,13 +40,16 @@ struct KernelFacts {
   /// Operand and result that want the same layout.
   llvm::SmallVector<std::pair<unsigned, unsigned>> links;
   llvm::SmallVector<ConvLoad> convs;
+  /// Operand and result of a pooling: a fold of windows of more than a pixel.
+  llvm::SmallVector<std::pair<unsigned, unsigned>> windows;
   llvm::SmallVector<ChannelTable> tables;
 };
 KernelFacts analyze(graph::KernelOp kernel);
 
 /// A convolution with constant weights that would be worth relaying but for its
 /// image or its result, whose layout is not the compiler's own affair: what a
-/// copy of them costs is little beside it.
+/// copy of them costs is little beside it. Or the last pooling of a region,
+/// whose result is so much smaller than what it reads.
 struct Boundary {
   graph::CallOp call;
   unsigned operand, result;

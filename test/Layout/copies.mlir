@@ -25,3 +25,31 @@ func.func @main(%x: tensor<1x16x8x8xf32>) -> tensor<1x16x8x8xf32> {
   %a = graph.conv %x, %w {dilations = array<i64: 1, 1>, group = 1 : i64, operandSegmentSizes = array<i32: 1, 1, 0, 0>, pads_high = array<i64: 1, 1>, pads_low = array<i64: 1, 1>, strides = array<i64: 1, 1>} : (tensor<1x16x8x8xf32>, tensor<16x16x3x3xf32>) -> tensor<1x16x8x8xf32>
   return %a : tensor<1x16x8x8xf32>
 }
+
+// -----
+
+// The last pooling of a region: its result, which the caller gets, is copied
+// once, instead of windows that are read one way and written the other.
+// CHECK-LABEL: func.func @main(%arg0: tensor<1x64x8x8xf32>) -> tensor<1x64x4x4xf32>
+// CHECK: [[A:%.*]] = graph.call @copy_last(%arg0)
+// CHECK: [[B:%.*]] = graph.call @conv_0_last([[A]], %{{.*}}) {{.*}} -> tensor<1x8x8x64xf32>
+// CHECK: [[C:%.*]] = graph.call @pool_1_last([[B]]) {{.*}}(tensor<1x8x8x64xf32>) -> tensor<1x4x4x64xf32>
+// CHECK: [[D:%.*]] = graph.call @copy_0_last([[C]]) {{.*}}(tensor<1x4x4x64xf32>) -> tensor<1x64x4x4xf32>
+// CHECK: return [[D]]
+func.func @main(%x: tensor<1x64x8x8xf32>) -> tensor<1x64x4x4xf32> {
+  %w = graph.constant dense<0.5> : tensor<64x64x3x3xf32>
+  %a = graph.conv %x, %w {dilations = array<i64: 1, 1>, group = 1 : i64, operandSegmentSizes = array<i32: 1, 1, 0, 0>, pads_high = array<i64: 1, 1>, pads_low = array<i64: 1, 1>, strides = array<i64: 1, 1>} : (tensor<1x64x8x8xf32>, tensor<64x64x3x3xf32>) -> tensor<1x64x8x8xf32>
+  %b = graph.pool %a {dilations = array<i64: 1, 1>, kernel = array<i64: 2, 2>, kind = #graph<pool max>, pads_high = array<i64: 0, 0>, pads_low = array<i64: 0, 0>, strides = array<i64: 2, 2>} : (tensor<1x64x8x8xf32>) -> tensor<1x64x4x4xf32>
+  return %b : tensor<1x64x4x4xf32>
+}
+
+// -----
+
+// Pooling over all pixels has one layout; pooling of the caller's image keeps
+// it.
+// CHECK-LABEL: func.func @main(%arg0: tensor<1x64x8x8xf32>)
+// CHECK-NOT: copy
+func.func @main(%x: tensor<1x64x8x8xf32>) -> tensor<1x64x4x4xf32> {
+  %b = graph.pool %x {dilations = array<i64: 1, 1>, kernel = array<i64: 2, 2>, kind = #graph<pool max>, pads_high = array<i64: 0, 0>, pads_low = array<i64: 0, 0>, strides = array<i64: 2, 2>} : (tensor<1x64x8x8xf32>) -> tensor<1x64x4x4xf32>
+  return %b : tensor<1x64x4x4xf32>
+}
