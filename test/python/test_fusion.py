@@ -1,6 +1,6 @@
 """Random graphs (utils/fuzz): the compiled model beside the interpreter and a float64 evaluation, with fusion and without.
 
-Five small graphs here, 500 of 1,000-2,000 operators in the full tier (utils/full/fusion.sh). The judge's negative controls are
+Six small graphs here, 550 of 1,000-2,000 operators in the full tier (utils/full/fusion.sh). The judge's negative controls are
 faults in the model and faults in the generated code (-plant-fault): it must see them."""
 import os
 import sys
@@ -14,7 +14,7 @@ import graphs  # noqa: E402
 import judge  # noqa: E402
 
 FUSION = judge.knows_fusion()
-GRAPHS = [("mix", 1, 70, False), ("norms", 2, 50, True), ("transformer", 3, 60, False), ("tangles", 4, 60, True), ("halves", 5, 50, False)]
+GRAPHS = [("mix", 1, 70, False), ("norms", 2, 50, True), ("transformer", 3, 60, False), ("tangles", 4, 60, True), ("halves", 5, 50, False), ("shared", 6, 60, False)]
 
 
 @pytest.mark.parametrize("family,seed,ops,symbolic", GRAPHS, ids=lambda value: str(value))

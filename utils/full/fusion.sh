@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# 500 seeded graphs of 1,000 to 2,000 operators, ten to a unit: compiled with
+# 550 seeded graphs of 1,000 to 2,000 operators, ten to a unit: compiled with
 # fusion and without, strict and reassoc, and judged (utils/fuzz/judge.py). At
 # least 99 % must succeed and none may be wrong. The fifth unit of a family has
 # symbolic sizes. Two units of `rows` (few operators, large tensors) come on top. What is found out goes to build/fusion.jsonl.
 set -euo pipefail
 # `grouping` groups 10,000 operators in a second of CPU time.
-families=(mix transformer norms conv diamonds tangles reductions integers halves cut)
+families=(mix transformer norms conv diamonds tangles reductions integers halves cut shared)
 if [ "$1" = --list ]; then
   for family in "${families[@]}"; do printf "$family-%d\n" 1 2 3 4 5; done
   printf 'rows-1\nrows-5\ngrouping\n'

@@ -16,7 +16,7 @@ import onnx
 
 from builder import Builder
 
-FAMILIES = ["mix", "transformer", "norms", "conv", "diamonds", "tangles", "reductions", "integers", "halves", "rows", "cut"]
+FAMILIES = ["mix", "transformer", "norms", "conv", "diamonds", "tangles", "reductions", "integers", "halves", "rows", "cut", "shared"]
 
 
 @dataclasses.dataclass
