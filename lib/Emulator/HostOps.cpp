@@ -3,6 +3,8 @@
 #include "HostOps.h"
 #include "Block.h"
 
+#include "llvm/ADT/bit.h"
+
 #include <cmath>
 #include <cstring>
 
@@ -146,6 +148,13 @@ static float cosine(float x) { return std::cos(x); }
 static float hyperbolicTangent(float x) { return std::tanh(x); }
 static float saturate(float x) { return x > 0 ? (x < 1 ? x : 1.0f) : 0.0f; }
 
+// The nearest number of ten bits behind the point, ties away from zero (PTX
+// ISA, "cvt": .rna.tf32); its low bits are zeros.
+static uint32_t tf32(float x) {
+  auto bits = llvm::bit_cast<uint32_t>(x);
+  return std::isnan(x) ? 0x7fffe000u : (bits + 0x1000u) & 0xffffe000u;
+}
+
 template <typename Fn>
 static void *pointer(Fn *fn) {
   return reinterpret_cast<void *>(fn);
@@ -184,6 +193,7 @@ llvm::ArrayRef<HostOp> dlc::emu::hostOps() {
       {"dlc_emu_cos_ftz", pointer(withFlush<cosine>)},
       {"dlc_emu_tanh", pointer(hyperbolicTangent)},
       {"dlc_emu_saturate", pointer(saturate)},
+      {"dlc_emu_tf32", pointer(tf32)},
   };
   return ops;
 }

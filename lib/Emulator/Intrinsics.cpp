@@ -79,6 +79,7 @@ static StringRef unaryMath(StringRef name) {
       .Case("cos.approx.ftz.f", "dlc_emu_cos_ftz")
       .Case("tanh.approx.f32", "dlc_emu_tanh")
       .Case("saturate.f", "dlc_emu_saturate")
+      .Case("f2tf32.rna", "dlc_emu_tf32")
       .Default("");
 }
 
@@ -304,6 +305,21 @@ public:
                                call.getArgOperand(1));
   }
 
+  /// dp4a: c and the products of four bytes (PTX ISA, 9.7.1 "dp4a").
+  Value *dotBytes(bool isUnsigned) {
+    Value *sum = call.getArgOperand(2);
+    for (unsigned i = 0; i < 4; ++i) {
+      auto byte = [&](unsigned argument) {
+        Value *shifted = builder.CreateLShr(call.getArgOperand(argument), 8 * i);
+        Value *narrow = builder.CreateTrunc(shifted, builder.getInt8Ty());
+        return builder.CreateIntCast(narrow, builder.getInt32Ty(),
+                                     /*isSigned=*/!isUnsigned);
+      };
+      sum = builder.CreateAdd(sum, builder.CreateMul(byte(0), byte(1)));
+    }
+    return sum;
+  }
+
   Value *exit() {
     return callHost(builder, "dlc_emu_exit", builder.getVoidTy(), {});
   }
@@ -383,6 +399,8 @@ static Value *lower(CallInst &call, StringRef name, SiteOf siteOf) {
     return lowering.loadMatrices(rest);
   if (StringRef rest = name; rest.consume_front("cp.async."))
     return lowering.copyAsync(rest);
+  if (name == "idp4a.s.s" || name == "idp4a.u.u")
+    return lowering.dotBytes(name == "idp4a.u.u");
   if (name == "bar.warp.sync")
     return lowering.warpBarrier();
   if (name == "elect.sync")

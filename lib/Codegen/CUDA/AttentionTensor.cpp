@@ -323,7 +323,7 @@ void TensorTile::addProducts(ValueRange a, ValueRange pairs,
                              MutableArrayRef<Value> sums) {
   for (unsigned half = 0; half < 2; ++half) {
     auto part = sums.slice(4 * half, 4);
-    llvm::copy(multiplyMatrices(b, loc, plan.narrow, a,
+    llvm::copy(multiplyMatrices(b, loc, plan.narrow, plan.narrow, a,
                                 pairs.slice(2 * half, 2), part),
                part.begin());
   }

@@ -3,6 +3,8 @@
 // here and no copy of the operand.
 #include "ContractionTile.h"
 
+#include "dlc/Schedule/NarrowNumbers.h"
+
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
@@ -84,7 +86,8 @@ static void chooseTile(Contraction &c) {
   auto rows = constantValue(extentOf(c.stage, c.rowAxes));
   auto columns = constantValue(extentOf(c.stage, c.columnAxes));
   auto batch = constantValue(extentOf(c.stage, c.batchAxes));
-  if (!c.narrowType || !rows || !columns || *rows < large || *columns < large)
+  if (!c.usesTensorCores() || !rows || !columns || *rows < large ||
+      *columns < large)
     return;
   if (llvm::divideCeil(*rows, large) * llvm::divideCeil(*columns, large) *
           batch.value_or(1) >=
@@ -105,8 +108,16 @@ static void chooseParts(Contraction &c) {
   int64_t parts =
       std::min<int64_t>({static_cast<int64_t>(llvm::divideCeil(enough, *tiles)),
                          *depth / leastSteps, mostParts});
-  // Whole panels.
-  c.stepsAPart = llvm::alignTo(llvm::divideCeil(*depth, parts), 32);
+  int64_t panel =
+      c.usesTensorCores() ? panelDepth(c.narrowLeft.getType()) : kTileDepth;
+  c.stepsAPart = llvm::alignTo(llvm::divideCeil(*depth, parts), panel);
+}
+
+int64_t dlc::panelDepth(Type element) { return 64 / elementBytes(element); }
+
+bool Contraction::isExact() const {
+  StageOp s = stage;
+  return s.getElementType().isInteger();
 }
 
 int64_t dlc::countParts(const Contraction &c) {
@@ -125,8 +136,64 @@ AffineExpr dlc::extentOf(StageOp stage, ArrayRef<unsigned> axes) {
   return product(stage.getContext(), dims);
 }
 
-std::optional<Contraction> dlc::matchContraction(StageOp stage) {
-  if (stage.getFoldKind() != FoldKind::add || !stage.getElementType().isF32())
+static bool isZero(Value scalar) {
+  while (auto cast = scalar.getDefiningOp<CastOp>())
+    scalar = cast.getValue();
+  auto literal = scalar.getDefiningOp<LiteralOp>();
+  auto number =
+      literal ? dyn_cast<IntegerAttr>(literal.getValue()) : IntegerAttr();
+  return number && number.getValue().isZero();
+}
+
+/// The bytes that a factor of i32 widens, and what it subtracts; null bytes: it
+/// does something else.
+static std::pair<Value, Value> bytesOf(StageOp stage, Value factor) {
+  Value zero;
+  if (auto apply = factor.getDefiningOp<ApplyOp>()) {
+    if (apply.getFn() != ScalarFn::sub)
+      return {};
+    factor = apply.getArgs()[0];
+    if (!isZero(apply.getArgs()[1]))
+      zero = apply.getArgs()[1];
+    if (zero && coordinatesOf(stage, zero).find_first_in(
+                    stage.getDomainRank(),
+                    stage.getBlock()->getNumArguments()) >= 0)
+      return {}; // it changes along the fold
+  }
+  auto cast = factor.getDefiningOp<CastOp>();
+  if (!cast || !isByte(cast.getValue().getType()))
+    return {};
+  return {cast.getValue(), zero};
+}
+
+/// What tensor cores make of the factors.
+static void chooseFactors(Contraction &c, bool allowsTf32) {
+  if (c.isExact()) {
+    std::tie(c.narrowLeft, c.zeroLeft) = bytesOf(c.stage, c.left);
+    std::tie(c.narrowRight, c.zeroRight) = bytesOf(c.stage, c.right);
+    if (!c.narrowRight)
+      c.narrowLeft = {};
+    return;
+  }
+  auto left = c.left.getDefiningOp<CastOp>(),
+       right = c.right.getDefiningOp<CastOp>();
+  if (left && right) {
+    Type type = left.getValue().getType();
+    if (type == right.getValue().getType() &&
+        (type.isF16() || type.isBF16())) {
+      c.narrowLeft = left.getValue(), c.narrowRight = right.getValue();
+      return;
+    }
+  }
+  if (allowsTf32)
+    c.narrowLeft = c.left, c.narrowRight = c.right;
+}
+
+std::optional<Contraction> dlc::matchContraction(StageOp stage,
+                                                 bool allowsTf32) {
+  Type type = stage.getElementType();
+  if (stage.getFoldKind() != FoldKind::add ||
+      !(type.isF32() || type.isSignlessInteger(32)))
     return std::nullopt;
   auto multiply = stage.getYielded().getDefiningOp<ApplyOp>();
   if (!multiply || multiply.getFn() != ScalarFn::mul)
@@ -149,14 +216,9 @@ std::optional<Contraction> dlc::matchContraction(StageOp stage) {
     if (axes.empty() || (extent && *extent < kWorthTiling))
       return std::nullopt;
   }
-  auto left16 = result.left.getDefiningOp<CastOp>(),
-       right16 = result.right.getDefiningOp<CastOp>();
-  if (left16 && right16) {
-    Type type = left16.getValue().getType();
-    if (type == right16.getValue().getType() && (type.isF16() || type.isBF16()))
-      result.narrowType = type, result.narrowLeft = left16.getValue(),
-      result.narrowRight = right16.getValue();
-  }
+  chooseFactors(result, allowsTf32);
+  if (result.isExact() && !result.usesTensorCores())
+    return std::nullopt; // no tile on plain units
   chooseTile(result);
   chooseParts(result);
   return result;
@@ -178,11 +240,14 @@ bool dlc::liesAlongFold(StageOp stage, Value factor) {
   if (!load || load.getMap().getNumResults() == 0)
     return false;
   AffineExpr last = load.getMap().getResult(load.getMap().getNumResults() - 1);
+  bool along = false, across = false;
   for (auto [i, coordinate] : llvm::enumerate(load.getCoords()))
     if (auto argument = dyn_cast<BlockArgument>(coordinate))
-      if (argument.getArgNumber() == inner && last.isFunctionOfDim(i))
-        return true;
-  return false;
+      if (last.isFunctionOfDim(i))
+        (argument.getArgNumber() == inner ? along : across) = true;
+  // The taps of a window are few: its places are next to each other for longer.
+  auto taps = constantValue(stage.getReduceDims().back());
+  return along && !(across && taps && *taps < kWorthTiling);
 }
 
 //===----------------------------------------------------------------------===//
@@ -310,7 +375,7 @@ LogicalResult
 dlc::emitTile(LaunchBuilder &launch, StageEmitter &emitter,
               const Contraction &contraction,
               llvm::function_ref<void(Scalar, ValueRange)> store) {
-  if (contraction.narrowType)
+  if (contraction.usesTensorCores())
     return emitTensorTile(launch, emitter, contraction, store);
   return TileEmitter(launch, emitter, contraction).emit(store);
 }

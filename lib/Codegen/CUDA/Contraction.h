@@ -22,21 +22,33 @@ struct Contraction {
   mlir::Value left, right;
   /// Domain axes of each kind, in order.
   llvm::SmallVector<unsigned> batchAxes, rowAxes, columnAxes;
-  /// f16 or bf16 where both factors are of that type and widened to f32, which
-  /// makes their product exact: tensor cores take `narrowLeft`, `narrowRight`.
-  /// Null: they do not.
-  mlir::Type narrowType;
+  /// What tensor cores take in place of the factors: f16 or bf16 that are
+  /// widened to f32, which makes their product exact; bytes that are widened to
+  /// i32, less zero points; f32 that may be rounded to tf32. Null: plain units.
   mlir::Value narrowLeft, narrowRight;
+  /// Scalars that are subtracted from bytes, the same for the whole fold; null:
+  /// none.
+  mlir::Value zeroLeft, zeroRight;
   /// Output elements of one block.
   int64_t tileRows = kTileRows, tileColumns = kTileColumns;
   /// Steps of the fold that a block sums up, where there are too few tiles for
   /// the device: another launch adds the parts of an element, in order. 0: all.
   int64_t stepsAPart = 0;
+
+  bool usesTensorCores() const { return narrowLeft != nullptr; }
+  /// Sums of integers: in any order the same.
+  bool isExact() const;
 };
 
-/// The stage as a contraction worth tiling: of f32, with enough rows and
-/// columns (as far as they are known) to fill a tile.
-std::optional<Contraction> matchContraction(graph::StageOp stage);
+/// The stage as a contraction worth tiling: of f32, or of i32 with factors of
+/// bytes, with enough rows and columns (as far as they are known) to fill a
+/// tile. `allowsTf32`: factors of f32 may be rounded.
+std::optional<Contraction> matchContraction(graph::StageOp stage,
+                                            bool allowsTf32);
+
+/// Steps of the fold in a panel of tensor cores for elements of this type: 64
+/// bytes of them.
+int64_t panelDepth(mlir::Type element);
 
 /// The product of the sizes of these domain axes.
 mlir::AffineExpr extentOf(graph::StageOp stage, llvm::ArrayRef<unsigned> axes);
@@ -47,7 +59,8 @@ mlir::AffineExpr countTiles(const Contraction &contraction);
 /// Parts of each sum; one where it is not split.
 int64_t countParts(const Contraction &contraction);
 
-/// A factor's elements lie next to each other along the innermost reduce axis.
+/// A factor's elements lie next to each other along the innermost reduce axis,
+/// for longer than a few.
 bool liesAlongFold(graph::StageOp stage, mlir::Value factor);
 
 /// Emits the tile of the running block: panels of both factors go through
@@ -59,7 +72,7 @@ emitTile(LaunchBuilder &launch, StageEmitter &emitter,
          const Contraction &contraction,
          llvm::function_ref<void(Scalar, mlir::ValueRange)> store);
 
-/// The same by tensor cores, for a contraction with a narrow type.
+/// The same by tensor cores.
 llvm::LogicalResult
 emitTensorTile(LaunchBuilder &launch, StageEmitter &emitter,
                const Contraction &contraction,

@@ -44,7 +44,8 @@ void ContractionTile::begin() {
 
 Value ContractionTile::sumStart() {
   if (c.stepsAPart) // the launch that adds parts has the stage's own start
-    return arith::ConstantOp::create(b, loc, b.getF32FloatAttr(0));
+    return arith::ConstantOp::create(b, loc,
+                                     b.getZeroAttr(stage.getElementType()));
   return emitter.foldStart(stage).value;
 }
 
@@ -97,7 +98,13 @@ SmallVector<Value> ContractionTile::foldPanels(Value left, Value right,
 void ContractionTile::storeTile(
     Value words, int64_t rowsAPass,
     llvm::function_ref<void(Value firstOfPass, StoreSum put)> scatter,
-    llvm::function_ref<void(Scalar, ValueRange)> store) {
+    llvm::function_ref<void(Scalar, ValueRange)> store, AdjustSum adjust) {
+  Type word = b.getI32Type(), type = stage.getElementType();
+  auto toType = [&](Value value, Type wanted) -> Value {
+    if (value.getType() == wanted)
+      return value;
+    return arith::BitcastOp::create(b, loc, wanted, value);
+  };
   Value pitch = index.constant(c.tileColumns + 1);
   bool alongRows = llvm::is_contained(c.rowAxes, stage.getDomainRank() - 1);
   Value inner = index.constant(alongRows ? rowsAPass : c.tileColumns);
@@ -108,8 +115,7 @@ void ContractionTile::storeTile(
     auto put = [&](Value row, Value column, Value sum) {
       Value place =
           index.add(index.mul(index.sub(row, firstOfPass), pitch), column);
-      Value bits = arith::BitcastOp::create(b, loc, b.getI32Type(), sum);
-      memref::StoreOp::create(b, loc, bits, words, place);
+      memref::StoreOp::create(b, loc, toType(sum, word), words, place);
     };
     scatter(firstOfPass, put);
     launch.barrier();
@@ -120,17 +126,17 @@ void ContractionTile::storeTile(
                     std::swap(row, column);
                   Value bits = memref::LoadOp::create(
                       b, loc, words, index.add(index.mul(row, pitch), column));
-                  Value sum =
-                      arith::BitcastOp::create(b, loc, b.getF32Type(), bits);
-                  storeAt(index.add(index.add(firstRow, row), firstOfPass),
-                          index.add(firstColumn, column), sum, store);
+                  row = index.add(row, firstOfPass);
+                  storeAt(row, column, toType(bits, type), store, adjust);
                 });
   }
 }
 
 void ContractionTile::storeAt(
-    Value row, Value column, Value sum,
-    llvm::function_ref<void(Scalar, ValueRange)> store) {
+    Value rowInTile, Value columnInTile, Value sum,
+    llvm::function_ref<void(Scalar, ValueRange)> store, AdjustSum adjust) {
+  Value row = index.add(firstRow, rowInTile),
+        column = index.add(firstColumn, columnInTile);
   Value isInside =
       arith::AndIOp::create(b, loc, index.less(row, count(c.rowAxes)),
                             index.less(column, count(c.columnAxes)));
@@ -138,6 +144,8 @@ void ContractionTile::storeAt(
     SmallVector<Value> point(batch);
     setAxes(point, c.rowAxes, row);
     setAxes(point, c.columnAxes, column);
-    store({sum, b.getF32Type()}, point);
+    if (adjust)
+      sum = adjust(rowInTile, columnInTile, point, sum);
+    store({sum, stage.getElementType()}, point);
   });
 }

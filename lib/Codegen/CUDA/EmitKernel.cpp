@@ -27,6 +27,8 @@ using namespace dlc::graph;
 /// See rowsFillDevice.
 static constexpr int64_t kEnoughRows = 32;
 static constexpr int64_t kLongRow = 16 << 10;
+/// Of a contraction's f32 or i32.
+static constexpr int64_t kSumBytes = 4;
 
 //===----------------------------------------------------------------------===//
 // Analysis
@@ -42,10 +44,12 @@ static std::optional<unsigned> plainCoordinate(LoadOp load, unsigned i) {
                   : std::nullopt;
 }
 
-// A strict fold keeps the declared rounding of products, which tiles do not.
+// A strict fold keeps the declared rounding of products, which tiles do not:
+// but for integers, which are not rounded.
 std::optional<Contraction>
 CudaKernelEmitter::contractionOf(StageOp stage) const {
-  return options.strict ? std::nullopt : matchContraction(stage);
+  auto match = matchContraction(stage, options.tf32 && !options.strict);
+  return match && options.strict && !match->isExact() ? std::nullopt : match;
 }
 
 /// The stage reads earlier stages only in its own row: the first `rank` axes.
@@ -287,10 +291,10 @@ FailureOr<CudaKernel> CudaKernelEmitter::emit() {
     StagePlan &first = group.front();
     if (auto match = contractionOf(first.stage); match && match->stepsAPart) {
       first.parts = scratchTypes.size();
-      scratchTypes.push_back(Float32Type::get(context));
+      scratchTypes.push_back(StageOp(first.stage).getElementType());
       result.scratchBytes.push_back(
           simplify(product(context, StageOp(first.stage).getDomainDims()) *
-                   (countParts(*match) * int64_t(sizeof(float)))));
+                   (countParts(*match) * kSumBytes)));
     }
   }
   result.nest = "map";

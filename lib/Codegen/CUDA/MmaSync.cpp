@@ -50,9 +50,9 @@ SmallVector<Value> dlc::loadMatrices(OpBuilder &b, Location loc, Value pointer,
 }
 
 SmallVector<Value> dlc::multiplyMatrices(OpBuilder &b, Location loc,
-                                         Type narrow, ValueRange a,
+                                         Type left, Type right, ValueRange a,
                                          ValueRange pairB, ValueRange sums) {
-  bool isHalf = narrow.isF16();
+  bool isHalf = left.isF16();
   SmallVector<Value> operands;
   for (ValueRange part : {a, pairB})
     for (Value bits : part)
@@ -62,18 +62,53 @@ SmallVector<Value> dlc::multiplyMatrices(OpBuilder &b, Location loc,
                        .getResult()
                  : bits);
   llvm::append_range(operands, sums);
-  StringRef name = isHalf ? "llvm.nvvm.mma.m16n8k16.row.col.f32.f32"
-                          : "llvm.nvvm.mma.m16n8k16.row.col.bf16";
+  std::string name = "llvm.nvvm.mma.m16n8k";
+  if (isHalf) {
+    name += "16.row.col.f32.f32";
+  } else if (left.isBF16()) {
+    name += "16.row.col.bf16";
+  } else if (left.isF32()) {
+    name += "8.row.col.tf32";
+  } else {
+    StringRef x = left.isUnsignedInteger() ? "u8" : "s8",
+              y = right.isUnsignedInteger() ? "u8" : "s8";
+    name += ("32.row.col." + x + (x == y ? "" : "." + y.str())).str();
+    return callForFour(b, loc, name, b.getI32Type(), operands);
+  }
   return callForFour(b, loc, name, b.getF32Type(), operands);
 }
 
+Value dlc::toTf32(OpBuilder &b, Location loc, Value word) {
+  Value number = LLVM::BitcastOp::create(b, loc, b.getF32Type(), word);
+  return LLVM::CallIntrinsicOp::create(
+             b, loc, b.getI32Type(),
+             b.getStringAttr("llvm.nvvm.f2tf32.rna"), ValueRange{number})
+      .getResult(0);
+}
+
+Value dlc::addBytes(OpBuilder &b, Location loc, Value word, bool isUnsigned,
+                    Value sum) {
+  Value ones =
+      arith::ConstantOp::create(b, loc, b.getI32IntegerAttr(0x01010101));
+  StringRef name =
+      isUnsigned ? "llvm.nvvm.idp4a.u.u" : "llvm.nvvm.idp4a.s.s";
+  return LLVM::CallIntrinsicOp::create(b, loc, b.getI32Type(),
+                                       b.getStringAttr(name),
+                                       ValueRange{word, ones, sum})
+      .getResult(0);
+}
+
 void dlc::copyAsync(OpBuilder &b, Location loc, Value to, Value from,
-                    Value copies) {
-  auto constant = [&](int32_t value) -> Value {
-    return arith::ConstantOp::create(b, loc, b.getI32IntegerAttr(value));
+                    Value copies, int64_t bytes) {
+  auto constant = [&](int64_t value) -> Value {
+    return arith::ConstantOp::create(
+        b, loc, b.getI32IntegerAttr(static_cast<int32_t>(value)));
   };
-  Value bytes = arith::SelectOp::create(b, loc, copies, constant(kChunkBytes),
-                                        constant(0));
-  NVVM::CpAsyncOp::create(b, loc, to, from, static_cast<uint32_t>(kChunkBytes),
-                          NVVM::LoadCacheModifierKind::CG, bytes);
+  Value read =
+      arith::SelectOp::create(b, loc, copies, constant(bytes), constant(0));
+  NVVM::CpAsyncOp::create(b, loc, to, from, static_cast<uint32_t>(bytes),
+                          bytes == kChunkBytes
+                              ? NVVM::LoadCacheModifierKind::CG
+                              : NVVM::LoadCacheModifierKind::CA,
+                          read);
 }

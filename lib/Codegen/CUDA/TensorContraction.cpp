@@ -1,15 +1,21 @@
-// The tiled matrix product on tensor cores: mma.sync.m16n8k16 of f16 or bf16
-// with f32 sums, which every GPU since sm_80 has.
+// The tiled matrix product on tensor cores: mma.sync, which every GPU since
+// sm_80 has, of f16, bf16, f32 as tf32 (f32 sums) and bytes (i32 sums).
 //
-// Panels of 32 steps of the fold go through a ring of stages in shared memory:
+// Panels of 64 bytes of the fold go through a ring of stages in shared memory:
 // while one is multiplied, the next ones are on their way (cp.async, where a
-// factor is nothing but 16 contiguous bytes; else by way of registers, zeros
-// outside and conversions included). ldmatrix hands them to the warps.
+// factor is nothing but 16 contiguous bytes, or words of f32; else by way of
+// registers, zeros outside and conversions included). ldmatrix hands them to
+// the warps.
 //
-// A panel lies as its operand does. With the fold innermost a row is 64 bytes
-// in four chunks, else a step of the fold is a row of `extent` elements, which
-// ldmatrix transposes. Chunks change places with the row's number (xor), so
-// that the eight rows of a matrix lie in different banks.
+// A row of a panel is 64 bytes along the fold in four chunks: so fragments of
+// all types want it. 16-bit elements may also lie as their operand does, a step
+// of the fold in a row of `extent` elements, which ldmatrix transposes. Chunks
+// change places with the row's number (xor), so that the eight rows of a matrix
+// lie in different banks.
+//
+// Bytes are multiplied as they lie. What their zero points add to a sum follows
+// from the sums of the factors' rows, which are added up on the way:
+//   sum (a - x)(b - y) = sum a b - x sum b - y sum a + depth x y.
 //
 // Fragments are laid out as in the PTX ISA; lib/Emulator/TensorCore.cpp names
 // the sections.
@@ -28,8 +34,9 @@ using namespace dlc::graph;
 
 namespace {
 
-/// Steps of the fold in a panel, and of one instruction.
-constexpr int64_t kDepth = 32, kStep = 16;
+/// Chunks of a panel's row along the fold, and of one instruction.
+constexpr int64_t kRowChunks = 4, kStepChunks = 2;
+constexpr int64_t kPanelRowBytes = kRowChunks * kChunkBytes;
 /// Of one instruction.
 constexpr int64_t kRows = 16, kColumns = 8;
 /// Warps next to each other along a tile's columns.
@@ -43,11 +50,20 @@ struct Panel {
   int64_t extent;    ///< rows or columns of the tile
   Value first;       ///< the tile's first
   int64_t offset;    ///< bytes from the start of a stage
-  bool alongFold;    ///< the fold is innermost
-  LoadOp contiguous; ///< what cp.async reads; null: it cannot
+  bool alongFold;    ///< the fold is innermost in the operand
+  bool transposed;   ///< ... and not in the panel
+  LoadOp contiguous; ///< what cp.async reads in chunks; null: it cannot
+  LoadOp word;       ///< what it reads element by element; null: it cannot
 
-  int64_t bytes() const { return extent * kDepth * 2; }
-  int64_t chunksARow() const { return (alongFold ? kDepth : extent) / kChunk; }
+  Type type() const { return factor.getType(); }
+  int64_t elementBytes() const { return graph::elementBytes(type()); }
+  /// Elements of a chunk.
+  int64_t chunk() const { return kChunkBytes / elementBytes(); }
+  bool isAsync() const { return contiguous || word; }
+  int64_t bytes() const { return extent * kPanelRowBytes; }
+  int64_t chunksARow() const {
+    return transposed ? extent / chunk() : kRowChunks;
+  }
 };
 
 class TensorTile : ContractionTile {
@@ -62,7 +78,8 @@ private:
                   Value first, int64_t offset);
   Value bits(Value factor, ArrayRef<unsigned> axes, Value at, Value atDepth);
   Value chunkPlace(const Panel &panel, Value row, Value chunk);
-  void copyChunk(const Panel &panel, Value at, Value atDepth, Value place);
+  void copyPart(const Panel &panel, LoadOp load, Value at, Value atDepth,
+                Value place, int64_t bytes);
   void loadChunk(const Panel &panel, Value at, Value atDepth, Value place);
   void fill(const Panel &panel, Value stage, Value depthFirst);
   void fillStage(Value panelNumber);
@@ -71,16 +88,24 @@ private:
   SmallVector<Value> loadLeft(Value stage, int64_t step, int64_t tile);
   SmallVector<Value> loadRight(Value stage, int64_t step, int64_t tile);
   SmallVector<Value> multiplyStage(Value stage, ValueRange sums);
+  void storeFactorSums(ValueRange sums, Value place);
+  Value shiftSum(Value place, Value row, Value column, ValueRange point,
+                 Value sum);
+  int64_t numSums() const { return warpTileRows * warpTileColumns * 4; }
+  /// Sums of the left factor's rows of a thread, and of the right one's.
+  int64_t numLeftSums() const { return c.zeroRight ? 2 * warpTileRows : 0; }
+  int64_t numRightSums() const { return c.zeroLeft ? warpTileColumns : 0; }
+  bool isShifted() const { return c.zeroLeft || c.zeroRight; }
   Value bitXor(Value x, Value y) { return arith::XOrIOp::create(b, loc, x, y); }
   Value pointerTo(Value memory, unsigned space, Value byte) {
     return dlc::pointerTo(b, loc, memory, space, byte);
   }
 
   int64_t warpTileRows, warpTileColumns; ///< products of a warp
-  int64_t numStages, stageBytes;
+  int64_t numStages, stageBytes, depthOfPanel;
   Panel left, right;
   Value words; ///< all stages, memref of i32
-  Value lane;
+  Value warp, lane;
   Value warpRow, warpColumn; ///< first row and column of the warp in the tile
 };
 
@@ -90,34 +115,50 @@ private:
 // Filling
 //===----------------------------------------------------------------------===//
 
-/// The load that the factor is, where chunks along `axis` (an argument of the
-/// stage's block) of extent `extent` are contiguous, aligned and wholly inside
-/// or wholly outside; null where they need not be.
-static LoadOp contiguousChunks(StageOp stage, Value factor, unsigned axis,
-                               AffineExpr extent) {
+/// The load that the factor is, at coordinates of the stage, zero where its
+/// guard does not hold; null where it is something else.
+static LoadOp plainLoad(StageOp stage, Value factor) {
   auto load = factor.getDefiningOp<LoadOp>();
   if (!load || load.getMap().getNumResults() == 0)
     return {};
   if (Value other = load.getOther()) {
     auto literal = other.getDefiningOp<LiteralOp>();
-    auto zero = literal ? dyn_cast<FloatAttr>(literal.getValue()) : FloatAttr();
-    if (!zero || !zero.getValue().isPosZero())
+    if (!literal)
+      return {};
+    auto number = dyn_cast<FloatAttr>(literal.getValue());
+    auto integer = dyn_cast<IntegerAttr>(literal.getValue());
+    if (!(number && number.getValue().isPosZero()) &&
+        !(integer && integer.getValue().isZero()))
       return {};
   }
+  for (Value coordinate : load.getCoords()) {
+    auto argument = dyn_cast<BlockArgument>(coordinate);
+    if (!argument || argument.getOwner() != stage.getBlock())
+      return {};
+  }
+  return load;
+}
+
+/// The plain load that the factor is, where chunks along `axis` (an argument of
+/// the stage's block) of extent `extent` are contiguous, aligned and wholly
+/// inside or wholly outside; null where they need not be.
+static LoadOp contiguousChunks(StageOp stage, Value factor, unsigned axis,
+                               AffineExpr extent) {
+  LoadOp load = plainLoad(stage, factor);
+  if (!load)
+    return {};
+  int64_t chunk = kChunkBytes / elementBytes(factor.getType());
   unsigned last = load.getMap().getNumResults() - 1;
-  auto isMultiple = [](AffineExpr size) {
+  auto isMultiple = [&](AffineExpr size) {
     auto value = constantValue(size);
-    return value && *value % kChunk == 0;
+    return value && *value % chunk == 0;
   };
   if (!isMultiple(extent) ||
       !isMultiple(getDims(load.getTensor().getType())[last]))
     return {};
   std::optional<unsigned> position;
   for (auto [i, coordinate] : llvm::enumerate(load.getCoords())) {
-    auto argument = dyn_cast<BlockArgument>(coordinate);
-    if (!argument || argument.getOwner() != stage.getBlock())
-      return {};
-    if (argument.getArgNumber() != axis)
+    if (cast<BlockArgument>(coordinate).getArgNumber() != axis)
       continue;
     if (position)
       return {};
@@ -138,13 +179,19 @@ static LoadOp contiguousChunks(StageOp stage, Value factor, unsigned axis,
 
 Panel TensorTile::makePanel(Value factor, ArrayRef<unsigned> axes,
                             int64_t extent, Value first, int64_t offset) {
-  Panel panel{factor, axes, extent, first, offset, false, {}};
+  Panel panel{factor, axes, extent, first, offset, false, false, {}, {}};
   panel.alongFold = liesAlongFold(stage, factor);
+  constexpr int64_t transposableBytes = 2;
+  panel.transposed =
+      !panel.alongFold && panel.elementBytes() == transposableBytes;
   unsigned axis =
       panel.alongFold ? stage.getBlock()->getNumArguments() - 1 : axes.back();
   AffineExpr size = panel.alongFold ? stage.getReduceDims().back()
                                     : stage.getDomainDims()[axis];
-  panel.contiguous = contiguousChunks(stage, factor, axis, size);
+  if (panel.alongFold || panel.transposed)
+    panel.contiguous = contiguousChunks(stage, factor, axis, size);
+  if (!panel.contiguous && panel.elementBytes() == kWordBytes)
+    panel.word = plainLoad(stage, factor);
   return panel;
 }
 
@@ -164,9 +211,12 @@ Value TensorTile::bits(Value factor, ArrayRef<unsigned> axes, Value at,
   Value result;
   if (succeeded(value)) {
     result = emitter.toStorage(*value);
-    if (!result.getType().isInteger())
-      result = arith::BitcastOp::create(b, loc, b.getI16Type(), result);
-    result = arith::ExtUIOp::create(b, loc, word, result);
+    Type type = result.getType();
+    if (!type.isInteger())
+      result = arith::BitcastOp::create(
+          b, loc, b.getIntegerType(type.getIntOrFloatBitWidth()), result);
+    if (result.getType() != word)
+      result = arith::ExtUIOp::create(b, loc, word, result);
   } else {
     result = arith::ConstantOp::create(b, loc, b.getI32IntegerAttr(0));
   }
@@ -177,17 +227,16 @@ Value TensorTile::bits(Value factor, ArrayRef<unsigned> axes, Value at,
 /// Byte of a chunk in its panel.
 Value TensorTile::chunkPlace(const Panel &panel, Value row, Value chunk) {
   Value eight = index.constant(8);
-  Value moved = panel.alongFold ? index.rem(index.div(row, index.constant(2)),
-                                            index.constant(4))
-                                : index.rem(row, eight);
+  Value moved = panel.transposed ? index.rem(row, eight)
+                                 : index.rem(index.div(row, index.constant(2)),
+                                             index.constant(kRowChunks));
   int64_t pitch = panel.chunksARow() * kChunkBytes;
   return index.add(index.mul(row, pitch),
                    index.mul(bitXor(chunk, moved), kChunkBytes));
 }
 
-void TensorTile::copyChunk(const Panel &panel, Value at, Value atDepth,
-                           Value place) {
-  LoadOp load = panel.contiguous;
+void TensorTile::copyPart(const Panel &panel, LoadOp load, Value at,
+                          Value atDepth, Value place, int64_t bytes) {
   SmallVector<Value> coordinates = coordinatesAt(panel.axes, at, atDepth);
   SmallVector<Value> used;
   for (Value coordinate : load.getCoords())
@@ -199,43 +248,66 @@ void TensorTile::copyChunk(const Panel &panel, Value at, Value atDepth,
   Value position =
       arith::SelectOp::create(b, loc, reads, from.position, index.constant(0));
   copyAsync(b, loc, pointerTo(words, kSharedSpace, place),
-            pointerTo(from.memory, kGlobalSpace, index.mul(position, 2)),
-            reads);
+            pointerTo(from.memory, kGlobalSpace,
+                      index.mul(position, panel.elementBytes())),
+            reads, bytes);
 }
 
+// One store of the whole chunk: chunks of neighbour rows are in different
+// banks.
 void TensorTile::loadChunk(const Panel &panel, Value at, Value atDepth,
                            Value place) {
-  Value half = arith::ConstantOp::create(b, loc, b.getI32IntegerAttr(16));
-  Value word = index.div(place, index.constant(kWordBytes));
-  for (int64_t pair = 0; pair < kChunk / 2; ++pair) {
-    auto element = [&](int64_t i) {
-      return bits(panel.factor, panel.axes,
-                  panel.alongFold ? at : index.add(at, i),
-                  panel.alongFold ? index.add(atDepth, i) : atDepth);
-    };
-    Value low = element(2 * pair), high = element(2 * pair + 1);
-    Value both = arith::OrIOp::create(
-        b, loc, low, arith::ShLIOp::create(b, loc, high, half));
-    memref::StoreOp::create(b, loc, both, words, index.add(word, pair));
+  int64_t inWord = kWordBytes / panel.elementBytes();
+  Type word = b.getI32Type();
+  SmallVector<Value> all;
+  for (int64_t first = 0; first < panel.chunk(); first += inWord) {
+    Value whole;
+    for (int64_t i = first; i < first + inWord; ++i) {
+      Value part = bits(panel.factor, panel.axes,
+                        panel.transposed ? index.add(at, i) : at,
+                        panel.transposed ? atDepth : index.add(atDepth, i));
+      if (int64_t shift = 8 * panel.elementBytes() * (i - first)) {
+        Value by = arith::ConstantIntOp::create(b, loc, word, shift);
+        part = arith::ShLIOp::create(b, loc, part, by);
+      }
+      whole = whole ? arith::OrIOp::create(b, loc, whole, part) : part;
+    }
+    all.push_back(whole);
   }
+  auto type = VectorType::get({static_cast<int64_t>(all.size())}, word);
+  Value vector = LLVM::PoisonOp::create(b, loc, type);
+  for (auto [i, value] : llvm::enumerate(all))
+    vector = LLVM::InsertElementOp::create(
+        b, loc, vector, value, arith::ConstantIntOp::create(b, loc, word, i));
+  LLVM::StoreOp::create(b, loc, vector, pointerTo(words, kSharedSpace, place),
+                        kChunkBytes);
 }
 
-// Neighbour threads take neighbour chunks of the operand.
+// Neighbour threads take neighbour chunks of the operand, or, where the fold is
+// not innermost in it but in the panel, neighbour elements.
 void TensorTile::fill(const Panel &panel, Value stage, Value depthFirst) {
-  Value inner = index.constant(panel.chunksARow());
+  bool turns = !panel.alongFold && !panel.transposed;
+  Value inner = index.constant(turns ? panel.extent : panel.chunksARow());
   int64_t chunks = panel.bytes() / kChunkBytes;
   for (int64_t begin = 0; begin < chunks; begin += kTileThreads) {
     Value i = index.add(launch.thread(), begin);
     Value row = index.div(i, inner), chunk = index.rem(i, inner);
-    Value along = index.mul(chunk, kChunk);
-    Value at = index.add(panel.first, panel.alongFold ? row : along);
-    Value atDepth = index.add(depthFirst, panel.alongFold ? along : row);
+    if (turns)
+      std::swap(row, chunk);
+    Value along = index.mul(chunk, panel.chunk());
+    Value at = index.add(panel.first, panel.transposed ? along : row);
+    Value atDepth = index.add(depthFirst, panel.transposed ? row : along);
     Value place = index.add(index.add(stage, panel.offset),
                             chunkPlace(panel, row, chunk));
-    if (panel.contiguous)
-      copyChunk(panel, at, atDepth, place);
-    else
+    if (panel.contiguous) {
+      copyPart(panel, panel.contiguous, at, atDepth, place, kChunkBytes);
+    } else if (panel.word) {
+      for (int64_t k = 0; k < panel.chunk(); ++k)
+        copyPart(panel, panel.word, at, index.add(atDepth, k),
+                 index.add(place, k * kWordBytes), kWordBytes);
+    } else {
       loadChunk(panel, at, atDepth, place);
+    }
   }
 }
 
@@ -243,10 +315,10 @@ void TensorTile::fill(const Panel &panel, Value stage, Value depthFirst) {
 void TensorTile::fillStage(Value panelNumber) {
   Value place =
       index.mul(index.rem(panelNumber, index.constant(numStages)), stageBytes);
-  Value depthFirst = index.mul(panelNumber, kDepth);
+  Value depthFirst = index.mul(panelNumber, depthOfPanel);
   fill(left, place, depthFirst);
   fill(right, place, depthFirst);
-  if (left.contiguous || right.contiguous)
+  if (left.isAsync() || right.isAsync())
     NVVM::CpAsyncCommitGroupOp::create(b, loc);
 }
 
@@ -259,8 +331,13 @@ SmallVector<Value> TensorTile::matrices(const Panel &panel, Value stage,
                                         Value row, Value chunk) {
   Value place =
       index.add(index.add(stage, panel.offset), chunkPlace(panel, row, chunk));
-  return loadMatrices(b, loc, pointerTo(words, kSharedSpace, place),
-                      /*transposes=*/!panel.alongFold);
+  SmallVector<Value> loaded =
+      loadMatrices(b, loc, pointerTo(words, kSharedSpace, place),
+                   /*transposes=*/panel.transposed);
+  if (panel.type().isF32())
+    for (Value &word : loaded)
+      word = toTf32(b, loc, word);
+  return loaded;
 }
 
 // Matrices in the order of A's registers: rows 0-7 and 8-15 of the first eight
@@ -270,14 +347,14 @@ SmallVector<Value> TensorTile::loadLeft(Value stage, int64_t step,
   Value in16 = index.rem(lane, index.constant(16));
   Value upper = index.div(lane, index.constant(16));
   Value first = index.add(warpRow, tile * kRows);
-  if (left.alongFold)
+  if (!left.transposed)
     return matrices(left, stage, index.add(first, in16),
-                    index.add(upper, step / kChunk));
+                    index.add(upper, step * kStepChunks));
   Value in8 = index.rem(lane, index.constant(8));
   Value second =
       index.rem(index.div(lane, index.constant(8)), index.constant(2));
   return matrices(left, stage,
-                  index.add(index.add(in8, index.mul(upper, 8)), step),
+                  index.add(index.add(in8, index.mul(upper, 8)), step * 16),
                   index.add(index.div(first, index.constant(kChunk)), second));
 }
 
@@ -290,19 +367,21 @@ SmallVector<Value> TensorTile::loadRight(Value stage, int64_t step,
   Value second =
       index.rem(index.div(lane, index.constant(8)), index.constant(2));
   Value first = index.add(warpColumn, tile * kColumns);
-  if (right.alongFold)
+  if (!right.transposed)
     return matrices(
         right, stage,
         index.add(index.add(first, in8), index.mul(upper, kColumns)),
-        index.add(second, step / kChunk));
+        index.add(second, step * kStepChunks));
   return matrices(right, stage,
-                  index.add(index.add(in8, index.mul(second, 8)), step),
+                  index.add(index.add(in8, index.mul(second, 8)), step * 16),
                   index.add(index.div(first, index.constant(kChunk)), upper));
 }
 
 SmallVector<Value> TensorTile::multiplyStage(Value stage, ValueRange sums) {
   SmallVector<Value> next(sums);
-  for (int64_t step = 0; step < kDepth; step += kStep) {
+  MutableArrayRef<Value> factorSums =
+      MutableArrayRef<Value>(next).drop_front(numSums());
+  for (int64_t step = 0; step < kRowChunks / kStepChunks; ++step) {
     SmallVector<SmallVector<Value>> a;
     SmallVector<Value> pairs;
     for (int64_t i = 0; i < warpTileRows; ++i)
@@ -313,13 +392,98 @@ SmallVector<Value> TensorTile::multiplyStage(Value stage, ValueRange sums) {
       for (int64_t j = 0; j < warpTileColumns; ++j) {
         auto part = MutableArrayRef<Value>(next).slice(
             (i * warpTileColumns + j) * 4, 4);
-        llvm::copy(multiplyMatrices(b, loc, c.narrowType, a[i],
+        llvm::copy(multiplyMatrices(b, loc, left.type(), right.type(), a[i],
                                     ValueRange(pairs).slice(2 * j, 2), part),
                    part.begin());
       }
+    // Words 0 and 2 of A are of one row, 1 and 3 of another.
+    for (int64_t i = 0; i < numLeftSums() * 2; ++i) {
+      Value &sum = factorSums[i / 4 * 2 + i % 2];
+      sum = addBytes(b, loc, a[i / 4][i % 4], left.type().isUnsignedInteger(),
+                     sum);
+    }
+    for (int64_t i = 0; i < numRightSums() * 2; ++i) {
+      Value &sum = factorSums[numLeftSums() + i / 2];
+      sum =
+          addBytes(b, loc, pairs[i], right.type().isUnsignedInteger(), sum);
+    }
   }
   return next;
 }
+
+//===----------------------------------------------------------------------===//
+// Zero points
+//===----------------------------------------------------------------------===//
+
+/// Stores the sums of the factors' rows behind byte `place`: those of the left
+/// one, then those of the right one. The four lanes of a group have a part
+/// each; warps next to each other have the same rows.
+void TensorTile::storeFactorSums(ValueRange sums, Value place) {
+  auto whole = [&](Value sum) {
+    for (unsigned offset : {1u, 2u})
+      sum = arith::AddIOp::create(b, loc, sum, launch.shuffleXor(sum, offset));
+    return sum;
+  };
+  SmallVector<Value> all = llvm::map_to_vector(sums, whole);
+  Value first = index.div(place, index.constant(kWordBytes));
+  Value group = index.div(lane, index.constant(4));
+  Value isLeader = index.less(index.rem(lane, index.constant(4)),
+                              index.constant(1));
+  auto onlyIfFirst = [&](Value number, llvm::function_ref<void()> body) {
+    Value isFirst = index.less(number, index.constant(1));
+    launch.onlyIf(arith::AndIOp::create(b, loc, isLeader, isFirst), body);
+  };
+  Value warpColumns = index.constant(kWarpColumns);
+  onlyIfFirst(index.rem(warp, warpColumns), [&] {
+    for (int64_t i = 0; i < numLeftSums(); ++i)
+      memref::StoreOp::create(
+          b, loc, all[i], words,
+          index.add(index.add(first, index.add(warpRow, group)), i * 8));
+  });
+  onlyIfFirst(index.div(warp, warpColumns), [&] {
+    for (int64_t j = 0; j < numRightSums(); ++j)
+      memref::StoreOp::create(
+          b, loc, all[numLeftSums() + j], words,
+          index.add(index.add(first, index.add(warpColumn, group)),
+                    c.tileRows + j * kColumns));
+  });
+}
+
+Value TensorTile::shiftSum(Value place, Value row, Value column,
+                           ValueRange point, Value sum) {
+  Value first = index.div(place, index.constant(kWordBytes));
+  SmallVector<Value> coordinates(point);
+  coordinates.append(stage.getReduceRank(), index.constant(0));
+  auto zeroOf = [&](Value scalar) -> Value {
+    FailureOr<Scalar> value = emitter.scalar(stage, coordinates, scalar);
+    failedInside |= failed(value);
+    return succeeded(value) ? value->value : sum;
+  };
+  auto take = [&](Value zero, Value at) {
+    Value other =
+        memref::LoadOp::create(b, loc, words, index.add(first, at));
+    sum = arith::SubIOp::create(b, loc, sum,
+                                arith::MulIOp::create(b, loc, zero, other));
+  };
+  Value x = c.zeroLeft ? zeroOf(c.zeroLeft) : Value(),
+        y = c.zeroRight ? zeroOf(c.zeroRight) : Value();
+  if (x)
+    take(x, index.add(column, c.tileRows));
+  if (y)
+    take(y, row);
+  if (x && y) {
+    Value steps = arith::IndexCastOp::create(b, loc, b.getI32Type(),
+                                             index.sub(depth, firstStep));
+    Value both = arith::MulIOp::create(b, loc, x, y);
+    sum = arith::AddIOp::create(b, loc, sum,
+                                arith::MulIOp::create(b, loc, both, steps));
+  }
+  return sum;
+}
+
+//===----------------------------------------------------------------------===//
+// The tile
+//===----------------------------------------------------------------------===//
 
 LogicalResult
 TensorTile::emit(llvm::function_ref<void(Scalar, ValueRange)> store) {
@@ -331,30 +495,36 @@ TensorTile::emit(llvm::function_ref<void(Scalar, ValueRange)> store) {
   right = makePanel(c.narrowRight, c.columnAxes, c.tileColumns, firstColumn,
                     left.bytes());
   stageBytes = left.bytes() + right.bytes();
+  depthOfPanel = panelDepth(left.type());
   // Static shared memory ends at 48 KiB.
-  bool isAsync = left.contiguous || right.contiguous;
+  bool isAsync = left.isAsync() || right.isAsync();
   constexpr int64_t most = 48 << 10;
   numStages = isAsync ? std::min<int64_t>(most / stageBytes, 4) : 2;
   int64_t rowsAPass = c.tileRows;
-  while (tileWords(rowsAPass) * kWordBytes > most)
+  int64_t factorWords = isShifted() ? c.tileRows + c.tileColumns : 0;
+  while ((tileWords(rowsAPass) + factorWords) * kWordBytes > most)
     rowsAPass /= 2;
-  words = launch.shared(
-      b.getI32Type(),
-      std::max(numStages * stageBytes / kWordBytes, tileWords(rowsAPass)));
+  words = launch.shared(b.getI32Type(),
+                        std::max(numStages * stageBytes / kWordBytes,
+                                 tileWords(rowsAPass) + factorWords));
 
   lane = index.rem(launch.thread(), index.constant(kWarpThreads));
-  Value warp = index.div(launch.thread(), index.constant(kWarpThreads));
+  warp = index.div(launch.thread(), index.constant(kWarpThreads));
   warpRow = index.mul(index.div(warp, index.constant(kWarpColumns)),
                       kRows * warpTileRows);
   warpColumn = index.mul(index.rem(warp, index.constant(kWarpColumns)),
                          kColumns * warpTileColumns);
 
-  Value firstPanel = index.div(firstStep, index.constant(kDepth));
+  Value perPanel = index.constant(depthOfPanel);
+  Value firstPanel = index.div(firstStep, perPanel);
   for (int64_t i = 0; i + 1 < numStages; ++i)
     fillStage(index.add(firstPanel, i));
-  SmallVector<Value> zeros(warpTileRows * warpTileColumns * 4, sumStart());
+  SmallVector<Value> zeros(numSums(), sumStart());
+  if (isShifted())
+    zeros.append(numLeftSums() + numRightSums(),
+                 arith::ConstantOp::create(b, loc, b.getI32IntegerAttr(0)));
   SmallVector<Value> sums =
-      launch.loop(firstPanel, index.ceilDiv(depth, index.constant(kDepth)),
+      launch.loop(firstPanel, index.ceilDiv(depth, perPanel),
                   index.constant(1), zeros, [&](Value i, ValueRange carried) {
                     // This panel is there, for all threads, and the one that
                     // was in the place of the next has been read.
@@ -374,6 +544,9 @@ TensorTile::emit(llvm::function_ref<void(Scalar, ValueRange)> store) {
   if (isAsync)
     NVVM::CpAsyncWaitGroupOp::create(b, loc, 0u);
   launch.barrier();
+  Value factorSums = index.constant(tileWords(rowsAPass) * kWordBytes);
+  if (isShifted())
+    storeFactorSums(ValueRange(sums).drop_front(numSums()), factorSums);
   Value group = index.div(lane, index.constant(4));
   Value inGroup = index.rem(lane, index.constant(4));
   auto scatter = [&](Value firstOfPass, StoreSum put) {
@@ -394,8 +567,14 @@ TensorTile::emit(llvm::function_ref<void(Scalar, ValueRange)> store) {
                                         index.atLeast(warpRow, firstOfPass)),
                   putAll);
   };
-  storeTile(words, rowsAPass, scatter, store);
-  return success();
+  auto shift = [&](Value row, Value column, ValueRange point, Value sum) {
+    return shiftSum(factorSums, row, column, point, sum);
+  };
+  if (isShifted())
+    storeTile(words, rowsAPass, scatter, store, shift);
+  else
+    storeTile(words, rowsAPass, scatter, store);
+  return success(!failedInside);
 }
 
 LogicalResult

@@ -16,7 +16,7 @@ using namespace dlc;
 using namespace dlc::test;
 
 CompiledKernel::CompiledKernel(const std::string &text, llvm::StringRef target,
-                               bool strict)
+                               const CudaCodegenOptions &options)
     : context(mlir::MLIRContext::Threading::DISABLED) {
   context.loadDialect<graph::GraphDialect>();
   loadCudaDialects(context);
@@ -28,9 +28,6 @@ CompiledKernel::CompiledKernel(const std::string &text, llvm::StringRef target,
   if (!source)
     return;
   auto cuda = llvm::cantFail(parseCudaTarget(target));
-  CudaCodegenOptions options;
-  options.symbol = "k";
-  options.strict = strict;
   auto emitted =
       emitCudaKernel(*source->getOps<graph::KernelOp>().begin(), cuda, options);
   if (failed(emitted))

@@ -20,7 +20,10 @@ class CompiledKernel {
 public:
   explicit CompiledKernel(const std::string &text,
                           llvm::StringRef target = "cuda:sm=80",
-                          bool strict = false);
+                          bool strict = false)
+      : CompiledKernel(text, target, CudaCodegenOptions{"k", strict}) {}
+  CompiledKernel(const std::string &text, llvm::StringRef target,
+                 const CudaCodegenOptions &options);
 
   std::string error;
   std::string nest;

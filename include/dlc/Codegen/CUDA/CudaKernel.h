@@ -33,6 +33,9 @@ struct CudaCodegenOptions {
   std::string symbol;
   /// Folds in the order the kernel states, no fused multiply-add.
   bool strict = false;
+  /// Factors of f32 products may be rounded to the nearest tf32, for tensor
+  /// cores.
+  bool tf32 = false;
 };
 
 /// One launch: a one-dimensional grid of one-dimensional blocks. Shared memory
