@@ -244,10 +244,13 @@ static Error codeStages(Compilation &c) {
     c.progress.begin("precision");
     if (Error error = choosePrecision(c))
       return error;
-    c.progress.end(std::to_string(c.precision.numRounded()) + " of " +
-                   countText(c.precision.products.size(), "product") +
-                   " in bf16" +
-                   (c.precision.note.empty() ? "" : ": " + c.precision.note));
+    if (c.options.precision == CompileOptions::Precision::Tf32)
+      c.progress.end("products of float32 in tf32");
+    else
+      c.progress.end(std::to_string(c.precision.numRounded()) + " of " +
+                     countText(c.precision.products.size(), "product") +
+                     " in bf16" +
+                     (c.precision.note.empty() ? "" : ": " + c.precision.note));
   }
   c.progress.begin("kernels");
   if (Error error = formKernels(c))
@@ -368,6 +371,22 @@ static unsigned countStages(const Compilation &c) {
   return count + c.options.verify;
 }
 
+static Error checkPrecision(const CompileOptions &options) {
+  using Precision = CompileOptions::Precision;
+  auto refuse = [&](const Twine &what) {
+    return makeError(ExitCode::Usage,
+                     what + ", not for -target=" + options.target);
+  };
+  bool isCuda = StringRef(options.target).starts_with("cuda");
+  if (options.target == "interp")
+    return refuse("-precision is for CPU and CUDA targets");
+  if (options.precision == Precision::Tf32 && !isCuda)
+    return refuse("-precision=tf32 is for CUDA targets");
+  if (options.precision == Precision::Auto && isCuda)
+    return refuse("-precision=auto measures on this machine's CPU");
+  return Error::success();
+}
+
 static Error compile(Compilation &c, CompileResult &result) {
   if (c.options.verify && !c.options.wants(EmitKind::Shared))
     return makeError(ExitCode::Usage,
@@ -383,11 +402,9 @@ static Error compile(Compilation &c, CompileResult &result) {
                      "-state is for CPU targets, not for -target=" +
                          c.options.target);
   bool isRounded = c.options.precision != CompileOptions::Precision::F32;
-  if (isRounded && (StringRef(c.options.target).starts_with("cuda") ||
-                    c.options.target == "interp"))
-    return makeError(ExitCode::Usage,
-                     "-precision is for CPU targets, not for -target=" +
-                         c.options.target);
+  if (isRounded)
+    if (Error error = checkPrecision(c.options))
+      return error;
   if (isRounded && c.options.bisect)
     return makeError(ExitCode::Usage,
                      "-verify=bisect compares kernels with those of the model: "

@@ -39,7 +39,7 @@ Error dlc::formCudaKernels(ModelSource &source) {
 
 Expected<CudaModel> dlc::compileCuda(ModelSource &source,
                                      const CudaTarget &target, StringRef prefix,
-                                     bool strict) {
+                                     bool strict, bool tf32) {
   loadCudaDialects(*source.context);
   std::vector<CudaKernel> kernels;
   std::vector<std::string> names;
@@ -49,6 +49,7 @@ Expected<CudaModel> dlc::compileCuda(ModelSource &source,
     CudaCodegenOptions options;
     options.symbol = (prefix + "_" + op.getSymName()).str();
     options.strict = strict;
+    options.tf32 = tf32;
     FailureOr<CudaKernel> kernel = emitCudaKernel(op, target, options);
     if (failed(kernel)) {
       CompileError error = toCompileError(

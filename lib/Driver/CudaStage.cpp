@@ -99,7 +99,8 @@ static void describeKernels(Compilation &c, const CudaModel &model) {
 
 Error dlc::compileCudaKernels(Compilation &c) {
   Expected<CudaModel> model =
-      compileCuda(c.source, *c.cuda, c.name, c.options.strict);
+      compileCuda(c.source, *c.cuda, c.name, c.options.strict,
+                  c.options.precision == CompileOptions::Precision::Tf32);
   if (!model)
     return model.takeError();
   Expected<std::string> ptx = emitPtx(*model, *c.cuda);

@@ -62,6 +62,7 @@ Error dlc::fuseKernels(Compilation &c) {
   fusion::NestPolicy::Limits limits;
   limits.allowsInside = true;
   limits.nestsInlineSingleLoads = false; // by weight (Schedule/RowPlan.h)
+  limits.multipliesNarrow = c.cuda.has_value();
   fusion::NestPolicy policy(target, cost, limits);
   fusion::FusionOptions options;
   options.explains = c.options.explainFusion || c.options.explainAttention;

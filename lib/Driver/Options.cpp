@@ -354,11 +354,13 @@ static llvm::Error readPrecision(const InputArgList &args, CompileOptions &o) {
       o.precision = Precision::Auto;
     } else if (text == "bf16") {
       o.precision = Precision::Bf16;
+    } else if (text == "tf32") {
+      o.precision = Precision::Tf32;
     } else if (text == "f16" || text == "int8") {
       return wrong("products of " + text +
                    " are not made of float32 models so far; bf16 is");
     } else if (text != "f32") {
-      return wrong("expected f32, bf16 or auto:max-error=<e>");
+      return wrong("expected f32, tf32, bf16 or auto:max-error=<e>");
     }
   }
   for (StringRef list : args.getAllArgValues(OPT_precision_inputs)) {

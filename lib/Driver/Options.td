@@ -36,7 +36,7 @@ let Group = grp_shape in {
 def dim : J<"dim", "<name>=<n>", "Give a symbolic dim a size; <name>=<lo>..<hi>@<typical> gives bounds">;
 def shape : J<"shape", "<input>:<AxBxC>", "Give an input its shape">;
 def fp : J<"fp", "<mode>", "strict: the order of every sum is kept; reassoc: it is free (default); fast-conv: besides, 3x3 convolutions by Winograd's filtering where that is faster (rounds more)">;
-def precision : J<"precision", "<p>", "f32 (default); bf16: the factors of float32 products with weights are rounded to bf16, sums stay float32; auto:max-error=<e>: those of as many products as keep max|a-b|/max|b| of every output below e, measured">;
+def precision : J<"precision", "<p>", "f32 (default); bf16: the factors of float32 products with weights are rounded to bf16, sums stay float32; tf32: for CUDA, the factors of all float32 products are rounded to tf32 as they are multiplied; auto:max-error=<e>: bf16 in as many products as keep max|a-b|/max|b| of every output below e, measured">;
 def precision_inputs : J<"precision-inputs", "<npys>", "Comma-separated .npy files, one an input: what -precision=auto measures on (default: random inputs)">;
 def fuse : J<"fuse", "<when>", "on: kernels that pay as one become one, and Check proves each (default); off: a kernel an operator">;
 def layout : J<"layout", "<how>", "auto: intermediate tensors around convolutions have their channels last where that pays (for CPUs, -fp=reassoc; default); asis: as in the model">;

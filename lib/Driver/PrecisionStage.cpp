@@ -345,6 +345,8 @@ Expected<std::vector<unsigned>> Choice::run() {
 }
 
 Error dlc::choosePrecision(Compilation &c) {
+  if (c.options.precision == Precision::Tf32)
+    return Error::success(); // code generation rounds what it multiplies
   func::FuncOp main = c.source.getMain();
   SmallVector<graph::Product> products = graph::findProducts(main);
   for (auto [i, product] : llvm::enumerate(products)) {
@@ -355,6 +357,7 @@ Error dlc::choosePrecision(Compilation &c) {
   std::vector<unsigned> chosen = c.options.roundedProducts;
   switch (c.options.precision) {
   case Precision::F32:
+  case Precision::Tf32:
     return Error::success();
   case Precision::Probe:
     graph::probeProducts(main, products);

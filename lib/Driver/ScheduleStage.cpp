@@ -116,6 +116,8 @@ Error dlc::chooseSchedules(Compilation &c) {
     laws.insert(check::getRoundingLaw(c.options.kvBits));
   if (c.precision.numRounded())
     laws.insert("round(bf16)");
+  if (c.options.precision == CompileOptions::Precision::Tf32)
+    laws.insert("round(tf32)");
   c.info.laws = llvm::join(laws, ",");
   return Error::success();
 }

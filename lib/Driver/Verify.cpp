@@ -22,6 +22,8 @@ double dlc::getTolerance(const CompileOptions &options,
     return 4e-2;
   if (!isa<FloatType>(type))
     return 0;
+  if (options.precision == CompileOptions::Precision::Tf32)
+    return 5e-3;
   if (options.precision == CompileOptions::Precision::Bf16)
     return 4e-2; // beside the interpreter, which rounds nothing
   if (options.precision == CompileOptions::Precision::Auto)

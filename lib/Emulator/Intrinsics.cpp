@@ -310,7 +310,8 @@ public:
     Value *sum = call.getArgOperand(2);
     for (unsigned i = 0; i < 4; ++i) {
       auto byte = [&](unsigned argument) {
-        Value *shifted = builder.CreateLShr(call.getArgOperand(argument), 8 * i);
+        Value *shifted =
+            builder.CreateLShr(call.getArgOperand(argument), 8 * i);
         Value *narrow = builder.CreateTrunc(shifted, builder.getInt8Ty());
         return builder.CreateIntCast(narrow, builder.getInt32Ty(),
                                      /*isSigned=*/!isUnsigned);

@@ -109,7 +109,7 @@ static bool isConstant(TensorId tensor, const TensorTable &tensors) {
 
 static Form ask(const Body &body, ArrayRef<TensorId> outputs,
                 const TensorTable &tensors, ArrayRef<int64_t> symbols,
-                const TargetDesc &target) {
+                bool multipliesNarrow) {
   MLIRContext *context = body.stages.front()->type.getContext();
   OpBuilder builder(context);
   OwningOpRef<graph::KernelOp> kernel =
@@ -125,7 +125,7 @@ static Form ask(const Body &body, ArrayRef<TensorId> outputs,
     form.inPlace[side] = factors[side]->plain || factors[side]->guarded;
     form.guarded[side] = factors[side]->guarded;
   }
-  if (target.arch == "x86") {
+  if (multipliesNarrow) {
     // Narrow numbers are multiplied as they lie; a right factor of constants is
     // computed a panel at a time.
     if (spec->narrow)
@@ -153,10 +153,11 @@ static Form ask(const Body &body, ArrayRef<TensorId> outputs,
 
 // The sum by itself, as it was before anything was put around it.
 static Form askAlone(const StageRef &sum, const Candidate &candidate,
-                     const TargetDesc &target) {
+                     bool multipliesNarrow) {
   Body body;
   body.stages.push_back(sum);
-  return ask(body, {sum->result}, candidate.tensors, candidate.symbols, target);
+  return ask(body, {sum->result}, candidate.tensors, candidate.symbols,
+             multipliesNarrow);
 }
 
 static const StageRef &refOf(const Body &body, const Stage *stage) {
@@ -249,20 +250,22 @@ std::optional<Refusal> NestPolicy::checkContraction(const Candidate &merged,
   const Stage *original = before ? before : after;
   if (sum && sum == original && isPlainEpilogue(merged, *sum)) {
     // Loops of other nests run it at most as fast, whoever takes it.
-    isTaken = askAlone(refOf(merged.body, sum), merged, target).reason.empty();
+    isTaken = askAlone(refOf(merged.body, sum), merged, multipliesNarrow())
+                  .reason.empty();
     return std::nullopt;
   }
   Form was;
   if (original) {
     const Candidate &part = before ? first : second;
-    was = ask(part.body, part.outputs, part.tensors, part.symbols, target);
+    was = ask(part.body, part.outputs, part.tensors, part.symbols,
+              multipliesNarrow());
   }
   bool wasTaken = original && was.reason.empty();
   if (!sum)
     return wasTaken ? std::optional(refuse("the contraction would be none"))
                     : std::nullopt;
-  Form form =
-      ask(merged.body, merged.outputs, merged.tensors, merged.symbols, target);
+  Form form = ask(merged.body, merged.outputs, merged.tensors, merged.symbols,
+                  multipliesNarrow());
   if (!form.reason.empty())
     return wasTaken ? std::optional(refuse("the contraction nest does not take "
                                            "it: " +

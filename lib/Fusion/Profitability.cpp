@@ -27,7 +27,7 @@ bool NestPolicy::inlines(const Stage &producer, ArrayRef<StageRef> consumers,
   double weight = 0;
   for (const Node &node : producer.nodes)
     weight += weightOf(node);
-  if (!isOutput && target.arch == "x86" && consumers.size() == 1 &&
+  if (!isOutput && multipliesNarrow() && consumers.size() == 1 &&
       isContraction(*consumers[0]) && !producer.isFold() &&
       (isNarrowFactor(producer, producer.root, producer.domain.size()) ||
        isDequantized(producer, producer.root)) &&
@@ -496,7 +496,7 @@ std::optional<Refusal> NestPolicy::checkSize(const Candidate &merged) const {
 }
 
 void NestPolicy::prepare(func::FuncOp main) const {
-  if (target.arch == "x86")
+  if (multipliesNarrow())
     splitWidenings(main);
 }
 
@@ -518,7 +518,7 @@ std::optional<Refusal> NestPolicy::check(const Candidate &merged,
     return refusal;
   if (auto refusal = checkSize(merged))
     return refusal;
-  if (target.arch == "x86" && !findContraction(merged.body) &&
+  if (multipliesNarrow() && !findContraction(merged.body) &&
       widensForProducts(second))
     return Refusal{Condition::Traffic,
                    "a product reads the narrow numbers as they are"};

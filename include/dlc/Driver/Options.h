@@ -77,8 +77,9 @@ struct CompileOptions {
   /// for all sizes; -1: none.
   int forceVariant = -1;
   /// -precision: which float32 products have factors of bf16: none, all, as
-  /// many as measured errors allow. `Probe` is asked for by Auto itself.
-  enum class Precision { F32, Bf16, Auto, Probe };
+  /// many as measured errors allow. Tf32: all of a GPU, when they are
+  /// multiplied. `Probe` is asked for by Auto itself.
+  enum class Precision { F32, Tf32, Bf16, Auto, Probe };
   Precision precision = Precision::F32;
   double maxError = 0; ///< of Auto: max|a-b| / max|b| of each output
   /// Of Bf16: the numbers of the products (findProducts); empty: all.

@@ -61,6 +61,9 @@ public:
     /// The nests compute a stage that is loaded once where it is loaded,
     /// however often that is.
     bool nestsInlineSingleLoads = true;
+    /// Products take narrow numbers as they lie, whatever the target: those of
+    /// a GPU. (An x86 CPU's do.)
+    bool multipliesNarrow = false;
     double startSeconds = 4e-8; ///< of a kernel, measured on one core
     /// Form attentions that no nest takes: for tests of what is found.
     bool formsEveryAttention = false;
@@ -93,6 +96,9 @@ private:
                                      const Candidate &second) const;
 
   bool repeatsWork(const Candidate &candidate, const StageRef &stage) const;
+  bool multipliesNarrow() const {
+    return target.arch == "x86" || limits.multipliesNarrow;
+  }
 
   const TargetDesc &target;
   const CostQuery &cost;

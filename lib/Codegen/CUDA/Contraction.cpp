@@ -155,9 +155,10 @@ static std::pair<Value, Value> bytesOf(StageOp stage, Value factor) {
     factor = apply.getArgs()[0];
     if (!isZero(apply.getArgs()[1]))
       zero = apply.getArgs()[1];
-    if (zero && coordinatesOf(stage, zero).find_first_in(
-                    stage.getDomainRank(),
-                    stage.getBlock()->getNumArguments()) >= 0)
+    if (zero &&
+        coordinatesOf(stage, zero)
+                .find_first_in(stage.getDomainRank(),
+                               stage.getBlock()->getNumArguments()) >= 0)
       return {}; // it changes along the fold
   }
   auto cast = factor.getDefiningOp<CastOp>();
@@ -179,8 +180,7 @@ static void chooseFactors(Contraction &c, bool allowsTf32) {
        right = c.right.getDefiningOp<CastOp>();
   if (left && right) {
     Type type = left.getValue().getType();
-    if (type == right.getValue().getType() &&
-        (type.isF16() || type.isBF16())) {
+    if (type == right.getValue().getType() && (type.isF16() || type.isBF16())) {
       c.narrowLeft = left.getValue(), c.narrowRight = right.getValue();
       return;
     }

@@ -46,9 +46,9 @@ protected:
   int64_t tileWords(int64_t rows) const { return rows * (c.tileColumns + 1); }
   using StoreSum = llvm::function_ref<void(mlir::Value row, mlir::Value column,
                                            mlir::Value)>;
-  using AdjustSum = llvm::function_ref<mlir::Value(
-      mlir::Value row, mlir::Value column, mlir::ValueRange point,
-      mlir::Value sum)>;
+  using AdjustSum =
+      llvm::function_ref<mlir::Value(mlir::Value row, mlir::Value column,
+                                     mlir::ValueRange point, mlir::Value sum)>;
   /// Stores the tile's sums: through shared memory (`words`, of i32), so that
   /// neighbour threads store neighbour elements and what follows a sum is
   /// emitted once, `rowsAPass` rows a time. `scatter` is called once a pass

@@ -236,8 +236,8 @@ LogicalResult CudaKernelEmitter::emitPartSums(Group group,
                       launch.thread());
   bool good = true;
   launch.onlyIf(index.less(i, total), [&] {
-    Value zero =
-        arith::ConstantOp::create(b, loc, b.getZeroAttr(stage.getElementType()));
+    Value zero = arith::ConstantOp::create(
+        b, loc, b.getZeroAttr(stage.getElementType()));
     Value fold = launch.loop(
         index.constant(0), index.constant(countParts(match)), index.constant(1),
         {zero}, [&](Value part, ValueRange so) {

@@ -49,8 +49,8 @@ SmallVector<Value> dlc::loadMatrices(OpBuilder &b, Location loc, Value pointer,
   return callForFour(b, loc, name, b.getI32Type(), pointer);
 }
 
-SmallVector<Value> dlc::multiplyMatrices(OpBuilder &b, Location loc,
-                                         Type left, Type right, ValueRange a,
+SmallVector<Value> dlc::multiplyMatrices(OpBuilder &b, Location loc, Type left,
+                                         Type right, ValueRange a,
                                          ValueRange pairB, ValueRange sums) {
   bool isHalf = left.isF16();
   SmallVector<Value> operands;
@@ -80,9 +80,9 @@ SmallVector<Value> dlc::multiplyMatrices(OpBuilder &b, Location loc,
 
 Value dlc::toTf32(OpBuilder &b, Location loc, Value word) {
   Value number = LLVM::BitcastOp::create(b, loc, b.getF32Type(), word);
-  return LLVM::CallIntrinsicOp::create(
-             b, loc, b.getI32Type(),
-             b.getStringAttr("llvm.nvvm.f2tf32.rna"), ValueRange{number})
+  return LLVM::CallIntrinsicOp::create(b, loc, b.getI32Type(),
+                                       b.getStringAttr("llvm.nvvm.f2tf32.rna"),
+                                       ValueRange{number})
       .getResult(0);
 }
 
@@ -90,8 +90,7 @@ Value dlc::addBytes(OpBuilder &b, Location loc, Value word, bool isUnsigned,
                     Value sum) {
   Value ones =
       arith::ConstantOp::create(b, loc, b.getI32IntegerAttr(0x01010101));
-  StringRef name =
-      isUnsigned ? "llvm.nvvm.idp4a.u.u" : "llvm.nvvm.idp4a.s.s";
+  StringRef name = isUnsigned ? "llvm.nvvm.idp4a.u.u" : "llvm.nvvm.idp4a.s.s";
   return LLVM::CallIntrinsicOp::create(b, loc, b.getI32Type(),
                                        b.getStringAttr(name),
                                        ValueRange{word, ones, sum})

@@ -404,8 +404,7 @@ SmallVector<Value> TensorTile::multiplyStage(Value stage, ValueRange sums) {
     }
     for (int64_t i = 0; i < numRightSums() * 2; ++i) {
       Value &sum = factorSums[numLeftSums() + i / 2];
-      sum =
-          addBytes(b, loc, pairs[i], right.type().isUnsignedInteger(), sum);
+      sum = addBytes(b, loc, pairs[i], right.type().isUnsignedInteger(), sum);
     }
   }
   return next;
@@ -427,8 +426,8 @@ void TensorTile::storeFactorSums(ValueRange sums, Value place) {
   SmallVector<Value> all = llvm::map_to_vector(sums, whole);
   Value first = index.div(place, index.constant(kWordBytes));
   Value group = index.div(lane, index.constant(4));
-  Value isLeader = index.less(index.rem(lane, index.constant(4)),
-                              index.constant(1));
+  Value isLeader =
+      index.less(index.rem(lane, index.constant(4)), index.constant(1));
   auto onlyIfFirst = [&](Value number, llvm::function_ref<void()> body) {
     Value isFirst = index.less(number, index.constant(1));
     launch.onlyIf(arith::AndIOp::create(b, loc, isLeader, isFirst), body);
@@ -460,8 +459,7 @@ Value TensorTile::shiftSum(Value place, Value row, Value column,
     return succeeded(value) ? value->value : sum;
   };
   auto take = [&](Value zero, Value at) {
-    Value other =
-        memref::LoadOp::create(b, loc, words, index.add(first, at));
+    Value other = memref::LoadOp::create(b, loc, words, index.add(first, at));
     sum = arith::SubIOp::create(b, loc, sum,
                                 arith::MulIOp::create(b, loc, zero, other));
   };
@@ -524,8 +522,8 @@ TensorTile::emit(llvm::function_ref<void(Scalar, ValueRange)> store) {
     zeros.append(numLeftSums() + numRightSums(),
                  arith::ConstantOp::create(b, loc, b.getI32IntegerAttr(0)));
   SmallVector<Value> sums =
-      launch.loop(firstPanel, index.ceilDiv(depth, perPanel),
-                  index.constant(1), zeros, [&](Value i, ValueRange carried) {
+      launch.loop(firstPanel, index.ceilDiv(depth, perPanel), index.constant(1),
+                  zeros, [&](Value i, ValueRange carried) {
                     // This panel is there, for all threads, and the one that
                     // was in the place of the next has been read.
                     if (isAsync)

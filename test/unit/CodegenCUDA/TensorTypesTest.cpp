@@ -28,8 +28,8 @@ std::string replaceAll(std::string text, const Replacements &all) {
 }
 
 struct Product {
-  std::string left, right;           ///< i8 or ui8
-  bool leftZero, rightZero;          ///< a zero point a row, a column
+  std::string left, right;                  ///< i8 or ui8
+  bool leftZero, rightZero;                 ///< a zero point a row, a column
   bool leftAlong = true, rightAlong = true; ///< the fold is innermost
 };
 
@@ -64,17 +64,16 @@ graph.kernel @k(%a: tensorASHAPE, %b: tensorBSHAPE, %x: tensor<?xLEFT, #graph.di
   graph.return %r : tensor<?x?xi32, #graph.dims<s0, s1>>
 })";
   return replaceAll(
-      text,
-      {{"ASHAPE", p.leftAlong ? "<?x?xLEFT, #graph.dims<s0, s2>>"
-                              : "<?x?xLEFT, #graph.dims<s2, s0>>"},
-       {"BSHAPE", p.rightAlong ? "<?x?xRIGHT, #graph.dims<s1, s2>>"
-                               : "<?x?xRIGHT, #graph.dims<s2, s1>>"},
-       {"AMAP", p.leftAlong ? "(d0, d2)" : "(d2, d0)"},
-       {"BMAP", p.rightAlong ? "(d1, d2)" : "(d2, d1)"},
-       {"LEFTZERO", p.leftZero ? "%g" : "%0"},
-       {"RIGHTZERO", p.rightZero ? "%h" : "%0"},
-       {"LEFT", p.left},
-       {"RIGHT", p.right}});
+      text, {{"ASHAPE", p.leftAlong ? "<?x?xLEFT, #graph.dims<s0, s2>>"
+                                    : "<?x?xLEFT, #graph.dims<s2, s0>>"},
+             {"BSHAPE", p.rightAlong ? "<?x?xRIGHT, #graph.dims<s1, s2>>"
+                                     : "<?x?xRIGHT, #graph.dims<s2, s1>>"},
+             {"AMAP", p.leftAlong ? "(d0, d2)" : "(d2, d0)"},
+             {"BMAP", p.rightAlong ? "(d1, d2)" : "(d2, d1)"},
+             {"LEFTZERO", p.leftZero ? "%g" : "%0"},
+             {"RIGHTZERO", p.rightZero ? "%h" : "%0"},
+             {"LEFT", p.left},
+             {"RIGHT", p.right}});
 }
 
 uint8_t byteAt(int64_t i) { return static_cast<uint8_t>(i * 37 + i / 7 * 11); }
@@ -102,10 +101,10 @@ std::string check(CompiledKernel &kernel, const Product &p, int64_t m,
       int sum = 0, left = p.leftZero ? numberOf(x[i], p.left) : 0,
           right = p.rightZero ? numberOf(z[j], p.right) : 0;
       for (int64_t q = 0; q < k; ++q)
-        sum += (numberOf(a[p.leftAlong ? i * k + q : q * m + i], p.left) -
-                left) *
-               (numberOf(b[p.rightAlong ? j * k + q : q * n + j], p.right) -
-                right);
+        sum +=
+            (numberOf(a[p.leftAlong ? i * k + q : q * m + i], p.left) - left) *
+            (numberOf(b[p.rightAlong ? j * k + q : q * n + j], p.right) -
+             right);
       if (y[i * n + j] != 3 * sum)
         return "wrong number at " + std::to_string(i) + " " +
                std::to_string(j) + " of " + std::to_string(m) + "x" +
@@ -222,8 +221,8 @@ TEST(TensorTypes, BytesInPartsAndPieces) {
     size_t launches;
     bool isAsync;
   } cases[] = {{40, 24, 160, 1, true},
-               {20, 40, 1040, 2, true},    // four parts
-               {20, 40, 1001, 2, false}};  // and rows that are not aligned
+               {20, 40, 1040, 2, true},   // four parts
+               {20, 40, 1001, 2, false}}; // and rows that are not aligned
   for (auto [m, n, k, launches, isAsync] : cases) {
     CompiledKernel kernel(staticProduct(m, n, k));
     ASSERT_EQ(kernel.error, "");
