@@ -360,6 +360,54 @@ def test_fallback(tmp_path):
     assert code == 5 and "was built for sm_90; CUDA device 0 (emulated GPU) is sm_120" in text
 
 
+@pytest.mark.parametrize(("precision", "instruction", "bound"), [("f32", None, 2e-6), ("tf32", "m16n8k8", 2.0**-10 + 2e-6),
+                                                                 ("bf16", "m16n8k16", 2.0**-7 + 2e-6)])
+def test_precision(precision, instruction, bound, tmp_path, driver):
+    """Tensor cores for products of float32 only where -precision admits them; |error| <= bound * sum |a_i b_i| (docs/precision.md), and
+    each rounding is felt."""
+    rng = np.random.default_rng(5)
+    x, w = (rng.standard_normal(shape).astype(np.float32) for shape in ((48, 70), (70, 40)))
+    text = "g (float[48, 70] x) => (float[48, 40] y) <float[70, 40] w = {%s}> { y = MatMul(x, w) }" % ", ".join(map(repr, map(float, w.ravel())))
+    compile_model(text, str(tmp_path / "m"), "-target=cuda:sm=80", "-emit=shared,ptx", "-precision=" + precision)
+    with open(tmp_path / "m.ptx") as file:
+        ptx = file.read()
+    found = [word for word in ("m16n8k8", "m16n8k16") if f"mma.sync.aligned.{word}.row.col.f32" in ptx]
+    assert found == ([instruction] if instruction else [])
+    [y] = dlc.compile(parse(text), target=TARGET, precision=precision).run([x])
+    largest = (np.abs(y - x.astype(np.float64) @ w) / (np.abs(x.astype(np.float64)) @ np.abs(w))).max()
+    assert largest <= bound
+    assert precision == "f32" or largest > 2e-6
+
+
+def test_machine_code_is_read():
+    """Of the lint of utils/full/sass.py: what it finds, and that it finds nothing in code that is right."""
+    sys.path.insert(0, os.path.join(ROOT, "utils", "full"))
+    import sass
+
+    text = """
+.text.good:
+        /*0000*/                   STL [R1], R2 ;
+.L_x_1:
+        /*0010*/                   LDSM.16.M88.4 R4, [R5] ;
+        /*0020*/                   HMMA.16816.F32 R8, R4, R6, R8 ;
+        /*0030*/              @!P0 CALL.REL.NOINC `(.L_x_2) ;
+        /*0040*/               @P1 BRA `(.L_x_1) ;
+.L_x_2:
+        /*0050*/                   EXIT ;
+.L_x_3:
+        /*0060*/                   BRA `(.L_x_3);
+"""
+    ptx = {"good": "ldmatrix.sync.aligned mma.sync.aligned"}
+    assert sass.lint(sass.parse(text), ptx) == ([], [])
+    inside = text.replace("LDSM.16.M88.4 R4, [R5]", "LDL R4, [R1]")
+    assert sass.lint(sass.parse(inside), {"good": ""})[0] == ["good: 1 accesses of local memory in loops"]
+    assert sass.lint(sass.parse(inside), {"good": ""}, may_use_memory={"good"}) == ([], ["good: 1 accesses of local memory in loops"])
+    assert "ldmatrix in PTX" in sass.lint(sass.parse(inside), ptx)[0][1]
+    slow = text.replace("`(.L_x_2)", "`($__internal_0_$__cuda_sm3x_div_rn)")
+    assert sass.lint(sass.parse(slow), ptx) == ([], ["good: 1 calls in loops"])
+    assert sass.lint([], ptx)[0] == ["good: not in the machine code"]
+
+
 @pytest.mark.skipif(not (shutil.which("ptxas") or os.path.exists("/usr/local/cuda/bin/ptxas")), reason="needs ptxas")
 def test_static_gate(tmp_path):
     """No spills in contractions, few elsewhere: the report says what ptxas does, and the gate of the full tier judges by it."""

@@ -117,13 +117,16 @@ def test_refusals(model, tmp_path):
         done = run("dlc", model / "m.onnx", "-o", tmp_path / "m.so", *flags)
         assert done.returncode == 2, done.stderr
         return done.stderr
-    assert "expected f32, bf16 or auto:max-error=<e>" in said("-precision=half")
+    assert "expected f32, tf32, bf16 or auto:max-error=<e>" in said("-precision=half")
     assert "expected auto:max-error=<e>" in said("-precision=auto")
     assert "expected auto:max-error=<e>" in said("-precision=auto:max-error=-1")
     assert "products of int8 are not made of float32 models so far" in said("-precision=int8")
     assert "-fp=strict rounds nothing" in said("-precision=bf16", "-fp=strict")
     assert "-precision-inputs= is for -precision=auto" in said("-precision-inputs=x.npy")
-    assert "-precision is for CPU targets" in said("-precision=bf16", "-target=cuda:sm=90a")
+    assert "-precision is for CPU and CUDA targets" in said("-precision=bf16", "-target=interp")
+    assert "-precision=auto measures on this machine's CPU" in said("-precision=auto:max-error=1e-3", "-target=cuda:sm=90a")
+    assert "-precision=tf32 is for CUDA targets" in said("-precision=tf32")
+    assert "-fp=strict rounds nothing" in said("-precision=tf32", "-fp=strict", "-target=cuda")
     assert "not with -precision" in said("-precision=bf16", "-verify=bisect")
 
 

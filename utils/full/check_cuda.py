@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """Compiles one case of utils/bench for CUDA and looks at the code, then runs it without a GPU:
 
-    check_cuda.py CASE [--emulate] [--fuse on,off]
+    check_cuda.py CASE [--emulate | --random] [--fuse on,off]
 
 Static gate, for sm_80, sm_89 and sm_90a: ptxas takes the kernels, none has more than 64 bytes of spills, and kernels with a main
-loop (contractions, attentions) have none; the others' are listed. --emulate: the artifact runs on the emulated driver, and max|a-b| / max|b|
+loop (contractions, attentions) have none; the others' are listed. nvdisasm, where it is installed, then reads the machine code
+(sass.py): nothing spilled in any loop, tensor cores and asynchronous copies where the PTX has them. --emulate: the artifact runs on the emulated driver, and max|a-b| / max|b|
 of every output must be at most the limit of check_model.py against the case's expected outputs; the work of the emulated device is
 put off, so that a missing wait is a wrong result. Not run on hardware."""
 import argparse
@@ -17,6 +18,8 @@ import time
 
 ROOT = os.path.normpath(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
 sys.path[:0] = [os.path.join(ROOT, "utils", "bench"), os.path.dirname(os.path.abspath(__file__))]
+import sass  # noqa: E402
+
 ARCHITECTURES = ("80", "89", "90a")
 MOST_SPILLS = 64  # bytes of a thread, outside of main loops
 
@@ -44,10 +47,19 @@ def gate_library(table):
     return *gate({"kernels": kernels}), sum(len(kernel["launches"]) for kernel in kernels)
 
 
-def compile_case(path, folder, *options):
+def lint(report, folder):
+    """(complaints, notes) about the machine code of folder/model.cubin; nothing without nvdisasm."""
+    if not sass.find_nvdisasm():
+        return [], []
+    opaque = {launch["name"] for kernel in report["kernels"] for launch in kernel["launches"] if kernel["nest"] == "opaque"}
+    with open(os.path.join(folder, "model.ptx")) as file:
+        return sass.lint(sass.disassemble(os.path.join(folder, "model.cubin")), sass.ptx_kernels(file.read()), opaque)
+
+
+def compile_case(path, folder, *options, emit="shared,report"):
     """The report of a compilation to folder/model.so."""
     library = os.path.join(folder, "model.so")
-    subprocess.run(["dlc", path, "-o", library, "-emit=shared,report", "-q", *options], check=True)
+    subprocess.run(["dlc", path, "-o", library, "-emit=" + emit, "-q", *options], check=True)
     with open(os.path.join(folder, "model.json")) as file:
         return library, json.load(file)
 
@@ -56,6 +68,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("case", help="a name of utils/bench, a folder with model.onnx, or a library's operation table (.json)")
     parser.add_argument("--emulate", action="store_true")
+    parser.add_argument("--random", action="store_true", help="emulated beside the interpreter on random inputs, not the case's own results")
     parser.add_argument("--fuse", default="on", help="on, off or both: on,off")
     arguments = parser.parse_args()
 
@@ -77,8 +90,9 @@ def main():
     with tempfile.TemporaryDirectory() as work:
         for fuse in arguments.fuse.split(","):
             for sm in ARCHITECTURES:
-                _, report = compile_case(path, work, f"-target=cuda:sm={sm}", "-fuse=" + fuse, "-weights=external")
-                wrong, notes = gate(report)
+                _, report = compile_case(path, work, f"-target=cuda:sm={sm}", "-fuse=" + fuse, "-weights=external",
+                                         emit="shared,report,ptx,cubin")
+                wrong, notes = (a + b for a, b in zip(gate(report), lint(report, work), strict=True))
                 launches = sum(len(kernel["launches"]) for kernel in report["kernels"])
                 print(f"{name} sm_{sm} fuse={fuse}: {launches} launches, {len(wrong)} refused by the gate", flush=True)
                 for text in wrong + notes:
@@ -86,7 +100,22 @@ def main():
                 failed |= bool(wrong)
     if arguments.emulate:
         failed |= not emulate(folder, name, arguments.fuse.split(","))
+    if arguments.random:
+        failed |= not compare(path, name, arguments.fuse.split(","))
     sys.exit(1 if failed else 0)
+
+
+def compare(path, name, modes):
+    """Whether the case agrees with the interpreter on random inputs."""
+    os.environ["DLC_CUDA_DRIVER"] = os.path.join(ROOT, "build", "lib", "libdlc_emulated_cuda.so")
+    right = True
+    for fuse in modes:
+        with tempfile.TemporaryDirectory() as work:
+            library, _ = compile_case(path, work, "-target=cuda:sm=80:emulate=on", "-fuse=" + fuse)
+            done = subprocess.run(["dlc-run", library, "-random=1", "-compare=" + path], capture_output=True, text=True)
+            print(f"{name} fuse={fuse} on random inputs: {(done.stdout + done.stderr).strip()}", flush=True)
+            right &= done.returncode == 0
+    return right
 
 
 def emulate(folder, name, modes):
