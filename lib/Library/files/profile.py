@@ -21,10 +21,14 @@ import statistics
 import sys
 import time
 
-import numpy as np
+# numpy's OpenBLAS reads it once, when it is loaded.
+_threads = [word.partition("=")[2] for word in sys.argv if word.startswith("--threads=")]
+os.environ.setdefault("OPENBLAS_NUM_THREADS", (_threads or [os.environ.get("DLC_NUM_THREADS", "")])[-1] or str(len(os.sched_getaffinity(0))))
 
-import %NAME% as library
-from %NAME% import reference
+import numpy as np  # noqa: E402
+
+import %NAME% as library  # noqa: E402
+from %NAME% import reference  # noqa: E402
 
 GUARD = 256
 PAGE = mmap.PAGESIZE
@@ -159,7 +163,8 @@ def choose_sizes(op, instance, rng, limit):
             elif attempt == 0:
                 sizes.append(min(high, max(low, 1, min(r["typical"], limit))))
             else:
-                sizes.append(int(min(high, max(low, rng.choice([1, 2, 3, 7, 17, 31, 33, 65])))))
+                odd = [size for size in (1, 2, 3, 7, 17, 31, 33, 65) if size <= limit]
+                sizes.append(int(min(high, max(low, rng.choice(odd)))))
         if sizes not in sets:
             sets.append(sizes)
     return sets
@@ -417,7 +422,7 @@ def main():
     parser.add_argument("--peers", default="numpy,torch,onnxruntime")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--sizes", action="append", default=[], help="of an open dim, for the times: m=1,16,512")
-    parser.add_argument("--limit", type=int, default=70, help="largest free size when verifying")
+    parser.add_argument("--limit", type=int, default=70, metavar="SIZE", help="largest free size when verifying")
     parser.add_argument("--most-work", type=float, default=math.inf, help="operations of a product; instances with more are skipped")
     options = parser.parse_args()
     wanted = {}
