@@ -20,7 +20,9 @@ public:
         loc(index.loc()), reason(reason), group(c.schedule.group()),
         lanes(c.schedule.lanes), flips(flips),
         element(panelElement(c.spec, c.schedule.form)),
-        steps(index.expr(c.spec.extentOf(c.spec.inner), {}, c.symbols)) {}
+        steps(index.expr(c.spec.extentOf(c.spec.inner), {}, c.symbols)),
+        begin(c.firstStep ? c.firstStep : index.constant(0)),
+        end(c.endStep ? c.endStep : c.depth) {}
 
   /// Rows of lhs, a block of k at a time.
   LogicalResult fillBlocks(Value panels, Value first, Value count);
@@ -58,7 +60,8 @@ private:
   int64_t group, lanes;
   bool flips;
   Type element;
-  Value steps; ///< of k, without padding
+  Value steps;      ///< of k, without padding
+  Value begin, end; ///< what panels hold of k, whole groups
 };
 
 } // namespace
@@ -114,15 +117,14 @@ GroupFiller::forEachGroup(function_ref<LogicalResult(Value, bool)> body,
       result = failure();
   });
   // A task's first group beyond the whole ones is the last one.
-  auto known = IndexBuilder::constantOf(whole);
-  bool hasRest = !to || !known || known != IndexBuilder::constantOf(c.depth);
+  auto known = IndexBuilder::constantOf(steps);
+  bool hasRest = !to || !known || *known % c.schedule.depthStep;
   Value rest = to ? index.max(from, whole) : whole;
   if (hasRest)
-    index.forEach(rest, to ? index.min(to, c.depth) : c.depth, group,
-                  [&](Value k) {
-                    if (failed(body(k, false)))
-                      result = failure();
-                  });
+    index.forEach(rest, to ? index.min(to, end) : end, group, [&](Value k) {
+      if (failed(body(k, false)))
+        result = failure();
+    });
   for (unsigned axis : c.spec.inner)
     c.axes[axis] = index.constant(0);
   return result;
@@ -161,6 +163,11 @@ LogicalResult GroupFiller::fillBlocks(Value panels, Value first, Value count) {
   LogicalResult result = success();
   int64_t rows = c.schedule.panelRows, block = c.schedule.kBlock;
   Value whole = index.mul(index.div(steps, index.constant(block)), block);
+  Value allSteps = steps;
+  if (c.endStep) {
+    whole = index.min(whole, end);
+    allSteps = index.min(steps, end);
+  }
   index.forEach(index.constant(0), count, 1, [&](Value row) {
     setCoordinates(c, c.axes, c.spec.rows, index.add(first, row));
     Value panel = index.div(row, index.constant(rows)),
@@ -182,12 +189,13 @@ LogicalResult GroupFiller::fillBlocks(Value panels, Value first, Value count) {
         result = failure();
         return;
       }
-      vector::StoreOp::create(b, loc, *stored, panels,
-                              index.add(to, index.mul(k, rows)));
+      vector::StoreOp::create(
+          b, loc, *stored, panels,
+          index.add(to, index.mul(index.sub(k, begin), rows)));
     };
-    index.forEach(index.constant(0), whole, block,
-                  [&](Value k) { copy(k, true); });
-    index.forEach(whole, steps, block, [&](Value k) { copy(k, false); });
+    index.forEach(begin, whole, block, [&](Value k) { copy(k, true); });
+    index.forEach(c.firstStep ? index.max(begin, whole) : whole, allSteps,
+                  block, [&](Value k) { copy(k, false); });
   });
   for (unsigned axis : c.spec.rows)
     c.axes[axis] = index.constant(0);
@@ -220,7 +228,8 @@ LogicalResult GroupFiller::fillAcross(Value panels, ArrayRef<unsigned> axes,
           return failure();
         vector::StoreOp::create(
             b, loc, *words, panels,
-            index.add(index.add(base, index.mul(k, width)), at * group));
+            index.add(index.add(base, index.mul(index.sub(k, begin), width)),
+                      at * group));
       }
       return success();
     };
@@ -237,10 +246,10 @@ LogicalResult GroupFiller::fillAcross(Value panels, ArrayRef<unsigned> axes,
   // (Not where vectors run over a panel's end, which the next panel repairs.)
   if (isBf16Form(c.schedule.form) && width % lanes == 0) {
     constexpr int64_t few = 16;
-    index.forEach(index.constant(0), c.depth, few,
+    index.forEach(begin, end, few,
                   [&](Value k) { fillPanels(k, index.add(k, few)); });
   } else {
-    fillPanels(index.constant(0), Value());
+    fillPanels(begin, c.endStep);
   }
   return result;
 }
@@ -257,6 +266,11 @@ LogicalResult GroupFiller::fillTransposed(Value panels, Value first,
   Value origin = outerOffset(c, operand);
   Value last = index.add(first, index.sub(count, index.constant(1)));
   Value whole = index.mul(index.div(steps, index.constant(block)), block);
+  Value allSteps = steps;
+  if (c.endStep) {
+    whole = index.min(whole, end);
+    allSteps = index.min(steps, end);
+  }
   Value sign;
   if (flips)
     sign = arith::ConstantOp::create(
@@ -295,8 +309,9 @@ LogicalResult GroupFiller::fillTransposed(Value panels, Value first,
     auto store = [&](int64_t i) {
       vector::StoreOp::create(
           b, loc, vector::BitCastOp::create(b, loc, type, rows[i]), panels,
-          index.add(index.add(base, index.mul(at, group)),
-                    index.mul(index.add(k, i * group), width)));
+          index.add(
+              index.add(base, index.mul(at, group)),
+              index.mul(index.add(index.sub(k, begin), i * group), width)));
     };
     if (isWhole) {
       for (int64_t i = 0; i < lanes; ++i)
@@ -306,13 +321,13 @@ LogicalResult GroupFiller::fillTransposed(Value panels, Value first,
     // Groups that do not exist have no room in the panel.
     for (int64_t i = 0; i < lanes; ++i)
       index.forEach(index.add(k, i * group),
-                    index.min(c.depth, index.add(k, i * group + 1)), 1,
+                    index.min(end, index.add(k, i * group + 1)), 1,
                     [&](Value) { store(i); });
   };
   auto forEachBlock = [&](function_ref<void(Value, bool)> body) {
-    index.forEach(index.constant(0), whole, block,
-                  [&](Value k) { body(k, true); });
-    index.forEach(whole, steps, block, [&](Value k) { body(k, false); });
+    index.forEach(begin, whole, block, [&](Value k) { body(k, true); });
+    index.forEach(c.firstStep ? index.max(begin, whole) : whole, allSteps,
+                  block, [&](Value k) { body(k, false); });
   };
   auto forEachVector = [&](function_ref<void(Value)> body) {
     index.forEach(index.constant(0), index.constant(width), lanes, body);

@@ -160,7 +160,25 @@ void MatrixTile::emit(TilePass pass, Value lhs, Value lhsOffset, Value rhs,
     storeTerms(termRow, termColumn);
     forEachSum([&](int64_t tile, Value at) { load(tile, out, at, outStride); });
   } else {
-    forEachSum([&](int64_t tile, Value) { registers.zero(tile); });
+    auto start = [&](bool anew) {
+      forEachSum([&](int64_t tile, Value at) {
+        if (anew)
+          registers.zero(tile);
+        else
+          load(tile, out, at, outStride);
+      });
+    };
+    if (pass.accumulate) {
+      auto branch = scf::IfOp::create(b, loc, pass.accumulate,
+                                      /*withElseRegion=*/true);
+      OpBuilder::InsertionGuard guard(b);
+      b.setInsertionPointToStart(branch.thenBlock());
+      start(false);
+      b.setInsertionPointToStart(branch.elseBlock());
+      start(true);
+    } else {
+      start(true);
+    }
   }
   Value lhsStride = registers.strideOf(p.lhsRow, bytes),
         rhsStride =

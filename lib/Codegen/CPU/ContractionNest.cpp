@@ -48,7 +48,11 @@ void ContractionTask::layOutScratch(CpuKernel &result) {
   };
   AffineExpr offset = constantExpr(0);
   lhsScratch = offset;
-  if (s.lhs == FactorSource::Filled) {
+  if (fillsPasses()) {
+    offset = offset + area(constantExpr(int64_t(s.panelRows) * s.depthPerPass +
+                                        s.lanes * s.group()),
+                           bytes);
+  } else if (s.lhs == FactorSource::Filled) {
     // One vector of room: copies may run over the last panel's end.
     AffineExpr panels = rowsOfTask.ceilDiv(s.panelRows) * s.panelRows;
     offset =
@@ -62,12 +66,16 @@ void ContractionTask::layOutScratch(CpuKernel &result) {
       s.columnsPerBlock ? constantExpr(s.columnsPerBlock) : columnsOfTask;
   pitch = filled.ceilDiv(width) * width + 64 / (bytes * s.group());
   if (s.rhs == FactorSource::Filled)
-    offset = offset + area(pitch * depthExpr() + 2 * width * s.group(), bytes);
+    offset =
+        offset + area(pitch * panelDepthExpr() + 2 * width * s.group(), bytes);
   tileScratch = offset;
+  // Sums between passes are those of all the block's tiles.
+  AffineExpr sums = constantExpr(int64_t(s.tileRows) * s.tileVectors * s.lanes);
+  if (fillsPasses())
+    sums = rowsOfTask.ceilDiv(s.tileRows) * s.tileRows *
+           (filled.ceilDiv(width) * width);
   if (!directResult())
-    offset = offset +
-             area(constantExpr(int64_t(s.tileRows) * s.tileVectors * s.lanes),
-                  bytesOf(accumulator()));
+    offset = offset + area(sums, bytesOf(accumulator()));
   zeroScratch = offset;
   if (s.lhs == FactorSource::Indirect && spec.lhs.guarded)
     offset = offset + area(spec.extentOf(spec.lhsRun()) + s.lanes, bytes);
@@ -209,7 +217,7 @@ void ContractionTask::locateRhs() {
   rhsPanelVectors = s.panelVectors;
   rhsColumn = index->constant(1);
   rhsStep = index->constant(s.panelColumns());
-  rhsPanel = index->mul(depth, int64_t(s.panelColumns()));
+  rhsPanel = index->mul(panelDepth, int64_t(s.panelColumns()));
   switch (s.rhs) {
   case FactorSource::Memory:
     rhs = function->buffer(spec.rhs.operand);
@@ -257,6 +265,12 @@ void ContractionTask::locateResult() {
   } else {
     out = scratchAt(tileScratch, accumulator());
     outRow = index->constant(int64_t(s.tileVectors) * s.lanes);
+    if (fillsPasses()) {
+      int64_t width = std::max(s.panelColumns(), s.tileVectors * s.lanes);
+      AffineExpr columns =
+          s.columnsPerBlock ? constantExpr(s.columnsPerBlock) : columnsOfTask;
+      outRow = symbolic(columns.ceilDiv(width) * width);
+    }
   }
 }
 
@@ -297,6 +311,7 @@ LogicalResult ContractionTask::emitTask(std::string &reason) {
         columnCount);
   depth = symbolic(depthExpr());
   paddedDepth = symbolic(paddedDepthExpr());
+  panelDepth = symbolic(panelDepthExpr());
 
   auto buffer = [&](unsigned i) { return function->buffer(i); };
   expressions.emplace(*index, spec.space, symbols, scalarOptions, buffer);
@@ -309,7 +324,7 @@ LogicalResult ContractionTask::emitTask(std::string &reason) {
   if (copiesLastRows() && failed(copyLastRows(reason)))
     return failure();
   bool isGrouped = s.group() > 1;
-  if (s.lhs == FactorSource::Filled &&
+  if (s.lhs == FactorSource::Filled && !fillsPasses() &&
       failed(isGrouped ? fillLhsGroups(*panels, lhs, firstRow, rowCount, reason)
                        : fillLhs(*panels, lhs, firstRow, rowCount, reason)))
     return failure();
@@ -337,7 +352,7 @@ LogicalResult ContractionTask::copyLastRows(std::string &reason) {
 /// Fills the columns' panels where the schedule says so, and uses them.
 LogicalResult ContractionTask::fillAndUse(std::string &reason) {
   locateRhs();
-  if (s.rhs == FactorSource::Filled &&
+  if (s.rhs == FactorSource::Filled && !fillsPasses() &&
       failed(s.group() > 1
                  ? fillRhsGroups(*panels, rhs, symbolic(pitch), firstColumn,
                                  columnCount, flipsRhs(spec, s.form), reason)

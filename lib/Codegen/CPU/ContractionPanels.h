@@ -22,6 +22,9 @@ struct PanelContext {
   llvm::SmallVector<mlir::Value> axes;
   mlir::Value depth;       ///< extent of inner; of panels: whole groups
   mlir::Value paddedDepth; ///< whole blocks
+  /// Panels of groups may hold a part of k, which starts and ends here, and
+  /// have room for `depth` steps; null: all of k.
+  mlir::Value firstStep = {}, endStep = {};
 };
 
 /// The same for panels of groups of k (ContractionSchedule::group), whose ends

@@ -40,6 +40,8 @@ private:
     mlir::Value first;
     TilePass steps;
     mlir::Value isLast; ///< i1; null: it is
+    /// k of the factors' panels at which it starts.
+    mlir::Value firstOfPanels = first;
   };
   /// A tile's height: `inPanel` rows into the panel that starts at `panelRow`.
   struct RowTile {
@@ -62,6 +64,8 @@ private:
   /// The part of rhs that a tile's columns and a pass need, in scratch.
   void widenPanel(const ColumnTile &columnTile, const Pass &pass);
   void readAhead(mlir::Value memory, mlir::Value at);
+  void fillPass(const Pass &pass);
+  void fillRowsOfTile(const RowTile &row);
   mlir::Value loadPacked(graph::LoadOp load, const ExprPoint &point,
                          mlir::Value column);
   void emitTile(RowTile rowTile, ColumnTile columnTile, const Pass &pass);
@@ -118,6 +122,13 @@ private:
   }
   unsigned resultBuffer(unsigned i) {
     return kernel.getArgumentTypes().size() + i;
+  }
+  /// Matrix tiles in passes over k: each pass fills its part of rhs, and a
+  /// tile's rows their part of lhs when their turn comes.
+  bool fillsPasses() const { return s.usesTiles() && s.depthPerPass; }
+  /// What panels have room for.
+  mlir::AffineExpr panelDepthExpr() {
+    return fillsPasses() ? constantExpr(s.depthPerPass) : depthExpr();
   }
   /// Whether the steps of k of a row lie side by side.
   bool hasWholeRows() const {
@@ -179,7 +190,8 @@ private:
   std::optional<KernelFunctionBuilder> function;
   std::optional<IndexBuilder> index;
   llvm::SmallVector<mlir::Value> symbols, axes;
-  mlir::Value depth, paddedDepth, firstRow, rowCount, firstColumn, columnCount;
+  mlir::Value depth, paddedDepth, panelDepth, firstRow, rowCount, firstColumn,
+      columnCount;
   std::optional<TileEmitter> tiles, lastTiles; ///< all; of copied last rows
   std::optional<ExprEmitter> expressions;
   std::optional<PanelContext> panels;

@@ -3,6 +3,7 @@
 // 64 bytes a cycle: from the first-level cache the right factor's panel, from
 // the second the rows that a task keeps there.
 #include "ContractionFactors.h"
+#include "ContractionPanels.h"
 
 #include "llvm/Support/MathExtras.h"
 
@@ -78,6 +79,83 @@ bool dlc::tilesPay(const ContractionSpec &spec, const CpuTarget &target,
          std::max(cycles(otherwise, double(rows), depth), memory);
 }
 
+static unsigned threadsOf(const CpuTarget &target) {
+  return target.threads() ? target.threads() : target.desc().cores;
+}
+
+/// How many tasks of a reasonable size there may be.
+static int64_t countTasks(const ContractionSizes &sizes,
+                          const CpuTarget &target) {
+  int64_t threads = threadsOf(target);
+  double work = 2.0 * double(sizes.typicalRows) * double(sizes.typicalColumns) *
+                double(sizes.typicalDepth) * double(sizes.typicalOuter);
+  int64_t wanted =
+      threads <= 1 ? 1
+                   : std::clamp<int64_t>(int64_t(work / 2e7), 1, 4 * threads);
+  return std::max<int64_t>(1, wanted / sizes.typicalOuter);
+}
+
+//===----------------------------------------------------------------------===//
+// Passes over k
+//===----------------------------------------------------------------------===//
+
+/// Columns of rhs that a pass fills: as wide as a row of the matrix is worth
+/// visiting, and as many as use a tile's rows from the first-level cache.
+static constexpr int64_t kPassColumns = 512;
+
+/// Whether k is cut into passes. Passes visit wide pieces of the matrix's rows,
+/// and stream lhs once for many columns; sums go to memory and back between
+/// them.
+static bool wantsPasses(const ContractionSchedule &s,
+                        const ContractionSpec &spec,
+                        const ContractionSizes &sizes, int64_t depthOfPass) {
+  if (s.form != ProductForm::Bf16Tiles || s.rhs != FactorSource::Filled ||
+      s.lhs == FactorSource::Packed || !spec.lhs.plain ||
+      !hasColumnPanels(spec))
+    return false;
+  if (s.lhs == FactorSource::Filled) // rows are copied as they are used
+    return true;
+  if (sizes.typicalDepth <= depthOfPass)
+    return false;
+  // Columns whose k lie side by side are read well in narrow blocks, too.
+  constexpr int64_t fewRows = 64;
+  auto column =
+      spec.rhs.plain ? spec.strideOf(spec.rhs, spec.columns) : std::nullopt;
+  bool isAcross = column && graph::constantValue(*column) == 1;
+  return isAcross || sizes.typicalRows > fewRows;
+}
+
+static void cutIntoPasses(ContractionSchedule &s, const ContractionSizes &sizes,
+                          const CpuTarget &target, int64_t depthOfPass) {
+  s.lhs = FactorSource::Filled;
+  s.rowsOutside = true;
+  s.depthPerPass = depthOfPass;
+  int64_t threads = threadsOf(target), wanted = countTasks(sizes, target),
+          step = s.panelColumns();
+  int64_t columnSteps = llvm::divideCeil(sizes.typicalColumns, step),
+          rowSteps = llvm::divideCeil(sizes.typicalRows, s.tileRows);
+  // Narrower tasks copy the rows more often.
+  int64_t blocks = llvm::divideCeil(sizes.typicalColumns, kPassColumns);
+  int64_t columnTasks = std::min(
+      {std::clamp<int64_t>(threads, blocks, 2 * blocks), wanted, columnSteps});
+  int64_t rowTasks =
+      std::clamp<int64_t>(std::min(wanted, threads) / columnTasks, 1,
+                          llvm::divideCeil(rowSteps, 4));
+  // The sums of all rows wait between passes.
+  constexpr int64_t mostRows = 1024;
+  int64_t rowsOfTask = std::min<int64_t>(
+      llvm::divideCeil(rowSteps, rowTasks) * s.tileRows, mostRows);
+  if (rowTasks == 1 && !sizes.rows) // more than the typical ones may come
+    rowsOfTask = mostRows;
+  s.rowsPerTask = rowsOfTask >= sizes.mostRows ? 0 : rowsOfTask;
+  int64_t columnsOfTask = llvm::divideCeil(columnSteps, columnTasks) * step;
+  s.columnsPerTask =
+      sizes.columns && columnsOfTask >= *sizes.columns ? 0 : columnsOfTask;
+  int64_t columns = s.columnsPerTask ? s.columnsPerTask : *sizes.columns;
+  if (columns > kPassColumns)
+    s.columnsPerBlock = kPassColumns;
+}
+
 /// How many columns are filled at a time, and which rows and columns a task
 /// has.
 static void cutIntoTasks(ContractionSchedule &s, const ContractionSizes &sizes,
@@ -98,13 +176,7 @@ static void cutIntoTasks(ContractionSchedule &s, const ContractionSizes &sizes,
                std::min(desc.l2Bytes / 2 / lineBytes, int64_t(busy))) /
       s.tileRows;
   nearRows = std::max<int64_t>(1, nearRows);
-  unsigned threads = target.threads() ? target.threads() : desc.cores;
-  double work = 2.0 * double(sizes.typicalRows) * double(sizes.typicalColumns) *
-                double(sizes.typicalDepth) * double(sizes.typicalOuter);
-  int64_t wanted =
-      threads <= 1 ? 1
-                   : std::clamp<int64_t>(int64_t(work / 2e7), 1, 4 * threads);
-  wanted = std::max<int64_t>(1, wanted / sizes.typicalOuter);
+  int64_t threads = threadsOf(target), wanted = countTasks(sizes, target);
 
   int64_t rowTasks, columnTasks;
   if (s.rhs == FactorSource::Filled) {
@@ -170,7 +242,15 @@ ContractionSchedule dlc::scheduleTiles(ContractionSchedule s,
   if (s.lhs != FactorSource::Packed && sizes.mostRows <= kTileRows)
     s.tileRows = kTileRows;
   s.panelRows = s.tileRows;
-  cutIntoTasks(s, sizes, target);
+  const TargetDesc &desc = target.desc();
+  int64_t pass = std::max<int64_t>(desc.l2Bytes / 4 / kPassColumns /
+                                       elementBytes(s.form) / s.depthStep,
+                                   1) *
+                 s.depthStep;
+  if (wantsPasses(s, spec, sizes, pass))
+    cutIntoPasses(s, sizes, target, pass);
+  else
+    cutIntoTasks(s, sizes, target);
   return s;
 }
 
@@ -190,8 +270,11 @@ bool dlc::isLegalForTiles(const ContractionSchedule &s,
     return refuse("tiles of rhs lie in panels only");
   if (s.lhs == FactorSource::Indirect)
     return refuse("rows of a matrix tile have one distance");
-  if (s.depthPerPass)
-    return refuse("matrix tiles are summed in one pass");
+  if (s.depthPerPass &&
+      (s.lhs != FactorSource::Filled || s.rhs != FactorSource::Filled ||
+       !s.rowsOutside || s.form != ProductForm::Bf16Tiles ||
+       !hasColumnPanels(spec)))
+    return refuse("passes of matrix tiles fill both factors, rows outside");
   if (s.lhs == FactorSource::Memory && !isUnconverted(spec, s.form))
     return refuse("lhs does not lie in memory as tiles read it");
   return true;

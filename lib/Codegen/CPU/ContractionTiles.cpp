@@ -74,6 +74,8 @@ void ContractionTask::emitTiles() {
 void ContractionTask::emitPasses() {
   auto rowsOutside = [&](const Pass &pass) {
     forEachRowTile([&](RowTile row) {
+      if (fillsPasses())
+        fillRowsOfTile(row);
       forEachColumnTile(
           [&](ColumnTile column) { emitTile(row, column, pass); });
     });
@@ -105,8 +107,33 @@ void ContractionTask::emitPasses() {
                       ? whole
                       : index->min(whole, index->sub(depth, k));
     Value isLast = index->atLeast(index->add(k, s.depthPerPass), depth);
-    tilesOf({k, {steps, index->less(index->constant(0), k)}, isLast});
+    Pass pass{k, {steps, index->less(index->constant(0), k)}, isLast};
+    if (fillsPasses()) {
+      fillPass(pass);
+      pass.firstOfPanels = index->constant(0);
+    }
+    tilesOf(pass);
   });
+}
+
+/// The part of rhs that a pass needs, of all the block's columns.
+void ContractionTask::fillPass(const Pass &pass) {
+  panels->depth = panels->paddedDepth = panelDepth;
+  panels->firstStep = pass.first;
+  panels->endStep = index->add(pass.first, pass.steps.depth);
+  if (failed(fillRhsGroups(*panels, rhs, symbolic(pitch), firstColumn,
+                           columnCount, flipsRhs(spec, s.form), problem)) &&
+      problem.empty())
+    problem = "a pass cannot be filled";
+}
+
+/// The part of lhs that a tile's rows need in a pass.
+void ContractionTask::fillRowsOfTile(const RowTile &row) {
+  Value count = row.valid ? row.valid : index->constant(row.rows);
+  Value first = index->add(firstRow, index->add(row.panelRow, row.inPanel));
+  if (failed(fillLhsGroups(*panels, lhs, first, count, problem)) &&
+      problem.empty())
+    problem = "a tile's rows cannot be filled";
 }
 
 /// Whole tiles' widths of columns, then what is left of them.
@@ -229,9 +256,9 @@ Value ContractionTask::rhsColumnOffset(Value column) {
   if (!panels)
     return index->mul(column, index->mul(rhsColumn, int64_t(s.group())));
   if (s.tileVectors % s.panelVectors == 0)
-    return index->mul(column, depth);
+    return index->mul(column, panelDepth);
   Value inside = index->rem(column, index->constant(s.panelColumns()));
-  return index->add(index->mul(index->sub(column, inside), depth),
+  return index->add(index->mul(index->sub(column, inside), panelDepth),
                     index->mul(inside, int64_t(s.group())));
 }
 
@@ -329,20 +356,25 @@ void ContractionTask::emitTile(RowTile rowTile, ColumnTile columnTile,
   auto [rows, panelRow, inPanel, validRows] = rowTile;
   auto [column, vectors, tailLanes, validColumns] = columnTile;
   Value row = index->add(panelRow, inPanel);
-  Value lhsOffset = lhsRowOffset(panelRow, inPanel);
+  Value lhsOffset =
+      fillsPasses() ? index->constant(0) : lhsRowOffset(panelRow, inPanel);
   Value rhsOffset = rhsColumnOffset(column);
   // Whole kBlocks come before the pass.
   unsigned block = hasWholeRows() ? 1 : s.kBlock;
   lhsOffset = index->add(
       lhsOffset,
-      index->mul(index->div(pass.first, index->constant(block)), lhsBlock));
+      index->mul(index->div(pass.firstOfPanels, index->constant(block)),
+                 lhsBlock));
   rhsOffset = index->add(index->add(rhsBase, rhsOffset),
-                         index->mul(pass.first, rhsStep));
+                         index->mul(pass.firstOfPanels, rhsStep));
   if (s.widensRhs)
     rhsOffset = index->constant(0);
   Value resultOffset =
       index->add(resultBase, index->add(index->mul(row, resultRow), column));
-  Value outOffset = directResult() ? resultOffset : index->constant(0);
+  Value outOffset = directResult() ? resultOffset
+                    : fillsPasses()
+                        ? index->add(index->mul(row, outRow), column)
+                        : index->constant(0);
   TileShape shape;
   shape.rows = rows;
   shape.vectors = vectors;

@@ -74,7 +74,7 @@ static bool servesBoth(const Choice &narrow, const Choice &wide,
       a.usesTiles() != b.usesTiles())
     return false;
   if (a.usesTiles()) // the rest of rows has its own
-    return true;
+    return a.depthPerPass == b.depthPerPass;
   int64_t rows = narrow.range.typical;
   return 10 * symbolicRowsCost(b, spec, rows) <=
          11 * symbolicRowsCost(a, spec, rows);
@@ -180,6 +180,8 @@ KernelVariants dlc::planVariants(graph::KernelOp kernel,
   // does not pay; many. And a typical number of each.
   int64_t tile = baseSchedule(target.desc(), spec->accumulator).tileRows;
   int64_t fewest = countFewRows(*spec, target, options);
+  if (isTileForm(chooseForm(*spec, target, options)))
+    tile = 2 * kTileRows;
   std::pair<int64_t, int64_t> cuts[] = {
       {fewest, 1}, {tile, 8}, {std::numeric_limits<int64_t>::max(), 128}};
   SmallVector<Choice> choices;

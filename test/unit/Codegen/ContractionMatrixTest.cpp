@@ -154,6 +154,72 @@ TEST_F(MatrixContraction, Epilogues) {
   }
 }
 
+// Passes over k, each of which fills its part of both factors: around every
+// edge, with sums that wait in scratch and in the result.
+TEST_F(MatrixContraction, PassesOverDepth) {
+  if (!has(ProductForm::Bf16Tiles))
+    GTEST_SKIP() << "needs AMX-BF16";
+  for (auto [m, n, k] : {std::array<int64_t, 3>{1, 70, 64},
+                         {17, 33, 31},
+                         {33, 100, 200},
+                         {64, 64, 128},
+                         {70, 40, 1},
+                         {50, 130, 97}})
+    for (const char *equation :
+         {"mk,kn->mn", "mk,nk->mn", "km,kn->mn", "bmk,bnk->bmn"}) {
+      // A part of the combinations is enough.
+      if (equation[1] != 'k' && m % 4 != 1)
+        continue;
+      int64_t pass = m % 4 == 2 ? 64 : 32;
+      Options options = tiles(ProductForm::Bf16Tiles);
+      options.adjust = [pass](ContractionSchedule &s) {
+        s.lhs = FactorSource::Filled;
+        s.rowsOutside = true;
+        s.depthPerPass = pass;
+        s.rowsPerTask = pass == 32 ? s.tileRows : 0;
+        s.columnsPerTask = 0;
+        s.columnsPerBlock = pass == 32 ? 2 * s.panelColumns() : 0;
+      };
+      auto sizes = mnk(m, n, k);
+      sizes['b'] = "2";
+      check(product(equation, sizes, false), options, equation);
+      if (std::string(equation) != "mk,nk->mn" || n % 20)
+        continue;
+      options.symbols = {m, n, k};
+      check(product(equation, {{'m', "s0"}, {'n', "s1"}, {'k', "s2"}}, false),
+            options, "all symbolic");
+      options.symbols.clear();
+      options.constants.resize(3);
+      for (const char *result : {"f32", "bf16"})
+        check(withEpilogue(m, n, k, false, result), options, result);
+    }
+}
+
+// Wide matrices whose rows are the sum's steps, and rows that end within a
+// tile, are summed in passes; short sums are not.
+TEST_F(MatrixContraction, WhenKIsCut) {
+  auto scheduleOf = [&](const std::string &text) {
+    mlir::OwningOpRef<mlir::ModuleOp> module;
+    graph::KernelOp kernel = kernelOf(context, module, text);
+    auto machine = parseCpuTarget("x86:cpu=sapphirerapids");
+    EXPECT_TRUE(bool(machine));
+    std::string reason;
+    auto spec = classifyContraction(kernel, reason);
+    EXPECT_TRUE(mlir::succeeded(spec)) << reason;
+    return defaultSchedule(*spec, *machine, {}, std::nullopt,
+                           ProductForm::Bf16Tiles);
+  };
+  auto of = [&](const char *equation, int64_t m, int64_t k) {
+    return scheduleOf(product(equation, mnk(m, 4096, k), false));
+  };
+  EXPECT_GT(of("mk,kn->mn", 16, 4096).depthPerPass, 0);
+  EXPECT_GT(of("mk,nk->mn", 128, 4096).depthPerPass, 0);
+  EXPECT_GT(of("mk,nk->mn", 16, 100).depthPerPass, 0);
+  EXPECT_EQ(of("mk,nk->mn", 16, 4096).depthPerPass, 0);
+  EXPECT_EQ(of("mk,kn->mn", 128, 128).depthPerPass, 0);
+  EXPECT_EQ(of("mk,kn->mn", 128, 128).lhs, FactorSource::Memory);
+}
+
 /// Bytes whose last one ends at a page that must not be touched.
 class PageEnd {
 public:
@@ -237,7 +303,7 @@ TEST_F(MatrixContraction, SeededSchedules) {
     const char *equation = equations[below(5)];
     int constant = int(below(3));
     Options options = tiles(form, constant);
-    int64_t draws[6];
+    int64_t draws[7];
     for (int64_t &draw : draws)
       draw = below(64);
     options.adjust = [&](ContractionSchedule &s) {
@@ -253,6 +319,12 @@ TEST_F(MatrixContraction, SeededSchedules) {
       s.columnsPerBlock =
           draws[4] % 3 == 0 && s.columnsPerTask != step ? step : 0;
       s.rowsOutside = draws[5] % 2;
+      s.depthPerPass = 0;
+      if (isBf16Form(s.form) && s.lhs == FactorSource::Filled &&
+          s.rhs == FactorSource::Filled && draws[6] % 4) {
+        s.depthPerPass = 32 * (draws[6] % 4);
+        s.rowsOutside = true;
+      }
     };
     bool isBytes = isByteForm(form);
     check(product(equation, sizes, isBytes, below(2) ? "ui8" : "i8",
@@ -369,8 +441,13 @@ TEST_F(MatrixContraction, RefusesWhatDoesNotFit) {
             "a matrix tile has 16 rows, and one or two are summed");
   EXPECT_EQ(refused([](S &s) { s.tileVectors = 4; }),
             "a matrix tile has 16 columns, and one or two are summed");
-  EXPECT_EQ(refused([](S &s) { s.depthPerPass = 64; }),
-            "matrix tiles are summed in one pass");
+  EXPECT_EQ(refused([](S &s) { s.depthPerPass = 40; }),
+            "a pass is not whole blocks of k");
+  EXPECT_EQ(refused([](S &s) {
+              s.depthPerPass = 64;
+              s.rowsOutside = false;
+            }),
+            "passes of matrix tiles fill both factors, rows outside");
   EXPECT_EQ(refused([](S &s) { s.lhs = FactorSource::Memory; }),
             "rows of lhs are not whole groups of k");
 }
