@@ -99,6 +99,50 @@ streamRows(graph::KernelOp kernel, const Use &use, const CpuTarget &target) {
   return knobs;
 }
 
+// More rows times such a matrix, where what is copied for all steps is narrow:
+// a line or two of each of thousands of rows. Passes over the steps copy wide
+// pieces of some rows instead.
+static constexpr int64_t kPassColumns = 512, kFewestSteps = 64;
+
+// Beside what `others` say.
+static std::optional<KnobValues> fillInPasses(graph::KernelOp kernel,
+                                              const Use &use,
+                                              const CpuTarget &target,
+                                              const KnobValues &others) {
+  std::string reason;
+  FailureOr<ContractionSpec> spec = classifyContraction(kernel, reason);
+  if (failed(spec))
+    return std::nullopt;
+  auto range = getVariantRange(kernel);
+  ProductForm form = chooseForm(*spec, target, use.options, range);
+  ContractionSchedule base =
+      withKnobs(defaultSchedule(*spec, target, use.options, range, form),
+                others, *spec, target.desc());
+  if (form != ProductForm::Single || base.rhs != FactorSource::Filled ||
+      !spec->rhs.plain || base.lhs == FactorSource::Packed)
+    return std::nullopt;
+  auto column = spec->strideOf(spec->rhs, spec->columns);
+  auto sizeOf = [&](ArrayRef<unsigned> group) {
+    return graph::evaluate(spec->extentOf(group), use.symbols);
+  };
+  int64_t bytes = spec->accumulator.getIntOrFloatBitWidth() / 8,
+          room = target.desc().l2Bytes / 4, steps = sizeOf(spec->inner);
+  int64_t perPass = std::max(room / (kPassColumns * bytes), kFewestSteps);
+  perPass -= perPass % base.kBlock;
+  if (!column || graph::constantValue(*column) != 1 || steps <= perPass ||
+      std::min(sizeOf(spec->columns), kPassColumns) * steps * bytes <= room)
+    return std::nullopt;
+  int64_t step =
+      int64_t(std::max(base.tileVectors, base.panelVectors)) * base.lanes;
+  KnobValues knobs = {{"rows_outside", 1},
+                      {"block_column_steps", kPassColumns / step},
+                      {"depth_per_pass", perPass}};
+  if (!isLegal(withKnobs(base, knobs, *spec, target.desc()), *spec, target,
+               reason))
+    return std::nullopt;
+  return knobs;
+}
+
 //===----------------------------------------------------------------------===//
 // Typical sizes
 //===----------------------------------------------------------------------===//
@@ -188,8 +232,18 @@ void dlc::scheduleInstance(Compilation &c) {
         entries.get("nest")) // somebody's choice
       continue;
     auto knobs = streamRows(kernel, it->second, *c.target);
+    bool streams = bool(knobs);
     if (!knobs && !it->second.symbols.empty())
       knobs = blockFor(kernel, it->second, *c.target);
+    bool knowsSizes = it->second.symbols.size() == kernel.getNumSymbols();
+    if (!streams && knowsSizes)
+      if (auto passes = fillInPasses(kernel, it->second, *c.target,
+                                     knobs.value_or(KnobValues()))) {
+        if (!knobs)
+          knobs.emplace();
+        for (auto &[name, value] : *passes)
+          (*knobs)[name] = value;
+      }
     if (!knobs)
       continue;
     Builder builder(kernel.getContext());

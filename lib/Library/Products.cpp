@@ -39,9 +39,8 @@ static Operation makeProduct(const Entry &entry, const std::string &layout,
     b.dim("batch", false, 8);
   Dim &rows = b.op.dims[b.dim("m")];
   rows.special = {{1, 1, 1}};
-  // Few rows read b where it lies, more want it copied. (Of 16-bit numbers no
-  // result can hold the sums between passes.)
-  if (layout == "nn" && !packed && StringRef(b.type.name) == "f32")
+  // Few rows read b where it lies, more want it copied.
+  if (layout == "nn" && !packed && StringRef(b.type.name) != "bf16")
     rows.special.push_back({2, 32, 16});
   b.dim("n", packed, 1024);
   b.dim("k", packed, 1024);

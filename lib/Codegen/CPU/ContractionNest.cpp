@@ -48,7 +48,7 @@ void ContractionTask::layOutScratch(CpuKernel &result) {
   };
   AffineExpr offset = constantExpr(0);
   lhsScratch = offset;
-  if (fillsPasses()) {
+  if (fillsRowsOfTiles()) {
     offset = offset + area(constantExpr(int64_t(s.panelRows) * s.depthPerPass +
                                         s.lanes * s.group()),
                            bytes);
@@ -71,7 +71,7 @@ void ContractionTask::layOutScratch(CpuKernel &result) {
   tileScratch = offset;
   // Sums between passes are those of all the block's tiles.
   AffineExpr sums = constantExpr(int64_t(s.tileRows) * s.tileVectors * s.lanes);
-  if (fillsPasses())
+  if (keepsSums())
     sums = rowsOfTask.ceilDiv(s.tileRows) * s.tileRows *
            (filled.ceilDiv(width) * width);
   if (!directResult())
@@ -265,7 +265,7 @@ void ContractionTask::locateResult() {
   } else {
     out = scratchAt(tileScratch, accumulator());
     outRow = index->constant(int64_t(s.tileVectors) * s.lanes);
-    if (fillsPasses()) {
+    if (keepsSums()) {
       int64_t width = std::max(s.panelColumns(), s.tileVectors * s.lanes);
       AffineExpr columns =
           s.columnsPerBlock ? constantExpr(s.columnsPerBlock) : columnsOfTask;
@@ -324,7 +324,7 @@ LogicalResult ContractionTask::emitTask(std::string &reason) {
   if (copiesLastRows() && failed(copyLastRows(reason)))
     return failure();
   bool isGrouped = s.group() > 1;
-  if (s.lhs == FactorSource::Filled && !fillsPasses() &&
+  if (s.lhs == FactorSource::Filled && !fillsRowsOfTiles() &&
       failed(isGrouped ? fillLhsGroups(*panels, lhs, firstRow, rowCount, reason)
                        : fillLhs(*panels, lhs, firstRow, rowCount, reason)))
     return failure();

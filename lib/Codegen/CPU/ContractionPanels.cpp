@@ -341,11 +341,12 @@ void dlc::transposeVectors(OpBuilder &b, Location loc,
     }
 }
 
-/// The k below `whole` (whole vectors of them) of a panel whose operand has
-/// contiguous k: square blocks are transposed in registers. Columns after the
-/// last one repeat it, so that nothing is read behind the operand.
+/// The k from `first` to `whole` (whole vectors of them) of a panel whose
+/// operand has contiguous k: square blocks are transposed in registers. Columns
+/// after the last one repeat it, so that nothing is read behind the operand.
 static void fillTransposed(PanelContext &c, Value panels, Value firstOfPanel,
-                           Value lastColumn, Value base, Value whole) {
+                           Value lastColumn, Value base, Value first,
+                           Value whole) {
   IndexBuilder &index = c.index;
   OpBuilder &b = index.builder();
   Location loc = index.loc();
@@ -357,7 +358,7 @@ static void fillTransposed(PanelContext &c, Value panels, Value firstOfPanel,
   Value stride =
       index.expr(*c.spec.strideOf(rhs, c.spec.columns), {}, c.symbols);
   Value origin = outerOffset(c, rhs);
-  index.forEach(index.constant(0), whole, lanes, [&](Value k) {
+  index.forEach(first, whole, lanes, [&](Value k) {
     index.forEach(
         index.constant(0), index.constant(width), lanes, [&](Value at) {
           SmallVector<Value> rows;
@@ -376,7 +377,7 @@ static void fillTransposed(PanelContext &c, Value panels, Value firstOfPanel,
             vector::StoreOp::create(
                 b, loc, rows[i], panels,
                 index.add(index.add(base, at),
-                          index.mul(index.add(k, i), width)));
+                          index.mul(index.add(index.sub(k, first), i), width)));
         });
   });
 }
@@ -399,19 +400,22 @@ static LogicalResult fillColumnPanels(PanelContext &c, Value panels,
       rhs.plain ? c.spec.strideOf(rhs, c.spec.inner) : std::nullopt;
   bool transposes = columnStep && innerStep && *innerStep == 1 &&
                     *columnStep != 1 && !c.spec.columns.empty();
-  auto fillPanel = [&](Value column, Value valid) {
+  Value firstStep = c.firstStep ? c.firstStep : index.constant(0),
+        endStep = c.endStep ? c.endStep : c.depth;
+  auto fillPanel = [&](Value column, Value valid, Value from, Value to) {
     Value base = index.mul(column, c.depth);
-    Value begin = index.constant(0);
+    Value begin = from;
     if (transposes) {
-      begin = index.mul(index.div(c.depth, index.constant(lanes)), lanes);
+      Value whole = index.div(index.sub(to, from), index.constant(lanes));
+      begin = index.add(from, index.mul(whole, lanes));
       Value last = index.add(first, index.sub(count, index.constant(1)));
       fillTransposed(c, panels, index.add(first, column),
-                     valid ? last : Value(), base, begin);
+                     valid ? last : Value(), base, from, begin);
     }
     auto steps = [&](llvm::function_ref<void(Value)> body) {
-      if (!transposes)
+      if (!transposes && !c.firstStep)
         return forEachPoint(index, c, c.spec.inner, index.constant(0), body);
-      index.forEach(begin, c.depth, 1, [&](Value k) {
+      index.forEach(begin, to, 1, [&](Value k) {
         setCoordinates(c, c.axes, c.spec.inner, k);
         body(k);
       });
@@ -431,12 +435,27 @@ static LogicalResult fillColumnPanels(PanelContext &c, Value panels,
               b, loc, maskType, index.sub(valid, index.constant(at)));
         if (failed(storeLanes(
                 c, c.spec.rhs.value, point, panels,
-                index.add(index.add(base, index.mul(k, width)), at), reason)))
+                index.add(
+                    index.add(base, index.mul(index.sub(k, firstStep), width)),
+                    at),
+                reason)))
           result = failure();
       }
     });
   };
-  forEachPanel(index, count, width, fillPanel);
+  auto fillPanels = [&](Value from, Value to) {
+    forEachPanel(index, count, width, [&](Value start, Value valid) {
+      fillPanel(start, valid, from, to);
+    });
+  };
+  // A part of k is wide: its rows are read as they lie, some at a time.
+  constexpr int64_t few = 16;
+  if (c.firstStep && !transposes)
+    index.forEach(firstStep, endStep, few, [&](Value k) {
+      fillPanels(k, index.min(index.add(k, few), endStep));
+    });
+  else
+    fillPanels(firstStep, endStep);
   return result;
 }
 

@@ -22,8 +22,8 @@ struct PanelContext {
   llvm::SmallVector<mlir::Value> axes;
   mlir::Value depth;       ///< extent of inner; of panels: whole groups
   mlir::Value paddedDepth; ///< whole blocks
-  /// Panels of groups may hold a part of k, which starts and ends here, and
-  /// have room for `depth` steps; null: all of k.
+  /// Column panels, and those of groups, may hold a part of k, which starts and
+  /// ends here, and have room for `depth` steps; null: all of k.
   mlir::Value firstStep = {}, endStep = {};
 };
 

@@ -702,8 +702,6 @@ bool dlc::isLegal(const ContractionSchedule &s, const ContractionSpec &wide,
     return refuse("addresses are for all of k");
   if (s.depthPerPass && (s.dot || s.depthPerPass % s.kBlock))
     return refuse("a pass is not whole blocks of k");
-  if (s.depthPerPass && !s.usesTiles() && !findResultOfSums(spec))
-    return refuse("no result can hold the sums between passes");
   auto strided = [&](const ContractionOperand &operand,
                      ArrayRef<unsigned> major) {
     return isStrided(spec, operand, major);

@@ -40,8 +40,6 @@ private:
     mlir::Value first;
     TilePass steps;
     mlir::Value isLast; ///< i1; null: it is
-    /// k of the factors' panels at which it starts.
-    mlir::Value firstOfPanels = first;
   };
   /// A tile's height: `inPanel` rows into the panel that starts at `panelRow`.
   struct RowTile {
@@ -123,9 +121,17 @@ private:
   unsigned resultBuffer(unsigned i) {
     return kernel.getArgumentTypes().size() + i;
   }
-  /// Matrix tiles in passes over k: each pass fills its part of rhs, and a
-  /// tile's rows their part of lhs when their turn comes.
-  bool fillsPasses() const { return s.usesTiles() && s.depthPerPass; }
+  /// Whether each pass over k fills its part of rhs.
+  bool fillsPasses() const {
+    return s.depthPerPass && s.rhs == FactorSource::Filled &&
+           (s.usesTiles() || s.form == ProductForm::Single) &&
+           hasColumnPanels(spec);
+  }
+  /// Whether a tile's rows are copied for a pass when their turn comes: matrix
+  /// tiles in passes.
+  bool fillsRowsOfTiles() const { return s.usesTiles() && s.depthPerPass; }
+  /// Whether the sums of all the block's tiles wait in scratch between passes.
+  bool keepsSums() const { return s.depthPerPass && !directResult(); }
   /// What panels have room for.
   mlir::AffineExpr panelDepthExpr() {
     return fillsPasses() ? constantExpr(s.depthPerPass) : depthExpr();

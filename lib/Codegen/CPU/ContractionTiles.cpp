@@ -74,7 +74,7 @@ void ContractionTask::emitTiles() {
 void ContractionTask::emitPasses() {
   auto rowsOutside = [&](const Pass &pass) {
     forEachRowTile([&](RowTile row) {
-      if (fillsPasses())
+      if (fillsRowsOfTiles())
         fillRowsOfTile(row);
       forEachColumnTile(
           [&](ColumnTile column) { emitTile(row, column, pass); });
@@ -108,10 +108,8 @@ void ContractionTask::emitPasses() {
                       : index->min(whole, index->sub(depth, k));
     Value isLast = index->atLeast(index->add(k, s.depthPerPass), depth);
     Pass pass{k, {steps, index->less(index->constant(0), k)}, isLast};
-    if (fillsPasses()) {
+    if (fillsPasses())
       fillPass(pass);
-      pass.firstOfPanels = index->constant(0);
-    }
     tilesOf(pass);
   });
 }
@@ -121,8 +119,12 @@ void ContractionTask::fillPass(const Pass &pass) {
   panels->depth = panels->paddedDepth = panelDepth;
   panels->firstStep = pass.first;
   panels->endStep = index->add(pass.first, pass.steps.depth);
-  if (failed(fillRhsGroups(*panels, rhs, symbolic(pitch), firstColumn,
-                           columnCount, flipsRhs(spec, s.form), problem)) &&
+  bool isGrouped = s.group() > 1;
+  if (failed(isGrouped
+                 ? fillRhsGroups(*panels, rhs, symbolic(pitch), firstColumn,
+                                 columnCount, flipsRhs(spec, s.form), problem)
+                 : fillRhs(*panels, rhs, symbolic(pitch), firstColumn,
+                           columnCount, problem)) &&
       problem.empty())
     problem = "a pass cannot be filled";
 }
@@ -356,25 +358,27 @@ void ContractionTask::emitTile(RowTile rowTile, ColumnTile columnTile,
   auto [rows, panelRow, inPanel, validRows] = rowTile;
   auto [column, vectors, tailLanes, validColumns] = columnTile;
   Value row = index->add(panelRow, inPanel);
+  // Panels that a pass fills start where it does.
+  Value start = index->constant(0),
+        lhsFirst = fillsRowsOfTiles() ? start : pass.first,
+        rhsFirst = fillsPasses() ? start : pass.first;
   Value lhsOffset =
-      fillsPasses() ? index->constant(0) : lhsRowOffset(panelRow, inPanel);
+      fillsRowsOfTiles() ? start : lhsRowOffset(panelRow, inPanel);
   Value rhsOffset = rhsColumnOffset(column);
   // Whole kBlocks come before the pass.
   unsigned block = hasWholeRows() ? 1 : s.kBlock;
   lhsOffset = index->add(
       lhsOffset,
-      index->mul(index->div(pass.firstOfPanels, index->constant(block)),
-                 lhsBlock));
-  rhsOffset = index->add(index->add(rhsBase, rhsOffset),
-                         index->mul(pass.firstOfPanels, rhsStep));
+      index->mul(index->div(lhsFirst, index->constant(block)), lhsBlock));
+  rhsOffset =
+      index->add(index->add(rhsBase, rhsOffset), index->mul(rhsFirst, rhsStep));
   if (s.widensRhs)
     rhsOffset = index->constant(0);
   Value resultOffset =
       index->add(resultBase, index->add(index->mul(row, resultRow), column));
   Value outOffset = directResult() ? resultOffset
-                    : fillsPasses()
-                        ? index->add(index->mul(row, outRow), column)
-                        : index->constant(0);
+                    : keepsSums()  ? index->add(index->mul(row, outRow), column)
+                                   : index->constant(0);
   TileShape shape;
   shape.rows = rows;
   shape.vectors = vectors;

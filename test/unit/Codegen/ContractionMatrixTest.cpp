@@ -195,6 +195,31 @@ TEST_F(MatrixContraction, PassesOverDepth) {
     }
 }
 
+// A result of 16 bits holds no sums between passes: they wait in scratch, with
+// the right factor read where it lies or filled for each pass.
+TEST_F(MatrixContraction, SumsWaitInScratch) {
+  for (FactorSource rhs : {FactorSource::Memory, FactorSource::Filled})
+    for (bool outside : {false, true})
+      for (auto [m, n, k] : {std::array<int64_t, 3>{33, 101, 96},
+                             {14, 32, 33},
+                             {3, 150, 70},
+                             {15, 70, 3}}) {
+        Options options = tiles(ProductForm::Single);
+        options.constants.resize(3);
+        options.adjust = [=](ContractionSchedule &s) {
+          s.lhs = FactorSource::Filled;
+          s.rhs = rhs;
+          s.dot = false;
+          s.depthPerPass = 2 * s.kBlock;
+          s.rowsOutside = outside;
+          s.columnsPerBlock =
+              outside ? std::max(s.panelVectors, s.tileVectors) * s.lanes : 0;
+          s.columnsPerTask = 0;
+        };
+        check(withEpilogue(m, n, k, false, "bf16"), options, "bf16");
+      }
+}
+
 // Wide matrices whose rows are the sum's steps, and rows that end within a
 // tile, are summed in passes; short sums are not.
 TEST_F(MatrixContraction, WhenKIsCut) {

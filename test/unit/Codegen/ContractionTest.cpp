@@ -106,8 +106,11 @@ TEST_F(Contraction, DepthPasses) {
                              {14, 32, 33},
                              {7, 50, 32},
                              {15, 70, 3}})
-        for (bool constant : {false, true})
+        for (bool constant : {false, true}) {
           check(einsum("mk,kn->mn", mnk(m, n, k)), options(constant), "static");
+          check(einsum("mk,nk->mn", mnk(m, n, k)), options(constant),
+                "transposed");
+        }
       for (int64_t k : {0, 1, 31, 32, 33, 100}) {
         Options symbolic = options(false);
         symbolic.symbols = {27, 75, k};
