@@ -35,7 +35,7 @@ def connect(name, command):
             raise RuntimeError(f"the program ended with {program.wait()}")
         return data
 
-    def run(op, sizes, arrays, index, shift=0):
+    def run(op, sizes, arrays, index, shift=0, kept=None):
         outputs = {t["name"]: profile.Guarded(op.shape(t, sizes), library.DTYPES[t["dtype"]]) for t in op.outputs}
         words = [op.index, index, len(sizes), *sizes, len(op.tensors)]
         parts = [struct.pack(f"<{len(words)}q", *words)]

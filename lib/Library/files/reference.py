@@ -351,10 +351,10 @@ def make_inputs(op, sizes, rng):
         else:
             count = math.prod(shape)
             values = rng.standard_normal(min(count, 4194301))
-            values = (np.resize(values, count) if count > values.size else values).reshape(shape)
             if "scales" in name:
                 values = np.abs(values) * 0.02 + 0.01
             if op.kind == "elementwise":
                 values = np.abs(values) + 0.1 if any(f in op.attributes["expression"] for f in ("log", "sqrt", "pow")) else values
-            arrays[name] = narrow(values, tensor["dtype"])
+            values = narrow(values, tensor["dtype"])
+            arrays[name] = (np.resize(values, count) if count > values.size else values).reshape(shape)
     return arrays
