@@ -71,9 +71,9 @@ void ContractionTask::layOutScratch(CpuKernel &result) {
   tileScratch = offset;
   // Sums between passes are those of all the block's tiles.
   AffineExpr sums = constantExpr(int64_t(s.tileRows) * s.tileVectors * s.lanes);
+  sumsPitch = filled.ceilDiv(width) * width;
   if (keepsSums())
-    sums = rowsOfTask.ceilDiv(s.tileRows) * s.tileRows *
-           (filled.ceilDiv(width) * width);
+    sums = rowsOfTask.ceilDiv(s.tileRows) * s.tileRows * sumsPitch;
   if (!directResult())
     offset = offset + area(sums, bytesOf(accumulator()));
   zeroScratch = offset;
@@ -265,12 +265,6 @@ void ContractionTask::locateResult() {
   } else {
     out = scratchAt(tileScratch, accumulator());
     outRow = index->constant(int64_t(s.tileVectors) * s.lanes);
-    if (keepsSums()) {
-      int64_t width = std::max(s.panelColumns(), s.tileVectors * s.lanes);
-      AffineExpr columns =
-          s.columnsPerBlock ? constantExpr(s.columnsPerBlock) : columnsOfTask;
-      outRow = symbolic(columns.ceilDiv(width) * width);
-    }
   }
 }
 

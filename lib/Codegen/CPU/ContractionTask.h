@@ -191,6 +191,7 @@ private:
       widenScratch, rowTermScratch, columnTermScratch, configurationScratch,
       lastRowScratch; // byte offsets
   mlir::AffineExpr termRows, termColumns;
+  mlir::AffineExpr sumsPitch; ///< of sums that wait in scratch, tile by tile
 
   // The task function.
   std::optional<KernelFunctionBuilder> function;

@@ -100,8 +100,8 @@ static int64_t countTasks(const ContractionSizes &sizes,
 //===----------------------------------------------------------------------===//
 
 /// Columns of rhs that a pass fills: as wide as a row of the matrix is worth
-/// visiting, and as many as use a tile's rows from the first-level cache.
-static constexpr int64_t kPassColumns = 512;
+/// visiting, and as many as the copy of a tile's rows is used for.
+static constexpr int64_t kPassColumns = 1024;
 
 /// Whether k is cut into passes. Passes visit wide pieces of the matrix's rows,
 /// and stream lhs once for many columns; sums go to memory and back between
@@ -243,10 +243,13 @@ ContractionSchedule dlc::scheduleTiles(ContractionSchedule s,
     s.tileRows = kTileRows;
   s.panelRows = s.tileRows;
   const TargetDesc &desc = target.desc();
-  int64_t pass = std::max<int64_t>(desc.l2Bytes / 4 / kPassColumns /
-                                       elementBytes(s.form) / s.depthStep,
-                                   1) *
-                 s.depthStep;
+  // A pass's columns stay in the second-level cache, and a tile's rows and
+  // columns in the first.
+  int64_t perStep = int64_t(s.tileRows + s.panelColumns()),
+          steps = std::min(desc.l2Bytes / 4 / kPassColumns,
+                           desc.l1Bytes * 2 / 3 / perStep) /
+                  elementBytes(s.form),
+          pass = std::max<int64_t>(steps / s.depthStep, 1) * s.depthStep;
   if (wantsPasses(s, spec, sizes, pass))
     cutIntoPasses(s, sizes, target, pass);
   else

@@ -377,8 +377,10 @@ void ContractionTask::emitTile(RowTile rowTile, ColumnTile columnTile,
   Value resultOffset =
       index->add(resultBase, index->add(index->mul(row, resultRow), column));
   Value outOffset = directResult() ? resultOffset
-                    : keepsSums()  ? index->add(index->mul(row, outRow), column)
-                                   : index->constant(0);
+                    : keepsSums()
+                        ? index->add(index->mul(row, symbolic(sumsPitch)),
+                                     index->mul(column, int64_t(rows)))
+                        : index->constant(0);
   TileShape shape;
   shape.rows = rows;
   shape.vectors = vectors;
