@@ -99,9 +99,10 @@ streamRows(graph::KernelOp kernel, const Use &use, const CpuTarget &target) {
   return knobs;
 }
 
-// More rows times such a matrix, where what is copied for all steps is narrow:
-// a line or two of each of thousands of rows. Passes over the steps copy wide
-// pieces of some rows instead.
+// More rows times a matrix of which only a narrow part could be copied for all
+// steps: of one whose rows are the steps, that is a line or two of each of
+// thousands of rows; and rows that have to be copied, too, are copied for each.
+// Passes over the steps copy wide pieces instead, and rows as their turn comes.
 static constexpr int64_t kPassColumns = 512, kFewestSteps = 64;
 
 // Beside what `others` say.
@@ -125,18 +126,27 @@ static std::optional<KnobValues> fillInPasses(graph::KernelOp kernel,
   auto sizeOf = [&](ArrayRef<unsigned> group) {
     return graph::evaluate(spec->extentOf(group), use.symbols);
   };
+  bool isAcross = column && graph::constantValue(*column) == 1;
   int64_t bytes = spec->accumulator.getIntOrFloatBitWidth() / 8,
-          room = target.desc().l2Bytes / 4, steps = sizeOf(spec->inner);
+          room = target.desc().l2Bytes / 4, steps = sizeOf(spec->inner),
+          columns = sizeOf(spec->columns);
   int64_t perPass = std::max(room / (kPassColumns * bytes), kFewestSteps);
   perPass -= perPass % base.kBlock;
-  if (!column || graph::constantValue(*column) != 1 || steps <= perPass ||
-      std::min(sizeOf(spec->columns), kPassColumns) * steps * bytes <= room)
+  if (!column || (!isAcross && base.lhs != FactorSource::Filled) ||
+      steps <= perPass ||
+      std::min(columns, kPassColumns) * steps * bytes <= room)
     return std::nullopt;
   int64_t step =
       int64_t(std::max(base.tileVectors, base.panelVectors)) * base.lanes;
   KnobValues knobs = {{"rows_outside", 1},
                       {"block_column_steps", kPassColumns / step},
                       {"depth_per_pass", perPass}};
+  // Narrow tasks copy the rows more often.
+  int64_t threads = std::max<int64_t>(
+      1, target.threads() ? target.threads() : target.desc().cores);
+  int64_t wide = std::min(kPassColumns, (columns + threads - 1) / threads);
+  if (base.columnsPerTask && base.columnsPerTask < wide)
+    knobs["task_column_steps"] = (wide + step - 1) / step;
   if (!isLegal(withKnobs(base, knobs, *spec, target.desc()), *spec, target,
                reason))
     return std::nullopt;

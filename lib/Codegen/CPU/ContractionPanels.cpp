@@ -145,8 +145,11 @@ void LhsFiller::copyAlongDepth() {
       index.expr(*c.spec.strideOf(c.spec.lhs, c.spec.rows), {}, c.symbols);
   Value base = outerOffset(c, c.spec.lhs);
   auto type = VectorType::get({block}, storage);
-  Value blocks = index.div(c.depth, index.constant(block));
+  Value begin = c.firstStep ? c.firstStep : index.constant(0),
+        end = c.endStep ? c.endStep : c.depth;
+  Value blocks = index.div(index.sub(end, begin), index.constant(block));
   Value whole = index.mul(blocks, block);
+  base = index.add(base, begin);
   index.forEach(index.constant(0), count, 1, [&](Value row) {
     Value from = index.add(base, index.mul(index.add(first, row), stride));
     Value to = rowOffset(row);
@@ -156,7 +159,7 @@ void LhsFiller::copyAlongDepth() {
       vector::StoreOp::create(b, loc, convert(value), panels,
                               index.add(to, index.mul(q, rows * block)));
     });
-    index.forEach(whole, c.depth, 1, [&](Value k) {
+    index.forEach(whole, index.sub(end, begin), 1, [&](Value k) {
       Value value = memref::LoadOp::create(b, loc, memory, index.add(from, k));
       memref::StoreOp::create(b, loc, convert(value), panels,
                               index.add(to, depthOffset(k)));
@@ -293,17 +296,26 @@ LogicalResult LhsFiller::copyRuns(std::string &reason) {
   return result;
 }
 
+bool dlc::copiesAlongDepth(const ContractionSpec &spec,
+                           const ContractionSchedule &schedule) {
+  if (!spec.lhs.plain || schedule.wholeRows || schedule.kBlock == 1)
+    return false;
+  auto row = spec.strideOf(spec.lhs, spec.rows);
+  auto inner = spec.strideOf(spec.lhs, spec.inner);
+  return row && inner && *inner == 1;
+}
+
 LogicalResult LhsFiller::fill(std::string &reason) {
   const ContractionOperand &lhs = c.spec.lhs;
   if (c.schedule.wholeRows)
     return copyRuns(reason);
+  if (copiesAlongDepth(c.spec, c.schedule)) {
+    copyAlongDepth();
+    return success();
+  }
   if (lhs.plain) {
     auto row = c.spec.strideOf(lhs, c.spec.rows);
     auto inner = c.spec.strideOf(lhs, c.spec.inner);
-    if (row && inner && *inner == 1 && block > 1) {
-      copyAlongDepth();
-      return success();
-    }
     if (row && inner && *row == 1 && block == 1) {
       copyAlongRows();
       return success();

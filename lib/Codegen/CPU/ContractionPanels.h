@@ -22,8 +22,8 @@ struct PanelContext {
   llvm::SmallVector<mlir::Value> axes;
   mlir::Value depth;       ///< extent of inner; of panels: whole groups
   mlir::Value paddedDepth; ///< whole blocks
-  /// Column panels, and those of groups, may hold a part of k, which starts and
-  /// ends here, and have room for `depth` steps; null: all of k.
+  /// Column panels, rows copied along k and panels of groups may hold a part of
+  /// k, which starts and ends here, and have room for `depth` steps; null: all.
   mlir::Value firstStep = {}, endStep = {};
 };
 
@@ -79,6 +79,10 @@ mlir::Value outerOffset(PanelContext &context,
 mlir::LogicalResult fillLhs(PanelContext &context, mlir::Value panels,
                             mlir::Value first, mlir::Value count,
                             std::string &reason);
+
+/// Whether rows of lhs lie contiguous along k and are copied so.
+bool copiesAlongDepth(const ContractionSpec &spec,
+                      const ContractionSchedule &schedule);
 
 /// True when columns of rhs are filled as [panel][k][column of panel]; else the
 /// task's columns form rows of one array, [k][column], of `pitch` columns. The

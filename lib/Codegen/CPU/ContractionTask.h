@@ -127,9 +127,12 @@ private:
            (s.usesTiles() || s.form == ProductForm::Single) &&
            hasColumnPanels(spec);
   }
-  /// Whether a tile's rows are copied for a pass when their turn comes: matrix
-  /// tiles in passes.
-  bool fillsRowsOfTiles() const { return s.usesTiles() && s.depthPerPass; }
+  /// Whether a tile's rows are copied for a pass when their turn comes.
+  bool fillsRowsOfTiles() const {
+    if (!fillsPasses() || s.lhs != FactorSource::Filled || s.usesTiles())
+      return s.usesTiles() && s.depthPerPass;
+    return s.rowsOutside && !s.rowsOutsideFrom && copiesAlongDepth(spec, s);
+  }
   /// Whether the sums of all the block's tiles wait in scratch between passes.
   bool keepsSums() const { return s.depthPerPass && !directResult(); }
   /// What panels have room for.

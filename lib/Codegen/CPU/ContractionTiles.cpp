@@ -133,7 +133,8 @@ void ContractionTask::fillPass(const Pass &pass) {
 void ContractionTask::fillRowsOfTile(const RowTile &row) {
   Value count = row.valid ? row.valid : index->constant(row.rows);
   Value first = index->add(firstRow, index->add(row.panelRow, row.inPanel));
-  if (failed(fillLhsGroups(*panels, lhs, first, count, problem)) &&
+  if (failed(s.group() > 1 ? fillLhsGroups(*panels, lhs, first, count, problem)
+                           : fillLhs(*panels, lhs, first, count, problem)) &&
       problem.empty())
     problem = "a tile's rows cannot be filled";
 }

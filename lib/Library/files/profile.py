@@ -330,8 +330,8 @@ def make_onnxruntime_peer(op, arrays, threads):
     else:
         node = helper.make_node({"softmax": "Softmax", "layer_norm": "LayerNormalization"}[op.kind], names, ["y"], axis=-1)
     kind = types[op.dtype]
-    # Weights are constants of a model there: it packs them before the run.
-    constant = [helper.make_tensor("b", kind, arrays["b"].shape, arrays["b"].tobytes(), raw=True)] if op.kind == "matmul" else []
+    # Beside packed weights they are constants of a model there, too: it packs them before the run.
+    constant = [helper.make_tensor("b", kind, arrays["b"].shape, arrays["b"].tobytes(), raw=True)] if op.packed else []
     inputs = [n for n in names if not constant or n != "b"]
     graph = helper.make_graph([node], "peer", [helper.make_tensor_value_info(n, kind, arrays[n].shape) for n in inputs],
                               [helper.make_tensor_value_info("y", kind, None)], constant)
@@ -345,8 +345,8 @@ def make_onnxruntime_peer(op, arrays, threads):
 
 
 def measure(functions, seconds):
-    """Median seconds of each, warm: they run in turn, a few times each, the first of which is not counted. (One call each in
-    turn would find its tensors in the caches or not, depending on which of them the others share.)"""
+    """Median seconds of each, warm: they run in turn, a few times each, the first of which is not counted. Each has inputs of
+    its own: who shares them would find them in the caches, brought there by the one before."""
     times = {name: [] for name in functions}
     for function in functions.values():
         function()
@@ -409,8 +409,9 @@ def profile(op, index, sizes, options, rng):
         if library.ON_DEVICE and peer != "torch":
             continue
         try:
-            function = (make_torch_peer(op, arrays) if peer == "torch" else make_numpy_peer(op, arrays) if peer == "numpy"
-                        else make_onnxruntime_peer(op, arrays, options.threads))
+            own = {name: array.copy() for name, array in arrays.items()}
+            function = (make_torch_peer(op, own) if peer == "torch" else make_numpy_peer(op, own) if peer == "numpy"
+                        else make_onnxruntime_peer(op, own, options.threads))
         except ImportError:
             continue
         if function:
