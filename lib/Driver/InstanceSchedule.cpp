@@ -50,6 +50,15 @@ static llvm::StringMap<Use> findUses(Compilation &c) {
   return uses;
 }
 
+// How wide a task is that uses the sizes' columns well: `most`, but one for
+// each thread.
+static int64_t columnsOfTask(int64_t columns, int64_t most,
+                             const CpuTarget &target) {
+  int64_t threads = std::max<int64_t>(
+      1, target.threads() ? target.threads() : target.desc().cores);
+  return std::min(most, (columns + threads - 1) / threads);
+}
+
 // Rows times a matrix whose rows are the sum's steps: its columns are a stride
 // apart, and a tile that sums them all the way down takes a cache line of each
 // of many pages. Passes of some steps read rows instead, and the sums wait in
@@ -92,6 +101,16 @@ streamRows(graph::KernelOp kernel, const Use &use, const CpuTarget &target) {
     knobs["tile_vectors"] = vectors;
     knobs["lhs"] = int64_t(FactorSource::Memory);
     knobs["block_column_steps"] = knobs["rows_outside"] = 0;
+  } else if (use.symbols.size() == kernel.getNumSymbols()) {
+    // Narrow tasks read short pieces of the rows.
+    constexpr int64_t most = 1024;
+    int64_t step =
+        int64_t(std::max(base.tileVectors, base.panelVectors)) * base.lanes;
+    int64_t wide = columnsOfTask(
+        graph::evaluate(spec->extentOf(spec->columns), use.symbols), most,
+        target);
+    if (base.columnsPerTask && base.columnsPerTask < wide)
+      knobs["task_column_steps"] = (wide + step - 1) / step;
   }
   if (!isLegal(withKnobs(base, knobs, *spec, target.desc()), *spec, target,
                reason))
@@ -142,9 +161,7 @@ static std::optional<KnobValues> fillInPasses(graph::KernelOp kernel,
                       {"block_column_steps", kPassColumns / step},
                       {"depth_per_pass", perPass}};
   // Narrow tasks copy the rows more often.
-  int64_t threads = std::max<int64_t>(
-      1, target.threads() ? target.threads() : target.desc().cores);
-  int64_t wide = std::min(kPassColumns, (columns + threads - 1) / threads);
+  int64_t wide = columnsOfTask(columns, kPassColumns, target);
   if (base.columnsPerTask && base.columnsPerTask < wide)
     knobs["task_column_steps"] = (wide + step - 1) / step;
   if (!isLegal(withKnobs(base, knobs, *spec, target.desc()), *spec, target,
