@@ -120,7 +120,7 @@ streamRows(graph::KernelOp kernel, const Use &use, const CpuTarget &target) {
 
 // More rows times a matrix of which only a narrow part could be copied for all
 // steps: of one whose rows are the steps, that is a line or two of each of
-// thousands of rows; and rows that have to be copied, too, are copied for each.
+// thousands of rows; and rows of open length are copied, too, for each task.
 // Passes over the steps copy wide pieces instead, and rows as their turn comes.
 static constexpr int64_t kPassColumns = 512, kFewestSteps = 64;
 
@@ -151,8 +151,9 @@ static std::optional<KnobValues> fillInPasses(graph::KernelOp kernel,
           columns = sizeOf(spec->columns);
   int64_t perPass = std::max(room / (kPassColumns * bytes), kFewestSteps);
   perPass -= perPass % base.kBlock;
-  if (!column || (!isAcross && base.lhs != FactorSource::Filled) ||
-      steps <= perPass ||
+  bool copiesRows = base.lhs == FactorSource::Filled &&
+                    !graph::constantValue(spec->extentOf(spec->inner));
+  if (!column || (!isAcross && !copiesRows) || steps <= perPass ||
       std::min(columns, kPassColumns) * steps * bytes <= room)
     return std::nullopt;
   int64_t step =

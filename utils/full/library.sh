@@ -20,8 +20,9 @@ cuda-*)
   ;;
 arm-*)
   command -v qemu-aarch64 >/dev/null || { echo "qemu-aarch64 is not installed"; exit 77; }
-  limit=40; [ "$1" != arm-llama ] || limit=3
-  check "$1" --target=arm --run-under=qemu-aarch64 -- --limit=$limit --most-work=2e8
+  limit=40 work=2e8
+  [ "$1" != arm-llama ] || limit=3 work=4e7
+  check "$1" --target=arm --run-under=qemu-aarch64 -- --limit=$limit --most-work=$work
   ;;
 llama) check "$1" --target=x86 --most-seconds=600 --most-bytes=60e6 -- --limit=40 ;;
 *) check "$1" --target=x86 --most-seconds=40 -- ;;
