@@ -1,9 +1,12 @@
 #!/usr/bin/env python3
 """dlc beside its peers over the fixed rows: compare.py [class ...] [--threads 1] [--systems ort ov dlc] [--sample n]
 
+By default a class is measured beside onnxruntime and OpenVINO, one of attentions beside torch's SDPA too, and one of bf16 beside OpenVINO's
+bf16 instead of its f32; what a class is not measured beside has no figure in its rows.
+
 Run by utils/bench-x86. Takes the rows of the given classes (default: all) from rows.txt, writes the cases that are not there
-yet, measures every system on a row before it goes to the next row, and measures onnxruntime a second time at the row's end:
-the ratio of the two onnxruntime columns is what this machine cannot tell apart. Prints a Markdown table for
+yet, measures every system on a row before it goes to the next row, and measures the first peer a second time at the row's end:
+the ratio of its two figures (A/A) is what this machine cannot tell apart. Prints a Markdown table for
 docs/performance.md: median milliseconds, best peer / dlc (above 1: dlc is faster), and the geometric mean of a class.
 Exits 1 when dlc failed or was wrong on a row."""
 import argparse
@@ -47,6 +50,14 @@ def make_cases(cases, folder):
         subprocess.run(python + [HERE + "/real_models.py", "--out", folder, "--cache", wheels, "--only", *real], check=True)
 
 
+def systems_of(name, chosen):
+    """The systems that class `name` is measured beside; `chosen` by the caller, or nothing."""
+    if chosen:
+        return chosen
+    more = ["sdpa"] if name.startswith("attention") else []
+    return ["ov-def", *more, "dlc"] if "bf16" in name else ["ort", "ov", *more, "dlc"]
+
+
 def measure(case, systems, arguments, results):
     """{(system, threads): row} of one case, from peers.py; it prints each row as it is measured."""
     command = [sys.executable, HERE + "/peers.py", os.path.join(arguments.cases, case), "--systems", *systems]
@@ -81,14 +92,14 @@ def print_table(rows, found, systems, threads):
     ratios, bad = {}, 0
     for name, case in rows:
         cells = {system: found[case].get((system, threads)) for system in systems}
-        again = found[case].get(("control", threads))
+        again, first = found[case]["control", threads]
         best = min((row["median_ms"] for system, row in cells.items() if system in peers and good(row)), default=None)
         ratio = best / cells["dlc"]["median_ms"] if best and good(cells.get("dlc")) else None
         if "dlc" in systems and not good(cells.get("dlc")):
             bad += 1
         if ratio:
             ratios.setdefault(name, []).append(ratio)
-        control = again["median_ms"] / cells["ort"]["median_ms"] if good(again) and good(cells.get("ort")) else None
+        control = again["median_ms"] / first["median_ms"] if good(again) and good(first) else None
         print(f"| {name} | {case} | " + " | ".join(cell(cells[system]) for system in systems)
               + f" | {f'{control:.2f}' if control else '-'} | {f'{ratio:.2f}' if ratio else '-'} |")
     for name, values in ratios.items():
@@ -101,7 +112,7 @@ def print_table(rows, found, systems, threads):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("classes", nargs="*")
-    parser.add_argument("--systems", nargs="*", default=["ort", "ov", "dlc"])
+    parser.add_argument("--systems", nargs="*", default=[])
     parser.add_argument("--threads", nargs="*", type=int, default=[1, 2])
     parser.add_argument("--sample", type=int, default=0, help="at most this many rows of a class")
     parser.add_argument("--budget", type=float, default=2.0, help="seconds of timed runs for each measurement")
@@ -112,13 +123,16 @@ def main():
     rows = read_rows(arguments.classes, arguments.sample)
     os.makedirs(os.path.dirname(arguments.json), exist_ok=True)
     make_cases([case for _, case in rows], arguments.cases)
-    found = {}
-    for _, case in rows:
-        found[case] = measure(case, arguments.systems, arguments, arguments.json)
-        if "ort" in arguments.systems:
-            again = measure(case, ["ort"], arguments, arguments.json.replace(".json", "") + ".control.json")
-            found[case].update({("control", threads): row for (_, threads), row in again.items()})
-    bad = sum(print_table(rows, found, arguments.systems, threads) for threads in arguments.threads)
+    found, systems = {}, []
+    for name, case in rows:
+        own = systems_of(name, arguments.systems)
+        systems += [system for system in own if system not in systems]
+        found[case] = measure(case, own, arguments, arguments.json)
+        again = measure(case, own[:1], arguments, arguments.json.replace(".json", "") + ".control.json")
+        for threads in arguments.threads:
+            found[case]["control", threads] = again.get((own[0], threads)), found[case].get((own[0], threads))
+    systems.sort(key="dlc".__eq__)
+    bad = sum(print_table(rows, found, systems, threads) for threads in arguments.threads)
     sys.exit(1 if bad else 0)
 
 
