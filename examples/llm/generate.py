@@ -148,7 +148,7 @@ def main():
     parser.add_argument("--tokens", type=int, default=32, help="tokens to generate")
     parser.add_argument("--chunk", type=int, default=256, help="tokens of the prompt that are fed at once")
     parser.add_argument("--longest", type=int, help="most tokens in the cache")
-    parser.add_argument("--kv", choices=("asis", "int8", "int4"), default="asis", help="how the cache holds numbers")
+    parser.add_argument("--kv", choices=("asis", "int8", "int4", "int2"), default="asis", help="how the cache holds numbers")
     parser.add_argument("--top-p", type=float, help="sample from the most likely tokens; default: the most likely one")
     parser.add_argument("--temperature", type=float, default=1.0)
     parser.add_argument("--seed", type=int, default=0)

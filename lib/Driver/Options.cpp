@@ -331,7 +331,8 @@ static llvm::Error readState(const InputArgList &args, CompileOptions &o) {
   if (o.state.size() > 1 && llvm::is_contained(o.state, "auto"))
     return usage("-state=auto: goes without other pairs");
   if (llvm::Error error = parseWord<unsigned>(
-          args, OPT_kv, {{"asis", 0}, {"int8", 8}, {"int4", 4}}, o.kvBits))
+          args, OPT_kv, {{"asis", 0}, {"int8", 8}, {"int4", 4}, {"int2", 2}},
+          o.kvBits))
     return error;
   if (o.kvBits && o.state.empty())
     return usage("-kv= is for the caches of -state=");

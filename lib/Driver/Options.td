@@ -42,7 +42,7 @@ def fuse : J<"fuse", "<when>", "on: kernels that pay as one become one, and Chec
 def layout : J<"layout", "<how>", "auto: intermediate tensors around convolutions have their channels last where that pays (for CPUs, -fp=reassoc; default); asis: as in the model">;
 def variants : J<"variants", "<n>", "Most schedules of a kernel whose size is symbolic, 1 to 3, each for a range of the size (default: 3)">;
 def state : J<"state", "<pairs>", "Comma-separated <input>:<output>, or auto (all there are): an output that is Concat of an input and new rows becomes a cache that the model keeps between runs, appended in place">;
-def kv : J<"kv", "<form>", "How the caches of -state hold floats: asis (default); int8 or int4, rounded, with a float16 scale for each row of the last axis (int4: for each 32 of it)">;
+def kv : J<"kv", "<form>", "How the caches of -state hold floats: asis (default); int8, int4 or int2, rounded, with a float16 scale for each row of the last axis (int4, int2: for each 32 of it)">;
 def force_variant : J<"force-variant", "<i>", "Run variant i of every kernel whatever the size, for tests">, Flags<[HelpHidden]>;
 }
 

@@ -233,15 +233,17 @@ def test_usage(proto, flags, words):
 
 def rounded(x, bits):
     """What the cache gives back for rows x (float32, scales along the last axis), written as docs/llm.md says."""
-    q = {8: 127, 4: 7}[bits]
+    q, shift = {8: (127, 0), 4: (7, 0), 2: (1.5, 1.5)}[bits]
     last = x.shape[-1]
-    group = 32 if bits == 4 and last % 32 == 0 else last
+    group = 32 if bits < 8 and last % 32 == 0 else last
     groups = x.reshape(*x.shape[:-1], last // group, group).astype(np.float32)
     with np.errstate(all="ignore"):
         most = np.abs(groups).max(-1, keepdims=True)
         scale = (most / np.float32(q)).astype(np.float16).astype(np.float32)
         numbers = (scale > 0) & (scale <= 65504)
-        n = np.where(numbers, np.clip(np.round(groups / scale), -q, q), np.float32(0))
+        n = np.clip(np.round(groups / scale + np.float32(shift)), shift - q, shift + q) - np.float32(shift)
+        n = np.where(numbers, n, np.float32(0))
+        scale = scale if bits > 2 else np.where(scale <= 65504, scale, np.float32(np.nan))
         return (n * scale).astype(np.float32).reshape(x.shape)
 
 
@@ -260,8 +262,8 @@ SPECIAL = [0.0, -0.0, 1e-42, 1e-7, 6e-5, 65504 * 127.0, 1e30, np.inf, -np.inf, n
 
 
 @pytest.mark.parametrize("axis", (0, 1))
-@pytest.mark.parametrize("last", (64, 6))
-@pytest.mark.parametrize("bits", (8, 4))
+@pytest.mark.parametrize("last", (64, 12))
+@pytest.mark.parametrize("bits", (8, 4, 2))
 def test_what_is_rounded(bits, last, axis):
     """Bit for bit what the page says, for usual and special numbers, rows appended by ones and by many."""
     model = dlc.compile(cache_model(last=last, axis=axis), state="past:present", kv=f"int{bits}")
@@ -278,7 +280,7 @@ def test_what_is_rounded(bits, last, axis):
         y = model.run([piece])[0]
         begin += count
     assert np.array_equal(-y, rounded(rows, bits), equal_nan=True)
-    assert not np.array_equal(-y, rounded(rows, 12 - bits), equal_nan=True)  # the other width: the comparison sees it
+    assert not np.array_equal(-y, rounded(rows, 8 if bits < 8 else 4), equal_nan=True)  # the other width: the comparison sees it
     states = model.info["states"]
     assert [s["name"] for s in states] == ["past.codes", "past.scales"]
     assert states[0]["shape"][-1] == last * bits // 8
@@ -286,7 +288,7 @@ def test_what_is_rounded(bits, last, axis):
     finite = np.isfinite(rows).all(-1) & (np.abs(rows).max(-1) < 1e5) & (np.abs(rows).max(-1) > 1e-2)
     group = np.abs(rows[finite]).max(-1, keepdims=True)
     assert np.abs(rows[finite] + y[finite]).max() > 0
-    assert (np.abs(rows[finite] + y[finite]) <= group * (0.5 / (127 if bits == 8 else 7) + 1e-3)).all()
+    assert (np.abs(rows[finite] + y[finite]) <= group * (0.5 / {8: 127, 4: 7, 2: 1.5}[bits] + 1e-3)).all()
 
 
 @pytest.mark.parametrize("dtype, numpy", (("float16", np.float16), ("bfloat16", None)))
@@ -331,13 +333,13 @@ def test_attention_reads_codes(tmp_path):
 
     path = tmp_path / "m.onnx"
     onnx.save(decoders.make_decoder(head_dim=64, hidden=128), path)
-    for kv in ("asis", "int8", "int4"):
+    for kv in ("asis", "int8", "int4", "int2"):
         done = subprocess.run(["dlc", path, "-state=auto", f"-kv={kv}", "-emit=kernels", "-o", "-", "-q"], capture_output=True, text=True)
         assert done.returncode == 0 and done.stdout.count("// graph.attention") == 2, (kv, done.stderr)
         for text in done.stdout.split("// graph.attention")[1:]:
             kernel = text[: text.index("\n}")]
             head = kernel[: kernel.index(") -> ")]
-            assert ("xi8" in head) == (kv == "int8") and ("xui8" in head) == (kv == "int4"), head
+            assert ("xi8" in head) == (kv == "int8") and ("xui8" in head) == (kv in ("int4", "int2")), head
 
 
 @pytest.mark.parametrize("arguments", (("decode", "--kv=int4"), ("decode", "--kv=asis"), ("prefill",)))

@@ -363,8 +363,8 @@ struct MakeState : graph::impl::MakeStateBase<MakeState> {
     if (!main || !llvm::hasSingleElement(main.getBody()) || pairs.empty())
       return;
     SmallVector<std::string> names(pairs.begin(), pairs.end());
-    if (bits != 0 && bits != 4 && bits != 8) {
-      main.emitError("state is held in 4 or 8 bits, or as it is (0)");
+    if (bits != 0 && bits != 2 && bits != 4 && bits != 8) {
+      main.emitError("state is held in 2, 4 or 8 bits, or as it is (0)");
       return signalPassFailure();
     }
     StateMaker maker(main, bits);

@@ -2,12 +2,31 @@
 // state may take the inverse into its kernel.
 #include "StoredRows.h"
 
+#include <cmath>
+
 using namespace mlir;
 using namespace dlc;
 using namespace dlc::graph;
 
-static constexpr int64_t kGroupOf4Bits = 32;
+static constexpr int64_t kGroupOfFewBits = 32;
 static constexpr double kLargestF16 = 65504;
+
+namespace {
+/// A number is round(x / s + shift), between low and high; the code is that
+/// and `more`.
+struct Code {
+  double largest; ///< of the numbers that are read, in magnitude
+  double shift, low, high, more;
+
+  static Code get(int64_t bits) {
+    return bits == 8   ? Code{127, 0, -127, 127, 0}
+           : bits == 4 ? Code{7, 0, -7, 7, 8}
+                       : Code{1.5, 1.5, 0, 3, 0};
+  }
+  /// What a code is read less.
+  double offset() const { return shift + more; }
+};
+} // namespace
 
 FailureOr<StoredRows> StoredRows::get(RankedTensorType row, int64_t axis,
                                       unsigned bits, std::string &reason) {
@@ -23,16 +42,16 @@ FailureOr<StoredRows> StoredRows::get(RankedTensorType row, int64_t axis,
     return failure();
   }
   if (axis == row.getRank() - 1 || !last || *last == 0 ||
-      (bits == 4 && *last % 2 != 0)) {
+      *last % (8 / bits) != 0) {
     reason = "the last axis, along which scales are shared, must be another "
              "one, of constant size";
-    if (bits == 4)
-      reason += ", which is even";
+    if (bits < 8)
+      reason += ", a multiple of " + std::to_string(8 / bits);
     return failure();
   }
   stored.bits = bits;
   stored.group =
-      bits == 4 && *last % kGroupOf4Bits == 0 ? kGroupOf4Bits : *last;
+      bits < 8 && *last % kGroupOfFewBits == 0 ? kGroupOfFewBits : *last;
   stored.groups = *last / stored.group;
   MLIRContext *context = row.getContext();
   Type code = bits == 8 ? IntegerType::get(context, 8)
@@ -78,32 +97,46 @@ SmallVector<Value> StoredRows::encode(OpBuilder &b, Location loc,
   if (bits == 0)
     return {x};
   Ops ops{b, loc};
-  double largest = bits == 8 ? 127 : 7;
+  Code code = Code::get(bits);
   x = ops.split(ops.convert(x, b.getF32Type()), {groups, group});
   auto rank = cast<RankedTensorType>(x.getType()).getRank();
   Value magnitude = AbsOp::create(b, loc, x);
   Value most = ReduceOp::create(
       b, loc, magnitude, FoldKindAttr::get(b.getContext(), FoldKind::max),
       b.getDenseI64ArrayAttr({rank - 1}));
-  Value scale = ops.convert(DivOp::create(b, loc, most, ops.constant(largest)),
-                            b.getF16Type());
+  Value scale = ops.convert(
+      DivOp::create(b, loc, most, ops.constant(code.largest)), b.getF16Type());
   Value wide = ops.convert(scale, b.getF32Type());
+  if (code.offset() != static_cast<int64_t>(code.offset())) {
+    // No number is zero, which makes a NaN of an infinite scale.
+    Value isFinite =
+        LeOp::create(b, loc, wide, ops.constant(kLargestF16)).getResult();
+    scale =
+        ops.convert(SelectOp::create(b, loc, isFinite, wide, ops.constant(NAN)),
+                    b.getF16Type());
+  }
   // Nothing else is converted to an integer than numbers that fit.
   Value isNumber =
       BitAndOp::create(b, loc, GtOp::create(b, loc, wide, ops.constant(0)),
                        LeOp::create(b, loc, wide, ops.constant(kLargestF16)));
-  Value n = RoundOp::create(b, loc, DivOp::create(b, loc, x, wide));
-  n = ClipOp::create(b, loc, n, ops.constant(-largest), ops.constant(largest));
+  Value n = DivOp::create(b, loc, x, wide);
+  if (code.shift != 0)
+    n = AddOp::create(b, loc, n, ops.constant(code.shift));
+  n = ClipOp::create(b, loc, RoundOp::create(b, loc, n), ops.constant(code.low),
+                     ops.constant(code.high));
   n = SelectOp::create(b, loc, isNumber, n, ops.constant(0));
   Value codes;
   if (bits == 8) {
     codes = ops.convert(n, b.getIntegerType(8));
   } else {
-    // The first half of a group in the low bits, the other one above them.
-    n = ops.split(AddOp::create(b, loc, n, ops.constant(8)), {2, group / 2});
+    // The first part of a group in the low bits, the next ones above them.
+    int64_t count = 8 / bits;
+    if (code.more != 0)
+      n = AddOp::create(b, loc, n, ops.constant(code.more));
+    n = ops.split(n, {count, group / count});
     SmallVector<AffineExpr> dims = getDims(n.getType());
     dims[dims.size() - 2] = getAffineConstantExpr(1, b.getContext());
-    auto half = [&](int64_t i) -> Value {
+    auto part = [&](int64_t i) -> Value {
       SmallVector<AffineExpr> starts(dims.size(),
                                      getAffineConstantExpr(0, b.getContext()));
       starts[dims.size() - 2] = getAffineConstantExpr(i, b.getContext());
@@ -112,10 +145,14 @@ SmallVector<Value> StoredRows::encode(OpBuilder &b, Location loc,
           DimsAttr::get(b.getContext(), starts),
           b.getDenseI64ArrayAttr(SmallVector<int64_t>(dims.size(), 1)));
     };
-    Value both = AddOp::create(
-        b, loc, half(0),
-        MulOp::create(b, loc, half(1), ops.constant(16)).getResult());
-    codes = ops.convert(both, parts[0].element);
+    Value all = part(0);
+    for (int64_t i = 1; i < count; ++i)
+      all = AddOp::create(
+          b, loc, all,
+          MulOp::create(b, loc, part(i),
+                        ops.constant(static_cast<double>(1 << (i * bits))))
+              .getResult());
+    codes = ops.convert(all, parts[0].element);
   }
   auto flatten = [&](Value part, int64_t last) -> Value {
     SmallVector<AffineExpr> dims = getDims(x.getType());
@@ -136,7 +173,8 @@ Value StoredRows::decode(OpBuilder &b, Location loc, ValueRange stored,
     n = ops.convert(ops.split(stored[0], {groups, group}), b.getF32Type());
     scale = ops.split(scale, {groups, 1});
   } else {
-    Value pairs = ops.split(stored[0], {groups, 1, group / 2});
+    int64_t count = 8 / bits;
+    Value bytes = ops.split(stored[0], {groups, 1, group / count});
     Type code = parts[0].element;
     auto number = [&](ArrayRef<int64_t> shape, ArrayRef<uint8_t> values) {
       return ConstantOp::create(
@@ -146,15 +184,18 @@ Value StoredRows::decode(OpBuilder &b, Location loc, ValueRange stored,
               ArrayRef(reinterpret_cast<const char *>(values.data()),
                        values.size())));
     };
-    // A byte for each of its halves.
-    SmallVector<AffineExpr> dims = getDims(pairs.getType());
-    dims[dims.size() - 2] = getAffineConstantExpr(2, b.getContext());
-    Value twice =
-        BroadcastOp::create(b, loc, Ops::withDims(pairs, dims), pairs);
-    Value moved = ShrOp::create(b, loc, twice, number({2, 1}, {0, 4}));
-    Value low = BitAndOp::create(b, loc, moved, number({}, {15}));
+    // A byte for each of its parts.
+    SmallVector<AffineExpr> dims = getDims(bytes.getType());
+    dims[dims.size() - 2] = getAffineConstantExpr(count, b.getContext());
+    Value each = BroadcastOp::create(b, loc, Ops::withDims(bytes, dims), bytes);
+    SmallVector<uint8_t> places;
+    for (int64_t i = 0; i < count; ++i)
+      places.push_back(static_cast<uint8_t>(i * bits));
+    Value moved = ShrOp::create(b, loc, each, number({count, 1}, places));
+    Value low = BitAndOp::create(
+        b, loc, moved, number({}, {static_cast<uint8_t>((1 << bits) - 1)}));
     n = SubOp::create(b, loc, ops.convert(low, b.getF32Type()),
-                      ops.constant(8));
+                      ops.constant(Code::get(bits).offset()));
     scale = ops.split(scale, {groups, 1, 1});
   }
   Value x = MulOp::create(b, loc, n, scale);

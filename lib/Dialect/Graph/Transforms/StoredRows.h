@@ -9,15 +9,17 @@ namespace dlc::graph {
 
 /// Rows along `axis` of a tensor, in one or several tensors of its rank. With
 /// `bits`, groups of elements along the last axis share a scale s, their
-/// largest magnitude / q rounded to float16 (q = 127 or 7), and each is held as
-/// the nearest integer to x / s, at most q in magnitude: so |x - n s| <= s / 2,
-/// but for what the rounding of s moves (2^-11 of x, and all of x where s is
-/// below float16's range). A group with a NaN or an infinity becomes NaN. A
-/// group is the last axis with 8 bits, 32 elements of it (or all, where they
-/// are no multiple) with 4; two numbers of 4 bits share a byte.
+/// largest magnitude / q rounded to float16 (q = 127, 7 or 1.5), and each is
+/// held as the nearest number to x / s, at most q in magnitude: an integer,
+/// with 2 bits a half (-1.5, -0.5, 0.5, 1.5). So |x - n s| <= s / 2, but for
+/// what the rounding of s moves (2^-11 of x, and all of x where s is below
+/// float16's range). A group with a NaN or an infinity becomes NaN. A group is
+/// the last axis with 8 bits, 32 elements of it (or all, where they are no
+/// multiple) with less; two numbers of 4 bits or four of 2 share a byte.
 class StoredRows {
 public:
-  /// `bits` is 0, 8 or 4. On failure (a type that cannot be rounded) says why.
+  /// `bits` is 0, 8, 4 or 2. On failure (a type that cannot be rounded) says
+  /// why.
   static llvm::FailureOr<StoredRows> get(mlir::RankedTensorType row,
                                          int64_t axis, unsigned bits,
                                          std::string &reason);
