@@ -42,6 +42,43 @@ static bool isLight(const GraphNode &node) {
   return loads == 1 && functions <= 1;
 }
 
+/// Rows of another tensor at an index from data each, and nothing computed from
+/// them.
+static bool isGather(const GraphNode &node) {
+  if (!node.body || node.body->stages.size() != 1 ||
+      node.body->stages.front()->isFold())
+    return false;
+  unsigned indices = 0;
+  for (const Node &n : node.body->stages.front()->nodes) {
+    if (!n.guard.empty() || n.kind == Node::Inside || n.kind == Node::Apply)
+      return false;
+    indices += n.kind == Node::ToIndex;
+  }
+  return indices == 1;
+}
+
+/// A few functions of integers and truths, or one of two numbers by a truth:
+/// what masks by position are made of, so that keys may need no look.
+static bool isPositionArithmetic(const GraphNode &node) {
+  if (!AttentionFormer::isFoldFree(node) || node.body->stages.size() != 1)
+    return false;
+  const Stage &stage = *node.body->stages.front();
+  unsigned functions = 0;
+  for (const Node &n : stage.nodes) {
+    if (!n.guard.empty() || n.kind == Node::Inside)
+      return false;
+    functions += n.kind == Node::Apply;
+    bool isChoice =
+        n.kind == Node::Apply &&
+        static_cast<graph::ScalarFn>(n.fn) == graph::ScalarFn::select &&
+        stage.nodes[n.args[1]].kind == Node::Literal &&
+        stage.nodes[n.args[2]].kind == Node::Literal;
+    if (!n.type.isInteger() && n.kind != Node::Literal && !isChoice)
+      return false;
+  }
+  return functions <= 4;
+}
+
 std::optional<unsigned> AttentionFormer::singleReader(unsigned node) const {
   Operation *op = graph.nodes[node].op;
   if (op->getNumResults() != 1)
@@ -231,7 +268,9 @@ std::vector<unsigned> AttentionFormer::findPrologue(
       if (it == producers.end() || more.contains(it->second))
         continue;
       unsigned node = it->second;
-      if (!accepts(graph.nodes[node]) || belongsBefore(node, it->first, points))
+      bool isPosition = clones && isPositionArithmetic(graph.nodes[node]);
+      if (!accepts(graph.nodes[node]) ||
+          (!isPosition && belongsBefore(node, it->first, points)))
         continue;
       if (!clones && isReadOutside(node, form, more.getArrayRef()))
         continue;
@@ -280,6 +319,27 @@ std::vector<unsigned> AttentionFormer::findUnpacking(const AttentionForm &form,
   return {nodes.begin(), nodes.end()};
 }
 
+// A cache in pages: to gather its rows writes and reads again all that are in
+// use. What leads to the gather are views.
+std::vector<unsigned> AttentionFormer::findPages(const AttentionForm &form,
+                                                 TensorId tensor) const {
+  std::vector<unsigned> nodes;
+  bool gathers = false;
+  while (!gathers) {
+    auto it = producers.find(graph.tensors.baseOf(tensor));
+    if (it == producers.end())
+      return {};
+    const GraphNode &node = graph.nodes[it->second];
+    gathers = isGather(node);
+    if ((!gathers && !isLight(node)) || isReadOutside(it->second, form, nodes))
+      return {};
+    nodes.push_back(it->second);
+    if (!gathers)
+      tensor = node.body->operands().front();
+  }
+  return nodes;
+}
+
 bool AttentionFormer::isReadOutside(unsigned node, const AttentionForm &form,
                                     ArrayRef<unsigned> more) const {
   return llvm::any_of(graph.nodes[node].op->getResults(), [&](Value result) {
@@ -323,6 +383,14 @@ void AttentionFormer::grow(AttentionForm &form) {
   tryGrow(form, findPrologue(form, form.query, isFoldFree),
           /*wantsCuts=*/false);
   std::vector<TensorId> both = form.key;
+  llvm::append_range(both, form.value);
+  std::vector<unsigned> paging;
+  for (TensorId tensor : both)
+    for (unsigned node : findPages(form, tensor))
+      if (!llvm::is_contained(paging, node))
+        paging.push_back(node);
+  tryGrow(form, paging, /*wantsCuts=*/false);
+  both = form.key;
   llvm::append_range(both, form.value);
   std::vector<unsigned> unpacking;
   for (TensorId tensor : both)

@@ -49,6 +49,9 @@ private:
   /// and their scales), if that is what it is computed from.
   std::vector<unsigned> findUnpacking(const AttentionForm &form,
                                       TensorId tensor) const;
+  /// Nodes that gather `tensor` by indices, and what shapes it afterwards.
+  std::vector<unsigned> findPages(const AttentionForm &form,
+                                  TensorId tensor) const;
   bool isReadOutside(unsigned node, const AttentionForm &form,
                      llvm::ArrayRef<unsigned> more) const;
   double pointsOf(TensorId tensor) const;

@@ -1,21 +1,37 @@
 // Masks by position: comparisons of coordinates inside the score.
 #include "AttentionCuts.h"
 
+#include <cmath>
+
 using namespace mlir;
 using namespace dlc;
 using graph::ScalarFn;
 
 namespace {
+/// What a score, or what is added to it, is where selects around it choose
+/// otherwise: the largest such number; `replaces`: it is all of the score.
+struct Otherwise {
+  double fill = -INFINITY;
+  bool replaces = true;
+
+  Otherwise with(double other, bool replacesToo) const {
+    return {std::max(fill, other), replaces && replacesToo};
+  }
+};
+
 class CutFinder {
 public:
   CutFinder(const IterationSpace &space, ArrayRef<unsigned> keys,
-            llvm::function_ref<bool(Value)> readsScores)
-      : space(space), keys(keys), readsScores(readsScores) {}
+            llvm::function_ref<bool(Value)> readsScores,
+            llvm::function_ref<bool(Value)> isOuter)
+      : space(space), keys(keys), readsScores(readsScores), isOuter(isOuter) {}
 
   /// Adds to `cuts` what masks `score`: where a cut's `kept` is negative, the
   /// score is the fill, or has it added.
-  void findInScore(Value score, bool isAddedTo = false);
+  void findInScore(Value score, bool isAddedTo = false,
+                   Otherwise otherwise = {});
   SmallVector<KeyCut> cuts;
+  SmallVector<Value> data;
 
 private:
   /// The conditions, each `expr >= 0`, of which every one must hold for the i1
@@ -23,12 +39,23 @@ private:
   void findConjuncts(Value condition, bool truth,
                      SmallVectorImpl<AffineExpr> &found);
   std::optional<AffineExpr> asCoordinate(Value value);
-  void addCuts(Value condition, bool keptWhen, double fill, bool replaces);
-  void findInBias(Value bias);
+  /// A number from data that is the same for all rows and keys.
+  std::optional<AffineExpr> asData(Value value);
+  bool readsData(AffineExpr expr) const {
+    bool found = false;
+    expr.walk([&](AffineExpr e) {
+      auto dim = dyn_cast<AffineDimExpr>(e);
+      found |= dim && dim.getPosition() >= space.extents.size();
+    });
+    return found;
+  }
+  void addCuts(Value condition, bool keptWhen, double fill, bool replaces,
+               Otherwise otherwise);
+  void findInBias(Value bias, Otherwise otherwise);
 
   const IterationSpace &space;
   ArrayRef<unsigned> keys;
-  llvm::function_ref<bool(Value)> readsScores;
+  llvm::function_ref<bool(Value)> readsScores, isOuter;
 };
 } // namespace
 
@@ -51,8 +78,19 @@ static bool isFill(std::optional<double> value) {
   return value && *value < -1000;
 }
 
-/// An integer that is linear in coordinates; casts that keep it are looked
-/// through (sizes of tensors fit any type positions are written in).
+std::optional<AffineExpr> CutFinder::asData(Value value) {
+  if (!(value.getType().isInteger(64) || value.getType().isInteger(32)) ||
+      !isOuter(value))
+    return std::nullopt;
+  auto known = llvm::find(data, value);
+  unsigned number = std::distance(data.begin(), known);
+  if (known == data.end())
+    data.push_back(value);
+  return getAffineDimExpr(space.extents.size() + number, value.getContext());
+}
+
+/// An integer that is linear in coordinates and data; casts that keep it are
+/// looked through (sizes of tensors fit any type positions are written in).
 std::optional<AffineExpr> CutFinder::asCoordinate(Value value) {
   value = resolve(value);
   if (auto coord = value.getDefiningOp<graph::CoordOp>()) {
@@ -62,7 +100,11 @@ std::optional<AffineExpr> CutFinder::asCoordinate(Value value) {
   if (auto cast = value.getDefiningOp<graph::CastOp>()) {
     Type type = cast.getType();
     bool isWide = type.isInteger(64) || type.isInteger(32) || type.isF64();
-    return isWide ? asCoordinate(cast.getValue()) : std::nullopt;
+    auto inner = isWide ? asCoordinate(cast.getValue()) : std::nullopt;
+    // Data may be any number of their type.
+    if (!inner || (readsData(*inner) && !type.isInteger(64)))
+      return asData(value);
+    return inner;
   }
   if (auto literal = value.getDefiningOp<graph::LiteralOp>()) {
     auto number = dyn_cast<IntegerAttr>(literal.getValue());
@@ -74,18 +116,23 @@ std::optional<AffineExpr> CutFinder::asCoordinate(Value value) {
   }
   auto apply = value.getDefiningOp<graph::ApplyOp>();
   if (!apply || !isa<IntegerType>(apply.getType()))
-    return std::nullopt;
+    return asData(value);
   ScalarFn fn = apply.getFn();
+  // Sums of data in narrow types may wrap around.
+  auto isExact = [&](AffineExpr e) {
+    return apply.getType().isInteger(64) || !readsData(e);
+  };
   if (fn == ScalarFn::neg) {
     auto a = asCoordinate(apply.getArgs()[0]);
-    return a ? std::optional(graph::simplify(-*a)) : a;
+    return a && isExact(*a) ? std::optional(graph::simplify(-*a))
+                            : asData(value);
   }
   if (fn != ScalarFn::add && fn != ScalarFn::sub && fn != ScalarFn::mul)
-    return std::nullopt;
+    return asData(value);
   auto a = asCoordinate(apply.getArgs()[0]),
        b = asCoordinate(apply.getArgs()[1]);
-  if (!a || !b)
-    return std::nullopt;
+  if (!a || !b || !isExact(*a) || !isExact(*b))
+    return asData(value);
   if (fn != ScalarFn::mul)
     return graph::simplify(fn == ScalarFn::add ? *a + *b : *a - *b);
   if (!isa<AffineConstantExpr>(*a) && !isa<AffineConstantExpr>(*b))
@@ -143,7 +190,11 @@ void CutFinder::findConjuncts(Value condition, bool truth,
 }
 
 void CutFinder::addCuts(Value condition, bool keptWhen, double fill,
-                        bool replaces) {
+                        bool replaces, Otherwise otherwise) {
+  if (otherwise.fill > fill) {
+    replaces = (replaces || std::isinf(fill)) && otherwise.replaces;
+    fill = otherwise.fill;
+  }
   SmallVector<AffineExpr> found;
   findConjuncts(condition, keptWhen, found);
   for (AffineExpr kept : found) {
@@ -154,41 +205,41 @@ void CutFinder::addCuts(Value condition, bool keptWhen, double fill,
     for (unsigned axis = 0; axis < space.extents.size(); ++axis)
       isLinear &= linearCoefficient(kept, axis).has_value();
     if (usesKeys && isLinear)
-      cuts.push_back({kept, replaces, fill});
+      cuts.push_back({kept, {}, replaces, fill});
   }
 }
 
-void CutFinder::findInBias(Value bias) {
+void CutFinder::findInBias(Value bias, Otherwise otherwise) {
   bias = resolve(bias);
   if (auto cast = bias.getDefiningOp<graph::CastOp>())
     return isa<FloatType>(cast.getValue().getType())
-               ? findInBias(cast.getValue())
+               ? findInBias(cast.getValue(), otherwise)
                : void();
   auto apply = bias.getDefiningOp<graph::ApplyOp>();
   if (!apply)
     return;
   if (apply.getFn() == ScalarFn::add) {
-    findInBias(apply.getArgs()[0]);
-    findInBias(apply.getArgs()[1]);
+    findInBias(apply.getArgs()[0], otherwise);
+    findInBias(apply.getArgs()[1], otherwise);
   } else if (apply.getFn() == ScalarFn::select) {
     auto first = literalOf(apply.getArgs()[1]),
          second = literalOf(apply.getArgs()[2]);
     if (isFill(second))
-      addCuts(apply.getArgs()[0], true, *second, /*replaces=*/false);
+      addCuts(apply.getArgs()[0], true, *second, /*replaces=*/false, otherwise);
     else if (isFill(first))
-      addCuts(apply.getArgs()[0], false, *first, /*replaces=*/false);
+      addCuts(apply.getArgs()[0], false, *first, /*replaces=*/false, otherwise);
     // What is added where the condition holds may be masked again.
     for (int arm : {1, 2})
-      if (isFill(arm == 1 ? second : first))
-        findInBias(apply.getArgs()[arm]);
+      if (auto other = arm == 1 ? second : first; isFill(other))
+        findInBias(apply.getArgs()[arm], otherwise.with(*other, false));
   }
 }
 
-void CutFinder::findInScore(Value score, bool isAddedTo) {
+void CutFinder::findInScore(Value score, bool isAddedTo, Otherwise otherwise) {
   score = resolve(score);
   if (auto cast = score.getDefiningOp<graph::CastOp>())
     return isa<FloatType>(cast.getValue().getType())
-               ? findInScore(cast.getValue(), isAddedTo)
+               ? findInScore(cast.getValue(), isAddedTo, otherwise)
                : void();
   auto apply = score.getDefiningOp<graph::ApplyOp>();
   if (!apply)
@@ -196,22 +247,24 @@ void CutFinder::findInScore(Value score, bool isAddedTo) {
   ValueRange args = apply.getArgs();
   if (apply.getFn() == ScalarFn::add) {
     for (Value arg : args)
-      readsScores(arg) ? findInScore(arg, /*isAddedTo=*/true) : findInBias(arg);
+      readsScores(arg) ? findInScore(arg, /*isAddedTo=*/true, otherwise)
+                       : findInBias(arg, otherwise);
   } else if (apply.getFn() == ScalarFn::select && !readsScores(args[0])) {
     int kept = readsScores(args[1]) ? 1 : 2;
     auto fill = literalOf(args[3 - kept]);
     if (!isFill(fill))
       return;
-    addCuts(args[0], kept == 1, *fill, /*replaces=*/!isAddedTo);
-    findInScore(args[kept], isAddedTo);
+    addCuts(args[0], kept == 1, *fill, /*replaces=*/!isAddedTo, otherwise);
+    findInScore(args[kept], isAddedTo, otherwise.with(*fill, !isAddedTo));
   }
 }
 
 SmallVector<KeyCut>
 dlc::findKeyCuts(Value score, const IterationSpace &space,
                  ArrayRef<unsigned> keys,
-                 llvm::function_ref<bool(Value)> readsScores) {
-  CutFinder finder(space, keys, readsScores);
+                 llvm::function_ref<bool(Value)> readsScores,
+                 llvm::function_ref<bool(Value)> isOuter) {
+  CutFinder finder(space, keys, readsScores, isOuter);
   finder.findInScore(score);
   SmallVector<KeyCut> unique;
   for (const KeyCut &cut : finder.cuts)
@@ -220,6 +273,10 @@ dlc::findKeyCuts(Value score, const IterationSpace &space,
                  other.replaces == cut.replaces && other.fill == cut.fill;
         }))
       unique.push_back(cut);
+  for (KeyCut &cut : unique)
+    for (size_t i = 0; i < finder.data.size(); ++i)
+      if (cut.kept.isFunctionOfDim(space.extents.size() + i))
+        cut.data = finder.data;
   return unique;
 }
 
@@ -233,9 +290,13 @@ void dlc::describeKeyCuts(ArrayRef<KeyCut> cuts, ArrayRef<unsigned> rows,
     if (rows.size() == 1)
       byRow = linearCoefficient(cut.kept, rows[0]);
     SmallVector<AffineExpr> zeros(
-        space.extents.size(), getAffineConstantExpr(0, cut.kept.getContext()));
+        space.extents.size() + cut.data.size(),
+        getAffineConstantExpr(0, cut.kept.getContext()));
     AffineExpr offset = graph::simplify(cut.kept.replaceDims(zeros));
-    if (byKey && *byKey == -1 && (rows.empty() || (byRow && *byRow == 1))) {
+    if (!cut.data.empty()) {
+      os << (!byRow || *byRow == 0 ? " lengths" : " bounds") << " from data";
+    } else if (byKey && *byKey == -1 &&
+               (rows.empty() || (byRow && *byRow == 1))) {
       os << " causal";
       if (offset != 0)
         os << " offset " << offset;

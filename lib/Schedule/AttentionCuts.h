@@ -13,11 +13,13 @@ mlir::Value resolve(mlir::Value value);
 graph::ApplyOp asApply(mlir::Value value, graph::ScalarFn fn);
 
 /// The conditions, linear in coordinates, under which `score` is masked.
-/// `readsScores`: whether a scalar depends on the sum of products.
+/// `readsScores`: whether a scalar depends on the sum of products; `isOuter`:
+/// whether an integer from data is one of outer axes alone.
 llvm::SmallVector<KeyCut>
 findKeyCuts(mlir::Value score, const IterationSpace &space,
             llvm::ArrayRef<unsigned> keys,
-            llvm::function_ref<bool(mlir::Value)> readsScores);
+            llvm::function_ref<bool(mlir::Value)> readsScores,
+            llvm::function_ref<bool(mlir::Value)> isOuter);
 
 /// Writes " causal", " causal+3", " window 8", ...; nothing without cuts.
 void describeKeyCuts(llvm::ArrayRef<KeyCut> cuts, llvm::ArrayRef<unsigned> rows,

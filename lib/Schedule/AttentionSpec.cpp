@@ -5,6 +5,7 @@
 
 #include "AttentionCuts.h"
 #include "ContractionSpace.h"
+#include "dlc/Schedule/DataCoordinates.h"
 #include "dlc/Schedule/IndexPoly.h"
 
 #include "llvm/ADT/SetVector.h"
@@ -162,11 +163,13 @@ public:
   }
   FailureOr<AttentionSpec> run() {
     if (failed(findFolds()) || failed(makeSpace()) || failed(checkSoftmax()) ||
-        failed(checkWeights()) || failed(checkScores()) || failed(groupAxes()))
+        failed(checkWeights()) || failed(checkScores()) ||
+        failed(groupAxes()) || failed(checkPages()))
       return failure();
-    spec.cuts = findKeyCuts(spec.score, spec.space, spec.keys, [&](Value x) {
-      return foldsOf(x).contains(spec.scores);
-    });
+    spec.cuts = findKeyCuts(
+        spec.score, spec.space, spec.keys,
+        [&](Value x) { return foldsOf(x).contains(spec.scores); },
+        [&](Value x) { return isOfOuter(x); });
     return spec;
   }
 
@@ -181,6 +184,7 @@ private:
   LogicalResult checkWeights();
   LogicalResult checkScores();
   LogicalResult groupAxes();
+  LogicalResult checkPages();
   /// Constant along keys, inner and columns as far as they are known, and made
   /// of no folds but the maximum and the sum.
   bool isRowFunction(Value value, bool mayReadSum);
@@ -190,6 +194,8 @@ private:
       return std::nullopt;
     return axes;
   }
+  /// Made of no folds, of outer axes alone, and read at no index from data.
+  bool isOfOuter(Value value);
   bool isKey(unsigned axis) const {
     return axis >= spec.space.numDomain && axis < spec.space.groupEnds[0];
   }
@@ -203,6 +209,31 @@ private:
 //===----------------------------------------------------------------------===//
 // Folds
 //===----------------------------------------------------------------------===//
+
+/// The coordinates from data that `value` is read at.
+static void collectPages(Value value,
+                         llvm::SmallSetVector<Operation *, 4> &pages,
+                         llvm::SmallDenseSet<Value> &seen) {
+  Operation *op = value.getDefiningOp();
+  if (!op || !seen.insert(value).second)
+    return;
+  if (isa<graph::ToIndexOp>(op))
+    pages.insert(op);
+  if (auto load = dyn_cast<graph::LoadOp>(op))
+    if (StageOp source = loadedStage(load);
+        source && source.getFoldKind() == FoldKind::none)
+      collectPages(source.getYielded(), pages, seen);
+  for (Value operand : op->getOperands())
+    collectPages(operand, pages, seen);
+}
+
+bool dlc::readsPages(const AttentionSpec &spec) {
+  llvm::SmallSetVector<Operation *, 4> pages;
+  llvm::SmallDenseSet<Value> seen;
+  collectPages(spec.key.value, pages, seen);
+  collectPages(spec.value.value, pages, seen);
+  return !pages.empty();
+}
 
 static graph::ApplyOp productOf(StageOp stage) {
   return asApply(stage.getYielded(), ScalarFn::mul);
@@ -285,8 +316,6 @@ LogicalResult Classifier::makeSpace() {
     return decline(why == "a stage is read at two places" ? "axis" : "form",
                    why);
   spec.space = std::move(*space);
-  if (usesData(spec.space))
-    return decline("form", "an index from data");
   AffineExpr points = graph::product(spec.context(), domain),
              sums = graph::product(spec.context(), spec.output.getDomainDims());
   if (graph::simplify(points - sums) != 0)
@@ -511,6 +540,40 @@ LogicalResult Classifier::groupAxes() {
   return success();
 }
 
+bool Classifier::isOfOuter(Value value) {
+  llvm::SmallSetVector<Operation *, 4> pages;
+  llvm::SmallDenseSet<Value> seen;
+  collectPages(value, pages, seen);
+  auto axes = axesOf(value);
+  return pages.empty() && foldsOf(value).empty() && axes &&
+         llvm::all_of(*axes, [&](unsigned axis) {
+           return !spec.space.isWide(axis) ||
+                  llvm::is_contained(spec.outer, axis);
+         });
+}
+
+LogicalResult Classifier::checkPages() {
+  llvm::SmallSetVector<Operation *, 4> pages;
+  llvm::SmallDenseSet<Value> seen;
+  collectPages(keyFactor, pages, seen);
+  collectPages(valueFactor, pages, seen);
+  bool isElsewhere = false;
+  for (auto &entry : spec.space.arguments)
+    entry.first->walk(
+        [&](graph::ToIndexOp op) { isElsewhere |= !pages.contains(op); });
+  if (isElsewhere)
+    return decline("form", "an index from data");
+  for (Operation *page : pages) {
+    auto axes = axesOf(cast<graph::ToIndexOp>(page).getValue());
+    if (!axes || llvm::any_of(*axes, [&](unsigned axis) {
+          return llvm::is_contained(spec.inner, axis) ||
+                 llvm::is_contained(spec.columns, axis);
+        }))
+      return decline("form", "an index from data within a key or a value");
+  }
+  return success();
+}
+
 FailureOr<AttentionSpec> dlc::classifyAttention(graph::KernelOp kernel,
                                                 std::string &reason) {
   if (kernel.getOpaque()) {
@@ -555,6 +618,8 @@ std::string AttentionSpec::str() const {
       os << " " << name << (operand.guarded ? "-guarded" : "-computed");
   };
   note(query, "query"), note(key, "key"), note(value, "value");
+  if (readsPages(*this))
+    os << " paged";
   if (weightRounding)
     os << " weights " << weightRounding;
   return text;

@@ -1,6 +1,7 @@
 // Where each stage of a contraction kernel stands in the space of its results.
 #include "ContractionSpace.h"
 
+#include "dlc/Schedule/DataCoordinates.h"
 #include "dlc/Schedule/IndexPoly.h"
 
 #include "mlir/IR/IntegerSet.h"
@@ -14,15 +15,32 @@ bool IterationSpace::isWide(unsigned axis) const {
 
 FailureOr<AffineExpr> IterationSpace::toAxes(AffineExpr expr,
                                              ValueRange coords) const {
+  SmallVector<graph::ToIndexOp> data;
+  auto inAxes = dlc::toAxes(*this, expr, coords, data);
+  return data.empty() ? inAxes : FailureOr<AffineExpr>(failure());
+}
+
+FailureOr<AffineExpr> dlc::toAxes(const IterationSpace &space, AffineExpr expr,
+                                  ValueRange coords,
+                                  SmallVectorImpl<graph::ToIndexOp> &data) {
   SmallVector<AffineExpr> axes;
   for (Value coord : coords) {
-    auto argument = dyn_cast<BlockArgument>(coord);
-    if (!argument)
+    if (auto argument = dyn_cast<BlockArgument>(coord)) {
+      axes.push_back(space.arguments.find(argument.getOwner())
+                         ->second[argument.getArgNumber()]);
+      continue;
+    }
+    auto toIndex = coord.getDefiningOp<graph::ToIndexOp>();
+    if (!toIndex)
       return failure();
-    axes.push_back(
-        arguments.find(argument.getOwner())->second[argument.getArgNumber()]);
+    auto known = llvm::find(data, toIndex);
+    axes.push_back(getAffineDimExpr(space.extents.size() +
+                                        std::distance(data.begin(), known),
+                                    expr.getContext()));
+    if (known == data.end())
+      data.push_back(toIndex);
   }
-  return graph::simplify(IndexPoly::get(expr.replaceDims(axes), extents)
+  return graph::simplify(IndexPoly::get(expr.replaceDims(axes), space.extents)
                              .toExpr(expr.getContext()));
 }
 
@@ -164,6 +182,14 @@ bool SpaceBuilder::addDivisor(unsigned coordinate, AffineExpr divisor) {
   return true;
 }
 
+/// Whether `value` is used for nothing but coordinates.
+static bool isIndexAlone(Value value) {
+  return !value.use_empty() && llvm::all_of(value.getUsers(), [](Operation *u) {
+    return isa<graph::ToIndexOp>(u) || (isa<graph::ApplyOp, graph::CastOp>(u) &&
+                                        isIndexAlone(u->getResult(0)));
+  });
+}
+
 /// Finds `axis floordiv n` and `axis mod n` in what the stages read. A divisor
 /// that does not fit leaves the expression as it is, which then is not linear,
 /// and the kernel is declined.
@@ -188,6 +214,9 @@ bool SpaceBuilder::findSplits(const IterationSpace &space) {
   };
   for (auto &[block, arguments] : space.arguments)
     for (Operation &op : *block) {
+      // Where a table of indices is read splits no axis.
+      if (op.getNumResults() == 1 && isIndexAlone(op.getResult(0)))
+        continue;
       if (auto inside = dyn_cast<graph::InsideOp>(op))
         for (AffineExpr expr : inside.getSet().getConstraints())
           scan(expr, inside.getCoords());

@@ -26,8 +26,8 @@ makeIterationSpace(llvm::ArrayRef<FoldPlace> folds,
                    llvm::ArrayRef<mlir::AffineExpr> domain, bool splitsOften,
                    std::string &reason);
 
-/// Adds the axes that `value` depends on, through stages without fold; fails on
-/// data-dependent coordinates and, unless `throughFolds`, on folds. A fold is
+/// Adds the axes that `value` depends on, through stages without fold and
+/// coordinates from data; fails, unless `throughFolds`, on folds. A fold is
 /// read at axes of its own place; its reduce axes are not added.
 mlir::LogicalResult collectAxes(mlir::Value value, const IterationSpace &space,
                                 llvm::SmallSetVector<unsigned, 8> &axes,

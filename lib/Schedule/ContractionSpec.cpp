@@ -3,6 +3,7 @@
 #include "dlc/Schedule/ContractionSpec.h"
 
 #include "ContractionSpace.h"
+#include "dlc/Schedule/DataCoordinates.h"
 #include "dlc/Schedule/IndexPoly.h"
 #include "dlc/Schedule/NarrowNumbers.h"
 
@@ -84,14 +85,20 @@ static LogicalResult collectAxes(Value value, const IterationSpace &space,
                                  bool throughFolds) {
   if (!seen.insert(value).second)
     return success();
+  SmallVector<graph::ToIndexOp> data;
   auto note = [&](AffineExpr expr, ValueRange coords) -> LogicalResult {
-    auto inAxes = space.toAxes(expr, coords);
+    auto inAxes = toAxes(space, expr, coords, data);
     if (failed(inAxes))
       return failure();
     inAxes->walk([&](AffineExpr e) {
-      if (auto dim = dyn_cast<AffineDimExpr>(e))
+      if (auto dim = dyn_cast<AffineDimExpr>(e);
+          dim && dim.getPosition() < space.extents.size())
         axes.insert(dim.getPosition());
     });
+    for (graph::ToIndexOp toIndex : data)
+      if (failed(
+              collectAxes(toIndex.getValue(), space, axes, seen, throughFolds)))
+        return failure();
     return success();
   };
   Operation *op = value.getDefiningOp();

@@ -28,6 +28,10 @@ namespace dlc {
 /// `kept` < 0 the score is `fill` (replaces), or has `fill` added.
 struct KeyCut {
   mlir::AffineExpr kept; ///< over the axes; with 0 <= kept, not cut by this one
+  /// Integer scalars of outer axes alone, from data (lengths): data[i] is dim
+  /// extents.size() + i of `kept`. Where all are within +-maxData.
+  llvm::SmallVector<mlir::Value> data;
+  static constexpr int64_t maxData = int64_t(1) << 40;
   bool replaces = false;
   double fill = 0; ///< -inf, or a finite number below -1000
 };

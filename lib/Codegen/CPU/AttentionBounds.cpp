@@ -22,6 +22,39 @@ std::optional<double> AttentionTask::leastMaximum() const {
   return dlc::leastMaximum(spec, blockAxes(laneAxis()), weighsOnce());
 }
 
+Value AttentionTask::appendData(Scope &scope, const KeyCut &cut,
+                                SmallVectorImpl<Value> &axes) {
+  OpBuilder &b = scope.b();
+  Value all;
+  std::string reason;
+  for (Value scalar : cut.data) {
+    // Of outer axes alone: whatever the others are.
+    auto value = expressionsOf(scope).emit(scalar, pointOf(scope), reason);
+    if (failed(value)) {
+      dataReason = reason;
+      axes.push_back(scope.index.constant(0));
+      continue;
+    }
+    Value number = value->value;
+    Type type = number.getType();
+    auto within = [&](arith::CmpIPredicate predicate, int64_t bound) -> Value {
+      Value limit = arith::ConstantOp::create(b, scope.loc(),
+                                              b.getIntegerAttr(type, bound));
+      return arith::CmpIOp::create(b, scope.loc(), predicate, number, limit);
+    };
+    if (type.isInteger(64)) {
+      Value known = arith::AndIOp::create(
+          b, scope.loc(), within(arith::CmpIPredicate::sge, -KeyCut::maxData),
+          within(arith::CmpIPredicate::sle, KeyCut::maxData));
+      all = all ? Value(arith::AndIOp::create(b, scope.loc(), all, known))
+                : known;
+    }
+    axes.push_back(
+        arith::IndexCastOp::create(b, scope.loc(), b.getIndexType(), number));
+  }
+  return all;
+}
+
 AttentionTask::KeyRange AttentionTask::keysOf(Scope &scope, Value firstRow,
                                               Value rows) {
   IndexBuilder &index = scope.index;
@@ -34,6 +67,8 @@ AttentionTask::KeyRange AttentionTask::keysOf(Scope &scope, Value firstRow,
   for (const KeyCut &cut : spec.cuts) {
     if (!boundsKeys(cut))
       continue;
+    at.truncate(scope.axes.size());
+    Value isKnown = appendData(scope, cut, at);
     auto valueAt = [&](Value row) {
       if (auto lane = laneAxis())
         at[*lane] = row;
@@ -43,6 +78,9 @@ AttentionTask::KeyRange AttentionTask::keysOf(Scope &scope, Value firstRow,
     int64_t slope = lane ? *constantCoefficient(cut.kept, *lane) : 0;
     Value x = valueAt(firstRow), y = slope ? valueAt(lastRow) : x;
     Value most = slope >= 0 ? y : x, least = slope >= 0 ? x : y;
+    if (isKnown) // the condition itself is tested, for every key
+      most =
+          arith::SelectOp::create(scope.b(), scope.loc(), isKnown, most, keys);
     if (*constantCoefficient(cut.kept, keyAxis) == -1) { // key <= value
       range.end = index.min(range.end, index.add(most, 1));
       range.allEnd = index.min(range.allEnd, index.add(least, 1));

@@ -67,6 +67,7 @@ AttentionTask::Scope AttentionTask::beginFew(StringRef symbol,
       {},
       function->scratchView(b.getF32Type(), IndexBuilder(b, loc).constant(0))};
   IndexBuilder &index = scope.index;
+  scope.status = function->status();
   for (unsigned i = 0; i < bufferTypes.size(); ++i)
     scope.buffers.push_back(function->buffer(i));
   scope.axes.assign(spec.space.extents.size(), index.constant(0));
@@ -164,10 +165,18 @@ LogicalResult AttentionTask::emitFewScores(Scope &scope, Value from, Value to,
   LogicalResult outcome = success();
   auto several = [&](Value key, int64_t count) {
     SmallVector<Value> sums(count * s.rowTile, splat(scope, 0));
+    SmallVector<llvm::DenseMap<Operation *, Value>> pages;
+    for (int64_t k = 0; k < count; ++k) {
+      scope.axes[spec.keys.front()] = index.add(key, k);
+      if (failed(findPages(scope, spec.key.value, reason)))
+        outcome = failure();
+      pages.push_back(scope.pages);
+    }
     auto step = [&](Value at, SmallVector<Value> in) {
       SmallVector<Value> keys;
       for (int64_t k = 0; k < count; ++k) {
         scope.axes[spec.keys.front()] = index.add(key, k);
+        scope.pages = pages[k];
         auto value =
             emitLanes(scope, spec.key.value, spec.inner, at, inner, reason);
         if (failed(value)) {
@@ -209,6 +218,7 @@ LogicalResult AttentionTask::emitFewScores(Scope &scope, Value from, Value to,
   index.forEach(from, end, count, [&](Value key) { several(key, count); });
   index.forEach(end, to, 1, [&](Value key) { several(key, 1); });
   scope.axes[spec.keys.front()] = index.constant(0);
+  scope.pages.clear();
   return outcome;
 }
 
@@ -345,6 +355,8 @@ LogicalResult AttentionTask::emitFewSums(Scope &scope, Value firstRow,
               [&](Value key, SmallVector<Value> in) -> SmallVector<Value> {
                 SmallVector<Value> values;
                 scope.axes[spec.keys.front()] = key;
+                if (failed(findPages(scope, spec.value.value, reason)))
+                  outcome = failure();
                 for (int64_t v = 0; v < here; ++v) {
                   auto value = emitLanes(scope, spec.value.value, spec.columns,
                                          index.constant((done + v) * s.lanes),
@@ -356,6 +368,7 @@ LogicalResult AttentionTask::emitFewSums(Scope &scope, Value firstRow,
                   values.push_back(*value);
                 }
                 scope.axes[spec.keys.front()] = index.constant(0);
+                scope.pages.clear();
                 Value at = index.add(scope.areas[Scores], index.sub(key, from));
                 for (unsigned r = 0; r < s.rowTile; ++r) {
                   Value weight = memref::LoadOp::create(

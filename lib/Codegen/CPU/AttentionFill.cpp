@@ -27,6 +27,18 @@ void AttentionTask::transpose(Scope &scope, MutableArrayRef<Value> rows) {
     }
 }
 
+LogicalResult AttentionTask::findPages(Scope &scope, Value factor,
+                                       std::string &reason) {
+  scope.pages.clear();
+  if (!hasPages)
+    return success();
+  ExprEmitter expressions = expressionsOf(scope);
+  if (failed(expressions.findPages(factor, pointOf(scope), reason)))
+    return failure();
+  scope.pages = std::move(expressions.pages);
+  return success();
+}
+
 LogicalResult AttentionTask::copyRows(Scope &scope, Value factor,
                                       std::optional<unsigned> axis, Value first,
                                       Value count, ArrayRef<unsigned> along,
@@ -63,9 +75,17 @@ LogicalResult AttentionTask::copyRows(Scope &scope, Value factor,
   index.forEach(index.constant(0), count, 1, [&](Value row) {
     if (axis)
       scope.axes[*axis] = index.add(first, row);
+    if (failed(findPages(scope, factor, reason)))
+      outcome = failure();
     int64_t whole = length / s.lanes * s.lanes;
-    index.forEach(index.constant(0), index.constant(whole), s.lanes,
-                  [&](Value at) { emitVector(row, at, s.lanes); });
+    // Written out, what is computed differently in parts of a row (the halves
+    // of a rotation) is known where it is computed.
+    if (factor == spec.query.value && !spec.query.plain && whole <= 256)
+      for (int64_t at = 0; at < whole; at += s.lanes)
+        emitVector(row, index.constant(at), s.lanes);
+    else
+      index.forEach(index.constant(0), index.constant(whole), s.lanes,
+                    [&](Value at) { emitVector(row, at, s.lanes); });
     if (whole < length)
       emitVector(row, index.constant(whole), length - whole);
     // Up to the one vector behind the padded row.
@@ -75,6 +95,7 @@ LogicalResult AttentionTask::copyRows(Scope &scope, Value factor,
                   index.add(index.add(to, index.mul(row, pitch)), end));
   });
   scope.axes = before;
+  scope.pages.clear();
   return outcome;
 }
 

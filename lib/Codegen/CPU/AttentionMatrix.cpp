@@ -131,6 +131,8 @@ LogicalResult AttentionTask::packKeys(Scope &scope, Value from, Value count,
   Value before = scope.axes[axis];
   index.forEach(index.constant(0), count, 1, [&](Value row) {
     scope.axes[axis] = index.add(from, row);
+    if (failed(findPages(scope, spec.key.value, reason)))
+      outcome = failure();
     Value to = index.add(scope.areas[Keys], index.mul(row, pitch));
     auto emitPart = [&](Value at, int64_t left) {
       Value parts[2];
@@ -157,6 +159,7 @@ LogicalResult AttentionTask::packKeys(Scope &scope, Value from, Value count,
       emitPart(index.constant(whole), length - whole);
   });
   scope.axes[axis] = before;
+  scope.pages.clear();
   return outcome;
 }
 

@@ -280,6 +280,7 @@ LogicalResult AttentionTask::emitTask(std::string &reason) {
           function->builder().getF32Type(),
           IndexBuilder(function->builder(), function->loc()).constant(0))};
   IndexBuilder &index = scope.index;
+  scope.status = function->status();
   for (unsigned i = 0; i < bufferTypes.size(); ++i)
     scope.buffers.push_back(function->buffer(i));
   scope.axes.assign(spec.space.extents.size(), index.constant(0));
@@ -329,6 +330,10 @@ FailureOr<CpuKernel> AttentionTask::emit(std::string &reason) {
     layOut(result);
     if (failed(emitBlockFunction(reason)) || failed(emitTask(reason)))
       return failure();
+  }
+  if (!dataReason.empty()) {
+    reason = dataReason;
+    return failure();
   }
   result.module = std::move(module);
   return result;

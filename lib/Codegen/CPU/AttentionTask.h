@@ -15,6 +15,7 @@
 #include "dlc/Codegen/CPU/AttentionNest.h"
 #include "dlc/Codegen/CPU/ContractionExpr.h"
 #include "dlc/Codegen/Common/KernelFunction.h"
+#include "dlc/Schedule/DataCoordinates.h"
 
 namespace dlc {
 
@@ -25,7 +26,7 @@ public:
       : spec(spec), s(schedule), options(options),
         scalarOptions(ScalarOptions::get(target, options.strict)),
         roundsByInstruction(schedule.tiles && target.hasFeature("avx512bf16")),
-        kernel(spec.kernel) {}
+        hasPages(readsPages(spec)), kernel(spec.kernel) {}
 
   mlir::FailureOr<CpuKernel> emit(std::string &reason);
 
@@ -38,6 +39,9 @@ private:
     mlir::Value work;                    ///< the scratch, as f32
     llvm::SmallVector<mlir::Value> areas{}; ///< offsets of Area in it
     mlir::Value firstRow{}, rowCount{}; ///< of the task, along the lane axis
+    mlir::Value status{};               ///< of the task; null: not at hand
+    /// Coordinates from data at the scope's axes (findPages).
+    llvm::DenseMap<mlir::Operation *, mlir::Value> pages{};
 
     mlir::OpBuilder &b() { return index.builder(); }
     mlir::Location loc() const { return index.loc(); }
@@ -79,6 +83,10 @@ private:
   };
   KeyRange keysOf(Scope &scope, mlir::Value firstRow, mlir::Value rows);
   bool boundsKeys(const KeyCut &cut) const;
+  /// Adds the cut's data to a vector of axes; i1: they are numbers that sums of
+  /// them and positions do not overflow. Null: they always are.
+  mlir::Value appendData(Scope &scope, const KeyCut &cut,
+                         llvm::SmallVectorImpl<mlir::Value> &axes);
   /// What the maximum of a row must exceed for keys outside of its range to
   /// have weights of exactly 0; nothing when that is always so.
   std::optional<double> leastMaximum() const;
@@ -97,6 +105,10 @@ private:
   mlir::Value mayNeedMore(Scope &scope, mlir::Value block, mlir::Value rows);
 
   // AttentionFill.cpp
+  /// Where keys or values lie in pages: the pages that `factor` is read from at
+  /// the scope's axes, once for all that is read of it there.
+  mlir::LogicalResult findPages(Scope &scope, mlir::Value factor,
+                                std::string &reason);
   /// Nothing is summed yet.
   void clearBlock(Scope &scope, mlir::Value block);
   mlir::LogicalResult fillQueries(Scope &scope, mlir::Value block,
@@ -287,8 +299,12 @@ private:
     return point;
   }
   ExprEmitter expressionsOf(Scope &scope) {
-    return ExprEmitter(scope.index, spec.space, scope.symbols, scalarOptions,
-                       [&scope](unsigned i) { return scope.buffers[i]; });
+    ExprEmitter expressions(scope.index, spec.space, scope.symbols,
+                            scalarOptions,
+                            [&scope](unsigned i) { return scope.buffers[i]; });
+    expressions.status = scope.status;
+    expressions.pages = scope.pages;
+    return expressions;
   }
   mlir::AffineExpr constantExpr(int64_t value) const {
     return mlir::getAffineConstantExpr(value, spec.context());
@@ -336,6 +352,8 @@ private:
   /// bf16 factors of products, and their sums, are rounded by instructions that
   /// take subnormal numbers for zero, as the products do.
   bool roundsByInstruction;
+  bool hasPages;
+  std::string dataReason; ///< why a cut's data could not be emitted
   graph::KernelOp kernel;
 
   mlir::OwningOpRef<mlir::ModuleOp> module;

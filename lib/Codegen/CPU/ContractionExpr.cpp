@@ -4,6 +4,7 @@
 #include "EverySecond.h"
 
 #include "dlc/Codegen/Common/KernelFunction.h"
+#include "dlc/Schedule/DataCoordinates.h"
 #include "dlc/Schedule/IndexPoly.h"
 
 #include "mlir/Dialect/Math/IR/Math.h"
@@ -13,6 +14,9 @@
 
 using namespace mlir;
 using namespace dlc;
+
+// DLC_DATA_INDEX_OUT_OF_RANGE of runtime.h.
+static constexpr int32_t indexOutOfRange = 1;
 
 static Value constantLike(OpBuilder &b, Location loc, TypedAttr scalar,
                           Type like) {
@@ -66,15 +70,61 @@ static AffineExpr alongBlock(AffineExpr expr, unsigned axis, int64_t lanes) {
   return known.empty() ? expr : expr.replace(known);
 }
 
+/// Whether a vector of points lies within the last of its axes, and begins at a
+/// multiple of its length there.
+static bool isWholeBlock(const ExprPoint &point, const IterationSpace &space) {
+  if (point.laneAxes.empty() || point.lanes <= 1)
+    return false;
+  unsigned last = point.laneAxes.back();
+  auto extent = graph::constantValue(space.extents[last]);
+  return isMultiple(point.axes[last], point.lanes) &&
+         (point.laneAxes.size() == 1 || (extent && *extent % point.lanes == 0));
+}
+
+namespace {
+/// An expression in the lanes of a whole block: its value in the first one, if
+/// that is a number, and how much more it is in each.
+struct LanePattern {
+  std::optional<int64_t> first;
+  SmallVector<int64_t> more;
+};
+} // namespace
+
+/// Where the difference between lanes is the same in every block: pairs of
+/// elements, halves of bytes.
+static std::optional<LanePattern> lanePattern(AffineExpr expr,
+                                              const ExprPoint &point,
+                                              const IterationSpace &space) {
+  if (!isWholeBlock(point, space))
+    return std::nullopt;
+  MLIRContext *context = expr.getContext();
+  unsigned last = point.laneAxes.back();
+  AffineExpr axis = getAffineDimExpr(last, context);
+  SmallVector<AffineExpr> extents = space.extents;
+  extents[last] = AffineExpr(); // of the block's number, which stands for it
+  auto atLane = [&](int64_t lane) {
+    return expr.replace(axis, axis * int64_t(point.lanes) + lane);
+  };
+  auto numberOf = [&](AffineExpr e) {
+    return graph::constantValue(
+        graph::simplify(IndexPoly::get(e, extents).toExpr(context)));
+  };
+  LanePattern pattern{numberOf(atLane(0)), {}};
+  for (int64_t lane = 0; lane < int64_t(point.lanes); ++lane) {
+    auto more = numberOf(atLane(lane) - atLane(0));
+    if (!more)
+      return std::nullopt;
+    pattern.more.push_back(*more);
+  }
+  return pattern;
+}
+
 std::optional<AffineExpr> ExprEmitter::laneStep(AffineExpr expr,
                                                 const ExprPoint &point) {
-  if (!point.laneAxes.empty() && point.lanes > 1) {
-    // Blocks of lanes often lie within the last axis.
+  // Blocks of lanes often lie within the last axis.
+  if (isWholeBlock(point, space)) {
     unsigned last = point.laneAxes.back();
-    auto extent = graph::constantValue(space.extents[last]);
-    if (isMultiple(point.axes[last], point.lanes) &&
-        (point.laneAxes.size() == 1 || (extent && *extent % point.lanes == 0)))
-      return linearCoefficient(alongBlock(expr, last, point.lanes), last);
+    return linearCoefficient(alongBlock(expr, last, point.lanes), last);
   }
   return collapsedStride(
       point.laneAxes,
@@ -150,12 +200,88 @@ FailureOr<ExprEmitter::Condition> ExprEmitter::emitSet(IntegerSet set,
     if (steps && !set.isEq(i) &&
         requireInterval(condition, at(*expr, point), *steps, point))
       continue;
+    if (auto pattern = lanePattern(*expr, point, space);
+        pattern && pattern->first) {
+      SmallVector<bool> holds;
+      for (int64_t more : pattern->more) {
+        int64_t value = *pattern->first + more;
+        holds.push_back(set.isEq(i) ? value == 0 : value >= 0);
+      }
+      auto type = VectorType::get({point.lanes}, b.getI1Type());
+      require(arith::ConstantOp::create(b, loc,
+                                        DenseElementsAttr::get(type, holds)));
+      continue;
+    }
     Value values = perLane(*expr, point);
     require(arith::CmpIOp::create(
         b, loc, predicate, values,
         constantLike(b, loc, b.getI64IntegerAttr(0), values.getType())));
   }
   return condition;
+}
+
+// Negative values count from the end; what is out of range is reported and
+// clamped, as in a loop nest.
+FailureOr<Value> ExprEmitter::emitPage(graph::ToIndexOp page,
+                                       const ExprPoint &point,
+                                       std::string &reason) {
+  if (auto it = pages.find(page); it != pages.end())
+    return it->second;
+  if (!status) {
+    reason = "a load's coordinate comes from data";
+    return failure();
+  }
+  auto value = emitNext(page.getValue(), point, reason);
+  if (failed(value))
+    return failure();
+  if (value->isVector()) {
+    reason = "a load's coordinate comes from data, and differs between lanes";
+    return failure();
+  }
+  Value zero = index.constant(0);
+  Value size = index.expr(page.getSize().getDims()[0], {}, symbols);
+  Value at = arith::IndexCastOp::create(b, loc, b.getIndexType(), value->value);
+  auto compare = [&](arith::CmpIPredicate predicate, Value x,
+                     Value y) -> Value {
+    return arith::CmpIOp::create(b, loc, predicate, x, y);
+  };
+  at = arith::SelectOp::create(b, loc,
+                               compare(arith::CmpIPredicate::slt, at, zero),
+                               index.add(at, size), at);
+  Value isBad = compare(arith::CmpIPredicate::uge, at, size);
+  scf::IfOp::create(b, loc, isBad, [&](OpBuilder &nested, Location) {
+    Value code = arith::ConstantIntOp::create(nested, loc, indexOutOfRange, 32);
+    memref::StoreOp::create(nested, loc, code, status, zero);
+    scf::YieldOp::create(nested, loc);
+  });
+  return index.max(zero, index.min(at, index.sub(size, index.constant(1))));
+}
+
+LogicalResult ExprEmitter::findPages(Value scalar, const ExprPoint &point,
+                                     std::string &reason) {
+  Operation *op = scalar.getDefiningOp();
+  if (!op)
+    return success();
+  if (auto page = dyn_cast<graph::ToIndexOp>(op)) {
+    if (pages.contains(page))
+      return success();
+    memo.clear();
+    auto coordinate = emitPage(page, point, reason);
+    if (failed(coordinate))
+      return failure();
+    pages[page] = *coordinate;
+    return success();
+  }
+  if (auto load = dyn_cast<graph::LoadOp>(op))
+    if (auto stage = load.getTensor().getDefiningOp<graph::StageOp>();
+        stage && stage.getFoldKind() == graph::FoldKind::none &&
+        failed(findPages(stage.getYielded(), point, reason)))
+      return failure();
+  for (Value operand : op->getOperands())
+    if (operand.getDefiningOp() && !operand.getDefiningOp<graph::StageOp>() &&
+        failed(findPages(operand, point, reason)))
+      return failure();
+  return success();
 }
 
 FailureOr<Scalar> ExprEmitter::emitLoad(graph::LoadOp load,
@@ -268,6 +394,53 @@ Value ExprEmitter::loadSeconds(VectorType type, Value memory, Value where,
              : all;
 }
 
+/// Elements where + more[lane] in lanes that `mask` (null: all) has, `pass` in
+/// the others, by one load of what lies between them; null where the mask is
+/// not known or they are too far apart.
+static Value loadPattern(OpBuilder &b, Location loc, VectorType type,
+                         Value memory, Value where, ArrayRef<int64_t> more,
+                         Value mask, Value pass, bool maskedMemory) {
+  int64_t lanes = type.getDimSize(0);
+  SmallVector<bool> isOn(lanes, true);
+  if (mask) {
+    DenseElementsAttr known;
+    if (!matchPattern(mask, m_Constant(&known)))
+      return {};
+    isOn = llvm::to_vector(known.getValues<bool>());
+  }
+  std::optional<int64_t> low, high;
+  for (auto [on, offset] : llvm::zip_equal(isOn, more))
+    if (on) {
+      low = std::min(low.value_or(offset), offset);
+      high = std::max(high.value_or(offset), offset);
+    }
+  if (!low)
+    return pass;
+  int64_t count = *high - *low + 1;
+  bool isExact = llvm::isPowerOf2_64(count);
+  if (count > lanes || (!isExact && !maskedMemory))
+    return {};
+  auto part = isExact ? VectorType::get({count}, type.getElementType()) : type;
+  Value at = arith::AddIOp::create(
+      b, loc, where, arith::ConstantIndexOp::create(b, loc, *low));
+  Value between;
+  if (isExact) {
+    between = vector::LoadOp::create(b, loc, part, memory, at);
+  } else {
+    Value first = vector::CreateMaskOp::create(
+        b, loc, VectorType::get({lanes}, b.getI1Type()),
+        Value(arith::ConstantIndexOp::create(b, loc, count)));
+    Value zeros = arith::ConstantOp::create(b, loc, b.getZeroAttr(part));
+    between =
+        vector::MaskedLoadOp::create(b, loc, part, memory, at, first, zeros);
+  }
+  SmallVector<int64_t> places;
+  for (auto [on, offset] : llvm::zip_equal(isOn, more))
+    places.push_back(on ? offset - *low : 0);
+  Value all = vector::ShuffleOp::create(b, loc, between, between, places);
+  return mask ? Value(arith::SelectOp::create(b, loc, mask, all, pass)) : all;
+}
+
 /// The lanes below n that vector.create_mask n has; others are not told.
 static Value countOf(Value mask) {
   auto created = mask ? mask.getDefiningOp<vector::CreateMaskOp>() : nullptr;
@@ -288,15 +461,32 @@ FailureOr<Value> ExprEmitter::emitOperandLoad(graph::LoadOp load,
   AffineExpr offset = getAffineConstantExpr(0, context),
              stride = getAffineConstantExpr(1, context);
   SmallVector<AffineExpr> dims = graph::getDims(tensor);
+  SmallVector<graph::ToIndexOp> data;
   for (size_t i = dims.size(); i-- > 0;) {
-    auto part = space.toAxes(load.getMap().getResult(i), load.getCoords());
+    auto part =
+        toAxes(space, load.getMap().getResult(i), load.getCoords(), data);
     if (failed(part)) {
-      reason = "a load's coordinate comes from data";
+      reason = "a load's coordinate is none of the space";
       return failure();
     }
     offset = offset + *part * stride;
     stride = stride * dims[i];
   }
+  ExprPoint extended;
+  if (!data.empty()) {
+    if (load.getGuard()) {
+      reason = "a guarded load's coordinate comes from data";
+      return failure();
+    }
+    extended = point;
+    for (graph::ToIndexOp page : data) {
+      auto coordinate = emitPage(page, point, reason);
+      if (failed(coordinate))
+        return failure();
+      extended.axes.push_back(*coordinate);
+    }
+  }
+  const ExprPoint &here = data.empty() ? point : extended;
   offset =
       graph::simplify(IndexPoly::get(offset, space.extents).toExpr(context));
 
@@ -328,7 +518,7 @@ FailureOr<Value> ExprEmitter::emitOperandLoad(graph::LoadOp load,
   Value memory = buffer(argument.getArgNumber());
   std::optional<AffineExpr> step = getAffineConstantExpr(0, context);
   if (point.lanes)
-    step = laneStep(offset, point);
+    step = laneStep(offset, here);
   // One element for all lanes, unless the guard tells them apart.
   bool splats = !point.lanes || (step && *step == 0 && !differs);
   Value other;
@@ -340,7 +530,10 @@ FailureOr<Value> ExprEmitter::emitOperandLoad(graph::LoadOp load,
     other = scalars.toStorage(splats ? *value
                                      : scalars.broadcast(*value, point.lanes));
   }
-  Value where = step ? at(offset, point) : index.constant(0);
+  std::optional<LanePattern> pattern;
+  if (!step)
+    pattern = lanePattern(offset, here, space);
+  Value where = step || pattern ? at(offset, here) : index.constant(0);
   // Loads at the point; `read` may run only where `inside` holds.
   auto read = [&]() -> Value {
     if (splats)
@@ -361,8 +554,14 @@ FailureOr<Value> ExprEmitter::emitOperandLoad(graph::LoadOp load,
                                             pass);
       return vector::LoadOp::create(b, loc, type, memory, where);
     }
-    Value lanes = step ? ramp(index.constant(0), at(*step, point), point)
-                       : perLane(offset, point);
+    if (pattern)
+      if (Value value = loadPattern(b, loc, type, memory, where, pattern->more,
+                                    mask, pass, maskedMemory))
+        return value;
+    Value lanes = step ? ramp(index.constant(0), at(*step, here), here)
+                       : perLane(offset, here);
+    if (pattern)
+      where = index.constant(0); // those are offsets from the beginning
     Value all =
         mask ? mask
              : constantLike(b, loc, b.getBoolAttr(true), lanes.getType());

@@ -2,6 +2,7 @@
 #include "Attention.h"
 #include "AttentionTile.h"
 
+#include "dlc/Schedule/DataCoordinates.h"
 #include "dlc/Schedule/NestChoice.h"
 #include "dlc/Schedule/Schedule.h"
 
@@ -108,7 +109,7 @@ std::optional<AttentionPlan> dlc::planAttention(KernelOp kernel) {
     return std::nullopt;
   std::string reason;
   auto spec = classifyAttention(kernel, reason);
-  if (failed(spec) || !hasAttentionNest(*spec, reason))
+  if (failed(spec) || !hasAttentionNest(*spec, reason) || readsPages(*spec))
     return std::nullopt;
   AttentionPlan plan;
   plan.spec = std::move(*spec);

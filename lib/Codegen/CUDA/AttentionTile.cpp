@@ -94,7 +94,8 @@ void AttentionTile::boundKeys(bool mayBeFinite) {
   Value begin = firstKey, end = endKey;
   bool bounds = false;
   for (const KeyCut &cut : spec.cuts) {
-    if (!boundsKeys(spec, cut, axes, bool(spec.weightRounding)) ||
+    if (!cut.data.empty() ||
+        !boundsKeys(spec, cut, axes, bool(spec.weightRounding)) ||
         (!std::isinf(cut.fill) && !mayBeFinite))
       continue;
     bounds = true;

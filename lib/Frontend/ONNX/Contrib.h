@@ -13,6 +13,7 @@ namespace dlc {
 
 void addContribActivations(ConverterTable &table);
 void addContribAttention(ConverterTable &table);
+void addContribPagedAttention(ConverterTable &table);
 void addContribQuantization(ConverterTable &table);
 
 /// Rotary position embedding of the last axis of x: cos and sin broadcast to
@@ -30,6 +31,17 @@ struct AttentionTerms {
 };
 mlir::Value makeAttention(GraphBuilder &b, mlir::Value q, mlir::Value k,
                           mlir::Value v, const AttentionTerms &terms);
+
+/// 0 where the i1 condition holds, else `value`; f32.
+mlir::Value penalty(GraphBuilder &b, mlir::Value allowed, double value);
+
+/// Rows of a table at positions (B, S), as (B, 1, S, pairs).
+mlir::Value lookUp(GraphBuilder &b, mlir::Value table, mlir::Value positions);
+
+/// x over the root of its mean square along the last axis, times `weight`; the
+/// node's qk_norm_epsilon.
+mlir::Value normalizeHeads(NodeContext &node, mlir::Value x,
+                           mlir::Value weight);
 
 /// (..., n * h) as (..., h, n): heads move before the second last axis.
 mlir::Value splitHeads(GraphBuilder &b, mlir::Value x, int64_t heads);

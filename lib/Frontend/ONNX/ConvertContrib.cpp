@@ -38,6 +38,15 @@ static Normalized normalize(GraphBuilder &b, Value wide, int64_t axis,
   return n;
 }
 
+Value dlc::normalizeHeads(NodeContext &node, Value x, Value weight) {
+  GraphBuilder &b = node.b;
+  Type element = b.element(x), wide = wideType(element);
+  Normalized n = normalize(b, b.convert(x, wide), b.rank(x) - 1,
+                           node.f("qk_norm_epsilon", 1e-6),
+                           /*subtractMean=*/false);
+  return b.convert(b.mul(n.value, b.convert(weight, wide)), element);
+}
+
 /// input + skip + bias, its norm over the last axis times gamma plus beta. All
 /// in f32, rounded once.
 static void convertSkipNorm(NodeContext &node, bool subtractMean) {
@@ -257,5 +266,6 @@ void dlc::addContrib(ConverterTable &table) {
   table["com.microsoft.LayerNormalization"] =
       table.lookup("LayerNormalization");
   addContribAttention(table);
+  addContribPagedAttention(table);
   addContribQuantization(table);
 }

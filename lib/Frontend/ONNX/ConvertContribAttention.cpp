@@ -141,8 +141,7 @@ void dlc::requireTrue(NodeContext &node, Value condition, StringRef what) {
   graph::ExpectOp::create(b.builder, b.loc, flat);
 }
 
-/// 0 where the i1 condition holds, else `value`.
-static Value penalty(GraphBuilder &b, Value allowed, double value) {
+Value dlc::penalty(GraphBuilder &b, Value allowed, double value) {
   return b.select(allowed, b.splat(0, f32(b)), b.splat(value, f32(b)));
 }
 
@@ -208,8 +207,7 @@ static Value makeCausalBias(NodeContext &node, AffineExpr length,
 // RotaryEmbedding
 //===----------------------------------------------------------------------===//
 
-/// Rows of a table at positions (B, S), as (B, 1, S, pairs).
-static Value lookUp(GraphBuilder &b, Value table, Value positions) {
+Value dlc::lookUp(GraphBuilder &b, Value table, Value positions) {
   return b.unsqueeze(b.gather(table, positions, 0), {1});
 }
 
@@ -447,10 +445,11 @@ static void convertGroupQueryAttention(NodeContext &node) {
   int64_t heads = node.i("num_heads", 0), groups = node.i("kv_num_heads", 0);
   if (heads < 1 || groups < 1 || heads % groups)
     refuseMalformed("kv_num_heads must divide num_heads");
-  if (node.has(12) || node.has(13) || node.has(14) || node.has(15) ||
-      node.wants(3) || node.i("sliding_window_cache", 0))
-    refuse("quantised or windowed caches, norms of q and k, or the scores as a "
-           "result");
+  if (node.has(12) || node.has(13) || node.wants(3) ||
+      node.i("sliding_window_cache", 0))
+    refuse("quantised or windowed caches, or the scores as a result");
+  if (node.has(14) != node.has(15))
+    refuseMalformed("q_norm_weight and k_norm_weight belong together");
   Value q = node.in(0);
   Heads h;
   if (node.has(1)) {
@@ -461,6 +460,10 @@ static void convertGroupQueryAttention(NodeContext &node) {
     h = {b.sliceAxis(all, 1, b.c(0), b.c(heads)),
          b.sliceAxis(all, 1, b.c(heads), b.c(groups)),
          b.sliceAxis(all, 1, b.c(heads + groups), b.c(groups))};
+  }
+  if (node.has(14)) {
+    h.q = normalizeHeads(node, h.q, node.in(14));
+    h.k = normalizeHeads(node, h.k, node.in(15));
   }
   AffineExpr past = b.c(0), length = b.dim(h.q, 2);
   if (node.has(3) != node.has(4))

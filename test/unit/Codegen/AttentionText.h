@@ -22,7 +22,8 @@ struct AttentionCase {
   int64_t window = 0;    ///< keys before the frontier that are kept; 0: all
   bool addsFill = false; ///< the causal mask is added, not selected
   std::string fill = "0xFF800000"; ///< of masked scores
-  enum Mask { NoMask, Padding, Full, Boolean, Slopes } mask = NoMask;
+  /// Lengths: keys before a number of the batch's.
+  enum Mask { NoMask, Padding, Full, Boolean, Slopes, Lengths } mask = NoMask;
   double softcap = 0;
   bool headsLast = false; ///< (batch, position, head, element) in memory
   bool merged = false;    ///< the result is (batch, position, head * columns)
@@ -32,6 +33,11 @@ struct AttentionCase {
   bool guardsMaximum = false;  ///< a maximum of -inf is replaced by 0
   bool dividesLater = false;   ///< the division follows the sum
   bool rotates = false;        ///< keys and queries times a table (a rotation)
+  /// Keys and values lie in pages of this many (page, position, head, element),
+  /// which a table of the batch's numbers; it divides the keys. 0: they do not.
+  int64_t pageSize = 0;
+
+  int64_t numPages() const { return batch * (keys / pageSize) + 2; }
 
   std::vector<int64_t> symbols() const {
     std::vector<int64_t> values;
@@ -61,14 +67,22 @@ struct AttentionCase {
                                              of(heads, keys, columns)};
     if (transposedKeys)
       result[1] = {batch, heads, inner, keys};
+    if (pageSize) {
+      result[1] = {numPages(), pageSize, heads, inner};
+      result[2] = {numPages(), pageSize, heads, columns};
+    }
     if (mask == Padding)
       result.push_back({batch, keys});
     if (mask == Full || mask == Boolean)
       result.push_back({queries, keys});
     if (mask == Slopes)
       result.push_back({heads * group});
+    if (mask == Lengths)
+      result.push_back({batch});
     if (rotates)
       result.push_back({queries, inner});
+    if (pageSize)
+      result.push_back({batch, keys / pageSize});
     return result;
   }
   /// Multiplications and additions of one run, masked ones too.
@@ -91,7 +105,8 @@ inline std::string AttentionCase::name() const {
     result += (addsFill ? " + " : " = ") + fill;
   if (window)
     result += " window " + n(window);
-  const char *masks[] = {"", " padding", " mask", " bool", " slopes"};
+  const char *masks[] = {"",      " padding", " mask",
+                         " bool", " slopes",  " lengths"};
   result += masks[mask];
   if (softcap)
     result += " softcap";
@@ -105,6 +120,8 @@ inline std::string AttentionCase::name() const {
                           {rotates, " rotates"}})
     if (is)
       result += word;
+  if (pageSize)
+    result += " pages of " + n(pageSize);
   return result;
 }
 
@@ -137,6 +154,12 @@ inline std::string AttentionCase::text() const {
               vType = operand(n(heads), lk, n(columns));
   if (transposedKeys)
     kType = tensor({n(batch), n(heads), n(inner), lk}, e);
+  if (pageSize) {
+    kType = tensor({n(numPages()), n(pageSize), n(heads), n(inner)}, e);
+    vType = tensor({n(numPages()), n(pageSize), n(heads), n(columns)}, e);
+  }
+  std::string pagesType =
+      pageSize ? tensor({n(batch), n(keys / pageSize)}, "i64") : "";
   std::string maskType;
   if (mask == Padding)
     maskType = tensor({n(batch), lk}, f);
@@ -146,6 +169,8 @@ inline std::string AttentionCase::text() const {
     maskType = tensor({lq, lk}, "i1");
   if (mask == Slopes)
     maskType = tensor({all}, f);
+  if (mask == Lengths)
+    maskType = tensor({n(batch)}, "i64");
   std::string scoreType = tensor({n(batch), all, lq, lk}, f),
               rowType = tensor({n(batch), all, lq}, f),
               outType = tensor({n(batch), all, lq, n(columns)}, f),
@@ -160,6 +185,8 @@ inline std::string AttentionCase::text() const {
     arguments += ", %mask: " + maskType;
   if (rotates)
     arguments += ", %table: " + tableType;
+  if (pageSize)
+    arguments += ", %pages: " + pagesType;
   std::string domain4 =
                   "<" + n(batch) + ", " + all + ", " + lq + ", " + lk + ">",
               domain3 = "<" + n(batch) + ", " + all + ", " + lq + ">",
@@ -189,6 +216,21 @@ inline std::string AttentionCase::text() const {
     return headsLast ? "d0, " + l + ", " + h + ", " + x
                      : "d0, " + h + ", " + l + ", " + x;
   };
+  // A load of keys or values, whose position is dim `position`.
+  auto loadKey = [&](std::string to, std::string from, unsigned position,
+                     std::string at, std::string type, std::string direct) {
+    if (!pageSize)
+      return load(to, from, map(5, direct), at, type, e);
+    std::string j = "d" + n(position), x = "d" + n(position == 3 ? 4 : 3);
+    std::string text =
+        load("%page", "%pages", map(5, "d0, " + j + " floordiv " + n(pageSize)),
+             at, pagesType, "i64") +
+        "    %place = graph.to_index %page in <" + n(numPages()) + ">\n";
+    return text + load(to, from,
+                       map(6, "d5, " + j + " mod " + n(pageSize) + ", " + head +
+                                  ", " + x),
+                       at.substr(0, at.size() - 1) + ", %place)", type, e);
+  };
   std::string wide = e == f ? "" : "w";
   std::string text = "graph.kernel @attention(" + arguments + ") -> " +
                      outcome + " attributes {symbols = [" + names + "]} {\n";
@@ -199,10 +241,9 @@ inline std::string AttentionCase::text() const {
   const std::string at5 = "(%b, %h, %i, %j, %d)";
   text += load("%x", "%q", map(5, place("d1", "d2", "d4")), at5, qType, e) +
           widened("%xw", "%x");
-  text += load("%y", "%k",
-               map(5, transposedKeys ? "d0, " + head + ", d4, d3"
-                                     : place(head, "d3", "d4")),
-               at5, kType, e) +
+  text += loadKey("%y", "%k", 3, at5, kType,
+                  transposedKeys ? "d0, " + head + ", d4, d3"
+                                 : place(head, "d3", "d4")) +
           widened("%yw", "%y");
   std::string x = "%x" + wide;
   if (rotates) {
@@ -245,6 +286,16 @@ inline std::string AttentionCase::text() const {
     t = next();
     text += "    " + t + " = graph.apply select(%ml, " + old +
             ", %mf) : (i1, f32, f32) -> f32\n";
+  }
+  if (mask == Lengths) {
+    text += load("%ml", "%mask", map(4, "d0"), at4, maskType, "i64") +
+            "    %lj = graph.coord [" + map(4, "d3") + "]" + at4 +
+            "\n    %lf = graph.literal 0xFF800000 : f32 : f32\n"
+            "    %lk = graph.apply lt(%lj, %ml) : (i64, i64) -> i1\n";
+    std::string old = t;
+    t = next();
+    text += "    " + t + " = graph.apply select(%lk, " + old +
+            ", %lf) : (i1, f32, f32) -> f32\n";
   }
   if (mask == Slopes) {
     text += load("%ml", "%mask", map(4, "d1"), at4, maskType, f);
@@ -352,7 +403,7 @@ inline std::string AttentionCase::text() const {
     text += "    %w1 = graph.scalar_cast %w0 : bf16 -> f32\n";
     w = "%w1";
   }
-  text += load("%x", "%v", map(5, place(head, "d4", "d3")), atOut, vType, e) +
+  text += loadKey("%x", "%v", 4, atOut, vType, place(head, "d4", "d3")) +
           widened("%xw", "%x") + apply("%y", "mul", w + ", %x" + wide, 2) +
           "    graph.yield %y : f32\n  }\n";
   std::string given = "%o";

@@ -63,12 +63,23 @@ SmallVector<Tensor> AttentionTest::makeInputs(graph::KernelOp kernel,
     kind.low = 0, kind.high = 1;
     // A value that no query keeps is not read: 0 * infinity is 0 there. A mask
     // that is added loses what it is added to.
-    if (i == 2 && (a.causal || a.zeroesNaN))
+    bool isCut = a.causal || a.mask == AttentionCase::Lengths;
+    if (i == 2 && (isCut || a.zeroesNaN))
       kind.specials = false;
     kind.specials &= !(a.causal && a.addsFill);
     // Masks: -inf here and there, so that rows lose all keys now and then.
     inputs.push_back(
         random(cast<RankedTensorType>(type).getElementType(), shape, kind));
+    if (cast<RankedTensorType>(type).getElementType().isInteger(64)) {
+      // Lengths, some of them of nothing or of too much; or pages, in disorder,
+      // of which some are counted from the end.
+      auto *values = reinterpret_cast<int64_t *>(inputs[i].getMutableBytes());
+      int64_t pages = a.pageSize ? a.numPages() : 0;
+      for (int64_t k = 0; k < inputs[i].getNumElements(); ++k)
+        values[k] = shape.size() == 1
+                        ? int64_t(generator() % (a.keys + 4)) - 2
+                        : int64_t(generator() % (2 * pages)) - pages;
+    }
     if (i == 3 &&
         (a.mask == AttentionCase::Padding || a.mask == AttentionCase::Full)) {
       auto *values = reinterpret_cast<float *>(inputs[i].getMutableBytes());
@@ -142,6 +153,13 @@ AttentionCase dlc::test::randomCase(std::mt19937 &generator, std::string &knobs,
   a.dividesLater = !a.zeroesNaN && !a.roundsWeights && oneIn(8);
   a.rotates = oneIn(8);
   specials = oneIn(10);
+  if (oneIn(6)) { // pages
+    a.pageSize = pick(1, 9);
+    a.keys = (a.keys + a.pageSize - 1) / a.pageSize * a.pageSize;
+    a.symbolicKeys = a.transposedKeys = a.headsLast = false;
+  }
+  if (a.mask == AttentionCase::NoMask && oneIn(4))
+    a.mask = AttentionCase::Lengths;
   auto add = [&](const std::string &name, int64_t value) {
     knobs += (knobs.empty() ? "" : ", ") + name + " = " + std::to_string(value);
   };
@@ -158,9 +176,9 @@ AttentionCase dlc::test::randomCase(std::mt19937 &generator, std::string &knobs,
   add("few", 0);
   if (oneIn(2) && !a.roundsWeights)
     add("block_n", pick(1, 40));
-  if (oneIn(3))
+  if (a.pageSize || oneIn(3))
     add("copy_keys", 1);
-  if (oneIn(3))
+  if (a.pageSize || oneIn(3))
     add("copy_values", 1);
   if (oneIn(3))
     add("key_tile", pick(1, 6));
@@ -263,6 +281,88 @@ TEST_F(AttentionTest, SkipsKeys) {
           reinterpret_cast<float *>(inputs[tensor].getMutableBytes());
       for (int64_t i = 0; i < inputs[tensor].getNumElements(); ++i)
         if (i / a.inner % a.keys >= a.queries)
+          values[i] = NAN;
+    }
+    NestVariant variant;
+    variant.target = runnableTargets().back();
+    variant.nest = "attention";
+    checkVariant(kernel, c, inputs, *expected, variant);
+  }
+}
+
+// Keys and values in pages that a table tells, in blocks and for few queries;
+// numbers that no page has are reported.
+TEST_F(AttentionTest, Pages) {
+  for (std::string knobs :
+       {"", "few = 0, block_n = 16", "few = 1, split_kv = 16"}) {
+    for (int64_t group : {1, 3}) {
+      AttentionCase a;
+      a.batch = 2, a.heads = 2, a.group = group, a.queries = 21, a.keys = 48;
+      a.pageSize = 8;
+      checkCase(a, knobs);
+      a.mask = AttentionCase::Lengths;
+      checkCase(a, knobs);
+      a.element = "bf16", a.merged = true;
+      checkCase(a, knobs);
+    }
+  }
+  AttentionCase a;
+  a.queries = 1, a.keys = 48, a.pageSize = 8;
+  graph::KernelOp kernel = parse(a, "");
+  SmallVector<Tensor> inputs = makeInputs(kernel, a, false);
+  auto *table = reinterpret_cast<int64_t *>(inputs.back().getMutableBytes());
+  OpCase c;
+  c.op = "attention";
+  c.tolerance = 3e-5;
+  NestVariant variant;
+  variant.target = runnableTargets().back();
+  variant.nest = "attention";
+  table[3] = -a.numPages();
+  auto expected = interp::Interpreter().runKernel(kernel, inputs, {});
+  ASSERT_TRUE(succeeded(expected));
+  EXPECT_TRUE(checkVariant(kernel, c, inputs, *expected, variant));
+  // Clamped, the last page is read.
+  table[3] = a.numPages() - 1;
+  expected = interp::Interpreter().runKernel(kernel, inputs, {});
+  ASSERT_TRUE(succeeded(expected));
+  table[3] = a.numPages();
+  ::testing::TestPartResultArray failures;
+  {
+    ::testing::ScopedFakeTestPartResultReporter reporter(
+        ::testing::ScopedFakeTestPartResultReporter::
+            INTERCEPT_ONLY_CURRENT_THREAD,
+        &failures);
+    checkVariant(kernel, c, inputs, *expected, variant);
+  }
+  ASSERT_EQ(failures.size(), 2); // of either run
+  for (int i : {0, 1})
+    EXPECT_NE(
+        std::string(failures.GetTestPartResult(i).message()).find("status"),
+        std::string::npos);
+}
+
+// Keys at and behind a length that data tell are not read.
+TEST_F(AttentionTest, SkipsKeysBehindLengths) {
+  for (std::string knobs : {"few = 0", "few = 0, block_n = 14", "few = 1"}) {
+    SCOPED_TRACE(knobs);
+    AttentionCase a;
+    a.batch = 2, a.queries = 9, a.keys = 64, a.mask = AttentionCase::Lengths;
+    graph::KernelOp kernel = parse(a, knobs);
+    SmallVector<Tensor> inputs = makeInputs(kernel, a, false);
+    auto *lengths =
+        reinterpret_cast<int64_t *>(inputs.back().getMutableBytes());
+    lengths[0] = 5, lengths[1] = 37;
+    OpCase c;
+    c.op = "attention";
+    c.tolerance = 3e-5;
+    auto expected = interp::Interpreter().runKernel(kernel, inputs, {});
+    ASSERT_TRUE(succeeded(expected));
+    for (int tensor : {1, 2}) {
+      auto *values =
+          reinterpret_cast<float *>(inputs[tensor].getMutableBytes());
+      int64_t size = inputs[tensor].getNumElements();
+      for (int64_t i = 0; i < size; ++i)
+        if (i / a.inner % a.keys >= lengths[i / (size / a.batch)])
           values[i] = NAN;
     }
     NestVariant variant;

@@ -77,11 +77,23 @@ public:
   /// one.
   std::function<mlir::Value(graph::LoadOp, const ExprPoint &)> packedLoad;
 
+  /// Where an index out of range is reported: memref<? x i32>; null: what is
+  /// read at indices from data is not supported.
+  mlir::Value status;
+  /// Coordinates from data that are known at the points.
+  llvm::DenseMap<mlir::Operation *, mlir::Value> pages;
+  /// Adds those that `scalar` is read at and that are the same in all lanes.
+  mlir::LogicalResult findPages(mlir::Value scalar, const ExprPoint &point,
+                                std::string &reason);
+
   ScalarEmitter scalars;
 
 private:
   mlir::FailureOr<Scalar> emitNew(mlir::Value scalar, const ExprPoint &point,
                                   std::string &reason);
+  /// A coordinate from data, checked, clamped: index.
+  mlir::FailureOr<mlir::Value>
+  emitPage(graph::ToIndexOp page, const ExprPoint &point, std::string &reason);
   mlir::FailureOr<Scalar> emitLoad(graph::LoadOp load, const ExprPoint &point,
                                    std::string &reason);
   /// The stored element of a kernel operand.

@@ -1,4 +1,5 @@
-// graph-expose-bands: constant masks along a diagonal become comparisons.
+// graph-expose-bands: constant masks along a diagonal become comparisons, and
+// constant positions that are compared become coordinates.
 #include "dlc/Dialect/Graph/Transforms/Passes.h"
 
 #include "dlc/Dialect/Graph/IR/Graph.h"
@@ -112,6 +113,68 @@ static std::optional<Band> asBand(ElementsAttr value) {
               scalar(element, outside)};
 }
 
+namespace {
+/// Along one axis start, start + step, ...; the other axes have one element.
+struct Progression {
+  size_t axis;
+  int64_t start, step;
+};
+} // namespace
+
+static std::optional<Progression> asProgression(ElementsAttr value) {
+  ShapedType type = value.getShapedType();
+  Type element = type.getElementType();
+  int64_t count = type.getNumElements();
+  if ((!element.isInteger(64) && !element.isInteger(32)) ||
+      element.isUnsignedInteger() || count < 2)
+    return std::nullopt;
+  auto wide = llvm::find(type.getShape(), count);
+  if (wide == type.getShape().end())
+    return std::nullopt;
+  SmallVector<int64_t> numbers;
+  if (auto dense = dyn_cast<DenseElementsAttr>(value)) {
+    for (const APInt &n : dense.getValues<APInt>())
+      numbers.push_back(n.getSExtValue());
+  } else {
+    auto resource = dyn_cast<DenseResourceElementsAttr>(value);
+    AsmResourceBlob *blob =
+        resource ? resource.getRawHandle().getBlob() : nullptr;
+    size_t bytes = elementBytes(element);
+    if (!blob || blob->getData().size() != bytes * static_cast<size_t>(count))
+      return std::nullopt;
+    for (const char *at = blob->getData().begin(), *end = blob->getData().end();
+         at != end; at += bytes) {
+      int64_t wide = 0;
+      int32_t narrow = 0;
+      memcpy(bytes == 8 ? static_cast<void *>(&wide) : &narrow, at, bytes);
+      numbers.push_back(bytes == 8 ? wide : narrow);
+    }
+  }
+  constexpr int64_t most = int64_t(1) << 40; // exact in an iota's numbers
+  int64_t step = numbers[1] - numbers[0];
+  if (step == 0 || std::abs(numbers.front()) > most ||
+      std::abs(numbers.back()) > most)
+    return std::nullopt;
+  for (int64_t i = 1; i < count; ++i)
+    if (numbers[i] != numbers[0] + i * step)
+      return std::nullopt;
+  return Progression{
+      static_cast<size_t>(std::distance(type.getShape().begin(), wide)),
+      numbers[0], step};
+}
+
+static Value build(OpBuilder &builder, Location loc, RankedTensorType type,
+                   const Progression &p) {
+  auto flat =
+      RankedTensorType::get({type.getShape()[p.axis]}, type.getElementType());
+  Value iota = IotaOp::create(
+      builder, loc, flat, builder.getF64FloatAttr(static_cast<double>(p.start)),
+      builder.getF64FloatAttr(static_cast<double>(p.step)));
+  return type.getRank() == 1
+             ? iota
+             : ReshapeOp::create(builder, loc, type, iota).getResult();
+}
+
 /// Whether what is computed from `constant`, element by element, is reduced to
 /// maxima.
 static bool endsInMaximum(Value constant) {
@@ -131,6 +194,16 @@ static bool endsInMaximum(Value constant) {
       readers.insert(op->user_begin(), op->user_end());
   }
   return false;
+}
+
+/// Whether `constant`, perhaps added to something, is compared and nothing
+/// else.
+static bool isCompared(Value constant) {
+  return llvm::all_of(constant.getUsers(), [](Operation *user) {
+    return isa<LtOp, LeOp, GtOp, GeOp>(user) ||
+           (isa<AddOp, SubOp, ReshapeOp, BroadcastOp>(user) &&
+            isCompared(user->getResult(0)));
+  });
 }
 
 /// The band as operators; the result has the constant's type.
@@ -184,14 +257,17 @@ struct ExposeBands : graph::impl::ExposeBandsBase<ExposeBands> {
     for (ConstantOp op : constants) {
       auto type = dyn_cast<RankedTensorType>(op.getType());
       auto value = dyn_cast<ElementsAttr>(op.getValueAttr());
-      if (!type || !value || type.getRank() < 2 ||
-          !endsInMaximum(op.getResult()))
-        continue;
-      auto band = asBand(value);
-      if (!band)
+      if (!type || !value || type.getRank() < 1)
         continue;
       OpBuilder builder(op);
-      Value built = build(builder, op.getLoc(), type, *band);
+      Value built;
+      if (auto positions = asProgression(value)) {
+        if (isCompared(op.getResult()) && endsInMaximum(op.getResult()))
+          built = build(builder, op.getLoc(), type, *positions);
+      } else if (type.getRank() >= 2 && endsInMaximum(op.getResult())) {
+        if (auto band = asBand(value))
+          built = build(builder, op.getLoc(), type, *band);
+      }
       if (!built || built.getType() != type)
         continue;
       op.getResult().replaceAllUsesWith(built);

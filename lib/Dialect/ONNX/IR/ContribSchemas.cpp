@@ -72,6 +72,16 @@ static const Row rows[] = {
      "rotary_interleaved:i local_window_size:i smooth_softmax:i qk_output:i "
      "k_quant_type:s v_quant_type:s kv_cache_bit_width:i causal:i "
      "sliding_window_cache:i qk_norm_epsilon:f"},
+    {kMicrosoft, "PagedAttention",
+     "query:F key:F? value:F? key_cache:F2 value_cache:F2? "
+     "cumulative_sequence_length:I past_seqlens:I block_table:I cos_cache:F? "
+     "sin_cache:F? slot_mapping:I? head_sink:F? q_norm_weight:F? "
+     "k_norm_weight:F? k_scale:F3? v_scale:F3? attention_metadata:I?",
+     "output:F key_cache_out:F2? value_cache_out:F2?",
+     "num_heads:i! kv_num_heads:i! scale:f softcap:f do_rotary:i "
+     "rotary_interleaved:i rotary_offset:i local_window_size:i is_causal:i "
+     "v_head_size:i kv_cache_layout:s k_quant_type:s v_quant_type:s "
+     "k_cache_dtype:s v_cache_dtype:s qk_norm_epsilon:f"},
     {kMicrosoft, "Attention",
      "input:F weights:F bias:F? mask_index:I? past:F? attention_bias:F? "
      "past_sequence_length:I?",

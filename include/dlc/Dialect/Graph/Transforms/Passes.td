@@ -36,7 +36,9 @@ def ExposeBands : Pass<"graph-expose-bands", "::mlir::ModuleOp"> {
     the last two axes (a causal mask that an exporter folded, a window), becomes
     the comparison it stands for, where its elements end in the maximum of a
     softmax: kernels then know which elements are masked without reading them.
-    Every element is compared with the band.
+    Every element is compared with the band. So do constant positions (integers
+    start, start + step, ...) become coordinates, where they are compared to the
+    same end: `position < length` is known without reading them.
   }];
   let dependentDialects = ["::dlc::graph::GraphDialect"];
 }
