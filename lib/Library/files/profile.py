@@ -21,7 +21,10 @@ import statistics
 import sys
 import time
 
-# numpy's OpenBLAS reads it once, when it is loaded.
+# Threads that spin when their work is done would take cores from the next one in turn. OpenBLAS and OpenMP read these once.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+os.environ.setdefault("KMP_BLOCKTIME", "0")
+os.environ.setdefault("GOMP_SPINCOUNT", "0")
 _threads = [word.partition("=")[2] for word in sys.argv if word.startswith("--threads=")]
 os.environ.setdefault("OPENBLAS_NUM_THREADS", (_threads or [os.environ.get("DLC_NUM_THREADS", "")])[-1] or str(len(os.sched_getaffinity(0))))
 
@@ -339,6 +342,7 @@ def make_onnxruntime_peer(op, arrays, threads):
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     feeds = {n: arrays[n].view(np.float16) if op.dtype == "f16" else arrays[n] for n in inputs}
     return lambda: session.run(None, feeds)
