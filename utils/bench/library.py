@@ -116,7 +116,7 @@ def main():
     parser.add_argument("--check", action="store_true")
     o = parser.parse_args()
     # OpenBLAS reads it when numpy is loaded.
-    os.environ["OPENBLAS_NUM_THREADS"] = str(o.threads)
+    os.environ["OPENBLAS_NUM_THREADS"], os.environ["OPENBLAS_THREAD_TIMEOUT"] = str(o.threads), "4"
     groups = o.groups.split(",")
     unknown = [group for group in groups if group not in GOALS]
     if unknown:

@@ -62,7 +62,8 @@ private:
   /// The part of rhs that a tile's columns and a pass need, in scratch.
   void widenPanel(const ColumnTile &columnTile, const Pass &pass);
   void readAhead(mlir::Value memory, mlir::Value at);
-  void fillPass(const Pass &pass);
+  void setPart(const Pass &pass);
+  void fillPass();
   void fillRowsOfTile(const RowTile &row);
   mlir::Value loadPacked(graph::LoadOp load, const ExprPoint &point,
                          mlir::Value column);

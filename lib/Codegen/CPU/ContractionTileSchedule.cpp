@@ -109,19 +109,19 @@ static constexpr int64_t kPassColumns = 1024;
 static bool wantsPasses(const ContractionSchedule &s,
                         const ContractionSpec &spec,
                         const ContractionSizes &sizes, int64_t depthOfPass) {
-  if (s.form != ProductForm::Bf16Tiles || s.rhs != FactorSource::Filled ||
-      s.lhs == FactorSource::Packed || !spec.lhs.plain ||
-      !hasColumnPanels(spec))
+  if (s.form != ProductForm::Bf16Tiles || s.lhs == FactorSource::Packed ||
+      !spec.lhs.plain || !hasColumnPanels(spec))
     return false;
-  if (s.lhs == FactorSource::Filled) // rows are copied as they are used
-    return true;
+  bool isFilled = s.rhs == FactorSource::Filled;
+  if (isFilled && s.lhs == FactorSource::Filled)
+    return true; // rows are copied as they are used
   if (sizes.typicalDepth <= depthOfPass)
     return false;
   // Columns whose k lie side by side are read well in narrow blocks, too.
   constexpr int64_t fewRows = 64;
   auto column =
       spec.rhs.plain ? spec.strideOf(spec.rhs, spec.columns) : std::nullopt;
-  bool isAcross = column && graph::constantValue(*column) == 1;
+  bool isAcross = isFilled && column && graph::constantValue(*column) == 1;
   return isAcross || sizes.typicalRows > fewRows;
 }
 
@@ -274,10 +274,9 @@ bool dlc::isLegalForTiles(const ContractionSchedule &s,
   if (s.lhs == FactorSource::Indirect)
     return refuse("rows of a matrix tile have one distance");
   if (s.depthPerPass &&
-      (s.lhs != FactorSource::Filled || s.rhs != FactorSource::Filled ||
-       !s.rowsOutside || s.form != ProductForm::Bf16Tiles ||
-       !hasColumnPanels(spec)))
-    return refuse("passes of matrix tiles fill both factors, rows outside");
+      (s.lhs != FactorSource::Filled || !s.rowsOutside ||
+       s.form != ProductForm::Bf16Tiles || !hasColumnPanels(spec)))
+    return refuse("passes of matrix tiles copy rows of lhs, rows outside");
   if (s.lhs == FactorSource::Memory && !isUnconverted(spec, s.form))
     return refuse("lhs does not lie in memory as tiles read it");
   return true;

@@ -108,17 +108,23 @@ void ContractionTask::emitPasses() {
                       : index->min(whole, index->sub(depth, k));
     Value isLast = index->atLeast(index->add(k, s.depthPerPass), depth);
     Pass pass{k, {steps, index->less(index->constant(0), k)}, isLast};
+    if (fillsPasses() || fillsRowsOfTiles())
+      setPart(pass);
     if (fillsPasses())
-      fillPass(pass);
+      fillPass();
     tilesOf(pass);
   });
 }
 
-/// The part of rhs that a pass needs, of all the block's columns.
-void ContractionTask::fillPass(const Pass &pass) {
+/// What is filled from here on is a part of k.
+void ContractionTask::setPart(const Pass &pass) {
   panels->depth = panels->paddedDepth = panelDepth;
   panels->firstStep = pass.first;
   panels->endStep = index->add(pass.first, pass.steps.depth);
+}
+
+/// The part of rhs that a pass needs, of all the block's columns.
+void ContractionTask::fillPass() {
   bool isGrouped = s.group() > 1;
   if (failed(isGrouped
                  ? fillRhsGroups(*panels, rhs, symbolic(pitch), firstColumn,

@@ -22,9 +22,8 @@ import sys
 import time
 
 # Threads that spin when their work is done would take cores from the next one in turn. OpenBLAS and OpenMP read these once.
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-os.environ.setdefault("KMP_BLOCKTIME", "0")
-os.environ.setdefault("GOMP_SPINCOUNT", "0")
+for _name, _value in (("OPENBLAS_THREAD_TIMEOUT", "4"), ("OMP_WAIT_POLICY", "passive"), ("KMP_BLOCKTIME", "0"), ("GOMP_SPINCOUNT", "0")):
+    os.environ.setdefault(_name, _value)
 _threads = [word.partition("=")[2] for word in sys.argv if word.startswith("--threads=")]
 os.environ.setdefault("OPENBLAS_NUM_THREADS", (_threads or [os.environ.get("DLC_NUM_THREADS", "")])[-1] or str(len(os.sched_getaffinity(0))))
 
