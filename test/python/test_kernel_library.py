@@ -192,6 +192,26 @@ def test_grouped_rows(library):
         library.grouped_matmul_nt_bias_f32(a, b, np.array([0, 0, 601, 603, 699]), bias)
 
 
+def test_low_rank_adapters_of_segments(tmp_path, monkeypatch):
+    """y += (x A[g]') B[g]' for the rows of each segment, a segment an adapter: two grouped products."""
+    manifest = {"schema_version": 1, "name": "loralib", "operations": [
+        {"op": "grouped_matmul", "name": "down", "dims": {"n": "1..64@16"}},
+        {"op": "grouped_matmul", "name": "up", "dims": {"k": "1..64@16"}, "epilogue": ["residual"]}]}
+    folder = build(str(tmp_path), manifest, "-target=host")
+    monkeypatch.syspath_prepend(os.path.join(folder, "python"))
+    library = importlib.import_module("loralib")
+    rng = np.random.default_rng(11)
+    for rank in (1, 8, 16):
+        x, y = rng.normal(size=(90, 48)).astype(np.float32), rng.normal(size=(90, 72)).astype(np.float32)
+        a, b = rng.normal(size=(3, rank, 48)).astype(np.float32), rng.normal(size=(3, 72, rank)).astype(np.float32)
+        ends = np.array([0, 50, 50, 90])  # the second adapter has no rows
+        result = library.up_f32(library.down_f32(x, a, ends), b, ends, y)
+        for g in range(3):
+            rows = slice(ends[g], ends[g + 1])
+            assert np.allclose(result[rows], y[rows] + x[rows] @ a[g].T @ b[g].T, atol=1e-3)
+        assert not np.allclose(result[50:], y[50:] + x[50:] @ a[0].T @ b[0].T, atol=1e-3)
+
+
 def test_the_kernels_of_a_model(tmp_path, monkeypatch):
     import models
 
