@@ -11,7 +11,7 @@ packages=(
   # the compiler's parts: LLVM and MLIR as shared libraries, lld as a library
   llvm-22 llvm-22-dev llvm-22-tools libmlir-22-dev mlir-22-tools liblld-22-dev
   # the tools that build and check it
-  clang-22 lld-22 clang-format-22 clang-tidy-22 libclang-rt-22-dev cmake ninja-build ccache mold
+  clang-22 lld-22 clang-format-22 clang-tidy-22 libclang-rt-22-dev cmake pkgconf ninja-build ccache mold
   protobuf-compiler libprotobuf-dev libsqlite3-dev libxgboost-dev nlohmann-json3-dev libgtest-dev zlib1g-dev libzstd-dev libz3-dev
   # ARM: a C library to link against and an emulator to run the result
   qemu-user libc6-dev-arm64-cross libgcc-12-dev-arm64-cross

@@ -18,7 +18,10 @@
 #include "llvm/TargetParser/Host.h"
 #include "llvm/TargetParser/Triple.h"
 
+#include "llvm/ADT/MapVector.h"
+
 #include <atomic>
+#include <deque>
 #include <mutex>
 #include <thread>
 #include <unistd.h>
@@ -37,6 +40,8 @@ class Stage {
 public:
   Stage(const CompileOptions &options, Progress &progress)
       : options(options), progress(progress) {}
+  /// Reads what is asked for; no file is written, no code is made.
+  Error prepare();
   Error run(CompileResult &result);
   std::string summary;
 
@@ -144,11 +149,6 @@ static std::vector<std::string> splitTargets(StringRef text) {
 Error Stage::chooseDevices(ArrayRef<std::string> wanted) {
   build.onDevice = true;
   for (const std::string &text : wanted) {
-    if (!StringRef(text).starts_with("cuda"))
-      return makeError(ExitCode::Usage,
-                       "-target=" + options.target +
-                           ": one library is for CUDA or for CPUs; give each a "
-                           "folder of its own");
     Expected<CudaTarget> target = parseCudaTarget(text);
     if (!target)
       return llvm::make_error<CompileError>(
@@ -445,7 +445,7 @@ Error Stage::write(CompileResult &result) {
   return outputs.commit();
 }
 
-Error Stage::run(CompileResult &result) {
+Error Stage::prepare() {
   progress.begin("manifest");
   if (Error error = readInput())
     return error;
@@ -461,6 +461,11 @@ Error Stage::run(CompileResult &result) {
                std::to_string(targets.size()) +
                (build.onDevice ? " GPU" : " CPU") +
                (targets.size() == 1 ? "" : "s"));
+  return Error::success();
+}
+
+Error Stage::run(CompileResult &result) {
+  size_t operations = build.library.operations.size();
   progress.begin("instances");
   if (Error error = compileAll())
     return error;
@@ -511,18 +516,58 @@ Error Stage::run(CompileResult &result) {
   return Error::success();
 }
 
+// Targets by kind, in the order of their first: a library is for CUDA or for
+// CPUs of one architecture.
+static llvm::MapVector<StringRef, std::vector<std::string>>
+splitByKind(const std::vector<std::string> &targets) {
+  bool isArm = llvm::Triple(llvm::sys::getProcessTriple()).isAArch64();
+  llvm::MapVector<StringRef, std::vector<std::string>> kinds;
+  for (const std::string &target : targets) {
+    StringRef arch = StringRef(target).split(':').first;
+    if (arch == "host")
+      arch = isArm ? "arm" : "x86";
+    StringRef known[] = {"x86", "arm", "cuda"};
+    auto it = llvm::find(known, arch);
+    kinds[it == std::end(known) ? "" : *it].push_back(target);
+  }
+  return kinds;
+}
+
 Expected<CompileResult> dlc::compileLibrary(const CompileOptions &options) {
   using Color = CompileOptions::Color;
   bool redraw = options.color == Color::Always ||
                 (options.color == Color::Auto &&
                  llvm::sys::Process::StandardErrIsDisplayed());
   Progress progress(options.quiet, redraw);
-  progress.setNumStages(3);
-  Stage stage(options, progress);
+  // Several kinds are a library each, in folders of their names.
+  auto kinds = splitByKind(splitTargets(options.target));
+  std::deque<CompileOptions> parts;
+  for (const auto &[kind, targets] : kinds) {
+    CompileOptions &part = parts.emplace_back(options);
+    if (kinds.size() == 1)
+      continue;
+    part.target = llvm::join(targets, ",");
+    SmallString<128> folder(options.output);
+    if (folder.empty())
+      folder = !options.name.empty() ? StringRef(options.name)
+                                     : llvm::sys::path::stem(options.input);
+    llvm::sys::path::append(folder, kind);
+    part.output = folder.str().str();
+  }
+  progress.setNumStages(3 * parts.size());
+  std::deque<Stage> stages;
   CompileResult result;
-  if (Error error = stage.run(result))
+  auto fail = [](Error error) {
     return llvm::make_error<CompileError>(
         toCompileError(std::move(error), ExitCode::Internal));
-  progress.summary(stage.summary);
+  };
+  for (const CompileOptions &part : parts)
+    if (Error error = stages.emplace_back(part, progress).prepare())
+      return fail(std::move(error));
+  for (Stage &stage : stages) {
+    if (Error error = stage.run(result))
+      return fail(std::move(error));
+    progress.summary(stage.summary);
+  }
   return result;
 }
