@@ -6,8 +6,6 @@ import subprocess
 import sys
 
 import numpy as np
-import onnx
-import onnx.parser
 
 ROOT = os.path.normpath(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
 BUILD = os.path.abspath(os.environ.get("DLC_BUILD", os.path.join(ROOT, "build")))
@@ -17,6 +15,8 @@ CPU, CUDA = 1, 2
 
 
 def parse(text):
+    import onnx.parser  # only where models are made: a bundle of utils/bench/cuda.py has none
+
     model = onnx.parser.parse_model('<ir_version: 10, opset_import: ["" : 21]>\n' + text)
     onnx.checker.check_model(model)
     return model
@@ -24,6 +24,8 @@ def parse(text):
 
 def compile_model(text, path, *options):
     """path of the artifact of a model as text; raises with what dlc says."""
+    import onnx
+
     onnx.save(parse(text), f"{path}.onnx")
     done = subprocess.run([os.path.join(BUILD, "bin", "dlc"), f"{path}.onnx", f"-target={TARGET}", "-o", f"{path}.so", "-q", *options],
                           capture_output=True, text=True)

@@ -37,3 +37,20 @@ def test_what_is_not_there(tmp_path):
     assert code == 5 and "no CUDA device" in errors
     code, _, errors, _ = bench(tmp_path, "no_such_case")
     assert code == 2 and "unknown case no_such_case" in errors
+
+
+def test_a_bundle_runs_by_itself(tmp_path):
+    """No compiler there: PATH has no dlc, and what is not in the bundle is not known."""
+    folder = tmp_path / "bundle"
+    code, text, errors, _ = bench(tmp_path, "gemm_int8", "gemm_tf32", "--bundle", str(folder))
+    assert code == 0 and "2 cases for cuda:sm=80:emulate=on" in text, text + errors
+    env = {**os.environ, "PATH": "/usr/bin:/bin", "PYTHON": sys.executable, "PYTHONPATH": ""}
+    figures = tmp_path / "far.json"
+    done = subprocess.run([str(folder / "run"), "--driver", DRIVER, "--seconds", "0", "--json", str(figures)], capture_output=True, text=True,
+                          env=env, cwd=tmp_path, timeout=600)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert sorted(f["case"] for f in json.loads(figures.read_text()) if f["right"]) == ["gemm_int8", "gemm_tf32"]
+    done = subprocess.run([str(folder / "run"), "--driver", DRIVER, "map_float"], capture_output=True, text=True, env=env, timeout=60)
+    assert done.returncode == 2 and "unknown case map_float" in done.stderr
+    done = subprocess.run([str(folder / "run"), "--driver", str(tmp_path / "none")], capture_output=True, text=True, env=env, timeout=60)
+    assert done.returncode == 5

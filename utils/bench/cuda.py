@@ -7,6 +7,8 @@
     --no-peers          without torch
     --seconds S         to measure each system for (0.5)
     --json FILE         the figures, as a list of objects
+    --bundle FOLDER     measures nothing: makes a folder with the cases compiled for every architecture, the runtime and this program,
+                        for a machine with a GPU and no compiler or network; there: FOLDER/run [options of this program]
 
 Each case is a small ONNX model with random inputs, compiled for the device's architecture. Its results are compared with numpy's
 before it is timed, and a case that is wrong ends the program with exit code 1: max|a-b| / max|b| must be at most the case's limit,
@@ -18,6 +20,7 @@ copy's bandwidth; TFLOP/s where there is something to multiply; each peer's time
 import argparse
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -26,22 +29,29 @@ import time
 
 import ml_dtypes
 import numpy as np
-import onnx
-import onnx.parser
 
-ROOT = os.path.normpath(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
-sys.path.insert(0, os.path.join(ROOT, "test", "python"))
+HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.normpath(os.path.join(HERE, "..", ".."))
+BUNDLE = os.path.join(HERE, "bundle.json")  # beside this file: it is in a bundle
+if os.path.exists(BUNDLE):
+    os.environ["DLC_BUILD"] = HERE
+sys.path.insert(0, HERE if os.path.exists(BUNDLE) else os.path.join(ROOT, "test", "python"))
 from cuda_runtime import DRIVER, DeviceArray, Driver, Instance  # noqa: E402
 
-TYPES = {"float": np.float32, "float16": np.float16, "bfloat16": ml_dtypes.bfloat16}
-# Of max|a-b| / max|b|: sums of f32, and of 16-bit results beside exact ones.
-LIMITS = {"float": 1e-4, "float16": 4e-3, "bfloat16": 3e-2}
+TYPES = {"float": np.float32, "float16": np.float16, "bfloat16": ml_dtypes.bfloat16, "int8": np.int8}
+# Of max|a-b| / max|b|: sums of f32, of 16-bit results beside exact ones, of integers.
+LIMITS = {"float": 1e-4, "float16": 4e-3, "bfloat16": 3e-2, "int8": 0}
+ARCHITECTURES = ("80", "86", "89", "90a")
+MOST_BUNDLE_BYTES = 48 << 20
 
 
 class Case:
     """A model as ONNX text with sizes in braces, what numpy makes of its inputs, and its peers in torch."""
 
-    def __init__(self, name, text, sizes, small, shapes, reference, flops=None, peers=None, dtype="float", opset=23):
+    def __init__(self, name, text, sizes, small, shapes, reference, flops=None, peers=None, dtype="float", opset=23,
+                 options=(), limit=None):
+        self.options, self.limit = options, LIMITS[dtype] if limit is None else limit
+        self.result = np.int32 if dtype == "int8" else TYPES[dtype]
         self.name, self.text, self.dtype, self.reference, self.peers, self.opset = name, text, dtype, reference, peers or {}, opset
         self.all_sizes, self.all_shapes, self.all_flops = (sizes, small), shapes, flops
 
@@ -52,6 +62,8 @@ class Case:
         return self
 
     def model(self):
+        import onnx.parser
+
         text = self.text
         for key, value in {**self.sizes, "T": self.dtype}.items():
             text = text.replace("{" + key + "}", str(value))
@@ -59,8 +71,20 @@ class Case:
         onnx.checker.check_model(model)
         return model
 
+    def output_shape(self):
+        return [d.dim_value for d in self.model().graph.output[0].type.tensor_type.shape.dim]
+
+    def compile(self, path, target, *more):
+        import onnx
+
+        onnx.save(self.model(), path + ".onnx")
+        subprocess.run(["dlc", path + ".onnx", "-target=" + target, "-o", path + ".so", "-q", *self.options, *more], check=True)
+        return path + ".so"
+
     def inputs(self):
         random = np.random.default_rng(0)
+        if self.dtype == "int8":
+            return [random.integers(-128, 128, shape, np.int8) for shape in self.shapes]
         return [random.standard_normal(shape, np.float32).astype(TYPES[self.dtype]) for shape in self.shapes]
 
 
@@ -122,10 +146,26 @@ def cases():
         sizes(32768, 4096), sizes(7, 300), lambda M, N: [(M, N), (N,), (N,)],
         lambda x, s, b: (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-5) * s + b,
         peers={"torch": lambda torch, x, s, b: torch.nn.functional.layer_norm(x, x.shape[-1:], s, b)})
-    for dtype in TYPES:
-        add(f"gemm_{dtype}", "g ({T}[{M}, {K}] a, {T}[{K}, {N}] b) => ({T}[{M}, {N}] y) { y = MatMul(a, b) }", sizes(4096, 4096, K=4096),
+    def product(torch, a, b):
+        return a @ b
+
+    def tf32_product(torch, a, b):
+        torch.backends.cuda.matmul.allow_tf32 = True
+        try:
+            return a @ b
+        finally:
+            torch.backends.cuda.matmul.allow_tf32 = False
+
+    for dtype, options in (("float", ()), ("float", ("-precision=tf32",)), ("float16", ()), ("bfloat16", ())):
+        add("gemm_tf32" if options else f"gemm_{dtype}", "g ({T}[{M}, {K}] a, {T}[{K}, {N}] b) => ({T}[{M}, {N}] y) { y = MatMul(a, b) }", sizes(4096, 4096, K=4096),
             sizes(70, 90, K=40), lambda M, N, K: [(M, K), (K, N)], lambda a, b: a.astype(np.float32) @ b.astype(np.float32),
-            flops=lambda M, N, K: 2 * M * N * K, dtype=dtype, peers={"cuBLAS": lambda torch, a, b: a @ b})
+            flops=lambda M, N, K: 2 * M * N * K, dtype=dtype, options=options, limit=2e-3 if options else None,
+            peers={"cuBLAS": tf32_product if options else product})
+    add("gemm_int8", "g (int8[{M}, {K}] a, int8[{K}, {N}] b) => (int32[{M}, {N}] y) { y = MatMulInteger(a, b) }", sizes(4096, 4096, K=4096),
+        sizes(70, 90, K=40), lambda M, N, K: [(M, K), (K, N)],
+        # Exact in f64; f32 is where every sum is below 2^24.
+        lambda a, b: a.astype(np.float32 if a.shape[1] <= 1024 else np.float64) @ b.astype(np.float32 if a.shape[1] <= 1024 else np.float64),
+        flops=lambda M, N, K: 2 * M * N * K, dtype="int8", peers={"cuBLAS": lambda torch, a, b: torch._int_mm(a, b)})
     add("conv_float16", "g ({T}[{M}, 64, {N}, {N}] x, {T}[64, 64, 3, 3] w) => ({T}[{M}, 64, {N}, {N}] y) { y = Conv <pads = [1, 1, 1, 1]> (x, w) }",
         sizes(32, 56), sizes(1, 10), lambda M, N: [(M, 64, N, N), (64, 64, 3, 3)], convolve, flops=lambda M, N: 2 * M * N * N * 64 * 64 * 9,
         dtype="float16", peers={"cuDNN": lambda torch, x, w: torch.nn.functional.conv2d(x, w, padding=1)})
@@ -153,7 +193,7 @@ def largest_error(got, expected):
 def is_right(got, expected, limit):
     """(whether got is within the limit, the error); the judge must tell a changed element."""
     spoilt = expected.astype(np.float64)
-    spoilt.flat[spoilt.size // 2] += 4 * limit * max(np.abs(spoilt).max(), 1e-30)
+    spoilt.flat[spoilt.size // 2] += 4 * max(limit, 1e-6) * max(np.abs(spoilt).max(), 1e-30)
     if largest_error(spoilt, expected) <= limit:
         sys.exit("the judge takes a planted fault for right")
     error = largest_error(got, expected)
@@ -190,8 +230,8 @@ def device_target(driver):
     arch = 10 * attribute(75) + attribute(76)  # COMPUTE_CAPABILITY_MAJOR, _MINOR
     if arch < 80:
         sys.exit(f"the device is sm_{arch}; dlc makes code for sm_80 and newer")
-    best = max(known for known in (80, 86, 89, 90) if known <= arch)
-    return "cuda:sm=" + ("90a" if best == arch == 90 else str(best))
+    # Code for 90a runs on nothing else; what is newer takes the PTX of 80.
+    return "cuda:sm=" + ("90a" if arch == 90 else str(arch) if arch in (80, 86, 89) else "80")
 
 
 def copy_bandwidth(driver, stream, nbytes, seconds):
@@ -208,16 +248,51 @@ def copy_bandwidth(driver, stream, nbytes, seconds):
     return 2 * nbytes / spent
 
 
-def measure_dlc(case, target, driver, stream, seconds, work):
+def bundled(name, target):
+    """Where a bundle has the artifact of a case."""
+    return os.path.join(HERE, "kernels", f"{name}.{target.replace(':', '_')}.so")
+
+
+def write_bundle(folder, chosen, small, targets):
+    """Compiles the cases for all targets into a folder that runs by itself."""
+    os.makedirs(os.path.join(folder, "kernels"), exist_ok=True)
+    os.makedirs(os.path.join(folder, "lib"), exist_ok=True)
+    shapes = {}
+    with tempfile.TemporaryDirectory() as work:
+        for case in chosen:
+            shapes[case.name] = case.choose(small).output_shape()
+            for target in targets:
+                # PTX, for devices to come, once.
+                fallback = "-fallback=" + ("on" if target == targets[0] else "off")
+                made = case.compile(os.path.join(work, case.name), target, fallback)
+                shutil.copy(made, os.path.join(folder, "kernels", os.path.basename(bundled(case.name, target))))
+    build = os.environ.get("DLC_BUILD", os.path.join(ROOT, "build"))
+    for source, place in ((os.path.abspath(__file__), "cuda.py"), (os.path.join(ROOT, "test", "python", "cuda_runtime.py"), "cuda_runtime.py"),
+                          (os.path.join(build, "lib", "libdlc_runtime.so"), os.path.join("lib", "libdlc_runtime.so"))):
+        shutil.copy(source, os.path.join(folder, place))
+    with open(os.path.join(folder, "bundle.json"), "w") as file:
+        json.dump({"small": small, "shapes": shapes, "targets": targets}, file, indent=1)
+    run = os.path.join(folder, "run")
+    with open(run, "w") as file:
+        file.write('#!/bin/sh\n# Needs Python with numpy and ml_dtypes, and the CUDA driver; torch with CUDA for the peers.\n'
+                   'exec "${PYTHON:-python3}" "$(dirname "$0")/cuda.py" "$@"\n')
+    os.chmod(run, 0o755)
+    size = sum(os.path.getsize(os.path.join(base, name)) for base, _, names in os.walk(folder) for name in names)
+    print(f"{folder}: {len(shapes)} cases for {', '.join(targets)}, {size / 2**20:.1f} MiB")
+    if size > MOST_BUNDLE_BYTES:
+        sys.exit(f"the bundle has more than {MOST_BUNDLE_BYTES >> 20} MiB: choose fewer cases")
+
+
+def measure_dlc(case, target, driver, stream, seconds, work, bundle):
     """(seconds of a run, the output, bytes of inputs and outputs)."""
-    path = os.path.join(work, case.name)
-    onnx.save(case.model(), path + ".onnx")
-    subprocess.run(["dlc", path + ".onnx", "-target=" + target, "-o", path + ".so", "-q"], check=True)
-    model = Instance(path + ".so")
+    if bundle:
+        path, shape = bundled(case.name, target), bundle["shapes"][case.name]
+    else:
+        path, shape = case.compile(os.path.join(work, case.name), target), case.output_shape()
+    model = Instance(path)
     if model.status:
         sys.exit(f"{case.name}: {model.text()}")
-    shape = [d.dim_value for d in case.model().graph.output[0].type.tensor_type.shape.dim]
-    feeds, result = case.inputs(), np.zeros(shape, TYPES[case.dtype])
+    feeds, result = case.inputs(), np.zeros(shape, case.result)
     inputs, output = [DeviceArray(driver, x) for x in feeds], DeviceArray(driver, result)
 
     def run():
@@ -235,8 +310,8 @@ def measure_dlc(case, target, driver, stream, seconds, work):
 
 def measure_peers(case, torch, seconds):
     """{name: seconds}; a peer that fails is left out, with its reason on standard error."""
-    kinds = {"float": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
-    tensors = [torch.from_numpy(x.astype(np.float32)).to("cuda", kinds[case.dtype]) for x in case.inputs()]
+    kinds = {"float": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16, "int8": torch.int8}
+    tensors = [torch.from_numpy(x if case.dtype == "int8" else x.astype(np.float32)).to("cuda", kinds[case.dtype]) for x in case.inputs()]
     times = {}
     for name, peer in case.peers.items():
         try:
@@ -267,14 +342,22 @@ def main():
     parser.add_argument("--driver", default="libcuda.so.1")
     parser.add_argument("--seconds", type=float, default=0.5)
     parser.add_argument("--json")
+    parser.add_argument("--bundle", metavar="FOLDER")
     arguments = parser.parse_args()
-    known = cases()
+    known, bundle = cases(), None
+    if os.path.exists(BUNDLE):
+        with open(BUNDLE) as file:
+            bundle = json.load(file)
+        known, arguments.small = {name: known[name] for name in bundle["shapes"]}, bundle["small"]
     if arguments.list:
         return print("\n".join(known))
     unknown = set(arguments.cases) - set(known)
     if unknown:
         parser.error(f"unknown case {', '.join(sorted(unknown))}; --list prints them")
-    emulated = os.path.realpath(arguments.driver) == os.path.realpath(DRIVER)
+    emulated = os.path.basename(arguments.driver) == os.path.basename(DRIVER)
+    if arguments.bundle:
+        targets = ["cuda:sm=80:emulate=on"] if emulated else ["cuda:sm=" + sm for sm in ARCHITECTURES]
+        return write_bundle(arguments.bundle, [known[name] for name in arguments.cases or known], arguments.small, targets)
     os.environ["DLC_CUDA_DRIVER"] = arguments.driver
     try:
         driver = Driver(arguments.driver)
@@ -291,8 +374,8 @@ def main():
     with tempfile.TemporaryDirectory() as work:
         for name in arguments.cases or known:
             case = known[name].choose(arguments.small)
-            spent, got, nbytes = measure_dlc(case, target, driver, stream, arguments.seconds, work)
-            right, error = is_right(got, case.reference(*case.inputs()), LIMITS[case.dtype])
+            spent, got, nbytes = measure_dlc(case, target, driver, stream, arguments.seconds, work, bundle)
+            right, error = is_right(got, case.reference(*case.inputs()), case.limit)
             wrong |= not right
             times = measure_peers(case, torch, arguments.seconds) if torch else {}
             figure = {"case": name, "seconds": spent, "error": error, "right": right, "bytes_per_second": nbytes / spent,

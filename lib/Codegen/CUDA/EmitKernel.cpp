@@ -6,12 +6,15 @@
 //
 //   points   one thread per element, or per 16 bytes of them, grid-stride; a
 //            fold is a loop in the thread (which also serves small products)
+//   turned   as in points, for operands that are contiguous along another axis
+//            than the results: tiles of 32 x 32 go through shared memory
 //   rows     one launch: one block per row. The stages share leading axes (the
 //            row); a fold over the whole row is dealt out to the block's
 //            threads, what stages pass on stays in registers, shared memory or
 //            a scratch buffer
 //   reduce   as in points, but a block per element for a fold whose operands
-//            lie contiguous along the fold
+//            lie contiguous along the fold; several blocks, where elements
+//            are few and folds long
 //   slices   as in points, but a block per 32 elements, each warp with a part
 //            of their folds, for few elements with long folds
 //   opaque   the loops of an operator that no expression declares
@@ -27,8 +30,6 @@ using namespace dlc::graph;
 /// See rowsFillDevice.
 static constexpr int64_t kEnoughRows = 32;
 static constexpr int64_t kLongRow = 16 << 10;
-/// Of a contraction's f32 or i32.
-static constexpr int64_t kSumBytes = 4;
 
 //===----------------------------------------------------------------------===//
 // Analysis
@@ -42,6 +43,12 @@ static std::optional<unsigned> plainCoordinate(LoadOp load, unsigned i) {
   auto argument = dyn_cast<BlockArgument>(load.getCoords()[dim.getPosition()]);
   return argument ? std::optional<unsigned>(argument.getArgNumber())
                   : std::nullopt;
+}
+
+/// Lies in memory as it is computed with.
+static bool isWhole(Type type) {
+  return type.isF32() || type.isF64() || type.isInteger(32) ||
+         type.isInteger(64);
 }
 
 // A strict fold keeps the declared rounding of products, which tiles do not:
@@ -134,15 +141,26 @@ bool CudaKernelEmitter::readsAlongFold(StageOp stage) const {
   return along && !across;
 }
 
+// Parts of an element's fold, where elements are fewer than multiprocessors (an
+// A100 has 108) and folds long: a block each.
+int64_t CudaKernelEmitter::countFoldParts(StageOp stage) const {
+  constexpr int64_t enough = 2 * 108, leastSteps = 4096;
+  auto points = constantValue(product(context, stage.getDomainDims()));
+  auto folded = constantValue(product(context, stage.getReduceDims()));
+  if (options.strict || !points || *points == 0 || 4 * *points > enough ||
+      !folded || *folded < 4 * leastSteps || !readsAlongFold(stage) ||
+      !isWhole(stage.getElementType()))
+    return 1;
+  return std::min<int64_t>(llvm::divideCeil(enough, *points),
+                           *folded / leastSteps);
+}
+
 // A thread an element would leave most of the device idle, with much to fold in
 // each: products of few rows (a decoder's step).
 bool CudaKernelEmitter::isFewLongFolds(StageOp stage) const {
   constexpr int64_t fewPoints = 64 << 10, longFold = 128;
-  Type type = stage.getElementType();
-  bool isWhole = type.isF32() || type.isF64() || type.isInteger(32) ||
-                 type.isInteger(64); // lies in memory as it is computed with
   if (stage.getReduceRank() == 0 || stage.getFoldKind() >= FoldKind::argmax ||
-      !isWhole)
+      !isWhole(stage.getElementType()))
     return false;
   auto points = constantValue(product(context, stage.getDomainDims()));
   auto folded = constantValue(product(context, stage.getReduceDims()));
@@ -289,12 +307,15 @@ FailureOr<CudaKernel> CudaKernelEmitter::emit() {
       if (plan.results.empty() && isReadOutside(plan, group))
         addScratch(plan);
     StagePlan &first = group.front();
-    if (auto match = contractionOf(first.stage); match && match->stepsAPart) {
+    StageOp stage = first.stage;
+    auto match = contractionOf(stage);
+    first.numParts = match ? countParts(*match) : countFoldParts(stage);
+    if (first.numParts > 1) {
       first.parts = scratchTypes.size();
-      scratchTypes.push_back(StageOp(first.stage).getElementType());
+      scratchTypes.push_back(stage.getElementType());
       result.scratchBytes.push_back(
-          simplify(product(context, StageOp(first.stage).getDomainDims()) *
-                   (countParts(*match) * kSumBytes)));
+          simplify(product(context, stage.getDomainDims()) *
+                   (first.numParts * elementBytes(stage.getElementType()))));
     }
   }
   result.nest = "map";

@@ -25,8 +25,9 @@ struct StagePlan {
   /// Indices of the results this stage is.
   llvm::SmallVector<unsigned> results;
   /// Index of its scratch buffer, if it has one, and of that of the parts of
-  /// its sums.
+  /// its folds, of which an element has `numParts`.
   std::optional<unsigned> scratch, parts;
+  int64_t numParts = 1;
 };
 
 class CudaKernelEmitter {
@@ -68,8 +69,18 @@ private:
   llvm::LogicalResult emitReduce(Group group, llvm::StringRef symbol);
   bool isFewLongFolds(graph::StageOp stage) const;
   llvm::LogicalResult emitSlices(Group group, llvm::StringRef symbol);
-  llvm::LogicalResult emitPartSums(Group group, const Contraction &match,
-                                   llvm::StringRef symbol);
+  int64_t countFoldParts(graph::StageOp stage) const;
+  mlir::Value partsMemory(LaunchBuilder &launch, const StagePlan &plan);
+  llvm::LogicalResult emitPartSums(Group group, llvm::StringRef symbol);
+  /// Loads that are contiguous along `axis` of the domain and not along its
+  /// innermost one.
+  struct Turn {
+    unsigned axis = 0;
+    llvm::SmallVector<graph::LoadOp> loads;
+  };
+  std::optional<Turn> findTurn(Group group) const;
+  llvm::LogicalResult emitTurned(Group group, Turn turn,
+                                 llvm::StringRef symbol);
   llvm::LogicalResult emitContraction(Group group, const Contraction &match,
                                       llvm::StringRef symbol);
   llvm::LogicalResult emitAttention(const AttentionPlan &plan);

@@ -141,30 +141,56 @@ LogicalResult CudaKernelEmitter::emitPoints(Group group, StringRef symbol) {
 }
 
 LogicalResult CudaKernelEmitter::emitReduce(Group group, StringRef symbol) {
-  StageOp stage = group.front().stage;
+  StagePlan &plan = group.front();
+  StageOp stage = plan.stage;
   auto folded = constantValue(product(context, stage.getReduceDims()));
   unsigned threads = kWarpThreads;
   while (threads < kPointThreads && (!folded || threads < *folded))
     threads *= 2;
-  LaunchBuilder launch(*result.module, symbol, bufferTypes(),
+  AffineExpr points = product(context, stage.getDomainDims());
+  std::string name = plan.parts ? (symbol + "__parts").str() : symbol.str();
+  LaunchBuilder launch(*result.module, name, bufferTypes(),
                        kernel.getNumSymbols(), threads);
   StageEmitter emitter(launch, options.strict);
   placeStages(launch, emitter);
-  SmallVector<Value> point = launch.index().delinearize(
-      launch.block(), launch.sizes(stage.getDomainDims()));
-  FailureOr<Scalar> element = emitter.elementByBlock(stage, point);
-  if (failed(element))
-    return failure();
+  IndexBuilder &index = launch.index();
+  auto extents = launch.sizes(stage.getDomainDims());
+  Value isFirst = index.less(launch.thread(), index.constant(1));
   bool good = true;
-  launch.onlyIf(
-      launch.index().less(launch.thread(), launch.index().constant(1)), [&] {
-        good = succeeded(storeGroup(launch, emitter, group, *element, point,
-                                    launch.block()));
-      });
+  if (plan.parts) {
+    // Every part-th piece of as many steps as a block has threads.
+    Value element = index.div(launch.block(), index.constant(plan.numParts));
+    Value part = index.rem(launch.block(), index.constant(plan.numParts));
+    Value first =
+        index.add(index.mul(part, index.constant(threads)), launch.thread());
+    FailureOr<Scalar> value =
+        emitter.foldPart(stage, index.delinearize(element, extents), first,
+                         plan.numParts * threads);
+    if (failed(value))
+      return failure();
+    Value whole = launch.reduceBlock(value->value, [&](Value x, Value y) {
+      return emitter.combineParts(stage, x, y);
+    });
+    launch.onlyIf(isFirst, [&] {
+      emitter.store(
+          {whole, stage.getElementType()}, partsMemory(launch, plan),
+          index.add(index.mul(part, launch.size(points)), element));
+    });
+  } else {
+    SmallVector<Value> point = index.delinearize(launch.block(), extents);
+    FailureOr<Scalar> element = emitter.elementByBlock(stage, point);
+    if (failed(element))
+      return failure();
+    launch.onlyIf(isFirst, [&] {
+      good = succeeded(storeGroup(launch, emitter, group, *element, point,
+                                  launch.block()));
+    });
+  }
   launch.finish();
-  result.launches.push_back(
-      {symbol.str(), product(context, stage.getDomainDims()), threads});
-  return success(good);
+  result.launches.push_back({name, simplify(points * plan.numParts), threads});
+  if (!good)
+    return failure();
+  return plan.parts ? emitPartSums(group, symbol) : success();
 }
 
 // Neighbour lanes have neighbour elements, so that a warp reads what lies next
@@ -215,11 +241,16 @@ LogicalResult CudaKernelEmitter::emitSlices(Group group, StringRef symbol) {
   return success(good);
 }
 
+Value CudaKernelEmitter::partsMemory(LaunchBuilder &launch,
+                                     const StagePlan &plan) {
+  return launch.buffer(kernel.getArgumentTypes().size() +
+                       kernel.getResultTypes().size() + *plan.parts);
+}
+
 // One thread an element: its parts in order, then the rest of the group.
-LogicalResult CudaKernelEmitter::emitPartSums(Group group,
-                                              const Contraction &match,
-                                              StringRef symbol) {
-  StageOp stage = group.front().stage;
+LogicalResult CudaKernelEmitter::emitPartSums(Group group, StringRef symbol) {
+  StagePlan &plan = group.front();
+  StageOp stage = plan.stage;
   LaunchBuilder launch(*result.module, symbol, bufferTypes(),
                        kernel.getNumSymbols(), kPointThreads);
   StageEmitter emitter(launch, options.strict);
@@ -227,24 +258,23 @@ LogicalResult CudaKernelEmitter::emitPartSums(Group group,
   IndexBuilder &index = launch.index();
   OpBuilder &b = launch.builder();
   Location loc = launch.loc();
-  Value memory =
-      launch.buffer(kernel.getArgumentTypes().size() +
-                    kernel.getResultTypes().size() + *group.front().parts);
+  Value memory = partsMemory(launch, plan);
   AffineExpr points = product(context, stage.getDomainDims());
   Value total = launch.size(points);
   Value i = index.add(index.mul(launch.block(), index.constant(kPointThreads)),
                       launch.thread());
   bool good = true;
   launch.onlyIf(index.less(i, total), [&] {
-    Value zero = arith::ConstantOp::create(
-        b, loc, b.getZeroAttr(stage.getElementType()));
-    Value fold = launch.loop(
-        index.constant(0), index.constant(countParts(match)), index.constant(1),
-        {zero}, [&](Value part, ValueRange so) {
-          Value at = index.add(index.mul(part, total), i);
-          return SmallVector<Value>{emitter.combineParts(
-              stage, so[0], memref::LoadOp::create(b, loc, memory, at))};
-        })[0];
+    auto partAt = [&](Value at) -> Value {
+      return memref::LoadOp::create(b, loc, memory, at);
+    };
+    Value fold = launch.loop(index.constant(1), index.constant(plan.numParts),
+                             index.constant(1), {partAt(i)},
+                             [&](Value part, ValueRange so) {
+                               Value at = index.add(index.mul(part, total), i);
+                               return SmallVector<Value>{emitter.combineParts(
+                                   stage, so[0], partAt(at))};
+                             })[0];
     SmallVector<Value> point =
         index.delinearize(i, launch.sizes(stage.getDomainDims()));
     good = succeeded(storeGroup(launch, emitter, group,
@@ -274,10 +304,7 @@ LogicalResult CudaKernelEmitter::emitContraction(Group group,
         index.div(launch.block(),
                   launch.size(simplify(blocks.floorDiv(countParts(match)))));
     Value points = launch.size(product(context, stage.getDomainDims()));
-    emitter.store(sum,
-                  launch.buffer(kernel.getArgumentTypes().size() +
-                                kernel.getResultTypes().size() +
-                                *group.front().parts),
+    emitter.store(sum, partsMemory(launch, group.front()),
                   index.add(index.mul(part, points),
                             emitter.linear(point, stage.getDomainDims())));
   };
@@ -291,7 +318,7 @@ LogicalResult CudaKernelEmitter::emitContraction(Group group,
     return failure();
   launch.finish();
   result.launches.push_back({tiles, countTiles(match), kTileThreads});
-  return match.stepsAPart ? emitPartSums(group, match, symbol) : success();
+  return match.stepsAPart ? emitPartSums(group, symbol) : success();
 }
 
 LogicalResult CudaKernelEmitter::emitGroup(Group group, StringRef symbol) {
@@ -309,6 +336,8 @@ LogicalResult CudaKernelEmitter::emitGroup(Group group, StringRef symbol) {
     result.nest = "generic";
   if (!options.strict && isFewLongFolds(stage))
     return emitSlices(group, symbol);
+  if (auto turn = findTurn(group))
+    return emitTurned(group, *turn, symbol);
   return emitPoints(group, symbol);
 }
 
