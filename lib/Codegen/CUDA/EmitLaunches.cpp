@@ -172,9 +172,8 @@ LogicalResult CudaKernelEmitter::emitReduce(Group group, StringRef symbol) {
       return emitter.combineParts(stage, x, y);
     });
     launch.onlyIf(isFirst, [&] {
-      emitter.store(
-          {whole, stage.getElementType()}, partsMemory(launch, plan),
-          index.add(index.mul(part, launch.size(points)), element));
+      emitter.store({whole, stage.getElementType()}, partsMemory(launch, plan),
+                    index.add(index.mul(part, launch.size(points)), element));
     });
   } else {
     SmallVector<Value> point = index.delinearize(launch.block(), extents);
@@ -182,8 +181,8 @@ LogicalResult CudaKernelEmitter::emitReduce(Group group, StringRef symbol) {
     if (failed(element))
       return failure();
     launch.onlyIf(isFirst, [&] {
-      good = succeeded(storeGroup(launch, emitter, group, *element, point,
-                                  launch.block()));
+      good = succeeded(
+          storeGroup(launch, emitter, group, *element, point, launch.block()));
     });
   }
   launch.finish();

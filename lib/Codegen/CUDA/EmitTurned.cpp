@@ -123,21 +123,22 @@ LogicalResult CudaKernelEmitter::emitTurned(Group group, Turn turn,
   constexpr int64_t warps = kPointThreads / kSide;
 
   // For each row of the tile that is the thread's: its point, when inside.
-  auto forEach = [&](bool alongTurned,
-                     llvm::function_ref<void(ValueRange point, Value row)>
-                         body) {
-    for (int64_t begin = 0; begin < kSide; begin += warps) {
-      Value row = index.add(warp, begin);
-      SmallVector<Value> point(tile);
-      point[turn.axis] =
-          index.add(point[turn.axis], alongTurned ? lane : row);
-      point[inner] = index.add(point[inner], alongTurned ? row : lane);
-      Value isInside = arith::AndIOp::create(
-          b, loc, index.less(point[turn.axis], launch.size(dims[turn.axis])),
-          index.less(point[inner], launch.size(dims[inner])));
-      launch.onlyIf(isInside, [&] { body(point, row); });
-    }
-  };
+  auto forEach =
+      [&](bool alongTurned,
+          llvm::function_ref<void(ValueRange point, Value row)> body) {
+        for (int64_t begin = 0; begin < kSide; begin += warps) {
+          Value row = index.add(warp, begin);
+          SmallVector<Value> point(tile);
+          point[turn.axis] =
+              index.add(point[turn.axis], alongTurned ? lane : row);
+          point[inner] = index.add(point[inner], alongTurned ? row : lane);
+          Value isInside = arith::AndIOp::create(
+              b, loc,
+              index.less(point[turn.axis], launch.size(dims[turn.axis])),
+              index.less(point[inner], launch.size(dims[inner])));
+          launch.onlyIf(isInside, [&] { body(point, row); });
+        }
+      };
 
   // A row is an odd number of words longer than the banks: columns of a tile
   // are in different ones.
@@ -147,8 +148,8 @@ LogicalResult CudaKernelEmitter::emitTurned(Group group, Turn turn,
     constexpr int64_t wordBytes = 4;
     int64_t bytes = elementBytes(load.getType());
     pitches.push_back(kSide + std::max<int64_t>(1, wordBytes / bytes));
-    tiles.push_back(launch.shared(getStorageType(load.getType()),
-                                  kSide * pitches.back()));
+    tiles.push_back(
+        launch.shared(getStorageType(load.getType()), kSide * pitches.back()));
   }
   CudaScalars scalars(b, loc, options.strict);
   bool good = true;

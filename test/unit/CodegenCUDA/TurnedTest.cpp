@@ -58,7 +58,8 @@ std::string check(CompiledKernel &kernel, int64_t m, int64_t n) {
   return {};
 }
 
-template <typename T> void checkSizes(const std::string &type) {
+template <typename T>
+void checkSizes(const std::string &type) {
   CompiledKernel kernel(turned(type));
   ASSERT_EQ(kernel.error, "");
   EXPECT_EQ(kernel.numLaunches, 1u);
