@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Quantises a model with onnxruntime.quantization, compiles it and compares: check_quantized.py CASE
+"""Quantises a model with onnxruntime.quantization, compiles it and compares: check_quantized.py CASE [--target T]
 
 CASES: a MobileNet v2 with QuantizeLinear / DequantizeLinear around every operator and in QLinear operators (static, 8 bits, a
 scale a channel), and a BERT of four layers both static and dynamic (DynamicQuantizeLinear and MatMulInteger).
@@ -88,7 +88,9 @@ def distance(got, expected):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("case", choices=CASES)
-    case = parser.parse_args().case
+    parser.add_argument("--target", default="host", help="for dlc; of cuda, $DLC_CUDA_DRIVER may be the emulated driver")
+    arguments = parser.parse_args()
+    case = arguments.case
     import dlc
     import onnx
 
@@ -102,7 +104,7 @@ def main():
     plain, optimized, exact = session(target, optimize=False)[1], session(target)[1], session(source)[1]
     with tempfile.TemporaryDirectory() as work:
         library = os.path.join(work, "model.so")
-        subprocess.run(["dlc", target, "-target=host", "-o", library], check=True)
+        subprocess.run(["dlc", target, "-target=" + arguments.target, "-o", library], check=True)
         compiled, interpreter = dlc.load(library), dlc.compile(target, target="interp")
         found = {"onnxruntime": [], "interpreter": [], "the float model": [], "onnxruntime's other way": []}
         for arrays in runs:
