@@ -46,6 +46,7 @@ Block::Block(const LaunchState &launch, BlockMemory &memory)
 void Block::start(Dim3 blockIndex) {
   index = blockIndex;
   numDone = 0;
+  mbarriers.clear();
   inFlight.clear();
   const FiberStacks &stacks = *memory.stacks;
   for (auto [i, thread] : llvm::enumerate(threads)) {
@@ -306,6 +307,8 @@ std::string Block::describeThread(unsigned thread) const {
   case ThreadStatus::AtCollective:
     return llvm::formatv("waiting for the other lanes of mask {0:x} at '{1}'",
                          t.waitId, siteText(t.waitSite));
+  case ThreadStatus::AtMbarrier:
+    return describeMbarrier(t.waitId, t.waitSite);
   }
   llvm_unreachable("covered switch");
 }

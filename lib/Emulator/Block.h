@@ -16,6 +16,7 @@
 #include <optional>
 #include <random>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 namespace dlc::emu {
@@ -143,6 +144,13 @@ public:
                        uint32_t site, BarrierReduction reduction,
                        bool predicate);
   void barrierArrive(uint32_t id, uint32_t count, uint32_t site);
+  /// mbarrier objects: init, inval, arrive (the state before), test_wait and
+  /// try_wait, which come back when the phase of a state or parity is over.
+  void initMbarrier(const void *object, uint32_t count, uint32_t site);
+  void invalidateMbarrier(const void *object, uint32_t site);
+  uint64_t arriveAtMbarrier(const void *object, uint32_t count, uint32_t site);
+  void waitAtMbarrier(const void *object, uint64_t state, bool isParity,
+                      uint32_t site);
   LaneResult collective(CollectiveKind kind, uint32_t mask, uint32_t site,
                         const LaneInput &input);
   char *sharedWindow() const { return memory.sharedWindow; }
@@ -165,7 +173,7 @@ public:
   [[noreturn]] void exitThread();
 
 private:
-  enum class ThreadStatus { Ready, AtBarrier, AtCollective, Done };
+  enum class ThreadStatus { Ready, AtBarrier, AtCollective, AtMbarrier, Done };
 
   struct Thread {
     Fiber fiber;
@@ -189,6 +197,15 @@ private:
     BarrierReduction reduction = BarrierReduction::None;
     uint32_t trueCount = 0;
     VectorClock clock;
+  };
+
+  struct Mbarrier {
+    uint32_t expected = 0, pending = 0; ///< arrivals of a phase
+    uint64_t phase = 0;
+    unsigned initThread = 0; ///< who initialised it, and when
+    uint32_t initTime = 0;
+    std::vector<unsigned> waiting; ///< for the running phase
+    VectorClock open, complete;    ///< of the running phase, of the one before
   };
 
   struct Collective {
@@ -219,6 +236,9 @@ private:
   void checkRace(const MemoryRegion &region, uintptr_t address, uint64_t bytes,
                  const Access &access);
   void checkAlignedBarrier(uint32_t id, uint32_t site);
+  void touchMbarrier(const void *object, Access::Kind kind, uint32_t site);
+  Mbarrier &mbarrierAt(const void *object, uint32_t site);
+  std::string describeMbarrier(uint32_t offset, uint32_t site) const;
   uint32_t lanesOfWarp(unsigned warp) const;
   void compute(Collective &group, unsigned warp);
   void shuffle(Collective &group, unsigned warp);
@@ -242,6 +262,7 @@ private:
   unsigned running = 0;
   unsigned numDone = 0;
   std::array<Barrier, kNumBarriers> barriers;
+  std::unordered_map<uintptr_t, Mbarrier> mbarriers; ///< by address
   /// Collectives under way, per warp.
   std::vector<std::vector<Collective>> pending;
   /// Per byte of the shared window: a copy under way writes it. From level 1

@@ -75,6 +75,21 @@ static void barrierArrive(uint32_t id, uint32_t count, uint32_t site) {
   Block::current().barrierArrive(id, count, site);
 }
 
+static void initMbarrier(const void *object, uint32_t count, uint32_t site) {
+  Block::current().initMbarrier(object, count, site);
+}
+static void invalidateMbarrier(const void *object, uint32_t site) {
+  Block::current().invalidateMbarrier(object, site);
+}
+static uint64_t arriveAtMbarrier(const void *object, uint32_t count,
+                                 uint32_t site) {
+  return Block::current().arriveAtMbarrier(object, count, site);
+}
+static void waitAtMbarrier(const void *object, uint64_t state,
+                           uint32_t isParity, uint32_t site) {
+  Block::current().waitAtMbarrier(object, state, isParity, site);
+}
+
 // The result's low half is the value, bit 32 the flag.
 static uint64_t collective(uint32_t kind, uint32_t mask, uint32_t site,
                            uint64_t value, uint32_t lane, uint32_t clamp) {
@@ -166,6 +181,10 @@ llvm::ArrayRef<HostOp> dlc::emu::hostOps() {
       {"dlc_emu_shared_window", pointer(sharedWindow)},
       {"dlc_emu_barrier", pointer(barrierSync)},
       {"dlc_emu_barrier_arrive", pointer(barrierArrive)},
+      {"dlc_emu_mbarrier_init", pointer(initMbarrier)},
+      {"dlc_emu_mbarrier_inval", pointer(invalidateMbarrier)},
+      {"dlc_emu_mbarrier_arrive", pointer(arriveAtMbarrier)},
+      {"dlc_emu_mbarrier_wait", pointer(waitAtMbarrier)},
       {"dlc_emu_collective", pointer(collective)},
       {"dlc_emu_mma", pointer(mma)},
       {"dlc_emu_ldmatrix", pointer(ldmatrix)},

@@ -109,7 +109,8 @@ static std::optional<Instruction::BinaryOps> roundedArithmetic(StringRef name) {
 /// thread, so that memory is always in order.
 static bool isOrderingOnly(StringRef name) {
   return name.starts_with("membar.") || name == "fence.sc.cluster" ||
-         name.starts_with("fence.proxy.async") || name == "nanosleep" ||
+         name.starts_with("fence.proxy.async") ||
+         name.starts_with("fence.mbarrier_init") || name == "nanosleep" ||
          name.starts_with("prefetch.");
 }
 
@@ -291,6 +292,34 @@ public:
                      source, site()});
   }
 
+  /// `name` is what follows "mbarrier.". Null for transactions, clusters and
+  /// dropped participants.
+  Value *mbarrier(StringRef name) {
+    Value *object = genericPointer(call.getArgOperand(0));
+    Type *none = builder.getVoidTy();
+    if (name == "init.shared" || name == "init")
+      return callHost(builder, "dlc_emu_mbarrier_init", none,
+                      {object, call.getArgOperand(1), site()});
+    if (name == "inval.shared" || name == "inval")
+      return callHost(builder, "dlc_emu_mbarrier_inval", none,
+                      {object, site()});
+    bool hasCount = name == "arrive.scope.cta.space.cta";
+    if (name == "arrive.shared" || name == "arrive" || hasCount)
+      return callHost(
+          builder, "dlc_emu_mbarrier_arrive", builder.getInt64Ty(),
+          {object, hasCount ? call.getArgOperand(1) : int32(1), site()});
+    if (!name.consume_front("test.wait") && !name.consume_front("try.wait"))
+      return nullptr;
+    bool isParity = name.consume_front(".parity");
+    if (name != ".scope.cta.space.cta" && name != ".shared" && !name.empty())
+      return nullptr;
+    Value *state =
+        builder.CreateZExt(call.getArgOperand(1), builder.getInt64Ty());
+    callHost(builder, "dlc_emu_mbarrier_wait", none,
+             {object, state, int32(isParity), site()});
+    return builder.getTrue();
+  }
+
   Value *math(StringRef function) {
     return callHost(builder, function, call.getType(), {call.getArgOperand(0)});
   }
@@ -398,6 +427,8 @@ static Value *lower(CallInst &call, StringRef name, SiteOf siteOf) {
       return lowering.multiply(*type);
   if (StringRef rest = name; rest.consume_front("ldmatrix.sync.aligned.m8n8."))
     return lowering.loadMatrices(rest);
+  if (StringRef rest = name; rest.consume_front("mbarrier."))
+    return lowering.mbarrier(rest);
   if (StringRef rest = name; rest.consume_front("cp.async."))
     return lowering.copyAsync(rest);
   if (name == "idp4a.s.s" || name == "idp4a.u.u")

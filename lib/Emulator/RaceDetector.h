@@ -47,6 +47,11 @@ public:
   /// What `thread` did before is known to whoever acquires `clock` later.
   void release(unsigned thread, VectorClock &clock);
   void acquire(unsigned thread, const VectorClock &clock);
+  /// The time of a thread, and whether `thread` knows what `other` did then.
+  uint32_t timeOf(unsigned thread) const { return clocks[thread][thread]; }
+  bool knows(unsigned thread, unsigned other, uint32_t time) const {
+    return time <= clocks[thread][other];
+  }
 
 private:
   struct Event {

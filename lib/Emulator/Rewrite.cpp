@@ -394,7 +394,7 @@ bool Rewriter::mayWait(Function &function, SetVector<Function *> &seen) {
     return name.starts_with("dlc_emu_barrier") ||
            name == "dlc_emu_collective" || name == "dlc_emu_mma" ||
            name == "dlc_emu_ldmatrix" || name == "dlc_emu_copy_async" ||
-           name == "dlc_emu_exit";
+           name.starts_with("dlc_emu_mbarrier") || name == "dlc_emu_exit";
   }
   if (!seen.insert(&function))
     return false;

@@ -225,3 +225,54 @@ define ptx_kernel void @count(ptr %sum, i32 %scale, ptr byval({i32, i32}) %pair)
             "");
   EXPECT_EQ(sum[0], 2 * 2 * (10 + 20 + 30 + 40) + 16 * 7);
 }
+
+// y[i] = x[i] rounded to tf32, z[i] = 5 and the four bytes of x[i], each signed
+// times 1, 2, -3, 100, and unsigned times 1, 2, 253, 100.
+static const char *const kBytes = R"(
+declare i32 @llvm.nvvm.f2tf32.rna(float)
+declare i32 @llvm.nvvm.idp4a.s.s(i32, i32, i32)
+declare i32 @llvm.nvvm.idp4a.u.u(i32, i32, i32)
+
+define ptx_kernel void @bytes(ptr %x, ptr %y, ptr %z) {
+  %t = call i32 @llvm.nvvm.read.ptx.sreg.tid.x()
+  %i = zext i32 %t to i64
+  %px = getelementptr float, ptr %x, i64 %i
+  %v = load float, ptr %px
+  %r = call i32 @llvm.nvvm.f2tf32.rna(float %v)
+  %py = getelementptr i32, ptr %y, i64 %i
+  store i32 %r, ptr %py
+  %w = bitcast float %v to i32
+  %s = call i32 @llvm.nvvm.idp4a.s.s(i32 %w, i32 1694302721, i32 5)
+  %u = call i32 @llvm.nvvm.idp4a.u.u(i32 %w, i32 1694302721, i32 %s)
+  %pz = getelementptr i32, ptr %z, i64 %i
+  store i32 %u, ptr %pz
+  ret void
+}
+)";
+
+TEST(Kernel, RoundsToTf32AndMultipliesBytes) {
+  auto module = loadOrFail(kBytes);
+  std::vector<uint32_t> x = {
+      0x3f800fff, 0x3f801000, 0xbf801000, // below, at and at the other half
+      0x3f803000,                         // not to even: up
+      0x7f7fffff, 0x7f800000,             // to infinity; infinity
+      0x7fc00001, 0xff800123, 0x80001000};
+  std::vector<uint32_t> rounded = {0x3f800000, 0x3f802000, 0xbf802000,
+                                   0x3f804000, 0x7f800000, 0x7f800000,
+                                   0x7fffe000, 0x7fffe000, 0x80002000};
+  std::vector<uint32_t> y(x.size()), z(x.size());
+  ASSERT_EQ(errorOf(module->launch(
+                "bytes", {{1}, {static_cast<unsigned>(x.size())}},
+                {buffer(x, "x", false), buffer(y, "y"), buffer(z, "z")}, {})),
+            "");
+  EXPECT_EQ(y, rounded);
+  for (size_t i = 0; i < x.size(); ++i) {
+    int32_t wanted = 5;
+    for (int byte = 0; byte < 4; ++byte) {
+      auto a = static_cast<uint8_t>(x[i] >> (8 * byte)),
+           b = static_cast<uint8_t>(1694302721u >> (8 * byte));
+      wanted += static_cast<int8_t>(a) * static_cast<int8_t>(b) + a * b;
+    }
+    EXPECT_EQ(static_cast<int32_t>(z[i]), wanted) << i;
+  }
+}

@@ -1,0 +1,135 @@
+// mbarrier objects in shared memory (PTX ISA, "mbarrier"): arrivals count down
+// to the end of a phase, and waiting is for the end of one. Transaction bytes,
+// clusters and dropped participants are not known.
+//
+// test_wait and try_wait may say no where the phase is not over; here they
+// wait until it is, so that nobody spins, and a phase that never ends is a
+// deadlock that names it.
+#include "Block.h"
+
+#include "llvm/Support/FormatVariadic.h"
+
+namespace dlc::emu {
+
+/// PTX: the count of an mbarrier is from 1 to 2^20 - 1.
+static constexpr uint32_t kMostArrivals = (1u << 20) - 1;
+static constexpr uint64_t kObjectBytes = 8;
+
+// The object's own bytes are opaque, and touched by mbarrier operations alone:
+// an initialisation that others may not know of races with them.
+void Block::touchMbarrier(const void *object, Access::Kind kind,
+                          uint32_t site) {
+  auto address = reinterpret_cast<uintptr_t>(object);
+  auto window = reinterpret_cast<uintptr_t>(memory.sharedWindow);
+  if (address < window ||
+      address + kObjectBytes > window + launch.sharedWindowBytes)
+    fail("mbarrier outside of shared memory at '" + siteText(site) + "'");
+  if (address % kObjectBytes != 0)
+    fail(llvm::formatv("mbarrier at address {0:x}, which is not a multiple of "
+                       "{1}, at '{2}'",
+                       address, kObjectBytes, siteText(site)));
+  if (launch.options.check >= EmulatorCheck::Memory)
+    checkAccess(object, kObjectBytes, kObjectBytes, kind, site);
+}
+
+Block::Mbarrier &Block::mbarrierAt(const void *object, uint32_t site) {
+  auto found = mbarriers.find(reinterpret_cast<uintptr_t>(object));
+  if (found == mbarriers.end())
+    fail("mbarrier that was not initialised at '" + siteText(site) + "'");
+  const Mbarrier &barrier = found->second;
+  if (launch.races &&
+      !launch.races->knows(running, barrier.initThread, barrier.initTime))
+    fail(llvm::formatv("race: mbarrier that thread {0} initialises, with no "
+                       "barrier between, at '{1}'",
+                       barrier.initThread, siteText(site)));
+  return found->second;
+}
+
+void Block::initMbarrier(const void *object, uint32_t count, uint32_t site) {
+  touchMbarrier(object, Access::Write, site);
+  if (count == 0 || count > kMostArrivals)
+    fail(llvm::formatv("mbarrier for {0} arrivals: from 1 to {1} there may be "
+                       "at '{2}'",
+                       count, kMostArrivals, siteText(site)));
+  auto [entry, isNew] =
+      mbarriers.try_emplace(reinterpret_cast<uintptr_t>(object));
+  if (!isNew)
+    fail("mbarrier that is in use is initialised again at '" + siteText(site) +
+         "'");
+  Mbarrier &barrier = entry->second;
+  barrier.expected = barrier.pending = count;
+  barrier.initThread = running;
+  if (launch.races)
+    barrier.initTime = launch.races->timeOf(running);
+}
+
+void Block::invalidateMbarrier(const void *object, uint32_t site) {
+  touchMbarrier(object, Access::Write, site);
+  if (!mbarrierAt(object, site).waiting.empty())
+    fail("mbarrier that threads wait at is invalidated at '" + siteText(site) +
+         "'");
+  mbarriers.erase(reinterpret_cast<uintptr_t>(object));
+}
+
+uint64_t Block::arriveAtMbarrier(const void *object, uint32_t count,
+                                 uint32_t site) {
+  touchMbarrier(object, Access::Atomic, site);
+  Mbarrier &barrier = mbarrierAt(object, site);
+  if (count == 0 || count > barrier.pending)
+    fail(llvm::formatv("{0} arrivals at an mbarrier whose phase waits for {1} "
+                       "of {2} at '{3}'",
+                       count, barrier.pending, barrier.expected,
+                       siteText(site)));
+  uint64_t state = barrier.phase;
+  if (launch.races)
+    launch.races->release(running, barrier.open);
+  barrier.pending -= count;
+  if (barrier.pending)
+    return state;
+  barrier.complete = std::exchange(barrier.open, {});
+  barrier.pending = barrier.expected;
+  ++barrier.phase;
+  for (unsigned thread : barrier.waiting) {
+    if (launch.races)
+      launch.races->acquire(thread, barrier.complete);
+    makeReady(thread);
+  }
+  barrier.waiting.clear();
+  return state;
+}
+
+void Block::waitAtMbarrier(const void *object, uint64_t state, bool isParity,
+                           uint32_t site) {
+  touchMbarrier(object, Access::Atomic, site);
+  Mbarrier &barrier = mbarrierAt(object, site);
+  if (isParity && state > 1)
+    fail(llvm::formatv("mbarrier is waited for with parity {0} at '{1}'", state,
+                       siteText(site)));
+  // A state is of the running phase or of the one before.
+  if (!isParity && state != barrier.phase && state + 1 != barrier.phase)
+    fail("mbarrier is waited for with the state of a phase long over at '" +
+         siteText(site) + "'");
+  bool isOver =
+      isParity ? (barrier.phase & 1) != state : state != barrier.phase;
+  if (isOver) {
+    if (launch.races)
+      launch.races->acquire(running, barrier.complete);
+    return;
+  }
+  barrier.waiting.push_back(running);
+  auto offset = static_cast<const char *>(object) - memory.sharedWindow;
+  wait(ThreadStatus::AtMbarrier, static_cast<uint32_t>(offset), site);
+}
+
+std::string Block::describeMbarrier(uint32_t offset, uint32_t site) const {
+  const Mbarrier &barrier =
+      mbarriers.find(reinterpret_cast<uintptr_t>(memory.sharedWindow) + offset)
+          ->second;
+  return llvm::formatv("waiting at the mbarrier at shared byte {0}, phase {1} "
+                       "({2} of {3} arrived) at '{4}'",
+                       offset, barrier.phase,
+                       barrier.expected - barrier.pending, barrier.expected,
+                       siteText(site));
+}
+
+} // namespace dlc::emu
