@@ -32,6 +32,7 @@ std::string ContractionSchedule::str() const {
   flags += dot ? " dot" : fma ? "" : " strict";
   flags += wholeRows ? " whole-rows" : "";
   flags += widensRhs ? " widen" : "";
+  flags += fetchesAhead ? " ahead" : "";
   if (rowsOutsideFrom)
     flags += " rows-outside-from=" + std::to_string(rowsOutsideFrom);
   return llvm::formatv(
@@ -404,11 +405,71 @@ static bool canReadIndirectly(const ContractionSpec &spec,
          !isByteForm(s.form) && readsGroups(spec, spec.lhsRun(), s.group());
 }
 
+/// Loops of few turns end before the branch predictor has learnt where: the
+/// ends of 16 turns a tap cost a tenth of a convolution.
+static unsigned unrollFor(const ContractionSchedule &s,
+                          const ContractionSpec &spec) {
+  constexpr int64_t shortLoop = 160; // steps of k
+  bool isWhole = s.lhs == FactorSource::Memory || s.wholeRows;
+  if (s.lhs != FactorSource::Indirect && !isWhole)
+    return s.unroll;
+  auto steps = graph::constantValue(s.lhs == FactorSource::Indirect
+                                        ? spec.extentOf(spec.lhsRun())
+                                        : spec.extentOf(spec.inner));
+  return steps && !s.usesTiles() && *steps <= shortLoop ? 2 * s.unroll
+                                                        : s.unroll;
+}
+
 /// The length of equal passes over `depth`, of at most `most` steps each or
 /// little more, in whole blocks.
 static int64_t cutDepth(int64_t depth, int64_t most, int64_t block) {
   int64_t passes = (depth + most - 1) / most;
   return ((depth + passes - 1) / passes + block - 1) / block * block;
+}
+
+/// Columns that are read by strides, of rows so long that the steps of k are
+/// more pages than the translation buffer holds: passes over k so short that a
+/// pass stays within it, from one tile of columns to the next.
+static void passByStrides(ContractionSchedule &s, const Sizes &sizes,
+                          const ContractionSpec &spec, int64_t bytes) {
+  constexpr int64_t reach = 256 << 10, once = 32, again = 64;
+  int64_t rowBytes = sizes.typicalColumns * bytes;
+  int64_t most = sizes.typicalRows <= s.tileRows ? once : again;
+  if (!s.dot && !s.rowsOutside && findResultOfSums(spec) &&
+      s.lhs != FactorSource::Indirect && sizes.typicalDepth > 2 * most &&
+      sizes.typicalColumns > int64_t(s.tileVectors) * s.lanes &&
+      rowBytes * sizes.typicalDepth > reach)
+    s.depthPerPass = cutDepth(sizes.typicalDepth, most, s.kBlock);
+}
+
+/// The same where lhs is read by addresses. Its taps share their pixels, so
+/// rows seldom need a block; a panel of rhs with all taps may be large.
+static void blockTaps(ContractionSchedule &s, const Sizes &sizes,
+                      const ContractionSpec &spec, int64_t budget,
+                      int64_t lhsStepBytes, int64_t bytes) {
+  if (s.rhs != FactorSource::Packed)
+    return;
+  int64_t step = int64_t(std::max(s.tileVectors, s.panelVectors)) * s.lanes;
+  auto run = graph::constantValue(spec.extentOf(spec.lhsRun()));
+  int64_t unit = indirectPassUnit(spec);
+  // The next panel is fetched meanwhile.
+  int64_t most = budget * 5 / 8 / (step * bytes);
+  if (!s.widensRhs && unit && sizes.typicalDepth > most &&
+      findResultOfSums(spec))
+    s.depthPerPass = cutDepth(sizes.typicalDepth,
+                              std::max(most / unit, int64_t(1)) * unit, unit);
+  int64_t depth = s.depthPerPass ? s.depthPerPass : sizes.typicalDepth;
+  if (s.widensRhs || !run || *run * lhsStepBytes <= budget)
+    return;
+  int64_t columns = s.columnsPerTask ? s.columnsPerTask : sizes.typicalColumns;
+  int64_t block = std::max<int64_t>(1, budget / (depth * bytes) / step) * step;
+  if (columns > block)
+    s.columnsPerBlock = block;
+  // Of an unknown number of rows, those that come may fit after all.
+  if (!sizes.rows && !s.rowsPerTask)
+    s.rowsOutsideFrom = budget / (*run * bytes) + 1;
+  else
+    s.rowsOutside = true;
 }
 
 /// What is used again should lie in the second-level cache meanwhile: lhs, when
@@ -428,9 +489,13 @@ static void blockForCaches(ContractionSchedule &s, const Sizes &sizes,
     if (sizes.typicalDepth > most)
       s.depthPerPass = most;
   }
+  if (s.rhs == FactorSource::Memory)
+    return passByStrides(s, sizes, spec, bytes);
   if (s.dot || s.rowsOutside || rows <= s.tileRows)
     return;
   int64_t budget = desc.l2Bytes / 2, depth = sizes.typicalDepth;
+  if (s.lhs == FactorSource::Indirect)
+    return blockTaps(s, sizes, spec, budget, rows * bytes, bytes);
   if (s.widensRhs) {
     // Each widened panel meets all rows of lhs, which lie in the second-level
     // cache if the passes can be that short.
@@ -468,6 +533,23 @@ static void blockForCaches(ContractionSchedule &s, const Sizes &sizes,
     s.rowsOutsideFrom = budget / (depth * bytes) + 1;
   else
     s.rowsOutside = true;
+}
+
+/// Whether the next columns come from behind the second-level cache, and
+/// several tiles of rows pass before to fetch them.
+static bool fetchesAhead(const ContractionSchedule &s, const Sizes &sizes,
+                         const ContractionSpec &spec, const TargetDesc &desc,
+                         int64_t bytes) {
+  if (s.rhs != FactorSource::Packed || !spec.rhs.plain || s.widensRhs ||
+      s.rowsOutside || s.columnsPerBlock || desc.arch != "x86")
+    return false;
+  auto orAll = [](int64_t some, int64_t all) {
+    return some ? std::min(some, all) : all;
+  };
+  int64_t rows = orAll(s.rowsPerTask, sizes.typicalRows);
+  int64_t columns = orAll(s.columnsPerTask, sizes.typicalColumns);
+  return rows > s.tileRows && columns >= 2 * int64_t(s.tileVectors) * s.lanes &&
+         columns * sizes.typicalDepth * bytes > desc.l2Bytes / 2;
 }
 
 /// Whether elements of a packed rhs have to be widened, or computed.
@@ -572,8 +654,11 @@ ContractionSchedule dlc::defaultSchedule(const ContractionSpec &wide,
     bool contiguous = step && *step == 1;
     bool tails = !sizes.columns || *sizes.columns % s.lanes;
     // Copying into panels pays when each element is used by several tiles.
-    bool copies =
-        sizes.typicalRows > 3 * s.tileRows && sizes.typicalColumns > 2 * panel;
+    // More in passes over k, but how many must be known.
+    bool areFew = sizes.typicalRows <= 3 * s.tileRows ||
+                  (sizes.mostRows <= 12 * s.tileRows &&
+                   findResultOfSums(spec).has_value());
+    bool copies = !areFew && sizes.typicalColumns > 2 * panel;
     s.rhs = contiguous && !copies && (masks || !tails) && !isGrouped
                 ? FactorSource::Memory
                 : FactorSource::Filled;
@@ -623,10 +708,14 @@ ContractionSchedule dlc::defaultSchedule(const ContractionSpec &wide,
                 (sizes.typicalRows >= manyRows || !spec.rhs.plain);
   cutIntoTasks(s, sizes, spec, target, cachedBytes(spec, form));
   blockForCaches(s, sizes, spec, desc, cachedBytes(spec, form));
+  if (desc.arch == "x86")
+    s.unroll = unrollFor(s, spec);
+  s.fetchesAhead = fetchesAhead(s, sizes, spec, desc, cachedBytes(spec, form));
   // Columns that come from memory and pass once: the weights' bandwidth
   // decides. About as many bytes ahead whatever they are: 2 KiB of a panel.
   int64_t weightBytes = spec.rhs.plain ? bytesOf(spec.rhs.element) : 1;
   if (s.rhs != FactorSource::Filled && !s.dot && !s.columnsPerBlock &&
+      !s.fetchesAhead &&
       sizes.typicalColumns * sizes.typicalDepth * weightBytes > desc.l2Bytes)
     s.prefetch = std::max<int64_t>(64 / (weightBytes * s.group()), 1);
   return s;
@@ -641,6 +730,13 @@ std::optional<unsigned> dlc::findResultOfSums(const ContractionSpec &spec) {
     if (getStorageType(spec.resultElement(i)) == sum)
       return i;
   return std::nullopt;
+}
+
+int64_t dlc::indirectPassUnit(const ContractionSpec &spec) {
+  if (spec.inner.size() <= spec.lhsRun().size())
+    return 0;
+  return graph::constantValue(spec.extentOf(ArrayRef(spec.inner).drop_front()))
+      .value_or(0);
 }
 
 bool dlc::isLegal(const ContractionSchedule &s, const ContractionSpec &wide,
@@ -698,9 +794,11 @@ bool dlc::isLegal(const ContractionSchedule &s, const ContractionSpec &wide,
   if (s.wholeRows &&
       (s.lhs != FactorSource::Filled || spec.lhsGuardedRun().empty()))
     return refuse("lhs is not copied in runs of k");
-  if (s.lhs == FactorSource::Indirect && s.depthPerPass)
-    return refuse("addresses are for all of k");
-  if (s.depthPerPass && (s.dot || s.depthPerPass % s.kBlock))
+  if (s.lhs == FactorSource::Indirect && s.depthPerPass &&
+      (!indirectPassUnit(spec) || s.depthPerPass % indirectPassUnit(spec)))
+    return refuse("a pass is not whole taps of the first inner axis");
+  if (s.depthPerPass &&
+      (s.dot || (s.lhs != FactorSource::Indirect && s.depthPerPass % s.kBlock)))
     return refuse("a pass is not whole blocks of k");
   auto strided = [&](const ContractionOperand &operand,
                      ArrayRef<unsigned> major) {

@@ -61,6 +61,9 @@ private:
   void ifHolds(mlir::Value condition, llvm::function_ref<void()> body);
   /// The part of rhs that a tile's columns and a pass need, in scratch.
   void widenPanel(const ColumnTile &columnTile, const Pass &pass);
+  void planAhead(TileParams &params);
+  mlir::Value aheadOf(const RowTile &rowTile, const ColumnTile &columnTile,
+                      const Pass &pass);
   void readAhead(mlir::Value memory, mlir::Value at);
   void setPart(const Pass &pass);
   void fillPass();
@@ -215,6 +218,8 @@ private:
   mlir::Value out, outBase, outRow, resultBase, resultRow;
   unsigned rhsPanelVectors = 1;
   mlir::func::FuncOp epilogue;
+  /// Tiles fetch the next panels, each so much of a step of k.
+  int64_t aheadTiles = 1, aheadStep = 0;
   bool isTransformed = false; ///< sums are those of Winograd's filtering
 };
 

@@ -26,7 +26,7 @@ public:
 
   void emit(Value lhs, Value lhsOffset, Value rhs, Value rhsOffset, Value out,
             Value outOffset, Value columns, Value firstTermRow,
-            Value firstTermColumn);
+            Value firstTermColumn, Value fetchedAhead);
 
 private:
   using Accumulators = SmallVector<Value>;
@@ -36,6 +36,7 @@ private:
   /// `lhsStep` apart.
   Accumulators steps(Value count, Value lhsAt, Value rhsAt, Value lhsStep,
                      Accumulators sums);
+  void fetchAhead(Value k);
   void emitDots(Value lhsOffset, Value rhsOffset, Value out, Value outOffset,
                 Value columns);
   /// `width` columns from `column` on, all rows.
@@ -79,6 +80,8 @@ private:
   SmallVector<Value> rowMemories; ///< of each row; empty: lhs
   Value lhs, rhs;
   Value termRow, termColumn;
+  Value ahead; ///< what is fetched from; null: nothing
+  Value begun; ///< steps of k before those that `steps` emits
 };
 
 } // namespace
@@ -250,7 +253,10 @@ TileBody::Accumulators TileBody::step(Value lhsAt, Value rhsAt,
     if (p.prefetch)
       memref::PrefetchOp::create(
           b, loc, rhs,
-          index.add(at, index.mul(p.rhsStep, int64_t(p.prefetch) * p.group)),
+          p.prefetchAcross
+              ? index.add(at, int64_t(shape.vectors) * p.lanes)
+              : index.add(at,
+                          index.mul(p.rhsStep, int64_t(p.prefetch) * p.group)),
           /*isWrite=*/false, /*localityHint=*/3, /*isDataCache=*/true);
   }
   for (unsigned r = 0; r < shape.rows; ++r) {
@@ -261,6 +267,22 @@ TileBody::Accumulators TileBody::step(Value lhsAt, Value rhsAt,
     }
   }
   return sums;
+}
+
+/// What later tiles read, at step `k` of this one.
+void TileBody::fetchAhead(Value k) {
+  if (!ahead)
+    return;
+  Type element = cast<MemRefType>(rhs.getType()).getElementType();
+  int64_t line = 512 / element.getIntOrFloatBitWidth();
+  int64_t elements = p.aheadStep * p.unroll * p.group; // until the next fetch
+  Value first = index.add(ahead, index.mul(k, p.aheadStep));
+  for (unsigned panel = 0; panel < p.aheadPanels; ++panel)
+    for (int64_t i = 0; i < elements; i += line)
+      memref::PrefetchOp::create(
+          b, loc, rhs,
+          index.add(index.add(first, index.mul(p.rhsPanel, panel)), i),
+          /*isWrite=*/false, /*localityHint=*/2, /*isDataCache=*/true);
 }
 
 TileBody::Accumulators TileBody::steps(Value count, Value lhsAt, Value rhsAt,
@@ -276,6 +298,7 @@ TileBody::Accumulators TileBody::steps(Value count, Value lhsAt, Value rhsAt,
   Value whole = index.mul(index.div(count, index.constant(many)), many);
   sums =
       loop(index.constant(0), whole, many, sums, [&](Value k, Accumulators in) {
+        fetchAhead(index.add(begun, k));
         for (unsigned u = 0; u < p.unroll; ++u)
           in = stepAt(k, u * p.group, std::move(in));
         return in;
@@ -329,10 +352,13 @@ TileBody::Accumulators TileBody::initialSums() {
 }
 
 TileBody::Accumulators TileBody::start(Value out, Value outOffset) {
-  // The tile is written long after this: by then its lines have come.
+  // The tile is written long after this: by then its lines have come. Sums that
+  // go on are read at once: theirs came with the tile before.
+  Value from = pass.accumulate && p.outAhead ? index.add(outOffset, p.outAhead)
+                                             : outOffset;
   for (unsigned r = 0; r < shape.rows; ++r)
     for (unsigned v = 0; v < shape.vectors; ++v)
-      memref::PrefetchOp::create(b, loc, out, outAt(outOffset, r, v),
+      memref::PrefetchOp::create(b, loc, out, outAt(from, r, v),
                                  /*isWrite=*/true, /*localityHint=*/3,
                                  /*isDataCache=*/true);
   if (!pass.accumulate)
@@ -414,27 +440,36 @@ TileBody::Accumulators TileBody::indirectSteps(Value firstRow, Value rhsOffset,
       [&](ArrayRef<unsigned> left, Value tap, Accumulators in) {
         if (left.empty()) {
           locateRows(firstRow, axes);
-          Value at = index.add(rhsOffset,
-                               index.mul(index.mul(tap, length), p.rhsStep));
+          begun = index.mul(tap, length);
+          Value at = index.add(rhsOffset, index.mul(begun, p.rhsStep));
           return steps(length, index.constant(0), at, index.constant(1),
                        std::move(in));
         }
         unsigned axis = left.front();
         Value extent = index.expr(spec.space.extents[axis], {}, symbols);
-        return loop(index.constant(0), extent, 1, std::move(in),
-                    [&](Value i, Accumulators inside) {
-                      axes[axis] = i;
-                      return nest(left.drop_front(),
-                                  index.add(index.mul(tap, extent), i),
-                                  std::move(inside));
-                    });
+        Value from = index.constant(0), to = extent;
+        if (pass.first && left.size() == taps.size()) {
+          Value unit = index.constant(indirectPassUnit(spec));
+          from = index.div(pass.first, unit);
+          to = index.add(from, index.div(pass.depth, unit));
+        }
+        return loop(
+            from, to, 1, std::move(in), [&](Value i, Accumulators inside) {
+              axes[axis] = i;
+              return nest(left.drop_front(),
+                          index.add(index.mul(tap, extent), index.sub(i, from)),
+                          std::move(inside));
+            });
       };
   return nest(taps, index.constant(0), std::move(sums));
 }
 
 void TileBody::emit(Value lhsMemory, Value lhsOffset, Value rhsMemory,
                     Value rhsOffset, Value out, Value outOffset, Value columns,
-                    Value firstTermRow, Value firstTermColumn) {
+                    Value firstTermRow, Value firstTermColumn,
+                    Value fetchedAhead) {
+  ahead = fetchedAhead;
+  begun = index.constant(0);
   lhs = lhsMemory;
   rhs = rhsMemory;
   termRow = firstTermRow;
@@ -456,10 +491,12 @@ void TileBody::emit(Value lhsMemory, Value lhsOffset, Value rhsMemory,
     Value blockRhs = index.mul(p.rhsStep, block);
     sums =
         loop(index.constant(0), blocks, 1, sums, [&](Value q, Accumulators in) {
+          begun = index.mul(q, block);
           return steps(block, index.add(lhsOffset, index.mul(q, p.lhsBlock)),
                        index.add(rhsOffset, index.mul(q, blockRhs)), one, in);
         });
-    sums = steps(index.sub(pass.depth, index.mul(blocks, block)),
+    begun = index.mul(blocks, block);
+    sums = steps(index.sub(pass.depth, begun),
                  index.add(lhsOffset, index.mul(blocks, p.lhsBlock)),
                  index.add(rhsOffset, index.mul(blocks, blockRhs)), one, sums);
   }
@@ -488,11 +525,11 @@ func::FuncOp TileEmitter::create(TileShape shape, Value depth, Type lhs,
   SmallVector<Type> inputs{lhs, i, rhs, i, out, i, i};
   TileParams inside = params;
   TilePass pass{depth, Value()};
-  Value *values[] = {&pass.depth,      &inside.lhsRow,   &inside.lhsBlock,
-                     &inside.rhsStep,  &inside.rhsPanel, &inside.outRow,
-                     &inside.rhsColumn};
+  Value *values[] = {&pass.depth,       &inside.lhsRow,   &inside.lhsBlock,
+                     &inside.rhsStep,   &inside.rhsPanel, &inside.outRow,
+                     &inside.rhsColumn, &inside.outAhead};
   for (Value *value : values)
-    if (!IndexBuilder::constantOf(*value))
+    if (*value && !IndexBuilder::constantOf(*value))
       inputs.push_back(i);
   for (Value value : params.surroundings)
     inputs.push_back(value.getType());
@@ -504,8 +541,13 @@ func::FuncOp TileEmitter::create(TileShape shape, Value depth, Type lhs,
         inputs.push_back(term->getType());
     inputs.append(2, i);
   }
+  bool hasFirst = params.accumulates && params.indirect;
   if (params.accumulates)
     inputs.push_back(b.getI1Type());
+  if (hasFirst)
+    inputs.push_back(i);
+  if (params.aheadPanels)
+    inputs.push_back(i);
   b.setInsertionPointToEnd(module.getBody());
   auto function =
       func::FuncOp::create(b, loc, name, b.getFunctionType(inputs, {}));
@@ -516,6 +558,8 @@ func::FuncOp TileEmitter::create(TileShape shape, Value depth, Type lhs,
   unsigned next = 7;
   IndexBuilder index(b, loc);
   for (Value *value : values) {
+    if (!*value)
+      continue;
     auto constant = IndexBuilder::constantOf(*value);
     *value = constant ? index.constant(*constant)
                       : Value(function.getArgument(next++));
@@ -534,7 +578,11 @@ func::FuncOp TileEmitter::create(TileShape shape, Value depth, Type lhs,
     termColumn = function.getArgument(next++);
   }
   if (params.accumulates)
-    pass.accumulate = function.getArgument(next);
+    pass.accumulate = function.getArgument(next++);
+  if (hasFirst)
+    pass.first = function.getArgument(next++);
+  Value ahead =
+      params.aheadPanels ? Value(function.getArgument(next)) : Value();
   if (isTileForm(params.form)) {
     emitMatrixTile(index, inside, shape, pass,
                    ValueRange(function.getArguments()).take_front(6), termRow,
@@ -546,7 +594,7 @@ func::FuncOp TileEmitter::create(TileShape shape, Value depth, Type lhs,
       .emit(function.getArgument(0), function.getArgument(1),
             function.getArgument(2), function.getArgument(3),
             function.getArgument(4), function.getArgument(5),
-            function.getArgument(6), termRow, termColumn);
+            function.getArgument(6), termRow, termColumn, ahead);
   func::ReturnOp::create(b, loc);
   return function;
 }
@@ -554,7 +602,7 @@ func::FuncOp TileEmitter::create(TileShape shape, Value depth, Type lhs,
 void TileEmitter::call(IndexBuilder &index, TileShape shape, TilePass pass,
                        Value lhs, Value lhsOffset, Value rhs, Value rhsOffset,
                        Value out, Value outOffset, Value columns, Value termRow,
-                       Value termColumn) {
+                       Value termColumn, Value ahead) {
   func::FuncOp &function = functions[shape.key()];
   if (!function)
     function =
@@ -563,8 +611,8 @@ void TileEmitter::call(IndexBuilder &index, TileShape shape, TilePass pass,
                                out, outOffset, columns};
   for (Value value :
        {pass.depth, params.lhsRow, params.lhsBlock, params.rhsStep,
-        params.rhsPanel, params.outRow, params.rhsColumn})
-    if (!IndexBuilder::constantOf(value))
+        params.rhsPanel, params.outRow, params.rhsColumn, params.outAhead})
+    if (value && !IndexBuilder::constantOf(value))
       arguments.push_back(value);
   llvm::append_range(arguments, params.surroundings);
   if (params.hasTerms()) {
@@ -576,5 +624,9 @@ void TileEmitter::call(IndexBuilder &index, TileShape shape, TilePass pass,
   }
   if (params.accumulates)
     arguments.push_back(pass.accumulate);
+  if (params.accumulates && params.indirect)
+    arguments.push_back(pass.first);
+  if (params.aheadPanels)
+    arguments.push_back(ahead);
   func::CallOp::create(index.builder(), index.loc(), function, arguments);
 }

@@ -44,6 +44,7 @@ void ContractionTask::emitTiles() {
   params.lanes = s.lanes;
   params.unroll = s.unroll;
   params.prefetch = s.widensRhs ? 0 : s.prefetch; // widening reads ahead
+  params.prefetchAcross = s.rhs == FactorSource::Memory && s.depthPerPass;
   params.fma = s.fma;
   params.accumulates = s.depthPerPass != 0;
   params.scalar = scalarOptions;
@@ -58,6 +59,7 @@ void ContractionTask::emitTiles() {
     params.rowSum = rowSum;
     params.columnZero = columnZero;
   }
+  planAhead(params);
   tiles.emplace(*module, options.symbol, params);
   if (copiesLastRows()) {
     params.kBlock = s.kBlock;
@@ -67,6 +69,37 @@ void ContractionTask::emitTiles() {
   }
 
   emitPasses();
+}
+
+/// What tiles fetch for those after them, and how they share it.
+void ContractionTask::planAhead(TileParams &params) {
+  int64_t rows = graph::constantValue(spec.extentOf(spec.rows)).value_or(128);
+  if (s.rowsPerTask)
+    rows = std::min(rows, s.rowsPerTask);
+  if (s.depthPerPass)
+    params.outAhead = s.rowsOutside
+                          ? index->constant(int64_t(s.tileVectors) * s.lanes)
+                          : index->mul(outRow, int64_t(s.tileRows));
+  if (!s.fetchesAhead)
+    return;
+  aheadTiles = std::max<int64_t>((rows + s.tileRows - 1) / s.tileRows, 1);
+  int64_t columns =
+      std::min<int64_t>(int64_t(s.tileVectors) * s.lanes, s.panelColumns());
+  params.aheadPanels = std::max(1u, s.tileVectors / s.panelVectors);
+  params.aheadStep = aheadStep = (columns + aheadTiles - 1) / aheadTiles;
+}
+
+/// Where the part starts that a tile fetches.
+Value ContractionTask::aheadOf(const RowTile &rowTile,
+                               const ColumnTile &columnTile, const Pass &pass) {
+  Value next = index->add(columnTile.column, int64_t(s.tileVectors) * s.lanes);
+  Value part =
+      index->min(index->div(rowTile.panelRow, index->constant(s.tileRows)),
+                 index->constant(aheadTiles - 1));
+  Value start = index->add(index->add(rhsBase, rhsColumnOffset(next)),
+                           index->mul(pass.first, rhsStep));
+  return index->add(start,
+                    index->mul(index->mul(part, pass.steps.depth), aheadStep));
 }
 
 /// Passes over k: all of it, or parts whose panel of rhs stays near while the
@@ -107,7 +140,7 @@ void ContractionTask::emitPasses() {
                       ? whole
                       : index->min(whole, index->sub(depth, k));
     Value isLast = index->atLeast(index->add(k, s.depthPerPass), depth);
-    Pass pass{k, {steps, index->less(index->constant(0), k)}, isLast};
+    Pass pass{k, {steps, index->less(index->constant(0), k), k}, isLast};
     if (fillsPasses() || fillsRowsOfTiles())
       setPart(pass);
     if (fillsPasses())
@@ -374,9 +407,10 @@ void ContractionTask::emitTile(RowTile rowTile, ColumnTile columnTile,
   Value rhsOffset = rhsColumnOffset(column);
   // Whole kBlocks come before the pass.
   unsigned block = hasWholeRows() ? 1 : s.kBlock;
-  lhsOffset = index->add(
-      lhsOffset,
-      index->mul(index->div(lhsFirst, index->constant(block)), lhsBlock));
+  if (s.lhs != FactorSource::Indirect) // that one counts rows
+    lhsOffset = index->add(
+        lhsOffset,
+        index->mul(index->div(lhsFirst, index->constant(block)), lhsBlock));
   rhsOffset =
       index->add(index->add(rhsBase, rhsOffset), index->mul(rhsFirst, rhsStep));
   if (s.widensRhs)
@@ -398,7 +432,8 @@ void ContractionTask::emitTile(RowTile rowTile, ColumnTile columnTile,
       ->call(*index, shape, pass.steps, isCopied ? lastRows : lhs,
              isCopied ? index->constant(0) : index->add(lhsBase, lhsOffset),
              s.widensRhs ? widened : rhs, rhsOffset, out, outOffset,
-             validColumns, row, column);
+             validColumns, row, column,
+             s.fetchesAhead ? aheadOf(rowTile, columnTile, pass) : Value());
   if (!epilogue)
     return;
   Value always = arith::ConstantIntOp::create(function->builder(),

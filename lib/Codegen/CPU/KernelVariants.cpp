@@ -84,7 +84,7 @@ static bool servesBoth(const Choice &narrow, const Choice &wide,
 /// strides still in the caches: not where all lines of a column share a set.
 static bool keepsColumns(const ContractionSchedule &s,
                          const ContractionSpec &spec) {
-  if (s.rhs != FactorSource::Memory || s.dot)
+  if (s.rhs != FactorSource::Memory || s.dot || s.depthPerPass)
     return true;
   auto stride = graph::constantValue(*spec.strideOf(spec.rhs, spec.inner));
   constexpr int64_t way = 4096; // bytes, of the first-level cache

@@ -120,6 +120,28 @@ TEST_F(Contraction, DepthPasses) {
     }
 }
 
+// Rows of rhs so long that passes over k are the default.
+TEST_F(Contraction, DepthPassesByStrides) {
+  for (int64_t m : {1, 8, 20, 130}) {
+    Options options = constants(false, false);
+    options.adjust = [&](ContractionSchedule &s) {
+      EXPECT_EQ(s.rhs, FactorSource::Memory);
+      EXPECT_EQ(s.depthPerPass % s.kBlock, 0);
+      EXPECT_GT(s.depthPerPass, 0);
+      EXPECT_LT(s.depthPerPass, 100);
+    };
+    check(einsum("mk,kn->mn", mnk(m, 410, 165)), options, "static");
+    if (m == 8)
+      check(einsum("bmk,bkn->bmn",
+                   {{'b', "2"}, {'m', "8"}, {'n', "450"}, {'k', "150"}}),
+            options, "batched");
+  }
+  // Panels of a constant rhs are fetched by the tiles of rows before.
+  Options ahead = constants(false, true);
+  ahead.adjust = [](ContractionSchedule &s) { EXPECT_TRUE(s.fetchesAhead); };
+  check(einsum("mk,kn->mn", mnk(15, 1000, 300)), ahead, "ahead");
+}
+
 TEST_F(Contraction, Transposes) {
   for (const char *equation :
        {"km,kn->mn", "mk,nk->mn", "km,nk->mn", "mk,kn->nm", "mk,nk->nm"})
@@ -253,8 +275,9 @@ TEST_F(Contraction, VariantsByRange) {
   EXPECT_EQ(plan(rows("mk,kn->mn"), {any}), "0..4@1 5..14@8 15..@128 ");
   EXPECT_EQ(plan(rows("mk,kn->mn"), {any}, {}, 2), "0..4@1 5..@128 ");
   EXPECT_EQ(plan(rows("mk,kn->mn"), {any}, {}, 1), "0..@128 ");
-  // Rows of rhs a page apart: they leave the caches before a second tile reads.
-  EXPECT_EQ(plan(rows("mk,kn->mn", "1024"), {any}), "0..4@1 5..@128 ");
+  // Rows of rhs a page apart are read in short passes over k: a second tile
+  // finds them near.
+  EXPECT_EQ(plan(rows("mk,kn->mn", "1024"), {any}), "0..4@1 5..14@8 15..@128 ");
   // One packed form serves few rows and many; one tile does not deserve more.
   EXPECT_EQ(plan(rows("mk,kn->mn"), {any}, {false, true}), "0..4@1 5..@128 ");
   // Bounds and what is typical, from -dim.
@@ -365,6 +388,15 @@ TEST_F(Contraction, ChannelsLast) {
       s.columnsPerTask = 0;
     };
     check(text, outside, "rows outside");
+    Options passes = constants(false, true);
+    passes.adjust = [&](ContractionSchedule &s) {
+      s.lhs = FactorSource::Indirect;
+      // Rows of taps, one at a time.
+      s.depthPerPass = c.kernel > 1 ? c.kernel * c.channels : 0;
+      s.columnsPerTask = 0;
+      s.fetchesAhead = true;
+    };
+    check(text, passes, "passes over taps");
     Options filled = constants(false, true);
     filled.adjust = [](ContractionSchedule &s) {
       s.lhs = FactorSource::Filled;

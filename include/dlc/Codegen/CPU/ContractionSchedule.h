@@ -89,6 +89,9 @@ struct ContractionSchedule {
   /// For rows of unknown number: rows outside when a task has this many; 0: as
   /// `rowsOutside` says.
   int64_t rowsOutsideFrom = 0;
+  /// While rows pass one tile of columns, the next one's panels of a packed rhs
+  /// are fetched into the second-level cache, by each tile a part.
+  bool fetchesAhead = false;
   /// Sums along vectors of k instead of along columns, for few rows against an
   /// rhs whose k are contiguous. Both factors are read from memory.
   bool dot = false;
@@ -154,6 +157,10 @@ int64_t symbolicRowsCost(const ContractionSchedule &schedule,
 /// The result in which a tile's sums can lie, of the accumulator's type: the
 /// sum's own if it is one; none: a tile lies in scratch until its epilogue.
 std::optional<unsigned> findResultOfSums(const ContractionSpec &spec);
+
+/// Steps of k that one position of the first inner axis has, when lhs is read
+/// indirectly: passes are so many or a multiple. 0: no passes.
+int64_t indirectPassUnit(const ContractionSpec &spec);
 
 /// Whether `schedule` can be emitted for `spec`; `reason` says why not.
 bool isLegal(const ContractionSchedule &schedule, const ContractionSpec &spec,

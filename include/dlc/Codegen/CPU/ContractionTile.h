@@ -36,6 +36,16 @@ struct TileParams {
   bool maskOut = true;  ///< nor has the place of the sums
   mlir::Value outRow;   ///< distance of result rows
   unsigned lanes = 1, unroll = 1, prefetch = 0;
+  /// What is fetched ahead: the next tile's columns at the same k, not what
+  /// lies `prefetch` steps of k ahead.
+  bool prefetchAcross = false;
+  /// What tiles that come later will read of rhs, fetched into the second-level
+  /// cache on the way: from the call's `ahead` on, moved by `aheadStep`
+  /// elements a step of k, in each of `aheadPanels` panels. 0 panels: nothing.
+  unsigned aheadPanels = 0;
+  int64_t aheadStep = 0;
+  /// From a tile of the sums to the next one, fetched where sums go on.
+  mlir::Value outAhead;
   bool fma = true;
   /// Set: lhs is read indirectly. The tile functions then take, for an lhs
   /// offset, the number of the tile's first row, and `surroundings`.
@@ -82,6 +92,9 @@ mlir::Value emitGroupedProduct(mlir::OpBuilder &b, mlir::Location loc,
 struct TilePass {
   mlir::Value depth;      ///< how many
   mlir::Value accumulate; ///< i1: go on with the sums in out; null: start anew
+  /// Of an indirect lhs: the first of the steps, whole taps of the first inner
+  /// axis; null: 0.
+  mlir::Value first = {};
 };
 
 // ContractionMatrix.cpp: matrix tiles.
@@ -104,13 +117,14 @@ public:
       : module(module), prefix(std::move(prefix)), params(params) {}
 
   /// out[0..rows, 0..columns] = sum over k of lhs * rhs, as a call at `index`'s
-  /// insertion point. `columns` is read for dynamic tails and in dot form. All
+  /// insertion point. `columns` is read for dynamic tails and in dot form,
+  /// `ahead`, an offset, where the parameters fetch panels ahead. All
   /// calls give a constant depth, the same one, or none does.
   void call(IndexBuilder &index, TileShape shape, TilePass pass,
             mlir::Value lhs, mlir::Value lhsOffset, mlir::Value rhs,
             mlir::Value rhsOffset, mlir::Value out, mlir::Value outOffset,
             mlir::Value columns, mlir::Value termRow = {},
-            mlir::Value termColumn = {});
+            mlir::Value termColumn = {}, mlir::Value ahead = {});
 
 private:
   mlir::func::FuncOp create(TileShape shape, mlir::Value depth, mlir::Type lhs,

@@ -8,9 +8,9 @@
 // the same process. A case is checked too: a few elements against exact sums,
 // within the gate 8 u sqrt(K) ||x||; a wrong one fails the run. Environment:
 // TARGET is a target string; ROWS, VECTORS, UNROLL, PREFETCH, TASKROWS,
-// TASKCOLUMNS, BLOCK, DEPTH, OUTSIDE, UNPACKED (lhs) override the schedule,
-// FORM (single, bf16, bytes, i16, bf16-tiles, byte-tiles) the form of the
-// product; DUMP prints the code.
+// TASKCOLUMNS, BLOCK, DEPTH, OUTSIDE, WIDEN, AHEAD, UNPACKED, FILLED (lhs),
+// RHSMEMORY override the schedule, FORM (single, bf16, bytes, i16, bf16-tiles,
+// byte-tiles) the form of the product; DUMP prints the code.
 #include "KernelHarness.h"
 #include "KernelText.h"
 #include "NaiveKernel.h"
@@ -69,8 +69,14 @@ void adjust(ContractionSchedule &schedule) {
   knob("BLOCK", schedule.columnsPerBlock);
   knob("DEPTH", schedule.depthPerPass);
   knob("OUTSIDE", schedule.rowsOutside);
+  knob("WIDEN", schedule.widensRhs);
+  knob("AHEAD", schedule.fetchesAhead);
   if (std::getenv("UNPACKED"))
     schedule.lhs = FactorSource::Memory;
+  if (std::getenv("FILLED"))
+    schedule.lhs = FactorSource::Filled;
+  if (std::getenv("RHSMEMORY"))
+    schedule.rhs = FactorSource::Memory;
   schedule.panelRows = schedule.tileRows;
 }
 
