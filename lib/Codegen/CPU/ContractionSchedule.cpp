@@ -256,8 +256,8 @@ int64_t dlc::symbolicRowsCost(const ContractionSchedule &s,
 /// there are as many. Each part of one side reads all of the other, so that of
 /// all cuts the one that reads the fewest bytes is taken; of equals the finest.
 static std::pair<int64_t, int64_t>
-cutByTraffic(int64_t most, int64_t least, int64_t rowSteps, int64_t columnSteps,
-             int64_t lhsBytes, int64_t rhsBytes) {
+cutByTraffic(int64_t most, int64_t least, int64_t threads, int64_t rowSteps,
+             int64_t columnSteps, int64_t lhsBytes, int64_t rhsBytes) {
   std::pair<int64_t, int64_t> best(1, 1);
   auto better = [&](std::pair<int64_t, int64_t> cut) {
     auto tasks = [&](std::pair<int64_t, int64_t> c) {
@@ -266,9 +266,16 @@ cutByTraffic(int64_t most, int64_t least, int64_t rowSteps, int64_t columnSteps,
     auto traffic = [&](std::pair<int64_t, int64_t> c) {
       return c.second * lhsBytes + c.first * rhsBytes;
     };
-    return std::make_tuple(-tasks(cut), traffic(cut), -cut.first * cut.second) <
-           std::make_tuple(-tasks(best), traffic(best),
-                           -best.first * best.second);
+    // Of a few tasks each thread should have the same number.
+    auto isUneven = [&](std::pair<int64_t, int64_t> c) {
+      int64_t count = c.first * c.second;
+      return count > threads && count < 4 * threads && count % threads != 0;
+    };
+    auto rank = [&](std::pair<int64_t, int64_t> c) {
+      return std::make_tuple(-tasks(c), isUneven(c), traffic(c),
+                             -c.first * c.second);
+    };
+    return rank(cut) < rank(best);
   };
   int64_t mostRows = std::min(most, (rowSteps + 3) / 4);
   for (int64_t rows = 1; rows <= mostRows; ++rows)
@@ -317,6 +324,8 @@ static void cutIntoTasks(ContractionSchedule &s, const Sizes &sizes,
   int64_t wanted =
       threads <= 1 ? 1
                    : std::clamp<int64_t>(int64_t(work / 2e6), 1, 4 * threads);
+  if (wanted > threads) // as many for each of them
+    wanted = wanted / threads * threads;
   wanted = std::max<int64_t>(1, wanted / sizes.typicalOuter);
   int64_t columnTasks, rowTasks;
   if (fillsRhs && sizes.typicalRows > sizes.typicalColumns) {
@@ -330,8 +339,8 @@ static void cutIntoTasks(ContractionSchedule &s, const Sizes &sizes,
     rowTasks = std::clamp<int64_t>(left / columnTasks, 1, (rowSteps + 3) / 4);
   } else {
     std::tie(rowTasks, columnTasks) = cutByTraffic(
-        wanted, std::min<int64_t>(wanted, 2 * threads), rowSteps, columnSteps,
-        lhsTraffic, sizes.typicalColumns * columnBytes);
+        wanted, std::min<int64_t>(wanted, 2 * threads), threads, rowSteps,
+        columnSteps, lhsTraffic, sizes.typicalColumns * columnBytes);
   }
   int64_t columnsOfTask = (columnSteps + columnTasks - 1) / columnTasks;
   int64_t rowsOfTask = (rowSteps + rowTasks - 1) / rowTasks;
@@ -452,12 +461,13 @@ static void blockTaps(ContractionSchedule &s, const Sizes &sizes,
   int64_t step = int64_t(std::max(s.tileVectors, s.panelVectors)) * s.lanes;
   auto run = graph::constantValue(spec.extentOf(spec.lhsRun()));
   int64_t unit = indirectPassUnit(spec);
-  // The next panel is fetched meanwhile.
-  int64_t most = budget * 5 / 8 / (step * bytes);
-  if (!s.widensRhs && unit && sizes.typicalDepth > most &&
-      findResultOfSums(spec))
-    s.depthPerPass = cutDepth(sizes.typicalDepth,
-                              std::max(most / unit, int64_t(1)) * unit, unit);
+  // A pass over the image's pixels again is worth it for large panels.
+  int64_t stepBytes = step * bytes, most = budget / 4 / stepBytes;
+  bool isLarge = sizes.typicalDepth > budget * 3 / 8 / stepBytes;
+  if (!s.widensRhs && unit && isLarge && findResultOfSums(spec))
+    s.depthPerPass =
+        cutDepth(sizes.typicalDepth, std::max(most / unit, int64_t(1)) * unit,
+                 unit);
   int64_t depth = s.depthPerPass ? s.depthPerPass : sizes.typicalDepth;
   if (s.widensRhs || !run || *run * lhsStepBytes <= budget)
     return;

@@ -16,8 +16,9 @@ using namespace mlir;
 using namespace dlc;
 using graph::StageOp;
 
-// Scalar operations of one task: some ten microseconds.
-static constexpr int64_t defaultGrain = 1 << 17;
+// Scalar operations of one task: some microseconds. Phases of fewer than three
+// such tasks gain nothing from another thread: its part is in the wrong cache.
+static constexpr int64_t defaultGrain = 1 << 17, fewestTasks = 3;
 
 //===----------------------------------------------------------------------===//
 // Phases
@@ -41,9 +42,8 @@ private:
   SmallVector<Value> keptBuffers(KernelFunctionBuilder &function,
                                  IndexEmitter &index, Value local);
   int64_t rowsAtOnce();
-  bool maskedMemory() {
-    return ScalarOptions::get(target, options.strict).maskedMemory;
-  }
+  int64_t balancedGrain(int64_t work) const;
+  bool maskedMemory();
 
   graph::KernelOp kernel;
   const CpuTarget &target;
@@ -56,13 +56,41 @@ private:
 };
 } // namespace
 
+/// Whether loads and stores of some lanes are cheap: of all types with AVX-512,
+/// of those of 32 and 64 bits with AVX2 (vmaskmov).
+bool KernelEmitter::maskedMemory() {
+  if (ScalarOptions::get(target, options.strict).maskedMemory)
+    return true;
+  auto isWide = [](Type type) {
+    unsigned bits = type.getIntOrFloatBitWidth();
+    return bits == 32 || bits == 64;
+  };
+  return target.hasFeature("avx2") && llvm::all_of(bufferTypes, isWide) &&
+         llvm::all_of(rowPlan.kept, [&](StageOp stage) {
+           return isWide(ScalarEmitter::storageType(stage.getElementType()));
+         });
+}
+
 /// ceil(grain / cost), at least 1 for any cost including 0.
 static AffineExpr perTask(int64_t grain, AffineExpr cost) {
   if (auto c = graph::constantValue(cost))
     return getAffineConstantExpr(
-        std::max<int64_t>(1, grain / std::max<int64_t>(1, *c)),
-        cost.getContext());
+        llvm::divideCeil(grain, std::max<int64_t>(1, *c)), cost.getContext());
   return (cost + grain).floorDiv(cost + 1);
+}
+
+/// The grain for a phase of known work: all of it when that is little, else so
+/// that few tasks are the same number for every thread.
+int64_t KernelEmitter::balancedGrain(int64_t work) const {
+  if (work < fewestTasks * defaultGrain)
+    return std::max<int64_t>(work, 1);
+  int64_t threads = target.threads() ? target.threads() : target.desc().cores;
+  threads = std::max<int64_t>(threads, 1);
+  int64_t tasks = (work + defaultGrain - 1) / defaultGrain;
+  if (tasks > 8 * threads)
+    return defaultGrain;
+  tasks = (tasks + threads - 1) / threads * threads;
+  return (work + tasks - 1) / tasks;
 }
 
 // Bytes of short rows that are computed at once.
@@ -204,19 +232,29 @@ void KernelEmitter::emitPhase(MutableArrayRef<LoopUnit> stages,
     rowCost = rowCost + points * stage.plan.elementCost;
   }
   int64_t grain = schedule.grain ? schedule.grain : defaultGrain;
+  if (!schedule.grain)
+    if (auto work = graph::constantValue(graph::simplify(numRows * rowCost)))
+      grain = balancedGrain(*work);
   AffineExpr rowsPerTask = perTask(grain, graph::simplify(rowCost));
   AffineExpr rowTasks = graph::simplify(numRows.ceilDiv(rowsPerTask));
   AffineExpr pieceTasks = one, piece = one;
   bool hasPieces = isSingle && main.plan.laneDim >= 0;
-  if (hasPieces) {
-    // A piece is a whole number of vectors.
+  int pieceDim = main.plan.laneDim;
+  auto cutIntoPieces = [&](int64_t unit) {
     AffineExpr cost = main.plan.elementCost;
     for (unsigned d : main.expr.domain)
-      if (main.plan.isInner(d) && int(d) != main.plan.laneDim)
+      if (main.plan.isInner(d) && int(d) != pieceDim)
         cost = graph::simplify(cost * main.expr.extents[d]);
-    piece = graph::simplify(perTask(grain, cost).ceilDiv(256) * 256);
-    pieceTasks =
-        graph::simplify(main.expr.extents[main.plan.laneDim].ceilDiv(piece));
+    piece = graph::simplify(perTask(grain, cost).ceilDiv(unit) * unit);
+    pieceTasks = graph::simplify(main.expr.extents[pieceDim].ceilDiv(piece));
+  };
+  // A piece is a whole number of vectors, or of tiles along their other axis.
+  if (hasPieces)
+    cutIntoPieces(256);
+  if (hasPieces && main.plan.tileDim >= 0 &&
+      graph::constantValue(pieceTasks) == 1) {
+    pieceDim = main.plan.tileDim;
+    cutIntoPieces(64);
   }
   result.phases.push_back(
       {symbol.str(), graph::simplify(rowTasks * pieceTasks)});
@@ -241,7 +279,7 @@ void KernelEmitter::emitPhase(MutableArrayRef<LoopUnit> stages,
   Value end = index.min(index.add(begin, step), count);
   Value pieceBegin, pieceEnd;
   if (hasPieces) {
-    Value extent = index.emit(main.expr.extents[main.plan.laneDim]);
+    Value extent = index.emit(main.expr.extents[pieceDim]);
     Value size = index.emit(piece);
     pieceBegin = index.mul(index.remUnsigned(function.task(), pieces), size);
     pieceEnd = index.min(index.add(pieceBegin, size), extent);
@@ -289,7 +327,10 @@ void KernelEmitter::emitPhase(MutableArrayRef<LoopUnit> stages,
       emitter.setDim(d, value);
     StageLoops loops(b, loc, stage.expr, stage.plan, emitter, maskedMemory(),
                      options.strict);
-    loops.emit(inner, pieceBegin, pieceEnd);
+    if (pieceDim == main.plan.laneDim)
+      loops.emit(inner, pieceBegin, pieceEnd);
+    else
+      loops.emitTilesBetween(inner, pieceBegin, pieceEnd);
   };
   IndexBuilder rowIndex(b, loc);
   rowIndex.forEach(begin, end, block, [&](Value first) {

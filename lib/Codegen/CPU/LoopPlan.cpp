@@ -75,7 +75,8 @@ static bool isRowFaster(const LoopExpr &expr, const LoopNode &fold,
   int64_t combine = 4 * llvm::Log2_32(width);
   int64_t perRow =
       *steps / *extent * llvm::divideCeil(*extent, width) * rowCost + combine;
-  return perRow * across <= *steps * laneCost;
+  int64_t vectors = (across + width - 1) / width;
+  return perRow * across <= vectors * *steps * laneCost;
 }
 
 static AffineExpr costOf(const LoopExpr &expr) {
@@ -190,7 +191,11 @@ LoopPlan LoopPlan::get(const LoopExpr &expr, const CpuTarget &target,
       bool isShort = extent && *extent * 4 <= width;
       int64_t rowCost = loadCost(expr, axis);
       int64_t laneCost = loadCost(expr, plan.laneDim);
-      takes = isNarrow
+      // Lanes along a window's row that is shorter than a vector: loads of
+      // every second element are cheaper.
+      bool isWindow = across && extent && *extent < width &&
+                      laneCost <= 2 * rowCost && rowCost < laneCost;
+      takes = isNarrow || isWindow
                   ? isRowFaster(expr, *fold, rowCost, laneCost, width, *across)
                   : rowCost < laneCost;
       takes &= !isShort;

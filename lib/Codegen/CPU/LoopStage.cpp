@@ -155,7 +155,9 @@ void StageLoops::emitInterleaved(Value begin, Value end) {
 void StageLoops::emitTiles(Value begin, Value end) {
   unsigned lane = plan.laneDim, across = plan.tileDim;
   int64_t width = plan.width;
-  Value extent = index.emit(expr.extents[across]), size = index.constant(width);
+  Value first = tileBegin ? tileBegin : index.constant(0);
+  Value extent = tileEnd ? tileEnd : index.emit(expr.extents[across]);
+  Value size = index.constant(width);
   Value wholeLanes = index.add(
       begin, index.mul(index.divUnsigned(index.sub(end, begin), size), size));
   auto tile = [&](Value from, Value to, Value height, bool masked) {
@@ -177,34 +179,32 @@ void StageLoops::emitTiles(Value begin, Value end) {
     });
     emitter.setDim(lane, Value());
   };
-  emitter.loop(
-      index.constant(0), extent, width, {}, [&](Value row, ValueRange) {
-        LoopEmitter::Scope scope(emitter);
-        Value height = index.min(index.sub(extent, row), size);
-        Value isWhole = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::eq,
-                                              height, size);
-        Value middle =
-            arith::SelectOp::create(b, loc, isWhole, wholeLanes, begin);
-        emitter.setDim(across, row);
-        tile(begin, middle, height, false);
-        if (maskedMemory) {
-          tile(middle, end, height, true);
-          emitter.setDim(across, Value());
-          return SmallVector<Value>();
-        }
-        Value rowEnd = index.add(row, height);
-        emitter.loop(row, rowEnd, 1, {}, [&](Value single, ValueRange) {
-          emitter.setDim(across, single);
-          emitter.loop(middle, end, 1, {}, [&](Value iv, ValueRange) {
-            LoopEmitter::Scope point(emitter);
-            emitter.setDim(lane, iv);
-            emitter.storeRoot();
-            return SmallVector<Value>();
-          });
-          return SmallVector<Value>();
-        });
-        emitter.setDim(lane, Value());
-        emitter.setDim(across, Value());
+  emitter.loop(first, extent, width, {}, [&](Value row, ValueRange) {
+    LoopEmitter::Scope scope(emitter);
+    Value height = index.min(index.sub(extent, row), size);
+    Value isWhole =
+        arith::CmpIOp::create(b, loc, arith::CmpIPredicate::eq, height, size);
+    Value middle = arith::SelectOp::create(b, loc, isWhole, wholeLanes, begin);
+    emitter.setDim(across, row);
+    tile(begin, middle, height, false);
+    if (maskedMemory) {
+      tile(middle, end, height, true);
+      emitter.setDim(across, Value());
+      return SmallVector<Value>();
+    }
+    Value rowEnd = index.add(row, height);
+    emitter.loop(row, rowEnd, 1, {}, [&](Value single, ValueRange) {
+      emitter.setDim(across, single);
+      emitter.loop(middle, end, 1, {}, [&](Value iv, ValueRange) {
+        LoopEmitter::Scope point(emitter);
+        emitter.setDim(lane, iv);
+        emitter.storeRoot();
         return SmallVector<Value>();
       });
+      return SmallVector<Value>();
+    });
+    emitter.setDim(lane, Value());
+    emitter.setDim(across, Value());
+    return SmallVector<Value>();
+  });
 }

@@ -22,6 +22,14 @@ public:
   /// axis (null: all of it).
   void emit(llvm::ArrayRef<unsigned> axes, mlir::Value begin, mlir::Value end);
 
+  /// The same for [begin, end) of the tiles' other axis, of all lanes.
+  void emitTilesBetween(llvm::ArrayRef<unsigned> axes, mlir::Value begin,
+                        mlir::Value end) {
+    tileBegin = begin;
+    tileEnd = end;
+    emit(axes, mlir::Value(), mlir::Value());
+  }
+
 private:
   void emitRange(mlir::Value begin, mlir::Value end);
   bool emitCut(unsigned id, mlir::Value begin, mlir::Value end);
@@ -57,6 +65,7 @@ private:
   IndexEmitter &index;
   bool maskedMemory;
   bool strict;
+  mlir::Value tileBegin, tileEnd;       ///< of plan.tileDim; null: all of it
   LoopGroups across;                    ///< the register tile, if there is one
   unsigned cuts = 0;                    ///< nested now
   unsigned leaves = 0;                  ///< copies of the code so far

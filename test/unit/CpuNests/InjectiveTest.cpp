@@ -32,6 +32,18 @@ TEST_F(NestTest, Transposes) {
            {{32, 4, 16}},
            {}});
   }
+  // Cut into tasks along the lanes' axis, and along the tiles' other one.
+  for (auto [n, m] : {std::pair<int64_t, int64_t>{4137, 70}, {70, 4137}}) {
+    auto shape = [](int64_t a, int64_t b) {
+      return "tensor<" + std::to_string(a) + "x" + std::to_string(b) + "xf32>";
+    };
+    check({"transpose",
+           "perm = array<i64: 1, 0>",
+           {shape(n, m)},
+           shape(m, n),
+           {{n, m}},
+           {}});
+  }
   check({"transpose",
          "perm = array<i64: 1, 0>",
          {"tensor<?x?xf32, #graph.dims<s0, s1>>"},
