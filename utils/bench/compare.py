@@ -58,12 +58,12 @@ def systems_of(name, chosen):
     return ["ov-def", *more, "dlc"] if "bf16" in name else ["ort", "ov", *more, "dlc"]
 
 
-def measure(case, systems, arguments, results):
-    """{(system, threads): row} of one case, from peers.py; it prints each row as it is measured."""
+def measure(case, systems, arguments, results, quiet=False):
+    """{(system, threads): row} of one case, from peers.py; it prints each row as it is measured, unless `quiet`."""
     command = [sys.executable, HERE + "/peers.py", os.path.join(arguments.cases, case), "--systems", *systems]
     command += ["--threads", *map(str, arguments.threads), "--json", results, "--work", os.path.join(ROOT, "peers-work")]
     command += ["--budget", str(arguments.budget), "--dlc-cmd", arguments.dlc_cmd]
-    subprocess.run(command, check=True)
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL if quiet else None)
     if not os.path.exists(results):
         return {}
     with open(results) as file:
