@@ -465,9 +465,8 @@ static void blockTaps(ContractionSchedule &s, const Sizes &sizes,
   int64_t stepBytes = step * bytes, most = budget / 4 / stepBytes;
   bool isLarge = sizes.typicalDepth > budget * 3 / 8 / stepBytes;
   if (!s.widensRhs && unit && isLarge && findResultOfSums(spec))
-    s.depthPerPass =
-        cutDepth(sizes.typicalDepth, std::max(most / unit, int64_t(1)) * unit,
-                 unit);
+    s.depthPerPass = cutDepth(sizes.typicalDepth,
+                              std::max(most / unit, int64_t(1)) * unit, unit);
   int64_t depth = s.depthPerPass ? s.depthPerPass : sizes.typicalDepth;
   if (s.widensRhs || !run || *run * lhsStepBytes <= budget)
     return;

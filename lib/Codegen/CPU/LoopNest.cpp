@@ -65,7 +65,8 @@ bool KernelEmitter::maskedMemory() {
     unsigned bits = type.getIntOrFloatBitWidth();
     return bits == 32 || bits == 64;
   };
-  return target.hasFeature("avx2") && llvm::all_of(bufferTypes, isWide) &&
+  return target.desc().arch == "x86" && target.hasFeature("avx2") &&
+         llvm::all_of(bufferTypes, isWide) &&
          llvm::all_of(rowPlan.kept, [&](StageOp stage) {
            return isWide(ScalarEmitter::storageType(stage.getElementType()));
          });

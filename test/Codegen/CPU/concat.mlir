@@ -1,9 +1,9 @@
 // Guards of a concatenation are decided for ranges: no test and no mask is left
 // between the operands, only the end of each range has one.
-// RUN: dlc %s -name=m -target=x86:cpu=x86-64-v3 -emit=llvm -o - -q | FileCheck %s
+// RUN: dlc %s -name=m -target=x86:cpu=x86-64-v2 -emit=llvm -o - -q | FileCheck %s
 
 // CHECK-LABEL: define internal void @m_concat_0.impl(
-// CHECK: load <8 x float>
+// CHECK: load <4 x float>
 // CHECK-NOT: masked
 // CHECK-NOT: select <
 // CHECK: ret void
