@@ -24,7 +24,7 @@ DEFAULT = ["one_node", "resnet50", "mobilenet_v2", "bert_base_s128"]
 def compile_once(dlc, model, out):
     """(wall seconds, CPU seconds, peak bytes) of one compilation; exits when it fails."""
     start = time.perf_counter()
-    child = os.posix_spawn(dlc, [dlc, model, "-target=host", "-j2", "-o", out], os.environ)
+    child = os.posix_spawn(dlc, [dlc, model, "-target=host", "-j2", "-q", "-o", out], os.environ)
     _, status, usage = os.wait4(child, 0)
     wall = time.perf_counter() - start
     if status:

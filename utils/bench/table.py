@@ -257,7 +257,9 @@ def compile_time(folder, arguments):
     model = os.path.join(folder, "candidates.onnx")
     product_model(model, 512, 512, 512, "f32")
     start = time.perf_counter()
-    subprocess.run([compiler, model, "-target=host", "-q", "-tune", "-tune-budget=100", "-tuning-db=" + os.path.join(folder, "tuning.db"), "-o", os.path.join(folder, "tuned.so")], check=False, capture_output=True)
+    tuned = subprocess.run([compiler, model, "-target=host", "-q", "-tune", "-tune-budget=100", "-tuning-db=" + os.path.join(folder, "tuning.db"), "-o", os.path.join(folder, "tuned.so")], check=False, capture_output=True, text=True)
+    if tuned.returncode:
+        FAILED.append("tuning: " + tuned.stderr.strip()[-200:])
     line("100 candidates of one product, built and timed", "seconds", ("<=", 20), time.perf_counter() - start)
 
 
