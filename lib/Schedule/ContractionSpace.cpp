@@ -196,9 +196,17 @@ static bool isIndexAlone(Value value) {
 bool SpaceBuilder::findSplits(const IterationSpace &space) {
   bool found = false;
   auto scan = [&](AffineExpr expr, ValueRange coords) {
-    auto inAxes = space.toAxes(expr, coords);
+    SmallVector<graph::ToIndexOp> data;
+    auto inAxes = toAxes(space, expr, coords, data);
     if (failed(inAxes))
       return;
+    // Where data say which rows are read, what they say it by is no split: a
+    // position in a page, and the page.
+    llvm::SmallSetVector<unsigned, 8> whole;
+    for (Value coord : coords)
+      if (auto page = coord.getDefiningOp<graph::ToIndexOp>();
+          page && failed(collectAxes(page.getValue(), space, whole)))
+        return;
     inAxes->walk([&](AffineExpr e) {
       auto binary = dyn_cast<AffineBinaryOpExpr>(e);
       if (!binary || (e.getKind() != AffineExprKind::FloorDiv &&
@@ -208,6 +216,8 @@ bool SpaceBuilder::findSplits(const IterationSpace &space) {
       if (!dim || !binary.getRHS().isSymbolicOrConstant())
         return;
       unsigned axis = dim.getPosition();
+      if (axis >= space.extents.size() || whole.contains(axis))
+        return;
       found |= addDivisor(space.coordinateOf[axis],
                           graph::simplify(binary.getRHS() * placeValues[axis]));
     });

@@ -363,6 +363,33 @@ def _appended(g, x):
     return g("Concat", g.input([B, H, 5, D]), x, axis=2)
 
 
+def _tensor_scattered(g, x):
+    first = g("Slice", x, g.ints(0), g.ints(3), g.ints(2))
+    return g("TensorScatter", g.input([B, H, S, D]), first, g("Mod", g.input([B], TensorProto.INT64), g.ints(5)), axis=2)
+
+
+def _scattered(g, x):
+    rows = g("Reshape", g("Slice", x, g.ints(0), g.ints(1), g.ints(2)), g.ints(B, H, D))
+    at = g("Concat", g.const(np.stack(np.meshgrid(np.arange(B), np.arange(H), indexing="ij"), -1), np.int64), g("Mod", g.input([B, H, 1], TensorProto.INT64), g.ints(S)), axis=-1)
+    return g("ScatterND", g.input([B, H, S, D]), at, rows)
+
+
+def _paged(g, x):
+    """Blocks of 4 positions, of which a table chooses."""
+    blocks = g("Gather", g.input([6, 4, H, D]), g.input([B, S // 4], TensorProto.INT64), axis=0)
+    return g("Transpose", g("Reshape", blocks, g.ints(B, S, H, D)), perm=[0, 2, 1, 3])
+
+
+def _lengths(g, s):
+    _, column = _positions(g)
+    return g("Where", g("Less", column, g.input([B, 1, 1, 1], TensorProto.INT64)), _scaled(g, s), g.const(-np.inf))
+
+
+def _folded_positions(g, s):
+    row, column = g.const(np.arange(S).reshape(S, 1), np.int64), g.const(np.arange(S), np.int64)
+    return g("Where", g("LessOrEqual", column, row), _scaled(g, s), g.const(-np.inf))
+
+
 def _packed(g):
     q, k, v = (g("Transpose", g("Reshape", t, g.ints(B, S, H, D)), perm=[0, 2, 1, 3])
                for t in g("Split", g.input([B, S, 3 * H * D]), g.ints(H * D, H * D, H * D), n=3, axis=-1))
@@ -407,7 +434,11 @@ OTHERS = {
     "causal by Where": _plain("causal", {"score": _causal_where}), "causal constant": _plain("causal", {"score": _causal_constant}),
     "causal, lowest float": _plain("causal", {"score": _causal_lowest}), "window": _plain("window 3", {"score": _window}),
     "padding": _plain(changes={"score": _padding}), "ALiBi": _plain(changes={"score": _alibi}), "softcap": _plain(changes={"score": _softcap}),
-    "cache": _plain("keys 13", {"key": _appended, "value": _appended}), "packed": ("heads 4 group 1", _packed),
+    "cache": _plain("keys 13", {"key": _appended, "value": _appended}),
+    "cache by TensorScatter": _plain("keys 8", {"key": _tensor_scattered, "value": _tensor_scattered}),
+    "cache by ScatterND": _plain("keys 8", {"key": _scattered, "value": _scattered}),
+    "pages": _plain("keys 8 .* paged", {"key": _paged, "value": _paged}),
+    "lengths": _plain("lengths from data", {"score": _lengths}), "folded positions": _plain("causal", {"score": _folded_positions}), "packed": ("heads 4 group 1", _packed),
     "heads and batch in one": ("heads 4 group 1", _merged_batch), "divided last": ("heads 4 group 1", _divided_last),
     "query scaled": _plain(changes={"query": lambda g, x: g("Mul", x, g.const(0.5)), "score": lambda g, s: s}),
     "MultiHeadAttention": ("heads 4 group 1", _multi_head),

@@ -95,16 +95,40 @@ struct LanePattern {
 static std::optional<LanePattern> lanePattern(AffineExpr expr,
                                               const ExprPoint &point,
                                               const IterationSpace &space) {
-  if (!isWholeBlock(point, space))
-    return std::nullopt;
   MLIRContext *context = expr.getContext();
-  unsigned last = point.laneAxes.back();
-  AffineExpr axis = getAffineDimExpr(last, context);
   SmallVector<AffineExpr> extents = space.extents;
-  extents[last] = AffineExpr(); // of the block's number, which stands for it
-  auto atLane = [&](int64_t lane) {
-    return expr.replace(axis, axis * int64_t(point.lanes) + lane);
-  };
+  std::function<AffineExpr(int64_t)> atLane;
+  int64_t first = 0; // of the axes walked as one, where that is a number
+  SmallVector<int64_t> sizes;
+  for (unsigned axis : point.laneAxes) {
+    auto at = IndexBuilder::constantOf(point.axes[axis]);
+    auto size = graph::constantValue(space.extents[axis]);
+    if (!at || !size)
+      break;
+    first = first * *size + *at;
+    sizes.push_back(*size);
+  }
+  if (!sizes.empty() && sizes.size() == point.laneAxes.size()) {
+    atLane = [&, first](int64_t lane) {
+      llvm::DenseMap<AffineExpr, AffineExpr> known;
+      int64_t rest = first + lane;
+      for (size_t i = sizes.size(); i-- > 0;) {
+        known[getAffineDimExpr(point.laneAxes[i], context)] =
+            getAffineConstantExpr(i ? rest % sizes[i] : rest, context);
+        rest /= sizes[i];
+      }
+      return expr.replace(known);
+    };
+  } else if (isWholeBlock(point, space)) {
+    unsigned last = point.laneAxes.back();
+    AffineExpr axis = getAffineDimExpr(last, context);
+    extents[last] = AffineExpr(); // of the block's number, which stands for it
+    atLane = [&, axis](int64_t lane) {
+      return expr.replace(axis, axis * int64_t(point.lanes) + lane);
+    };
+  } else {
+    return std::nullopt;
+  }
   auto numberOf = [&](AffineExpr e) {
     return graph::constantValue(
         graph::simplify(IndexPoly::get(e, extents).toExpr(context)));
