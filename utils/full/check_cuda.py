@@ -78,7 +78,7 @@ def main():
         wrong, notes, launches = gate_library(table)
         print(f"{table['name']}: {launches} launches, {len(wrong)} refused by the gate")
         for text in wrong + notes:
-            print(f"  {'refused' if text in wrong else 'spills'}: {text}")
+            print(f"  {'refused' if text in wrong else 'noted'}: {text}")
         sys.exit(1 if wrong or not launches else 0)
     folder = arguments.case
     if not os.path.isdir(folder):
@@ -87,6 +87,8 @@ def main():
         folder = os.path.join(ROOT, "cases", arguments.case)
         compare.make_cases([arguments.case], os.path.dirname(folder))
     path, name, failed = os.path.join(folder, "model.onnx"), os.path.basename(folder), False
+    if not sass.find_nvdisasm():
+        print("nvdisasm is not installed (utils/requirements-cuda.txt): the machine code is not read")
     with tempfile.TemporaryDirectory() as work:
         for fuse in arguments.fuse.split(","):
             for sm in ARCHITECTURES:
@@ -96,7 +98,7 @@ def main():
                 launches = sum(len(kernel["launches"]) for kernel in report["kernels"])
                 print(f"{name} sm_{sm} fuse={fuse}: {launches} launches, {len(wrong)} refused by the gate", flush=True)
                 for text in wrong + notes:
-                    print(f"  {'refused' if text in wrong else 'spills'}: {text}")
+                    print(f"  {'refused' if text in wrong else 'noted'}: {text}")
                 failed |= bool(wrong)
     if arguments.emulate:
         failed |= not emulate(folder, name, arguments.fuse.split(","))
