@@ -60,9 +60,9 @@ static const StringRef libc[] = {
 };
 
 static const StringRef libpthread[] = {
-    "pthread_create",
-    "pthread_detach",
-    "pthread_sigmask",
+    "pthread_create",      "pthread_detach",     "pthread_getspecific",
+    "pthread_key_create",  "pthread_key_delete", "pthread_once",
+    "pthread_setspecific", "pthread_sigmask",
 };
 
 static const StringRef libm[] = {

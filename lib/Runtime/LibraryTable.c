@@ -2,18 +2,54 @@
  * thread, which sizes an instance takes, the checks of a call. */
 #include "LibraryInternal.h"
 
+#include <pthread.h>
 #include <stdio.h>
+#include <stdlib.h>
 
-/* The text of this thread's last error. Libraries are opened by dlopen, and
- * need no __tls_get_addr this way; the C library keeps room for it. */
-static __thread char error_text[256] __attribute__((tls_model("initial-exec")));
+enum { ERROR_BYTES = 256 };
+
+/* The text of this thread's last error. Not __thread: of libraries that are
+ * opened by dlopen the C library has room for a few such variables only, or
+ * they need its __tls_get_addr. The destructor is free, which outlives this
+ * library. */
+static pthread_once_t error_once = PTHREAD_ONCE_INIT;
+static pthread_key_t error_key;
+static bool has_error_key;
+
+static void make_error_key(void) {
+  has_error_key = pthread_key_create(&error_key, free) == 0;
+}
+
+__attribute__((destructor)) static void drop_error_key(void) {
+  if (!has_error_key)
+    return;
+  free(pthread_getspecific(error_key));
+  pthread_key_delete(error_key);
+}
+
+static char *error_text(void) {
+  pthread_once(&error_once, make_error_key);
+  if (!has_error_key)
+    return NULL;
+  char *text = pthread_getspecific(error_key);
+  if (!text && (text = calloc(1, ERROR_BYTES)) &&
+      pthread_setspecific(error_key, text)) {
+    free(text);
+    text = NULL;
+  }
+  return text;
+}
 
 dlc_rt_error dlc_library_error(void) {
-  dlc_rt_error error = {error_text, sizeof error_text};
+  char *text = error_text();
+  dlc_rt_error error = {text, text ? ERROR_BYTES : 0};
   return error;
 }
 
-const char *dlc_library_last_error(void) { return error_text; }
+const char *dlc_library_last_error(void) {
+  const char *text = error_text();
+  return text ? text : "no memory is left for the text of an error";
+}
 
 /*===-- Sizes -------------------------------------------------------------===*/
 

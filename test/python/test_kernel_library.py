@@ -7,6 +7,7 @@ import io
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 
@@ -150,6 +151,48 @@ def test_statuses(library):
         nbits.run([1, 34, 96], [a] * len(nbits.tensors))
     with pytest.raises(library.LibraryError, match="set_num_threads: -1"):
         library.set_num_threads(-1)
+
+
+MANY = """
+import ctypes, glob, sys, threading
+last = "tinylib_last_error"
+libraries = [ctypes.CDLL(path) for path in sorted(glob.glob(sys.argv[1] + "/*.so"))]
+def fail(library, count):
+    assert library.tinylib_set_num_threads(-count) != 0
+    text = getattr(library, last)
+    text.restype = ctypes.c_char_p
+    return text().decode()
+for number, library in enumerate(libraries):
+    fail(library, number + 1)
+def other():
+    assert getattr(libraries[0], last)() == b"" and "-77" in fail(libraries[0], 77)
+thread = threading.Thread(target=other)
+thread.start()
+thread.join()
+assert [f"-{n + 1}" in getattr(l, last)().decode() for n, l in enumerate(libraries)] == [True] * len(libraries)
+close = ctypes.CDLL(None).dlclose
+ended, proceed = threading.Event(), threading.Event()
+def outlive():
+    fail(libraries[0], 5)
+    ended.set()
+    proceed.wait()
+thread = threading.Thread(target=outlive)
+thread.start()
+ended.wait()
+for library in libraries:
+    assert close(ctypes.c_void_p(library._handle)) == 0
+proceed.set()
+thread.join()
+print("closed", len(libraries))
+"""
+
+
+def test_many_libraries_in_one_process(folder, tmp_path):
+    """Each has an error text a thread, which is gone with the thread or the library, whichever is first."""
+    for number in range(24):
+        shutil.copy(os.path.join(folder, "lib", "libtinylib.so"), tmp_path / f"copy{number}.so")
+    done = subprocess.run([sys.executable, "-c", MANY, str(tmp_path)], capture_output=True, text=True)
+    assert done.stdout == "closed 24\n", done.stderr
 
 
 def test_packed_once_used_often(library):
