@@ -50,6 +50,46 @@ static llvm::StringMap<Use> findUses(Compilation &c) {
   return uses;
 }
 
+namespace {
+// A kernel that is a product, and how the rules for models schedule it.
+struct Product {
+  ContractionSpec spec;
+  std::optional<SizeRange> range; ///< of the variant's size
+  ProductForm form;
+  const CpuTarget &target;
+  const CpuCodegenOptions &options;
+
+  ContractionSchedule schedule() const { return schedule(spec, range); }
+  // The same product with other sizes, or for other rows.
+  ContractionSchedule schedule(const ContractionSpec &sizes,
+                               std::optional<SizeRange> rows) const {
+    return defaultSchedule(sizes, target, options, rows, form);
+  }
+};
+} // namespace
+
+static std::optional<Product>
+readProduct(graph::KernelOp kernel, const Use &use, const CpuTarget &target) {
+  std::string reason;
+  FailureOr<ContractionSpec> spec = classifyContraction(kernel, reason);
+  if (failed(spec))
+    return std::nullopt;
+  auto range = getVariantRange(kernel);
+  return Product{*spec, range, chooseForm(*spec, target, use.options, range),
+                 target, use.options};
+}
+
+static std::optional<KnobValues> ifLegal(const ContractionSchedule &base,
+                                         const KnobValues &knobs,
+                                         const ContractionSpec &spec,
+                                         const CpuTarget &target) {
+  std::string reason;
+  if (!isLegal(withKnobs(base, knobs, spec, target.desc()), spec, target,
+               reason))
+    return std::nullopt;
+  return knobs;
+}
+
 // How wide a task is that uses the sizes' columns well: `most`, but one for
 // each thread.
 static int64_t columnsOfTask(int64_t columns, int64_t most,
@@ -68,23 +108,20 @@ static constexpr int64_t kStepsPerPass = 64, kStepsOfOneRow = 32;
 
 static std::optional<KnobValues>
 streamRows(graph::KernelOp kernel, const Use &use, const CpuTarget &target) {
-  std::string reason;
-  FailureOr<ContractionSpec> spec = classifyContraction(kernel, reason);
-  if (failed(spec))
+  std::optional<Product> product = readProduct(kernel, use, target);
+  if (!product)
     return std::nullopt;
-  auto range = getVariantRange(kernel);
-  ProductForm form = chooseForm(*spec, target, use.options, range);
-  ContractionSchedule base =
-      defaultSchedule(*spec, target, use.options, range, form);
+  const ContractionSpec &spec = product->spec;
+  ContractionSchedule base = product->schedule();
   // What more rows want is copied into panels.
-  if (form != ProductForm::Single || !spec->rhs.plain || base.dot ||
+  if (product->form != ProductForm::Single || !spec.rhs.plain || base.dot ||
       base.rhs != FactorSource::Memory ||
-      use.options.isConstant(spec->rhs.operand))
+      use.options.isConstant(spec.rhs.operand))
     return std::nullopt;
-  auto column = spec->strideOf(spec->rhs, spec->columns);
-  auto columns = graph::constantValue(spec->extentOf(spec->columns));
-  auto steps = graph::constantValue(spec->extentOf(spec->inner));
-  bool isOneRow = graph::constantValue(spec->extentOf(spec->rows)) == 1;
+  auto column = spec.strideOf(spec.rhs, spec.columns);
+  auto columns = graph::constantValue(spec.extentOf(spec.columns));
+  auto steps = graph::constantValue(spec.extentOf(spec.inner));
+  bool isOneRow = graph::constantValue(spec.extentOf(spec.rows)) == 1;
   KnobValues knobs = {
       {"depth_per_pass", isOneRow ? kStepsOfOneRow : kStepsPerPass}};
   if (!column || graph::constantValue(*column) != 1 ||
@@ -104,18 +141,14 @@ streamRows(graph::KernelOp kernel, const Use &use, const CpuTarget &target) {
   } else if (use.symbols.size() == kernel.getNumSymbols()) {
     // Narrow tasks read short pieces of the rows.
     constexpr int64_t most = 1024;
-    int64_t step =
-        int64_t(std::max(base.tileVectors, base.panelVectors)) * base.lanes;
-    int64_t wide = columnsOfTask(
-        graph::evaluate(spec->extentOf(spec->columns), use.symbols), most,
-        target);
+    int64_t step = base.columnStep();
+    int64_t wide =
+        columnsOfTask(graph::evaluate(spec.extentOf(spec.columns), use.symbols),
+                      most, target);
     if (base.columnsPerTask && base.columnsPerTask < wide)
       knobs["task_column_steps"] = (wide + step - 1) / step;
   }
-  if (!isLegal(withKnobs(base, knobs, *spec, target.desc()), *spec, target,
-               reason))
-    return std::nullopt;
-  return knobs;
+  return ifLegal(base, knobs, spec, target);
 }
 
 // More rows times a matrix of which only a narrow part could be copied for all
@@ -129,35 +162,32 @@ static std::optional<KnobValues> fillInPasses(graph::KernelOp kernel,
                                               const Use &use,
                                               const CpuTarget &target,
                                               const KnobValues &others) {
-  std::string reason;
-  FailureOr<ContractionSpec> spec = classifyContraction(kernel, reason);
-  if (failed(spec))
+  std::optional<Product> product = readProduct(kernel, use, target);
+  if (!product)
     return std::nullopt;
-  auto range = getVariantRange(kernel);
-  ProductForm form = chooseForm(*spec, target, use.options, range);
+  const ContractionSpec &spec = product->spec;
   ContractionSchedule base =
-      withKnobs(defaultSchedule(*spec, target, use.options, range, form),
-                others, *spec, target.desc());
-  if (form != ProductForm::Single || base.rhs != FactorSource::Filled ||
-      !spec->rhs.plain || base.lhs == FactorSource::Packed)
+      withKnobs(product->schedule(), others, spec, target.desc());
+  if (product->form != ProductForm::Single ||
+      base.rhs != FactorSource::Filled || !spec.rhs.plain ||
+      base.lhs == FactorSource::Packed)
     return std::nullopt;
-  auto column = spec->strideOf(spec->rhs, spec->columns);
+  auto column = spec.strideOf(spec.rhs, spec.columns);
   auto sizeOf = [&](ArrayRef<unsigned> group) {
-    return graph::evaluate(spec->extentOf(group), use.symbols);
+    return graph::evaluate(spec.extentOf(group), use.symbols);
   };
   bool isAcross = column && graph::constantValue(*column) == 1;
-  int64_t bytes = spec->accumulator.getIntOrFloatBitWidth() / 8,
-          room = target.desc().l2Bytes / 4, steps = sizeOf(spec->inner),
-          columns = sizeOf(spec->columns);
+  int64_t bytes = spec.accumulator.getIntOrFloatBitWidth() / 8,
+          room = target.desc().l2Bytes / 4, steps = sizeOf(spec.inner),
+          columns = sizeOf(spec.columns);
   int64_t perPass = std::max(room / (kPassColumns * bytes), kFewestSteps);
   perPass -= perPass % base.kBlock;
   bool copiesRows = base.lhs == FactorSource::Filled &&
-                    !graph::constantValue(spec->extentOf(spec->inner));
+                    !graph::constantValue(spec.extentOf(spec.inner));
   if (!column || (!isAcross && !copiesRows) || steps <= perPass ||
       std::min(columns, kPassColumns) * steps * bytes <= room)
     return std::nullopt;
-  int64_t step =
-      int64_t(std::max(base.tileVectors, base.panelVectors)) * base.lanes;
+  int64_t step = base.columnStep();
   KnobValues knobs = {{"rows_outside", 1},
                       {"block_column_steps", kPassColumns / step},
                       {"depth_per_pass", perPass}};
@@ -165,10 +195,7 @@ static std::optional<KnobValues> fillInPasses(graph::KernelOp kernel,
   int64_t wide = columnsOfTask(columns, kPassColumns, target);
   if (base.columnsPerTask && base.columnsPerTask < wide)
     knobs["task_column_steps"] = (wide + step - 1) / step;
-  if (!isLegal(withKnobs(base, knobs, *spec, target.desc()), *spec, target,
-               reason))
-    return std::nullopt;
-  return knobs;
+  return ifLegal(base, knobs, spec, target);
 }
 
 //===----------------------------------------------------------------------===//
@@ -180,14 +207,14 @@ static std::optional<KnobValues> fillInPasses(graph::KernelOp kernel,
 // sizes, as far as it is of the same kind.
 static std::optional<KnobValues>
 blockFor(graph::KernelOp kernel, const Use &use, const CpuTarget &target) {
-  std::string reason;
-  FailureOr<ContractionSpec> spec = classifyContraction(kernel, reason);
-  if (failed(spec))
+  std::optional<Product> product = readProduct(kernel, use, target);
+  if (!product)
     return std::nullopt;
-  ContractionSpec typical = *spec;
-  bool isSymbolic = !graph::constantValue(spec->extentOf(spec->rows));
+  const ContractionSpec &spec = product->spec;
+  ContractionSpec typical = spec;
+  bool isSymbolic = !graph::constantValue(spec.extentOf(spec.rows));
   for (ArrayRef<unsigned> group :
-       {ArrayRef(spec->columns), ArrayRef(spec->inner)})
+       {ArrayRef(spec.columns), ArrayRef(spec.inner)})
     for (unsigned axis : group) {
       AffineExpr &extent = typical.space.extents[axis];
       isSymbolic |= !graph::constantValue(extent);
@@ -196,24 +223,18 @@ blockFor(graph::KernelOp kernel, const Use &use, const CpuTarget &target) {
     }
   if (!isSymbolic)
     return std::nullopt;
-  const CpuCodegenOptions &options = use.options;
-  auto range = getVariantRange(kernel);
-  ProductForm form = chooseForm(*spec, target, options, range);
-  auto scheduleFor = [&](const ContractionSpec &spec,
-                         std::optional<SizeRange> rows) {
-    return defaultSchedule(spec, target, options, rows, form);
-  };
-  ContractionSchedule open = scheduleFor(*spec, range),
-                      known = scheduleFor(typical, range), deep = known;
+  ContractionSchedule open = product->schedule(),
+                      known = product->schedule(typical, product->range),
+                      deep = known;
   // What is kept in the caches, where any number of rows may come: for many.
   // Few lose little by it, and many would lose much.
   constexpr int64_t many = 1024;
-  SizeRange rows = range.value_or(SizeRange());
+  SizeRange rows = product->range.value_or(SizeRange());
   if (rows.high == SizeRange().high) {
     rows.typical =
         std::max({rows.typical, many,
-                  graph::evaluate(spec->extentOf(spec->rows), use.symbols)});
-    deep = scheduleFor(typical, rows);
+                  graph::evaluate(spec.extentOf(spec.rows), use.symbols)});
+    deep = product->schedule(typical, rows);
   }
   auto isLike = [&](const ContractionSchedule &other) {
     return other.lhs == open.lhs && other.rhs == open.rhs &&
@@ -230,11 +251,10 @@ blockFor(graph::KernelOp kernel, const Use &use, const CpuTarget &target) {
                            "task_row_tiles", "task_column_steps"})
     knobs[name] = all[name];
   // More columns than the typical ones may come.
-  int64_t step =
-      int64_t(std::max(chosen.tileVectors, chosen.panelVectors)) * chosen.lanes;
+  int64_t step = chosen.columnStep();
   auto columns = graph::constantValue(typical.extentOf(typical.columns));
   if (!knobs["task_column_steps"] &&
-      !graph::constantValue(spec->extentOf(spec->columns)))
+      !graph::constantValue(spec.extentOf(spec.columns)))
     knobs["task_column_steps"] =
         std::max<int64_t>(1, (columns.value_or(1) + step - 1) / step);
   int64_t block = deep.columnsPerBlock / step;
@@ -243,10 +263,7 @@ blockFor(graph::KernelOp kernel, const Use &use, const CpuTarget &target) {
   knobs["block_column_steps"] = isWhole ? 0 : block;
   knobs["depth_per_pass"] = deep.depthPerPass;
   knobs["rows_outside"] = deep.rowsOutside;
-  if (!isLegal(withKnobs(open, knobs, *spec, target.desc()), *spec, target,
-               reason))
-    return std::nullopt;
-  return knobs;
+  return ifLegal(open, knobs, spec, target);
 }
 
 void dlc::scheduleInstance(Compilation &c) {

@@ -42,6 +42,16 @@ ProductForm chooseVectorForm(const ContractionSpec &spec,
                              const CpuTarget &target,
                              const CpuCodegenOptions &options);
 
+// ContractionBlocking.cpp
+
+/// What is used again should lie in the second-level cache meanwhile: lhs, when
+/// it fits, while each panel of rhs passes once; else a block of rhs, while a
+/// tile's rows of lhs lie in the first-level cache.
+/// `bytes`: of an element of a factor, as it lies in the caches.
+void blockForCaches(ContractionSchedule &s, const ContractionSizes &sizes,
+                    const ContractionSpec &spec, const TargetDesc &desc,
+                    int64_t bytes);
+
 // ContractionTileSchedule.cpp: products of matrix tiles.
 
 /// The form of a product of narrow numbers by tiles, where the machine has it

@@ -20,12 +20,8 @@ ProductForm dlc::chooseForm(const ContractionSpec &spec,
                                 : ProductForm::Bf16Tiles;
 }
 
-static int64_t columnStep(const ContractionSchedule &s) {
-  return int64_t(std::max(s.tileVectors, s.panelVectors)) * s.lanes;
-}
-
 KnobValues dlc::toKnobs(const ContractionSchedule &s) {
-  int64_t step = columnStep(s);
+  int64_t step = s.columnStep();
   return {{"tile_rows", s.tileRows},
           {"tile_vectors", s.tileVectors},
           {"unroll", s.unroll},
@@ -87,7 +83,7 @@ ContractionSchedule dlc::withKnobs(ContractionSchedule s,
   if (s.lhs != FactorSource::Packed)
     s.panelRows = s.tileRows;
   s.dot = get("dot", s.dot) != 0;
-  int64_t step = columnStep(s);
+  int64_t step = s.columnStep();
   constexpr int64_t most = 1 << 30;
   auto tiles = [&](const char *name, int64_t unit) {
     return std::clamp<int64_t>(get(name, old[name]), 0, most) * unit;

@@ -296,7 +296,7 @@ static void cutIntoTasks(ContractionSchedule &s, const Sizes &sizes,
                          const ContractionSpec &spec, const CpuTarget &target,
                          int64_t bytes) {
   const TargetDesc &desc = target.desc();
-  int64_t step = int64_t(std::max(s.panelVectors, s.tileVectors)) * s.lanes;
+  int64_t step = s.columnStep();
   int64_t columnSteps = (sizes.typicalColumns + step - 1) / step;
   int64_t rowSteps = (sizes.typicalRows + s.tileRows - 1) / s.tileRows;
   int64_t columnBytes = sizes.typicalDepth * bytes;
@@ -427,121 +427,6 @@ static unsigned unrollFor(const ContractionSchedule &s,
                                         : spec.extentOf(spec.inner));
   return steps && !s.usesTiles() && *steps <= shortLoop ? 2 * s.unroll
                                                         : s.unroll;
-}
-
-/// The length of equal passes over `depth`, of at most `most` steps each or
-/// little more, in whole blocks.
-static int64_t cutDepth(int64_t depth, int64_t most, int64_t block) {
-  int64_t passes = (depth + most - 1) / most;
-  return ((depth + passes - 1) / passes + block - 1) / block * block;
-}
-
-/// Columns that are read by strides, of rows so long that the steps of k are
-/// more pages than the translation buffer holds: passes over k so short that a
-/// pass stays within it, from one tile of columns to the next.
-static void passByStrides(ContractionSchedule &s, const Sizes &sizes,
-                          const ContractionSpec &spec, int64_t bytes) {
-  constexpr int64_t reach = 256 << 10, once = 32, again = 64;
-  int64_t rowBytes = sizes.typicalColumns * bytes;
-  int64_t most = sizes.typicalRows <= s.tileRows ? once : again;
-  if (!s.dot && !s.rowsOutside && findResultOfSums(spec) &&
-      s.lhs != FactorSource::Indirect && sizes.typicalDepth > 2 * most &&
-      sizes.typicalColumns > int64_t(s.tileVectors) * s.lanes &&
-      rowBytes * sizes.typicalDepth > reach)
-    s.depthPerPass = cutDepth(sizes.typicalDepth, most, s.kBlock);
-}
-
-/// The same where lhs is read by addresses. Its taps share their pixels, so
-/// rows seldom need a block; a panel of rhs with all taps may be large.
-static void blockTaps(ContractionSchedule &s, const Sizes &sizes,
-                      const ContractionSpec &spec, int64_t budget,
-                      int64_t lhsStepBytes, int64_t bytes) {
-  if (s.rhs != FactorSource::Packed)
-    return;
-  int64_t step = int64_t(std::max(s.tileVectors, s.panelVectors)) * s.lanes;
-  auto run = graph::constantValue(spec.extentOf(spec.lhsRun()));
-  int64_t unit = indirectPassUnit(spec);
-  // A pass over the image's pixels again is worth it for large panels.
-  int64_t stepBytes = step * bytes, most = budget / 4 / stepBytes;
-  bool isLarge = sizes.typicalDepth > budget * 3 / 8 / stepBytes;
-  if (!s.widensRhs && unit && isLarge && findResultOfSums(spec))
-    s.depthPerPass = cutDepth(sizes.typicalDepth,
-                              std::max(most / unit, int64_t(1)) * unit, unit);
-  int64_t depth = s.depthPerPass ? s.depthPerPass : sizes.typicalDepth;
-  if (s.widensRhs || !run || *run * lhsStepBytes <= budget)
-    return;
-  int64_t columns = s.columnsPerTask ? s.columnsPerTask : sizes.typicalColumns;
-  int64_t block = std::max<int64_t>(1, budget / (depth * bytes) / step) * step;
-  if (columns > block)
-    s.columnsPerBlock = block;
-  // Of an unknown number of rows, those that come may fit after all.
-  if (!sizes.rows && !s.rowsPerTask)
-    s.rowsOutsideFrom = budget / (*run * bytes) + 1;
-  else
-    s.rowsOutside = true;
-}
-
-/// What is used again should lie in the second-level cache meanwhile: lhs, when
-/// it fits, while each panel of rhs passes once; else a block of rhs, while a
-/// tile's rows of lhs lie in the first-level cache.
-static void blockForCaches(ContractionSchedule &s, const Sizes &sizes,
-                           const ContractionSpec &spec, const TargetDesc &desc,
-                           int64_t bytes) {
-  constexpr int64_t veryMany = 1 << 20;
-  int64_t rows =
-      s.rowsPerTask ? s.rowsPerTask : std::min(sizes.mostRows, veryMany);
-  if (s.widensRhs && rows <= s.tileRows && findResultOfSums(spec)) {
-    // A tile uses what was widened at once, from the first-level cache.
-    int64_t most =
-        desc.l1Bytes / 2 / (int64_t(s.tileVectors) * s.lanes * bytes);
-    most = std::max<int64_t>(most / s.kBlock, 1) * s.kBlock;
-    if (sizes.typicalDepth > most)
-      s.depthPerPass = most;
-  }
-  if (s.rhs == FactorSource::Memory)
-    return passByStrides(s, sizes, spec, bytes);
-  if (s.dot || s.rowsOutside || rows <= s.tileRows)
-    return;
-  int64_t budget = desc.l2Bytes / 2, depth = sizes.typicalDepth;
-  if (s.lhs == FactorSource::Indirect)
-    return blockTaps(s, sizes, spec, budget, rows * bytes, bytes);
-  if (s.widensRhs) {
-    // Each widened panel meets all rows of lhs, which lie in the second-level
-    // cache if the passes can be that short.
-    constexpr int64_t shortest = 256;
-    int64_t most = std::max(
-        shortest, std::min(budget / (rows * bytes),
-                           budget / 2 / (s.tileVectors * s.lanes * bytes)));
-    if (findResultOfSums(spec) && s.lhs != FactorSource::Indirect &&
-        depth > most)
-      s.depthPerPass = cutDepth(depth, most, s.kBlock);
-    return;
-  }
-  int64_t step = int64_t(std::max(s.tileVectors, s.panelVectors)) * s.lanes;
-  // A panel of rhs, and a tile's rows of lhs, are used again within a pass.
-  int64_t most = std::min(budget / 4 / (step * bytes),
-                          desc.l1Bytes / 2 / (s.tileRows * bytes));
-  if (s.rhs == FactorSource::Packed && s.lhs != FactorSource::Indirect &&
-      depth > most && findResultOfSums(spec)) {
-    depth = cutDepth(depth, most, s.kBlock);
-    s.depthPerPass = depth;
-  }
-  if (s.rhs == FactorSource::Filled) {
-    // A block of them (or a task's, no larger) stays there while rows pass.
-    s.rowsOutside = s.columnsPerBlock != 0 || s.columnsPerTask != 0;
-    return;
-  }
-  if (s.rhs != FactorSource::Packed || rows * depth * bytes <= budget)
-    return;
-  int64_t columns = s.columnsPerTask ? s.columnsPerTask : sizes.typicalColumns;
-  int64_t block = std::max<int64_t>(1, budget / (depth * bytes) / step) * step;
-  if (columns > block)
-    s.columnsPerBlock = block;
-  // Of an unknown number of rows, those that come may fit after all.
-  if (!sizes.rows && !s.rowsPerTask)
-    s.rowsOutsideFrom = budget / (depth * bytes) + 1;
-  else
-    s.rowsOutside = true;
 }
 
 /// Whether the next columns come from behind the second-level cache, and
@@ -790,7 +675,7 @@ bool dlc::isLegal(const ContractionSchedule &s, const ContractionSpec &wide,
   if (s.widensRhs &&
       (!canWidenRhs(spec, s) || s.rowsOutside || s.rowsOutsideFrom))
     return refuse("rhs is not widened by columns");
-  int64_t step = std::max(s.tileVectors, s.panelVectors) * s.lanes;
+  int64_t step = s.columnStep();
   if (s.columnsPerTask % step || s.columnsPerBlock % step)
     return refuse(
         "a task's or a block's columns are not whole tiles and panels");

@@ -12,8 +12,7 @@ using namespace dlc;
 // One thread an element of the output: its parts, in order.
 LogicalResult CudaKernelEmitter::emitAttentionMerge(const AttentionPlan &plan,
                                                     const std::string &symbol) {
-  LaunchBuilder launch(*result.module, symbol, bufferTypes(),
-                       kernel.getNumSymbols(), kPointThreads);
+  LaunchBuilder launch = newLaunch(symbol, kPointThreads);
   IndexBuilder &index = launch.index();
   OpBuilder &b = launch.builder();
   Location loc = launch.loc();
@@ -77,9 +76,8 @@ LogicalResult CudaKernelEmitter::emitAttentionMerge(const AttentionPlan &plan,
 LogicalResult CudaKernelEmitter::emitAttention(const AttentionPlan &plan) {
   result.nest = "attention";
   auto emitStep = [&](AttentionStep step, const std::string &symbol) {
-    LaunchBuilder launch(*result.module, symbol, bufferTypes(),
-                         kernel.getNumSymbols(), plan.threads,
-                         /*residentThreads=*/kAttentionThreads);
+    LaunchBuilder launch =
+        newLaunch(symbol, plan.threads, /*residentThreads=*/kAttentionThreads);
     AttentionScratch scratch;
     if (plan.keysPerPart) {
       unsigned first =

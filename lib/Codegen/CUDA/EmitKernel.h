@@ -47,6 +47,9 @@ private:
   unsigned rowThreads(unsigned rank) const;
   void addScratch(StagePlan &plan);
   llvm::SmallVector<mlir::Type> bufferTypes() const;
+  /// A launch over the kernel's buffers and symbols.
+  LaunchBuilder newLaunch(llvm::StringRef symbol, unsigned blockThreads,
+                          unsigned residentThreads = kResidentThreads);
   void placeOperands(LaunchBuilder &launch, StageEmitter &emitter);
   mlir::Value resultMemory(LaunchBuilder &launch, const StagePlan &plan);
   void storeResults(LaunchBuilder &launch, StageEmitter &emitter,

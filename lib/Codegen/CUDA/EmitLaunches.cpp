@@ -25,6 +25,13 @@ SmallVector<Type> CudaKernelEmitter::bufferTypes() const {
   return types;
 }
 
+LaunchBuilder CudaKernelEmitter::newLaunch(StringRef symbol,
+                                           unsigned blockThreads,
+                                           unsigned residentThreads) {
+  return LaunchBuilder(*result.module, symbol, bufferTypes(),
+                       kernel.getNumSymbols(), blockThreads, residentThreads);
+}
+
 void CudaKernelEmitter::placeOperands(LaunchBuilder &launch,
                                       StageEmitter &emitter) {
   for (auto [i, argument] :
@@ -105,8 +112,7 @@ CudaKernelEmitter::computeGroup(LaunchBuilder &launch, StageEmitter &emitter,
 
 LogicalResult CudaKernelEmitter::emitPoints(Group group, StringRef symbol) {
   StageOp stage = group.front().stage;
-  LaunchBuilder launch(*result.module, symbol, bufferTypes(),
-                       kernel.getNumSymbols(), kPointThreads);
+  LaunchBuilder launch = newLaunch(symbol, kPointThreads);
   StageEmitter emitter(launch, options.strict);
   placeStages(launch, emitter);
   IndexBuilder &index = launch.index();
@@ -149,8 +155,7 @@ LogicalResult CudaKernelEmitter::emitReduce(Group group, StringRef symbol) {
     threads *= 2;
   AffineExpr points = product(context, stage.getDomainDims());
   std::string name = plan.parts ? (symbol + "__parts").str() : symbol.str();
-  LaunchBuilder launch(*result.module, name, bufferTypes(),
-                       kernel.getNumSymbols(), threads);
+  LaunchBuilder launch = newLaunch(name, threads);
   StageEmitter emitter(launch, options.strict);
   placeStages(launch, emitter);
   IndexBuilder &index = launch.index();
@@ -197,8 +202,7 @@ LogicalResult CudaKernelEmitter::emitReduce(Group group, StringRef symbol) {
 LogicalResult CudaKernelEmitter::emitSlices(Group group, StringRef symbol) {
   constexpr int64_t slices = kPointThreads / kWarpThreads;
   StageOp stage = group.front().stage;
-  LaunchBuilder launch(*result.module, symbol, bufferTypes(),
-                       kernel.getNumSymbols(), kPointThreads);
+  LaunchBuilder launch = newLaunch(symbol, kPointThreads);
   StageEmitter emitter(launch, options.strict);
   placeStages(launch, emitter);
   IndexBuilder &index = launch.index();
@@ -250,8 +254,7 @@ Value CudaKernelEmitter::partsMemory(LaunchBuilder &launch,
 LogicalResult CudaKernelEmitter::emitPartSums(Group group, StringRef symbol) {
   StagePlan &plan = group.front();
   StageOp stage = plan.stage;
-  LaunchBuilder launch(*result.module, symbol, bufferTypes(),
-                       kernel.getNumSymbols(), kPointThreads);
+  LaunchBuilder launch = newLaunch(symbol, kPointThreads);
   StageEmitter emitter(launch, options.strict);
   placeStages(launch, emitter);
   IndexBuilder &index = launch.index();
@@ -290,8 +293,7 @@ LogicalResult CudaKernelEmitter::emitContraction(Group group,
                                                  StringRef symbol) {
   std::string tiles =
       match.stepsAPart ? (symbol + "__parts").str() : symbol.str();
-  LaunchBuilder launch(*result.module, tiles, bufferTypes(),
-                       kernel.getNumSymbols(), kTileThreads);
+  LaunchBuilder launch = newLaunch(tiles, kTileThreads);
   StageEmitter emitter(launch, options.strict);
   placeStages(launch, emitter);
   StageOp stage = group.front().stage;
@@ -414,8 +416,7 @@ LogicalResult CudaKernelEmitter::emitRows(unsigned rank) {
       addScratch(plan);
   }
   unsigned threads = rowThreads(rank);
-  LaunchBuilder launch(*result.module, options.symbol, bufferTypes(),
-                       kernel.getNumSymbols(), threads);
+  LaunchBuilder launch = newLaunch(options.symbol, threads);
   StageEmitter emitter(launch, options.strict);
   placeOperands(launch, emitter);
   ArrayRef<AffineExpr> rowDims =

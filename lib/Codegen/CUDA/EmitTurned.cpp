@@ -99,8 +99,7 @@ CudaKernelEmitter::findTurn(Group group) const {
 LogicalResult CudaKernelEmitter::emitTurned(Group group, Turn turn,
                                             StringRef symbol) {
   StageOp first = group.front().stage;
-  LaunchBuilder launch(*result.module, symbol, bufferTypes(),
-                       kernel.getNumSymbols(), kPointThreads);
+  LaunchBuilder launch = newLaunch(symbol, kPointThreads);
   StageEmitter emitter(launch, options.strict);
   placeStages(launch, emitter);
   IndexBuilder &index = launch.index();

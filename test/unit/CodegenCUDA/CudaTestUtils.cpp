@@ -92,6 +92,17 @@ bool CompiledKernel::plant(
   return false;
 }
 
+bool CompiledKernel::dropStore(llvm::StringRef function) {
+  return plant(0, [&](llvm::Instruction &instruction, bool doIt) {
+    auto *store = llvm::dyn_cast<llvm::StoreInst>(&instruction);
+    bool isIt = store && store->getPointerAddressSpace() != 3 &&
+                store->getFunction()->getName() == function;
+    if (isIt && doIt)
+      store->eraseFromParent();
+    return isIt;
+  });
+}
+
 void CompiledKernel::restore() { module = llvm::CloneModule(*original); }
 
 bool CompiledKernel::dropBarrier(unsigned number) {

@@ -45,6 +45,9 @@ public:
   /// when there are not so many.
   bool plant(unsigned number,
              llvm::function_ref<bool(llvm::Instruction &, bool doIt)> edit);
+  /// The first store of the function that does not go to shared memory is gone;
+  /// false: there is none.
+  bool dropStore(llvm::StringRef function);
   /// Undoes all that was planted or dropped.
   void restore();
 

@@ -99,13 +99,6 @@ TEST(SplitSum, OnlyWhereItPays) {
 TEST(SplitSum, EveryPartCounts) {
   CompiledKernel kernel(product("f32", 20, 40, 520));
   ASSERT_EQ(kernel.error, "");
-  ASSERT_TRUE(kernel.plant(0, [](llvm::Instruction &instruction, bool doIt) {
-    auto *store = llvm::dyn_cast<llvm::StoreInst>(&instruction);
-    bool isGlobal = store && store->getPointerAddressSpace() != 3 &&
-                    store->getFunction()->getName() == "k__parts";
-    if (isGlobal && doIt)
-      store->eraseFromParent();
-    return isGlobal;
-  }));
+  ASSERT_TRUE(kernel.dropStore("k__parts"));
   EXPECT_NE(check(kernel, "f32", 20, 40, 520), "");
 }

@@ -170,13 +170,6 @@ TEST(SharedFold, StrictFoldsKeepTheirOrder) {
 TEST(SharedFold, EveryPartCounts) {
   CompiledKernel kernel(rowFold(1, 40001, "add"));
   ASSERT_EQ(kernel.error, "");
-  ASSERT_TRUE(kernel.plant(0, [](llvm::Instruction &instruction, bool doIt) {
-    auto *store = llvm::dyn_cast<llvm::StoreInst>(&instruction);
-    bool isGlobal = store && store->getPointerAddressSpace() != 3 &&
-                    store->getFunction()->getName() == "k__parts";
-    if (isGlobal && doIt)
-      store->eraseFromParent();
-    return isGlobal;
-  }));
+  ASSERT_TRUE(kernel.dropStore("k__parts"));
   EXPECT_NE(checkFold(kernel, 1, 40001, false), "");
 }

@@ -102,6 +102,11 @@ struct ContractionSchedule {
   bool widensRhs = false;
 
   unsigned panelColumns() const { return panelVectors * lanes; }
+  /// Columns of the wider of a tile and a panel: what tasks and blocks are cut
+  /// in.
+  int64_t columnStep() const {
+    return int64_t(std::max(tileVectors, panelVectors)) * lanes;
+  }
   /// Steps of k in one lane of a panel: they lie side by side.
   unsigned group() const {
     return form == ProductForm::Single ? 1 : isByteForm(form) ? 4 : 2;
