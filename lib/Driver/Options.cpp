@@ -295,11 +295,13 @@ static llvm::Error readTuning(const InputArgList &args, CompileOptions &o) {
       o.tune = CompileOptions::Tune::Lookup;
     else if (mode == "quick")
       o.tune = CompileOptions::Tune::Search, trials = quick;
+    else if (mode == "static")
+      o.tune = CompileOptions::Tune::Search, o.tuneStatic = true;
     else if (mode == "off")
       o.tune = CompileOptions::Tune::Off;
     else
       return usage(arg->getSpelling() + mode +
-                   ": expected one of lookup, quick, off");
+                   ": expected one of lookup, quick, static, off");
   }
   if (const Arg *arg = args.getLastArg(OPT_tune_budget)) {
     if (!parseBudget(arg->getValue(), o))

@@ -63,6 +63,11 @@ private:
   Error choose();
   void note(graph::KernelOp kernel, const Twine &reason);
 
+  tuner::Timing timing() const {
+    return c.options.tuneStatic ? tuner::Timing::Static
+                                : tuner::Timing::Measured;
+  }
+
   Compilation &c;
   std::map<std::string, std::unique_ptr<Item>> items; // by key
   std::unique_ptr<tuner::Store> store;
@@ -160,7 +165,8 @@ Error Stage::step(Item &item, unsigned most) {
   if (!item.tuner) {
     // The interpreter's run on it counts: it is made when it is needed.
     auto task =
-        tuner::KernelTask::create(item.kernels[0], *c.target, item.options);
+        tuner::KernelTask::create(item.kernels[0], *c.target, item.options,
+                                  /*seed=*/1, /*mostWork=*/6e10, timing());
     if (!task) {
       c.tuning.notes.push_back(llvm::toString(task.takeError()));
       item.isDone = true;
@@ -347,7 +353,9 @@ Error Stage::run() {
   llvm::errs() << "tuning: " << c.tuning.tuned << " of " << c.tuning.kernels
                << " kernels have a schedule of the database";
   if (c.options.tune == CompileOptions::Tune::Search)
-    llvm::errs() << ", " << c.tuning.measured << " candidates measured, "
+    llvm::errs() << ", " << c.tuning.measured
+                 << (c.options.tuneStatic ? " candidates estimated, "
+                                          : " candidates measured, ")
                  << c.tuning.failed << " failed; expected gain left "
                  << llvm::format("%.2fx", c.tuning.expectedGain);
   llvm::errs() << "\n";
@@ -363,12 +371,13 @@ Error dlc::tuneKernels(Compilation &c) {
                          c.options.target + " are chosen by rules");
   llvm::Triple here(llvm::sys::getProcessTriple()),
       wanted(c.target->desc().triple);
-  if (c.options.tune == CompileOptions::Tune::Search &&
+  if (c.options.tune == CompileOptions::Tune::Search && !c.options.tuneStatic &&
       here.getArch() != wanted.getArch())
     return makeError(ExitCode::Usage,
                      "-tune measures on this machine, which is " +
                          here.getArchName() + ", not " + wanted.getArchName() +
-                         "; -tune=lookup works for every target");
+                         "; -tune=static estimates times, -tune=lookup "
+                         "works for every target");
   if (Error error = Stage(c).run())
     return llvm::make_error<CompileError>(
         toCompileError(std::move(error), ExitCode::Unavailable));

@@ -129,6 +129,14 @@ double dlc::tuner::analyticSeconds(const AttentionFacts &facts,
   return Account(facts, knobs, target).cycles / (target.ghz * 1e9);
 }
 
+double dlc::tuner::trafficSeconds(const AttentionFacts &facts,
+                                  const KnobValues &knobs,
+                                  const TargetFacts &target) {
+  Account account(facts, knobs, target);
+  return account.traffic / (std::max<double>(1, double(facts.threads)) *
+                            account.busy * target.ghz * 1e9);
+}
+
 using View = FeatureView<AttentionFacts, Account>;
 
 static const Feature<View> kFeatures[] = {

@@ -220,6 +220,9 @@ static void fill(Scorer &scorer, const Facts &facts, const TargetFacts &t) {
   scorer.seconds = [facts, t](const KnobValues &knobs) {
     return analyticSeconds(facts, knobs, t);
   };
+  scorer.traffic = [facts, t](const KnobValues &knobs) {
+    return trafficSeconds(facts, knobs, t);
+  };
 }
 
 static std::string number(int64_t value) { return std::to_string(value); }

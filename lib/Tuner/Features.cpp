@@ -168,6 +168,14 @@ double dlc::tuner::analyticSeconds(const ContractionFacts &facts,
   return Account(facts, knobs, target).cycles / (target.ghz * 1e9);
 }
 
+double dlc::tuner::trafficSeconds(const ContractionFacts &facts,
+                                  const KnobValues &knobs,
+                                  const TargetFacts &target) {
+  Account account(facts, knobs, target);
+  return account.trafficCycles / (std::max<double>(1, double(facts.threads)) *
+                                  account.busy * target.ghz * 1e9);
+}
+
 using View = FeatureView<ContractionFacts, Account>;
 
 static const Feature<View> kFeatures[] = {

@@ -11,7 +11,7 @@ using llvm::Expected;
 using llvm::StringRef;
 using Json = nlohmann::json;
 
-static constexpr StringRef kMagic = "dlc job 1\n";
+static constexpr StringRef kMagic = "dlc job 2\n";
 
 namespace {
 struct Writer {
@@ -87,6 +87,7 @@ static void write(Writer &put, const BuiltKernel &kernel) {
     put(tasks);
   }
   put(kernel.scratchBytes);
+  put(kernel.staticSeconds);
   put(uint64_t(kernel.packed.size()));
   for (auto &[operand, bytes] : kernel.packed) {
     put(operand);
@@ -102,6 +103,7 @@ static void read(Reader &get, BuiltKernel &kernel) {
     get(tasks);
   }
   get(kernel.scratchBytes);
+  get(kernel.staticSeconds);
   for (uint64_t n = get.count(); n-- > 0;) {
     unsigned operand = 0;
     get(operand);

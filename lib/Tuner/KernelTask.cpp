@@ -12,12 +12,14 @@
 #include "dlc/Schedule/CostQuery.h"
 #include "dlc/Schedule/NestChoice.h"
 #include "dlc/Schedule/Schedule.h"
+#include "dlc/Target/Common/StaticCycles.h"
 
 #include "mlir/Bytecode/BytecodeReader.h"
 #include "mlir/Bytecode/BytecodeWriter.h"
 #include "llvm/IR/LLVMContext.h"
 #include "llvm/IR/Module.h"
 #include "llvm/Support/MemoryBuffer.h"
+#include "llvm/Transforms/Utils/Cloning.h"
 
 #include <cmath>
 #include <random>
@@ -143,12 +145,33 @@ static graph::KernelOp readKernel(const std::string &bytecode,
   return dyn_cast<graph::KernelOp>(block.front());
 }
 
+/// Seconds of a run: the most that one thread has to do, and what of caches and
+/// memory does not hide behind it.
+static Expected<double> estimateSeconds(llvm::Module &module,
+                                        const CpuKernel &code,
+                                        const CpuTarget &target,
+                                        double traffic) {
+  constexpr double taskCycles = 200;
+  int64_t threads = getTuneThreads(target);
+  double cycles = 0;
+  for (const CpuPhase &phase : code.phases) {
+    std::unique_ptr<llvm::Module> copy = llvm::CloneModule(module);
+    int64_t tasks = graph::evaluate(phase.numTasks, {});
+    auto task = estimateCycles(target, *copy, phase.symbol, tasks);
+    if (!task)
+      return task.takeError();
+    cycles += double(llvm::divideCeil(tasks, threads)) * (*task + taskCycles);
+  }
+  double compute = cycles / (target.desc().ghz * 1e9);
+  return std::max(compute, 0.7 * traffic) + 0.3 * std::min(compute, traffic);
+}
+
 /// Runs in a process of its own.
-static Expected<BuiltKernel> build(StringRef nest, const KnobValues &knobs,
+static Expected<BuiltKernel> build(const Task &task, const KnobValues &knobs,
                                    const std::string &bytecode,
                                    const CpuTarget &target,
-                                   const CpuCodegenOptions &options,
-                                   const Problem &problem) {
+                                   const CpuCodegenOptions &options) {
+  const std::string &nest = task.space.nest;
   auto context = makeContext();
   std::string said;
   ScopedDiagnosticHandler handler(context.get(), [&](Diagnostic &diagnostic) {
@@ -163,7 +186,7 @@ static Expected<BuiltKernel> build(StringRef nest, const KnobValues &knobs,
   if (!kernel)
     return fail("the kernel cannot be read back");
   Schedule schedule;
-  schedule.nest = nest.str();
+  schedule.nest = nest;
   schedule.knobs.insert(knobs.begin(), knobs.end());
   // As the compiler has it where Check admits the law, which it does for what
   // planRows found.
@@ -179,10 +202,18 @@ static Expected<BuiltKernel> build(StringRef nest, const KnobValues &knobs,
   auto module = translateToLLVM(*code->module, llvmContext);
   if (!module)
     return fail("translation to LLVM failed");
+  BuiltKernel result;
+  if (task.timing == Timing::Static) {
+    auto seconds =
+        estimateSeconds(*module, *code, target, task.scorer.traffic(knobs));
+    if (!seconds)
+      return seconds.takeError();
+    result.staticSeconds = *seconds;
+    return result;
+  }
   auto object = target.emitObject(*module);
   if (!object)
     return object.takeError();
-  BuiltKernel result;
   result.object.assign(object->begin(), object->end());
   for (const CpuPhase &phase : code->phases)
     result.phases.push_back(
@@ -191,7 +222,7 @@ static Expected<BuiltKernel> build(StringRef nest, const KnobValues &knobs,
   for (const OperandPacking &packing : code->packings) {
     std::string &packed = result.packed[packing.operand];
     packed.resize(packing.bytes);
-    const std::string &bytes = problem.operands[packing.operand];
+    const std::string &bytes = task.problem.operands[packing.operand];
     packing.pack({bytes.data(), bytes.size()}, {packed.data(), packed.size()});
   }
   return result;
@@ -272,7 +303,7 @@ static std::optional<ExpectedResult> makeExpected(const Tensor &tensor) {
 Expected<std::unique_ptr<KernelTask>>
 KernelTask::create(graph::KernelOp kernel, const CpuTarget &target,
                    const CpuCodegenOptions &options, uint64_t seed,
-                   double mostWork) {
+                   double mostWork, Timing timing) {
   initializeCpuBackends();
   std::string reason;
   std::string name = kernel.getSymName().str();
@@ -283,7 +314,7 @@ KernelTask::create(graph::KernelOp kernel, const CpuTarget &target,
   auto key = makeKernelKey(kernel, target, options, reason);
   if (failed(key))
     return fail(reason);
-  if (key->work > mostWork)
+  if (key->work > mostWork && timing == Timing::Measured)
     return fail("the interpreter would take too long to check it");
   std::unique_ptr<KernelTask> made(new KernelTask());
   State &state = *made->state;
@@ -310,6 +341,12 @@ KernelTask::create(graph::KernelOp kernel, const CpuTarget &target,
   state.classified = Classified(copy, state.options);
   task.space = spaceOf(copy, *state.target, state.options, state.classified);
   task.problem.threads = getTuneThreads(target);
+  task.timing = timing;
+  task.build = [&state, &task](const KnobValues &knobs) {
+    return build(task, knobs, state.bytecode, *state.target, state.options);
+  };
+  if (timing == Timing::Static)
+    return made;
   std::mt19937_64 random(seed);
   SmallVector<Tensor> operands;
   for (auto [i, type] : llvm::enumerate(copy.getArgumentTypes())) {
@@ -341,9 +378,5 @@ KernelTask::create(graph::KernelOp kernel, const CpuTarget &target,
       return fail("random operands give results that are no numbers");
     task.problem.results.push_back(std::move(*expected));
   }
-  task.build = [&state, &task](const KnobValues &knobs) {
-    return build(task.space.nest, knobs, state.bytecode, *state.target,
-                 state.options, task.problem);
-  };
   return made;
 }

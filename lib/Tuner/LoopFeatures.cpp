@@ -69,6 +69,15 @@ double dlc::tuner::analyticSeconds(const LoopFacts &facts,
   return Account(facts, knobs, target).cycles / (target.ghz * 1e9);
 }
 
+double dlc::tuner::trafficSeconds(const LoopFacts &facts,
+                                  const KnobValues &knobs,
+                                  const TargetFacts &target) {
+  Account account(facts, knobs, target);
+  return account.traffic /
+         (std::min(std::max<double>(1, double(facts.threads)), account.tasks) *
+          target.ghz * 1e9);
+}
+
 using View = FeatureView<LoopFacts, Account>;
 
 static const Feature<View> kFeatures[] = {

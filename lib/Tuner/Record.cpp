@@ -228,16 +228,22 @@ std::optional<Record> dlc::tuner::findBest(llvm::ArrayRef<Record> records,
     if (record.codegen == kCodegenVersion && record.status != Status::Ok)
       failed.insert(record.schedule);
   unsigned attempt = 0;
+  bool isMeasured = false;
   for (const Record &record : records)
-    if (record.codegen == kCodegenVersion && !failed.count(record.schedule))
+    if (record.codegen == kCodegenVersion && !failed.count(record.schedule)) {
       attempt = std::max(attempt, record.attempt);
+      isMeasured |= record.status == Status::Ok && record.clock != kStaticClock;
+    }
+  if (!isMeasured)
+    margin = std::max(margin, 0.1);
   // Of a schedule's measurements the slowest counts, and of its fastest and its
   // median sample the worse: times are too good by chance where many were
   // taken.
   std::map<std::string, std::pair<double, const Record *>> slowest;
   for (const Record &record : records) {
     if (record.status != Status::Ok || record.codegen != kCodegenVersion ||
-        record.attempt < attempt || failed.count(record.schedule))
+        record.attempt < attempt || failed.count(record.schedule) ||
+        (isMeasured && record.clock == kStaticClock))
       continue;
     double ratio = std::max(record.ratio(), record.medianRatio());
     auto [it, isNew] = slowest.try_emplace(record.schedule, ratio, &record);

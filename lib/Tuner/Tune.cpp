@@ -55,6 +55,17 @@ static const Forest *forestOf(const CostModel *model) {
   return model ? &model->getForest() : nullptr;
 }
 
+/// What an estimate says, as a measurement.
+static Measurement estimated(const BuiltKernel &candidate,
+                             const BuiltKernel &reference) {
+  Measurement result;
+  result.status = Status::Ok;
+  result.samples = {candidate.staticSeconds * 1e9};
+  result.reference = {reference.staticSeconds * 1e9};
+  result.clock = kStaticClock.str();
+  return result;
+}
+
 static std::string makeRunId(const Task &task, const CostModel *base,
                              const SearchOptions &o) {
   std::string text =
@@ -67,6 +78,8 @@ static std::string makeRunId(const Task &task, const CostModel *base,
         double(o.generations), double(o.seed), guideNumber(o.guide),
         double(kCodegenVersion)})
     text += " " + std::to_string(number);
+  if (task.timing == Timing::Static)
+    text += " static";
   if (o.guide == Guide::Model)
     for (const KnobValues &point : o.first)
       text += scheduleJson(task.space.nest, point);
@@ -102,6 +115,8 @@ Expected<std::unique_ptr<Tuner>> Tuner::create(const Task &task,
   if (!built[0])
     return fail(llvm::toString(built[0].takeError()));
   tuner->reference = std::move(*built[0]);
+  if (task.timing == Timing::Static)
+    return tuner;
   RunLimits limits = options.limits;
   limits.samples = 1;
   Measurement first =
@@ -172,7 +187,11 @@ Error Tuner::measureAll(llvm::ArrayRef<KnobValues> points, unsigned attempt) {
     if (Error error = finish(i, declined))
       return error;
   }
-  if (options.fleet) {
+  if (task.timing == Timing::Static) {
+    for (unsigned i : ready)
+      if (Error error = finish(i, estimated(*built[i], reference)))
+        return error;
+  } else if (options.fleet) {
     std::vector<const BuiltKernel *> candidates;
     for (unsigned i : ready)
       candidates.push_back(&*built[i]);
@@ -220,6 +239,8 @@ Expected<bool> Tuner::step(unsigned most) {
 }
 
 Error Tuner::finish() {
+  if (task.timing == Timing::Static) // the same again
+    return Error::success();
   // The more trials, the more of the fastest are so by luck.
   unsigned count =
       std::max(options.winners, std::min(search.getNumTrials() / 4, 10u));

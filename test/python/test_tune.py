@@ -141,10 +141,38 @@ def test_refusals(model, tmp_path):
         done = subprocess.run(["dlc", model / "m.onnx", "-o", tmp_path / "m.so", *flags], capture_output=True, text=True)
         assert done.returncode == 2, done.stderr
         return done.stderr
-    assert "expected one of lookup, quick, off" in said("-tune=best")
+    assert "expected one of lookup, quick, static, off" in said("-tune=best")
     assert "-tune-budget= is for -tune" in said("-tune=lookup", "-tune-budget=3")
     assert "expected a number of trials, or a time" in said("-tune", "-tune-budget=soon")
     assert "-tune measures on this machine" in said("-tune", "-target=arm", f"-tuning-db={tmp_path / 'a.db'}")
+
+
+def test_static_times_need_no_machine(model, tmp_path):
+    """-tune=static searches for a CPU that is not here: estimates are recorded as such, lookup takes what they say, and gives the same bytes."""
+    db = tmp_path / "t.db"
+    weights = numpy_helper.from_array(np.ones((256, 192), np.float32), "w")
+    graph = helper.make_graph([helper.make_node("MatMul", ["x", "w"], ["y"])], "g", [helper.make_tensor_value_info("x", TensorProto.FLOAT, [96, 256])],
+                              [helper.make_tensor_value_info("y", TensorProto.FLOAT, [96, 192])], [weights])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), tmp_path / "m.onnx")
+    target = "-target=arm:cpu=neoverse-v2:threads=1"
+    said = dlc(tmp_path / "m.onnx", target, "-tune=static", "-tune-budget=16", f"-tuning-db={db}", "-o", tmp_path / "a.so").stderr
+    assert "candidates estimated, 0 failed" in said
+    records = records_of(db, tmp_path / "r.jsonl")
+    assert len(records) == 16 and {r["trial"]["clock"] for r in records} == {"static"}
+    assert {r["target"]["cpu"] for r in records} == {"neoverse-v2"}
+    times = [r["trial"]["samples_ns"][0] for r in records]
+    # 128-bit vectors, four multiply-adds a cycle of 2.8 GHz: nothing is faster than the units.
+    bound = 96 * 256 * 192 / 16 / 2.8
+    assert bound < min(times) < 1.5 * bound and len({round(t) for t in times}) > 4
+    # The same search again finds its trials; lookup needs no estimate, and takes what promises 10 % at least.
+    dlc(tmp_path / "m.onnx", target, "-tune=static", "-tune-budget=16", f"-tuning-db={db}", "-o", tmp_path / "a.so")
+    assert len(records_of(db, tmp_path / "r.jsonl")) == 16
+    for name in ("b", "c"):
+        dlc(tmp_path / "m.onnx", target, "-tune=lookup", f"-tuning-db={db}", "-o", tmp_path / name / "m.so", "-emit=shared,report")
+    assert (tmp_path / "b" / "m.so").read_bytes() == (tmp_path / "c" / "m.so").read_bytes()
+    taken = json.loads((tmp_path / "b" / "m.json").read_text())["tuning"]["schedules"]
+    best = min(times) / next(r["trial"]["reference_ns"][0] for r in records)
+    assert len(taken) == (best < 0.9)
 
 
 def test_a_product_tuned_alone_is_found_in_a_model(tmp_path):

@@ -25,6 +25,7 @@ struct TuneSettings {
   std::string search = "model"; ///< or evolution, random
   unsigned samples = 9, jobs = 0, keep = 50, folds = 5;
   double maxDrift = 1e9;
+  bool isStatic = false; ///< tune, replay: times are estimated
   bool quiet = false;
 };
 

@@ -78,7 +78,9 @@ Error Session::open(const TuneSettings &s) {
     return makeError(ExitCode::Internal, "the product has no kernel");
   CpuCodegenOptions options;
   options.constantOperands = {s.constant == "lhs", s.constant == "rhs"};
-  auto made = KernelTask::create(*kernel, *target, options);
+  auto made = KernelTask::create(
+      *kernel, *target, options, /*seed=*/1, /*mostWork=*/6e10,
+      s.isStatic ? Timing::Static : Timing::Measured);
   if (!made)
     return made.takeError();
   task = std::move(*made);

@@ -15,6 +15,7 @@ def search : J<"search", "<how>", "tune, replay: model; evolution or random for 
 def model : J<"model", "<path>", "tune, replay: the cost model (default: the one dlc comes with); none: the analytic rules alone">;
 def samples : J<"samples", "<n>", "tune: samples of a candidate (default: 9)">;
 def jobs : JoinedOrSeparate<["-"], "j">, MetaVarName<"<n>">, HelpText<"tune: candidates compiled at a time (default: one a CPU)">;
+def is_static : F<"static", "tune: estimate times from machine code; nothing runs, any CPU will do">;
 def workers : J<"workers", "<address>", "tune: measure on ray://<host:port>[/<resource>], ray://local (both need the Python package ray), or processes://<n> (default: here)">;
 def keep : J<"keep", "<n>", "prune: the fastest trials of a kernel that stay; bundle: so many, and as many of the others (default: 50)">;
 def family : J<"family", "<nests>", "train, eval, replay: contraction, loop or attention (default: of train contraction, else all)">;

@@ -154,6 +154,7 @@ static Expected<TuneSettings> readSettings(const Table &table,
     if (!s.leavesIsaOut && StringRef(arg->getValue()) != "kernels")
       return wrong(arg, "kernels or isa");
   }
+  s.isStatic = args.hasArg(OPT_is_static);
   if (const Arg *arg = args.getLastArg(OPT_drift))
     if (StringRef(arg->getValue()).getAsDouble(s.maxDrift) || s.maxDrift <= 0)
       return wrong(arg, "a share, such as 0.1");

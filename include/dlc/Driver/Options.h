@@ -93,6 +93,7 @@ struct CompileOptions {
   /// fills the database first.
   enum class Tune { Off, Lookup, Search };
   Tune tune = Tune::Off;
+  bool tuneStatic = false; ///< Search: times are estimated, nothing runs
   unsigned tuneTrials = 0; ///< of all kernels together; 0: see tuneSeconds
   double tuneSeconds = 0;
   unsigned tunePerKernel = 0; ///< -tune=quick: trials of each kernel

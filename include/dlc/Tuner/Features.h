@@ -117,6 +117,14 @@ double analyticSeconds(const LoopFacts &facts, const KnobValues &knobs,
 double analyticSeconds(const AttentionFacts &facts, const KnobValues &knobs,
                        const TargetFacts &target);
 
+/// The part of analyticSeconds that caches and memory take, were nothing else.
+double trafficSeconds(const ContractionFacts &facts, const KnobValues &knobs,
+                      const TargetFacts &target);
+double trafficSeconds(const LoopFacts &facts, const KnobValues &knobs,
+                      const TargetFacts &target);
+double trafficSeconds(const AttentionFacts &facts, const KnobValues &knobs,
+                      const TargetFacts &target);
+
 std::vector<float> computeFeatures(const ContractionFacts &facts,
                                    const KnobValues &knobs,
                                    const TargetFacts &target);
@@ -154,6 +162,7 @@ struct Scorer {
   std::string kernel; ///< SHA-256 of its text
   std::function<std::vector<float>(const KnobValues &)> features;
   std::function<double(const KnobValues &)> seconds; ///< analytic
+  std::function<double(const KnobValues &)> traffic; ///< its trafficSeconds
 
   /// Of a record's JSON. Errors name what is missing.
   static llvm::Expected<Scorer> create(llvm::StringRef workload,

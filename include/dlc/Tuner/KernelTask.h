@@ -35,11 +35,12 @@ class KernelTask {
 public:
   /// Computes the expected results with the interpreter on random operands of
   /// `seed`. Fails in words like makeKernelKey, and where the work is more than
-  /// `mostWork` scalar operations.
+  /// `mostWork` scalar operations. With static times nothing is computed, and
+  /// any size and any target will do.
   static llvm::Expected<std::unique_ptr<KernelTask>>
   create(graph::KernelOp kernel, const CpuTarget &target,
          const CpuCodegenOptions &options, uint64_t seed = 1,
-         double mostWork = 6e10);
+         double mostWork = 6e10, Timing timing = Timing::Measured);
   ~KernelTask();
 
   const Task &get() const { return task; }

@@ -4,6 +4,7 @@
 #ifndef DLC_TUNER_RECORD_H
 #define DLC_TUNER_RECORD_H
 
+#include "llvm/ADT/StringRef.h"
 #include "llvm/Support/Error.h"
 
 #include <string>
@@ -28,6 +29,9 @@ enum class Status {
 llvm::StringRef toString(Status status);
 std::optional<Status> parseStatus(llvm::StringRef text);
 
+/// The clock of times that were estimated: nothing ran.
+constexpr llvm::StringLiteral kStaticClock = "static";
+
 struct Record {
   /// JSON in canonical form: objects, keys sorted, no spaces.
   std::string target, workload, schedule;
@@ -36,7 +40,7 @@ struct Record {
   /// Nanoseconds a run: the candidate's, and those of the default schedule in
   /// the same process, in turns. Empty unless Ok.
   std::vector<double> samples, reference;
-  std::string clock; ///< "thread_cpu" or "wall"
+  std::string clock; ///< "thread_cpu", "wall" or kStaticClock
   /// How far the reference's samples spread: median / fastest - 1.
   double drift = 0;
   /// The search that asked for it; trials of equal keys are one trial.
@@ -81,7 +85,8 @@ llvm::Error writeJsonLines(std::vector<Record> records, llvm::StringRef path);
 /// The best schedule (JSON) of one target and workload among `records`, or
 /// nothing where none beats the default by more than `margin`, by the fastest
 /// and by the median samples. Trials that were measured again count before
-/// those measured once. A function of the set.
+/// those measured once; estimated ones count where none was measured, and have
+/// to promise 10 %. A function of the set.
 std::optional<Record> findBest(llvm::ArrayRef<Record> records,
                                double margin = 0.03);
 

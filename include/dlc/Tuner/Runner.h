@@ -21,6 +21,7 @@ struct BuiltKernel {
   /// Functions to call in order, and for how many tasks.
   std::vector<std::pair<std::string, int64_t>> phases;
   int64_t scratchBytes = 0; ///< of one worker
+  double staticSeconds = 0; ///< of a run, estimated (Timing::Static); else 0
   /// Operands in the layout that this code reads, where it is not the model's.
   std::map<unsigned, std::string> packed;
 };

@@ -10,13 +10,19 @@ namespace dlc::tuner {
 
 class Fleet;
 
+/// Where times come from: clocks of this machine, or estimateCycles
+/// (StaticCycles.h) and the analytic traffic, for targets that this machine
+/// does not run.
+enum class Timing { Measured, Static };
+
 /// What is to be tuned, freed of the compiler. KernelTask makes it of a kernel.
 struct Task {
   std::string name;             ///< for people
   std::string workload, target; ///< canonical JSON
   Scorer scorer;                ///< of both
   ScheduleSpace space;
-  Problem problem;
+  Problem problem; ///< nothing where times are static
+  Timing timing = Timing::Measured;
   /// The code of one schedule, or an error that says why there is none. Called
   /// in processes of its own.
   std::function<llvm::Expected<BuiltKernel>(const KnobValues &)> build;

@@ -220,13 +220,17 @@ static void storeSingleLanes(llvm::Module &module) {
       }
 }
 
-llvm::Expected<llvm::SmallVector<char, 0>>
-CpuTarget::emit(llvm::Module &module, llvm::TargetMachine &machine,
-                bool assembly) const {
+void CpuTarget::prepare(llvm::Module &module,
+                        llvm::TargetMachine &machine) const {
   attachTarget(module, description, machine);
   optimize(module, machine);
   storeSingleLanes(module);
+}
 
+llvm::Expected<llvm::SmallVector<char, 0>>
+CpuTarget::emit(llvm::Module &module, llvm::TargetMachine &machine,
+                bool assembly) const {
+  prepare(module, machine);
   llvm::SmallVector<char, 0> bytes;
   llvm::raw_svector_ostream stream(bytes);
   llvm::legacy::PassManager passes;

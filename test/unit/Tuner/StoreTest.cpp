@@ -102,6 +102,20 @@ TEST(Record, FindBest) {
   EXPECT_FALSE(findBest(makeRecord(1, 0.99)));
 }
 
+// An estimate counts where nothing was measured, and for less.
+TEST(Record, FindBestOfEstimates) {
+  Record estimate = makeRecord(1, 0.7);
+  estimate.clock = kStaticClock.str();
+  ASSERT_TRUE(findBest(estimate));
+  Record modest = makeRecord(2, 0.92), measured = modest;
+  modest.clock = kStaticClock.str();
+  EXPECT_FALSE(findBest(modest));
+  EXPECT_TRUE(findBest(measured));
+  auto best = findBest({estimate, measured});
+  ASSERT_TRUE(best);
+  EXPECT_EQ(best->schedule, measured.schedule);
+}
+
 TEST(Store, AddSelectExportMerge) {
   TemporaryFolder folder;
   auto store = Store::open(folder / "a.db", true);

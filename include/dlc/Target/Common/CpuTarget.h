@@ -43,6 +43,10 @@ public:
   llvm::Expected<llvm::SmallVector<char, 0>>
   emitObject(llvm::Module &module) const;
 
+  /// The part of emitObject before machine code: triple, data layout, function
+  /// attributes, the short optimisation list.
+  void prepare(llvm::Module &module, llvm::TargetMachine &machine) const;
+
   /// As emitObject, but the assembly text.
   llvm::Expected<llvm::SmallVector<char, 0>>
   emitAssembly(llvm::Module &module) const;
