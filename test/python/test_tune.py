@@ -168,6 +168,7 @@ def test_static_times_need_no_machine(model, tmp_path):
     dlc(tmp_path / "m.onnx", target, "-tune=static", "-tune-budget=16", f"-tuning-db={db}", "-o", tmp_path / "a.so")
     assert len(records_of(db, tmp_path / "r.jsonl")) == 16
     for name in ("b", "c"):
+        (tmp_path / name).mkdir()
         dlc(tmp_path / "m.onnx", target, "-tune=lookup", f"-tuning-db={db}", "-o", tmp_path / name / "m.so", "-emit=shared,report")
     assert (tmp_path / "b" / "m.so").read_bytes() == (tmp_path / "c" / "m.so").read_bytes()
     taken = json.loads((tmp_path / "b" / "m.json").read_text())["tuning"]["schedules"]
