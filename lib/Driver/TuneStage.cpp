@@ -301,7 +301,8 @@ Error Stage::choose() {
         return own.takeError();
       records.insert(records.end(), own->begin(), own->end());
     }
-    auto best = tuner::findBest(records);
+    auto best = tuner::findBest(records, /*margin=*/0.03,
+                                /*takesEstimates=*/c.options.tuneStatic);
     if (!best)
       continue;
     Expected<KnobValues> knobs = tuner::parseKnobs(best->schedule);

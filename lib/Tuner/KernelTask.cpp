@@ -145,8 +145,8 @@ static graph::KernelOp readKernel(const std::string &bytecode,
   return dyn_cast<graph::KernelOp>(block.front());
 }
 
-/// Seconds of a run: the most that one thread has to do, and what of caches and
-/// memory does not hide behind it.
+/// Seconds of a run: what one thread has to do at most, and what caches and
+/// memory take: measured, little of it hides behind units that are busy.
 static Expected<double> estimateSeconds(llvm::Module &module,
                                         const CpuKernel &code,
                                         const CpuTarget &target,
@@ -163,7 +163,7 @@ static Expected<double> estimateSeconds(llvm::Module &module,
     cycles += double(llvm::divideCeil(tasks, threads)) * (*task + taskCycles);
   }
   double compute = cycles / (target.desc().ghz * 1e9);
-  return std::max(compute, 0.7 * traffic) + 0.3 * std::min(compute, traffic);
+  return compute + traffic;
 }
 
 /// Runs in a process of its own.

@@ -221,7 +221,7 @@ Error dlc::tuner::writeJsonLines(std::vector<Record> records, StringRef path) {
 //===----------------------------------------------------------------------===//
 
 std::optional<Record> dlc::tuner::findBest(llvm::ArrayRef<Record> records,
-                                           double margin) {
+                                           double margin, bool takesEstimates) {
   // A schedule that was ever wrong, hung or crashed is none, whatever its time.
   std::set<std::string> failed;
   for (const Record &record : records)
@@ -243,7 +243,7 @@ std::optional<Record> dlc::tuner::findBest(llvm::ArrayRef<Record> records,
   for (const Record &record : records) {
     if (record.status != Status::Ok || record.codegen != kCodegenVersion ||
         record.attempt < attempt || failed.count(record.schedule) ||
-        (isMeasured && record.clock == kStaticClock))
+        (record.clock == kStaticClock && (isMeasured || !takesEstimates)))
       continue;
     double ratio = std::max(record.ratio(), record.medianRatio());
     auto [it, isNew] = slowest.try_emplace(record.schedule, ratio, &record);

@@ -85,10 +85,12 @@ llvm::Error writeJsonLines(std::vector<Record> records, llvm::StringRef path);
 /// The best schedule (JSON) of one target and workload among `records`, or
 /// nothing where none beats the default by more than `margin`, by the fastest
 /// and by the median samples. Trials that were measured again count before
-/// those measured once; estimated ones count where none was measured, and have
-/// to promise 10 %. A function of the set.
+/// those measured once. Estimates are left out unless `takesEstimates`; then
+/// they count where nothing was measured, and have to promise 10 %. A function
+/// of the set.
 std::optional<Record> findBest(llvm::ArrayRef<Record> records,
-                               double margin = 0.03);
+                               double margin = 0.03,
+                               bool takesEstimates = false);
 
 } // namespace dlc::tuner
 

@@ -102,18 +102,23 @@ TEST(Record, FindBest) {
   EXPECT_FALSE(findBest(makeRecord(1, 0.99)));
 }
 
-// An estimate counts where nothing was measured, and for less.
+// An estimate counts where it is asked for and nothing was measured, and for
+// less.
 TEST(Record, FindBestOfEstimates) {
   Record estimate = makeRecord(1, 0.7);
   estimate.clock = kStaticClock.str();
-  ASSERT_TRUE(findBest(estimate));
+  auto best = [](llvm::ArrayRef<Record> records) {
+    return findBest(records, 0.03, /*takesEstimates=*/true);
+  };
+  EXPECT_FALSE(findBest(estimate));
+  ASSERT_TRUE(best(estimate));
   Record modest = makeRecord(2, 0.92), measured = modest;
   modest.clock = kStaticClock.str();
-  EXPECT_FALSE(findBest(modest));
-  EXPECT_TRUE(findBest(measured));
-  auto best = findBest({estimate, measured});
-  ASSERT_TRUE(best);
-  EXPECT_EQ(best->schedule, measured.schedule);
+  EXPECT_FALSE(best(modest));
+  EXPECT_TRUE(best(measured));
+  auto found = best({estimate, measured});
+  ASSERT_TRUE(found);
+  EXPECT_EQ(found->schedule, measured.schedule);
 }
 
 TEST(Store, AddSelectExportMerge) {
