@@ -6,6 +6,7 @@
 #include "Compilation.h"
 
 #include "dlc/Check/Laws.h"
+#include "dlc/Driver/FormedKernels.h"
 #include "dlc/Schedule/NestChoice.h"
 #include "dlc/Schedule/Schedule.h"
 #include "dlc/Tuner/Experience.h"
@@ -88,23 +89,14 @@ void Stage::note(graph::KernelOp kernel, const Twine &reason) {
 }
 
 void Stage::collect() {
-  llvm::StringMap<SmallVector<bool>> constants;
-  llvm::StringMap<unsigned> calls;
-  c.getModule().walk([&](graph::CallOp call) {
-    ++calls[call.getCallee()];
-    auto &mask = constants[call.getCallee()];
-    mask.clear();
-    for (Value arg : call.getArgs())
-      mask.push_back(graph::getViewed(arg).getDefiningOp<graph::ConstantOp>() !=
-                     nullptr);
-  });
+  llvm::StringMap<KernelCalls> calls = findKernelCalls(c.getModule());
   for (auto kernel : c.getModule().getOps<graph::KernelOp>()) {
     // A schedule of the file's own stays.
     if (kernel.getScheduleAttr())
       continue;
     CpuCodegenOptions options;
     options.strict = c.options.strict;
-    options.constantOperands = constants[kernel.getSymName()];
+    options.constantOperands = calls[kernel.getSymName()].constantOperands;
     std::string reason;
     auto key = tuner::makeKernelKey(kernel, *c.target, options, reason);
     if (failed(key)) {
@@ -119,7 +111,7 @@ void Stage::collect() {
       item->options = options;
     }
     item->kernels.push_back(kernel);
-    item->calls += calls[kernel.getSymName()];
+    item->calls += calls[kernel.getSymName()].count;
   }
 }
 

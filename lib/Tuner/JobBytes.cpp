@@ -144,6 +144,7 @@ std::string Job::toBytes() const {
   put(options.limits.sampleSeconds);
   put(options.limits.seconds);
   put(options.limits.memory);
+  put(options.limits.hopeless);
   put(options.mostDrift);
   put(options.retries);
   return std::move(put.out);
@@ -178,6 +179,7 @@ Expected<Job> Job::parse(StringRef bytes) {
   get(job.options.limits.sampleSeconds);
   get(job.options.limits.seconds);
   get(job.options.limits.memory);
+  get(job.options.limits.hopeless);
   get(job.options.mostDrift);
   get(job.options.retries);
   if (!get.isGood || !get.in.empty())

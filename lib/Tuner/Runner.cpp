@@ -24,6 +24,8 @@ using namespace dlc::tuner;
 using llvm::Error;
 
 static constexpr unsigned kMostSamples = 64;
+// What is far slower shows it in so many.
+static constexpr unsigned kFewSamples = 3;
 // Not a number in any float type.
 static constexpr unsigned char kPattern = 0xff;
 
@@ -313,6 +315,12 @@ static void runChild(const BuiltKernel &candidate, const BuiltKernel &reference,
     report.reference[i] = time(other, otherRepeats);
     report.candidate[i] = time(mine, repeats);
     report.samples = i + 1;
+    auto fastest = [&](const double *times) {
+      return *std::min_element(times, times + i + 1);
+    };
+    if (limits.hopeless > 0 && i + 1 >= kFewSamples &&
+        fastest(report.candidate) > limits.hopeless * fastest(report.reference))
+      break;
   }
   // Not only the first run is right.
   why = mine.check(pool, problem);
@@ -389,7 +397,9 @@ Measurement dlc::tuner::measureSteady(const BuiltKernel &candidate,
     // Of two that drift, the one that drifts less.
     if (i == 0 || next.status != Status::Ok || next.drift < best.drift)
       best = std::move(next);
-    if (best.status != Status::Ok || best.drift <= options.mostDrift)
+    // What was given up early is slow, however the reference drifted.
+    if (best.status != Status::Ok || best.drift <= options.mostDrift ||
+        best.samples.size() < options.limits.samples)
       break;
   }
   return best;

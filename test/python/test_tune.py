@@ -101,6 +101,17 @@ def test_lookup_takes_the_best_and_never_a_wrong_one(model, tmp_path):
     assert "the schedule of the database does not fit: " in said
 
 
+def test_a_surveyed_kernel_is_the_models(model, tmp_path):
+    """dlc-tune survey keys a model's kernels as the compiler does: constants among their operands included."""
+    db = tmp_path / "t.db"
+    said = subprocess.run(["dlc-tune", "survey", model / "m.onnx", "-random=3", "-evolution=1", "-guided=1", "-samples=1", f"-store={db}"],
+                          check=True, capture_output=True, text=True).stdout
+    assert "5 trials" in said
+    dlc(model / "m.onnx", "-target=host:threads=1", "-q", "-o", tmp_path / "m.so", "-tune", "-tune-budget=1", f"-tuning-db={db}")
+    listed = subprocess.run(["dlc-tune", "list", f"-store={db}"], check=True, capture_output=True, text=True).stdout
+    assert "trials of 1 kernels" in listed and "rhs constant" in listed
+
+
 def test_no_records_is_the_default(model, tmp_path):
     db = tmp_path / "t.db"
     subprocess.run(["dlc-tune", "tune", "-q", "-matmul=8x16x8", "-budget=1", "-samples=1", "-model=none", f"-store={db}"],

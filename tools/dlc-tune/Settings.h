@@ -27,11 +27,18 @@ struct TuneSettings {
   double maxDrift = 1e9;
   bool isStatic = false; ///< tune, replay: times are estimated
   bool quiet = false;
+  /// survey: the kernels, by name (empty: all), trials of each search; only to
+  /// list what there is.
+  std::vector<std::string> kernels;
+  unsigned random = 300, evolution = 64, guided = 32;
+  bool lists = false;
 };
 
 /// The commands that measure: tune and replay.
 llvm::Error runTune(const TuneSettings &settings);
 llvm::Error runReplay(const TuneSettings &settings);
+/// Measures what is best known of a model's kernels.
+llvm::Error runSurvey(const TuneSettings &settings);
 /// What a worker of a fleet runs: measures a job's file, prints JSON.
 llvm::Error runMeasure(const TuneSettings &settings);
 /// The commands on records alone.

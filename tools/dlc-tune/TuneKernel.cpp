@@ -1,14 +1,12 @@
 // Commands that search: tune and replay, of one product.
-#include "Settings.h"
+#include "Knowledge.h"
 
 #include "dlc/Driver/CommandLine.h"
 #include "dlc/Driver/Compiler.h"
 #include "dlc/Driver/ModelSource.h"
 #include "dlc/Target/Targets.h"
-#include "dlc/Tuner/Experience.h"
 #include "dlc/Tuner/Fleet.h"
 #include "dlc/Tuner/KernelTask.h"
-#include "dlc/Tuner/Shipped.h"
 
 #include "mlir/Parser/Parser.h"
 #include "llvm/Support/FileSystem.h"
@@ -44,8 +42,7 @@ struct Session {
   mlir::MLIRContext context;
   mlir::OwningOpRef<mlir::ModuleOp> module;
   std::unique_ptr<KernelTask> task;
-  std::optional<CostModel> model;
-  std::vector<KnobValues> experience; ///< of kernels like it
+  Knowledge known;
 
   Session() : context(mlir::MLIRContext::Threading::DISABLED) {}
   Error open(const TuneSettings &s);
@@ -84,37 +81,16 @@ Error Session::open(const TuneSettings &s) {
   if (!made)
     return made.takeError();
   task = std::move(*made);
-  if (s.model == "none") // nor anything else that dlc comes with
-    return Error::success();
-  if (std::string folder = findShippedFolder(target->desc().arch);
-      !folder.empty()) {
-    auto records = readFolder(folder);
-    if (!records)
-      return records.takeError();
-    experience =
-        findExperience(*records, task->get().workload, task->get().target);
-  }
-  if (!s.model.empty()) {
-    Expected<CostModel> loaded = CostModel::load(s.model);
-    if (!loaded)
-      return loaded.takeError();
-    if (loaded->getLabel() != CostModel::Label::Order)
-      return llvm::createStringError(
-          s.model + ": predicts times, a search needs a model of orders");
-    model = std::move(*loaded);
-    return Error::success();
-  }
-  auto shipped =
-      loadShippedModel(target->desc().arch, task->get().scorer.family);
-  if (!shipped)
-    return shipped.takeError();
-  model = std::move(*shipped);
+  auto loaded = loadKnowledge(s, target->desc().arch, task->get());
+  if (!loaded)
+    return loaded.takeError();
+  known = std::move(*loaded);
   return Error::success();
 }
 
 static SearchOptions searchOf(const TuneSettings &s, const Session &session) {
   SearchOptions options;
-  options.first = session.experience;
+  options.first = session.known.experience;
   options.seed = s.seed;
   options.guide = s.search == "model"       ? Guide::Model
                   : s.search == "evolution" ? Guide::Evolution
@@ -177,8 +153,7 @@ Error dlc::runTune(const TuneSettings &s) {
     llvm::errs() << llvm::format(", best %.2fx", 1 / best)
                  << (redraw ? "" : "\n");
   };
-  auto result = tune(task, session.model ? &*session.model : nullptr,
-                     store->get(), options);
+  auto result = tune(task, session.known.get(), store->get(), options);
   if (redraw && !s.quiet)
     llvm::errs() << "\r\x1b[K";
   if (!result)
@@ -211,8 +186,8 @@ Error dlc::runReplay(const TuneSettings &s) {
   if (!records)
     return records.takeError();
   const Task &task = session.task->get();
-  auto result = replay(task, session.model ? &*session.model : nullptr,
-                       *records, searchOf(s, session));
+  auto result =
+      replay(task, session.known.get(), *records, searchOf(s, session));
   if (!result)
     return result.takeError();
   printResult(*result, task);

@@ -43,7 +43,7 @@ struct Table : GenericOptTable {
 
 static constexpr StringRef kCommands[] = {
     "list",  "tune",  "bundle", "export", "import", "merge",
-    "prune", "train", "eval",   "replay", "measure"};
+    "prune", "train", "eval",   "replay", "survey", "measure"};
 
 static void printHelp(const Table &table) {
   table.printHelp(llvm::outs(), "dlc-tune <command> [files] [options]",
@@ -56,6 +56,7 @@ COMMANDS:
   export -o records.jsonl         the store as JSON lines
   import records.jsonl...         into the store; what is there stays
   merge a.jsonl b.jsonl -o c.jsonl
+  survey model.onnx               what is best known of a model's kernels: random schedules, an evolution, a search, the best again
   prune -keep=50                  drop slow trials of the store
   train records.jsonl... -o contraction.model.json
   eval records.jsonl...           how well models find fast schedules of kernels that they never saw
@@ -114,6 +115,11 @@ static Expected<TuneSettings> readSettings(const Table &table,
   s.target = args.getLastArgValue(OPT_target, "host:threads=1").str();
   s.model = args.getLastArgValue(OPT_model).str();
   s.quiet = args.hasArg(OPT_quiet);
+  s.lists = args.hasArg(OPT_list_kernels);
+  llvm::SmallVector<StringRef> kernels;
+  StringRef(args.getLastArgValue(OPT_kernels))
+      .split(kernels, ',', -1, /*KeepEmpty=*/false);
+  s.kernels.assign(kernels.begin(), kernels.end());
   s.workers = args.getLastArgValue(OPT_workers).str();
   auto wrong = [](const Arg *arg, const char *expected) {
     return usage(arg->getSpelling() + arg->getValue() + ": expected " +
@@ -158,10 +164,14 @@ static Expected<TuneSettings> readSettings(const Table &table,
   if (const Arg *arg = args.getLastArg(OPT_drift))
     if (StringRef(arg->getValue()).getAsDouble(s.maxDrift) || s.maxDrift <= 0)
       return wrong(arg, "a share, such as 0.1");
-  for (auto [id, value, most] : {std::tuple(OPT_samples, &s.samples, 64u),
-                                 std::tuple(OPT_jobs, &s.jobs, 1024u),
-                                 std::tuple(OPT_keep, &s.keep, 1u << 30),
-                                 std::tuple(OPT_folds, &s.folds, 1u << 20)})
+  for (auto [id, value, most] :
+       {std::tuple(OPT_samples, &s.samples, 64u),
+        std::tuple(OPT_jobs, &s.jobs, 1024u),
+        std::tuple(OPT_random, &s.random, 1u << 20),
+        std::tuple(OPT_evolution, &s.evolution, 1u << 20),
+        std::tuple(OPT_guided, &s.guided, 1u << 20),
+        std::tuple(OPT_keep, &s.keep, 1u << 30),
+        std::tuple(OPT_folds, &s.folds, 1u << 20)})
     if (const Arg *arg = args.getLastArg(id))
       if (StringRef(arg->getValue()).getAsInteger(10, *value) || *value < 1 ||
           *value > most)
@@ -172,6 +182,7 @@ static Expected<TuneSettings> readSettings(const Table &table,
 static Error run(const TuneSettings &s) {
   return s.command == "tune"                          ? runTune(s)
          : s.command == "replay" && !s.matmul.empty() ? runReplay(s)
+         : s.command == "survey"                      ? runSurvey(s)
          : s.command == "measure"                     ? runMeasure(s)
                                                       : runRecords(s);
 }

@@ -47,6 +47,9 @@ struct RunLimits {
   double sampleSeconds = 200e-6; ///< of one sample; short kernels are repeated
   double seconds = 10;           ///< of a CPU, for the whole process
   int64_t memory = int64_t(8) << 30;
+  /// A candidate that is so many times slower than the reference after three
+  /// samples has no more of them; 0: all have as many.
+  double hopeless = 0;
 };
 
 struct Measurement {

@@ -71,6 +71,10 @@ public:
   llvm::Expected<bool> step(unsigned most);
   /// Measures the winners again, with more samples.
   llvm::Error finish();
+  /// Measures these again, with more samples.
+  llvm::Error measureAgain(llvm::ArrayRef<KnobValues> points) {
+    return measureAll(points, 1);
+  }
   const TuneResult &getResult() const { return result; }
   /// What was found in the store or measured, in order.
   llvm::ArrayRef<Record> getRecords() const { return records; }

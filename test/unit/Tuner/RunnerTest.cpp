@@ -4,6 +4,7 @@
 
 #include "dlc/Target/Targets.h"
 #include "dlc/Tuner/Fleet.h"
+#include "dlc/Tuner/Survey.h"
 #include "dlc/Tuner/Tune.h"
 
 #include "llvm/AsmParser/Parser.h"
@@ -109,6 +110,22 @@ TEST(Runner, RunsTasksOnThreads) {
   Measurement m = measure(kernel, kernel, problem, quickLimits());
   EXPECT_EQ(m.status, Status::Ok) << m.reason;
   EXPECT_EQ(m.clock, "wall");
+}
+
+// A candidate far slower than the reference has few samples; one that is not
+// has all of them.
+TEST(Runner, GivesUpOnSlowOnes) {
+  BuiltKernel reference = makeKernel(""), slow = reference;
+  reference.phases[0].second = 400;
+  slow.phases[0].second = 4000;
+  RunLimits limits = quickLimits();
+  limits.hopeless = 3;
+  Measurement m = measure(slow, reference, makeProblem(), limits);
+  EXPECT_EQ(m.status, Status::Ok) << m.reason;
+  EXPECT_EQ(m.samples.size(), 3u);
+  EXPECT_EQ(m.reference.size(), 3u);
+  m = measure(reference, slow, makeProblem(), limits);
+  EXPECT_EQ(m.samples.size(), limits.samples);
 }
 
 TEST(Runner, TellsWrongHangingAndDeadlyOnes) {
@@ -298,6 +315,50 @@ TEST(Tune, NeverChoosesWhatFails) {
   records.front().round = 1;
   EXPECT_NE(errorOf(replay(task, nullptr, records, options.search)),
             "no error");
+}
+
+// A survey measures the fastest of its searches again, none that failed, and
+// nothing twice.
+TEST(Survey, MeasuresTheBestAgainAndGoesOn) {
+  TemporaryFolder folder;
+  auto store = llvm::cantFail(Store::open(folder / "a.db", true));
+  Task task = makeTask();
+  SurveyOptions options;
+  options.random = 14;
+  options.evolution = options.guided = 6;
+  options.again = 3;
+  options.tune = makeOptions();
+  auto result = survey(task, nullptr, store.get(), options);
+  ASSERT_TRUE(bool(result)) << llvm::toString(result.takeError());
+  EXPECT_EQ(result->schedules, 14u); // the whole space
+  EXPECT_EQ(result->trials, 26u);
+  EXPECT_GE(result->failed, 8u);
+  EXPECT_LT(result->best, 0.5);
+  auto records = llvm::cantFail(store->select());
+  std::set<std::string> again, runs;
+  for (const Record &record : records) {
+    runs.insert(record.run);
+    if (record.attempt == 0)
+      continue;
+    EXPECT_EQ(record.status, Status::Ok);
+    EXPECT_EQ(record.samples.size(), options.tune.again);
+    again.insert(record.schedule);
+  }
+  EXPECT_EQ(runs.size(), 3u);
+  EXPECT_EQ(again.size(), 3u);
+  // Those that do little work are there, whichever search found them.
+  EXPECT_TRUE(again.count(
+      scheduleJson("contraction", {{"tile_rows", 1}, {"unroll", 1}})));
+  EXPECT_TRUE(again.count(
+      scheduleJson("contraction", {{"tile_rows", 4}, {"unroll", 1}})));
+  auto same = survey(task, nullptr, store.get(), options);
+  ASSERT_TRUE(bool(same));
+  EXPECT_EQ(same->best, result->best);
+  EXPECT_EQ(llvm::cantFail(store->select()).size(), records.size());
+  options.random = options.evolution = options.guided = 0;
+  EXPECT_NE(
+      errorOf(survey(task, nullptr, nullptr, options)).find("without trials"),
+      std::string::npos);
 }
 
 TEST(Tune, RefusesAWrongDefault) {
