@@ -59,7 +59,8 @@ Expected<std::vector<Group>> dlc::tuner::groupRecords(ArrayRef<Record> records,
   // older code generator made teaches, too: both times are of its code.
   std::map<std::pair<std::string, std::string>, std::map<std::string, Trial>>
       byWorkload;
-  for (const Record &record : records) {
+  for (const Record *calm : withoutDisturbed(records)) {
+    const Record &record = *calm;
     if (record.status != Status::Ok)
       continue;
     Trial &trial =

@@ -220,6 +220,38 @@ Error dlc::tuner::writeJsonLines(std::vector<Record> records, StringRef path) {
 // Lookup
 //===----------------------------------------------------------------------===//
 
+/// The same code takes as long, up to the clock's changes.
+static constexpr double kDisturbed = 1.3;
+
+static double fastestReference(const Record &record) {
+  return *llvm::min_element(record.reference);
+}
+
+std::vector<const Record *>
+dlc::tuner::withoutDisturbed(llvm::ArrayRef<Record> records) {
+  std::map<std::tuple<StringRef, StringRef, StringRef, int>,
+           std::vector<double>>
+      byRun;
+  auto timesOf = [&](const Record &r) -> std::vector<double> & {
+    return byRun[{r.target, r.workload, r.run, r.codegen}];
+  };
+  for (const Record &record : records)
+    if (record.status == Status::Ok)
+      timesOf(record).push_back(fastestReference(record));
+  for (auto &[run, times] : byRun)
+    llvm::sort(times);
+  std::vector<const Record *> kept;
+  for (const Record &record : records) {
+    if (record.status == Status::Ok) {
+      const std::vector<double> &times = timesOf(record);
+      if (fastestReference(record) > kDisturbed * times[times.size() / 2])
+        continue;
+    }
+    kept.push_back(&record);
+  }
+  return kept;
+}
+
 std::optional<Record> dlc::tuner::findBest(llvm::ArrayRef<Record> records,
                                            double margin, bool takesEstimates) {
   // A schedule that was ever wrong, hung or crashed is none, whatever its time.
@@ -240,7 +272,8 @@ std::optional<Record> dlc::tuner::findBest(llvm::ArrayRef<Record> records,
   // median sample the worse: times are too good by chance where many were
   // taken.
   std::map<std::string, std::pair<double, const Record *>> slowest;
-  for (const Record &record : records) {
+  for (const Record *calm : withoutDisturbed(records)) {
+    const Record &record = *calm;
     if (record.status != Status::Ok || record.codegen != kCodegenVersion ||
         record.attempt < attempt || failed.count(record.schedule) ||
         (record.clock == kStaticClock && (isMeasured || !takesEstimates)))

@@ -145,6 +145,23 @@ Record Tuner::makeRecord(const KnobValues &point, unsigned attempt) const {
   return record;
 }
 
+/// Again, where the reference took far longer than it can: others had the
+/// machine.
+Measurement Tuner::measureHere(const BuiltKernel &candidate,
+                               const MeasureOptions &how) {
+  for (unsigned tries = 0;; ++tries) {
+    Measurement m = measureSteady(candidate, reference, task.problem, how);
+    if (m.status != Status::Ok)
+      return m;
+    double now = *llvm::min_element(m.reference);
+    constexpr double noise = 1.2;
+    if (now <= noise * fastestReference || tries >= how.retries) {
+      fastestReference = std::min(fastestReference, now);
+      return m;
+    }
+  }
+}
+
 Error Tuner::measureAll(llvm::ArrayRef<KnobValues> points, unsigned attempt) {
   std::vector<KnobValues> fresh;
   for (const KnobValues &point : points)
@@ -204,8 +221,7 @@ Error Tuner::measureAll(llvm::ArrayRef<KnobValues> points, unsigned attempt) {
   } else {
     for (unsigned i : ready) {
       MeasureLock lock;
-      if (Error error =
-              finish(i, measureSteady(*built[i], reference, task.problem, how)))
+      if (Error error = finish(i, measureHere(*built[i], how)))
         return error;
     }
   }

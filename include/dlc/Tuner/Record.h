@@ -82,6 +82,11 @@ llvm::Expected<std::vector<Record>> readJsonLines(llvm::StringRef path);
 /// files.
 llvm::Error writeJsonLines(std::vector<Record> records, llvm::StringRef path);
 
+/// Without those whose reference took far longer than the median of the same
+/// run, kernel and machine: somebody else had the machine, and the ratio says
+/// nothing. Failed ones stay.
+std::vector<const Record *> withoutDisturbed(llvm::ArrayRef<Record> records);
+
 /// The best schedule (JSON) of one target and workload among `records`, or
 /// nothing where none beats the default by more than `margin`, by the fastest
 /// and by the median samples. Trials that were measured again count before

@@ -82,6 +82,8 @@ public:
 private:
   Tuner(const Task &task, const CostModel *base, Store *store,
         const TuneOptions &options);
+  Measurement measureHere(const BuiltKernel &candidate,
+                          const MeasureOptions &how);
   llvm::Error measureAll(llvm::ArrayRef<KnobValues> points, unsigned attempt);
   std::vector<llvm::Expected<BuiltKernel>>
   buildAll(llvm::ArrayRef<KnobValues> points);
@@ -92,6 +94,7 @@ private:
   TuneOptions options;
   Search search;
   BuiltKernel reference;
+  double fastestReference = 1e300;     ///< ns
   std::map<std::string, Record> cache; ///< by key, of this run
   std::vector<Record> records;
   TuneResult result;
