@@ -198,12 +198,18 @@ typedef struct dlc_symbol_info {
   int64_t typical;  /* 24: the value schedules were chosen for */
 } dlc_symbol_info;  /* 32 bytes */
 
-/* A cache that an instance keeps between runs (-state). It begins without rows;
- * every run appends `rows` of them along `axis`. All states of a model have one
- * length, and lie in memory with room for more rows than are used. */
+/* A cache that an instance keeps between runs (-state).
+ *
+ * One with a length begins without rows, and every run appends `rows` of them
+ * along `axis`. All such states of a model have one length, and lie in memory
+ * with room for more rows than are used.
+ *
+ * In one without (`length` is -1) a run replaces rows that the data tell. It
+ * begins as zeros. `capacity` is -1 where all sizes are known from the inputs,
+ * else the symbol of dim `axis`: see dlc_model_state_reserve. */
 typedef struct dlc_state_info {
   dlc_tensor_info tensor; /*  0: named as the model's input was; dim `axis` is
-                             the symbol `capacity` */
+                             the symbol `capacity`, where there is one */
   const char *output;     /* 40: the model's output that it stands for */
   int64_t axis;           /* 48 */
   int64_t length;         /* 56: index into dlc_info.symbols: rows before a run;
@@ -268,10 +274,11 @@ DLC_API dlc_status dlc_output_shapes(dlc_instance *instance,
                                      int64_t *dims);
 DLC_API size_t dlc_workspace(dlc_instance *instance,
                              const DLTensor *const *inputs);
-/* See dlc_model_state_length, _bytes and _truncate. */
+/* See dlc_model_state_length, _bytes, _truncate and _reserve. */
 DLC_API int64_t dlc_state_length(dlc_instance *instance);
 DLC_API size_t dlc_state_bytes(dlc_instance *instance);
 DLC_API dlc_status dlc_state_truncate(dlc_instance *instance, int64_t length);
+DLC_API dlc_status dlc_state_reserve(dlc_instance *instance, int64_t rows);
 
 /*===-- Part 2: generated code and runtime --------------------------------===*/
 
@@ -485,17 +492,24 @@ dlc_status dlc_model_run(dlc_instance *instance, const DLTensor *const *inputs,
 void dlc_model_destroy(dlc_instance *instance);
 
 /* State. Runs of an instance that keeps some take turns, and each sees the rows
- * of those before it; one that fails appends nothing. More rows than the model
- * was built for are DLC_SHAPE_MISMATCH, and so are inputs whose other dims are
- * not those of the rows in the cache. Instances share no state.
+ * of those before it; one that fails appends nothing, but may have replaced
+ * rows, where it would have done so. More rows than the model was built for are
+ * DLC_SHAPE_MISMATCH, and so are inputs whose other dims are not those of the
+ * rows in the cache. Instances share no state.
  *
  * dlc_model_state_length: rows in the cache; 0 for a model without.
  * dlc_model_state_bytes: memory of all caches, with the room they have.
  * dlc_model_state_truncate: keeps the first `length` rows, at most as many as
- * there are; 0 begins anew, and lets the next run have other dims. */
+ * there are; 0 begins anew (zeros where rows are replaced), and lets the next
+ * run have other dims.
+ * dlc_model_state_reserve: room for at least `rows` rows in states whose rows
+ * are replaced and whose size no input tells; rows there are stay, new ones are
+ * zeros. The memory is made by the next run. There is room for as many as the
+ * smallest value of the dim before. */
 int64_t dlc_model_state_length(dlc_instance *instance);
 size_t dlc_model_state_bytes(dlc_instance *instance);
 dlc_status dlc_model_state_truncate(dlc_instance *instance, int64_t length);
+dlc_status dlc_model_state_reserve(dlc_instance *instance, int64_t rows);
 
 #ifdef __cplusplus
 } /* extern "C" */

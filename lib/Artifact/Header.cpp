@@ -136,11 +136,14 @@ std::string dlc::makeHeader(const ModelInfo &info) {
      << "void " << n << "_destroy(" << n << "_t *model);\n\n";
   if (!info.states.empty())
     os << "/* Rows in the caches that the instance keeps; their bytes; keeps "
-          "the first `length`\n * rows (0: begins anew). */\n"
+          "the first `length`\n * rows (0: begins anew); room for `rows` of "
+          "those that are replaced. */\n"
        << "int64_t " << n << "_state_length(" << n << "_t *model);\n"
        << "size_t " << n << "_state_bytes(" << n << "_t *model);\n"
        << "dlc_status " << n << "_state_truncate(" << n
-       << "_t *model, int64_t length);\n\n";
+       << "_t *model, int64_t length);\n"
+       << "dlc_status " << n << "_state_reserve(" << n
+       << "_t *model, int64_t rows);\n\n";
   os << "#ifdef __cplusplus\n} /* extern \"C\" */\n#endif\n#endif /* " << guard
      << " */\n";
   return text;

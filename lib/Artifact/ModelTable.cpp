@@ -313,6 +313,8 @@ void dlc::addModelEntryPoints(Module &module, StringRef name, bool hasState) {
                 {pointer}, nullptr);
   defineForward(module, name + "_state_truncate", "dlc_model_state_truncate",
                 status, {pointer, size}, nullptr);
+  defineForward(module, name + "_state_reserve", "dlc_model_state_reserve",
+                status, {pointer, size}, nullptr);
 }
 
 std::string dlc::requiredFeatures(const MCSubtargetInfo &subtarget,

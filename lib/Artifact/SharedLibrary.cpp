@@ -84,7 +84,8 @@ static std::string versionScript(const LinkInputs &inputs) {
   SmallVector<StringRef> suffixes = {"get_info",  "create", "output_shapes",
                                      "workspace", "run",    "destroy"};
   if (inputs.hasState)
-    suffixes.append({"state_length", "state_bytes", "state_truncate"});
+    suffixes.append(
+        {"state_length", "state_bytes", "state_truncate", "state_reserve"});
   for (StringRef suffix : suffixes)
     text += ("    " + name + "_" + suffix + ";\n").str();
   text += "    " DLC_MODULE_SYMBOL ";\n    dlc_pool_abi1;\n  local: *;\n};\n";

@@ -41,11 +41,19 @@ private:
     BlockArgument argument;
     StateInfo info;
   };
-  /// A Concat of the original, and what took its place.
+  /// A Concat of the original, or scatters one after the other, and what took
+  /// their place.
   struct Cache {
-    ConcatOp concat;
     unsigned result;
+    BlockArgument past;
+    ConcatOp concat;
+    SmallVector<ScatterOp, 1> scatters;
     SmallVector<Part, 2> parts;
+
+    /// Whose result is the output, between views.
+    Operation *last() {
+      return concat ? concat.getOperation() : scatters.back().getOperation();
+    }
   };
 
   bool refuse(const Twine &text) {
@@ -63,8 +71,14 @@ private:
   bool matchSignature();
   bool walk(Block &a, Block &b);
   bool matchOperation(Operation &a, Operation &b);
-  bool matchCache(const Cache &cache, Block::iterator &next,
-                  Block::iterator end);
+  bool readCache(Cache &cache, const StateInfo &info);
+  bool readScatters(Cache &cache, Value value);
+  bool matchAppends(Cache &cache, SmallVectorImpl<Value> &used,
+                    SmallVectorImpl<Value> &sources);
+  bool matchUpdates(Cache &cache, SmallVectorImpl<Value> &used,
+                    SmallVectorImpl<Value> &sources);
+  bool matchCache(Cache &cache, Block::iterator &next, Block::iterator end);
+  static bool isViewOfState(Operation &op, const Cache &cache);
   bool matchOutputs();
   bool dependsOn(Value value, ArrayRef<Value> sources);
   bool isDropped(Operation &op);
@@ -79,6 +93,7 @@ private:
   std::string reason;
   llvm::DenseMap<AffineExpr, AffineExpr> lengths; // to the one that is left
   SmallVector<Cache> caches;
+  llvm::SmallDenseSet<Operation *> gone; // what led to a last scatter
   llvm::DenseMap<Value, Value> values;
 };
 } // namespace
@@ -90,17 +105,20 @@ static StringAttr nameOf(ArrayAttr attrs, unsigned i) {
 
 // What each state of `kept` stands for, in the original.
 bool StateCheck::readStates() {
-  Operation *end = original.getBody().front().getTerminator();
-  std::optional<StateInfo> first;
+  std::optional<StateInfo> appended, placed;
   for (BlockArgument argument : kept.getArguments()) {
     auto info = readStateAttr(
         kept.getArgAttr(argument.getArgNumber(), graph::kStateAttr));
     if (!info)
       continue;
-    if (!first)
+    std::optional<StateInfo> &first = info->isPlaced() ? placed : appended;
+    if (!first || (info->isPlaced() && first->capacity < 0))
       first = info;
-    if (info->length != first->length || info->capacity != first->capacity ||
-        info->rows != first->rows)
+    if (info->isPlaced()
+            ? info->capacity >= 0 && info->capacity != first->capacity
+            : info->length != first->length ||
+                  info->capacity != first->capacity ||
+                  info->rows != first->rows)
       return refuse("states have other lengths or get other rows");
     unsigned result = 0;
     while (result < original.getNumResults() &&
@@ -113,35 +131,88 @@ bool StateCheck::readStates() {
     auto *cache = llvm::find_if(
         caches, [&](const Cache &c) { return c.result == result; });
     if (cache == caches.end()) {
-      Value value = end->getOperand(result);
-      while (auto reshape = value.getDefiningOp<ReshapeOp>()) {
-        if (!reshape->hasAttr(kSameSizesAttr))
-          break;
-        value = reshape.getX();
-      }
-      auto concat = value.getDefiningOp<ConcatOp>();
-      if (!concat || concat.getInputs().size() != 2 ||
-          !isa<BlockArgument>(concat.getInputs()[0]) ||
-          !concat.getInputs()[0].hasOneUse())
-        return refuse("output '" + info->output +
-                      "' does not append to an input that nothing else reads");
-      caches.push_back({concat, result, {}});
+      caches.push_back({result, {}, {}, {}, {}});
       cache = &caches.back();
-      AffineExpr length =
-          getDims(concat.getInputs()[0].getType())[concat.getAxis()];
-      if (!isa<AffineSymbolExpr>(length))
-        return refuse("the length of a state is no symbol");
-      AffineExpr left =
-          getAffineSymbolExpr(info->length, original.getContext());
-      if (length != left)
-        lengths[length] = left;
+      if (!readCache(*cache, *info))
+        return false;
     }
+    if (info->isPlaced() == !!cache->concat)
+      return refuse("a state is replaced where it was appended to");
     cache->parts.push_back({argument, *info});
   }
   for (Cache &cache : caches)
     if (cache.parts.size() > (bits ? 2 : 1))
       return refuse("a cache has more parts than its form");
   return !caches.empty() || refuse("there is no state");
+}
+
+// What the original does to the state that is the output.
+bool StateCheck::readCache(Cache &cache, const StateInfo &info) {
+  Value value =
+      original.getBody().front().getTerminator()->getOperand(cache.result);
+  auto skipViews = [&](bool all) {
+    while (auto reshape = value.getDefiningOp<ReshapeOp>()) {
+      if (!all && !reshape->hasAttr(kSameSizesAttr))
+        break;
+      value = reshape.getX();
+    }
+  };
+  skipViews(/*all=*/false);
+  if (info.isPlaced()) {
+    Type type = value.getType();
+    skipViews(/*all=*/true);
+    if (!readScatters(cache, value) || cache.past.getType() != type)
+      return refuse("output '" + info.output +
+                    "' is not an input with rows replaced, which nothing else "
+                    "reads");
+    if (info.capacity < 0)
+      return true;
+  } else {
+    auto concat = value.getDefiningOp<ConcatOp>();
+    if (!concat || concat.getInputs().size() != 2 ||
+        !isa<BlockArgument>(concat.getInputs()[0]) ||
+        !concat.getInputs()[0].hasOneUse())
+      return refuse("output '" + info.output +
+                    "' does not append to an input that nothing else reads");
+    cache.concat = concat;
+    cache.past = cast<BlockArgument>(concat.getInputs()[0]);
+    if (static_cast<int64_t>(concat.getAxis()) != info.axis)
+      return refuse("rows are not appended at the length, along the axis");
+  }
+  // The symbol that is left: the length's, or the room's.
+  SmallVector<AffineExpr> dims = getDims(cache.past.getType());
+  if (info.axis < 0 || info.axis >= static_cast<int64_t>(dims.size()) ||
+      !isa<AffineSymbolExpr>(dims[info.axis]))
+    return refuse("the length of a state is no symbol");
+  AffineExpr left = getAffineSymbolExpr(
+      info.isPlaced() ? info.capacity : info.length, original.getContext());
+  if (dims[info.axis] != left)
+    lengths[dims[info.axis]] = left;
+  return true;
+}
+
+// Scatters that replace rows, each of what only the next one reads.
+bool StateCheck::readScatters(Cache &cache, Value value) {
+  while (auto scatter = value.getDefiningOp<ScatterOp>()) {
+    if (scatter.getKind() != FoldKind::none ||
+        scatter->getBlock() != &original.getBody().front())
+      return false;
+    if (!cache.scatters.empty())
+      gone.insert(scatter);
+    cache.scatters.insert(cache.scatters.begin(), scatter);
+    for (value = scatter.getX();;) {
+      if (!value.hasOneUse())
+        return false;
+      auto reshape = value.getDefiningOp<ReshapeOp>();
+      if (!reshape)
+        break;
+      gone.insert(reshape);
+      value = reshape.getX();
+    }
+  }
+  cache.past = dyn_cast<BlockArgument>(value);
+  return cache.past && !cache.scatters.empty() &&
+         cache.past.getOwner() == &original.getBody().front();
 }
 
 bool StateCheck::matchSignature() {
@@ -151,9 +222,8 @@ bool StateCheck::matchSignature() {
       rest.push_back(argument);
   auto *next = rest.begin();
   for (BlockArgument argument : original.getArguments()) {
-    if (llvm::any_of(caches, [&](Cache &cache) {
-          return cache.concat.getInputs()[0] == argument;
-        }))
+    if (llvm::any_of(caches,
+                     [&](Cache &cache) { return cache.past == argument; }))
       continue;
     if (next == rest.end() ||
         replacer.replace(argument.getType()) != next->getType() ||
@@ -181,14 +251,14 @@ bool StateCheck::isDropped(Operation &op) {
 bool StateCheck::walk(Block &a, Block &b) {
   auto next = b.begin();
   for (Operation &op : a.without_terminator()) {
-    auto *cache = llvm::find_if(
-        caches, [&](Cache &c) { return c.concat.getOperation() == &op; });
+    auto *cache =
+        llvm::find_if(caches, [&](Cache &c) { return c.last() == &op; });
     if (cache != caches.end()) {
       if (!matchCache(*cache, next, b.end()))
         return false;
       continue;
     }
-    if (isDropped(op))
+    if (isDropped(op) || gone.contains(&op))
       continue;
     if (next == b.end() || !matchOperation(op, *next))
       return refuse(name(&op) + " is not the operation it was");
@@ -244,8 +314,10 @@ bool StateCheck::dependsOn(Value value, ArrayRef<Value> sources) {
   return true;
 }
 
-bool StateCheck::matchCache(const Cache &cache, Block::iterator &next,
-                            Block::iterator end) {
+// Rows that the Concat put behind the past are appended at the length, and the
+// rows in use are read.
+bool StateCheck::matchAppends(Cache &cache, SmallVectorImpl<Value> &used,
+                              SmallVectorImpl<Value> &sources) {
   ConcatOp concat = cache.concat;
   auto axis = static_cast<int64_t>(concat.getAxis());
   auto type =
@@ -253,7 +325,7 @@ bool StateCheck::matchCache(const Cache &cache, Block::iterator &next,
   Value x = values.lookup(concat.getInputs()[1]);
   if (!x)
     return refuse("what is appended is not defined before");
-  SmallVector<Value> used;
+  sources.push_back(x);
   for (const Part &part : cache.parts) {
     BlockArgument state = part.argument;
     auto append = state.hasOneUse() ? dyn_cast<AppendOp>(*state.user_begin())
@@ -287,27 +359,111 @@ bool StateCheck::matchCache(const Cache &cache, Block::iterator &next,
       used.push_back(slice.getResult());
     }
   }
-  // Everything up to the first value of the Concat's type that is computed from
-  // the rows in use is for it.
+  return true;
+}
+
+// The scatters, in place: each at the same positions, of the same rows.
+bool StateCheck::matchUpdates(Cache &cache, SmallVectorImpl<Value> &used,
+                              SmallVectorImpl<Value> &sources) {
   bool isRounded = cache.parts.size() > 1;
-  SmallVector<Value> sources(used);
-  sources.push_back(x);
+  auto past = cast<RankedTensorType>(replacer.replace(cache.past.getType()));
+  for (const Part &part : cache.parts) {
+    SmallVector<AffineExpr> whole = getDims(past),
+                            room = getDims(part.argument.getType());
+    if (isRounded && !room.empty() && room.size() == whole.size())
+      room.back() = whole.back();
+    if (isRounded ? room != whole : part.argument.getType() != past)
+      return refuse("a state has other sizes than the input");
+    if (part.info.capacity >= 0 &&
+        whole[part.info.axis] !=
+            getAffineSymbolExpr(part.info.capacity, original.getContext()))
+      return refuse("the room of a state is another size");
+    Value state = part.argument;
+    for (ScatterOp scatter : cache.scatters) {
+      Value positions = values.lookup(scatter.getPositions()),
+            x = values.lookup(scatter.getUpdates());
+      if (!positions || !x)
+        return refuse("what is replaced is not defined before");
+      UpdateOp update;
+      while (!update) {
+        if (!state.hasOneUse())
+          return refuse("a state is read by other than one update");
+        Operation *user = *state.user_begin();
+        if (auto reshape = dyn_cast<ReshapeOp>(user)) {
+          state = reshape.getResult();
+          continue;
+        }
+        update = dyn_cast<UpdateOp>(user);
+        if (!update || update.getState() != state)
+          return refuse("a state is read by other than one update");
+      }
+      if (update.getPositions() != positions)
+        return refuse("rows are replaced at other positions");
+      SmallVector<AffineExpr> table = getDims(update.getState().getType());
+      if (table[0] !=
+              getDims(replacer.replace(scatter.getResult().getType()))[0] ||
+          (!isRounded && update.getState().getType() !=
+                             replacer.replace(scatter.getResult().getType())))
+        return refuse("rows are replaced of another view");
+      if (isRounded ? !dependsOn(update.getUpdates(), {x})
+                    : update.getUpdates() != x)
+        return refuse("what is replaced is not computed from the new rows");
+      sources.push_back(x);
+      state = update.getResult();
+    }
+    used.push_back(state);
+  }
+  return true;
+}
+
+bool StateCheck::matchCache(Cache &cache, Block::iterator &next,
+                            Block::iterator end) {
+  Value result = cache.last()->getResult(0);
+  auto type = cast<RankedTensorType>(replacer.replace(result.getType()));
+  SmallVector<Value> used, sources;
+  if (!(cache.concat ? matchAppends(cache, used, sources)
+                     : matchUpdates(cache, used, sources)))
+    return false;
+  // Everything up to the first value of its type that is computed from the rows
+  // in use is for it.
+  bool isRounded = cache.parts.size() > 1, isPlaced = !cache.concat;
+  llvm::append_range(sources, used);
   for (; next != end && !next->hasTrait<OpTrait::IsTerminator>(); ++next) {
     Operation &op = *next;
-    bool isConstant = isa<graph::ConstantOp>(op);
-    if (!isa<AppendOp>(op) && !llvm::all_of(op.getResults(), [&](Value v) {
-          return dependsOn(v, sources);
-        }))
+    bool isConstant = isa<graph::ConstantOp>(op),
+         isWrite = isa<AppendOp, UpdateOp>(op);
+    bool isOwn = isWrite || isViewOfState(op, cache) ||
+                 llvm::all_of(op.getResults(),
+                              [&](Value v) { return dependsOn(v, sources); });
+    if (!isOwn)
       break;
-    if (isConstant || isa<AppendOp>(op) || op.getNumResults() != 1 ||
-        op.getResult(0).getType() != type || (isRounded && isa<SliceOp>(op)) ||
-        !dependsOn(op.getResult(0), used))
+    bool isWhole = isPlaced && !isRounded
+                       ? op.getNumResults() == 1 && op.getResult(0) == used[0]
+                       : !isConstant && !isWrite && op.getNumResults() == 1 &&
+                             op.getResult(0).getType() == type &&
+                             !(isRounded && isa<SliceOp>(op)) &&
+                             dependsOn(op.getResult(0), used);
+    if (!isWhole)
       continue;
-    values[concat.getResult()] = op.getResult(0);
+    values[result] = op.getResult(0);
     ++next;
     return true;
   }
-  return refuse("nothing has taken the place of " + name(concat));
+  return refuse("nothing has taken the place of " + name(cache.last()));
+}
+
+// A view of a state, before its rows are replaced or between.
+bool StateCheck::isViewOfState(Operation &op, const Cache &cache) {
+  if (!isa<ReshapeOp>(op) || cache.concat)
+    return false;
+  Value value = op.getOperand(0);
+  while (Operation *before = value.getDefiningOp()) {
+    if (!isa<ReshapeOp, UpdateOp>(before))
+      return false;
+    value = before->getOperand(0);
+  }
+  return llvm::any_of(cache.parts,
+                      [&](const Part &part) { return part.argument == value; });
 }
 
 bool StateCheck::matchOutputs() {

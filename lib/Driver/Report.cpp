@@ -166,6 +166,7 @@ std::string dlc::makeReport(Compilation &c) {
             out.attribute("input", state.tensor.name);
             out.attribute("output", state.output);
             out.attribute("axis", state.axis);
+            out.attribute("in_place", state.length < 0);
             out.attribute("bits", state.tensor.typeBits);
           });
       });

@@ -46,7 +46,7 @@ struct ConvertGraphToProgram
     main.getBody().walk([&](Operation *op) {
       if (isa<graph::CallOp, graph::ReshapeOp, graph::PrefixOp,
               graph::BitcastOp, graph::ConstantOp, graph::IfOp, graph::LoopOp,
-              graph::ExpectOp, graph::AppendOp>(op) ||
+              graph::ExpectOp, graph::AppendOp, graph::UpdateOp>(op) ||
           op->hasTrait<OpTrait::IsTerminator>())
         return;
       op->emitOpError("is not a kernel call");

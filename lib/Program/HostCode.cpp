@@ -287,6 +287,8 @@ void HostEmitter::emitStep(Operation *op) {
     emitCopy(copy);
   else if (auto append = dyn_cast<AppendOp>(op))
     emitAppend(append);
+  else if (auto update = dyn_cast<UpdateOp>(op))
+    emitUpdate(update);
   else if (auto bind = dyn_cast<BindOp>(op))
     emitBind(bind);
   else if (auto require = dyn_cast<RequireOp>(op))
@@ -399,52 +401,6 @@ void HostEmitter::emitCopy(CopyOp copy) {
   b.CreateMemCpy(target, llvm::MaybeAlign(1), getBuffer(copy.getSource()),
                  llvm::MaybeAlign(1),
                  sizes.max(sizes.emit(getSize(copy.getSize())), b.getInt64(0)));
-}
-
-// void copy_runs(state, source, runs, bytes, room): `runs` times `bytes` bytes,
-// which lie one after the other in the source and `room` bytes apart in state.
-llvm::Function *HostEmitter::emitCopyRuns() {
-  llvm::IRBuilder<>::InsertPointGuard guard(b);
-  auto *function = llvm::Function::Create(
-      llvm::FunctionType::get(b.getVoidTy(),
-                              {ptr(), ptr(), i64(), i64(), i64()}, false),
-      llvm::GlobalValue::InternalLinkage, prefix + "_copy_runs", module);
-  function->setDoesNotThrow();
-  enter(function);
-  llvm::BasicBlock *entry = b.GetInsertBlock();
-  auto *head = llvm::BasicBlock::Create(module.getContext(), "", function);
-  auto *body = llvm::BasicBlock::Create(module.getContext(), "", function);
-  auto *done = llvm::BasicBlock::Create(module.getContext(), "", function);
-  b.CreateBr(head);
-  b.SetInsertPoint(head);
-  llvm::PHINode *i = b.CreatePHI(i64(), 2);
-  i->addIncoming(b.getInt64(0), entry);
-  b.CreateCondBr(b.CreateICmpSLT(i, function->getArg(2)), body, done);
-  b.SetInsertPoint(body);
-  auto place = [&](unsigned base, llvm::Value *stride) {
-    return b.CreateGEP(b.getInt8Ty(), function->getArg(base),
-                       b.CreateMul(i, stride));
-  };
-  b.CreateMemCpy(place(0, function->getArg(4)), llvm::MaybeAlign(1),
-                 place(1, function->getArg(3)), llvm::MaybeAlign(1),
-                 function->getArg(3));
-  i->addIncoming(b.CreateAdd(i, b.getInt64(1)), body);
-  b.CreateBr(head);
-  b.SetInsertPoint(done);
-  b.CreateRetVoid();
-  return function;
-}
-
-void HostEmitter::emitAppend(AppendOp append) {
-  if (!copyRuns)
-    copyRuns = emitCopyRuns();
-  SmallVector<llvm::Value *> size;
-  for (AffineExpr expr : append.getSizes().getResults())
-    size.push_back(sizes.emit(expr));
-  llvm::Value *place =
-      b.CreateGEP(b.getInt8Ty(), getBuffer(append.getState()), size[2]);
-  b.CreateCall(copyRuns, {place, getBuffer(append.getSource()), size[0],
-                          size[1], size[3]});
 }
 
 // Where a copy goes. Memory of an output whose size the data tell is asked for

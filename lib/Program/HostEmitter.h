@@ -66,11 +66,17 @@ private:
   void emitDispatch(KernelOp kernel, CallOp call);
   void emitPhases(KernelOp kernel, CallOp call);
   void emitCopy(CopyOp copy);
-  void emitAppend(AppendOp append);
-  llvm::Function *emitCopyRuns();
   llvm::Value *getBuffer(mlir::Value buffer);
   llvm::Value *getTarget(CopyOp copy);
   void emitStatusCheck(CallOp call);
+
+  // State (HostState.cpp)
+  void emitAppend(AppendOp append);
+  void emitUpdate(UpdateOp update);
+  llvm::Function *emitCopyRuns();
+  llvm::Function *emitCopyRows();
+  void emitCounted(llvm::Function *function, llvm::Value *count,
+                   llvm::function_ref<void(llvm::Value *i)> body);
 
   // Control flow and symbols (HostControl.cpp)
   void emitIf(IfOp op);
@@ -122,7 +128,8 @@ private:
 
   // While `execute` is emitted:
   llvm::Function *execute = nullptr, *runPhase = nullptr,
-                 *copyRuns = nullptr; ///< made when an append needs it
+                 *copyRuns = nullptr,     ///< made when an append needs it
+                     *copyRows = nullptr; ///< and an update
   llvm::Value *exec = nullptr, *frame = nullptr, *frameBuffers = nullptr,
               *frameSymbols = nullptr, *inputs = nullptr, *outputs = nullptr,
               *workspace = nullptr, *weights = nullptr, *symbols = nullptr,

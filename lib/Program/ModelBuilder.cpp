@@ -169,6 +169,8 @@ void ModelBuilder::convertBlock(Block &block) {
       convertExpect(expect);
     } else if (auto append = dyn_cast<graph::AppendOp>(op)) {
       convertAppend(append);
+    } else if (auto update = dyn_cast<graph::UpdateOp>(op)) {
+      convertUpdate(update);
     }
   }
 }
@@ -202,6 +204,20 @@ void ModelBuilder::convertPrefix(graph::PrefixOp op) {
 
 void ModelBuilder::convertExpect(graph::ExpectOp op) {
   ExpectOp::create(builder, op.getLoc(), lookup(op.getCondition()),
+                   getOrigin(op));
+}
+
+void ModelBuilder::convertUpdate(graph::UpdateOp op) {
+  SmallVector<AffineExpr> room = graph::getDims(op.getState().getType());
+  AffineExpr count = graph::getDims(op.getPositions().getType())[0],
+             row = graph::simplify(
+                 room[1] * graph::elementBytes(
+                               cast<RankedTensorType>(op.getState().getType())
+                                   .getElementType()));
+  UpdateOp::create(builder, op.getLoc(), lookup(op.getUpdates()),
+                   lookup(op.getPositions()), lookup(op.getState()),
+                   AffineMapAttr::get(AffineMap::get(
+                       0, numSymbols, {count, room[0], row}, context)),
                    getOrigin(op));
 }
 

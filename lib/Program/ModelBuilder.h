@@ -55,6 +55,7 @@ private:
   void convertPrefix(graph::PrefixOp op);
   void convertExpect(graph::ExpectOp op);
   void convertAppend(graph::AppendOp op);
+  void convertUpdate(graph::UpdateOp op);
   void convertIf(graph::IfOp op);
   void convertLoop(graph::LoopOp op);
   void convertLoopBody(graph::LoopOp op, LoopOp loop);

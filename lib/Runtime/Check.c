@@ -261,7 +261,7 @@ static dlc_status bind_dim(const dlc_info *info, const dlc_tensor_info *input,
     }
     *value = extent;
   } else if (*value != extent) {
-    if (info->num_states && dim->value == info->states[0].length)
+    if (dlc_rt_is_state_length(info, dim->value))
       return dlc_rt_fail(error, DLC_SHAPE_MISMATCH,
                          "input '%s': dim %lld ('%s') is %lld, but the cache "
                          "holds %lld rows",

@@ -104,7 +104,9 @@ struct dlc_instance {
   void **state, **next_state;
   int64_t *state_dims;
   int64_t state_length, state_capacity; /* rows */
-  void *library; /* handle of the shared object when made by dlc_load */
+  int64_t state_room; /* rows of states whose rows are replaced */
+  bool state_placed;  /* a run may have written these */
+  void *library;      /* handle of the shared object when made by dlc_load */
   int32_t device_id;
   void *device; /* the backend's; NULL on CPUs */
 };
@@ -139,6 +141,7 @@ dlc_status dlc_rt_check_outputs(const dlc_instance *instance,
 dlc_status dlc_rt_make_state(dlc_instance *instance, dlc_rt_error error);
 void dlc_rt_destroy_state(dlc_instance *instance);
 int64_t dlc_rt_count_state_dims(const dlc_info *info);
+bool dlc_rt_is_state_length(const dlc_info *info, int64_t symbol);
 /* Symbols that the state binds, before the inputs are looked at. */
 void dlc_rt_bind_state(const dlc_instance *instance, int64_t *symbols);
 /* Whether the rows that a run appends are allowed; sets the capacity that it

@@ -83,3 +83,7 @@ size_t dlc_state_bytes(dlc_instance *instance) {
 dlc_status dlc_state_truncate(dlc_instance *instance, int64_t length) {
   return dlc_model_state_truncate(instance, length);
 }
+
+dlc_status dlc_state_reserve(dlc_instance *instance, int64_t rows) {
+  return dlc_model_state_reserve(instance, rows);
+}

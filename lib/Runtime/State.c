@@ -1,7 +1,8 @@
-/* State: caches that an instance keeps between runs and every run appends rows
- * to. All states of a model have one length. A run gets buffers with room for
- * the rows it appends; only when it succeeds do they count, so that a failed
- * run leaves the rows before it as they were. */
+/* State: caches that an instance keeps between runs. To most of them every run
+ * appends rows; these have one length. A run gets buffers with room for the
+ * rows it appends; only when it succeeds do they count, so that a failed run
+ * leaves the rows before it as they were. In the others, which are placed, a
+ * run replaces rows; they begin as zeros. */
 #include "Internal.h"
 
 #include <stdio.h>
@@ -19,6 +20,36 @@ static int64_t product(const int64_t *dims, int64_t n) {
   for (int64_t i = 0; i < n; ++i)
     result *= dims[i];
   return result;
+}
+
+static bool is_placed(const dlc_state_info *state) { return state->length < 0; }
+
+/* One that rows are appended to; NULL when there is none. */
+static const dlc_state_info *find_appended(const dlc_info *info) {
+  for (int64_t i = 0; i < info->num_states; ++i)
+    if (!is_placed(&info->states[i]))
+      return &info->states[i];
+  return NULL;
+}
+
+/* The symbol of the room of placed states; -1 when there is none. */
+static int64_t room_symbol(const dlc_info *info) {
+  for (int64_t i = 0; i < info->num_states; ++i)
+    if (is_placed(&info->states[i]) && info->states[i].capacity >= 0)
+      return info->states[i].capacity;
+  return -1;
+}
+
+static bool has_placed(const dlc_info *info) {
+  for (int64_t i = 0; i < info->num_states; ++i)
+    if (is_placed(&info->states[i]))
+      return true;
+  return false;
+}
+
+bool dlc_rt_is_state_length(const dlc_info *info, int64_t symbol) {
+  const dlc_state_info *state = find_appended(info);
+  return state && state->length == symbol;
 }
 
 int64_t dlc_rt_count_state_dims(const dlc_info *info) {
@@ -47,6 +78,8 @@ dlc_status dlc_rt_make_state(dlc_instance *instance, dlc_rt_error error) {
   memset(instance->state, 0, size);
   instance->next_state = instance->state + info->num_states;
   instance->state_dims = (int64_t *)(instance->next_state + info->num_states);
+  int64_t room = room_symbol(info);
+  instance->state_room = room < 0 ? 0 : info->symbols[room].min;
   return DLC_OK;
 }
 
@@ -71,24 +104,23 @@ void dlc_rt_destroy_state(dlc_instance *instance) {
                            bookkeeping_size(instance->model->info));
 }
 
-static int64_t most_rows(const dlc_info *info) {
-  return info->symbols[info->states[0].length].max;
-}
-
 void dlc_rt_bind_state(const dlc_instance *instance, int64_t *symbols) {
   const dlc_info *info = instance->model->info;
-  for (int64_t i = 0; i < info->num_states; ++i) {
-    symbols[info->states[i].length] = instance->state_length;
-    symbols[info->states[i].capacity] = instance->state_capacity;
+  const dlc_state_info *appended = find_appended(info);
+  if (appended) {
+    symbols[appended->length] = instance->state_length;
+    symbols[appended->capacity] = instance->state_capacity;
   }
+  int64_t room = room_symbol(info);
+  if (room >= 0)
+    symbols[room] = instance->state_room;
 }
 
 /* Rows after a run with these symbols; an overflow is more than any limit. */
 static int64_t rows_after(const dlc_instance *instance,
-                          const int64_t *symbols) {
-  const dlc_state_info *first = &instance->model->info->states[0];
-  int64_t rows = first->rows_kind == DLC_DIM_CONST ? first->rows_value
-                                                   : symbols[first->rows_value],
+                          const dlc_state_info *state, const int64_t *symbols) {
+  int64_t rows = state->rows_kind == DLC_DIM_CONST ? state->rows_value
+                                                   : symbols[state->rows_value],
           sum;
   return __builtin_add_overflow(rows, instance->state_length, &sum) ? INT64_MAX
                                                                     : sum;
@@ -97,10 +129,18 @@ static int64_t rows_after(const dlc_instance *instance,
 dlc_status dlc_rt_plan_state(const dlc_instance *instance, int64_t *symbols,
                              dlc_rt_error error) {
   const dlc_info *info = instance->model->info;
-  if (!info->num_states)
+  int64_t room = room_symbol(info);
+  if (room >= 0 && !instance->state_room)
+    return dlc_rt_fail(error, DLC_SHAPE_MISMATCH,
+                       "model '%s': dim '%s' of what it keeps is 0: reserve "
+                       "rows first",
+                       info->name, info->symbols[room].name);
+  const dlc_state_info *state = find_appended(info);
+  if (!state)
     return DLC_OK;
-  int64_t most = most_rows(info), needed = rows_after(instance, symbols),
-          least = info->symbols[info->states[0].length].min;
+  int64_t most = info->symbols[state->length].max,
+          needed = rows_after(instance, state, symbols),
+          least = info->symbols[state->length].min;
   if (instance->state_length < least)
     return dlc_rt_fail(error, DLC_SHAPE_MISMATCH,
                        "model '%s': the cache holds %lld rows, the model was "
@@ -123,8 +163,7 @@ dlc_status dlc_rt_plan_state(const dlc_instance *instance, int64_t *symbols,
     if (capacity > most)
       capacity = most;
   }
-  for (int64_t i = 0; i < info->num_states; ++i)
-    symbols[info->states[i].capacity] = capacity;
+  symbols[state->capacity] = capacity;
   return DLC_OK;
 }
 
@@ -148,13 +187,23 @@ static void read_dims(const dlc_instance *instance, dlc_rt_scratch scratch,
     }
 }
 
-/* The rows in use, from the old memory to the new one. */
+static void clear(dlc_instance *instance, void **list, const int64_t *dims) {
+  const dlc_info *info = instance->model->info;
+  for (int64_t i = 0; i < info->num_states;
+       dims += info->states[i].tensor.rank, ++i)
+    if (is_placed(&info->states[i]) && list[i])
+      memset(list[i], 0,
+             (size_t)dlc_rt_tensor_bytes(&info->states[i].tensor, dims));
+}
+
+/* The rows in use, from the old memory to the new one; of placed states all. */
 static void move_rows(const dlc_instance *instance, const int64_t *old_dims,
                       const int64_t *new_dims) {
   const dlc_info *info = instance->model->info;
   for (int64_t i = 0; i < info->num_states; ++i) {
     const dlc_state_info *state = &info->states[i];
-    int64_t rank = state->tensor.rank, axis = state->axis;
+    int64_t rank = state->tensor.rank, axis = state->axis < 0 ? 0 : state->axis,
+            rows = is_placed(state) ? old_dims[axis] : instance->state_length;
     size_t row = (size_t)(product(new_dims + axis + 1, rank - axis - 1) *
                           element_bytes(&state->tensor));
     size_t from = row * (size_t)old_dims[axis],
@@ -162,7 +211,7 @@ static void move_rows(const dlc_instance *instance, const int64_t *old_dims,
     for (int64_t run = 0; run < product(new_dims, axis); ++run)
       memcpy((char *)instance->next_state[i] + (size_t)run * to,
              (char *)instance->state[i] + (size_t)run * from,
-             row * (size_t)instance->state_length);
+             row * (size_t)rows);
     old_dims += rank;
     new_dims += rank;
   }
@@ -183,8 +232,8 @@ static dlc_status allocate(dlc_instance *instance, const int64_t *dims,
       release(instance, instance->next_state, all);
       return dlc_rt_fail(
           error, DLC_OUT_OF_MEMORY,
-          "model '%s': no memory for a cache of %lld rows ('%s')", info->name,
-          (long long)dims[info->states[i].axis], tensor->name);
+          "model '%s': no memory for a cache of %lld bytes ('%s')", info->name,
+          (long long)bytes, tensor->name);
     }
   }
   return DLC_OK;
@@ -210,44 +259,59 @@ dlc_status dlc_rt_open_state(dlc_instance *instance, dlc_rt_scratch scratch,
   int64_t *new_dims = scratch.state_dims;
   if (!info->num_states)
     return DLC_OK;
-  int64_t capacity = scratch.symbols[info->states[0].capacity], state, dim;
+  const dlc_state_info *appended = find_appended(info);
+  int64_t state, dim;
+  size_t dims_bytes = (size_t)dlc_rt_count_state_dims(info) * 8;
+  bool in_use = instance->state_length || instance->state_placed;
   read_dims(instance, scratch, new_dims);
   bool same = same_dims(info, instance->state_dims, new_dims, &state, &dim);
-  if (!same && instance->state_length)
+  if (!same && in_use && !instance->state_length)
+    return dlc_rt_fail(
+        error, DLC_SHAPE_MISMATCH,
+        "model '%s': these inputs need another dim %lld ('%s') of '%s' than "
+        "it has, and it is in use: truncate the state to 0 first",
+        info->name, (long long)dim, info->states[state].tensor.dims[dim].text,
+        info->states[state].tensor.name);
+  if (!same && in_use)
     return dlc_rt_fail(
         error, DLC_SHAPE_MISMATCH,
         "model '%s': these inputs need another dim %lld ('%s') of '%s' than "
         "the %lld rows in the cache have: truncate it to 0 first",
         info->name, (long long)dim, info->states[state].tensor.dims[dim].text,
         info->states[state].tensor.name, (long long)instance->state_length);
-  if (!same || capacity != instance->state_capacity) {
-    if (!instance->state_length) { /* nothing to keep: no two at a time */
+  if (memcmp(instance->state_dims, new_dims, dims_bytes)) {
+    if (!in_use) { /* nothing to keep: no two at a time */
       release(instance, instance->state, instance->state_dims);
       instance->state_capacity = 0;
-      memset(instance->state_dims, 0,
-             (size_t)dlc_rt_count_state_dims(info) * 8);
+      memset(instance->state_dims, 0, dims_bytes);
     }
     dlc_status status = allocate(instance, new_dims, error);
     if (status != DLC_OK)
       return status;
-    if (instance->state_length)
+    if (in_use) {
+      clear(instance, instance->next_state, new_dims);
       move_rows(instance, instance->state_dims, new_dims);
+    }
     release(instance, instance->state, instance->state_dims);
-    memcpy(instance->state_dims, new_dims,
-           (size_t)dlc_rt_count_state_dims(info) * 8);
+    memcpy(instance->state_dims, new_dims, dims_bytes);
     memcpy(instance->state, instance->next_state,
            (size_t)info->num_states * sizeof(void *));
     memset(instance->next_state, 0, (size_t)info->num_states * sizeof(void *));
-    instance->state_capacity = capacity;
+    if (appended)
+      instance->state_capacity = scratch.symbols[appended->capacity];
   }
+  if (!in_use)
+    clear(instance, instance->state, instance->state_dims);
+  instance->state_placed = has_placed(info);
   memcpy(scratch.inputs + info->num_inputs, instance->state,
          (size_t)info->num_states * sizeof(void *));
   return DLC_OK;
 }
 
 void dlc_rt_close_state(dlc_instance *instance, const int64_t *symbols) {
-  if (instance->model->info->num_states)
-    instance->state_length = rows_after(instance, symbols);
+  const dlc_state_info *state = find_appended(instance->model->info);
+  if (state)
+    instance->state_length = rows_after(instance, state, symbols);
 }
 
 int64_t dlc_model_state_length(dlc_instance *instance) {
@@ -288,8 +352,33 @@ dlc_status dlc_model_state_truncate(dlc_instance *instance, int64_t length) {
                          "state_truncate: the cache holds %lld rows, cannot "
                          "keep %lld",
                          (long long)instance->state_length, (long long)length);
-  else
+  else {
     instance->state_length = length;
+    instance->state_placed = instance->state_placed && length;
+  }
   dlc_rt_lock_release(&instance->state_lock);
   return status;
+}
+
+dlc_status dlc_model_state_reserve(dlc_instance *instance, int64_t rows) {
+  if (!instance)
+    return DLC_INVALID_ARGUMENT;
+  const dlc_info *info = instance->model->info;
+  int64_t room = room_symbol(info);
+  if (room < 0)
+    return dlc_rt_fail(instance->error, DLC_INVALID_ARGUMENT,
+                       "state_reserve: model '%s' keeps no state whose size is "
+                       "open",
+                       info->name);
+  if (rows < 0 || rows > info->symbols[room].max)
+    return dlc_rt_fail(instance->error, DLC_INVALID_ARGUMENT,
+                       "state_reserve: dim '%s' cannot be %lld: the model was "
+                       "built for at most %lld",
+                       info->symbols[room].name, (long long)rows,
+                       (long long)info->symbols[room].max);
+  dlc_rt_lock_acquire(&instance->state_lock);
+  if (rows > instance->state_room)
+    instance->state_room = rows;
+  dlc_rt_lock_release(&instance->state_lock);
+  return DLC_OK;
 }

@@ -90,6 +90,7 @@ public:
       nb::dict state = nb::cast<nb::dict>(one[0]);
       state["output"] = i->states[s].output;
       state["axis"] = i->states[s].axis;
+      state["in_place"] = i->states[s].length < 0;
       states.append(state);
     }
     d["states"] = states;
@@ -152,6 +153,9 @@ public:
   size_t stateBytes() { return dlc_state_bytes(instance); }
   void stateTruncate(int64_t length) {
     check(dlc_state_truncate(instance, length), error);
+  }
+  void stateReserve(int64_t rows) {
+    check(dlc_state_reserve(instance, rows), error);
   }
 
 private:
@@ -228,5 +232,6 @@ NB_MODULE(_runtime, m) {
       .def("run", &Model::run)
       .def("state_length", &Model::stateLength)
       .def("state_bytes", &Model::stateBytes)
-      .def("state_truncate", &Model::stateTruncate);
+      .def("state_truncate", &Model::stateTruncate)
+      .def("state_reserve", &Model::stateReserve);
 }

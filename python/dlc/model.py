@@ -291,9 +291,17 @@ class Model(_Callable):
         return self._model.state_bytes()
 
     def truncate(self, length=0):
-        """Keeps the first `length` rows of the caches; 0 begins anew. Raises RunError when there are fewer."""
+        """Keeps the first `length` rows of the caches that grow; 0 begins anew, all caches. Raises RunError when there are fewer."""
         try:
             self._model.state_truncate(length)
+        except _runtime.StatusError as e:
+            raise errors.RunError(str(e)) from None
+
+    def reserve(self, rows):
+        """Room for at least `rows` rows (pages) in caches whose rows are replaced and whose size no input tells; what is in them stays,
+        new rows are zeros. Raises RunError when there is no such cache, or for more than the model was built for."""
+        try:
+            self._model.state_reserve(rows)
         except _runtime.StatusError as e:
             raise errors.RunError(str(e)) from None
 

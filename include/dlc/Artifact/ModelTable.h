@@ -53,7 +53,7 @@ struct StateInfo {
   TensorInfo tensor;
   std::string output;
   int64_t axis = 0;
-  int64_t length = 0, capacity = 0; ///< symbols
+  int64_t length = 0, capacity = 0; ///< symbols; -1 for none
   DimInfo rows;                     ///< a constant or a symbol
 };
 
@@ -144,6 +144,7 @@ llvm::GlobalVariable *emitModelTable(llvm::Module &module,
 ///   i64  <name>_state_length(ptr)
 ///   i64  <name>_state_bytes(ptr)
 ///   i32  <name>_state_truncate(ptr, i64)
+///   i32  <name>_state_reserve(ptr, i64)
 void addModelEntryPoints(llvm::Module &module, llvm::StringRef name,
                          bool hasState = false);
 

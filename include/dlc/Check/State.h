@@ -13,8 +13,13 @@ namespace dlc::check {
 /// - A state is an argument that one graph.append reads, which writes the rows
 ///   that the output's Concat put behind the past, at the length, along its
 ///   axis; whoever read the Concat reads the rows in use of what was appended.
-/// - All states get equally many rows, so that their lengths, equal at first,
-///   stay equal: then one symbol may stand for all.
+/// - Or its rows are replaced: graph.update stands for each graph.scatter that
+///   made the output of the input, at the same positions, with the same rows,
+///   and nothing else reads what was there before.
+/// - All states that are appended to get equally many rows, so that their
+/// lengths, equal at first,
+///   stay equal: then one symbol may stand for all. Likewise the one size that
+///   no input tells, of those whose rows are replaced.
 /// - Everything else is the same operation of the same operands and sizes, and
 ///   the other outputs are the same values.
 ///

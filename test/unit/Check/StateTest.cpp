@@ -43,12 +43,44 @@ func.func @main(%x: tensor<?x4xf32, #graph.dims<s0, 4>> {graph.name = "x"},
 }
 )mlir";
 
+// Two pools of pages, whose number no input tells; one is written twice.
+const char *pools = R"mlir(
+func.func @main(%i: tensor<?xi64, #graph.dims<s0>> {graph.name = "i"}, %x: tensor<?x8xf32, #graph.dims<s0, 8>> {graph.name = "x"},
+    %p: tensor<?x2x4xf32, #graph.dims<s1, 2, 4>> {graph.name = "p"}, %q: tensor<?x8xf32, #graph.dims<s2, 8>> {graph.name = "q"})
+    -> (tensor<?x8xf32, #graph.dims<s1, 8>> {graph.name = "y"}, tensor<?x2x4xf32, #graph.dims<s1, 2, 4>> {graph.name = "op"},
+        tensor<?x8xf32, #graph.dims<s2, 8>> {graph.name = "oq"}) attributes {graph.symbols = ["new", "pages", "pages2"]} {
+  %v = graph.reshape %p : (tensor<?x2x4xf32, #graph.dims<s1, 2, 4>>) -> tensor<?x8xf32, #graph.dims<s1, 8>>
+  %a = graph.scatter %v, %i, %x : (tensor<?x8xf32, #graph.dims<s1, 8>>, tensor<?xi64, #graph.dims<s0>>, tensor<?x8xf32, #graph.dims<s0, 8>>) -> tensor<?x8xf32, #graph.dims<s1, 8>>
+  %n = graph.neg %x : (tensor<?x8xf32, #graph.dims<s0, 8>>) -> tensor<?x8xf32, #graph.dims<s0, 8>>
+  %c = graph.scatter %q, %i, %n : (tensor<?x8xf32, #graph.dims<s2, 8>>, tensor<?xi64, #graph.dims<s0>>, tensor<?x8xf32, #graph.dims<s0, 8>>) -> tensor<?x8xf32, #graph.dims<s2, 8>>
+  %d = graph.scatter %c, %i, %x : (tensor<?x8xf32, #graph.dims<s2, 8>>, tensor<?xi64, #graph.dims<s0>>, tensor<?x8xf32, #graph.dims<s0, 8>>) -> tensor<?x8xf32, #graph.dims<s2, 8>>
+  %y = graph.neg %a : (tensor<?x8xf32, #graph.dims<s1, 8>>) -> tensor<?x8xf32, #graph.dims<s1, 8>>
+  %o = graph.reshape %a : (tensor<?x8xf32, #graph.dims<s1, 8>>) -> tensor<?x2x4xf32, #graph.dims<s1, 2, 4>>
+  return %y, %o, %d : tensor<?x8xf32, #graph.dims<s1, 8>>, tensor<?x2x4xf32, #graph.dims<s1, 2, 4>>, tensor<?x8xf32, #graph.dims<s2, 8>>
+}
+)mlir";
+
+const char *poolsKept = R"mlir(
+func.func @main(%i: tensor<?xi64, #graph.dims<s0>> {graph.name = "i"}, %x: tensor<?x8xf32, #graph.dims<s0, 8>> {graph.name = "x"},
+    %p: tensor<?x2x4xf32, #graph.dims<s1, 2, 4>> {graph.name = "p", graph.state = {axis = 0 : i64, capacity = 1 : i64, length = -1 : i64, output = "op", rows = #graph.dims<0>}},
+    %q: tensor<?x8xf32, #graph.dims<s1, 8>> {graph.name = "q", graph.state = {axis = 0 : i64, capacity = 1 : i64, length = -1 : i64, output = "oq", rows = #graph.dims<0>}})
+    -> (tensor<?x8xf32, #graph.dims<s1, 8>> {graph.name = "y"}) attributes {graph.symbols = ["new", "pages", "pages2"]} {
+  %v = graph.reshape %p : (tensor<?x2x4xf32, #graph.dims<s1, 2, 4>>) -> tensor<?x8xf32, #graph.dims<s1, 8>>
+  %a = graph.update %v, %i, %x : (tensor<?x8xf32, #graph.dims<s1, 8>>, tensor<?xi64, #graph.dims<s0>>, tensor<?x8xf32, #graph.dims<s0, 8>>) -> tensor<?x8xf32, #graph.dims<s1, 8>>
+  %n = graph.neg %x : (tensor<?x8xf32, #graph.dims<s0, 8>>) -> tensor<?x8xf32, #graph.dims<s0, 8>>
+  %c = graph.update %q, %i, %n : (tensor<?x8xf32, #graph.dims<s1, 8>>, tensor<?xi64, #graph.dims<s0>>, tensor<?x8xf32, #graph.dims<s0, 8>>) -> tensor<?x8xf32, #graph.dims<s1, 8>>
+  %d = graph.update %c, %i, %x : (tensor<?x8xf32, #graph.dims<s1, 8>>, tensor<?xi64, #graph.dims<s0>>, tensor<?x8xf32, #graph.dims<s0, 8>>) -> tensor<?x8xf32, #graph.dims<s1, 8>>
+  %y = graph.neg %a : (tensor<?x8xf32, #graph.dims<s1, 8>>) -> tensor<?x8xf32, #graph.dims<s1, 8>>
+  return %y : tensor<?x8xf32, #graph.dims<s1, 8>>
+}
+)mlir";
+
 class StateCheckTest : public ::testing::Test {
 protected:
   StateCheckTest() { loadDialects(context); }
   Admission check(const std::string &kept, unsigned bits = 0,
                   NumericsMode mode = NumericsMode::reassoc) {
-    auto a = parse(context, before), b = parse(context, kept);
+    auto a = parse(context, original), b = parse(context, kept);
     if (!a || !b)
       return {false, "not parsed"};
     return checkState(a->lookupSymbol<func::FuncOp>("main"),
@@ -56,7 +88,7 @@ protected:
   }
   /// `after` with every `from` replaced; a lie that changes nothing fails.
   std::string lie(llvm::StringRef from, llvm::StringRef to) {
-    std::string text = after;
+    std::string text = right;
     size_t at = text.find(from);
     EXPECT_NE(at, std::string::npos) << from.str();
     for (; at != std::string::npos; at = text.find(from, at + to.size()))
@@ -69,9 +101,58 @@ protected:
     EXPECT_NE(admission.reason.find(why.str()), std::string::npos)
         << admission.reason;
   }
+  const char *original = before, *right = after;
   MLIRContext context;
 };
 } // namespace
+
+TEST_F(StateCheckTest, RowsInTheirPlaces) {
+  original = pools;
+  right = poolsKept;
+  Admission admission = check(right);
+  EXPECT_TRUE(admission.admitted) << admission.reason;
+  EXPECT_EQ(admission.reason, "");
+  refuses(lie("%a = graph.update %v, %i, %x", "%a = graph.update %v, %i, %n"),
+          ""); // not defined yet: not even parsed
+  refuses(lie("%d = graph.update %c, %i, %x", "%d = graph.update %c, %i, %n"),
+          "not computed from the new rows");
+  refuses(lie("%c = graph.update %q, %i, %n", "%c = graph.update %q, %i, %x"),
+          "not computed from the new rows");
+  refuses(lie("%i: tensor<?xi64, #graph.dims<s0>> {graph.name = \"i\"},",
+              "%i: tensor<?xi64, #graph.dims<s0>> {graph.name = \"i\"}, %j: "
+              "tensor<?xi64, #graph.dims<s0>> {graph.name = \"j\"},"),
+          "is not the one it was");
+  std::string other = "  %j = graph.neg %i : (tensor<?xi64, #graph.dims<s0>>) "
+                      "-> tensor<?xi64, #graph.dims<s0>>\n  %a = graph.update "
+                      "%v, %j";
+  refuses(lie("  %a = graph.update %v, %i", other), "at other positions");
+  refuses(lie("output = \"op\"", "output = \"oq\""), "");
+  refuses(lie("output = \"op\"", "output = \"y\""), "rows replaced");
+  refuses(lie("capacity = 1", "capacity = 0"), "");
+  refuses(lie("length = -1", "length = 1"), "does not append");
+  refuses(lie("%d = graph.update %c, %i, %x", "%d = graph.update %q, %i, %x"),
+          "other than one update");
+  refuses(lie("%y = graph.neg %a", "%y = graph.neg %v"),
+          "other than one update");
+  refuses(lie("%y = graph.neg %a", "%y = graph.neg %d"), "'graph.neg'");
+  refuses(lie("return %y", "return %a"), "output 0");
+}
+
+// What is read before rows are replaced, or rows that are added to, is none.
+TEST_F(StateCheckTest, OriginalsThatAreNone) {
+  right = poolsKept;
+  auto wants = [&](llvm::StringRef from, llvm::StringRef to) {
+    std::string text = pools;
+    size_t at = text.find(from);
+    ASSERT_NE(at, std::string::npos);
+    text.replace(at, from.size(), to);
+    original = text.c_str();
+    refuses(poolsKept, "rows replaced");
+  };
+  wants("%a = graph.scatter %v, %i, %x :",
+        "%a = graph.scatter %v, %i, %x {kind = #graph<fold add>} :");
+  wants("%y = graph.neg %a", "%y = graph.neg %v");
+}
 
 TEST_F(StateCheckTest, RightOneIsShown) {
   Admission admission = check(after);

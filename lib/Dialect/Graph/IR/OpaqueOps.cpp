@@ -27,7 +27,7 @@ static bool isScalar(Value value) {
 
 Value graph::getViewed(Value value) {
   while (Operation *op = value.getDefiningOp()) {
-    if (!isa<ReshapeOp, PrefixOp, BitcastOp, AppendOp>(op))
+    if (!isa<ReshapeOp, PrefixOp, BitcastOp, AppendOp, UpdateOp>(op))
       break;
     value = op->getOperand(0);
   }

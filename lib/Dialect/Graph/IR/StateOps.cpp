@@ -1,4 +1,4 @@
-// graph.append and the attribute of arguments that are state.
+// graph.append, graph.update and the attribute of arguments that are state.
 #include "dlc/Dialect/Graph/IR/State.h"
 
 #include "mlir/IR/Builders.h"
@@ -26,6 +26,25 @@ LogicalResult AppendOp::verify() {
       return emitOpError("dim ") << i << " of the rows is not the state's";
   if (getAt().getDims().size() != 1)
     return emitOpError("'at' must be one size");
+  return success();
+}
+
+LogicalResult UpdateOp::verify() {
+  auto state = cast<RankedTensorType>(getState().getType());
+  auto positions = cast<RankedTensorType>(getPositions().getType());
+  auto updates = cast<RankedTensorType>(getUpdates().getType());
+  if (getResult().getType() != state)
+    return emitOpError("the result must have the state's type");
+  if (state.getRank() != 2 || positions.getRank() != 1 ||
+      updates.getRank() != 2 || !positions.getElementType().isInteger(64) ||
+      isUnsigned(positions.getElementType()) ||
+      updates.getElementType() != state.getElementType())
+    return emitOpError("takes a state (r, c), positions (m) in i64 and updates "
+                       "(m, c) of its element type");
+  if (simplify(getDims(updates)[0] - getDims(positions)[0]) != 0 ||
+      simplify(getDims(updates)[1] - getDims(state)[1]) != 0)
+    return emitOpError("updates must be as many rows as positions, each of the "
+                       "state's length");
   return success();
 }
 

@@ -7,9 +7,14 @@
 //   %present = graph.slice %all              (its used rows; no output any
 //   more)
 // where %state has the capacity as its size along the axis: whatever reads
-// %present reads the state by its strides, and nothing is copied but %x. Where
-// rows are rounded (StoredRows.h), there are a state and an append for codes
-// and for scales, and %present is computed from the slices of both.
+// %present reads the state by its strides, and nothing is copied but %x.
+//
+//   %present = graph.scatter %past, %positions, %x     (between views)
+// becomes
+//   %present = graph.update %state, %positions, %x
+//
+// Where rows are rounded (StoredRows.h), there are a state and an append (an
+// update) for codes and for scales, and %present is computed from both.
 #include "dlc/Dialect/Graph/Transforms/Passes.h"
 
 #include "StoredRows.h"
@@ -30,10 +35,13 @@ using namespace dlc;
 using namespace dlc::graph;
 
 namespace {
-/// An input and the output that appends to it.
+/// An input and the output that appends to it, or replaces its rows.
 struct Pair {
-  unsigned argument, result;
+  unsigned argument = 0, result = 0;
   ConcatOp concat;
+  SmallVector<ScatterOp, 1> scatters; ///< without a concat; in order
+
+  bool isPlaced() const { return !scatters.empty(); }
 };
 
 class StateMaker {
@@ -53,19 +61,34 @@ private:
   StringRef nameOf(ArrayAttr attrs, unsigned index);
   std::optional<unsigned> lookup(ArrayAttr attrs, unsigned count,
                                  StringRef name);
-  ConcatOp match(unsigned argument, unsigned result, std::string &reason);
-  AffineExpr rowsOf(Pair pair);
+  std::optional<Pair> match(unsigned argument, unsigned result,
+                            std::string &reason);
+  ConcatOp matchAppended(unsigned argument, unsigned result,
+                         std::string &reason);
+  SmallVector<ScatterOp, 1> matchPlaced(unsigned argument, unsigned result,
+                                        std::string &reason);
+  AffineExpr rowsOf(const Pair &pair);
+  AffineExpr lengthOf(const Pair &pair);
+  bool isKnown(AffineExpr size);
+  std::string describe(const Pair &pair, unsigned dim);
   LogicalResult checkSizes();
-  void unifyLengths();
+  LogicalResult checkPlaced();
+  void unify(ArrayRef<AffineExpr> symbols);
   void addCapacity();
-  LogicalResult replace(Pair pair);
+  BlockArgument addState(const Pair &pair, const StoredRows::Part &part,
+                         ArrayRef<AffineExpr> dims, const StateInfo &info);
+  LogicalResult replace(Pair &pair);
+  LogicalResult place(Pair &pair);
 
   func::FuncOp main;
   unsigned bits, numRounded = 0;
   MLIRContext *context;
   Operation *end;
   SmallVector<Pair> pairs;
+  /// Sizes that arguments bind that stay, and lengths of the others.
+  llvm::SmallDenseSet<unsigned> known, lengths;
   unsigned length = 0, capacity = 0;
+  std::optional<unsigned> room; ///< of rows that are replaced
 };
 } // namespace
 
@@ -76,6 +99,12 @@ static Value skipSameSizes(Value value) {
       break;
     value = reshape.getX();
   }
+  return value;
+}
+
+static Value skipViews(Value value) {
+  while (auto reshape = value.getDefiningOp<ReshapeOp>())
+    value = reshape.getX();
   return value;
 }
 
@@ -95,10 +124,64 @@ std::optional<unsigned> StateMaker::lookup(ArrayAttr attrs, unsigned count,
   return std::nullopt;
 }
 
+// What the output does to the input, or none with the reason.
+std::optional<Pair> StateMaker::match(unsigned argument, unsigned result,
+                                      std::string &reason) {
+  Pair pair{argument, result, {}, {}};
+  if (isa_and_nonnull<ScatterOp>(
+          skipViews(end->getOperand(result)).getDefiningOp()))
+    pair.scatters = matchPlaced(argument, result, reason);
+  else
+    pair.concat = matchAppended(argument, result, reason);
+  if (!pair.concat && !pair.isPlaced())
+    return std::nullopt;
+  return pair;
+}
+
+// The scatters that make the output of the input, one after the other; none
+// with the reason.
+SmallVector<ScatterOp, 1> StateMaker::matchPlaced(unsigned argument,
+                                                  unsigned result,
+                                                  std::string &reason) {
+  BlockArgument past = main.getArgument(argument);
+  Value present = skipSameSizes(end->getOperand(result));
+  SmallVector<ScatterOp, 1> scatters;
+  auto type = cast<RankedTensorType>(past.getType());
+  if (getDims(present.getType()) != getDims(type) || type.getRank() == 0) {
+    reason = "it has other sizes than the input";
+    return {};
+  }
+  Value value = skipViews(present);
+  while (auto scatter = value.getDefiningOp<ScatterOp>()) {
+    if (scatter.getKind() != FoldKind::none ||
+        scatter->getBlock() != &main.getBody().front()) {
+      reason = "it does not replace rows, or does so within a branch";
+      return {};
+    }
+    scatters.insert(scatters.begin(), scatter);
+    // What is there before the last one is read by the next one alone.
+    for (value = scatter.getX(); value.hasOneUse();) {
+      auto reshape = value.getDefiningOp<ReshapeOp>();
+      if (!reshape)
+        break;
+      value = reshape.getX();
+    }
+    if (!value.hasOneUse()) {
+      reason = "something else reads the input too";
+      return {};
+    }
+  }
+  if (value != past) {
+    reason = "it is not the input with rows replaced";
+    return {};
+  }
+  return scatters;
+}
+
 // The concat, or null with the reason why the output is not the input with new
 // rows behind it.
-ConcatOp StateMaker::match(unsigned argument, unsigned result,
-                           std::string &reason) {
+ConcatOp StateMaker::matchAppended(unsigned argument, unsigned result,
+                                   std::string &reason) {
   BlockArgument past = main.getArgument(argument);
   Value present = skipSameSizes(end->getOperand(result));
   auto concat = present.getDefiningOp<ConcatOp>();
@@ -138,14 +221,16 @@ LogicalResult StateMaker::findNamed(ArrayRef<std::string> names) {
                               << ": the model has no such input and output "
                                  "(expected <input>:<output>, or auto)";
     std::string reason;
-    ConcatOp concat = match(*argument, *result, reason);
-    if (!concat)
+    std::optional<Pair> pair = match(*argument, *result, reason);
+    if (!pair)
       return main.emitError()
              << "-state=" << text
-             << ": the output does not append to the input: " << reason;
+             << ": the output does not append to the input or replace rows of "
+                "it: "
+             << reason;
     if (!arguments.insert(*argument).second || !results.insert(*result).second)
       return main.emitError() << "-state=" << text << ": is given twice";
-    pairs.push_back({*argument, *result, concat});
+    pairs.push_back(std::move(*pair));
   }
   return success();
 }
@@ -157,82 +242,117 @@ LogicalResult StateMaker::findAll() {
       std::string reason;
       if (taken.contains(k))
         continue;
-      if (ConcatOp concat = match(i, k, reason)) {
+      if (std::optional<Pair> pair = match(i, k, reason)) {
         taken.insert(k);
-        pairs.push_back({i, k, concat});
+        pairs.push_back(std::move(*pair));
         break;
       }
     }
   if (pairs.empty())
     return main.emitError("-state=auto: no output is Concat of an input and "
-                          "new rows along a symbolic axis");
+                          "new rows along a symbolic axis, or an input with "
+                          "rows replaced");
   return success();
 }
 
-AffineExpr StateMaker::rowsOf(Pair pair) {
-  return getDims(pair.concat.getInputs()[1].getType())[pair.concat.getAxis()];
+AffineExpr StateMaker::rowsOf(const Pair &pair) {
+  ConcatOp concat = pair.concat;
+  return getDims(concat.getInputs()[1].getType())[concat.getAxis()];
+}
+
+AffineExpr StateMaker::lengthOf(const Pair &pair) {
+  ConcatOp concat = pair.concat;
+  return getDims(main.getArgument(pair.argument).getType())[concat.getAxis()];
+}
+
+bool StateMaker::isKnown(AffineExpr size) {
+  auto s = dyn_cast<AffineSymbolExpr>(size);
+  return isa<AffineConstantExpr>(size) ||
+         (s && known.contains(s.getPosition()) &&
+          !lengths.contains(s.getPosition()));
+}
+
+std::string StateMaker::describe(const Pair &pair, unsigned dim) {
+  auto names = main->getAttrOfType<ArrayAttr>("graph.symbols");
+  BlockArgument past = main.getArgument(pair.argument);
+  std::string text = "dim " + std::to_string(dim) + " of '" +
+                     nameOf(main.getArgAttrsAttr(), pair.argument).str() + "'";
+  if (auto s = dyn_cast<AffineSymbolExpr>(getDims(past.getType())[dim]))
+    text += " ('" + cast<StringAttr>(names[s.getPosition()]).str() + "')";
+  return text;
 }
 
 // Every size of a state has to be known from the other inputs, and one run
-// appends equally many rows to all.
+// appends equally many rows to all that it appends to.
 LogicalResult StateMaker::checkSizes() {
-  llvm::SmallDenseSet<unsigned> ofPairs, lengths, known;
-  for (Pair pair : pairs) {
+  llvm::SmallDenseSet<unsigned> ofPairs;
+  const Pair *first = nullptr;
+  for (const Pair &pair : pairs) {
     ofPairs.insert(pair.argument);
-    AffineExpr rows = getDims(
-        main.getArgument(pair.argument).getType())[pair.concat.getAxis()];
-    lengths.insert(cast<AffineSymbolExpr>(rows).getPosition());
+    if (pair.isPlaced())
+      continue;
+    first = first ? first : &pair;
+    lengths.insert(cast<AffineSymbolExpr>(lengthOf(pair)).getPosition());
   }
   for (BlockArgument argument : main.getArguments())
     if (!ofPairs.contains(argument.getArgNumber()))
       for (AffineExpr dim : getDims(argument.getType()))
         if (auto s = dyn_cast<AffineSymbolExpr>(dim))
           known.insert(s.getPosition());
-  auto names = main->getAttrOfType<ArrayAttr>("graph.symbols");
-  for (Pair pair : pairs) {
+  for (const Pair &pair : pairs) {
+    if (pair.isPlaced())
+      continue;
     StringRef input = nameOf(main.getArgAttrsAttr(), pair.argument);
     AffineExpr rows = rowsOf(pair);
-    auto isKnown = [&](AffineExpr e) {
-      auto s = dyn_cast<AffineSymbolExpr>(e);
-      return isa<AffineConstantExpr>(e) ||
-             (s && known.contains(s.getPosition()) &&
-              !lengths.contains(s.getPosition()));
-    };
     if (!isKnown(rows))
       return main.emitError()
              << "-state: the rows that are appended to '" << input
              << "' are neither a number nor a dim of another input";
-    if (rows != rowsOf(pairs.front()))
+    if (rows != rowsOf(*first))
       return main.emitError()
              << "-state: '" << input << "' gets other rows in a run than '"
-             << nameOf(main.getArgAttrsAttr(), pairs.front().argument) << "'";
+             << nameOf(main.getArgAttrsAttr(), first->argument) << "'";
+    ConcatOp concat = pair.concat;
     auto dims = getDims(main.getArgument(pair.argument).getType());
     for (auto [i, dim] : llvm::enumerate(dims))
-      if (i != pair.concat.getAxis() && !isKnown(dim)) {
-        auto s = dyn_cast<AffineSymbolExpr>(dim);
+      if (i != concat.getAxis() && !isKnown(dim))
         return main.emitError()
-               << "-state: dim " << i << " of '" << input << "'"
-               << (s ? " ('" + cast<StringAttr>(names[s.getPosition()]).str() +
-                           "')"
-                     : std::string())
+               << "-state: " << describe(pair, i)
                << " is neither a number nor a dim of another input";
-      }
+  }
+  return checkPlaced();
+}
+
+// Where rows are replaced one size may be nobody's: the room.
+LogicalResult StateMaker::checkPlaced() {
+  for (const Pair &pair : pairs) {
+    if (!pair.isPlaced())
+      continue;
+    bool hasRoom = false;
+    auto dims = getDims(main.getArgument(pair.argument).getType());
+    for (auto [i, dim] : llvm::enumerate(dims)) {
+      if (isKnown(dim))
+        continue;
+      auto symbol = dyn_cast<AffineSymbolExpr>(dim);
+      if (!symbol || hasRoom || lengths.contains(symbol.getPosition()))
+        return main.emitError()
+               << "-state: " << describe(pair, i)
+               << " is neither a number nor a dim of another input"
+               << (hasRoom ? ", as is one before it" : "");
+      hasRoom = true;
+      room = room ? *room : symbol.getPosition();
+    }
   }
   return success();
 }
 
-// One length for all: they begin empty and get equally many rows.
-void StateMaker::unifyLengths() {
-  auto lengthOf = [&](Pair pair) {
-    return cast<AffineSymbolExpr>(getDims(
-        main.getArgument(pair.argument).getType())[pair.concat.getAxis()]);
-  };
-  AffineExpr first = lengthOf(pairs.front());
-  length = cast<AffineSymbolExpr>(first).getPosition();
+// One symbol, the first, in place of all: of lengths, which begin at 0 and get
+// equally many rows, or of rooms, which are had together.
+void StateMaker::unify(ArrayRef<AffineExpr> symbols) {
   llvm::DenseMap<AffineExpr, AffineExpr> others;
-  for (Pair pair : pairs)
-    if (AffineExpr other = lengthOf(pair); other != first)
-      others[other] = first;
+  for (AffineExpr other : symbols)
+    if (other != symbols.front())
+      others[other] = symbols.front();
   if (others.empty())
     return;
   AttrTypeReplacer replacer;
@@ -277,15 +397,35 @@ void StateMaker::addCapacity() {
   setRequirements(main, getRequirements(main));
 }
 
-LogicalResult StateMaker::replace(Pair pair) {
+// An argument for one part of a state, named and attributed as the input.
+BlockArgument StateMaker::addState(const Pair &pair,
+                                   const StoredRows::Part &part,
+                                   ArrayRef<AffineExpr> dims,
+                                   const StateInfo &info) {
+  Builder b(context);
+  NamedAttrList attrs(main.getArgAttrDict(pair.argument));
+  attrs.set("graph.name",
+            b.getStringAttr(nameOf(main.getArgAttrsAttr(), pair.argument) +
+                            part.suffix));
+  attrs.set(kStateAttr, makeStateAttr(info, context));
+  unsigned place = main.getNumArguments();
+  if (failed(main.insertArgument(place, makeTensorType(dims, part.element),
+                                 attrs.getDictionary(context),
+                                 main.getArgument(pair.argument).getLoc())))
+    return {};
+  return main.getArgument(place);
+}
+
+LogicalResult StateMaker::replace(Pair &pair) {
   BlockArgument past = main.getArgument(pair.argument);
   auto type = cast<RankedTensorType>(past.getType());
   auto axis = static_cast<int64_t>(pair.concat.getAxis());
-  StringRef input = nameOf(main.getArgAttrsAttr(), pair.argument);
   std::string reason;
   auto stored = StoredRows::get(type, axis, bits, reason);
   if (failed(stored))
-    return main.emitError() << "-kv: '" << input << "': " << reason;
+    return main.emitError()
+           << "-kv: '" << nameOf(main.getArgAttrsAttr(), pair.argument)
+           << "': " << reason;
   numRounded += stored->getParts().size() > 1;
   StateInfo info{nameOf(main.getResAttrsAttr(), pair.result).str(), axis,
                  length, capacity, rowsOf(pair)};
@@ -294,25 +434,18 @@ LogicalResult StateMaker::replace(Pair pair) {
   SmallVector<Value> used;
   SmallVector<Value> rows = stored->encode(b, loc, pair.concat.getInputs()[1]);
   for (auto [part, x] : llvm::zip_equal(stored->getParts(), rows)) {
-    auto dimsWith = [&](AffineExpr size) {
-      SmallVector<AffineExpr> dims = getDims(x.getType());
-      dims[axis] = size;
-      return makeTensorType(dims, part.element);
-    };
-    RankedTensorType room = dimsWith(getAffineSymbolExpr(capacity, context));
-    NamedAttrList attrs(main.getArgAttrDict(pair.argument));
-    attrs.set("graph.name", b.getStringAttr(input + part.suffix));
-    attrs.set(kStateAttr, makeStateAttr(info, context));
-    unsigned place = main.getNumArguments();
-    if (failed(main.insertArgument(place, room, attrs.getDictionary(context),
-                                   past.getLoc())))
+    SmallVector<AffineExpr> dims = getDims(x.getType());
+    dims[axis] = getAffineSymbolExpr(capacity, context);
+    BlockArgument state = addState(pair, part, dims, info);
+    if (!state)
       return failure();
     Value all = AppendOp::create(
-        b, loc, room, main.getArgument(place), x, b.getI64IntegerAttr(axis),
+        b, loc, state.getType(), state, x, b.getI64IntegerAttr(axis),
         DimsAttr::get(context, {getAffineSymbolExpr(length, context)}));
+    dims[axis] = getDims(pair.concat.getType())[axis];
     size_t rank = type.getRank();
     used.push_back(SliceOp::create(
-        b, loc, dimsWith(getDims(pair.concat.getType())[axis]), all,
+        b, loc, makeTensorType(dims, part.element), all,
         DimsAttr::get(context, SmallVector<AffineExpr>(
                                    rank, getAffineConstantExpr(0, context))),
         b.getDenseI64ArrayAttr(SmallVector<int64_t>(rank, 1))));
@@ -323,15 +456,125 @@ LogicalResult StateMaker::replace(Pair pair) {
   return success();
 }
 
+// How many leading dims the rows of a table (r, c) number; -1 when the table is
+// another view of them.
+static int64_t countLeading(ArrayRef<AffineExpr> dims, Value table) {
+  SmallVector<AffineExpr> sizes = getDims(table.getType());
+  MLIRContext *context = table.getContext();
+  for (size_t i = 0; i <= dims.size(); ++i)
+    if (simplify(product(context, dims.take_front(i)) - sizes[0]) == 0 &&
+        simplify(product(context, dims.drop_front(i)) - sizes[1]) == 0)
+      return i;
+  return -1;
+}
+
+static Value view(OpBuilder &b, Location loc, Value x,
+                  ArrayRef<AffineExpr> dims) {
+  RankedTensorType type = makeTensorType(
+      dims, cast<RankedTensorType>(x.getType()).getElementType());
+  return type == x.getType() ? x : ReshapeOp::create(b, loc, type, x);
+}
+
+LogicalResult StateMaker::place(Pair &pair) {
+  BlockArgument past = main.getArgument(pair.argument);
+  auto type = cast<RankedTensorType>(past.getType());
+  SmallVector<AffineExpr> dims = getDims(type);
+  ScatterOp last = pair.scatters.back();
+  std::string reason;
+  int64_t leading = countLeading(dims, last.getX());
+  for (ScatterOp scatter : pair.scatters)
+    if (countLeading(dims, scatter.getX()) != leading)
+      leading = -1;
+  auto stored = StoredRows::get(type, leading - 1, bits, reason);
+  if (succeeded(stored) && stored->getParts().size() > 1 && leading < 0) {
+    reason = "its rows are replaced across its sizes";
+    stored = failure();
+  }
+  if (failed(stored))
+    return main.emitError()
+           << "-kv: '" << nameOf(main.getArgAttrsAttr(), pair.argument)
+           << "': " << reason;
+  bool isRounded = stored->getParts().size() > 1;
+  numRounded += isRounded;
+  StateInfo info;
+  info.output = nameOf(main.getResAttrsAttr(), pair.result).str();
+  info.axis = -1;
+  info.rows = getAffineConstantExpr(0, context);
+  for (auto [i, dim] : llvm::enumerate(dims))
+    if (room && dim == getAffineSymbolExpr(*room, context)) {
+      info.axis = i;
+      info.capacity = *room;
+    }
+  OpBuilder b(last);
+  Location loc = last.getLoc();
+  SmallVector<Value> states;
+  SmallVector<SmallVector<AffineExpr>> partDims;
+  for (const StoredRows::Part &part : stored->getParts()) {
+    partDims.push_back(dims);
+    if (part.last >= 0)
+      partDims.back().back() = getAffineConstantExpr(part.last, context);
+    states.push_back(addState(pair, part, partDims.back(), info));
+    if (!states.back())
+      return failure();
+  }
+  for (ScatterOp scatter : pair.scatters) {
+    SmallVector<AffineExpr> table = getDims(scatter.getType());
+    Value x = scatter.getUpdates();
+    AffineExpr count = getDims(x.getType())[0];
+    if (isRounded) {
+      SmallVector<AffineExpr> each = {count};
+      llvm::append_range(each, ArrayRef(dims).drop_front(leading));
+      x = view(b, loc, x, each);
+    }
+    SmallVector<Value> rows = stored->encode(b, loc, x);
+    for (auto [state, part, own] : llvm::zip_equal(states, rows, partDims)) {
+      if (isRounded)
+        table[1] = product(context, ArrayRef(own).drop_front(leading));
+      Value place = view(b, loc, state, table);
+      state = UpdateOp::create(b, loc, place.getType(), place,
+                               scatter.getPositions(),
+                               view(b, loc, part, {count, table[1]}));
+    }
+  }
+  Value present = states[0];
+  if (isRounded) {
+    for (auto [state, own] : llvm::zip_equal(states, partDims))
+      state = view(b, loc, state, own);
+    present = view(b, loc, stored->decode(b, loc, states, type),
+                   getDims(last.getType()));
+  }
+  last.getResult().replaceAllUsesWith(present);
+  for (Operation *op = last; op && op->use_empty();) {
+    Operation *before = op->getOperand(0).getDefiningOp();
+    op->erase();
+    op = before;
+  }
+  return success();
+}
+
 LogicalResult StateMaker::rewrite() {
   if (failed(checkSizes()))
     return failure();
-  unifyLengths();
-  addCapacity();
+  SmallVector<AffineExpr> ofAppended, ofRoom;
+  for (const Pair &pair : pairs) {
+    if (!pair.isPlaced())
+      ofAppended.push_back(lengthOf(pair));
+    else
+      for (AffineExpr dim : getDims(main.getArgument(pair.argument).getType()))
+        if (!isKnown(dim))
+          ofRoom.push_back(dim);
+  }
+  if (!ofAppended.empty()) {
+    length = cast<AffineSymbolExpr>(ofAppended.front()).getPosition();
+    unify(ofAppended);
+    addCapacity();
+  }
+  if (!ofRoom.empty())
+    unify(ofRoom);
   llvm::BitVector arguments(main.getNumArguments()),
       results(main.getNumResults());
-  for (Pair pair : pairs) {
-    if (failed(replace(pair)))
+  for (Pair &pair : pairs) {
+    if (failed(pair.isPlaced() ? place(pair) : replace(pair)))
       return failure();
     arguments.set(pair.argument);
     results.set(pair.result);

@@ -227,11 +227,21 @@ LogicalResult CopyOp::verify() {
   return verifySize(*this, getSize());
 }
 
+static bool isState(Value buffer) {
+  auto input = buffer.getDefiningOp<InputOp>();
+  return input && input->hasAttr(kStateAttr);
+}
+
 LogicalResult AppendOp::verify() {
-  auto state = getState().getDefiningOp<InputOp>();
-  if (!state || !state->hasAttr(kStateAttr))
+  if (!isState(getState()))
     return emitOpError("writes an input that is no state");
   return verifySize(*this, getSizes(), 4);
+}
+
+LogicalResult UpdateOp::verify() {
+  if (!isState(getState()))
+    return emitOpError("writes an input that is no state");
+  return verifySize(*this, getSizes(), 3);
 }
 
 LogicalResult CallOp::verify() {

@@ -3,6 +3,8 @@
 // RUN: dlc-opt %t/model.mlir -graph-make-state="pairs=past_k:present_k,past_v:present_v" | FileCheck %s
 // RUN: dlc-opt %t/model.mlir -graph-make-state="pairs=past_k:present_k" | FileCheck %s --check-prefix=ONE
 // RUN: dlc-opt %t/model.mlir -graph-make-state="pairs=auto bits=8" | FileCheck %s --check-prefix=INT8
+// RUN: dlc-opt %t/placed.mlir -graph-make-state="pairs=auto" | FileCheck %s --check-prefix=PLACED
+// RUN: dlc-opt %t/placed.mlir -graph-make-state="pairs=auto bits=8" | FileCheck %s --check-prefix=ROUNDED
 // RUN: not dlc-opt %t/model.mlir -graph-make-state="pairs=past_k:present_v" 2>&1 | FileCheck %s --check-prefix=OTHER
 // RUN: not dlc-opt %t/model.mlir -graph-make-state="pairs=past_x:present_k" 2>&1 | FileCheck %s --check-prefix=NAME
 // RUN: not dlc-opt %t/model.mlir -graph-make-state="pairs=past_k:present_k,past_k:present_k" 2>&1 | FileCheck %s --check-prefix=TWICE
@@ -12,11 +14,11 @@
 // RUN: not dlc-opt %t/unknown.mlir -graph-make-state="pairs=past:present" 2>&1 | FileCheck %s --check-prefix=UNKNOWN
 // RUN: not dlc-opt %t/last.mlir -graph-make-state="pairs=past:present bits=8" 2>&1 | FileCheck %s --check-prefix=LAST
 
-// OTHER: -state=past_k:present_v: the output does not append to the input: it is not Concat of the input and new rows
+// OTHER: -state=past_k:present_v: the output does not append to the input or replace rows of it: it is not Concat of the input and new rows
 // NAME: -state=past_x:present_k: the model has no such input and output
 // TWICE: -state=past_k:present_k: is given twice
 // AUTO: -state=auto: no output is Concat of an input and new rows along a symbolic axis
-// READ: -state=past:present: the output does not append to the input: something else reads the input too
+// READ: -state=past:present: the output does not append to the input or replace rows of it: something else reads the input too
 // STATIC: the input's dim 1 is not a symbol alone
 // UNKNOWN: dim 0 of 'past' ('batch') is neither a number nor a dim of another input
 // LAST: -kv: 'past': the last axis, along which scales are shared, must be another one, of constant size
@@ -45,6 +47,20 @@
 // INT8-SAME: tensor<?x?x1xf16, #graph.dims<s0, s4, 1>> {graph.name = "past_k.scales", graph.state =
 // INT8-COUNT-2: graph.append
 // INT8: graph.convert {{.*}} -> tensor<?x?x1x4xf32
+
+// Rows of a pool are replaced, whose number of pages nobody else tells.
+// PLACED: func.func @main(%[[I:[a-z0-9]+]]: {{.*}}, %[[X:[a-z0-9]+]]: {{.*}}, %[[P:[a-z0-9]+]]: tensor<?x4x8xf32, #graph.dims<s1, 4, 8>>
+// PLACED-SAME: graph.state = {axis = 0 : i64, capacity = 1 : i64, length = -1 : i64, output = "after", rows = #graph.dims<0>}
+// PLACED-SAME: -> (tensor<?x4x8xf32, #graph.dims<s1, 4, 8>> {graph.name = "y"})
+// PLACED: %[[V:.*]] = graph.reshape %[[P]]
+// PLACED: %[[A:.*]] = graph.update %[[V]], %[[I]], %[[X]]
+// PLACED: %[[B:.*]] = graph.update %[[A]], %[[I]], %[[X]]
+// PLACED: %[[R:.*]] = graph.reshape %[[B]]
+// PLACED: graph.neg %[[R]]
+// ROUNDED: tensor<?x4x8xi8, #graph.dims<s1, 4, 8>> {graph.name = "pool.codes"
+// ROUNDED-SAME: tensor<?x4x1xf16, #graph.dims<s1, 4, 1>> {graph.name = "pool.scales"
+// ROUNDED-COUNT-4: graph.update
+// ROUNDED: graph.neg
 
 //--- model.mlir
 func.func @main(%x: tensor<?x?x4xf32, #graph.dims<s0, s1, 4>> {graph.name = "x"},
@@ -92,4 +108,17 @@ func.func @main(%x: tensor<2x4xf32> {graph.name = "x"}, %p: tensor<2x?xf32, #gra
   %a = graph.concat %p, %x {axis = 1 : i64} : (tensor<2x?xf32, #graph.dims<2, s0>>, tensor<2x4xf32>) -> tensor<2x?xf32, #graph.dims<2, s0 + 4>>
   %y = graph.neg %a : (tensor<2x?xf32, #graph.dims<2, s0 + 4>>) -> tensor<2x?xf32, #graph.dims<2, s0 + 4>>
   return %a, %y : tensor<2x?xf32, #graph.dims<2, s0 + 4>>, tensor<2x?xf32, #graph.dims<2, s0 + 4>>
+}
+
+//--- placed.mlir
+func.func @main(%i: tensor<?xi64, #graph.dims<s0>> {graph.name = "i"}, %x: tensor<?x8xf32, #graph.dims<s0, 8>> {graph.name = "x"},
+    %p: tensor<?x4x8xf32, #graph.dims<s1, 4, 8>> {graph.name = "pool"})
+    -> (tensor<?x4x8xf32, #graph.dims<s1, 4, 8>> {graph.name = "y"}, tensor<?x4x8xf32, #graph.dims<s1, 4, 8>> {graph.name = "after"})
+    attributes {graph.symbols = ["new", "pages"]} {
+  %v = graph.reshape %p : (tensor<?x4x8xf32, #graph.dims<s1, 4, 8>>) -> tensor<?x8xf32, #graph.dims<s1 * 4, 8>>
+  %a = graph.scatter %v, %i, %x : (tensor<?x8xf32, #graph.dims<s1 * 4, 8>>, tensor<?xi64, #graph.dims<s0>>, tensor<?x8xf32, #graph.dims<s0, 8>>) -> tensor<?x8xf32, #graph.dims<s1 * 4, 8>>
+  %b = graph.scatter %a, %i, %x : (tensor<?x8xf32, #graph.dims<s1 * 4, 8>>, tensor<?xi64, #graph.dims<s0>>, tensor<?x8xf32, #graph.dims<s0, 8>>) -> tensor<?x8xf32, #graph.dims<s1 * 4, 8>>
+  %r = graph.reshape %b : (tensor<?x8xf32, #graph.dims<s1 * 4, 8>>) -> tensor<?x4x8xf32, #graph.dims<s1, 4, 8>>
+  %y = graph.neg %r : (tensor<?x4x8xf32, #graph.dims<s1, 4, 8>>) -> tensor<?x4x8xf32, #graph.dims<s1, 4, 8>>
+  return %y, %r : tensor<?x4x8xf32, #graph.dims<s1, 4, 8>>, tensor<?x4x8xf32, #graph.dims<s1, 4, 8>>
 }

@@ -1,10 +1,12 @@
 // Tensors that a model keeps between runs: caches that every run appends rows
-// to. Apart from Graph.h: few files know them.
+// to, and such in which it replaces rows. Apart from Graph.h: few files know
+// them.
 //
 // Such an argument of @main has the room of the cache as its size along one
 // axis, a symbol of its own (the capacity). How many of its rows are used is
 // another symbol (the length), which no dim of an argument binds: whoever runs
-// the model keeps it.
+// the model keeps it. Where rows are replaced, all are in use, and the capacity
+// is a size that no other argument binds, or none.
 #ifndef DLC_DIALECT_GRAPH_IR_STATE_H
 #define DLC_DIALECT_GRAPH_IR_STATE_H
 
@@ -20,10 +22,12 @@ inline constexpr llvm::StringLiteral kStateAttr = "graph.state";
 
 struct StateInfo {
   std::string output;    ///< the model's output that it stands for
-  int64_t axis = 0;      ///< along which rows are appended
-  unsigned length = 0;   ///< symbol: rows in use before the run
-  unsigned capacity = 0; ///< symbol: rows there is room for
+  int64_t axis = 0;      ///< of the rows; -1: all sizes are known from others
+  int64_t length = -1;   ///< symbol: rows in use before the run; -1: replaced
+  int64_t capacity = -1; ///< symbol: rows there is room for; -1: no symbol
   mlir::AffineExpr rows; ///< that a run appends: a constant or a symbol
+
+  bool isPlaced() const { return length < 0; } ///< rows are replaced
 };
 
 mlir::Attribute makeStateAttr(const StateInfo &info,

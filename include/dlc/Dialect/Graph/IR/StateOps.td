@@ -17,4 +17,17 @@ def Graph_AppendOp : Graph_Op<"append", [MemoryEffects<[MemWrite]>]> {
   let hasVerifier = 1;
 }
 
+def Graph_UpdateOp : Graph_Op<"update", [MemoryEffects<[MemWrite]>]> {
+  let summary = "graph.scatter in place: row positions[i] (i64 (m)) of `state` (r, c) becomes updates[i] (m, c); the result is the state";
+  let description = [{
+    `state` is a view of an argument of `@main` that nothing else reads. Updates
+    apply in order; negative positions count from the end, and one outside
+    [-r, r) is a run-time data error that writes nothing here. Stays in `@main`.
+  }];
+  let arguments = (ins AnyRankedTensor:$state, AnyRankedTensor:$positions, AnyRankedTensor:$updates);
+  let results = (outs AnyRankedTensor:$result);
+  let assemblyFormat = "operands attr-dict `:` functional-type(operands, results)";
+  let hasVerifier = 1;
+}
+
 #endif // DLC_GRAPH_STATE_OPS_TD

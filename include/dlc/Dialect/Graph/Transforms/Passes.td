@@ -65,8 +65,11 @@ def MakeState : Pass<"graph-make-state", "::mlir::ModuleOp"> {
     along an axis of symbolic size becomes state: the input becomes an argument
     marked `graph.state` with room for more rows, `graph.append` writes the new
     ones in place, and the output is gone. Readers see the rows in use through
-    `graph.slice`. All states get equally many rows in a run and share one
-    length; their other sizes have to be known from the other inputs.
+    `graph.slice`. All such states get equally many rows in a run and share one
+    length; their other sizes have to be known from the other inputs. An output
+    that is an input with rows replaced (graph.scatter between views, whose
+    operand nothing else reads) becomes state that `graph.update` writes in
+    place; one symbol of its sizes may be no other input's.
     `pairs` are texts `<input>:<output>`, or the one text `auto`: all there are.
   }];
   let options = [

@@ -242,4 +242,17 @@ def Program_AppendOp : Program_Op<"append", [InModel]> {
   let hasVerifier = 1;
 }
 
+def Program_UpdateOp : Program_Op<"update", [InModel]> {
+  let summary = "copies rows to the places in state that numbers (i64) tell";
+  let description = [{
+    `sizes` has three results: how many rows are copied, how many the state has,
+    and the bytes of one. A number that is no row's stops the run before any is
+    copied.
+  }];
+  let arguments = (ins Program_BufferType:$source, Program_BufferType:$positions, Program_BufferType:$state, AffineMapAttr:$sizes,
+                       OptionalAttr<StrArrayAttr>:$origin);
+  let assemblyFormat = "$source `at` $positions `to` $state `sizes` $sizes attr-dict";
+  let hasVerifier = 1;
+}
+
 #endif // DLC_PROGRAM_OPS_TD
