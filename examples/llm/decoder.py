@@ -3,6 +3,10 @@
 Inputs: input_ids, position_ids int64 [batch, seq], attention_mask int64 [batch, total] with total = past + seq, and for
 each layer past.N.key and past.N.value float32 [batch, kv_heads, past, head_dim]. Outputs: logits float32 [batch, seq,
 vocab], and present.N.key, present.N.value with the new rows behind the past ones.
+
+With pages (`page` positions each) it is the same decoder over several sequences whose tokens lie one after the other:
+input_ids int64 [tokens], the lengths and the table of com.microsoft.PagedAttention, and for each layer key_cache.N and
+value_cache.N float32 [pages, page, kv_heads, head_dim]; outputs are logits [tokens, vocab] and these caches with the new rows.
 """
 
 import math
@@ -33,18 +37,31 @@ class _Graph:
     def ints(self, *values):
         return self.constant(np.array(values, np.int64))
 
+    def norm(self, x, eps, hidden, name):
+        mean = self.op("ReduceMean", self.op("Mul", x, x), self.ints(-1), keepdims=1)
+        root = self.op("Sqrt", self.op("Add", mean, eps))
+        return self.op("Mul", self.op("Div", x, root), self.constant((1 + 0.1 * self.random.standard_normal(hidden)).astype(np.float32), name))
 
-def make_decoder(layers=2, heads=4, kv_heads=2, head_dim=16, hidden=64, inner=128, vocab=96, seed=1, gain=3.0, branch=1.0, last=False):
+    def feed_forward(self, x, eps, hidden, inner, branch, n):
+        y = self.norm(x, eps, hidden, f"norm{n}b")
+        gate, up = (self.op("MatMul", y, self.weight(f"{part}{n}", hidden, inner)) for part in ("gate", "up"))
+        y = self.op("Mul", self.op("Mul", gate, self.op("Sigmoid", gate)), up)
+        return self.op("Add", x, self.op("MatMul", y, self.weight(f"down{n}", inner, hidden, gain=branch)))
+
+
+def make_decoder(layers=2, heads=4, kv_heads=2, head_dim=16, hidden=64, inner=128, vocab=96, seed=1, gain=3.0, branch=1.0, last=False, page=None,
+                 positions=4096):
     """The model as a ModelProto. `gain` scales the logits: with more, the largest one stands out more. `branch` scales what a
-    layer adds to its input: trained models add little in one layer. `last`: the logits are of the last token alone, [batch, 1, vocab]."""
+    layer adds to its input: trained models add little in one layer. `last`: the logits are of the last token alone, [batch, 1, vocab].
+    `page`: positions of a page; then the model has room for `positions` tokens of a sequence."""
+    if page:
+        return _make_paged(layers, heads, kv_heads, head_dim, hidden, inner, vocab, seed, gain, branch, page, positions)
     g = _Graph(seed)
     f32 = lambda *values: g.constant(np.array(values, np.float32).reshape([len(values)] if len(values) > 1 else []))
     eps, scale = f32(1e-5), f32(1 / math.sqrt(head_dim))
 
     def norm(x, name):
-        mean = g.op("ReduceMean", g.op("Mul", x, x), g.ints(-1), keepdims=1)
-        root = g.op("Sqrt", g.op("Add", mean, eps))
-        return g.op("Mul", g.op("Div", x, root), g.constant((1 + 0.1 * g.random.standard_normal(hidden)).astype(np.float32), name))
+        return g.norm(x, eps, hidden, name)
 
     half = head_dim // 2
     frequencies = g.constant((10000.0 ** -(np.arange(half) / half)).astype(np.float32)[None, None, None])
@@ -92,18 +109,13 @@ def make_decoder(layers=2, heads=4, kv_heads=2, head_dim=16, hidden=64, inner=12
         y = g.op("Transpose", g.op("MatMul", weights, both[1]), perm=[0, 2, 1, 3])
         y = g.op("Reshape", y, g.ints(0, 0, heads * head_dim))
         x = g.op("Add", x, g.op("MatMul", y, g.weight(f"o{n}", heads * head_dim, hidden, gain=branch)))
-        y = norm(x, f"norm{n}b")
-        gate, up = (g.op("MatMul", y, g.weight(f"{part}{n}", hidden, inner)) for part in ("gate", "up"))
-        y = g.op("Mul", g.op("Mul", gate, g.op("Sigmoid", gate)), up)
-        x = g.op("Add", x, g.op("MatMul", y, g.weight(f"down{n}", inner, hidden, gain=branch)))
+        x = g.feed_forward(x, eps, hidden, inner, branch, n)
     if last:
         x = g.op("Slice", x, g.ints(-1), g.ints(np.iinfo(np.int64).max), g.ints(1))
     logits = g.op("MatMul", g.op("Mul", norm(x, "norm"), f32(gain)), g.weight("head", hidden, vocab))
     g.op("Identity", logits, outputs=["logits"])
 
-    def value(name, kind, dims):
-        return helper.make_tensor_value_info(name, kind, dims)
-
+    value = helper.make_tensor_value_info
     ids = [value(name, TensorProto.INT64, ["batch", "seq"]) for name in ("input_ids", "position_ids")]
     inputs = ids + [value("attention_mask", TensorProto.INT64, ["batch", "total"])]
     inputs += [value(past, TensorProto.FLOAT, ["batch", kv_heads, "past", head_dim]) for past, _ in states]
@@ -111,6 +123,40 @@ def make_decoder(layers=2, heads=4, kv_heads=2, head_dim=16, hidden=64, inner=12
     outputs += [value(present, TensorProto.FLOAT, ["batch", kv_heads, "total", head_dim]) for _, present in states]
     graph = helper.make_graph(g.nodes, "decoder", inputs, outputs, g.weights)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    onnx.checker.check_model(model)
+    return model
+
+
+def _make_paged(layers, heads, kv_heads, head_dim, hidden, inner, vocab, seed, gain, branch, page, positions):
+    # Weights are drawn in the same order as above.
+    g = _Graph(seed)
+    eps = g.constant(np.array(1e-5, np.float32))
+    half = head_dim // 2
+    angles = np.outer(np.arange(positions), 10000.0 ** -(np.arange(half) / half)).astype(np.float32)
+    cos, sin = g.constant(np.cos(angles)), g.constant(np.sin(angles))
+    x = g.op("Gather", g.weight("embed", vocab, hidden, gain=math.sqrt(vocab)), "input_ids")
+    states = []
+    for n in range(layers):
+        y = g.norm(x, eps, hidden, f"norm{n}")
+        q, k, v = (g.op("MatMul", y, g.weight(f"{part}{n}", hidden, count * head_dim)) for part, count in (("q", heads), ("k", kv_heads), ("v", kv_heads)))
+        pools, after = [f"key_cache.{n}", f"value_cache.{n}"], [f"new_key_cache.{n}", f"new_value_cache.{n}"]
+        states.append((pools, after))
+        y = g.op("PagedAttention", q, k, v, *pools, "cumulative_sequence_length", "past_seqlens", "block_table", cos, sin, domain="com.microsoft",
+                 outputs=[f"attention{n}", *after], num_heads=heads, kv_num_heads=kv_heads, do_rotary=1)[0]
+        x = g.op("Add", x, g.op("MatMul", y, g.weight(f"o{n}", heads * head_dim, hidden, gain=branch)))
+        x = g.feed_forward(x, eps, hidden, inner, branch, n)
+    logits = g.op("MatMul", g.op("Mul", g.norm(x, eps, hidden, "norm"), g.constant(np.array(gain, np.float32))), g.weight("head", hidden, vocab))
+    g.op("Identity", logits, outputs=["logits"])
+    value = helper.make_tensor_value_info
+    inputs = [value("input_ids", TensorProto.INT64, ["tokens"]), value("cumulative_sequence_length", TensorProto.INT32, ["ends"]),
+              value("past_seqlens", TensorProto.INT32, ["sequences"]), value("block_table", TensorProto.INT32, ["sequences", "table_pages"])]
+    pool = ["pages", page, kv_heads, head_dim]
+    inputs += [value(name, TensorProto.FLOAT, pool) for before, _ in states for name in before]
+    outputs = [value("logits", TensorProto.FLOAT, ["tokens", vocab])]
+    outputs += [value(name, TensorProto.FLOAT, pool) for _, after in states for name in after]
+    graph = helper.make_graph(g.nodes, "decoder", inputs, outputs, g.weights)
+    opsets = [helper.make_opsetid("", 20), helper.make_opsetid("com.microsoft", 1)]
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=10)
     onnx.checker.check_model(model)
     return model
 
