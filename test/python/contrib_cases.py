@@ -249,6 +249,21 @@ def group_query(rng, op):
     return Case(op, inputs, given, 3)
 
 
+@generator("GroupQueryAttentionQuantised")
+def quantised_group_query(rng, op):
+    """Caches of int8, or of two numbers of 4 bits a byte."""
+    case = group_query(rng, op.removesuffix("Quantised"))
+    past, bits = np.shape(case.inputs[3]), int(pick(rng, (8, 4)))
+    case.inputs += [None] * (12 - len(case.inputs))
+    for cache in (3, 4):
+        codes = rng.integers(-128, 128, past) if bits == 8 else rng.integers(0, 256, (*past[:3], past[3] // 2))
+        case.inputs[cache] = codes.astype(np.int8 if bits == 8 else np.uint8)
+    kind = pick(rng, ("PER_TENSOR", "PER_CHANNEL"))
+    case.inputs += [f32(rng, *((1,) if kind == "PER_TENSOR" else (1, past[1], 1, past[3])), low=0.01, high=0.03) * (128 / 2 ** (bits - 1)) for _ in "kv"]
+    case.attributes.update(k_quant_type=kind, v_quant_type=kind, kv_cache_bit_width=bits)
+    return case
+
+
 # ------------------------------------------------------------------------------------------------ quantisation
 def byte_tensor(rng, dtype, *shape):
     info = np.iinfo(dtype)

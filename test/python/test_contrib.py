@@ -153,6 +153,79 @@ def test_group_query_attention_as_model_builders_write_it():
         compiled.run(feed)
 
 
+def resident(tokens, room, window):
+    """Rows of a windowed cache that hold a token, of so many tokens: what the operator's documentation says."""
+    step = room - window + 1
+    return tokens if tokens <= room else tokens - step * -(-(tokens - room) // step)
+
+
+@pytest.mark.parametrize("quantised", (False, True))
+@pytest.mark.parametrize("room, window", ((6, 6), (9, 6), (5, 1)))
+def test_windowed_caches(room, window, quantised):
+    """Step by step beside onnxruntime, prompts and single tokens; what lies in rows that hold no token is not computed with."""
+    heads, groups, width, rng = 4, 2, 16, np.random.default_rng(SEED)
+    tables, dtype = contrib_cases.tables(rng, 64, width // 2), np.int8 if quantised else np.float32
+    names = ["qkv", "", "", "past_k", "past_v", "seqlens_k", "total", "cos", "sin", "", "", ""] + ["k_scale", "v_scale"] * quantised
+    while not names[-1]:
+        names.pop()
+    more = {"k_quant_type": "PER_CHANNEL", "v_quant_type": "PER_CHANNEL"} if quantised else {}
+    node = helper.make_node("GroupQueryAttention", names, ["y", "present_k", "present_v"], domain="com.microsoft", num_heads=heads, kv_num_heads=groups,
+                            do_rotary=1, local_window_size=window, sliding_window_cache=1, name="window", **more)
+    info, cache = helper.make_tensor_value_info, ["batch", groups, room, width]
+    kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+    constants = dict(cos=tables[0], sin=tables[1])
+    if quantised:
+        constants.update({s: contrib_cases.f32(rng, 1, groups, 1, width, low=0.01, high=0.03) for s in ("k_scale", "v_scale")})
+    graph = helper.make_graph([node], "g", [info("qkv", 1, ["batch", "new", (heads + 2 * groups) * width]), info("past_k", kind, cache), info("past_v", kind, cache),
+                                            info("seqlens_k", 6, ["batch"]), info("total", 6, [])],
+                              [info("y", 1, ["batch", "new", heads * width]), info("present_k", kind, cache), info("present_v", kind, cache)],
+                              [numpy_helper.from_array(value, name) for name, value in constants.items()])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20), helper.make_opsetid("com.microsoft", 1)], ir_version=10)
+    reference = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    compiled, total = dlc.compile(model), 0
+    empty = np.zeros((1, groups, room, width), dtype)
+    theirs, ours = [empty, empty], [empty, empty]
+    for new in (3, 1, 1, 1, 4, 1, 1, 12, 1, 1):
+        total, rows = total + new, resident(total + new, room, window)
+        feed = {"qkv": contrib_cases.f32(rng, 1, new, (heads + 2 * groups) * width), "seqlens_k": np.array([total - 1], np.int32), "total": np.array(total, np.int32)}
+        expected, *theirs = reference.run(None, {**feed, "past_k": theirs[0], "past_v": theirs[1]})
+        got, *ours = compiled.run({**feed, "past_k": ours[0], "past_v": ours[1]})
+        assert difference(got, expected) is None, (total, difference(got, expected))
+        for a, b in zip(ours, theirs):
+            assert difference(a[:, :, :rows], b[:, :, :rows]) is None, total
+            if not quantised:
+                a[:, :, rows:] = np.nan
+    # Two sequences of other lengths in one step, as each of them alone.
+    lengths, pasts = np.array([2, 11]), [contrib_cases.f32(rng, 2, groups, room, width).astype(dtype) for _ in "kv"]
+    qkv = contrib_cases.f32(rng, 2, 1, (heads + 2 * groups) * width)
+    both = compiled.run({"qkv": qkv, "past_k": pasts[0], "past_v": pasts[1], "seqlens_k": lengths.astype(np.int32), "total": np.array(12, np.int32)})
+    for i, length in enumerate(lengths):
+        one = compiled.run({"qkv": qkv[i : i + 1], "past_k": pasts[0][i : i + 1], "past_v": pasts[1][i : i + 1],
+                            "seqlens_k": lengths[i : i + 1].astype(np.int32), "total": np.array(length + 1, np.int32)})
+        assert difference(both[0][i], one[0][0]) is None
+    with pytest.raises(dlc.RunError, match="window"):
+        compiled.run({**feed, "past_k": ours[0], "past_v": ours[1], "seqlens_k": np.array([-1], np.int32)})
+
+
+@pytest.mark.parametrize("changes, words", [
+    ({"sliding_window_cache": 1, "local_window_size": 9}, "a cache of local_window_size rows or more does not hold"),
+    ({"k_quant_type": "PER_TENSOR"}, "one of the caches quantised"),
+    ({"k_quant_type": "PER_TENSOR", "v_quant_type": "PER_TENSOR", "scales": True, "kv_cache_bit_width": 4}, "caches of f.*32 with 4 bits"),
+    ({"sliding_window_cache": 1, "local_window_size": 2, "bias": True}, "an attention_bias beside a windowed cache")], ids=str)
+def test_group_query_caches_that_are_refused(changes, words):
+    changes = dict(changes)
+    f32 = lambda *shape: np.ones(shape, np.float32)
+    inputs = [f32(1, 1, 32), None, None, f32(1, 1, 4, 8), f32(1, 1, 4, 8), np.array([4], np.int32), np.array(5, np.int32)] + [None] * 7
+    if changes.pop("bias", False):
+        inputs[10] = f32(1, 2, 1, 5)
+    if changes.pop("scales", False):
+        inputs[12] = inputs[13] = f32(1)
+    case = contrib_cases.Case("GroupQueryAttention", inputs, {"num_heads": 2, "kv_num_heads": 1, **changes}, 3)
+    model, _ = make_model([case], [[inputs[0], inputs[3], inputs[4]]])
+    with pytest.raises(dlc.UnsupportedOpError, match=words):
+        dlc.compile(model)
+
+
 def test_layer_normalization_before_its_opset():
     """onnxruntime's tools write it into models of opsets that had none yet."""
     rng = np.random.default_rng(SEED)

@@ -13,6 +13,7 @@ namespace dlc {
 
 void addContribActivations(ConverterTable &table);
 void addContribAttention(ConverterTable &table);
+void addContribGroupQueryAttention(ConverterTable &table);
 void addContribPagedAttention(ConverterTable &table);
 void addContribQuantization(ConverterTable &table);
 
@@ -52,6 +53,21 @@ mlir::Value mergeHeads(GraphBuilder &b, mlir::Value x);
 mlir::Value makeIntegerMatMul(GraphBuilder &b, mlir::Value x, mlir::Value xZero,
                               mlir::Value xScale, mlir::Value y,
                               mlir::Value yZero, mlir::Value yScale);
+
+/// The numbers of `bits` bits in bytes along the last axis, low bits first.
+mlir::Value unpackBits(GraphBuilder &b, mlir::Value bytes, int64_t bits);
+
+/// 0 where a key is later than its query, else -inf: (S, T), the first query
+/// being at `past`.
+mlir::Value makeCausalBias(NodeContext &node, mlir::AffineExpr length,
+                           mlir::AffineExpr total, mlir::AffineExpr past);
+
+/// Row numbers (S, 1), of which the first is `first`, and column numbers
+/// (1, T); i64.
+std::pair<mlir::Value, mlir::Value> makePositions(NodeContext &node,
+                                                  mlir::AffineExpr rows,
+                                                  mlir::AffineExpr columns,
+                                                  mlir::AffineExpr first);
 
 /// Stops the run with a data error unless this i1 scalar holds; refuses what is
 /// known to be false.

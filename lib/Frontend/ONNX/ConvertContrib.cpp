@@ -267,5 +267,6 @@ void dlc::addContrib(ConverterTable &table) {
       table.lookup("LayerNormalization");
   addContribAttention(table);
   addContribPagedAttention(table);
+  addContribGroupQueryAttention(table);
   addContribQuantization(table);
 }

@@ -1,8 +1,8 @@
 //===- ConvertContribAttention.cpp - com.microsoft: attention -------------===//
 //
-// Attention, MultiHeadAttention, GroupQueryAttention and RotaryEmbedding. Each
-// brings its operands into (batch, heads, length, width) and its masks into one
-// additive bias; the rest is one function.
+// Attention, MultiHeadAttention and RotaryEmbedding. Each brings its operands
+// into (batch, heads, length, width) and its masks into one additive bias; the
+// rest is one function.
 //
 //===----------------------------------------------------------------------===//
 
@@ -145,10 +145,9 @@ Value dlc::penalty(GraphBuilder &b, Value allowed, double value) {
   return b.select(allowed, b.splat(0, f32(b)), b.splat(value, f32(b)));
 }
 
-/// Row numbers (S, 1) and column numbers (1, T); the rows start at `first`.
-static std::pair<Value, Value> makePositions(NodeContext &node, AffineExpr rows,
-                                             AffineExpr columns,
-                                             AffineExpr first) {
+std::pair<Value, Value> dlc::makePositions(NodeContext &node, AffineExpr rows,
+                                           AffineExpr columns,
+                                           AffineExpr first) {
   GraphBuilder &b = node.b;
   Value row = b.add(b.iota(rows, i64(b)), makeSizeValue(node, first));
   return {b.reshape(row, {rows, b.c(1)}),
@@ -194,9 +193,8 @@ static Value makeMaskBias(NodeContext &node, Value mask, AffineExpr batch,
   refuse("a mask of rank " + std::to_string(dims.size()));
 }
 
-/// The lowest float where a key is later than its query.
-static Value makeCausalBias(NodeContext &node, AffineExpr length,
-                            AffineExpr total, AffineExpr past) {
+Value dlc::makeCausalBias(NodeContext &node, AffineExpr length,
+                          AffineExpr total, AffineExpr past) {
   GraphBuilder &b = node.b;
   auto [row, column] = makePositions(node, length, total, past);
   return penalty(b, b.emit("graph.le", {column, row}),
@@ -408,118 +406,9 @@ static void convertQAttention(NodeContext &node) {
   attendPacked(node, all, /*mask=*/5, /*states=*/8, std::nullopt);
 }
 
-//===----------------------------------------------------------------------===//
-// GroupQueryAttention
-//===----------------------------------------------------------------------===//
-
-/// Lengths in the data must say what the shapes say: every row is past plus new
-/// long, or there is no past and rows are padded on the right, which a causal
-/// mask makes irrelevant.
-static void checkLengths(NodeContext &node, AffineExpr past, AffineExpr total,
-                         bool causal) {
-  GraphBuilder &b = node.b;
-  Value lengths =
-      b.addScalar(b.convert(node.in(5), i64(b)), 1); // total of each row
-  Value whole = makeSizeValue(node, total);
-  Value fits = b.emit("graph.eq", {lengths, whole});
-  if (causal) {
-    Value noPast =
-        b.emit("graph.eq", {makeSizeValue(node, past), b.splatInt(0, i64(b))});
-    Value shorter =
-        b.emit("graph.bit_and", {noPast, b.emit("graph.le", {lengths, whole})});
-    fits = b.emit("graph.bit_or", {fits, shorter});
-  }
-  Value all = b.reduce(b.convert(b.reshape(fits, {b.dim(lengths, 0)}), i64(b)),
-                       FoldKind::min, {0});
-  Value one = b.splatInt(1, i64(b));
-  Value said = b.convert(b.reshape(node.in(6), ArrayRef<int64_t>{}), i64(b));
-  Value agrees =
-      b.emit("graph.bit_and", {b.emit("graph.eq", {b.reshape(all, {1}), one}),
-                               b.emit("graph.eq", {said, whole})});
-  requireTrue(node, agrees,
-              "seqlens_k and total_sequence_length as past plus new length");
-}
-
-static void convertGroupQueryAttention(NodeContext &node) {
-  GraphBuilder &b = node.b;
-  int64_t heads = node.i("num_heads", 0), groups = node.i("kv_num_heads", 0);
-  if (heads < 1 || groups < 1 || heads % groups)
-    refuseMalformed("kv_num_heads must divide num_heads");
-  if (node.has(12) || node.has(13) || node.wants(3) ||
-      node.i("sliding_window_cache", 0))
-    refuse("quantised or windowed caches, or the scores as a result");
-  if (node.has(14) != node.has(15))
-    refuseMalformed("q_norm_weight and k_norm_weight belong together");
-  Value q = node.in(0);
-  Heads h;
-  if (node.has(1)) {
-    h = {splitHeads(b, q, heads), splitHeads(b, node.in(1), groups),
-         splitHeads(b, node.in(2), groups)};
-  } else {
-    Value all = splitHeads(b, q, heads + 2 * groups);
-    h = {b.sliceAxis(all, 1, b.c(0), b.c(heads)),
-         b.sliceAxis(all, 1, b.c(heads), b.c(groups)),
-         b.sliceAxis(all, 1, b.c(heads + groups), b.c(groups))};
-  }
-  if (node.has(14)) {
-    h.q = normalizeHeads(node, h.q, node.in(14));
-    h.k = normalizeHeads(node, h.k, node.in(15));
-  }
-  AffineExpr past = b.c(0), length = b.dim(h.q, 2);
-  if (node.has(3) != node.has(4))
-    refuseMalformed("past_key and past_value belong together");
-  if (node.has(3))
-    past = b.dim(node.in(3), 2);
-  AffineExpr total = graph::simplify(past + b.dim(h.k, 2));
-  bool causal = node.i("causal", 1);
-  checkLengths(node, past, total, causal);
-  if (node.i("do_rotary", 0)) {
-    if (!node.has(7) || !node.has(8))
-      refuseMalformed("do_rotary needs cos_cache and sin_cache");
-    Value positions = node.has(9)
-                          ? node.in(9)
-                          : b.broadcast(b.add(b.iota(length, i64(b)),
-                                              makeSizeValue(node, past)),
-                                        {b.dim(h.q, 0), length});
-    Value cos = lookUp(b, node.in(7), positions),
-          sin = lookUp(b, node.in(8), positions);
-    bool interleaved = node.i("rotary_interleaved", 0);
-    h.q = makeRotary(b, h.q, cos, sin, interleaved);
-    h.k = makeRotary(b, h.k, cos, sin, interleaved);
-  }
-  if (node.has(3)) {
-    h.k = b.concat({node.in(3), h.k}, 2);
-    h.v = b.concat({node.in(4), h.v}, 2);
-  }
-  AttentionTerms terms;
-  terms.scale = node.f("scale", 0);
-  terms.softcap = node.f("softcap", 0);
-  int64_t window = node.i("local_window_size", -1);
-  if (causal)
-    terms.bias = makeCausalBias(node, length, total, past);
-  if (window >= 0) {
-    auto [row, column] = makePositions(node, length, total, past);
-    Value near =
-        b.emit("graph.gt", {column, b.sub(row, b.splatInt(window, i64(b)))});
-    terms.bias =
-        joinBias(b, terms.bias,
-                 penalty(b, near, -std::numeric_limits<float>::infinity()));
-  }
-  if (node.has(10))
-    terms.bias = joinBias(b, terms.bias, b.convert(node.in(10), f32(b)));
-  if (node.has(11))
-    terms.sink = b.reshape(node.in(11), {1, heads, 1, 1});
-  else if (node.i("smooth_softmax", -1) > 0)
-    terms.sink = b.splat(0, f32(b), {1, heads, 1, 1});
-  node.result(0, mergeHeads(b, makeAttention(b, h.q, h.k, h.v, terms)));
-  node.result(1, h.k);
-  node.result(2, h.v);
-}
-
 void dlc::addContribAttention(ConverterTable &table) {
   table["com.microsoft.RotaryEmbedding"] = convertRotaryEmbedding;
   table["com.microsoft.MultiHeadAttention"] = convertMultiHeadAttention;
   table["com.microsoft.Attention"] = convertAttention;
   table["com.microsoft.QAttention"] = convertQAttention;
-  table["com.microsoft.GroupQueryAttention"] = convertGroupQueryAttention;
 }

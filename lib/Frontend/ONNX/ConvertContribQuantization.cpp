@@ -40,8 +40,7 @@ static ArrayRef<char> constantBytes(Value x) {
   return dense && !dense.isSplat() ? dense.getRawData() : ArrayRef<char>();
 }
 
-/// The numbers of `bits` bits in bytes along the last axis, low bits first.
-static Value unpackBits(GraphBuilder &b, Value bytes, int64_t bits) {
+Value dlc::unpackBits(GraphBuilder &b, Value bytes, int64_t bits) {
   if (bits == 8)
     return bytes;
   // Constants lie unpacked, a byte a number, as those of ONNX's own types of

@@ -63,11 +63,11 @@ static const Row rows[] = {
      "output:F present_key:F? present_value:F? qk:F?",
      "num_heads:i! mask_filter_value:f scale:f unidirectional:i"},
     {kMicrosoft, "GroupQueryAttention",
-     "query:F key:F? value:F? past_key:F? past_value:F? seqlens_k:I "
+     "query:F key:F? value:F? past_key:C? past_value:C? seqlens_k:I "
      "total_sequence_length:I cos_cache:F? sin_cache:F? position_ids:L? "
      "attention_bias:F? head_sink:F? k_scale:F2? v_scale:F2? q_norm_weight:F? "
      "k_norm_weight:F?",
-     "output:F present_key:F? present_value:F? output_qk:F?",
+     "output:F present_key:C? present_value:C? output_qk:F?",
      "num_heads:i! kv_num_heads:i! scale:f softcap:f do_rotary:i "
      "rotary_interleaved:i local_window_size:i smooth_softmax:i qk_output:i "
      "k_quant_type:s v_quant_type:s kv_cache_bit_width:i causal:i "
@@ -163,6 +163,10 @@ static std::vector<std::string> typesOf(char kind) {
     return {"tensor(int32)", "tensor(int64)"};
   case 'B':
     return {"tensor(int8)", "tensor(uint8)"};
+  case 'C': // a cache
+    all = typesOf('B');
+    all.insert(all.end(), floats.begin(), floats.end());
+    return all;
   case 'U':
     return {"tensor(uint8)"};
   case 'Z':
@@ -190,6 +194,9 @@ static void inferTypes(onnx::InferenceContext &context,
                    : outputs[o][0] == 'I' ? onnx::TensorProto::INT32
                                           : onnx::TensorProto::UINT8;
     bool isKnown = outputs[o][0] != 'B' && outputs[o][0] != 'A';
+    if (const onnx::TypeProto *first = context.getInputType(0);
+        first && outputs[o][0] == 'C')
+      type = first->tensor_type().elem_type();
     for (size_t i = 0; i < context.getNumInputs(); ++i)
       if (const onnx::TypeProto *input = context.getInputType(i);
           input && inputs[std::min(i, inputs.size() - 1)] == outputs[o]) {
