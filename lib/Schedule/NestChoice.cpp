@@ -44,14 +44,6 @@ bool dlc::hasAttentionNest(const AttentionSpec &spec, std::string &reason) {
   if (!graph::constantValue(spec.extentOf(spec.inner)) ||
       !graph::constantValue(spec.extentOf(spec.columns)))
     return refuse("the head's size is not static");
-  auto stride = collapsedStride(
-      spec.columns,
-      [&](unsigned axis) -> std::optional<AffineExpr> {
-        return spec.resultStrides[axis];
-      },
-      spec.space.extents, spec.context());
-  if (!stride || *stride != 1)
-    return refuse("results are not contiguous along the columns");
   return true;
 }
 

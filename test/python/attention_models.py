@@ -90,6 +90,7 @@ class Parts:
         p = self.softmax(t) if self.spelled else g("Softmax", t, axis=-1)
         p = self.step("after", lambda p: p, p)
         o = self.step("output", lambda p, v: g("MatMul", p, v), p, v)
+        o = self.step("result", lambda o: o, o)
         if self.merged:
             o = g("Reshape", g("Transpose", o, perm=[0, 2, 1, 3]), g.ints(B, S, self.heads * C))
         g.output(o)
@@ -398,6 +399,20 @@ def _packed(g):
     g.output(g("Reshape", g("Transpose", o, perm=[0, 2, 1, 3]), g.ints(B, S, H * D)))
 
 
+def _channels_first(g, o):
+    """(batch, heads * columns, rows), rounded on the way."""
+    narrow = g("Cast", g("Transpose", o, perm=[0, 1, 3, 2]), to=TensorProto.FLOAT16)
+    return g("Cast", g("Reshape", narrow, g.ints(B, H * 20, S)), to=F)
+
+
+def _channels(g):
+    """Operands (batch, heads * width, length), as convolutions leave them, and the result likewise, as in SqueezeBERT."""
+    split = lambda: g("Reshape", g.input([B, H * D, S]), g.ints(B, H, D, S))
+    q, v = (g("Transpose", split(), perm=[0, 1, 3, 2]) for _ in "qv")
+    o = g("MatMul", g("Softmax", g("Div", g("MatMul", q, split()), g.const(math.sqrt(D))), axis=-1), v)
+    g.output(g("Reshape", g("Transpose", o, perm=[0, 1, 3, 2]), g.ints(B, H * D, S)))
+
+
 def _merged_batch(g):
     """Heads and batch in one axis, as in OPT."""
     q, k, v = (g("Reshape", g.input([B, H, S, D]), g.ints(B * H, S, D)) for _ in range(3))
@@ -440,6 +455,9 @@ OTHERS = {
     "pages": _plain("keys 8 .* paged", {"key": _paged, "value": _paged}),
     "lengths": _plain("lengths from data", {"score": _lengths}), "folded positions": _plain("causal", {"score": _folded_positions}), "packed": ("heads 4 group 1", _packed),
     "heads and batch in one": ("heads 4 group 1", _merged_batch), "divided last": ("heads 4 group 1", _divided_last),
+    "result transposed": _plain(changes={"result": lambda g, o: g("Transpose", o, perm=[0, 1, 3, 2])}),
+    "result transposed, 20 columns": _plain("value_dim 20", {"value": lambda g, x: g.input([B, H, S, 20]), "result": _channels_first}),
+    "keys of channels": ("heads 4 group 1 rows 8 keys 8", _channels),
     "query scaled": _plain(changes={"query": lambda g, x: g("Mul", x, g.const(0.5)), "score": lambda g, s: s}),
     "MultiHeadAttention": ("heads 4 group 1", _multi_head),
     "Attention causal": ("causal", _operator("Attention", [[B, H, S, D]] * 3, is_causal=1)),

@@ -15,6 +15,9 @@ using namespace dlc;
 /// Of f32 in scratch: a row's maximum and sum stand alone on a line.
 static constexpr int64_t stateWidth = 16;
 
+/// Keys in pages are asked for so many before they are read.
+static constexpr int64_t keysAhead = 8;
+
 void AttentionTask::layOutFew(CpuKernel &result) {
   auto padded = [&](ArrayRef<unsigned> axes) {
     int64_t extent = *graph::constantValue(spec.extentOf(axes));
@@ -163,16 +166,31 @@ LogicalResult AttentionTask::emitFewScores(Scope &scope, Value from, Value to,
   int64_t inner = *graph::constantValue(spec.extentOf(spec.inner));
   int64_t whole = inner / s.lanes * s.lanes;
   LogicalResult outcome = success();
-  auto several = [&](Value key, int64_t count) {
+  // `last`: before which keys are asked for; null: none are.
+  auto several = [&](Value key, int64_t count, bool shares, Value last) {
     SmallVector<Value> sums(count * s.rowTile, splat(scope, 0));
-    SmallVector<llvm::DenseMap<Operation *, Value>> pages;
-    for (int64_t k = 0; k < count; ++k) {
-      scope.axes[spec.keys.front()] = index.add(key, k);
-      if (failed(findPages(scope, spec.key.value, reason)))
+    SmallVector<llvm::DenseMap<Operation *, Value>> pages, pagesAhead;
+    Value ahead;
+    if (failed(findPagesOf(scope, spec.key.value, key, count, shares, pages,
+                           reason)))
+      outcome = failure();
+    if (last) {
+      ahead = index.min(index.add(key, keysAhead),
+                        index.sub(last, index.constant(count)));
+      if (failed(findPagesOf(scope, spec.key.value, ahead, count, shares,
+                             pagesAhead, reason)))
         outcome = failure();
-      pages.push_back(scope.pages);
     }
+    if (failed(outcome))
+      return;
     auto step = [&](Value at, SmallVector<Value> in) {
+      for (int64_t k = 0; ahead && k < count; ++k) {
+        scope.axes[spec.keys.front()] = index.add(ahead, k);
+        scope.pages = pagesAhead[k];
+        if (failed(prefetchLanes(scope, spec.key.value, spec.inner, at, inner,
+                                 reason)))
+          outcome = failure();
+      }
       SmallVector<Value> keys;
       for (int64_t k = 0; k < count; ++k) {
         scope.axes[spec.keys.front()] = index.add(key, k);
@@ -212,11 +230,22 @@ LogicalResult AttentionTask::emitFewScores(Scope &scope, Value from, Value to,
       }
   };
   int64_t count = s.rowTile <= 4 ? 4 : 2;
+  bool shares = hasPages && sharesPages(spec.key.value, count);
+  Value begin = from;
+  if (shares) { // from a multiple on
+    begin = index.min(
+        index.mul(index.ceilDiv(from, index.constant(count)), count), to);
+    index.forEach(from, begin, 1,
+                  [&](Value key) { several(key, 1, false, Value()); });
+  }
   Value end = index.add(
-      from,
-      index.mul(index.div(index.sub(to, from), index.constant(count)), count));
-  index.forEach(from, end, count, [&](Value key) { several(key, count); });
-  index.forEach(end, to, 1, [&](Value key) { several(key, 1); });
+      begin,
+      index.mul(index.div(index.sub(to, begin), index.constant(count)), count));
+  index.forEach(begin, end, count, [&](Value key) {
+    several(key, count, shares, hasPages ? end : Value());
+  });
+  index.forEach(end, to, 1,
+                [&](Value key) { several(key, 1, false, Value()); });
   scope.axes[spec.keys.front()] = index.constant(0);
   scope.pages.clear();
   return outcome;
@@ -350,39 +379,76 @@ LogicalResult AttentionTask::emitFewSums(Scope &scope, Value firstRow,
       for (int64_t v = 0; v < here; ++v)
         sums.push_back(arith::MulFOp::create(
             b, loc, loadVector(scope, placeOf(r, v)), factors[r]));
-    sums =
-        carry(scope, from, to, 1, sums,
-              [&](Value key, SmallVector<Value> in) -> SmallVector<Value> {
-                SmallVector<Value> values;
-                scope.axes[spec.keys.front()] = key;
-                if (failed(findPages(scope, spec.value.value, reason)))
-                  outcome = failure();
-                for (int64_t v = 0; v < here; ++v) {
-                  auto value = emitLanes(scope, spec.value.value, spec.columns,
-                                         index.constant((done + v) * s.lanes),
-                                         columns, reason);
-                  if (failed(value)) {
-                    outcome = failure();
-                    return in;
-                  }
-                  values.push_back(*value);
-                }
-                scope.axes[spec.keys.front()] = index.constant(0);
-                scope.pages.clear();
-                Value at = index.add(scope.areas[Scores], index.sub(key, from));
-                for (unsigned r = 0; r < s.rowTile; ++r) {
-                  Value weight = memref::LoadOp::create(
-                      b, loc, scope.work,
-                      index.add(at, index.mul(pitch, int64_t(r))));
-                  weight =
-                      vector::BroadcastOp::create(b, loc, vectorType(), weight);
-                  for (int64_t v = 0; v < here; ++v) {
-                    Value &sum = in[r * here + v];
-                    sum = vector::FMAOp::create(b, loc, weight, values[v], sum);
-                  }
-                }
-                return in;
-              });
+    // The key at the scope's place, in its page.
+    auto addKey = [&](Value key, SmallVector<Value> &in) {
+      SmallVector<Value> values;
+      for (int64_t v = 0; v < here; ++v) {
+        auto value =
+            emitLanes(scope, spec.value.value, spec.columns,
+                      index.constant((done + v) * s.lanes), columns, reason);
+        if (failed(value)) {
+          outcome = failure();
+          return;
+        }
+        values.push_back(*value);
+      }
+      Value at = index.add(scope.areas[Scores], index.sub(key, from));
+      for (unsigned r = 0; r < s.rowTile; ++r) {
+        Value weight = memref::LoadOp::create(
+            b, loc, scope.work, index.add(at, index.mul(pitch, int64_t(r))));
+        weight = vector::BroadcastOp::create(b, loc, vectorType(), weight);
+        for (int64_t v = 0; v < here; ++v) {
+          Value &sum = in[r * here + v];
+          sum = vector::FMAOp::create(b, loc, weight, values[v], sum);
+        }
+      }
+    };
+    auto several = [&](int64_t count, bool shares, Value last) {
+      return [&, count, shares,
+              last](Value key, SmallVector<Value> in) -> SmallVector<Value> {
+        SmallVector<llvm::DenseMap<Operation *, Value>> pages, pagesAhead;
+        Value ahead;
+        if (failed(findPagesOf(scope, spec.value.value, key, count, shares,
+                               pages, reason)))
+          outcome = failure();
+        if (last) {
+          ahead = index.min(index.add(key, keysAhead),
+                            index.sub(last, index.constant(count)));
+          if (failed(findPagesOf(scope, spec.value.value, ahead, count, shares,
+                                 pagesAhead, reason)))
+            outcome = failure();
+        }
+        for (int64_t k = 0; succeeded(outcome) && k < count; ++k) {
+          for (int64_t v = 0; ahead && v < here; ++v) {
+            scope.axes[spec.keys.front()] = index.add(ahead, k);
+            scope.pages = pagesAhead[k];
+            if (failed(prefetchLanes(scope, spec.value.value, spec.columns,
+                                     index.constant((done + v) * s.lanes),
+                                     columns, reason)))
+              outcome = failure();
+          }
+          scope.axes[spec.keys.front()] = index.add(key, k);
+          scope.pages = pages[k];
+          addKey(index.add(key, k), in);
+        }
+        scope.axes[spec.keys.front()] = index.constant(0);
+        scope.pages.clear();
+        return in;
+      };
+    };
+    constexpr int64_t count = 4;
+    if (hasPages && sharesPages(spec.value.value, count)) {
+      Value begin = index.min(
+          index.mul(index.ceilDiv(from, index.constant(count)), count), to);
+      Value end = index.add(begin, index.mul(index.div(index.sub(to, begin),
+                                                       index.constant(count)),
+                                             count));
+      sums = carry(scope, from, begin, 1, sums, several(1, false, Value()));
+      sums = carry(scope, begin, end, count, sums, several(count, true, end));
+      sums = carry(scope, end, to, 1, sums, several(1, false, Value()));
+    } else {
+      sums = carry(scope, from, to, 1, sums, several(1, false, Value()));
+    }
     for (unsigned r = 0; r < s.rowTile; ++r)
       for (int64_t v = 0; v < here; ++v)
         storeVector(scope, sums[r * here + v], placeOf(r, v));

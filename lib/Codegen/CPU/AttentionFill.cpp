@@ -27,18 +27,6 @@ void AttentionTask::transpose(Scope &scope, MutableArrayRef<Value> rows) {
     }
 }
 
-LogicalResult AttentionTask::findPages(Scope &scope, Value factor,
-                                       std::string &reason) {
-  scope.pages.clear();
-  if (!hasPages)
-    return success();
-  ExprEmitter expressions = expressionsOf(scope);
-  if (failed(expressions.findPages(factor, pointOf(scope), reason)))
-    return failure();
-  scope.pages = std::move(expressions.pages);
-  return success();
-}
-
 LogicalResult AttentionTask::copyRows(Scope &scope, Value factor,
                                       std::optional<unsigned> axis, Value first,
                                       Value count, ArrayRef<unsigned> along,

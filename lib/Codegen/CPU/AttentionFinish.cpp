@@ -183,6 +183,22 @@ LogicalResult AttentionTask::finishBlock(Scope &scope, Value number,
   return outcome;
 }
 
+void AttentionTask::storeEach(Scope &scope, Value stored, Value buffer,
+                              Value to, Value column, int64_t count,
+                              ArrayRef<Value> extents) {
+  IndexBuilder &index = scope.index;
+  for (int64_t l = 0; l < count; ++l) {
+    Value at = to;
+    for (auto [axis, value] : llvm::zip_equal(
+             spec.columns, index.delinearize(index.add(column, l), extents)))
+      at = index.add(at,
+                     index.mul(value, sizeOf(scope, spec.resultStrides[axis])));
+    Value element =
+        vector::ExtractOp::create(scope.b(), scope.loc(), stored, l);
+    memref::StoreOp::create(scope.b(), scope.loc(), element, buffer, at);
+  }
+}
+
 LogicalResult AttentionTask::storeRow(Scope &scope, Value sums, Value maximumAt,
                                       Value sumAt, std::string &reason) {
   IndexBuilder &index = scope.index;
@@ -197,6 +213,13 @@ LogicalResult AttentionTask::storeRow(Scope &scope, Value sums, Value maximumAt,
     if (stride != 0)
       to = index.add(to, index.mul(scope.axes[axis], sizeOf(scope, stride)));
   unsigned firstResult = kernel.getArgumentTypes().size();
+  auto stride = collapsedStride(
+      spec.columns,
+      [&](unsigned axis) -> std::optional<AffineExpr> {
+        return spec.resultStrides[axis];
+      },
+      spec.space.extents, spec.context());
+  bool isDense = stride && *stride == 1;
   LogicalResult outcome = success();
   std::optional<RowState> state;
   if (resultsReadState()) {
@@ -239,7 +262,9 @@ LogicalResult AttentionTask::storeRow(Scope &scope, Value sums, Value maximumAt,
       Value stored = expressions.scalars.toStorage(
           expressions.scalars.broadcast(*value, s.lanes));
       Value buffer = scope.buffers[firstResult + i], at = index.add(to, column);
-      if (point.mask)
+      if (!isDense)
+        storeEach(scope, stored, buffer, to, column, lanes, extents);
+      else if (point.mask)
         vector::MaskedStoreOp::create(b, loc, buffer, at, point.mask, stored);
       else
         vector::StoreOp::create(b, loc, stored, buffer, at);

@@ -104,11 +104,27 @@ private:
   /// out. `rows` of it exist.
   mlir::Value mayNeedMore(Scope &scope, mlir::Value block, mlir::Value rows);
 
-  // AttentionFill.cpp
+  // AttentionPages.cpp
   /// Where keys or values lie in pages: the pages that `factor` is read from at
   /// the scope's axes, once for all that is read of it there.
   mlir::LogicalResult findPages(Scope &scope, mlir::Value factor,
                                 std::string &reason);
+  /// Whether `count` keys that begin at a multiple of it lie in one page.
+  bool sharesPages(mlir::Value factor, int64_t count);
+  /// The same for each of `count` keys, or for all of them.
+  mlir::LogicalResult findPagesOf(
+      Scope &scope, mlir::Value factor, mlir::Value key, int64_t count,
+      bool shares,
+      llvm::SmallVectorImpl<llvm::DenseMap<mlir::Operation *, mlir::Value>>
+          &pages,
+      std::string &reason);
+  /// Asks for the memory that emitLanes reads.
+  mlir::LogicalResult prefetchLanes(Scope &scope, mlir::Value factor,
+                                    llvm::ArrayRef<unsigned> axes,
+                                    mlir::Value at, int64_t length,
+                                    std::string &reason);
+
+  // AttentionFill.cpp
   /// Nothing is summed yet.
   void clearBlock(Scope &scope, mlir::Value block);
   mlir::LogicalResult fillQueries(Scope &scope, mlir::Value block,
@@ -251,6 +267,11 @@ private:
   mlir::LogicalResult storeRow(Scope &scope, mlir::Value sums,
                                mlir::Value maximumAt, mlir::Value sumAt,
                                std::string &reason);
+  /// The first `count` of a vector of columns, which are not one after the
+  /// other in memory; `to` is where the row begins.
+  void storeEach(Scope &scope, mlir::Value stored, mlir::Value buffer,
+                 mlir::Value to, mlir::Value column, int64_t count,
+                 llvm::ArrayRef<mlir::Value> extents);
   /// Calls `body` for every scalar that `value` is computed from, through
   /// stages without fold.
   static void walkScalars(mlir::Value value,
@@ -304,6 +325,7 @@ private:
                             [&scope](unsigned i) { return scope.buffers[i]; });
     expressions.status = scope.status;
     expressions.pages = scope.pages;
+    expressions.prefetches = prefetches;
     return expressions;
   }
   mlir::AffineExpr constantExpr(int64_t value) const {
@@ -353,7 +375,8 @@ private:
   /// take subnormal numbers for zero, as the products do.
   bool roundsByInstruction;
   bool hasPages;
-  std::string dataReason; ///< why a cut's data could not be emitted
+  bool prefetches = false; ///< what is emitted reads nothing: prefetchLanes
+  std::string dataReason;  ///< why a cut's data could not be emitted
   graph::KernelOp kernel;
 
   mlir::OwningOpRef<mlir::ModuleOp> module;

@@ -592,6 +592,15 @@ FailureOr<Value> ExprEmitter::emitOperandLoad(graph::LoadOp load,
     return vector::GatherOp::create(b, loc, type, memory, where, lanes, all,
                                     pass);
   };
+  if (prefetches) {
+    if (step && *step == 1 && !splats && !inside)
+      memref::PrefetchOp::create(b, loc, memory, where, /*isWrite=*/false,
+                                 /*localityHint=*/3, /*isDataCache=*/true);
+    Type type =
+        splats ? storage : Type(VectorType::get({point.lanes}, storage));
+    return Value(arith::ConstantOp::create(
+        b, loc, cast<TypedAttr>(b.getZeroAttr(type))));
+  }
   Value result;
   if (inside) {
     Type type =

@@ -80,6 +80,9 @@ public:
   /// Where an index out of range is reported: memref<? x i32>; null: what is
   /// read at indices from data is not supported.
   mlir::Value status;
+  /// Memory is not read but asked for, where lanes lie side by side; what is
+  /// emitted is any number.
+  bool prefetches = false;
   /// Coordinates from data that are known at the points.
   llvm::DenseMap<mlir::Operation *, mlir::Value> pages;
   /// Adds those that `scalar` is read at and that are the same in all lanes.
