@@ -168,7 +168,7 @@ def test_windowed_caches(room, window, quantised):
     names = ["qkv", "", "", "past_k", "past_v", "seqlens_k", "total", "cos", "sin", "", "", ""] + ["k_scale", "v_scale"] * quantised
     while not names[-1]:
         names.pop()
-    more = {"k_quant_type": "PER_CHANNEL", "v_quant_type": "PER_CHANNEL"} if quantised else {}
+    more = {"k_quant_type": "PER_CHANNEL", "v_quant_type": "PER_CHANNEL", "kv_cache_bit_width": 8} if quantised else {}
     node = helper.make_node("GroupQueryAttention", names, ["y", "present_k", "present_v"], domain="com.microsoft", num_heads=heads, kv_num_heads=groups,
                             do_rotary=1, local_window_size=window, sliding_window_cache=1, name="window", **more)
     info, cache = helper.make_tensor_value_info, ["batch", groups, room, width]
