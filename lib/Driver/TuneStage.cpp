@@ -4,6 +4,7 @@
 // is taken is a kernel's `schedule` attribute as any other: Check admits its
 // laws, code generation refuses what it cannot emit.
 #include "Compilation.h"
+#include "CudaTuneStage.h"
 
 #include "dlc/Check/Laws.h"
 #include "dlc/Driver/FormedKernels.h"
@@ -358,9 +359,11 @@ Error Stage::run() {
 Error dlc::tuneKernels(Compilation &c) {
   if (c.options.tune == CompileOptions::Tune::Off)
     return Error::success();
-  if (!c.target || c.cuda)
+  if (c.cuda)
+    return lookUpCudaSchedules(c);
+  if (!c.target)
     return makeError(ExitCode::Usage,
-                     "-tune is for CPUs so far: schedules of " +
+                     "-tune is for CPUs and CUDA: schedules of " +
                          c.options.target + " are chosen by rules");
   llvm::Triple here(llvm::sys::getProcessTriple()),
       wanted(c.target->desc().triple);

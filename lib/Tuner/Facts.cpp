@@ -1,45 +1,16 @@
 // The JSON of workloads, targets and schedules.
-#include "dlc/Tuner/Features.h"
+#include "JsonFields.h"
+#include "dlc/Tuner/CudaFeatures.h"
 
 #include "llvm/ADT/STLExtras.h"
-
-#include <nlohmann/json.hpp>
 
 using namespace dlc;
 using namespace dlc::tuner;
 using llvm::Expected;
 using llvm::StringRef;
-using Json = nlohmann::json;
 
-namespace {
-/// Reads or writes the fields of one object: one list serves both ways.
-struct Fields {
-  Json json;
-  bool isReading = false;
-  std::string problem;
-
-  /// `isLater`: records from before the field keep its default.
-  template <typename T>
-  void operator()(const char *name, T &value, bool isLater = false) {
-    if (!isReading) {
-      json[name] = value;
-      return;
-    }
-    auto it = json.find(name);
-    if (it == json.end() && isLater)
-      return;
-    bool fits = it != json.end() &&
-                (std::is_same_v<T, std::string> ? it->is_string()
-                 : std::is_same_v<T, bool>      ? it->is_boolean()
-                 : std::is_same_v<T, double>    ? it->is_number()
-                                                : it->is_number_integer());
-    if (fits)
-      value = it->template get<T>();
-    else if (problem.empty())
-      problem = std::string("field '") + name + "' is missing or no such value";
-  }
-};
-} // namespace
+// Found by their arguments.
+namespace dlc::tuner {
 
 static void visit(Fields &field, ContractionFacts &f) {
   field("outer", f.outer);
@@ -135,45 +106,31 @@ static void visit(Fields &field, TargetFacts &t) {
   field("read_gbs", t.readGBs);
 }
 
-template <typename T>
-static Expected<T> parse(const char *what, StringRef text) {
-  T value;
-  Fields fields{
-      Json::parse(text.begin(), text.end(), nullptr, false), true, {}};
-  if (!fields.json.is_object())
-    return llvm::createStringError(llvm::Twine(what) + ": is no JSON object");
-  visit(fields, value);
-  if (!fields.problem.empty())
-    return llvm::createStringError(llvm::Twine(what) + ": " + fields.problem);
-  return value;
-}
-
-template <typename T>
-static std::string write(T copy, Json object) {
-  Fields fields{std::move(object), false, {}};
-  visit(fields, copy);
-  return fields.json.dump();
-}
+} // namespace dlc::tuner
 
 std::string ContractionFacts::toJson() const {
-  return write(*this, {{"nest", "contraction"}});
+  return writeFields(*this, {{"nest", "contraction"}});
 }
 Expected<ContractionFacts> ContractionFacts::parseJson(StringRef text) {
-  return parse<ContractionFacts>("workload", text);
+  return parseFields<ContractionFacts>("workload", text);
 }
-std::string LoopFacts::toJson() const { return write(*this, Json::object()); }
+std::string LoopFacts::toJson() const {
+  return writeFields(*this, Json::object());
+}
 Expected<LoopFacts> LoopFacts::parseJson(StringRef text) {
-  return parse<LoopFacts>("workload", text);
+  return parseFields<LoopFacts>("workload", text);
 }
 std::string AttentionFacts::toJson() const {
-  return write(*this, {{"nest", "attention"}});
+  return writeFields(*this, {{"nest", "attention"}});
 }
 Expected<AttentionFacts> AttentionFacts::parseJson(StringRef text) {
-  return parse<AttentionFacts>("workload", text);
+  return parseFields<AttentionFacts>("workload", text);
 }
-std::string TargetFacts::toJson() const { return write(*this, Json::object()); }
+std::string TargetFacts::toJson() const {
+  return writeFields(*this, Json::object());
+}
 Expected<TargetFacts> TargetFacts::parseJson(StringRef text) {
-  return parse<TargetFacts>("target", text);
+  return parseFields<TargetFacts>("target", text);
 }
 
 std::string dlc::tuner::scheduleJson(StringRef nest, const KnobValues &knobs) {
@@ -269,6 +226,8 @@ static llvm::Error read(Scorer &scorer, StringRef workload,
 }
 
 Expected<Scorer> Scorer::create(StringRef workload, StringRef target) {
+  if (isCuda(target))
+    return createCudaScorer(workload, target);
   Expected<TargetFacts> machine = TargetFacts::parseJson(target);
   if (!machine)
     return machine.takeError();

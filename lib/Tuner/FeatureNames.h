@@ -9,6 +9,7 @@ namespace dlc::tuner {
 llvm::ArrayRef<const char *> contractionFeatureNames();
 llvm::ArrayRef<const char *> loopFeatureNames();
 llvm::ArrayRef<const char *> attentionFeatureNames();
+llvm::ArrayRef<const char *> cudaFeatureNames();
 
 } // namespace dlc::tuner
 

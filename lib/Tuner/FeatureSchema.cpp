@@ -13,6 +13,7 @@ static constexpr int kFeatureVersion = 3;
 llvm::ArrayRef<const char *> dlc::tuner::featureNames(llvm::StringRef family) {
   return family == "contraction" ? contractionFeatureNames()
          : family == "attention" ? attentionFeatureNames()
+         : family == "cuda"      ? cudaFeatureNames()
                                  : loopFeatureNames();
 }
 

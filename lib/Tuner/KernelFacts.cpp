@@ -12,8 +12,7 @@ using namespace mlir;
 using namespace dlc;
 using namespace dlc::tuner;
 
-/// The kernel's text without names: what it computes.
-static std::string canonicalText(graph::KernelOp kernel) {
+std::string dlc::tuner::canonicalText(graph::KernelOp kernel) {
   auto copy = cast<graph::KernelOp>(kernel->clone());
   copy.setSymName("kernel");
   for (NamedAttribute attr : llvm::to_vector(copy->getAttrs()))
@@ -25,6 +24,16 @@ static std::string canonicalText(graph::KernelOp kernel) {
   copy->print(os, OpPrintingFlags().useLocalScope().assumeVerified());
   copy->erase();
   return text;
+}
+
+std::string dlc::tuner::whyNotTuned(graph::KernelOp kernel) {
+  if (kernel.getNumSymbols())
+    return "its sizes are symbolic";
+  if (kernel.getOpaque())
+    return "it is an opaque operator";
+  bool readsIndices = false;
+  kernel.getBody().walk([&](graph::ToIndexOp) { readsIndices = true; });
+  return readsIndices ? "its indices come from data" : "";
 }
 
 unsigned dlc::tuner::getTuneThreads(const CpuTarget &target) {

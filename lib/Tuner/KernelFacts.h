@@ -10,6 +10,11 @@
 
 namespace dlc::tuner {
 
+/// The kernel's text without names: what it computes.
+std::string canonicalText(graph::KernelOp kernel);
+/// Why `kernel` cannot be tuned; empty: it can.
+std::string whyNotTuned(graph::KernelOp kernel);
+
 TargetFacts factsOf(const TargetDesc &desc);
 ContractionFacts factsOf(const ContractionSpec &spec, const CpuTarget &target,
                          const CpuCodegenOptions &options);

@@ -31,17 +31,6 @@ using interp::Tensor;
 using llvm::Error;
 using llvm::Expected;
 
-/// Why `kernel` cannot be tuned; empty: it can.
-static std::string whyNot(graph::KernelOp kernel) {
-  if (kernel.getNumSymbols())
-    return "its sizes are symbolic";
-  if (kernel.getOpaque())
-    return "it is an opaque operator";
-  bool readsIndices = false;
-  kernel.getBody().walk([&](graph::ToIndexOp) { readsIndices = true; });
-  return readsIndices ? "its indices come from data" : "";
-}
-
 /// What code generation would take it for: an attention, a contraction, or
 /// (with neither) loops.
 namespace {
@@ -67,7 +56,7 @@ FailureOr<KernelKey> dlc::tuner::makeKernelKey(graph::KernelOp kernel,
                                                const CpuTarget &target,
                                                const CpuCodegenOptions &options,
                                                std::string &reason) {
-  reason = whyNot(kernel);
+  reason = whyNotTuned(kernel);
   if (!reason.empty())
     return failure();
   KernelKey key;
@@ -101,7 +90,7 @@ bool dlc::tuner::isLegalFor(graph::KernelOp kernel, const KnobValues &knobs,
                             const CpuTarget &target,
                             const CpuCodegenOptions &options,
                             std::string &reason) {
-  reason = whyNot(kernel);
+  reason = whyNotTuned(kernel);
   if (!reason.empty())
     return false;
   Classified classified(kernel, options);

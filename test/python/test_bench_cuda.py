@@ -54,3 +54,18 @@ def test_a_bundle_runs_by_itself(tmp_path):
     assert done.returncode == 2 and "unknown case map_float" in done.stderr
     done = subprocess.run([str(folder / "run"), "--driver", str(tmp_path / "none")], capture_output=True, text=True, env=env, timeout=60)
     assert done.returncode == 5
+
+
+def test_a_bundle_with_candidates(tmp_path):
+    folder = tmp_path / "bundle"
+    code, text, errors, _ = bench(tmp_path, "gemm_float", "transpose_float", "--bundle", str(folder), "--candidates", "3")
+    assert code == 0 and "transpose_float: no candidates: " in errors and "leave nothing to choose" in errors, text + errors
+    env = {**os.environ, "PATH": "/usr/bin:/bin", "PYTHON": sys.executable, "PYTHONPATH": "", "DLC_EMULATED_CUDA": "sm=80"}
+    figures = tmp_path / "far.json"
+    done = subprocess.run([str(folder / "run"), "--driver", DRIVER, "--seconds", "0", "--json", str(figures)], capture_output=True, text=True,
+                          env=env, cwd=tmp_path, timeout=600)
+    assert done.returncode == 0 and "tuned" in done.stdout, done.stdout + done.stderr
+    by_case = {figure["case"]: figure for figure in json.loads(figures.read_text())}
+    assert 0 < by_case["gemm_float"]["tuned"] <= 1 and "tuned" not in by_case["transpose_float"]
+    lines = (folder / "candidates" / "gemm_float" / "results.jsonl").read_text().splitlines()
+    assert [json.loads(line)["trial"]["status"] for line in lines[:3]] == ["ok"] * 3

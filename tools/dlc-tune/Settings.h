@@ -26,6 +26,9 @@ struct TuneSettings {
   unsigned samples = 9, jobs = 0, keep = 50, folds = 5;
   double maxDrift = 1e9;
   bool isStatic = false; ///< tune, replay: times are estimated
+  unsigned candidates = 8;       ///< bundle for a GPU
+  std::vector<std::string> dims; ///< of its models
+  std::string precision;
   bool quiet = false;
   /// survey: the kernels, by name (empty: all), trials of each search; only to
   /// list what there is.
@@ -41,6 +44,10 @@ llvm::Error runReplay(const TuneSettings &settings);
 llvm::Error runSurvey(const TuneSettings &settings);
 /// What a worker of a fleet runs: measures a job's file, prints JSON.
 llvm::Error runMeasure(const TuneSettings &settings);
+/// `bundle` of candidates for a GPU.
+llvm::Error runCudaBundle(const TuneSettings &settings);
+/// The text of -matmul= as graph operators.
+std::string matmulText(const std::vector<int64_t> &sizes);
 /// The commands on records alone.
 llvm::Error runRecords(const TuneSettings &settings);
 

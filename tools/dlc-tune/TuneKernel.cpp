@@ -20,7 +20,7 @@ using llvm::Error;
 using llvm::Expected;
 
 /// C[b, m, n] = sum over k of A[b, m, k] * B[b, k, n] as graph operators.
-static std::string makeText(const std::vector<int64_t> &sizes) {
+std::string dlc::matmulText(const std::vector<int64_t> &sizes) {
   bool isBatch = sizes.size() == 4;
   auto size = [&](size_t i) { return std::to_string(sizes[i + isBatch]); };
   std::string b = isBatch ? std::to_string(sizes[0]) + "x" : "",
@@ -64,7 +64,7 @@ Error Session::open(const TuneSettings &s) {
   context.appendDialectRegistry(registry);
   context.loadAllAvailableDialects();
   module =
-      mlir::parseSourceString<mlir::ModuleOp>(makeText(s.matmul), &context);
+      mlir::parseSourceString<mlir::ModuleOp>(matmulText(s.matmul), &context);
   if (!module)
     return makeError(ExitCode::Internal, "the product cannot be parsed");
   graph::GraphOp op;

@@ -53,6 +53,8 @@ COMMANDS:
   list [records.jsonl...]         kernels, trials and the best ratio to the default schedule
   tune -matmul=128x256x512        search schedules of one kernel; of a model: dlc model.onnx -tune
   bundle -o folder                records to ship, by architecture and family of nests, and the models learned from them
+  bundle -target=cuda:device=h100 -o folder model.onnx...
+                                  prebuilt candidates for a machine with this GPU: folder/dlc-cuda-measure folder, then import folder
   export -o records.jsonl         the store as JSON lines
   import records.jsonl...         into the store; what is there stays
   merge a.jsonl b.jsonl -o c.jsonl
@@ -121,6 +123,8 @@ static Expected<TuneSettings> readSettings(const Table &table,
       .split(kernels, ',', -1, /*KeepEmpty=*/false);
   s.kernels.assign(kernels.begin(), kernels.end());
   s.workers = args.getLastArgValue(OPT_workers).str();
+  s.dims = args.getAllArgValues(OPT_dim);
+  s.precision = args.getLastArgValue(OPT_precision).str();
   auto wrong = [](const Arg *arg, const char *expected) {
     return usage(arg->getSpelling() + arg->getValue() + ": expected " +
                  expected);
@@ -148,7 +152,7 @@ static Expected<TuneSettings> readSettings(const Table &table,
   if (const Arg *arg = args.getLastArg(OPT_family)) {
     s.family = arg->getValue();
     if (!tuner::isFamily(s.family))
-      return wrong(arg, "contraction, loop or attention");
+      return wrong(arg, "contraction, loop, attention or cuda");
   }
   if (const Arg *arg = args.getLastArg(OPT_predict)) {
     s.predictsTime = StringRef(arg->getValue()) == "time";
@@ -171,6 +175,7 @@ static Expected<TuneSettings> readSettings(const Table &table,
         std::tuple(OPT_evolution, &s.evolution, 1u << 20),
         std::tuple(OPT_guided, &s.guided, 1u << 20),
         std::tuple(OPT_keep, &s.keep, 1u << 30),
+        std::tuple(OPT_candidates, &s.candidates, 64u),
         std::tuple(OPT_folds, &s.folds, 1u << 20)})
     if (const Arg *arg = args.getLastArg(id))
       if (StringRef(arg->getValue()).getAsInteger(10, *value) || *value < 1 ||
@@ -180,7 +185,9 @@ static Expected<TuneSettings> readSettings(const Table &table,
 }
 
 static Error run(const TuneSettings &s) {
-  return s.command == "tune"                          ? runTune(s)
+  return s.command == "tune" ? runTune(s)
+         : s.command == "bundle" && StringRef(s.target).starts_with("cuda")
+             ? runCudaBundle(s)
          : s.command == "replay" && !s.matmul.empty() ? runReplay(s)
          : s.command == "survey"                      ? runSurvey(s)
          : s.command == "measure"                     ? runMeasure(s)

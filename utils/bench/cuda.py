@@ -9,6 +9,9 @@
     --json FILE         the figures, as a list of objects
     --bundle FOLDER     measures nothing: makes a folder with the cases compiled for every architecture, the runtime and this program,
                         for a machine with a GPU and no compiler or network; there: FOLDER/run [options of this program]
+    --candidates N      with --bundle: also N schedules of each case's kernels for --device, made by `dlc-tune bundle`; FOLDER/run verifies and
+                        measures them (dlc-cuda-measure) and prints the best one's ratios too; `dlc-tune import FOLDER` takes the records
+    --device NAME       a description: h100 (default), h200, a100, l4, rtx4090, ...
 
 Each case is a small ONNX model with random inputs, compiled for the device's architecture. Its results are compared with numpy's
 before it is timed, and a case that is wrong ends the program with exit code 1: max|a-b| / max|b| must be at most the case's limit,
@@ -253,7 +256,45 @@ def bundled(name, target):
     return os.path.join(HERE, "kernels", f"{name}.{target.replace(':', '_')}.so")
 
 
-def write_bundle(folder, chosen, small, targets):
+def write_candidates(case, model, folder, target, count):
+    """Schedules of the case's kernels, ready to be measured; where there are none, says why."""
+    precision = [option for option in case.options if option.startswith("-precision=")]
+    done = subprocess.run(["dlc-tune", "bundle", "-target=" + target, model, f"-candidates={count}", "-o", folder, *precision],
+                          capture_output=True, text=True)
+    if done.returncode:
+        shutil.rmtree(folder, ignore_errors=True)
+        print(f"{case.name}: no candidates: {done.stderr.strip().splitlines()[-1]}", file=sys.stderr)
+
+
+def measure_candidates(case, driver):
+    """The time of the best schedules over the default's, of all kernels of the case together; None: the bundle has none of it."""
+    folder = os.path.join(HERE, "candidates", case.name)
+    if not os.path.exists(folder):
+        return None
+    done = subprocess.run([os.path.join(folder, "dlc-cuda-measure"), folder, "-driver=" + driver], capture_output=True, text=True)
+    if done.returncode not in (0, 1):
+        print(f"{case.name}: {done.stderr.strip()}", file=sys.stderr)
+        return None
+    sys.stderr.write(done.stderr)  # wrong, crashing and hanging candidates, which are never the best
+    kernels = {}
+    with open(os.path.join(folder, "results.jsonl")) as file:
+        for line in file:
+            record = json.loads(line)
+            trial = record["trial"]
+            kernel = kernels.setdefault(record["workload"]["kernel"], {"default": 0.0, "best": 1.0})
+            if trial["status"] != "ok":
+                continue
+            if trial["default"]:
+                kernel["default"] = min(trial["reference_ns"])
+            elif trial["attempt"]:  # measured again
+                ratio = max(min(trial["samples_ns"]) / min(trial["reference_ns"]),
+                            statistics.median(trial["samples_ns"]) / statistics.median(trial["reference_ns"]))
+                kernel["best"] = min(kernel["best"], ratio)
+    before = sum(k["default"] for k in kernels.values())
+    return sum(k["default"] * k["best"] for k in kernels.values()) / before if before else None
+
+
+def write_bundle(folder, chosen, small, targets, candidates=0, device=""):
     """Compiles the cases for all targets into a folder that runs by itself."""
     os.makedirs(os.path.join(folder, "kernels"), exist_ok=True)
     os.makedirs(os.path.join(folder, "lib"), exist_ok=True)
@@ -266,6 +307,8 @@ def write_bundle(folder, chosen, small, targets):
                 fallback = "-fallback=" + ("on" if target == targets[0] else "off")
                 made = case.compile(os.path.join(work, case.name), target, fallback)
                 shutil.copy(made, os.path.join(folder, "kernels", os.path.basename(bundled(case.name, target))))
+            if candidates:
+                write_candidates(case, os.path.join(work, case.name) + ".onnx", os.path.join(folder, "candidates", case.name), device, candidates)
     build = os.environ.get("DLC_BUILD", os.path.join(ROOT, "build"))
     for source, place in ((os.path.abspath(__file__), "cuda.py"), (os.path.join(ROOT, "test", "python", "cuda_runtime.py"), "cuda_runtime.py"),
                           (os.path.join(build, "lib", "libdlc_runtime.so"), os.path.join("lib", "libdlc_runtime.so"))):
@@ -343,6 +386,8 @@ def main():
     parser.add_argument("--seconds", type=float, default=0.5)
     parser.add_argument("--json")
     parser.add_argument("--bundle", metavar="FOLDER")
+    parser.add_argument("--candidates", type=int, default=0)
+    parser.add_argument("--device", default="h100")
     arguments = parser.parse_args()
     known, bundle = cases(), None
     if os.path.exists(BUNDLE):
@@ -357,7 +402,8 @@ def main():
     emulated = os.path.basename(arguments.driver) == os.path.basename(DRIVER)
     if arguments.bundle:
         targets = ["cuda:sm=80:emulate=on"] if emulated else ["cuda:sm=" + sm for sm in ARCHITECTURES]
-        return write_bundle(arguments.bundle, [known[name] for name in arguments.cases or known], arguments.small, targets)
+        return write_bundle(arguments.bundle, [known[name] for name in arguments.cases or known], arguments.small, targets, arguments.candidates,
+                            targets[0] if emulated else "cuda:device=" + arguments.device)
     os.environ["DLC_CUDA_DRIVER"] = arguments.driver
     try:
         driver = Driver(arguments.driver)
@@ -381,11 +427,18 @@ def main():
             figure = {"case": name, "seconds": spent, "error": error, "right": right, "bytes_per_second": nbytes / spent,
                       "copy": nbytes / spent / bandwidth, "flops_per_second": case.flops / spent, "peers": times,
                       "ratios": {peer: theirs / spent for peer, theirs in times.items()}}
+            tuned = measure_candidates(case, arguments.driver) if bundle else None
+            if tuned:
+                figure["tuned"] = tuned
+                figure["tuned_ratios"] = {peer: ratio / tuned for peer, ratio in figure["ratios"].items()}
             figures.append(figure)
             text = f"{name:28} {spent * 1e3:9.3f} ms {nbytes / spent / 1e9:8.0f} GB/s = {figure['copy']:.2f} of copy"
             if case.flops:
                 text += f" {case.flops / spent / 1e12:7.1f} TFLOP/s"
             text += "".join(f"  {peer} / dlc = {ratio:.2f}" for peer, ratio in figure["ratios"].items())
+            if tuned:
+                text += f"  tuned {1 / tuned:.2f}x"
+                text += "".join(f"  {peer} / tuned = {ratio:.2f}" for peer, ratio in figure["tuned_ratios"].items())
             print(text + f"  error {error:.1e}" + ("" if right else " WRONG"), flush=True)
     if arguments.json:
         with open(arguments.json, "w") as file:

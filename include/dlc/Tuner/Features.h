@@ -136,7 +136,8 @@ std::vector<float> computeFeatures(const AttentionFacts &facts,
                                    const TargetFacts &target);
 
 /// The families of nests, each with a model of its own.
-inline constexpr const char *kFamilies[] = {"contraction", "loop", "attention"};
+inline constexpr const char *kFamilies[] = {"contraction", "loop", "attention",
+                                            "cuda"};
 bool isFamily(llvm::StringRef name);
 /// Which of them serves `nest`.
 std::string modelFamily(llvm::StringRef nest);

@@ -14,6 +14,8 @@ using namespace dlc::graph;
 static constexpr int64_t kEnoughBlocks = 2 * 108;
 /// Keys that a block is worth starting for.
 static constexpr int64_t kLeastKeys = 256;
+/// What a schedule may ask for.
+static constexpr int64_t kMostParts = 64, kLeastPart = 64;
 
 //===----------------------------------------------------------------------===//
 // The plan
@@ -121,4 +123,78 @@ std::optional<AttentionPlan> dlc::planAttention(KernelOp kernel) {
   }
   splitKeys(plan);
   return plan;
+}
+
+//===----------------------------------------------------------------------===//
+// Knobs
+//===----------------------------------------------------------------------===//
+
+static int64_t countParts(const AttentionPlan &plan) {
+  // Of symbolic keys, as many as they give.
+  return graph::constantValue(plan.parts()).value_or(0);
+}
+
+KnobValues dlc::toKnobs(const AttentionPlan &plan) {
+  KnobValues knobs{{"tile_rows", plan.rows}, {"parts", countParts(plan)}};
+  if (plan.narrow)
+    knobs["tile_keys"] = plan.keys;
+  return knobs;
+}
+
+std::vector<ScheduleSpace::Knob>
+dlc::attentionKnobs(const AttentionPlan &plan) {
+  std::vector<ScheduleSpace::Knob> knobs;
+  if (plan.narrow)
+    knobs = {{"tile_rows", {16, 32, 64, 128}},
+             {"tile_keys", {16, 32, 48, 64, 96, 128}}};
+  else
+    knobs = {{"tile_rows", {16, 32, 64}}};
+  std::vector<int64_t> parts{1};
+  if (auto keys = constantValue(plan.spec.extentOf(plan.spec.keys)))
+    for (int64_t count = 2; count <= kMostParts && count * kLeastPart <= *keys;
+         count *= 2)
+      parts.push_back(count);
+  if (parts.size() > 1)
+    knobs.push_back({"parts", parts});
+  return knobs;
+}
+
+bool dlc::applyKnobs(AttentionPlan &plan, const KnobValues &knobs,
+                     std::string &reason) {
+  auto get = [&](const char *name) -> int64_t {
+    auto it = knobs.find(name);
+    return it == knobs.end() ? 0 : it->second;
+  };
+  int64_t rows = get("tile_rows"), keys = get("tile_keys"),
+          parts = get("parts");
+  if (!rows && !keys && !parts)
+    return true;
+  auto refuse = [&](const char *why) {
+    reason = why;
+    return false;
+  };
+  if (rows < 0 || keys < 0 || parts < 0 || parts > kMostParts)
+    return refuse("no tile has this size");
+  // Rows that nobody has would be computed.
+  auto all = constantValue(plan.allRows());
+  constexpr int64_t least = 16;
+  if (all && rows > least && rows >= 2 * *all)
+    return refuse("most of the tile is idle");
+  if (!(plan.narrow ? fitTensorTile(plan, rows, keys)
+                    : !keys && fitPlainTile(plan, rows)))
+    return refuse("the tile does not fit registers and shared memory");
+  plan.keysPerPart = 0;
+  if (!parts) {
+    splitKeys(plan);
+    return true;
+  }
+  auto total = constantValue(plan.spec.extentOf(plan.spec.keys));
+  if (parts == 1)
+    return true;
+  if (!total)
+    return refuse("symbolic keys have parts by rule");
+  plan.keysPerPart = llvm::alignTo(llvm::divideCeil(*total, parts), plan.keys);
+  if (plan.keysPerPart >= *total)
+    return refuse("more parts than steps of keys");
+  return true;
 }

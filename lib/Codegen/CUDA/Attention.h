@@ -14,6 +14,7 @@
 #define DLC_LIB_CODEGEN_CUDA_ATTENTION_H
 
 #include "dlc/Schedule/AttentionSpec.h"
+#include "dlc/Schedule/ScheduleSpace.h"
 
 #include <optional>
 
@@ -46,6 +47,14 @@ struct AttentionPlan {
 /// The kernel as an attention that fits a block's registers and shared memory;
 /// nothing otherwise. A property of the kernel alone.
 std::optional<AttentionPlan> planAttention(graph::KernelOp kernel);
+
+/// The knobs of an attention: what was planned, what they may be, and the same
+/// plan with other values; fails in words where these do not fit. Values of 0
+/// are the rule's.
+KnobValues toKnobs(const AttentionPlan &plan);
+std::vector<ScheduleSpace::Knob> attentionKnobs(const AttentionPlan &plan);
+bool applyKnobs(AttentionPlan &plan, const KnobValues &knobs,
+                std::string &reason);
 
 } // namespace dlc
 

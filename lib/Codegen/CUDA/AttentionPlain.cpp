@@ -21,6 +21,8 @@ constexpr int64_t kKeys = 64, kLaneKeys = kKeys / kLanes;
 constexpr int64_t kDepth = 16;
 /// Columns of a block at most: sixteen sums a row of each thread.
 constexpr int64_t kMostColumns = 256;
+/// Rows of a block at most.
+constexpr int64_t kMostRows = 64;
 /// Four floats more a row keep rows 16-byte aligned and off each other's banks.
 constexpr int64_t kPadding = 4;
 /// Static shared memory.
@@ -85,7 +87,7 @@ private:
 
 } // namespace
 
-bool dlc::fitPlainTile(AttentionPlan &plan) {
+bool dlc::fitPlainTile(AttentionPlan &plan, int64_t wanted) {
   plan.threads = kThreads;
   plan.keys = kKeys;
   plan.inner = llvm::alignTo(
@@ -94,8 +96,10 @@ bool dlc::fitPlainTile(AttentionPlan &plan) {
   int64_t tiles = llvm::divideCeil(columns, kMostColumns);
   plan.columns = llvm::alignTo(llvm::divideCeil(columns, tiles), kLanes);
   auto rows = graph::constantValue(plan.allRows());
-  for (plan.rows = 64; plan.rows >= kGroups; plan.rows /= 2) {
-    if (rows && plan.rows > kGroups && plan.rows >= 2 * *rows)
+  for (plan.rows = kMostRows; plan.rows >= kGroups; plan.rows /= 2) {
+    if (wanted && plan.rows != wanted)
+      continue;
+    if (!wanted && rows && plan.rows > kGroups && plan.rows >= 2 * *rows)
       continue; // most of the tile would be idle
     if ((queryWords(plan) + weightWords(plan) + panelWords(plan)) * 4 <=
         kMostShared)

@@ -113,7 +113,7 @@ private:
 
 } // namespace
 
-bool dlc::fitTensorTile(AttentionPlan &plan) {
+bool dlc::fitTensorTile(AttentionPlan &plan, int64_t rows, int64_t keys) {
   auto extent = [&](ArrayRef<unsigned> axes) {
     return *graph::constantValue(plan.spec.extentOf(axes));
   };
@@ -122,14 +122,22 @@ bool dlc::fitTensorTile(AttentionPlan &plan) {
   int64_t tiles = llvm::divideCeil(columns, kMostColumns);
   plan.columns = llvm::alignTo(llvm::divideCeil(columns, tiles), 2 * kColumns);
   int64_t warps = kMostWarps;
-  if (auto rows = graph::constantValue(plan.allRows()))
-    warps = std::clamp<int64_t>(llvm::divideCeil(*rows, kRows), 1, warps);
-  plan.rows = warps * kRows;
-  plan.threads = warps * kWarpThreads;
-  for (plan.keys = kMostKeys; plan.keys >= kStep; plan.keys -= kStep)
+  if (auto all = graph::constantValue(plan.allRows()))
+    warps = std::clamp<int64_t>(llvm::divideCeil(*all, kRows), 1, warps);
+  plan.rows = rows ? rows : warps * kRows;
+  if (plan.rows % kRows || plan.rows < kRows ||
+      plan.rows > 2 * kMostWarps * kRows || keys % kStep ||
+      keys > 2 * kMostKeys)
+    return false;
+  plan.threads = unsigned(plan.rows / kRows * kWarpThreads);
+  for (plan.keys = keys ? keys : kMostKeys; plan.keys >= kStep;
+       plan.keys -= kStep) {
     if (2 * stageBytesOf(plan) <= kMostShared)
       return plan.inner / 4 + plan.columns / 2 + plan.keys / 2 <=
              kMostRegisters;
+    if (keys)
+      return false;
+  }
   return false;
 }
 

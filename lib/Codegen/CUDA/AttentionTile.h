@@ -8,10 +8,11 @@
 
 namespace dlc {
 
-/// Sets tile and threads for tensor cores, or for plain units; false where a
-/// tile does not fit.
-bool fitTensorTile(AttentionPlan &plan);
-bool fitPlainTile(AttentionPlan &plan);
+/// Sets tile and threads for tensor cores, or for plain units: so many rows of
+/// a block and keys of a step, or (0) what the rules choose. False where a tile
+/// does not fit.
+bool fitTensorTile(AttentionPlan &plan, int64_t rows = 0, int64_t keys = 0);
+bool fitPlainTile(AttentionPlan &plan, int64_t rows = 0);
 
 /// Where parts of the keys leave what they found: scratch buffers of f32.
 struct AttentionScratch {

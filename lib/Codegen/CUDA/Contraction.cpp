@@ -1,35 +1,15 @@
-// The tiled matrix product on the plain f32 units. A factor is any expression,
-// so that padding, strides and conversions of a convolution cost a guarded load
-// here and no copy of the operand.
-#include "ContractionTile.h"
+// Which stages are products to be tiled, and what each factor depends on.
+#include "Contraction.h"
+#include "MmaSync.h"
 
 #include "dlc/Schedule/NarrowNumbers.h"
-
-#include "mlir/Dialect/Arith/IR/Arith.h"
-#include "mlir/Dialect/Math/IR/Math.h"
-#include "mlir/Dialect/MemRef/IR/MemRef.h"
-#include "mlir/Dialect/SCF/IR/SCF.h"
 
 using namespace mlir;
 using namespace dlc;
 using namespace dlc::graph;
 
-namespace {
-
-/// Steps along the fold between two barriers.
-constexpr int64_t kTileDepth = 16;
-/// Sums of one thread along rows and columns.
-constexpr int64_t kThreadTile = 4;
-/// Threads along a row of threads.
-constexpr int64_t kThreadColumns = kTileColumns / kThreadTile;
-/// Four floats more a row keep rows 16-byte aligned and off each other's banks.
-constexpr int64_t kPanelPadding = 4;
 /// Fewer rows or columns than this leave most of a tile idle.
-constexpr int64_t kWorthTiling = 16;
-
-static_assert(kTileRows / kThreadTile * kThreadColumns == kTileThreads);
-
-} // namespace
+static constexpr int64_t kWorthTiling = 16;
 
 //===----------------------------------------------------------------------===//
 // Matching
@@ -78,42 +58,6 @@ static llvm::BitVector coordinatesOf(StageOp stage, Value scalar) {
   }
   return used;
 }
-
-// Large tiles reuse more of what they load, where there are enough of them for
-// every multiprocessor (an A100 has 108).
-static void chooseTile(Contraction &c) {
-  constexpr int64_t large = 128, enough = 108;
-  auto rows = constantValue(extentOf(c.stage, c.rowAxes));
-  auto columns = constantValue(extentOf(c.stage, c.columnAxes));
-  auto batch = constantValue(extentOf(c.stage, c.batchAxes));
-  if (!c.usesTensorCores() || !rows || !columns || *rows < large ||
-      *columns < large)
-    return;
-  if (llvm::divideCeil(*rows, large) * llvm::divideCeil(*columns, large) *
-          batch.value_or(1) >=
-      enough)
-    c.tileRows = c.tileColumns = large;
-}
-
-// Parts of the sums, where tiles are too few for every multiprocessor and sums
-// are long.
-static void chooseParts(Contraction &c) {
-  constexpr int64_t enough = 108, leastSteps = 256, mostParts = 16;
-  auto tiles = constantValue(countTiles(c));
-  auto depth =
-      constantValue(product(c.stage.getContext(), c.stage.getReduceDims()));
-  if (!tiles || !depth || *tiles == 0 || 2 * *tiles > enough ||
-      *depth < 2 * leastSteps)
-    return;
-  int64_t parts =
-      std::min<int64_t>({static_cast<int64_t>(llvm::divideCeil(enough, *tiles)),
-                         *depth / leastSteps, mostParts});
-  int64_t panel =
-      c.usesTensorCores() ? panelDepth(c.narrowLeft.getType()) : kTileDepth;
-  c.stepsAPart = llvm::alignTo(llvm::divideCeil(*depth, parts), panel);
-}
-
-int64_t dlc::panelDepth(Type element) { return 64 / elementBytes(element); }
 
 bool Contraction::isExact() const {
   StageOp s = stage;
@@ -219,8 +163,7 @@ std::optional<Contraction> dlc::matchContraction(StageOp stage,
   chooseFactors(result, allowsTf32);
   if (result.isExact() && !result.usesTensorCores())
     return std::nullopt; // no tile on plain units
-  chooseTile(result);
-  chooseParts(result);
+  chooseCut(result);
   return result;
 }
 
@@ -251,124 +194,94 @@ bool dlc::liesAlongFold(StageOp stage, Value factor) {
 }
 
 //===----------------------------------------------------------------------===//
-// Emission
+// Copies
 //===----------------------------------------------------------------------===//
 
-namespace {
-
-class TileEmitter : ContractionTile {
-public:
-  TileEmitter(LaunchBuilder &launch, StageEmitter &emitter,
-              const Contraction &contraction)
-      : ContractionTile(launch, emitter, contraction) {}
-
-  LogicalResult emit(llvm::function_ref<void(Scalar, ValueRange)> store);
-
-private:
-  void fillPanel(Value panel, Value factor, ArrayRef<unsigned> axes,
-                 int64_t extent, Value first, Value depthFirst);
-  SmallVector<Value> multiplyPanels(Value rows, Value columns, ValueRange sums);
-};
-
-} // namespace
-
-// panel[k][i] = factor at (first + i, depthFirst + k), zero outside. Neighbour
-// threads read neighbour elements of the operand.
-void TileEmitter::fillPanel(Value panel, Value factor, ArrayRef<unsigned> axes,
-                            int64_t extent, Value first, Value depthFirst) {
-  bool alongFold = liesAlongFold(stage, factor);
-  Value inner = index.constant(alongFold ? kTileDepth : extent);
-  Value total = count(axes);
-  launch.loop(
-      launch.thread(), index.constant(extent * kTileDepth),
-      index.constant(kTileThreads), [&](Value i) {
-        Value outerStep = index.div(i, inner), innerStep = index.rem(i, inner);
-        Value k = alongFold ? innerStep : outerStep;
-        Value element = alongFold ? outerStep : innerStep;
-        Value at = index.add(first, element),
-              atDepth = index.add(depthFirst, k);
-        auto choice = scf::IfOp::create(b, loc, TypeRange{b.getF32Type()},
-                                        isInside(total, at, atDepth),
-                                        /*withElseRegion=*/true);
-        {
-          OpBuilder::InsertionGuard guard(b);
-          b.setInsertionPointToStart(choice.thenBlock());
-          FailureOr<Scalar> value = factorAt(factor, axes, at, atDepth);
-          Value result = failed(value) ? Value() : value->value;
-          Value zero = arith::ConstantOp::create(b, loc, b.getF32FloatAttr(0));
-          scf::YieldOp::create(b, loc, result ? result : zero);
-          b.setInsertionPointToStart(choice.elseBlock());
-          scf::YieldOp::create(
-              b, loc,
-              arith::ConstantOp::create(b, loc, b.getF32FloatAttr(0))
-                  .getResult());
-        }
-        Value place = index.add(
-            index.mul(k, index.constant(extent + kPanelPadding)), element);
-        memref::StoreOp::create(b, loc, choice.getResult(0), panel, place);
-      });
+/// The load that the factor is, at coordinates of the stage, zero where its
+/// guard does not hold; null where it is something else.
+static LoadOp plainLoad(StageOp stage, Value factor) {
+  auto load = factor.getDefiningOp<LoadOp>();
+  if (!load || load.getMap().getNumResults() == 0)
+    return {};
+  if (Value other = load.getOther()) {
+    auto literal = other.getDefiningOp<LiteralOp>();
+    if (!literal)
+      return {};
+    auto number = dyn_cast<FloatAttr>(literal.getValue());
+    auto integer = dyn_cast<IntegerAttr>(literal.getValue());
+    if (!(number && number.getValue().isPosZero()) &&
+        !(integer && integer.getValue().isZero()))
+      return {};
+  }
+  for (Value coordinate : load.getCoords()) {
+    auto argument = dyn_cast<BlockArgument>(coordinate);
+    if (!argument || argument.getOwner() != stage.getBlock())
+      return {};
+  }
+  return load;
 }
 
-// One step along the fold a time: the thread's rows times its columns.
-SmallVector<Value> TileEmitter::multiplyPanels(Value rows, Value columns,
-                                               ValueRange sums) {
-  Value threadColumns = index.constant(kThreadColumns);
-  Value threadRow = index.div(launch.thread(), threadColumns);
-  Value threadColumn = index.rem(launch.thread(), threadColumns);
-  Value side = index.constant(kThreadTile);
-  return launch.loop(
-      index.constant(0), index.constant(kTileDepth), index.constant(1), sums,
-      [&](Value k, ValueRange carried) {
-        auto read = [&](Value panel, int64_t extent, Value part) {
-          Value first =
-              index.add(index.mul(k, index.constant(extent + kPanelPadding)),
-                        index.mul(part, side));
-          SmallVector<Value> values;
-          for (int64_t i = 0; i < kThreadTile; ++i)
-            values.push_back(
-                memref::LoadOp::create(b, loc, panel, index.add(first, i)));
-          return values;
-        };
-        SmallVector<Value> left = read(rows, kTileRows, threadRow);
-        SmallVector<Value> right = read(columns, kTileColumns, threadColumn);
-        SmallVector<Value> next;
-        for (int64_t i = 0; i < kThreadTile; ++i)
-          for (int64_t j = 0; j < kThreadTile; ++j)
-            next.push_back(math::FmaOp::create(b, loc, left[i], right[j],
-                                               carried[i * kThreadTile + j]));
-        return next;
-      });
+/// The plain load that the factor is, where chunks along `axis` (an argument of
+/// the stage's block) of extent `extent` are contiguous, aligned and wholly
+/// inside or wholly outside; null where they need not be.
+static LoadOp contiguousChunks(StageOp stage, Value factor, unsigned axis,
+                               AffineExpr extent) {
+  LoadOp load = plainLoad(stage, factor);
+  if (!load)
+    return {};
+  int64_t chunk = kChunkBytes / elementBytes(factor.getType());
+  unsigned last = load.getMap().getNumResults() - 1;
+  auto isMultiple = [&](AffineExpr size) {
+    auto value = constantValue(size);
+    return value && *value % chunk == 0;
+  };
+  if (!isMultiple(extent) ||
+      !isMultiple(getDims(load.getTensor().getType())[last]))
+    return {};
+  std::optional<unsigned> position;
+  for (auto [i, coordinate] : llvm::enumerate(load.getCoords())) {
+    if (cast<BlockArgument>(coordinate).getArgNumber() != axis)
+      continue;
+    if (position)
+      return {};
+    position = i;
+  }
+  if (!position || load.getMap().getResult(last) !=
+                       getAffineDimExpr(*position, stage.getContext()))
+    return {};
+  for (unsigned i = 0; i < last; ++i)
+    if (load.getMap().getResult(i).isFunctionOfDim(*position))
+      return {};
+  if (load.getGuard())
+    for (AffineExpr constraint : load.getGuard()->getConstraints())
+      if (constraint.isFunctionOfDim(*position))
+        return {};
+  return load;
 }
 
-LogicalResult
-TileEmitter::emit(llvm::function_ref<void(Scalar, ValueRange)> store) {
-  begin();
-  Type f32 = b.getF32Type();
-  Value rows = launch.shared(f32, kTileDepth * (kTileRows + kPanelPadding));
-  Value columns =
-      launch.shared(f32, kTileDepth * (kTileColumns + kPanelPadding));
-  SmallVector<Value> sums = foldPanels(
-      c.left, c.right, rows, columns, kTileDepth, kThreadTile * kThreadTile,
-      [&](auto &&...args) { fillPanel(args...); },
-      [&](auto &&...args) { return multiplyPanels(args...); });
-  if (failedInside)
-    return failure();
-
-  Value threadColumns = index.constant(kThreadColumns);
-  Value side = index.constant(kThreadTile);
-  Value row = index.mul(index.div(launch.thread(), threadColumns), side);
-  Value column = index.mul(index.rem(launch.thread(), threadColumns), side);
-  Value tile = launch.shared(b.getI32Type(), tileWords(kTileRows));
-  storeTile(
-      tile, kTileRows,
-      [&](Value, StoreSum put) {
-        for (int64_t i = 0; i < kThreadTile; ++i)
-          for (int64_t j = 0; j < kThreadTile; ++j)
-            put(index.add(row, i), index.add(column, j),
-                sums[i * kThreadTile + j]);
-      },
-      store);
-  return success();
+FactorCopy dlc::copyOf(const Contraction &c, bool isLeft) {
+  Value factor = c.usesTensorCores() ? (isLeft ? c.narrowLeft : c.narrowRight)
+                                     : (isLeft ? c.left : c.right);
+  StageOp stage = c.stage;
+  ArrayRef<unsigned> axes = isLeft ? c.rowAxes : c.columnAxes;
+  constexpr int64_t transposableBytes = 2, wordBytes = 4;
+  int64_t bytes = elementBytes(factor.getType());
+  FactorCopy copy;
+  copy.alongFold = liesAlongFold(stage, factor);
+  copy.transposed =
+      c.usesTensorCores() && !copy.alongFold && bytes == transposableBytes;
+  unsigned axis =
+      copy.alongFold ? stage.getBlock()->getNumArguments() - 1 : axes.back();
+  AffineExpr size = copy.alongFold ? stage.getReduceDims().back()
+                                   : stage.getDomainDims()[axis];
+  // Chunks lie in a panel as they do in the operand.
+  bool keepsOrder =
+      c.usesTensorCores() ? copy.alongFold || copy.transposed : !copy.alongFold;
+  if (keepsOrder)
+    copy.contiguous = contiguousChunks(stage, factor, axis, size);
+  if (!copy.contiguous && bytes == wordBytes)
+    copy.word = plainLoad(stage, factor);
+  return copy;
 }
 
 LogicalResult
@@ -377,5 +290,5 @@ dlc::emitTile(LaunchBuilder &launch, StageEmitter &emitter,
               llvm::function_ref<void(Scalar, ValueRange)> store) {
   if (contraction.usesTensorCores())
     return emitTensorTile(launch, emitter, contraction, store);
-  return TileEmitter(launch, emitter, contraction).emit(store);
+  return emitPlainTile(launch, emitter, contraction, store);
 }

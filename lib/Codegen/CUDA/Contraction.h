@@ -5,14 +5,11 @@
 
 #include "StageEmitter.h"
 
+#include "dlc/Schedule/ScheduleSpace.h"
+
 #include <optional>
 
 namespace dlc {
-
-/// Output elements of one block along rows and columns, and its threads.
-inline constexpr int64_t kTileRows = 64;
-inline constexpr int64_t kTileColumns = 64;
-inline constexpr unsigned kTileThreads = 256;
 
 /// result[batch, row, column] = sum over k of left(batch, row, k) *
 /// right(batch, column, k), where every index may stand for several axes.
@@ -29,8 +26,16 @@ struct Contraction {
   /// Scalars that are subtracted from bytes, the same for the whole fold; null:
   /// none.
   mlir::Value zeroLeft, zeroRight;
-  /// Output elements of one block.
-  int64_t tileRows = kTileRows, tileColumns = kTileColumns;
+  /// Output elements of one block, and its threads.
+  int64_t tileRows = 64, tileColumns = 64;
+  unsigned threads = 256;
+  /// Sums of one thread on plain units.
+  int64_t threadRows = 4, threadColumns = 4;
+  /// Warps next to each other along a tile's columns on tensor cores.
+  int64_t warpColumns = 4;
+  /// Steps of the fold between two barriers, and panels of so many in shared
+  /// memory at a time.
+  int64_t panelSteps = 16, stages = 2;
   /// Steps of the fold that a block sums up, where there are too few tiles for
   /// the device: another launch adds the parts of an element, in order. 0: all.
   int64_t stepsAPart = 0;
@@ -46,9 +51,42 @@ struct Contraction {
 std::optional<Contraction> matchContraction(graph::StageOp stage,
                                             bool allowsTf32);
 
-/// Steps of the fold in a panel of tensor cores for elements of this type: 64
-/// bytes of them.
-int64_t panelDepth(mlir::Type element);
+/// How a factor gets to shared memory.
+struct FactorCopy {
+  bool alongFold = false;   ///< the fold is innermost in the operand
+  bool transposed = false;  ///< tensor cores: ... and not in the panel
+  graph::LoadOp contiguous; ///< what cp.async reads in chunks; null: it cannot
+  graph::LoadOp word;       ///< what it reads element by element; null
+
+  bool isAsync() const { return contiguous || word; }
+};
+FactorCopy copyOf(const Contraction &contraction, bool isLeft);
+
+/// Words between the rows of a panel for plain units: they stay 16-byte aligned
+/// and off each other's banks.
+inline constexpr int64_t kPanelPadding = 4;
+
+/// Sets tile, threads, panels and parts as the rules have it.
+void chooseCut(Contraction &contraction);
+
+/// The knobs of a contraction: what chooseCut chose, what they may be, and the
+/// same with other values; fails in words where those make no tile. Values of 0
+/// are the rule's.
+KnobValues toKnobs(const Contraction &contraction);
+std::vector<ScheduleSpace::Knob> contractionKnobs(const Contraction &c);
+bool applyKnobs(Contraction &contraction, const KnobValues &knobs,
+                std::string &reason);
+
+/// Both factors are copied to shared memory without passing registers.
+bool isCopiedAsync(const Contraction &contraction);
+
+/// Threads that a multiprocessor is to have resident, for the registers of one.
+unsigned residentThreads(const Contraction &contraction);
+
+/// Static shared memory of a block, in bytes, and the rows of a tile that pass
+/// through it at once on their way to memory.
+int64_t sharedBytes(const Contraction &contraction);
+int64_t rowsAPass(const Contraction &contraction);
 
 /// The product of the sizes of these domain axes.
 mlir::AffineExpr extentOf(graph::StageOp stage, llvm::ArrayRef<unsigned> axes);
@@ -64,7 +102,7 @@ int64_t countParts(const Contraction &contraction);
 bool liesAlongFold(graph::StageOp stage, mlir::Value factor);
 
 /// Emits the tile of the running block: panels of both factors go through
-/// shared memory, each thread keeps 4 x 4 sums in registers. `store` takes a
+/// shared memory, each thread keeps its sums in registers. `store` takes a
 /// finished element, or its part in the running block (whose number is
 /// block / countTiles of the parts), and its point in the domain.
 llvm::LogicalResult
@@ -72,7 +110,11 @@ emitTile(LaunchBuilder &launch, StageEmitter &emitter,
          const Contraction &contraction,
          llvm::function_ref<void(Scalar, mlir::ValueRange)> store);
 
-/// The same by tensor cores.
+/// The same on the plain f32 units, and by tensor cores.
+llvm::LogicalResult
+emitPlainTile(LaunchBuilder &launch, StageEmitter &emitter,
+              const Contraction &contraction,
+              llvm::function_ref<void(Scalar, mlir::ValueRange)> store);
 llvm::LogicalResult
 emitTensorTile(LaunchBuilder &launch, StageEmitter &emitter,
                const Contraction &contraction,

@@ -1,5 +1,6 @@
 // Parts of a contraction's tile.
 #include "ContractionTile.h"
+#include "MmaSync.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
@@ -49,9 +50,15 @@ Value ContractionTile::sumStart() {
   return emitter.foldStart(stage).value;
 }
 
-Value ContractionTile::isInside(Value total, Value at, Value atDepth) {
-  return arith::AndIOp::create(b, loc, index.less(at, total),
-                               index.less(atDepth, depth));
+Value ContractionTile::isInside(ArrayRef<unsigned> axes, Value at,
+                                Value atDepth) {
+  Value inDepth = index.less(atDepth, depth);
+  int64_t tile = axes == ArrayRef(c.rowAxes) ? c.tileRows : c.tileColumns;
+  // Whole tiles hold nothing else.
+  if (auto extent = constantValue(extentOf(stage, axes));
+      extent && *extent % tile == 0)
+    return inDepth;
+  return arith::AndIOp::create(b, loc, index.less(at, count(axes)), inDepth);
 }
 
 SmallVector<Value> ContractionTile::coordinatesAt(ArrayRef<unsigned> axes,
@@ -73,23 +80,35 @@ FailureOr<Scalar> ContractionTile::factorAt(Value factor,
   return value;
 }
 
-SmallVector<Value> ContractionTile::foldPanels(Value left, Value right,
-                                               Value rows, Value columns,
-                                               int64_t step, int64_t numSums,
-                                               FillPanel fillPanel,
-                                               MultiplyPanels multiplyPanels) {
-  SmallVector<Value> zeros(numSums, sumStart());
-  return launch.loop(
-      firstStep, depth, index.constant(step), zeros,
-      [&](Value k, ValueRange carried) {
-        fillPanel(rows, left, c.rowAxes, kTileRows, firstRow, k);
-        fillPanel(columns, right, c.columnAxes, kTileColumns, firstColumn, k);
-        launch.barrier();
-        SmallVector<Value> next = multiplyPanels(rows, columns, carried);
-        // The panels are written again in the next turn.
-        launch.barrier();
-        return next;
-      });
+void ContractionTile::dealOut(int64_t count,
+                              llvm::function_ref<void(Value)> body) {
+  int64_t threads = c.threads;
+  for (int64_t begin = 0; begin < count; begin += threads) {
+    Value i = index.add(launch.thread(), begin);
+    if (begin + threads <= count)
+      body(i);
+    else
+      launch.onlyIf(index.less(i, index.constant(count)), [&] { body(i); });
+  }
+}
+
+void ContractionTile::copyPart(LoadOp load, ArrayRef<unsigned> axes, Value at,
+                               Value atDepth, Value words, Value place,
+                               int64_t bytes) {
+  SmallVector<Value> coordinates = coordinatesAt(axes, at, atDepth);
+  SmallVector<Value> used;
+  for (Value coordinate : load.getCoords())
+    used.push_back(coordinates[cast<BlockArgument>(coordinate).getArgNumber()]);
+  StageEmitter::LoadPlace from = emitter.placeOf(load, used);
+  Value reads = isInside(axes, at, atDepth);
+  if (from.holds)
+    reads = arith::AndIOp::create(b, loc, reads, from.holds);
+  // An address that nothing is read from may be any.
+  int64_t elementBytes = graph::elementBytes(load.getType());
+  copyAsync(b, loc, pointerTo(b, loc, words, kSharedSpace, place),
+            pointerTo(b, loc, from.memory, kGlobalSpace,
+                      index.mul(from.position, elementBytes)),
+            reads, bytes);
 }
 
 // A row of shared memory has one word more than the tile, so that columns can
@@ -120,7 +139,7 @@ void ContractionTile::storeTile(
     scatter(firstOfPass, put);
     launch.barrier();
     launch.loop(launch.thread(), index.constant(rowsAPass * c.tileColumns),
-                index.constant(kTileThreads), [&](Value i) {
+                index.constant(c.threads), [&](Value i) {
                   Value row = index.div(i, inner), column = index.rem(i, inner);
                   if (alongRows)
                     std::swap(row, column);

@@ -20,9 +20,9 @@ protected:
   mlir::Value count(llvm::ArrayRef<unsigned> axes);
   /// Finds the tile of the running block.
   void begin();
-  /// Whether a factor of `total` elements a step of the fold has one at `at`,
-  /// `atDepth`.
-  mlir::Value isInside(mlir::Value total, mlir::Value at, mlir::Value atDepth);
+  /// Whether the factor with these axes has an element at `at`, `atDepth`.
+  mlir::Value isInside(llvm::ArrayRef<unsigned> axes, mlir::Value at,
+                       mlir::Value atDepth);
   /// The coordinates of the stage there, domain then reduce axes.
   llvm::SmallVector<mlir::Value> coordinatesAt(llvm::ArrayRef<unsigned> axes,
                                                mlir::Value at,
@@ -32,16 +32,14 @@ protected:
                                    llvm::ArrayRef<unsigned> axes,
                                    mlir::Value at, mlir::Value atDepth);
 
-  using FillPanel = llvm::function_ref<void(
-      mlir::Value panel, mlir::Value factor, llvm::ArrayRef<unsigned> axes,
-      int64_t extent, mlir::Value first, mlir::Value depthFirst)>;
-  using MultiplyPanels = llvm::function_ref<llvm::SmallVector<mlir::Value>(
-      mlir::Value rows, mlir::Value columns, mlir::ValueRange sums)>;
-  /// The whole fold, `step` of it between two barriers; the last sums.
-  llvm::SmallVector<mlir::Value>
-  foldPanels(mlir::Value left, mlir::Value right, mlir::Value rows,
-             mlir::Value columns, int64_t step, int64_t numSums,
-             FillPanel fillPanel, MultiplyPanels multiplyPanels);
+  /// Calls `body` for the running thread's share of `count` pieces: every
+  /// so-many-th.
+  void dealOut(int64_t count, llvm::function_ref<void(mlir::Value)> body);
+  /// cp.async of `bytes` of a factor that is `load`, from there to byte `place`
+  /// of `words`; zeros outside.
+  void copyPart(graph::LoadOp load, llvm::ArrayRef<unsigned> axes,
+                mlir::Value at, mlir::Value atDepth, mlir::Value words,
+                mlir::Value place, int64_t bytes);
   /// Words of shared memory that storeTile needs for this many rows.
   int64_t tileWords(int64_t rows) const { return rows * (c.tileColumns + 1); }
   using StoreSum = llvm::function_ref<void(mlir::Value row, mlir::Value column,

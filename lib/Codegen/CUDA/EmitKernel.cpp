@@ -56,7 +56,11 @@ static bool isWhole(Type type) {
 std::optional<Contraction>
 CudaKernelEmitter::contractionOf(StageOp stage) const {
   auto match = matchContraction(stage, options.tf32 && !options.strict);
-  return match && options.strict && !match->isExact() ? std::nullopt : match;
+  if (!match || (options.strict && !match->isExact()))
+    return std::nullopt;
+  std::string reason; // isLegal has looked
+  applyKnobs(*match, knobs, reason);
+  return match;
 }
 
 /// The stage reads earlier stages only in its own row: the first `rank` axes.
@@ -151,6 +155,8 @@ int64_t CudaKernelEmitter::countFoldParts(StageOp stage) const {
       !folded || *folded < 4 * leastSteps || !readsAlongFold(stage) ||
       !isWhole(stage.getElementType()))
     return 1;
+  if (auto wanted = knob("fold_parts"))
+    return *wanted;
   return std::min<int64_t>(llvm::divideCeil(enough, *points),
                            *folded / leastSteps);
 }
@@ -174,6 +180,8 @@ int64_t CudaKernelEmitter::pointsAThread(Group group) const {
   StageOp first = group.front().stage;
   if (first.getFoldKind() != FoldKind::none || first.getDomainRank() == 0)
     return 1;
+  if (auto wanted = knob("point_elements"))
+    return *wanted;
   int64_t bytes = 1;
   for (const StagePlan &plan : group) {
     StageOp stage = plan.stage;
@@ -194,6 +202,8 @@ int64_t CudaKernelEmitter::pointsAThread(Group group) const {
 
 // Enough threads for the longest thing a row does, in whole warps.
 unsigned CudaKernelEmitter::rowThreads(unsigned rank) const {
+  if (auto wanted = knob("row_threads"))
+    return unsigned(*wanted);
   int64_t longest = 1;
   for (const StagePlan &plan : plans) {
     StageOp stage = plan.stage;
@@ -263,23 +273,41 @@ bool CudaKernelEmitter::isReadOutside(const StagePlan &plan,
       });
 }
 
+unsigned CudaKernelEmitter::foldThreads(StageOp stage) const {
+  if (auto wanted = knob("fold_threads"))
+    return unsigned(*wanted);
+  auto folded = constantValue(product(context, stage.getReduceDims()));
+  unsigned threads = kWarpThreads;
+  while (threads < kPointThreads && (!folded || threads < *folded))
+    threads *= 2;
+  return threads;
+}
+
+/// Parts of the group's sums that a launch of their own adds up.
+int64_t CudaKernelEmitter::partsOf(Group group) const {
+  StageOp stage = group.front().stage;
+  auto match = contractionOf(stage);
+  return match ? countParts(*match) : countFoldParts(stage);
+}
+
+CudaKernelEmitter::Layout CudaKernelEmitter::layoutOf(Group group) const {
+  StageOp stage = group.front().stage;
+  if (contractionOf(stage))
+    return Layout::Tiles;
+  if (!options.strict && readsAlongFold(stage))
+    return Layout::Reduce;
+  if (!options.strict && isFewLongFolds(stage))
+    return Layout::Slices;
+  return findTurn(group) ? Layout::Turned : Layout::Points;
+}
+
 //===----------------------------------------------------------------------===//
 // Entry
 //===----------------------------------------------------------------------===//
 
-FailureOr<CudaKernel> CudaKernelEmitter::emit() {
-  result.symbol = options.symbol;
-  result.module = ModuleOp::create(kernel.getLoc());
+void CudaKernelEmitter::analyse() {
   if (!options.strict)
-    if (auto plan = planAttention(kernel)) {
-      if (succeeded(emitAttention(*plan)))
-        return std::move(result);
-      // An expression that only stages have code for: stage by stage.
-      scratchTypes.clear();
-      result = CudaKernel();
-      result.symbol = options.symbol;
-      result.module = ModuleOp::create(kernel.getLoc());
-    }
+    attention = planAttention(kernel);
   for (StageOp stage : kernel.getStages()) {
     StagePlan plan;
     plan.stage = stage;
@@ -289,16 +317,41 @@ FailureOr<CudaKernel> CudaKernelEmitter::emit() {
     plans.push_back(std::move(plan));
   }
   if (plans.empty())
-    return kernel.emitOpError("has no stage"), failure();
-
+    return;
   bool hasContraction = llvm::any_of(plans, [&](const StagePlan &plan) {
     return contractionOf(plan.stage).has_value();
   });
-  SmallVector<Group> groups = formGroups();
+  groups = formGroups();
   unsigned rank = groups.size() > 1 && !hasContraction ? rowRank() : 0;
-  if (rank > 0 && rowsFillDevice(rank)) {
+  rowAxes = rank > 0 && rowsFillDevice(rank) ? rank : 0;
+}
+
+FailureOr<CudaKernel> CudaKernelEmitter::emit() {
+  result.symbol = options.symbol;
+  result.module = ModuleOp::create(kernel.getLoc());
+  analyse();
+  if (!readSchedule())
+    return failure();
+  if (attention) {
+    AttentionPlan plan = *attention;
+    std::string reason; // readSchedule has looked
+    applyKnobs(plan, knobs, reason);
+    if (succeeded(emitAttention(plan)))
+      return std::move(result);
+    // An expression that only stages have code for: stage by stage, as the
+    // rules have it.
+    knobs.clear();
+    scratchTypes.clear();
+    result = CudaKernel();
+    result.symbol = options.symbol;
+    result.module = ModuleOp::create(kernel.getLoc());
+  }
+  if (plans.empty())
+    return kernel.emitOpError("has no stage"), failure();
+
+  if (rowAxes) {
     result.nest = "row";
-    if (failed(emitRows(rank)))
+    if (failed(emitRows(rowAxes)))
       return failure();
     return std::move(result);
   }
@@ -308,8 +361,7 @@ FailureOr<CudaKernel> CudaKernelEmitter::emit() {
         addScratch(plan);
     StagePlan &first = group.front();
     StageOp stage = first.stage;
-    auto match = contractionOf(stage);
-    first.numParts = match ? countParts(*match) : countFoldParts(stage);
+    first.numParts = partsOf(group);
     if (first.numParts > 1) {
       first.parts = scratchTypes.size();
       scratchTypes.push_back(stage.getElementType());

@@ -7,7 +7,7 @@
 #include "Contraction.h"
 #include "StageEmitter.h"
 
-#include "dlc/Codegen/CUDA/CudaKernel.h"
+#include "dlc/Codegen/CUDA/CudaKnobs.h"
 
 namespace dlc {
 
@@ -37,7 +37,18 @@ public:
 
   llvm::FailureOr<CudaKernel> emit();
 
+  /// What the kernel's launches leave open, and whether they can be so.
+  ScheduleSpace space();
+  bool isLegal(const KnobValues &values, std::string &reason);
+  CudaShape shape();
+
 private:
+  enum class Layout { Tiles, Reduce, Slices, Turned, Points };
+  void analyse();
+  bool readSchedule();
+  Layout layoutOf(llvm::MutableArrayRef<StagePlan> group) const;
+  /// The schedule's value; nothing where the rules choose.
+  std::optional<int64_t> knob(const char *name) const;
   std::optional<Contraction> contractionOf(graph::StageOp stage) const;
   unsigned rowRank() const;
   bool rowsFillDevice(unsigned rank) const;
@@ -45,6 +56,8 @@ private:
   bool readsAlongFold(graph::StageOp stage) const;
   std::optional<int64_t> rowElements(graph::StageOp stage, unsigned rank) const;
   unsigned rowThreads(unsigned rank) const;
+  unsigned foldThreads(graph::StageOp stage) const;
+  int64_t partsOf(llvm::MutableArrayRef<StagePlan> group) const;
   void addScratch(StagePlan &plan);
   llvm::SmallVector<mlir::Type> bufferTypes() const;
   /// A launch over the kernel's buffers and symbols.
@@ -98,7 +111,12 @@ private:
   const CudaCodegenOptions &options;
   mlir::MLIRContext *context;
   CudaKernel result;
+  KnobValues knobs; ///< of the schedule
+  // What analyse() finds.
+  std::optional<AttentionPlan> attention; ///< by rule
   llvm::SmallVector<StagePlan> plans;
+  llvm::SmallVector<Group> groups;
+  unsigned rowAxes = 0; ///< of a launch of rows; 0: a launch a group
   /// Per scratch buffer.
   llvm::SmallVector<mlir::Type> scratchTypes;
 };

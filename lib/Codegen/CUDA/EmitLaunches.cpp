@@ -112,14 +112,16 @@ CudaKernelEmitter::computeGroup(LaunchBuilder &launch, StageEmitter &emitter,
 
 LogicalResult CudaKernelEmitter::emitPoints(Group group, StringRef symbol) {
   StageOp stage = group.front().stage;
-  LaunchBuilder launch = newLaunch(symbol, kPointThreads);
+  const unsigned blockThreads =
+      unsigned(knob("point_threads").value_or(kPointThreads));
+  LaunchBuilder launch = newLaunch(symbol, blockThreads);
   StageEmitter emitter(launch, options.strict);
   placeStages(launch, emitter);
   IndexBuilder &index = launch.index();
   int64_t together = pointsAThread(group);
   AffineExpr points =
       product(context, stage.getDomainDims()).floorDiv(together);
-  Value threads = index.constant(kPointThreads);
+  Value threads = index.constant(blockThreads);
   Value from = index.add(index.mul(launch.block(), threads), launch.thread());
   Value step = index.mul(launch.gridBlocks(), threads);
   bool good = true;
@@ -142,17 +144,14 @@ LogicalResult CudaKernelEmitter::emitPoints(Group group, StringRef symbol) {
   });
   launch.finish();
   result.launches.push_back(
-      {symbol.str(), simplify(points.ceilDiv(kPointThreads)), kPointThreads});
+      {symbol.str(), simplify(points.ceilDiv(blockThreads)), blockThreads});
   return success(good);
 }
 
 LogicalResult CudaKernelEmitter::emitReduce(Group group, StringRef symbol) {
   StagePlan &plan = group.front();
   StageOp stage = plan.stage;
-  auto folded = constantValue(product(context, stage.getReduceDims()));
-  unsigned threads = kWarpThreads;
-  while (threads < kPointThreads && (!folded || threads < *folded))
-    threads *= 2;
+  const unsigned threads = foldThreads(stage);
   AffineExpr points = product(context, stage.getDomainDims());
   std::string name = plan.parts ? (symbol + "__parts").str() : symbol.str();
   LaunchBuilder launch = newLaunch(name, threads);
@@ -200,9 +199,11 @@ LogicalResult CudaKernelEmitter::emitReduce(Group group, StringRef symbol) {
 // Neighbour lanes have neighbour elements, so that a warp reads what lies next
 // to each other across the fold.
 LogicalResult CudaKernelEmitter::emitSlices(Group group, StringRef symbol) {
-  constexpr int64_t slices = kPointThreads / kWarpThreads;
+  const int64_t slices =
+      knob("slice_warps").value_or(kPointThreads / kWarpThreads);
+  const unsigned blockThreads = unsigned(slices * kWarpThreads);
   StageOp stage = group.front().stage;
-  LaunchBuilder launch = newLaunch(symbol, kPointThreads);
+  LaunchBuilder launch = newLaunch(symbol, blockThreads);
   StageEmitter emitter(launch, options.strict);
   placeStages(launch, emitter);
   IndexBuilder &index = launch.index();
@@ -222,7 +223,7 @@ LogicalResult CudaKernelEmitter::emitSlices(Group group, StringRef symbol) {
   if (failed(part))
     return failure();
   Type stored = getStorageType(stage.getElementType());
-  Value parts = launch.shared(stored, kPointThreads);
+  Value parts = launch.shared(stored, blockThreads);
   emitter.store(*part, parts, launch.thread());
   launch.barrier();
   Value isFirst = index.less(slice, index.constant(1));
@@ -240,7 +241,7 @@ LogicalResult CudaKernelEmitter::emitSlices(Group group, StringRef symbol) {
   });
   launch.finish();
   result.launches.push_back(
-      {symbol.str(), simplify(points.ceilDiv(kWarpThreads)), kPointThreads});
+      {symbol.str(), simplify(points.ceilDiv(kWarpThreads)), blockThreads});
   return success(good);
 }
 
@@ -293,7 +294,8 @@ LogicalResult CudaKernelEmitter::emitContraction(Group group,
                                                  StringRef symbol) {
   std::string tiles =
       match.stepsAPart ? (symbol + "__parts").str() : symbol.str();
-  LaunchBuilder launch = newLaunch(tiles, kTileThreads);
+  LaunchBuilder launch =
+      newLaunch(tiles, match.threads, residentThreads(match));
   StageEmitter emitter(launch, options.strict);
   placeStages(launch, emitter);
   StageOp stage = group.front().stage;
@@ -318,28 +320,33 @@ LogicalResult CudaKernelEmitter::emitContraction(Group group,
   if (failed(emitTile(launch, emitter, match, store)) || !good)
     return failure();
   launch.finish();
-  result.launches.push_back({tiles, countTiles(match), kTileThreads});
+  result.launches.push_back({tiles, countTiles(match), match.threads});
   return match.stepsAPart ? emitPartSums(group, symbol) : success();
 }
 
 LogicalResult CudaKernelEmitter::emitGroup(Group group, StringRef symbol) {
   StageOp stage = group.front().stage;
-  if (auto match = contractionOf(stage)) {
+  switch (layoutOf(group)) {
+  case Layout::Tiles:
     result.nest = "contraction";
-    return emitContraction(group, *match, symbol);
-  }
-  if (!options.strict && readsAlongFold(stage)) {
+    return emitContraction(group, *contractionOf(stage), symbol);
+  case Layout::Reduce:
     if (result.nest == "map")
       result.nest = "row";
     return emitReduce(group, symbol);
+  default:
+    break;
   }
   if (stage.getFoldKind() != FoldKind::none && result.nest == "map")
     result.nest = "generic";
-  if (!options.strict && isFewLongFolds(stage))
+  switch (layoutOf(group)) {
+  case Layout::Slices:
     return emitSlices(group, symbol);
-  if (auto turn = findTurn(group))
-    return emitTurned(group, *turn, symbol);
-  return emitPoints(group, symbol);
+  case Layout::Turned:
+    return emitTurned(group, *findTurn(group), symbol);
+  default:
+    return emitPoints(group, symbol);
+  }
 }
 
 LogicalResult CudaKernelEmitter::emitRowStage(LaunchBuilder &launch,

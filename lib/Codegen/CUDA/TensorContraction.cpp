@@ -34,35 +34,30 @@ using namespace dlc::graph;
 
 namespace {
 
-/// Chunks of a panel's row along the fold, and of one instruction.
-constexpr int64_t kRowChunks = 4, kStepChunks = 2;
-constexpr int64_t kPanelRowBytes = kRowChunks * kChunkBytes;
+/// Chunks of a panel's row along the fold that one instruction takes.
+constexpr int64_t kStepChunks = 2;
 /// Of one instruction.
 constexpr int64_t kRows = 16, kColumns = 8;
-/// Warps next to each other along a tile's columns.
-constexpr int64_t kWarpColumns = 4;
 constexpr int64_t kWordBytes = 4;
 
 /// A factor's part of a stage.
 struct Panel {
   Value factor;
   ArrayRef<unsigned> axes;
-  int64_t extent;    ///< rows or columns of the tile
-  Value first;       ///< the tile's first
-  int64_t offset;    ///< bytes from the start of a stage
-  bool alongFold;    ///< the fold is innermost in the operand
-  bool transposed;   ///< ... and not in the panel
-  LoadOp contiguous; ///< what cp.async reads in chunks; null: it cannot
-  LoadOp word;       ///< what it reads element by element; null: it cannot
+  int64_t extent;   ///< rows or columns of the tile
+  Value first;      ///< the tile's first
+  int64_t offset;   ///< bytes from the start of a stage
+  int64_t rowBytes; ///< along the fold
+  FactorCopy copy;
 
   Type type() const { return factor.getType(); }
   int64_t elementBytes() const { return graph::elementBytes(type()); }
   /// Elements of a chunk.
   int64_t chunk() const { return kChunkBytes / elementBytes(); }
-  bool isAsync() const { return contiguous || word; }
-  int64_t bytes() const { return extent * kPanelRowBytes; }
+  bool isAsync() const { return copy.isAsync(); }
+  int64_t bytes() const { return extent * rowBytes; }
   int64_t chunksARow() const {
-    return transposed ? extent / chunk() : kRowChunks;
+    return copy.transposed ? extent / chunk() : rowBytes / kChunkBytes;
   }
 };
 
@@ -75,11 +70,9 @@ public:
 
 private:
   Panel makePanel(Value factor, ArrayRef<unsigned> axes, int64_t extent,
-                  Value first, int64_t offset);
+                  Value first, int64_t offset, bool isLeft);
   Value bits(Value factor, ArrayRef<unsigned> axes, Value at, Value atDepth);
   Value chunkPlace(const Panel &panel, Value row, Value chunk);
-  void copyPart(const Panel &panel, LoadOp load, Value at, Value atDepth,
-                Value place, int64_t bytes);
   void loadChunk(const Panel &panel, Value at, Value atDepth, Value place);
   void fill(const Panel &panel, Value stage, Value depthFirst);
   void fillStage(Value panelNumber);
@@ -102,7 +95,7 @@ private:
   }
 
   int64_t warpTileRows, warpTileColumns; ///< products of a warp
-  int64_t numStages, stageBytes, depthOfPanel;
+  int64_t stageBytes;
   Panel left, right;
   Value words; ///< all stages, memref of i32
   Value warp, lane;
@@ -115,93 +108,23 @@ private:
 // Filling
 //===----------------------------------------------------------------------===//
 
-/// The load that the factor is, at coordinates of the stage, zero where its
-/// guard does not hold; null where it is something else.
-static LoadOp plainLoad(StageOp stage, Value factor) {
-  auto load = factor.getDefiningOp<LoadOp>();
-  if (!load || load.getMap().getNumResults() == 0)
-    return {};
-  if (Value other = load.getOther()) {
-    auto literal = other.getDefiningOp<LiteralOp>();
-    if (!literal)
-      return {};
-    auto number = dyn_cast<FloatAttr>(literal.getValue());
-    auto integer = dyn_cast<IntegerAttr>(literal.getValue());
-    if (!(number && number.getValue().isPosZero()) &&
-        !(integer && integer.getValue().isZero()))
-      return {};
-  }
-  for (Value coordinate : load.getCoords()) {
-    auto argument = dyn_cast<BlockArgument>(coordinate);
-    if (!argument || argument.getOwner() != stage.getBlock())
-      return {};
-  }
-  return load;
-}
-
-/// The plain load that the factor is, where chunks along `axis` (an argument of
-/// the stage's block) of extent `extent` are contiguous, aligned and wholly
-/// inside or wholly outside; null where they need not be.
-static LoadOp contiguousChunks(StageOp stage, Value factor, unsigned axis,
-                               AffineExpr extent) {
-  LoadOp load = plainLoad(stage, factor);
-  if (!load)
-    return {};
-  int64_t chunk = kChunkBytes / elementBytes(factor.getType());
-  unsigned last = load.getMap().getNumResults() - 1;
-  auto isMultiple = [&](AffineExpr size) {
-    auto value = constantValue(size);
-    return value && *value % chunk == 0;
-  };
-  if (!isMultiple(extent) ||
-      !isMultiple(getDims(load.getTensor().getType())[last]))
-    return {};
-  std::optional<unsigned> position;
-  for (auto [i, coordinate] : llvm::enumerate(load.getCoords())) {
-    if (cast<BlockArgument>(coordinate).getArgNumber() != axis)
-      continue;
-    if (position)
-      return {};
-    position = i;
-  }
-  if (!position || load.getMap().getResult(last) !=
-                       getAffineDimExpr(*position, stage.getContext()))
-    return {};
-  for (unsigned i = 0; i < last; ++i)
-    if (load.getMap().getResult(i).isFunctionOfDim(*position))
-      return {};
-  if (load.getGuard())
-    for (AffineExpr constraint : load.getGuard()->getConstraints())
-      if (constraint.isFunctionOfDim(*position))
-        return {};
-  return load;
-}
-
 Panel TensorTile::makePanel(Value factor, ArrayRef<unsigned> axes,
-                            int64_t extent, Value first, int64_t offset) {
-  Panel panel{factor, axes, extent, first, offset, false, false, {}, {}};
-  panel.alongFold = liesAlongFold(stage, factor);
-  constexpr int64_t transposableBytes = 2;
-  panel.transposed =
-      !panel.alongFold && panel.elementBytes() == transposableBytes;
-  unsigned axis =
-      panel.alongFold ? stage.getBlock()->getNumArguments() - 1 : axes.back();
-  AffineExpr size = panel.alongFold ? stage.getReduceDims().back()
-                                    : stage.getDomainDims()[axis];
-  if (panel.alongFold || panel.transposed)
-    panel.contiguous = contiguousChunks(stage, factor, axis, size);
-  if (!panel.contiguous && panel.elementBytes() == kWordBytes)
-    panel.word = plainLoad(stage, factor);
-  return panel;
+                            int64_t extent, Value first, int64_t offset,
+                            bool isLeft) {
+  return {
+      factor,           axes,
+      extent,           first,
+      offset,           c.panelSteps * graph::elementBytes(factor.getType()),
+      copyOf(c, isLeft)};
 }
 
 // The factor's bits at a place, zero outside, as i32.
 Value TensorTile::bits(Value factor, ArrayRef<unsigned> axes, Value at,
                        Value atDepth) {
   Type word = b.getI32Type();
-  auto choice = scf::IfOp::create(b, loc, TypeRange{word},
-                                  isInside(count(axes), at, atDepth),
-                                  /*withElseRegion=*/true);
+  auto choice =
+      scf::IfOp::create(b, loc, TypeRange{word}, isInside(axes, at, atDepth),
+                        /*withElseRegion=*/true);
   OpBuilder::InsertionGuard guard(b);
   b.setInsertionPointToStart(choice.elseBlock());
   Value zero = arith::ConstantOp::create(b, loc, b.getI32IntegerAttr(0));
@@ -226,31 +149,14 @@ Value TensorTile::bits(Value factor, ArrayRef<unsigned> axes, Value at,
 
 /// Byte of a chunk in its panel.
 Value TensorTile::chunkPlace(const Panel &panel, Value row, Value chunk) {
-  Value eight = index.constant(8);
-  Value moved = panel.transposed ? index.rem(row, eight)
-                                 : index.rem(index.div(row, index.constant(2)),
-                                             index.constant(kRowChunks));
-  int64_t pitch = panel.chunksARow() * kChunkBytes;
+  // Rows of eight chunks begin in the same bank, those of four every other one.
+  int64_t chunks = panel.chunksARow();
+  Value moved = chunks >= 8 ? index.rem(row, index.constant(8))
+                            : index.rem(index.div(row, index.constant(2)),
+                                        index.constant(chunks));
+  int64_t pitch = chunks * kChunkBytes;
   return index.add(index.mul(row, pitch),
                    index.mul(bitXor(chunk, moved), kChunkBytes));
-}
-
-void TensorTile::copyPart(const Panel &panel, LoadOp load, Value at,
-                          Value atDepth, Value place, int64_t bytes) {
-  SmallVector<Value> coordinates = coordinatesAt(panel.axes, at, atDepth);
-  SmallVector<Value> used;
-  for (Value coordinate : load.getCoords())
-    used.push_back(coordinates[cast<BlockArgument>(coordinate).getArgNumber()]);
-  StageEmitter::LoadPlace from = emitter.placeOf(load, used);
-  Value reads = isInside(count(panel.axes), at, atDepth);
-  if (from.holds)
-    reads = arith::AndIOp::create(b, loc, reads, from.holds);
-  Value position =
-      arith::SelectOp::create(b, loc, reads, from.position, index.constant(0));
-  copyAsync(b, loc, pointerTo(words, kSharedSpace, place),
-            pointerTo(from.memory, kGlobalSpace,
-                      index.mul(position, panel.elementBytes())),
-            reads, bytes);
 }
 
 // One store of the whole chunk: chunks of neighbour rows are in different
@@ -263,9 +169,10 @@ void TensorTile::loadChunk(const Panel &panel, Value at, Value atDepth,
   for (int64_t first = 0; first < panel.chunk(); first += inWord) {
     Value whole;
     for (int64_t i = first; i < first + inWord; ++i) {
-      Value part = bits(panel.factor, panel.axes,
-                        panel.transposed ? index.add(at, i) : at,
-                        panel.transposed ? atDepth : index.add(atDepth, i));
+      Value part =
+          bits(panel.factor, panel.axes,
+               panel.copy.transposed ? index.add(at, i) : at,
+               panel.copy.transposed ? atDepth : index.add(atDepth, i));
       if (int64_t shift = 8 * panel.elementBytes() * (i - first)) {
         Value by = arith::ConstantIntOp::create(b, loc, word, shift);
         part = arith::ShLIOp::create(b, loc, part, by);
@@ -286,36 +193,35 @@ void TensorTile::loadChunk(const Panel &panel, Value at, Value atDepth,
 // Neighbour threads take neighbour chunks of the operand, or, where the fold is
 // not innermost in it but in the panel, neighbour elements.
 void TensorTile::fill(const Panel &panel, Value stage, Value depthFirst) {
-  bool turns = !panel.alongFold && !panel.transposed;
+  bool turns = !panel.copy.alongFold && !panel.copy.transposed;
   Value inner = index.constant(turns ? panel.extent : panel.chunksARow());
-  int64_t chunks = panel.bytes() / kChunkBytes;
-  for (int64_t begin = 0; begin < chunks; begin += kTileThreads) {
-    Value i = index.add(launch.thread(), begin);
+  dealOut(panel.bytes() / kChunkBytes, [&](Value i) {
     Value row = index.div(i, inner), chunk = index.rem(i, inner);
     if (turns)
       std::swap(row, chunk);
     Value along = index.mul(chunk, panel.chunk());
-    Value at = index.add(panel.first, panel.transposed ? along : row);
-    Value atDepth = index.add(depthFirst, panel.transposed ? row : along);
+    Value at = index.add(panel.first, panel.copy.transposed ? along : row);
+    Value atDepth = index.add(depthFirst, panel.copy.transposed ? row : along);
     Value place = index.add(index.add(stage, panel.offset),
                             chunkPlace(panel, row, chunk));
-    if (panel.contiguous) {
-      copyPart(panel, panel.contiguous, at, atDepth, place, kChunkBytes);
-    } else if (panel.word) {
+    if (panel.copy.contiguous) {
+      copyPart(panel.copy.contiguous, panel.axes, at, atDepth, words, place,
+               kChunkBytes);
+    } else if (panel.copy.word) {
       for (int64_t k = 0; k < panel.chunk(); ++k)
-        copyPart(panel, panel.word, at, index.add(atDepth, k),
+        copyPart(panel.copy.word, panel.axes, at, index.add(atDepth, k), words,
                  index.add(place, k * kWordBytes), kWordBytes);
     } else {
       loadChunk(panel, at, atDepth, place);
     }
-  }
+  });
 }
 
 // A panel behind the fold's end is zeros, which nobody reads.
 void TensorTile::fillStage(Value panelNumber) {
   Value place =
-      index.mul(index.rem(panelNumber, index.constant(numStages)), stageBytes);
-  Value depthFirst = index.mul(panelNumber, depthOfPanel);
+      index.mul(index.rem(panelNumber, index.constant(c.stages)), stageBytes);
+  Value depthFirst = index.mul(panelNumber, c.panelSteps);
   fill(left, place, depthFirst);
   fill(right, place, depthFirst);
   if (left.isAsync() || right.isAsync())
@@ -333,7 +239,7 @@ SmallVector<Value> TensorTile::matrices(const Panel &panel, Value stage,
       index.add(index.add(stage, panel.offset), chunkPlace(panel, row, chunk));
   SmallVector<Value> loaded =
       loadMatrices(b, loc, pointerTo(words, kSharedSpace, place),
-                   /*transposes=*/panel.transposed);
+                   /*transposes=*/panel.copy.transposed);
   if (panel.type().isF32())
     for (Value &word : loaded)
       word = toTf32(b, loc, word);
@@ -347,7 +253,7 @@ SmallVector<Value> TensorTile::loadLeft(Value stage, int64_t step,
   Value in16 = index.rem(lane, index.constant(16));
   Value upper = index.div(lane, index.constant(16));
   Value first = index.add(warpRow, tile * kRows);
-  if (!left.transposed)
+  if (!left.copy.transposed)
     return matrices(left, stage, index.add(first, in16),
                     index.add(upper, step * kStepChunks));
   Value in8 = index.rem(lane, index.constant(8));
@@ -367,7 +273,7 @@ SmallVector<Value> TensorTile::loadRight(Value stage, int64_t step,
   Value second =
       index.rem(index.div(lane, index.constant(8)), index.constant(2));
   Value first = index.add(warpColumn, tile * kColumns);
-  if (!right.transposed)
+  if (!right.copy.transposed)
     return matrices(
         right, stage,
         index.add(index.add(first, in8), index.mul(upper, kColumns)),
@@ -381,7 +287,8 @@ SmallVector<Value> TensorTile::multiplyStage(Value stage, ValueRange sums) {
   SmallVector<Value> next(sums);
   MutableArrayRef<Value> factorSums =
       MutableArrayRef<Value>(next).drop_front(numSums());
-  for (int64_t step = 0; step < kRowChunks / kStepChunks; ++step) {
+  for (int64_t step = 0; step < left.rowBytes / kChunkBytes / kStepChunks;
+       ++step) {
     SmallVector<SmallVector<Value>> a;
     SmallVector<Value> pairs;
     for (int64_t i = 0; i < warpTileRows; ++i)
@@ -432,7 +339,7 @@ void TensorTile::storeFactorSums(ValueRange sums, Value place) {
     Value isFirst = index.less(number, index.constant(1));
     launch.onlyIf(arith::AndIOp::create(b, loc, isLeader, isFirst), body);
   };
-  Value warpColumns = index.constant(kWarpColumns);
+  Value warpColumns = index.constant(c.warpColumns);
   onlyIfFirst(index.rem(warp, warpColumns), [&] {
     for (int64_t i = 0; i < numLeftSums(); ++i)
       memref::StoreOp::create(
@@ -486,55 +393,47 @@ Value TensorTile::shiftSum(Value place, Value row, Value column,
 LogicalResult
 TensorTile::emit(llvm::function_ref<void(Scalar, ValueRange)> store) {
   begin();
-  constexpr int64_t warps = kTileThreads / kWarpThreads;
-  warpTileRows = c.tileRows / (kRows * (warps / kWarpColumns));
-  warpTileColumns = c.tileColumns / (kColumns * kWarpColumns);
-  left = makePanel(c.narrowLeft, c.rowAxes, c.tileRows, firstRow, 0);
+  const int64_t warps = c.threads / kWarpThreads;
+  warpTileRows = c.tileRows / (kRows * (warps / c.warpColumns));
+  warpTileColumns = c.tileColumns / (kColumns * c.warpColumns);
+  left = makePanel(c.narrowLeft, c.rowAxes, c.tileRows, firstRow, 0,
+                   /*isLeft=*/true);
   right = makePanel(c.narrowRight, c.columnAxes, c.tileColumns, firstColumn,
-                    left.bytes());
+                    left.bytes(), /*isLeft=*/false);
   stageBytes = left.bytes() + right.bytes();
-  depthOfPanel = panelDepth(left.type());
-  // Static shared memory ends at 48 KiB.
   bool isAsync = left.isAsync() || right.isAsync();
-  constexpr int64_t most = 48 << 10;
-  numStages = isAsync ? std::min<int64_t>(most / stageBytes, 4) : 2;
-  int64_t rowsAPass = c.tileRows;
-  int64_t factorWords = isShifted() ? c.tileRows + c.tileColumns : 0;
-  while ((tileWords(rowsAPass) + factorWords) * kWordBytes > most)
-    rowsAPass /= 2;
-  words = launch.shared(b.getI32Type(),
-                        std::max(numStages * stageBytes / kWordBytes,
-                                 tileWords(rowsAPass) + factorWords));
+  const int64_t rowsAPass = dlc::rowsAPass(c);
+  words = launch.shared(b.getI32Type(), sharedBytes(c) / kWordBytes);
 
   lane = index.rem(launch.thread(), index.constant(kWarpThreads));
   warp = index.div(launch.thread(), index.constant(kWarpThreads));
-  warpRow = index.mul(index.div(warp, index.constant(kWarpColumns)),
+  warpRow = index.mul(index.div(warp, index.constant(c.warpColumns)),
                       kRows * warpTileRows);
-  warpColumn = index.mul(index.rem(warp, index.constant(kWarpColumns)),
+  warpColumn = index.mul(index.rem(warp, index.constant(c.warpColumns)),
                          kColumns * warpTileColumns);
 
-  Value perPanel = index.constant(depthOfPanel);
+  Value perPanel = index.constant(c.panelSteps);
   Value firstPanel = index.div(firstStep, perPanel);
-  for (int64_t i = 0; i + 1 < numStages; ++i)
+  for (int64_t i = 0; i + 1 < c.stages; ++i)
     fillStage(index.add(firstPanel, i));
   SmallVector<Value> zeros(numSums(), sumStart());
   if (isShifted())
     zeros.append(numLeftSums() + numRightSums(),
                  arith::ConstantOp::create(b, loc, b.getI32IntegerAttr(0)));
-  SmallVector<Value> sums =
-      launch.loop(firstPanel, index.ceilDiv(depth, perPanel), index.constant(1),
-                  zeros, [&](Value i, ValueRange carried) {
-                    // This panel is there, for all threads, and the one that
-                    // was in the place of the next has been read.
-                    if (isAsync)
-                      NVVM::CpAsyncWaitGroupOp::create(
-                          b, loc, static_cast<uint32_t>(numStages - 2));
-                    launch.barrier();
-                    fillStage(index.add(i, numStages - 1));
-                    Value place = index.mul(
-                        index.rem(i, index.constant(numStages)), stageBytes);
-                    return multiplyStage(place, carried);
-                  });
+  SmallVector<Value> sums = launch.loop(
+      firstPanel, index.ceilDiv(depth, perPanel), index.constant(1), zeros,
+      [&](Value i, ValueRange carried) {
+        // This panel is there, for all threads, and the one that
+        // was in the place of the next has been read.
+        if (isAsync)
+          NVVM::CpAsyncWaitGroupOp::create(b, loc,
+                                           static_cast<uint32_t>(c.stages - 2));
+        launch.barrier();
+        fillStage(index.add(i, c.stages - 1));
+        Value place =
+            index.mul(index.rem(i, index.constant(c.stages)), stageBytes);
+        return multiplyStage(place, carried);
+      });
   if (failedInside)
     return failure();
 

@@ -1,0 +1,327 @@
+// How a contraction is cut into tiles, panels and parts: by rule, and by the
+// knobs of a schedule, with what code generation cannot do refused before any
+// code is made.
+#include "Contraction.h"
+
+#include "mlir/IR/BuiltinTypes.h"
+
+using namespace mlir;
+using namespace dlc;
+using namespace dlc::graph;
+
+namespace {
+/// Of an instruction of tensor cores.
+constexpr int64_t kRows = 16, kColumns = 8;
+/// Blocks that use a device (an A100 has 108 multiprocessors).
+constexpr int64_t kEnoughTiles = 108;
+constexpr int64_t kWordBytes = 4;
+/// Static shared memory ends there.
+constexpr int64_t kMostShared = 48 << 10;
+/// Of a thread, and of a multiprocessor.
+constexpr int64_t kMostRegisters = 255, kRegisters = 64 << 10;
+constexpr int64_t kMostThreads = 1024, kMostParts = 64;
+/// For addresses, loops and what is fused.
+constexpr int64_t kOtherRegisters = 40;
+
+std::optional<int64_t> sizeOf(const Contraction &c, ArrayRef<unsigned> axes) {
+  return constantValue(extentOf(c.stage, axes));
+}
+
+std::optional<int64_t> depthOf(const Contraction &c) {
+  StageOp stage = c.stage;
+  return constantValue(product(stage.getContext(), stage.getReduceDims()));
+}
+
+int64_t factorBytes(const Contraction &c) {
+  return c.usesTensorCores() ? elementBytes(c.narrowLeft.getType())
+                             : kWordBytes;
+}
+} // namespace
+
+//===----------------------------------------------------------------------===//
+// Memory and registers
+//===----------------------------------------------------------------------===//
+
+bool dlc::isCopiedAsync(const Contraction &c) {
+  return copyOf(c, /*isLeft=*/true).isAsync() &&
+         copyOf(c, /*isLeft=*/false).isAsync();
+}
+
+static int64_t stageBytes(const Contraction &c) {
+  int64_t elements = c.tileRows + c.tileColumns;
+  return c.usesTensorCores()
+             ? elements * c.panelSteps * factorBytes(c)
+             : (elements + 2 * kPanelPadding) * c.panelSteps * kWordBytes;
+}
+
+/// Words of the sums of the factors' rows, for zero points.
+static int64_t factorWords(const Contraction &c) {
+  return c.zeroLeft || c.zeroRight ? c.tileRows + c.tileColumns : 0;
+}
+
+static int64_t storeBytes(const Contraction &c, int64_t rows) {
+  return (rows * (c.tileColumns + 1) + factorWords(c)) * kWordBytes;
+}
+
+int64_t dlc::rowsAPass(const Contraction &c) {
+  int64_t rows = c.tileRows;
+  while (storeBytes(c, rows) > kMostShared && rows % 2 == 0)
+    rows /= 2;
+  return rows;
+}
+
+int64_t dlc::sharedBytes(const Contraction &c) {
+  return std::max(c.stages * stageBytes(c), storeBytes(c, rowsAPass(c)));
+}
+
+/// An estimate: sums, factors of two steps, what waits in registers.
+static int64_t registersOf(const Contraction &c) {
+  if (c.usesTensorCores()) {
+    int64_t warps = c.threads / kWarpThreads;
+    int64_t rows = c.tileRows / (kRows * (warps / c.warpColumns)),
+            columns = c.tileColumns / (kColumns * c.warpColumns);
+    return 4 * rows * columns + 4 * rows + 2 * columns + kOtherRegisters;
+  }
+  int64_t registers = c.threadRows * c.threadColumns +
+                      2 * (c.threadRows + c.threadColumns) + kOtherRegisters;
+  if (!isCopiedAsync(c))
+    registers += (c.tileRows + c.tileColumns) * c.panelSteps / c.threads;
+  return registers;
+}
+
+unsigned dlc::residentThreads(const Contraction &c) {
+  // What is computed on its way to shared memory needs registers.
+  constexpr int64_t large = 64;
+  bool isLarge =
+      !c.usesTensorCores() && c.threadRows * c.threadColumns >= large;
+  unsigned wanted =
+      isLarge && !isCopiedAsync(c) ? kResidentThreads / 2 : kResidentThreads;
+  while (wanted > c.threads && registersOf(c) * wanted > kRegisters)
+    wanted /= 2;
+  return wanted;
+}
+
+//===----------------------------------------------------------------------===//
+// The rules
+//===----------------------------------------------------------------------===//
+
+// Large tiles reuse more of what they load, where there are enough of them for
+// every multiprocessor and they compute little that is no element.
+static void chooseTile(Contraction &c) {
+  constexpr int64_t large = 128, small = 64;
+  auto rows = sizeOf(c, c.rowAxes), columns = sizeOf(c, c.columnAxes),
+       batch = sizeOf(c, c.batchAxes);
+  if (!rows || !columns)
+    return;
+  auto tiles = [&](int64_t tileRows, int64_t tileColumns) {
+    return llvm::divideCeil(*rows, tileRows) *
+           llvm::divideCeil(*columns, tileColumns) * batch.value_or(1);
+  };
+  auto fits = [&](int64_t tileRows, int64_t tileColumns) {
+    int64_t count = tiles(tileRows, tileColumns);
+    int64_t area = count * tileRows * tileColumns,
+            least = tiles(small, small) * small * small;
+    return *rows >= tileRows && *columns >= tileColumns &&
+           count >= kEnoughTiles && 8 * area <= 9 * least;
+  };
+  if (c.usesTensorCores()) {
+    if (*rows >= large && *columns >= large &&
+        tiles(large, large) >= kEnoughTiles)
+      c.tileRows = c.tileColumns = large;
+    return;
+  }
+  for (auto [tileRows, tileColumns] :
+       {std::pair(large, large), std::pair(large, small),
+        std::pair(small, large)}) {
+    if (!fits(tileRows, tileColumns))
+      continue;
+    c.tileRows = tileRows;
+    c.tileColumns = tileColumns;
+    c.threadRows = c.threadColumns = 8;
+    c.threads = unsigned(tileRows * tileColumns / 64);
+    return;
+  }
+}
+
+static bool setParts(Contraction &c, int64_t parts) {
+  auto depth = depthOf(c);
+  if (parts > 1 && (!depth || parts * c.panelSteps > *depth))
+    return false;
+  c.stepsAPart =
+      parts > 1 ? llvm::alignTo(llvm::divideCeil(*depth, parts), c.panelSteps)
+                : 0;
+  return true;
+}
+
+// Parts of the sums, where tiles are too few for every multiprocessor and sums
+// are long.
+static void chooseParts(Contraction &c) {
+  constexpr int64_t leastSteps = 256, mostParts = 16;
+  auto tiles = constantValue(countTiles(c));
+  auto depth = depthOf(c);
+  if (!tiles || !depth || *tiles == 0 || 2 * *tiles > kEnoughTiles ||
+      *depth < 2 * leastSteps)
+    return;
+  setParts(c, std::min<int64_t>(
+                  {static_cast<int64_t>(llvm::divideCeil(kEnoughTiles, *tiles)),
+                   *depth / leastSteps, mostParts}));
+}
+
+/// As many stages as fit, four at most; two where nothing is asynchronous.
+static void chooseStages(Contraction &c) {
+  bool isAsync = copyOf(c, true).isAsync() || copyOf(c, false).isAsync();
+  c.stages = 2;
+  if (isAsync && c.usesTensorCores())
+    c.stages = std::min<int64_t>(kMostShared / stageBytes(c), 4);
+}
+
+void dlc::chooseCut(Contraction &c) {
+  constexpr int64_t panelBytes = 64;
+  c.panelSteps = c.usesTensorCores() ? panelBytes / factorBytes(c) : 16;
+  c.stepsAPart = 0;
+  chooseTile(c);
+  chooseParts(c);
+  chooseStages(c);
+}
+
+//===----------------------------------------------------------------------===//
+// Knobs
+//===----------------------------------------------------------------------===//
+
+KnobValues dlc::toKnobs(const Contraction &c) {
+  KnobValues knobs{{"tile_rows", c.tileRows},
+                   {"tile_columns", c.tileColumns},
+                   {"stages", c.stages},
+                   {"parts", countParts(c)}};
+  if (c.usesTensorCores()) {
+    knobs["warps"] = c.threads / kWarpThreads;
+    knobs["warp_columns"] = c.warpColumns;
+    knobs["panel_bytes"] = c.panelSteps * factorBytes(c);
+  } else {
+    knobs["thread_rows"] = c.threadRows;
+    knobs["thread_columns"] = c.threadColumns;
+    knobs["panel_steps"] = c.panelSteps;
+  }
+  return knobs;
+}
+
+std::vector<ScheduleSpace::Knob> dlc::contractionKnobs(const Contraction &c) {
+  std::vector<ScheduleSpace::Knob> knobs;
+  if (c.usesTensorCores())
+    knobs = {{"tile_rows", {64, 128, 256}}, {"tile_columns", {64, 128, 256}},
+             {"warps", {2, 4, 8, 16}},      {"warp_columns", {1, 2, 4}},
+             {"panel_bytes", {64, 128}},    {"stages", {2, 3, 4, 5, 6}}};
+  else
+    knobs = {
+        {"tile_rows", {32, 64, 128, 256}}, {"tile_columns", {32, 64, 128, 256}},
+        {"thread_rows", {4, 8}},           {"thread_columns", {4, 8}},
+        {"panel_steps", {8, 16, 32}},      {"stages", {2, 3, 4}}};
+  std::vector<int64_t> parts{1};
+  if (auto depth = depthOf(c))
+    for (int64_t count = 2;
+         count <= kMostParts && count * 2 * c.panelSteps <= *depth; count *= 2)
+      parts.push_back(count);
+  if (parts.size() > 1)
+    knobs.push_back({"parts", parts});
+  return knobs;
+}
+
+/// Tiles of which a dimension is mostly idle are none, but for the smallest.
+static bool isIdle(std::optional<int64_t> size, int64_t tile, int64_t least) {
+  return size && tile > least && tile >= 2 * *size;
+}
+
+static const char *whyNoTensorTile(const Contraction &c) {
+  constexpr int64_t least = 64;
+  int64_t warps = c.threads / kWarpThreads;
+  if (warps < 1 || c.warpColumns < 1 || warps % c.warpColumns)
+    return "warp_columns does not divide the warps";
+  if (c.tileRows < least || c.tileColumns < least || c.tileRows % least ||
+      c.tileColumns % least)
+    return "a tile of tensor cores is a multiple of 64 rows and columns";
+  int64_t rows = kRows * (warps / c.warpColumns),
+          columns = 2 * kColumns * c.warpColumns;
+  if (c.tileRows % rows || c.tileColumns % columns)
+    return "the warps do not divide the tile";
+  if (int64_t bytes = c.panelSteps * factorBytes(c);
+      bytes != 64 && bytes != 128)
+    return "panels have 64 or 128 bytes";
+  if (rowsAPass(c) % (c.tileRows / (warps / c.warpColumns)))
+    return "a warp's rows do not leave in one pass";
+  return nullptr;
+}
+
+static const char *whyNoPlainTile(const Contraction &c) {
+  for (int64_t side : {c.threadRows, c.threadColumns})
+    if (side != 4 && side != 8)
+      return "a thread has 4 or 8 rows and columns";
+  if (c.tileRows % (4 * c.threadRows) || c.tileColumns % (8 * c.threadColumns))
+    return "a warp of 4 x 8 threads does not divide the tile";
+  if (c.panelSteps < 4 || c.panelSteps > 64 || c.panelSteps % 4)
+    return "panels have 4 to 64 steps, a multiple of 4";
+  return nullptr;
+}
+
+static const char *whyNoTile(const Contraction &c) {
+  if (c.tileRows < 1 || c.tileColumns < 1 || c.tileRows > kMostThreads ||
+      c.tileColumns > kMostThreads)
+    return "no tile has this size";
+  if (c.threads < kWarpThreads || c.threads > kMostThreads)
+    return "a block has 32 to 1024 threads";
+  if (const char *why =
+          c.usesTensorCores() ? whyNoTensorTile(c) : whyNoPlainTile(c))
+    return why;
+  if (c.stages < 2 || c.stages > 8)
+    return "2 to 8 stages";
+  if (sharedBytes(c) > kMostShared || storeBytes(c, rowsAPass(c)) > kMostShared)
+    return "more than 48 KiB of shared memory";
+  if (registersOf(c) >
+      std::min<int64_t>(kMostRegisters, kRegisters / c.threads))
+    return "more registers than a thread has";
+  int64_t least = c.usesTensorCores() ? 64 : 32;
+  if (isIdle(sizeOf(c, c.rowAxes), c.tileRows, least) ||
+      isIdle(sizeOf(c, c.columnAxes), c.tileColumns, least))
+    return "most of the tile is idle";
+  return nullptr;
+}
+
+bool dlc::applyKnobs(Contraction &c, const KnobValues &knobs,
+                     std::string &reason) {
+  KnobValues values = toKnobs(c);
+  bool any = false, setsParts = false;
+  for (auto &[name, value] : values)
+    if (auto it = knobs.find(name); it != knobs.end() && it->second) {
+      any = true;
+      setsParts |= name == "parts";
+      value = std::clamp<int64_t>(it->second, 0, 1 << 16);
+    }
+  if (!any)
+    return true;
+  c.tileRows = values["tile_rows"];
+  c.tileColumns = values["tile_columns"];
+  if (c.usesTensorCores()) {
+    c.threads = unsigned(values["warps"] * kWarpThreads);
+    c.warpColumns = values["warp_columns"];
+    c.panelSteps = values["panel_bytes"] / factorBytes(c);
+  } else {
+    c.threadRows = std::max<int64_t>(values["thread_rows"], 1);
+    c.threadColumns = std::max<int64_t>(values["thread_columns"], 1);
+    c.threads =
+        unsigned(c.tileRows * c.tileColumns / (c.threadRows * c.threadColumns));
+    c.panelSteps = values["panel_steps"];
+  }
+  c.stages = values["stages"];
+  const char *why = whyNoTile(c);
+  if (!why && c.usesTensorCores() &&
+      c.panelSteps * factorBytes(c) != values["panel_bytes"])
+    why = "panels have 64 or 128 bytes";
+  if (!why && !setsParts) {
+    c.stepsAPart = 0;
+    chooseParts(c);
+  } else if (!why && !setParts(c, values["parts"])) {
+    why = "more parts than panels";
+  }
+  if (why)
+    reason = why;
+  return !why;
+}

@@ -1,0 +1,162 @@
+"""Bundles of candidates for a GPU (dlc-tune bundle -target=cuda, dlc-cuda-measure, dlc-tune import, -tune=lookup) on the emulated driver:
+what is right is measured, what is wrong or crashes is a result and never chosen."""
+import json
+import os
+import re
+import shutil
+import subprocess
+
+import onnx
+import onnx.parser
+import pytest
+
+from cuda_runtime import BUILD, DRIVER
+
+TARGET = "cuda:sm=80:emulate=on"
+SIZES = "70x96x200"
+
+
+def tool(name, *arguments, code=0, **environment):
+    """Runs a program of the build; (standard output, standard error)."""
+    done = subprocess.run([os.path.join(BUILD, "bin", name), *map(str, arguments)], capture_output=True, text=True, timeout=600,
+                          env={**os.environ, **environment})
+    assert done.returncode == code, f"{done.returncode}\n{done.stdout}{done.stderr}"
+    return done.stdout, done.stderr
+
+
+def measure(folder, *arguments, code=0, settings="sm=80,check=1"):
+    # No compiler there: PATH has nothing of dlc.
+    done = subprocess.run([os.path.join(folder, "dlc-cuda-measure"), folder, "-driver=" + DRIVER, "-samples=2", *arguments], capture_output=True,
+                          text=True, timeout=600, env={"PATH": "/usr/bin:/bin", "DLC_EMULATED_CUDA": settings})
+    assert done.returncode == code, f"{done.returncode}\n{done.stdout}{done.stderr}"
+    return done.stdout, done.stderr
+
+
+def records(folder):
+    with open(os.path.join(folder, "results.jsonl")) as file:
+        return [json.loads(line) for line in file]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    folder = str(tmp_path_factory.mktemp("bundle") / "made")
+    text, _ = tool("dlc-tune", "bundle", "-q", f"-target={TARGET}", f"-matmul={SIZES}", "-candidates=5", "-o", folder)
+    assert "1 kernels, 5 candidates" in text
+    return folder
+
+
+def test_what_is_right_is_measured(made):
+    text, _ = measure(made)
+    assert "5 ok" in text and "default" in text
+    lines = records(made)
+    first = [line for line in lines if line["trial"]["attempt"] == 0]
+    assert [line["trial"]["default"] for line in first] == [True, False, False, False, False]
+    assert len({json.dumps(line["schedule"], sort_keys=True) for line in first}) == 5
+    assert all(line["trial"]["status"] == "ok" and len(line["trial"]["samples_ns"]) == 2 for line in first)
+    assert {line["target"]["arch"] for line in lines} == {"cuda"} and lines[0]["workload"]["columns"] == 96
+
+
+def test_models_of_several_kernels(tmp_path):
+    model = onnx.parser.parse_model('<ir_version: 10, opset_import: ["" : 21]>\ng (float16[40, 64] a, float16[64, 72] b) => (float16[40, 72] y) '
+                                    '{ p = MatMul(a, b) y = Softmax <axis = -1> (p) }')
+    onnx.save(model, tmp_path / "m.onnx")
+    folder = str(tmp_path / "bundle")
+    text, _ = tool("dlc-tune", "bundle", "-q", f"-target={TARGET}", tmp_path / "m.onnx", "-candidates=3", "-o", folder)
+    assert "kernels" in text
+    text, _ = measure(folder)
+    assert "wrong" not in text and "crash" not in text
+    assert {line["workload"]["nest"] for line in records(folder)} >= {"contraction"}
+
+
+def plant(made, tmp_path):
+    """A copy whose second candidate leaves most of the result out and whose third runs over its end; their schedules."""
+    folder = str(tmp_path / "planted")
+    shutil.copytree(made, folder)
+    path = os.path.join(folder, "candidates.txt")
+    with open(path) as file:
+        head, *candidates = re.split(r"(?m)^(?=candidate )", file.read())
+    schedules = [json.loads(text.split("\n")[0].split(" ", 2)[2]) for text in candidates]
+
+    def edit(i, change):
+        candidates[i] = re.sub(r"(?m)^(launch \S+ )(\d+)", lambda m: m[1] + str(change(int(m[2]))), candidates[i])
+
+    edit(1, lambda blocks: max(blocks // 2, 0))
+    edit(2, lambda blocks: blocks * 1000)
+    with open(path, "w") as file:
+        file.write(head + "".join(candidates))
+    return folder, schedules
+
+
+def test_wrong_and_crashing_candidates_are_never_chosen(made, tmp_path):
+    folder, schedules = plant(made, tmp_path)
+    text, errors = measure(folder, code=1)
+    assert "3 ok, 1 wrong, 1 crash" in text and " is wrong: " in errors and " is crash: " in errors
+    found = records(folder)
+    by_schedule = {json.dumps(line["schedule"], sort_keys=True): line["trial"]["status"] for line in found if line["trial"]["attempt"] == 0}
+    keys = [json.dumps(schedule, sort_keys=True) for schedule in schedules]
+    assert [by_schedule[key] for key in keys] == ["ok", "wrong", "crash", "ok", "ok"]
+    # As if they had been measured once, and been by far the fastest; a right one is a little faster than the default.
+    good = next(line for line in found if line["trial"]["status"] == "ok" and not line["trial"]["default"])
+    edited = []
+    for number, (i, factor) in enumerate(((1, 0.01), (2, 0.02), (3, 0.5))):
+        line = json.loads(json.dumps(good))
+        line["schedule"] = schedules[i]
+        line["trial"].update(run=f"edited-{number}", attempt=1, samples_ns=[x * factor for x in good["trial"]["reference_ns"]])
+        edited.append(line)
+    more = tmp_path / "edited.jsonl"
+    more.write_text("".join(json.dumps(line) + "\n" for line in edited))
+    store = tmp_path / "tuning.db"
+    text, _ = tool("dlc-tune", "import", folder, more, f"-store={store}")
+    assert f"{len(found) + 3} records added" in text
+    text, _ = tool("dlc-tune", "import", folder, f"-store={store}")  # again: nothing new
+    assert "0 records added" in text
+    text, _ = tool("dlc-tune", "list", f"-store={store}")
+    assert "contraction 1x70x96x200" in text and "2.00x" in text
+    model = tmp_path / "m.onnx"
+    onnx.save(onnx.parser.parse_model('<ir_version: 10, opset_import: ["" : 21]>\ng (float[70, 200] a, float[200, 96] b) => (float[70, 96] y) '
+                                      '{ y = MatMul(a, b) }'), model)
+    _, errors = tool("dlc", model, f"-target={TARGET}", "-tune=lookup", f"-tuning-db={store}", "-o", tmp_path / "m.so")
+    assert "1 of 1 kernels have a schedule of the database" in errors
+    text, _ = tool("dlc", model, f"-target={TARGET}", "-tune=lookup", f"-tuning-db={store}", "-emit=kernels", "-o", "-", "-q")
+    chosen = {name: int(value) for name, value in re.findall(r"(\w+) = (\d+) : i64", re.search(r"schedule = \{(.*?)\}", text)[1])}
+    assert chosen == {name: value for name, value in schedules[3].items() if name != "nest"}
+    tool("dlc-run", tmp_path / "m.so", "-random=1", f"-compare={model}", DLC_CUDA_DRIVER=DRIVER)
+    # Without the database, the rules.
+    text, _ = tool("dlc", model, f"-target={TARGET}", "-emit=kernels", "-o", "-", "-q")
+    assert not re.search(r"schedule = \{[^}]*tile_rows", text)
+
+
+def test_a_hanging_candidate_is_a_result(tmp_path):
+    model = tmp_path / "m.onnx"
+    onnx.save(onnx.parser.parse_model('<ir_version: 10, opset_import: ["" : 21]>\ng (float[30, 64] a) => (float[30, 64] y) { y = Tanh(a) }'), model)
+    folder = str(tmp_path / "bundle")
+    tool("dlc-tune", "bundle", "-q", f"-target={TARGET}", model, "-candidates=3", "-o", folder)
+    path = os.path.join(folder, "candidates.txt")
+    with open(path) as file:
+        text = file.read()
+    # A map's blocks behind the end have nothing to do, and that takes long if they are many.
+    last = text.rindex("launch ")
+    with open(path, "w") as file:
+        file.write(text[:last] + re.sub(r"^(launch \S+ )\d+", r"\g<1>2000000000", text[last:]))
+    text, errors = measure(folder, "-timeout=3", settings="sm=80,check=0")
+    assert "2 ok, 1 timeout" in text and "more than 3 s" in errors
+    assert [line["trial"]["status"] for line in records(folder) if line["trial"]["attempt"] == 0] == ["ok", "ok", "timeout"]
+
+
+def test_what_is_not_there(made, tmp_path):
+    _, errors = measure(made, f"-driver={tmp_path}/none", code=5)
+    assert "no CUDA device" in errors
+    for sm in (75, 90):
+        _, errors = measure(made, settings=f"sm={sm}", code=5)
+        assert f"the bundle is for a100 (sm_80), the device is emulated GPU (sm_{sm})" in errors
+    broken = tmp_path / "broken"
+    shutil.copytree(made, broken)
+    path = broken / "candidates.txt"
+    path.write_text(path.read_text() + "nonsense 1\n")
+    _, errors = measure(str(broken), code=2)
+    assert "'nonsense 1' is not understood" in errors
+    path.unlink()
+    _, errors = measure(str(broken), code=2)
+    assert "is no bundle" in errors
+    _, errors = tool("dlc-tune", "bundle", f"-target={TARGET}", "-o", tmp_path / "x", code=2)
+    assert "no models" in errors

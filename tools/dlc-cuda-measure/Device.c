@@ -1,0 +1,386 @@
+/* One trial on the device, by the driver alone. */
+#include "Measure.h"
+
+#include <dlfcn.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+typedef void *handle;
+typedef uint64_t address;
+
+/* The driver's documented ABI (CUDA driver API reference). */
+#define FUNCTIONS(F)                                                           \
+  F(init, "cuInit", (unsigned))                                                \
+  F(get_error_name, "cuGetErrorName", (int, const char **))                    \
+  F(get_device, "cuDeviceGet", (int *, int))                                   \
+  F(get_name, "cuDeviceGetName", (char *, int, int))                           \
+  F(get_attribute, "cuDeviceGetAttribute", (int *, int, int))                  \
+  F(retain, "cuDevicePrimaryCtxRetain", (handle *, int))                       \
+  F(push, "cuCtxPushCurrent_v2", (handle))                                     \
+  F(load, "cuModuleLoadDataEx",                                                \
+    (handle *, const void *, unsigned, int *, void **))                        \
+  F(get_function, "cuModuleGetFunction", (handle *, handle, const char *))     \
+  F(allocate, "cuMemAlloc_v2", (address *, size_t))                            \
+  F(copy_in, "cuMemcpyHtoDAsync_v2", (address, const void *, size_t, handle))  \
+  F(copy_out, "cuMemcpyDtoHAsync_v2", (void *, address, size_t, handle))       \
+  F(fill, "cuMemsetD32Async", (address, unsigned, size_t, handle))             \
+  F(wait, "cuStreamSynchronize", (handle))                                     \
+  F(start, "cuLaunchKernel",                                                   \
+    (handle, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned,       \
+     unsigned, handle, void **, void **))
+
+enum {
+  NAME_BYTES = 96,
+  CAPABILITY_MAJOR = 75,
+  CAPABILITY_MINOR = 76,
+  /* Around every buffer; no float is a number with these bits. */
+  GUARD = 256,
+  PATTERN = 0xff
+};
+
+static struct {
+#define MEMBER(name, symbol, parameters) int(*name) parameters;
+  FUNCTIONS(MEMBER)
+#undef MEMBER
+} cu;
+
+static bool open_driver(const char *path, char *reason, size_t size) {
+  void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
+  if (!library) {
+    const char *why = dlerror();
+    snprintf(reason, size, "the CUDA driver cannot be opened: %s",
+             why ? why : path);
+    return false;
+  }
+#define LOOK_UP(name, symbol, parameters)                                      \
+  {                                                                            \
+    void *found = dlsym(library, symbol);                                      \
+    if (!found) {                                                              \
+      snprintf(reason, size, "%s has no function '%s'", path, symbol);         \
+      return false;                                                            \
+    }                                                                          \
+    memcpy(&cu.name, &found, sizeof found);                                    \
+  }
+  FUNCTIONS(LOOK_UP)
+#undef LOOK_UP
+  int result = cu.init(0);
+  if (result)
+    snprintf(reason, size, "the CUDA driver does not start (%d)", result);
+  return !result;
+}
+
+bool find_device(const char *path, char *name, size_t size, unsigned *arch,
+                 char *reason, size_t reason_size) {
+  if (!open_driver(path, reason, reason_size))
+    return false;
+  int device, major = 0, minor = 0;
+  if (cu.get_device(&device, 0) || cu.get_name(name, (int)size, device) ||
+      cu.get_attribute(&major, CAPABILITY_MAJOR, device) ||
+      cu.get_attribute(&minor, CAPABILITY_MINOR, device)) {
+    snprintf(reason, reason_size, "the CUDA driver has no device");
+    return false;
+  }
+  *arch = (unsigned)(10 * major + minor);
+  return true;
+}
+
+/*===-- Trials
+ * -------------------------------------------------------------===*/
+
+typedef struct code {
+  const candidate *what;
+  handle functions[DLC_MOST_LAUNCHES];
+  address scratch[DLC_MOST_BUFFERS];
+} code;
+
+typedef struct trial {
+  const bundle *b;
+  const kernel *k;
+  report *out;
+  address operands[DLC_MOST_BUFFERS], results[DLC_MOST_BUFFERS], status;
+  /* The reference's results, which the oracle found right. */
+  char *expected[DLC_MOST_BUFFERS];
+} trial;
+
+static bool __attribute__((format(printf, 3, 4)))
+give_up(trial *t, int status, const char *format, ...) {
+  va_list arguments;
+  va_start(arguments, format);
+  t->out->status = status;
+  vsnprintf(t->out->reason, sizeof t->out->reason, format, arguments);
+  va_end(arguments);
+  return false;
+}
+
+static bool succeeded(trial *t, int result, const char *what) {
+  if (!result)
+    return true;
+  const char *name = NULL;
+  if (cu.get_error_name(result, &name) || !name)
+    name = "an error without a name";
+  return give_up(t, TRIAL_CRASH, "%s: %s", what, name);
+}
+
+static size_t bytes_of(const buffer *b) {
+  return (size_t)(b->elements * dlc_bundle_bytes(b->kind));
+}
+
+/* Memory between guards; addresses stay multiples of 256. */
+static bool allocate(trial *t, size_t bytes, address *out) {
+  size_t room = (bytes + 255) / 256 * 256 + 2 * GUARD;
+  if (!succeeded(t, cu.allocate(out, room), "memory") ||
+      !succeeded(t, cu.fill(*out, 0xffffffff, room / 4, NULL), "memory"))
+    return false;
+  *out += GUARD;
+  return true;
+}
+
+static bool poison(trial *t, address where, size_t bytes) {
+  return succeeded(t, cu.fill(where, 0xffffffff, (bytes + 3) / 4, NULL),
+                   "memory");
+}
+
+static bool is_intact(trial *t, address where, size_t bytes) {
+  unsigned char around[2 * GUARD];
+  size_t behind = (bytes + 3) / 4 * 4;
+  if (!succeeded(t, cu.copy_out(around, where - GUARD, GUARD, NULL), "guard") ||
+      !succeeded(t, cu.copy_out(around + GUARD, where + behind, GUARD, NULL),
+                 "guard") ||
+      !succeeded(t, cu.wait(NULL), "guard"))
+    return false;
+  for (size_t i = 0; i < sizeof around; ++i)
+    if (around[i] != PATTERN)
+      return give_up(t, TRIAL_WRONG, "memory around a buffer was written");
+  return true;
+}
+
+static bool load_code(trial *t, const candidate *c, code *out) {
+  memset(out, 0, sizeof *out);
+  out->what = c;
+  size_t size;
+  char *image = read_file(t->b->folder, c->file, &size);
+  if (!image)
+    return give_up(t, TRIAL_COMPILE, "%s is missing", c->file);
+  handle module;
+  int result = cu.load(&module, image, 0, NULL, NULL);
+  free(image);
+  if (result) {
+    succeeded(t, result, "the driver does not take the code");
+    t->out->status = TRIAL_COMPILE;
+    return false;
+  }
+  for (unsigned i = 0; i < c->num_launches; ++i)
+    if (!succeeded(
+            t,
+            cu.get_function(&out->functions[i], module, c->launches[i].symbol),
+            c->launches[i].symbol))
+      return false;
+  for (unsigned i = 0; i < c->num_scratch; ++i)
+    if (!allocate(t, (size_t)c->scratch[i], &out->scratch[i]))
+      return false;
+  return true;
+}
+
+static bool run(trial *t, const code *c) {
+  void *params[4 * DLC_MOST_BUFFERS];
+  unsigned count = 0;
+  for (unsigned i = 0; i < t->k->num_operands; ++i)
+    params[count++] = &t->operands[i];
+  for (unsigned i = 0; i < t->k->num_results; ++i)
+    params[count++] = &t->results[i];
+  for (unsigned i = 0; i < c->what->num_scratch; ++i)
+    params[count++] = (void *)&c->scratch[i];
+  params[count++] = &t->status;
+  for (unsigned i = 0; i < c->what->num_launches; ++i) {
+    const launch *l = &c->what->launches[i];
+    if (l->blocks &&
+        !succeeded(t,
+                   cu.start(c->functions[i], l->blocks, 1, 1, l->threads, 1, 1,
+                            0, NULL, params, NULL),
+                   l->symbol))
+      return false;
+  }
+  return true;
+}
+
+static bool finish(trial *t) {
+  return succeeded(t, cu.wait(NULL), "the kernel");
+}
+
+/* Elements that are not within the tolerance; `at` gives the expected one. */
+typedef struct judge {
+  double largest, worst;
+  bool strange;
+} judge;
+
+static void compare(judge *j, double got, double wanted) {
+  if (isfinite(wanted))
+    j->largest = fmax(j->largest, fabs(wanted));
+  if (got == wanted || (isnan(got) && isnan(wanted)))
+    return;
+  if (!isfinite(got) || !isfinite(wanted))
+    j->strange = true;
+  else
+    j->worst = fmax(j->worst, fabs(got - wanted));
+}
+
+static bool is_good(trial *t, const judge *j, double tolerance,
+                    const char *whose) {
+  if (!j->strange && j->worst <= tolerance * j->largest)
+    return true;
+  return j->strange
+             ? give_up(t, TRIAL_WRONG, "a result is no number where %s is one",
+                       whose)
+             : give_up(t, TRIAL_WRONG, "max|a-b|/max|b| beside %s is %.2g",
+                       whose, j->worst / fmax(j->largest, 1e-300));
+}
+
+/* Runs the code on poisoned results and looks at all of them. */
+static bool check(trial *t, const code *c, bool is_reference) {
+  unsigned zero = 0, status = 0;
+  if (!succeeded(t, cu.copy_in(t->status, &zero, sizeof zero, NULL), "memory"))
+    return false;
+  for (unsigned i = 0; i < t->k->num_results; ++i)
+    if (!poison(t, t->results[i], bytes_of(&t->k->results[i])))
+      return false;
+  for (unsigned i = 0; i < c->what->num_scratch; ++i)
+    if (!poison(t, c->scratch[i], (size_t)c->what->scratch[i]))
+      return false;
+  if (!run(t, c) || !finish(t) ||
+      !succeeded(t, cu.copy_out(&status, t->status, sizeof status, NULL),
+                 "the status") ||
+      !finish(t))
+    return false;
+  if (status)
+    return give_up(t, TRIAL_WRONG, "the kernel reports an error in the data");
+  for (unsigned i = 0; i < t->k->num_results; ++i) {
+    const buffer *r = &t->k->results[i];
+    size_t bytes = bytes_of(r);
+    char *got = malloc(bytes ? bytes : 1);
+    if (!got)
+      return give_up(t, TRIAL_CRASH, "no memory");
+    if (!succeeded(t, cu.copy_out(got, t->results[i], bytes, NULL),
+                   "results") ||
+        !finish(t))
+      return false;
+    judge j = {0, 0, false};
+    for (int64_t s = 0; s < r->samples; ++s)
+      compare(&j,
+              dlc_bundle_read(r->kind, got,
+                              dlc_bundle_place(s, r->samples, r->elements)),
+              t->b->oracle[r->oracle + s]);
+    if (!is_good(t, &j, r->tolerance, "the interpreter's"))
+      return false;
+    if (is_reference) {
+      t->expected[i] = got;
+    } else {
+      judge all = {0, 0, false};
+      for (int64_t e = 0; e < r->elements; ++e)
+        compare(&all, dlc_bundle_read(r->kind, got, e),
+                dlc_bundle_read(r->kind, t->expected[i], e));
+      free(got);
+      if (!is_good(t, &all, 2 * r->tolerance, "the default's"))
+        return false;
+    }
+    if (!is_intact(t, t->results[i], bytes))
+      return false;
+  }
+  for (unsigned i = 0; i < c->what->num_scratch; ++i)
+    if (!is_intact(t, c->scratch[i], (size_t)c->what->scratch[i]))
+      return false;
+  return true;
+}
+
+static double now(void) {
+  struct timespec time;
+  clock_gettime(CLOCK_MONOTONIC, &time);
+  return (double)time.tv_sec * 1e9 + (double)time.tv_nsec;
+}
+
+/* Nanoseconds of a run, of `count` one behind the other. */
+static bool take_time(trial *t, const code *c, unsigned count, double *out) {
+  double start = now();
+  for (unsigned i = 0; i < count; ++i)
+    if (!run(t, c))
+      return false;
+  if (!finish(t))
+    return false;
+  *out = (now() - start) / count;
+  return true;
+}
+
+static bool measure(trial *t, const code *reference, const code *c,
+                    unsigned samples) {
+  double once;
+  if (!take_time(t, reference, 2, &once))
+    return false;
+  /* Batches of two milliseconds: the wait at their end is little. */
+  double wanted = ceil(2e6 / fmax(once, 1));
+  unsigned count = wanted > 500 ? 500 : (unsigned)wanted;
+  for (unsigned i = 0; i < samples; ++i) {
+    if (!take_time(t, reference, count, &t->out->reference_ns[i]) ||
+        !take_time(t, c, count, &t->out->candidate_ns[i]))
+      return false;
+    t->out->samples = i + 1;
+  }
+  return true;
+}
+
+static bool prepare(trial *t) {
+  for (unsigned i = 0; i < t->k->num_operands; ++i) {
+    const buffer *o = &t->k->operands[i];
+    size_t bytes = bytes_of(o);
+    char *memory = malloc(bytes ? bytes : 1);
+    if (!memory)
+      return give_up(t, TRIAL_CRASH, "no memory");
+    dlc_bundle_fill(o->kind, o->factor, o->seed, o->elements, memory);
+    bool good = allocate(t, bytes, &t->operands[i]) &&
+                succeeded(t, cu.copy_in(t->operands[i], memory, bytes, NULL),
+                          "operands") &&
+                finish(t);
+    free(memory);
+    if (!good)
+      return false;
+  }
+  for (unsigned i = 0; i < t->k->num_results; ++i)
+    if (!allocate(t, bytes_of(&t->k->results[i]), &t->results[i]))
+      return false;
+  return allocate(t, sizeof(unsigned), &t->status);
+}
+
+static bool run_all(trial *t, const candidate *c, const char *driver,
+                    unsigned samples) {
+  handle context;
+  int device;
+  char reason[200];
+  static code reference, own;
+  if (!open_driver(driver, reason, sizeof reason))
+    return give_up(t, TRIAL_CRASH, "%s", reason);
+  if (!succeeded(t, cu.get_device(&device, 0), "the device") ||
+      !succeeded(t, cu.retain(&context, device), "the context") ||
+      !succeeded(t, cu.push(context), "the context") || !prepare(t))
+    return false;
+  if (!load_code(t, &t->k->candidates[0], &reference) ||
+      !check(t, &reference, /*is_reference=*/true)) {
+    char why[sizeof t->out->reason];
+    memcpy(why, t->out->reason, sizeof why);
+    return give_up(t, t->out->status, "the reference: %.200s", why);
+  }
+  /* Before and after it was measured: it is right every time. */
+  return load_code(t, c, &own) && check(t, &own, false) &&
+         measure(t, &reference, &own, samples) && check(t, &own, false);
+}
+
+void run_trial(const bundle *b, const kernel *k, const candidate *c,
+               const char *driver, unsigned samples, report *out) {
+  static trial t;
+  t.b = b;
+  t.k = k;
+  t.out = out;
+  if (run_all(&t, c, driver, samples))
+    out->status = TRIAL_OK;
+  out->is_done = 1;
+}

@@ -1,0 +1,8 @@
+#!/usr/bin/env bash
+# Schedules of CUDA kernels on the emulator with every check, beside the interpreter: 300 seeded points of the spaces of
+# 15 kernels (20 of each), in four parts; and what ptxas says of the plain tiles.
+set -euo pipefail
+[ "$1" != --list ] || { printf 'part0\npart1\npart2\npart3\n'; exit; }
+cd "$(dirname "$0")/../.."
+export DLC_TEST_FIRST=$((${1#part} * 5)) DLC_TEST_COUNT=5
+build/test/unit/CodegenCUDATests --gtest_filter='CudaKnobs.SampledSchedulesAreRight'
