@@ -2,7 +2,12 @@
 # Schedules of CUDA kernels on the emulator with every check, beside the interpreter: 300 seeded points of the spaces of
 # 15 kernels (20 of each), in four parts; and what ptxas says of the plain tiles.
 set -euo pipefail
-[ "$1" != --list ] || { printf 'part0\npart1\npart2\npart3\n'; exit; }
+[ "$1" != --list ] || { printf 'part0\npart1\npart2\npart3\nfma\n'; exit; }
 cd "$(dirname "$0")/../.."
+if [ "$1" = fma ]; then
+  export PATH="$PWD/build/bin:$PWD/.venv/bin:$PATH:/usr/local/cuda/bin" PYTHONPATH="$PWD/build/python:${PYTHONPATH:-}"
+  command -v ptxas >/dev/null || { echo "ptxas is not installed"; exit 77; }
+  exec .venv/bin/python utils/full/check_fma.py
+fi
 export DLC_TEST_FIRST=$((${1#part} * 5)) DLC_TEST_COUNT=5
 build/test/unit/CodegenCUDATests --gtest_filter='CudaKnobs.SampledSchedulesAreRight'
