@@ -80,6 +80,21 @@ bool dlc::tuner::isCuda(StringRef target) {
   return json.is_object() && json.value("arch", std::string()) == "cuda";
 }
 
+Expected<MachineLabel> dlc::tuner::labelOf(StringRef target) {
+  if (isCuda(target)) {
+    Expected<CudaTargetFacts> gpu = CudaTargetFacts::parseJson(target);
+    if (!gpu)
+      return gpu.takeError();
+    return MachineLabel{gpu->arch, gpu->device, gpu->sm};
+  }
+  Expected<TargetFacts> cpu = TargetFacts::parseJson(target);
+  if (!cpu)
+    return cpu.takeError();
+  return MachineLabel{cpu->arch, cpu->cpu,
+                      std::to_string(cpu->vectorBytes * 8) + "-bit " +
+                          cpu->arch};
+}
+
 //===----------------------------------------------------------------------===//
 // The account
 //===----------------------------------------------------------------------===//

@@ -1,5 +1,6 @@
 // The cost models of a family of targets: what they learn from, and their file.
 #include "Samples.h"
+#include "dlc/Tuner/CudaFeatures.h"
 
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/Support/FileSystem.h"
@@ -89,11 +90,10 @@ Expected<std::vector<Group>> dlc::tuner::groupRecords(ArrayRef<Record> records,
     group.kind = scorer->kind;
     std::tie(group.target, group.workload) = key;
     group.kernel = scorer->kernel.empty() ? scorer->name : scorer->kernel;
-    Expected<TargetFacts> machine = TargetFacts::parseJson(key.first);
+    Expected<MachineLabel> machine = labelOf(key.first);
     if (!machine)
       return machine.takeError();
-    group.isa =
-        std::to_string(machine->vectorBytes * 8) + "-bit " + machine->arch;
+    group.isa = machine->isa;
     group.plainFeatures = scorer->features({});
     correctForLuck(trials);
     double best = 1; // the default's own time

@@ -3,6 +3,7 @@
 #include "Settings.h"
 
 #include "dlc/Driver/CommandLine.h"
+#include "dlc/Tuner/CudaFeatures.h"
 #include "dlc/Tuner/Evaluate.h"
 #include "dlc/Tuner/Shipped.h"
 #include "dlc/Tuner/Store.h"
@@ -57,9 +58,9 @@ static Error list(const TuneSettings &s) {
   llvm::outs() << "  trials  failed   best  kernel (outer x rows x columns x "
                   "depth of a product), threads; machine\n";
   for (auto &[key, trials] : groups) {
-    Expected<TargetFacts> target = TargetFacts::parseJson(key.first);
-    if (!target)
-      return target.takeError();
+    Expected<MachineLabel> machine = labelOf(key.first);
+    if (!machine)
+      return machine.takeError();
     Expected<Scorer> scorer = Scorer::create(key.second, key.first);
     if (!scorer)
       return scorer.takeError();
@@ -69,7 +70,7 @@ static Error list(const TuneSettings &s) {
     auto best = findBest(trials);
     llvm::outs() << llvm::format("%8zu %7u ", trials.size(), failed)
                  << llvm::format("%5.2fx", best ? 1 / best->ratio() : 1.0)
-                 << "  " << scorer->name << "; " << target->cpu << "\n";
+                 << "  " << scorer->name << "; " << machine->name << "\n";
   }
   llvm::outs() << records->size() << " trials of " << groups.size()
                << " kernels\n";
@@ -260,7 +261,7 @@ static Error bundle(const TuneSettings &s) {
     return records.takeError();
   std::map<std::pair<std::string, std::string>, std::vector<Record>> files;
   for (Record &record : *records) {
-    Expected<TargetFacts> target = TargetFacts::parseJson(record.target);
+    Expected<MachineLabel> target = labelOf(record.target);
     if (!target)
       return target.takeError();
     Expected<Scorer> scorer = Scorer::create(record.workload, record.target);

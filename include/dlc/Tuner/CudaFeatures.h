@@ -51,6 +51,14 @@ struct CudaTargetFacts {
 /// Whether a record's target is a GPU.
 bool isCuda(llvm::StringRef target);
 
+/// How a record's machine, of any kind, is called.
+struct MachineLabel {
+  std::string arch; ///< x86, arm, cuda
+  std::string name; ///< of the CPU or GPU
+  std::string isa;  ///< 512-bit x86, sm_90a
+};
+llvm::Expected<MachineLabel> labelOf(llvm::StringRef target);
+
 /// Seconds of one run by hand-made rules: waves of blocks, occupancy, issue
 /// slots, shared memory, bytes. Right in order, not in size.
 double analyticSeconds(const CudaFacts &facts, const KnobValues &knobs,
