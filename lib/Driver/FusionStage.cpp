@@ -63,6 +63,7 @@ Error dlc::fuseKernels(Compilation &c) {
   limits.allowsInside = true;
   limits.nestsInlineSingleLoads = false; // by weight (Schedule/RowPlan.h)
   limits.multipliesNarrow = c.cuda.has_value();
+  limits.readsPages = !c.cuda;
   fusion::NestPolicy policy(target, cost, limits);
   fusion::FusionOptions options;
   options.explains = c.options.explainFusion || c.options.explainAttention;

@@ -164,8 +164,7 @@ void Search::tryOutput(unsigned output) {
   remark.first = form->group.members.front();
   remark.members = graph.namesOf(form->group.members);
   remark.isFormed = form->isTaken;
-  if (!form->isTaken)
-    remark.reason = form->reason;
+  remark.reason = form->reason;
   found.remarks.push_back(std::move(remark));
   if (!form->isTaken)
     return;

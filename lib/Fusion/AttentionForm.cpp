@@ -352,7 +352,7 @@ bool AttentionFormer::isReadOutside(unsigned node, const AttentionForm &form,
 }
 
 void AttentionFormer::tryGrow(AttentionForm &form, ArrayRef<unsigned> more,
-                              bool wantsCuts) {
+                              bool wantsCuts, std::string *refused) {
   if (more.empty())
     return;
   // What is read elsewhere stays there and is computed here too; so does what
@@ -372,6 +372,8 @@ void AttentionFormer::tryGrow(AttentionForm &form, ArrayRef<unsigned> more,
   llvm::sort(clones);
   std::string why;
   auto larger = tryForm(std::move(members), std::move(clones), why);
+  if (refused && larger && !larger->isTaken && form.isTaken)
+    *refused = larger->reason;
   if (larger && (larger->isTaken || !form.isTaken) &&
       (!wantsCuts || larger->cuts > form.cuts))
     form = std::move(*larger);
@@ -389,7 +391,8 @@ void AttentionFormer::grow(AttentionForm &form) {
     for (unsigned node : findPages(form, tensor))
       if (!llvm::is_contained(paging, node))
         paging.push_back(node);
-  tryGrow(form, paging, /*wantsCuts=*/false);
+  std::string noPages;
+  tryGrow(form, paging, /*wantsCuts=*/false, &noPages);
   both = form.key;
   llvm::append_range(both, form.value);
   std::vector<unsigned> unpacking;
@@ -404,4 +407,6 @@ void AttentionFormer::grow(AttentionForm &form) {
   // Masks are read, unless they say which keys need no look at all.
   tryGrow(form, findPrologue(form, form.others, isFoldFree, /*clones=*/true),
           /*wantsCuts=*/true);
+  if (form.isTaken)
+    form.reason = noPages;
 }

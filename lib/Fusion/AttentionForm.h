@@ -13,7 +13,8 @@ struct AttentionForm {
   /// What the factors and the masks are read from, before views.
   std::vector<TensorId> query, key, value, others;
   unsigned cuts = 0;
-  /// The policy takes it; else `reason`.
+  /// The policy takes it; else `reason`. Of one that is taken: why not with the
+  /// pages of its keys and values.
   bool isTaken = false;
   std::string reason;
 };
@@ -58,7 +59,7 @@ private:
   bool isEpilogue(unsigned node, unsigned depth = 0) const;
   bool belongsBefore(unsigned node, TensorId result, double points) const;
   void tryGrow(AttentionForm &form, llvm::ArrayRef<unsigned> more,
-               bool wantsCuts);
+               bool wantsCuts, std::string *refused = nullptr);
 
   FusionGraph &graph;
   const Policy &policy;

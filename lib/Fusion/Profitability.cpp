@@ -2,6 +2,7 @@
 // run well.
 #include "PolicyCounts.h"
 
+#include "dlc/Schedule/DataCoordinates.h"
 #include "dlc/Schedule/NarrowNumbers.h"
 #include "dlc/Schedule/NestChoice.h"
 #include "dlc/Schedule/RowPlan.h"
@@ -536,6 +537,12 @@ bool NestPolicy::takesAttention(graph::KernelOp kernel,
                                 std::string &reason) const {
   if (limits.formsEveryAttention)
     return true;
+  if (!limits.readsPages)
+    if (auto spec = classifyAttention(kernel, reason);
+        succeeded(spec) && dlc::readsPages(*spec)) {
+      reason = "nest: no pages, keys and values are gathered first";
+      return false;
+    }
   if (bestNest(kernel).nest == "attention")
     return true;
   if (auto spec = classifyAttention(kernel, reason); succeeded(spec))

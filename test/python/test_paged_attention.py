@@ -95,6 +95,19 @@ def test_gathered_pages_are_read_where_they_lie(tmp_path, queries, order, dtype)
         np.testing.assert_allclose(got[b], attend(q[b], k, v, mask), atol=3e-5)
 
 
+def test_cuda_gathers_the_pages_and_says_so(tmp_path):
+    """Its kernels read no pages: the gather is a kernel of its own, and attention reads what that wrote."""
+    path = str(tmp_path / "m.onnx")
+    pool, _ = gathered(path, 21)
+    words = " (nest: no pages, keys and values are gathered first): "
+    done = subprocess.run(["dlc", path, "-o", "-", "-emit=kernels", "-q", "-explain=attention", "-target=cuda:sm=90a"], capture_output=True, text=True)
+    assert done.returncode == 0 and done.stderr.startswith("attention: ") and words in done.stderr and " paged" not in done.stderr, done.stderr
+    kernels = done.stdout.split("graph.kernel @")
+    attentions = [after for before, after in zip(kernels, kernels[1:]) if "graph.attention" in before.splitlines()[-1] + before.splitlines()[-2]]
+    assert len(attentions) == 1 and "x".join(map(str, pool)) not in attentions[0][: attentions[0].index(" -> ")]
+    assert words not in explain(path)
+
+
 def test_pages_equal_the_interpreter_and_others_are_refused(tmp_path):
     path = str(tmp_path / "m.onnx")
     gathered(path, 5, masked=False)

@@ -64,6 +64,8 @@ public:
     /// Products take narrow numbers as they lie, whatever the target: those of
     /// a GPU. (An x86 CPU's do.)
     bool multipliesNarrow = false;
+    /// Attention reads keys and values in pages; else they are gathered before.
+    bool readsPages = true;
     double startSeconds = 4e-8; ///< of a kernel, measured on one core
     /// Form attentions that no nest takes: for tests of what is found.
     bool formsEveryAttention = false;
