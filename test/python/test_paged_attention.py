@@ -103,7 +103,7 @@ def test_cuda_gathers_the_pages_and_says_so(tmp_path):
     done = subprocess.run(["dlc", path, "-o", "-", "-emit=kernels", "-q", "-explain=attention", "-target=cuda:sm=90a"], capture_output=True, text=True)
     assert done.returncode == 0 and done.stderr.startswith("attention: ") and words in done.stderr and " paged" not in done.stderr, done.stderr
     kernels = done.stdout.split("graph.kernel @")
-    attentions = [after for before, after in zip(kernels, kernels[1:]) if "graph.attention" in before.splitlines()[-1] + before.splitlines()[-2]]
+    attentions = [after for before, after in zip(kernels, kernels[1:]) if "graph.attention" in "".join(before.splitlines()[-2:])]
     assert len(attentions) == 1 and "x".join(map(str, pool)) not in attentions[0][: attentions[0].index(" -> ")]
     assert words not in explain(path)
 
