@@ -88,6 +88,28 @@ def test_results_are_the_interpreters(found, tmp_path):
     assert done.returncode == 0, done.stderr[-2000:]
 
 
+@pytest.mark.parametrize("dtype", ["float", "float16", "bfloat16"])
+def test_columns_apart_on_cuda(dtype, tmp_path):
+    """A transposed result, on the emulated device; halves are the tensor cores'."""
+    import cuda_runtime as cuda
+    import ml_dtypes
+    import numpy as np
+
+    kind = {"float": np.float32, "float16": np.float16, "bfloat16": ml_dtypes.bfloat16}[dtype]
+    path = cuda.compile_model(f"""g ({dtype}[1, 2, 24, 32] q, {dtype}[1, 2, 40, 32] k, {dtype}[1, 2, 40, 24] v) => (float[1, 2, 24, 24] y) {{
+        qf = Cast <to = 1> (q)  kf = Cast <to = 1> (k)  vf = Cast <to = 1> (v)  kt = Transpose <perm = [0, 1, 3, 2]> (kf)
+        s = MatMul (qf, kt)  p = Softmax <axis = -1> (s)  o = MatMul (p, vf)  y = Transpose <perm = [0, 1, 3, 2]> (o) }}""", str(tmp_path / "m"))
+    rng = np.random.default_rng(0)
+    q, k, v = (rng.standard_normal(s).astype(kind) for s in [(1, 2, 24, 32), (1, 2, 40, 32), (1, 2, 40, 24)])
+    code, text, outputs = cuda.execute(path, [q, k, v], str(tmp_path))
+    assert code == 0, text
+    s = np.einsum("bhsd,bhtd->bhst", q.astype(np.float64), k.astype(np.float64))
+    p = np.exp(s - s.max(-1, keepdims=True))
+    want = np.einsum("bhst,bhtc->bhcs", p / p.sum(-1, keepdims=True), v.astype(np.float64))
+    np.testing.assert_allclose(outputs[0], want, atol=1e-4 if dtype == "float" else 2e-2)
+    assert "graph.attention" in dlc(f"{tmp_path}/m.onnx", f"-target={cuda.TARGET}", "-emit=kernels", "-o", "-", "-q").stdout
+
+
 def test_near_misses_are_computed_as_they_are(tmp_path):
     path = save([lambda g, changes=changes: models.Parts(g, changes).build() for _, changes in list(models.NEAR_MISSES.values())[::3]], tmp_path)
     done = dlc(path, "-o", tmp_path / "model.so", "-verify")

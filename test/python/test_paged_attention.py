@@ -1,6 +1,7 @@
 """Attention over caches in pages that a block table tells: as Gather writes it, and as com.microsoft.PagedAttention, against numpy in float64."""
 import subprocess
 
+import cuda_runtime as cuda
 import numpy as np
 import onnx
 import pytest
@@ -106,6 +107,17 @@ def test_cuda_gathers_the_pages_and_says_so(tmp_path):
     attentions = [after for before, after in zip(kernels, kernels[1:]) if "graph.attention" in "".join(before.splitlines()[-2:])]
     assert len(attentions) == 1 and "x".join(map(str, pool)) not in attentions[0][: attentions[0].index(" -> ")]
     assert words not in explain(path)
+    # And it is right, on the emulated device.
+    done = subprocess.run(["dlc", path, "-o", tmp_path / "m.so", "-q", f"-target={cuda.TARGET}"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    rng = np.random.default_rng(0)
+    q, kp, vp = (rng.standard_normal(s).astype(np.float32) for s in [(2, 4, 21, 16), (20, 8, 2, 16), (20, 8, 2, 16)])
+    table, length = rng.permutation(20)[:12].reshape(2, 6), np.array([24, 40])
+    code, text, outputs = cuda.execute(str(tmp_path / "m.so"), [q, kp, vp, table, length], str(tmp_path))
+    assert code == 0, text
+    for b in (0, 1):
+        k, v = (np.moveaxis(pool[table[b]].reshape(48, 2, 16), 0, 1) for pool in (kp, vp))
+        np.testing.assert_allclose(outputs[0][b], attend(q[b], k, v, np.broadcast_to(np.arange(48) < length[b], (21, 48))), atol=3e-5)
 
 
 def test_pages_equal_the_interpreter_and_others_are_refused(tmp_path):
