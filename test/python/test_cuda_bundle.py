@@ -26,8 +26,8 @@ def tool(name, *arguments, code=0, **environment):
 
 def measure(folder, *arguments, code=0, settings="sm=80,check=1"):
     # No compiler there: PATH has nothing of dlc.
-    done = subprocess.run([os.path.join(folder, "dlc-cuda-measure"), folder, "-driver=" + DRIVER, "-samples=2", *arguments], capture_output=True,
-                          text=True, timeout=600, env={"PATH": "/usr/bin:/bin", "DLC_EMULATED_CUDA": settings})
+    done = subprocess.run([os.path.join(folder, "dlc-cuda-measure"), folder, "-driver=" + DRIVER, "-samples=2", "-timeout=500", *arguments], capture_output=True,
+                          text=True, timeout=3000, env={"PATH": "/usr/bin:/bin", "DLC_EMULATED_CUDA": settings})
     assert done.returncode == code, f"{done.returncode}\n{done.stdout}{done.stderr}"
     return done.stdout, done.stderr
 

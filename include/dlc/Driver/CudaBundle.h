@@ -14,7 +14,7 @@ struct CudaBundleOptions {
   unsigned candidates = 8; ///< of a kernel, the rules' schedule among them
   uint64_t seed = 1;
   /// Scalar operations of a kernel that the interpreter checks.
-  double mostWork = 2e11;
+  double mostWork = 4e11;
   uint64_t mostBytes = 48 << 20; ///< of the folder
   std::string measureProgram;    ///< dlc-cuda-measure
 };
