@@ -37,3 +37,35 @@ def test_a_wrong_system_is_found_out(tmp_path):
     status, found, output = run_suite(tmp_path, "--system", f"{adapter}:Shifted")
     assert status == 1, output
     assert found["total"].get("wrong", 0) >= 60, output
+
+
+def test_a_cut_run_goes_on(tmp_path):
+    """--resume runs what the JSON lacks and nothing else, keeps what it has, and refuses another configuration's results."""
+    log, results = tmp_path / "log", tmp_path / "results.json"
+    adapter = tmp_path / "noted.py"
+    adapter.write_text(
+        "import conformance\n"
+        "class Noted(conformance.ReferenceAdapter):\n"
+        "    def compile(self, path):\n"
+        f"        open({str(log)!r}, 'a').write(path + '\\n')\n"
+        "        return super().compile(path)\n")
+
+    def run(*arguments):
+        log.write_text("")
+        done = subprocess.run([sys.executable, RUNNER, "--system", f"{adapter}:Noted", "--sample", "60", "--json", str(results), *arguments],
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=400)
+        return done.returncode, len(log.read_text().splitlines()), done.stdout
+
+    _, ran, output = run()
+    assert ran == 60 and "50/60" in output, output
+    whole = json.loads(results.read_text())
+    cut = dict(whole, results=dict(list(whole["results"].items())[:47]))
+    kept = next(name for name, result in cut["results"].items() if result["status"] == "pass")
+    cut["results"][kept]["status"] = "wrong"
+    results.write_text(json.dumps(cut))
+    status, ran, output = run("--resume", "--strict")
+    assert ran == 13 and status == 1 and f"not acceptable: {kept}" in output, output
+    again = json.loads(results.read_text())
+    assert again["results"].keys() == whole["results"].keys() and again["total"]["wrong"] == whole["total"].get("wrong", 0) + 1
+    status, ran, output = run("--resume", "--static-params")
+    assert ran == 0 and status != 0 and "static_params" in output, output
