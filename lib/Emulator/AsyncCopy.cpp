@@ -28,6 +28,9 @@ void Block::copyAsync(const AsyncCopy &copy) {
   if (to < window || to + copy.bytes > window + launch.sharedWindowBytes)
     fail("cp.async to what is not shared memory at '" + siteText(copy.site) +
          "'");
+  if (copy.sourceBytes)
+    noteAccess(copy.from, copy.sourceBytes, copy.site);
+  noteAccess(copy.to, copy.bytes, copy.site);
   if (launch.options.check >= EmulatorCheck::Memory) {
     if (copy.sourceBytes)
       checkAccess(copy.from, copy.sourceBytes, 1, Access::Read, copy.site);

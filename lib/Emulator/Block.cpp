@@ -48,9 +48,23 @@ void Block::start(Dim3 blockIndex) {
   numDone = 0;
   mbarriers.clear();
   inFlight.clear();
+  loads.clear();
+  unwrittenRead.clear();
+  cluster = {};
+  warpGroups.assign(threads.size() / kWarpGroupSize, {});
+  if (launch.usesAsyncProxy && launch.options.check >= EmulatorCheck::Memory) {
+    size_t chunks = launch.sharedWindowBytes / 16 + 1;
+    asyncReaders.assign(chunks, 0);
+    isUnfenced.assign(chunks, false);
+    unfenced.clear();
+  }
   const FiberStacks &stacks = *memory.stacks;
   for (auto [i, thread] : llvm::enumerate(threads)) {
     thread.status = ThreadStatus::Ready;
+    thread.bulkReader.reset();
+    thread.bulkWriter.reset();
+    thread.arrivedAtCluster = false;
+    thread.clusterPhase = 0;
     if (inTurn)
       continue;
     thread.fiber.start(stacks.bottom(i), stacks.bytes(), &threadMain, &thread);
@@ -92,6 +106,7 @@ void Block::threadsInTurn(void *argument) {
 
 void Block::exitThread() {
   waitForCopies(kAllCopies);
+  checkThreadIsIdle();
   Thread &thread = threads[running];
   thread.status = ThreadStatus::Done;
   ++numDone;
@@ -110,6 +125,11 @@ void Block::fail(std::string message) {
   llvm_unreachable("a failed thread was resumed");
 }
 
+void Block::failOutside(const std::string &message) {
+  error = llvm::formatv("kernel '{0}', block {1}: {2}", launch.kernelName,
+                        text(index), message);
+}
+
 unsigned Block::pickReady() {
   if (launch.options.scheduleSeed)
     std::swap(ready.front(), ready[random() % ready.size()]);
@@ -121,11 +141,28 @@ unsigned Block::pickReady() {
 std::string Block::run(Dim3 blockIndex) {
   start(blockIndex);
   Block *outer = std::exchange(currentBlock, this);
-  while (!ready.empty() && error.empty()) {
+  while (error.empty()) {
+    // What is still on its way when all have ended was waited for by nobody.
+    bool isLate =
+        ready.empty() || (launch.options.scheduleSeed && random() % 4 == 0);
+    if (isLate && !loads.empty() && numDone != threads.size()) {
+      finishLoad();
+      continue;
+    }
+    if (ready.empty())
+      break;
     running = pickReady();
     Fiber::switchTo(scheduler, threads[running].fiber);
   }
   currentBlock = outer;
+  if (launch.accesses)
+    launch.accesses->finishBlock();
+  // Where the write comes later, it is a race.
+  if (error.empty() && numDone == threads.size() && !unwrittenRead.empty())
+    failOutside(unwrittenRead);
+  if (error.empty() && numDone == threads.size() && !loads.empty())
+    failOutside("all threads have ended while the bulk copy at '" +
+                siteText(loads.front().site) + "' is under way");
   if (error.empty() && numDone != threads.size())
     error = deadlockReport();
   return error;
@@ -246,6 +283,16 @@ void Block::barrierArrive(uint32_t id, uint32_t count, uint32_t site) {
 // Reports
 //===----------------------------------------------------------------------===//
 
+void Block::noteAccess(const void *address, uint64_t bytes, uint32_t site) {
+  constexpr uint64_t most = 16; // of one instruction of a thread
+  if (!launch.accesses || bytes > most || carrier().owns(address))
+    return;
+  unsigned warp = running / kWarpSize;
+  launch.accesses->note(warp, running % kWarpSize, lanesOfWarp(warp), site,
+                        reinterpret_cast<uintptr_t>(address),
+                        static_cast<uint32_t>(bytes), isShared(address, bytes));
+}
+
 void Block::checkAccess(const void *address, uint64_t bytes, uint64_t alignment,
                         Access::Kind kind, uint32_t site) {
   if (carrier().owns(address))
@@ -261,19 +308,41 @@ void Block::checkAccess(const void *address, uint64_t bytes, uint64_t alignment,
                        "multiple of {3} at '{4}'",
                        isWrite ? "write" : "read", bytes, value, alignment,
                        siteText(site)));
+  checkNothingUnderWay(*region, address, bytes, isWrite, site);
+  if (isWrite)
+    markGenericWrite(address, bytes);
+  if (!launch.races || !region->writable)
+    return;
+  if (kind == Access::Read && unwrittenRead.empty())
+    if (auto offset = launch.races->findUnwritten(value, bytes))
+      unwrittenRead = llvm::formatv(
+          "thread {0}: byte {1} of '{2}' is read at '{3}' and nothing has "
+          "written it",
+          text(threads[running].index), value + *offset - region->begin,
+          region->name, siteText(site));
+  checkRace(*region, value, bytes, {running, site, kind}, running,
+            launch.races->timeOf(running), launch.races->clockOf(running));
+}
+
+void Block::checkNothingUnderWay(const MemoryRegion &region,
+                                 const void *address, uint64_t bytes,
+                                 bool isWrite, uint32_t site) {
+  auto report = [&](const char *why) {
+    fail(llvm::formatv("byte {0} of '{1}' is {2} at '{3}' while {4}",
+                       reinterpret_cast<uintptr_t>(address) - region.begin,
+                       region.name, isWrite ? "written" : "read",
+                       siteText(site), why));
+  };
   if (isInFlight(address, bytes))
-    fail(
-        llvm::formatv("byte {0} of '{1}' is {2} at '{3}' while an asynchronous "
-                      "copy that nobody has waited for writes it",
-                      value - region->begin, region->name,
-                      isWrite ? "written" : "read", siteText(site)));
-  if (launch.races && region->writable)
-    checkRace(*region, value, bytes, {running, site, kind});
+    report("an asynchronous copy that nobody has waited for writes it");
+  if (isWrite && isReadAsync(address, bytes))
+    report("an asynchronous operation that nobody has waited for reads it");
 }
 
 void Block::checkRace(const MemoryRegion &region, uintptr_t address,
-                      uint64_t bytes, const Access &access) {
-  auto race = launch.races->access(address, bytes, access);
+                      uint64_t bytes, const Access &access, unsigned actor,
+                      uint32_t time, const VectorClock &knows) {
+  auto race = launch.races->access(address, bytes, access, actor, time, knows);
   if (!race)
     return;
   auto verb = [](Access::Kind kind) {
@@ -286,7 +355,10 @@ void Block::checkRace(const MemoryRegion &region, uintptr_t address,
       siteText(access.site), verb(race->earlier.kind));
   earlier += race->otherBlock
                  ? std::string("by another block")
-                 : "by thread " + text(threads[race->earlier.thread].index);
+                 : std::string(race->earlier.isAsync
+                                   ? "by an asynchronous operation of thread "
+                                   : "by thread ") +
+                       text(threads[race->earlier.thread].index);
   earlier += " at '" + siteText(race->earlier.site) +
              (race->otherBlock ? "'" : "', with no barrier between");
   fail(std::move(earlier));
@@ -309,6 +381,15 @@ std::string Block::describeThread(unsigned thread) const {
                          t.waitId, siteText(t.waitSite));
   case ThreadStatus::AtMbarrier:
     return describeMbarrier(t.waitId, t.waitSite);
+  case ThreadStatus::AtCluster:
+    return llvm::formatv("waiting at the cluster's barrier ({0} of {1} threads "
+                         "arrived) at '{2}'",
+                         cluster.arrived, threads.size(), siteText(t.waitSite));
+  case ThreadStatus::AtWarpGroup:
+    return llvm::formatv("waiting for the other threads of the warpgroup ({0} "
+                         "of {1} there) at '{2}'",
+                         warpGroups[t.waitId].arrived, kWarpGroupSize,
+                         siteText(t.waitSite));
   }
   llvm_unreachable("covered switch");
 }

@@ -6,10 +6,12 @@
 #ifndef DLC_LIB_EMULATOR_BLOCK_H
 #define DLC_LIB_EMULATOR_BLOCK_H
 
+#include "AccessCounter.h"
 #include "Fiber.h"
 #include "MemoryMap.h"
 #include "RaceDetector.h"
 #include "dlc/Emulator/Emulator.h"
+#include "dlc/Emulator/TensorMap.h"
 
 #include <array>
 #include <deque>
@@ -22,6 +24,7 @@
 namespace dlc::emu {
 
 inline constexpr unsigned kWarpSize = 32;
+inline constexpr unsigned kWarpGroupSize = 128;
 inline constexpr unsigned kNumBarriers = 16;
 
 /// What a thread computes together with others of its warp.
@@ -70,6 +73,55 @@ struct MatrixOperands {
   uint32_t words[4];
 };
 
+/// A wgmma.mma_async of one warpgroup, the same for all of its threads.
+struct WgmmaShape {
+  MmaType type;
+  unsigned columns; ///< N; rows are 64, the fold 32 bytes
+  bool aInRegisters;
+  bool transposesA, transposesB; ///< M- or N-major in shared memory
+  bool negatesA, negatesB;
+  bool saturates; ///< sums of integers
+  bool operator==(const WgmmaShape &) const = default;
+};
+
+/// What one thread brings to it; sums are read and written in place.
+struct WgmmaOperands {
+  WgmmaShape shape;
+  uint32_t *sums; ///< columns / 2 registers
+  uint32_t a[4];
+  uint64_t aDescriptor, bDescriptor;
+  bool addsToSums;
+};
+
+/// What a warpgroup does together.
+enum class WarpGroupOp : uint32_t { Fence, Multiply, Commit, Wait };
+
+/// One 16-byte chunk, or less, of a bulk copy.
+struct BulkPiece {
+  char *to;
+  const char *from;
+  uint32_t bytes;
+};
+
+/// cp.async.bulk to shared memory: `bytes` from `to` on, zeros but for the
+/// pieces; then they are taken off the mbarrier's transaction count.
+struct BulkLoad {
+  char *to;
+  uint32_t bytes;
+  std::vector<BulkPiece> pieces;
+  uintptr_t mbarrier;
+  uint32_t site;
+  uint32_t time; ///< of the mbarrier's actor
+};
+
+/// cp.async.bulk from shared memory, one of a bulk group of its thread.
+struct BulkStore {
+  std::vector<BulkPiece> pieces;
+  std::vector<uint32_t> chunks; ///< of shared memory that it reads
+  uint32_t readTime, writeTime; ///< of the thread's actors
+  uint32_t site;
+};
+
 /// cp.async: `bytes` of shared memory, the first `sourceBytes` of them from
 /// global memory, the others zero.
 struct AsyncCopy {
@@ -110,6 +162,11 @@ struct LaunchState {
   bool waits = true;
   /// Null: races are not looked for.
   RaceDetector *races = nullptr;
+  /// Null: accesses are not counted.
+  AccessCounter *accesses = nullptr;
+  /// The kernel has bulk copies or wgmma, which see ordinary writes only behind
+  /// a proxy fence.
+  bool usesAsyncProxy = false;
   size_t sharedWindowBytes = 0;
 };
 
@@ -151,8 +208,33 @@ public:
   uint64_t arriveAtMbarrier(const void *object, uint32_t count, uint32_t site);
   void waitAtMbarrier(const void *object, uint64_t state, bool isParity,
                       uint32_t site);
+  /// mbarrier.expect_tx and complete_tx: transaction bytes that are to come,
+  /// and that have come.
+  void expectTransaction(const void *object, uint32_t bytes, uint32_t site);
+  void completeTransaction(const void *object, uint32_t bytes, uint32_t site);
+  /// barrier.cluster of a cluster of one block.
+  void arriveAtCluster(uint32_t site);
+  void waitAtCluster(uint32_t site);
   LaneResult collective(CollectiveKind kind, uint32_t mask, uint32_t site,
                         const LaneInput &input);
+  /// fence.proxy.async over shared memory; fence.mbarrier_init.
+  void fenceProxy();
+  void fenceMbarrierInit();
+  /// cp.async.bulk[.tensor] and its groups of stores.
+  void loadBulk(char *to, const char *from, uint32_t bytes, const void *object,
+                uint32_t site);
+  void loadTensor(char *to, const void *map, llvm::ArrayRef<int32_t> at,
+                  const void *object, uint32_t site);
+  void storeBulk(char *to, const char *from, uint32_t bytes, uint32_t site);
+  void storeTensor(const char *from, const void *map,
+                   llvm::ArrayRef<int32_t> at, uint32_t site);
+  void commitBulk();
+  void waitForBulk(uint32_t left, bool onlyReads);
+  /// wgmma.fence, commit_group, wait_group.
+  void fenceWarpGroup(uint32_t site);
+  void commitWarpGroup(uint32_t site);
+  void waitForWarpGroup(uint32_t left, uint32_t site);
+  void multiplyWarpGroup(uint32_t site, WgmmaOperands &operands);
   char *sharedWindow() const { return memory.sharedWindow; }
   /// mma.sync of the whole warp; word(i) is then d[i] of this lane.
   void multiplyTiles(uint32_t site, MmaOperands &operands);
@@ -167,13 +249,23 @@ public:
   void waitForCopies(uint32_t left);
   void checkAccess(const void *address, uint64_t bytes, uint64_t alignment,
                    Access::Kind kind, uint32_t site);
+  /// For the costs of accesses.
+  void noteAccess(const void *address, uint64_t bytes, uint32_t site);
   /// Ends the launch with an error that names the running thread.
   [[noreturn]] void fail(std::string message);
   /// Ends the running thread early (PTX `exit`).
   [[noreturn]] void exitThread();
 
 private:
-  enum class ThreadStatus { Ready, AtBarrier, AtCollective, AtMbarrier, Done };
+  enum class ThreadStatus {
+    Ready,
+    AtBarrier,
+    AtCollective,
+    AtMbarrier,
+    AtCluster,
+    AtWarpGroup,
+    Done
+  };
 
   struct Thread {
     Fiber fiber;
@@ -186,6 +278,12 @@ private:
     std::array<uint32_t, 4> words = {}; ///< of the last mma.sync or ldmatrix
     std::vector<AsyncCopy> openCopies;  ///< in no group yet
     std::deque<std::vector<AsyncCopy>> copyGroups;
+    std::vector<BulkStore> openStores; ///< in no bulk group yet
+    std::deque<std::vector<BulkStore>> storeGroups;
+    size_t groupsRead = 0; ///< of storeGroups, whose reads are done
+    std::optional<unsigned> bulkReader, bulkWriter; ///< actors
+    bool arrivedAtCluster = false;
+    uint64_t clusterPhase = 0; ///< phases waited for
   };
 
   struct Barrier {
@@ -204,8 +302,46 @@ private:
     uint64_t phase = 0;
     unsigned initThread = 0; ///< who initialised it, and when
     uint32_t initTime = 0;
+    int64_t transaction = 0; ///< bytes that are still to come
+    bool initIsFenced = false;
+    std::optional<unsigned> actor; ///< of the copies that complete here
     std::vector<unsigned> waiting; ///< for the running phase
     VectorClock open, complete;    ///< of the running phase, of the one before
+  };
+
+  /// Four warps that multiply together.
+  struct WarpGroup {
+    WarpGroupOp op = WarpGroupOp::Fence;
+    uint32_t site = 0, left = 0;
+    unsigned arrived = 0; ///< at the operation under way
+    std::array<WgmmaOperands *, kWarpGroupSize> operands = {};
+    bool isFenced = false; ///< since the start of the block
+    /// Chunks of shared memory that products under way read.
+    struct Group {
+      std::vector<uint32_t> chunks;
+      uint32_t time = 0; ///< of the actor
+    };
+    Group open;
+    bool hasOpen = false;
+    std::deque<Group> groups;
+    bool isMultiplying() const { return hasOpen || !groups.empty(); }
+    std::optional<unsigned> actor;
+  };
+
+  struct ClusterBarrier {
+    unsigned arrived = 0;
+    std::vector<unsigned> waiting;
+    VectorClock open, complete;
+    uint64_t phase = 0;
+  };
+
+  /// What reads shared memory beside the threads, for reports and races.
+  struct AsyncReader {
+    const char *what;
+    unsigned actor = 0;
+    uint32_t time = 0;
+    const VectorClock *knows = nullptr; ///< null: races are not looked for
+    uint32_t site = 0;
   };
 
   struct Collective {
@@ -234,10 +370,42 @@ private:
                         bool predicate);
   void completeBarrier(Barrier &barrier);
   void checkRace(const MemoryRegion &region, uintptr_t address, uint64_t bytes,
-                 const Access &access);
+                 const Access &access, unsigned actor, uint32_t time,
+                 const VectorClock &knows);
   void checkAlignedBarrier(uint32_t id, uint32_t site);
   void touchMbarrier(const void *object, Access::Kind kind, uint32_t site);
   Mbarrier &mbarrierAt(const void *object, uint32_t site);
+  void endPhaseIfComplete(Mbarrier &barrier);
+  /// Empty, or what is wrong.
+  std::string addTransaction(Mbarrier &barrier, int64_t bytes);
+  bool isShared(const void *address, uint64_t bytes) const;
+  uint32_t offsetOf(const void *address) const {
+    return static_cast<uint32_t>(static_cast<const char *>(address) -
+                                 memory.sharedWindow);
+  }
+  TensorMap tensorMapAt(const void *map, size_t rank, uint32_t site);
+  /// Of the load, or the store, that was added last.
+  void startLoad(const void *object);
+  void startStore();
+  void finishLoad();
+  void finishReads(const std::vector<BulkStore> &stores);
+  void checkAsyncAccess(const void *address, uint64_t bytes,
+                        const Access &access, unsigned actor, uint32_t time);
+  void checkNothingUnderWay(const MemoryRegion &region, const void *address,
+                            uint64_t bytes, bool isWrite, uint32_t site);
+  void checkThreadIsIdle();
+  void readAsync(const char *address, uint64_t bytes, const AsyncReader &reader,
+                 std::vector<uint32_t> &chunks);
+  void releaseChunks(const std::vector<uint32_t> &chunks);
+  bool isReadAsync(const void *address, uint64_t bytes) const;
+  void markGenericWrite(const void *address, uint64_t bytes);
+  void joinWarpGroup(WarpGroupOp op, uint32_t site, uint32_t left,
+                     WgmmaOperands *operands);
+  void finishWarpGroupOp(WarpGroup &group, unsigned first);
+  void multiplyGroup(WarpGroup &group, unsigned first);
+  void readMatrix(const WgmmaShape &shape, uint64_t descriptor, bool isA,
+                  const AsyncReader &reader, std::vector<uint32_t> &chunks,
+                  std::vector<float> &elements);
   std::string describeMbarrier(uint32_t offset, uint32_t site) const;
   uint32_t lanesOfWarp(unsigned warp) const;
   void compute(Collective &group, unsigned warp);
@@ -248,6 +416,8 @@ private:
   bool isInFlight(const void *address, uint64_t bytes) const;
   std::string describeThread(unsigned thread) const;
   std::string deadlockReport() const;
+  /// Ends the launch with an error that no thread causes.
+  void failOutside(const std::string &message);
   const std::string &siteText(uint32_t site) const {
     return (*launch.sites)[site];
   }
@@ -268,8 +438,25 @@ private:
   /// Per byte of the shared window: a copy under way writes it. From level 1
   /// on, and empty before the first copy.
   std::vector<bool> inFlight;
+  /// Bulk loads that have not arrived yet.
+  std::deque<BulkLoad> loads;
+  std::vector<WarpGroup> warpGroups;
+  ClusterBarrier cluster;
+  /// Per 16 bytes of the shared window, from level 1 on, empty where nothing
+  /// uses asynchronous proxies: readers under way; written by a thread, with
+  /// no proxy fence since (then listed in `unfenced`).
+  std::vector<uint16_t> asyncReaders;
+  std::vector<bool> isUnfenced;
+  std::vector<uint32_t> unfenced;
   std::mt19937_64 random;
   std::string error;
+  /// The first read of shared memory that nothing had written.
+  std::string unwrittenRead;
+  // Of the running operation; members, as stacks are not unwound on an error.
+  std::string note;
+  VectorClock knowledge, otherKnowledge;
+  std::vector<float> factors[2];
+  std::vector<double> turnedFactor, sums;
 };
 
 } // namespace dlc::emu

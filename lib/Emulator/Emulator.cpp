@@ -263,7 +263,9 @@ Error EmulatedModule::Impl::run(StringRef kernel, const KernelInfo &info,
   if (!entry)
     return entry.takeError();
   size_t threads = shape.block.product();
-  // 1024-byte alignment is the strictest a kernel may ask of shared memory.
+  // Matrix descriptors hold the low 18 bits of an address, which must tell the
+  // place in the window; a kernel may ask for 1024 bytes at most.
+  constexpr size_t windowAlign = size_t(1) << 18;
   size_t windowBytes =
       alignTo(shape.sharedBytes ? module.dynamicSharedOffset +
                                       shape.sharedBytes + kSharedRedZone
@@ -283,8 +285,8 @@ Error EmulatedModule::Impl::run(StringRef kernel, const KernelInfo &info,
     if (!worker.stacks->valid())
       return failure("no memory for the stacks of " + Twine(threads) +
                      " threads");
-    worker.window.reset(
-        static_cast<char *>(std::aligned_alloc(1024, windowBytes)));
+    worker.window.reset(static_cast<char *>(
+        std::aligned_alloc(windowAlign, alignTo(windowBytes, windowAlign))));
     if (!worker.window)
       return failure("no memory for shared memory");
     worker.memory = {worker.stacks.get(), worker.window.get(), common};
@@ -313,9 +315,13 @@ Error EmulatedModule::Impl::run(StringRef kernel, const KernelInfo &info,
   state.entry = entry->toPtr<void (*)(void **)>();
   state.arguments = slots.data();
   state.waits = info.waits;
+  state.usesAsyncProxy = info.usesAsyncProxy;
   RaceDetector races;
   if (options.check >= EmulatorCheck::Races)
     state.races = &races;
+  AccessCounter accesses;
+  if (options.accessCounts && options.check >= EmulatorCheck::Memory)
+    state.accesses = &accesses;
   state.sharedWindowBytes = windowBytes;
 
   // Blocks are taken in order, so that of those which fail the first is among
@@ -346,6 +352,8 @@ Error EmulatedModule::Impl::run(StringRef kernel, const KernelInfo &info,
   work(workers.front());
   for (std::thread &other : others)
     other.join();
+  if (state.accesses)
+    accesses.addTo(*options.accessCounts, state.kernelName, module.sites);
   return error.empty() ? Error::success() : failure(error);
 }
 

@@ -57,6 +57,10 @@ static uint32_t special(uint32_t which) {
     return static_cast<uint32_t>(shape.sharedBytes);
   case SpecialRegister::ActiveMask:
     return block.activeLanes();
+  case SpecialRegister::Zero:
+    return 0;
+  case SpecialRegister::One:
+    return 1;
   }
   block.fail("internal error: unknown special register");
 }
@@ -88,6 +92,86 @@ static uint64_t arriveAtMbarrier(const void *object, uint32_t count,
 static void waitAtMbarrier(const void *object, uint64_t state,
                            uint32_t isParity, uint32_t site) {
   Block::current().waitAtMbarrier(object, state, isParity, site);
+}
+
+static void expectTransaction(const void *object, uint32_t bytes,
+                              uint32_t site) {
+  Block::current().expectTransaction(object, bytes, site);
+}
+static void completeTransaction(const void *object, uint32_t bytes,
+                                uint32_t site) {
+  Block::current().completeTransaction(object, bytes, site);
+}
+
+static void arriveAtCluster(uint32_t site) {
+  Block::current().arriveAtCluster(site);
+}
+static void waitAtCluster(uint32_t site) {
+  Block::current().waitAtCluster(site);
+}
+static void mapToBlock(uint32_t rank, uint32_t site) {
+  Block &block = Block::current();
+  if (rank != 0)
+    block.fail("mapa to another block of the cluster, which has one, at '" +
+               (*block.launchState().sites)[site] + "'");
+}
+
+static void fenceProxy() { Block::current().fenceProxy(); }
+static void fenceMbarrierInit() { Block::current().fenceMbarrierInit(); }
+
+static void loadBulk(void *to, const void *from, uint32_t bytes,
+                     const void *object, uint32_t site) {
+  Block::current().loadBulk(static_cast<char *>(to),
+                            static_cast<const char *>(from), bytes, object,
+                            site);
+}
+static void storeBulk(void *to, const void *from, uint32_t bytes,
+                      uint32_t site) {
+  Block::current().storeBulk(static_cast<char *>(to),
+                             static_cast<const char *>(from), bytes, site);
+}
+static void loadTensor(void *to, const void *map, const void *object,
+                       uint32_t rank, int32_t c0, int32_t c1, int32_t c2,
+                       int32_t c3, int32_t c4, uint32_t site) {
+  const int32_t at[] = {c0, c1, c2, c3, c4};
+  Block::current().loadTensor(static_cast<char *>(to), map, {at, rank}, object,
+                              site);
+}
+static void storeTensor(const void *from, const void *map, uint32_t rank,
+                        int32_t c0, int32_t c1, int32_t c2, int32_t c3,
+                        int32_t c4, uint32_t site) {
+  const int32_t at[] = {c0, c1, c2, c3, c4};
+  Block::current().storeTensor(static_cast<const char *>(from), map, {at, rank},
+                               site);
+}
+static void commitBulk() { Block::current().commitBulk(); }
+static void waitForBulk(uint32_t left, uint32_t onlyReads) {
+  Block::current().waitForBulk(left, onlyReads);
+}
+
+static void fenceWarpGroup(uint32_t site) {
+  Block::current().fenceWarpGroup(site);
+}
+static void commitWarpGroup(uint32_t site) {
+  Block::current().commitWarpGroup(site);
+}
+static void waitForWarpGroup(uint32_t left, uint32_t site) {
+  Block::current().waitForWarpGroup(left, site);
+}
+// The shape as Assembly.cpp packs it.
+static void wgmma(uint32_t shape, uint32_t site, uint32_t *sums, uint32_t a0,
+                  uint32_t a1, uint32_t a2, uint32_t a3, uint64_t aDescriptor,
+                  uint64_t bDescriptor, uint32_t addsToSums) {
+  auto flag = [&](unsigned bit) { return (shape >> bit & 1) != 0; };
+  WgmmaOperands operands = {{static_cast<MmaType>(shape & 0xf),
+                             shape >> 4 & 0xfff, flag(16), flag(17), flag(18),
+                             flag(19), flag(20), flag(21)},
+                            sums,
+                            {a0, a1, a2, a3},
+                            aDescriptor,
+                            bDescriptor,
+                            addsToSums != 0};
+  Block::current().multiplyWarpGroup(site, operands);
 }
 
 // The result's low half is the value, bit 32 the flag.
@@ -132,8 +216,10 @@ static void waitForCopies(uint32_t left) {
 
 static void checkAccess(const void *address, uint64_t bytes, uint64_t alignment,
                         uint32_t kind, uint32_t site) {
-  Block::current().checkAccess(address, bytes, alignment,
-                               static_cast<Access::Kind>(kind), site);
+  Block &block = Block::current();
+  block.noteAccess(address, bytes, site);
+  block.checkAccess(address, bytes, alignment, static_cast<Access::Kind>(kind),
+                    site);
 }
 
 static void exitThread() { Block::current().exitThread(); }
@@ -185,6 +271,23 @@ llvm::ArrayRef<HostOp> dlc::emu::hostOps() {
       {"dlc_emu_mbarrier_inval", pointer(invalidateMbarrier)},
       {"dlc_emu_mbarrier_arrive", pointer(arriveAtMbarrier)},
       {"dlc_emu_mbarrier_wait", pointer(waitAtMbarrier)},
+      {"dlc_emu_mbarrier_expect", pointer(expectTransaction)},
+      {"dlc_emu_mbarrier_complete", pointer(completeTransaction)},
+      {"dlc_emu_cluster_arrive", pointer(arriveAtCluster)},
+      {"dlc_emu_cluster_wait", pointer(waitAtCluster)},
+      {"dlc_emu_mapa", pointer(mapToBlock)},
+      {"dlc_emu_fence_proxy", pointer(fenceProxy)},
+      {"dlc_emu_fence_mbarrier_init", pointer(fenceMbarrierInit)},
+      {"dlc_emu_bulk_load", pointer(loadBulk)},
+      {"dlc_emu_bulk_store", pointer(storeBulk)},
+      {"dlc_emu_bulk_load_tensor", pointer(loadTensor)},
+      {"dlc_emu_bulk_store_tensor", pointer(storeTensor)},
+      {"dlc_emu_bulk_commit", pointer(commitBulk)},
+      {"dlc_emu_bulk_wait", pointer(waitForBulk)},
+      {"dlc_emu_wgmma", pointer(wgmma)},
+      {"dlc_emu_wgmma_fence", pointer(fenceWarpGroup)},
+      {"dlc_emu_wgmma_commit", pointer(commitWarpGroup)},
+      {"dlc_emu_wgmma_wait", pointer(waitForWarpGroup)},
       {"dlc_emu_collective", pointer(collective)},
       {"dlc_emu_mma", pointer(mma)},
       {"dlc_emu_ldmatrix", pointer(ldmatrix)},

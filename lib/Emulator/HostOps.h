@@ -33,6 +33,8 @@ enum class SpecialRegister : uint32_t {
   LaneMaskGt,
   DynamicSharedBytes,
   ActiveMask,
+  Zero,
+  One,
 };
 
 struct HostOp {

@@ -56,6 +56,19 @@ static std::optional<SpecialRegister> specialRegister(StringRef name) {
       .Case("lanemask.ge", SR::LaneMaskGe)
       .Case("lanemask.gt", SR::LaneMaskGt)
       .Case("dynamic_smem_size", SR::DynamicSharedBytes)
+      // Clusters of one block.
+      .Case("clusterid.x", SR::CtaIdX)
+      .Case("clusterid.y", SR::CtaIdY)
+      .Case("clusterid.z", SR::CtaIdZ)
+      .Case("nclusterid.x", SR::NCtaIdX)
+      .Case("nclusterid.y", SR::NCtaIdY)
+      .Case("nclusterid.z", SR::NCtaIdZ)
+      .Cases({"cluster.ctarank", "cluster.ctaid.x", "cluster.ctaid.y",
+              "cluster.ctaid.z"},
+             SR::Zero)
+      .Cases({"cluster.nctarank", "cluster.nctaid.x", "cluster.nctaid.y",
+              "cluster.nctaid.z"},
+             SR::One)
       .Default(std::nullopt);
 }
 
@@ -106,12 +119,25 @@ static std::optional<Instruction::BinaryOps> roundedArithmetic(StringRef name) {
 }
 
 /// Ordering between threads and memory: threads of a block take turns on one OS
-/// thread, so that memory is always in order.
+/// thread, so that memory is always in order. What proxies see of each other is
+/// not: isProxyFence.
 static bool isOrderingOnly(StringRef name) {
   return name.starts_with("membar.") || name == "fence.sc.cluster" ||
-         name.starts_with("fence.proxy.async") ||
-         name.starts_with("fence.mbarrier_init") || name == "nanosleep" ||
-         name.starts_with("prefetch.");
+         name.starts_with("fence.acquire.sync_restrict.") ||
+         name.starts_with("fence.release.sync_restrict.") ||
+         name == "fence.proxy.alias" || name == "fence.proxy.async.global" ||
+         name.starts_with("fence.proxy.async_generic.acquire.") ||
+         name == "nanosleep" || name.starts_with("prefetch.") ||
+         name.starts_with("cp.async.bulk.prefetch.") ||
+         name.starts_with("cp.async.bulk.tensor.prefetch.tile.");
+}
+
+/// What asynchronous proxies see ordinary writes to shared memory through.
+static bool isProxyFence(StringRef name) {
+  return name == "fence.proxy.async" ||
+         name == "fence.proxy.async.shared_cta" ||
+         name == "fence.proxy.async.shared_cluster" ||
+         name.starts_with("fence.proxy.async_generic.release.");
 }
 
 static std::optional<CollectiveKind> shuffleKind(StringRef name) {
@@ -292,8 +318,90 @@ public:
                      source, site()});
   }
 
-  /// `name` is what follows "mbarrier.". Null for transactions, clusters and
-  /// dropped participants.
+  Value *host(StringRef function, ArrayRef<Value *> arguments = {}) {
+    return callHost(builder, function, builder.getVoidTy(), arguments);
+  }
+
+  /// `name` is what follows "cp.async.bulk.". Null for what takes part in a
+  /// cluster, and for im2col, gather, scatter and reductions.
+  Value *bulk(StringRef name) {
+    if (name == "commit.group")
+      return host("dlc_emu_bulk_commit");
+    if (name == "wait.group" || name == "wait.group.read")
+      return host("dlc_emu_bulk_wait",
+                  {call.getArgOperand(0), int32(name.ends_with(".read"))});
+    auto isFalse = [&](unsigned i) {
+      auto *flag = dyn_cast<ConstantInt>(call.getArgOperand(i));
+      return flag && flag->isZero();
+    };
+    if (name == "shared.cta.to.global")
+      return host("dlc_emu_bulk_store",
+                  {argument(0), argument(1), call.getArgOperand(2), site()});
+    if (name == "global.to.shared.cta" ||
+        (name == "global.to.shared.cluster" && isFalse(6)))
+      return host("dlc_emu_bulk_load",
+                  {argument(0), argument(2), call.getArgOperand(3), argument(1),
+                   site()});
+    bool isStore = name.consume_front("tensor.s2g.tile.");
+    bool isOfCta = !isStore && name.consume_front("tensor.g2s.cta.tile.");
+    unsigned rank = 0;
+    if ((!isStore && !isOfCta && !name.consume_front("tensor.g2s.tile.")) ||
+        name.consumeInteger(10, rank) || name != "d")
+      return nullptr;
+    // Shared memory, the mbarrier of a load, the map, the coordinates; then
+    // mask and hint, whether there are any, and the number of blocks.
+    unsigned map = isStore ? 1 : 2;
+    if (!isStore && !isOfCta &&
+        !(isFalse(map + rank + 3) && isFalse(map + rank + 5)))
+      return nullptr;
+    SmallVector<Value *> arguments = {argument(0), argument(map)};
+    if (!isStore)
+      arguments.push_back(argument(1));
+    arguments.push_back(int32(rank));
+    for (unsigned i = 0; i < TensorMap::kMaxRank; ++i)
+      arguments.push_back(i < rank ? call.getArgOperand(map + 1 + i)
+                                   : int32(0));
+    arguments.push_back(site());
+    return host(isStore ? "dlc_emu_bulk_store_tensor"
+                        : "dlc_emu_bulk_load_tensor",
+                arguments);
+  }
+
+  /// `name` is what follows "wgmma.".
+  Value *warpGroup(StringRef name) {
+    if (name == "fence.sync.aligned")
+      return host("dlc_emu_wgmma_fence", {site()});
+    if (name == "commit_group.sync.aligned")
+      return host("dlc_emu_wgmma_commit", {site()});
+    if (name == "wait_group.sync.aligned")
+      return host("dlc_emu_wgmma_wait", {low(call.getArgOperand(0)), site()});
+    return nullptr;
+  }
+
+  /// Registers are not counted here; ptxas takes multiples of 8 from 24 to 256.
+  Value *setMaxRegisters() {
+    auto *count = dyn_cast<ConstantInt>(call.getArgOperand(0));
+    return count && count->getZExtValue() % 8 == 0
+               ? static_cast<Value *>(builder.getInt32(0))
+               : nullptr;
+  }
+
+  /// A cluster has one block: the address is of rank 0.
+  Value *mapToBlock() {
+    host("dlc_emu_mapa", {call.getArgOperand(1), site()});
+    return builder.CreateAddrSpaceCast(call.getArgOperand(0), call.getType());
+  }
+
+  /// `name` is what follows "barrier.cluster.".
+  Value *cluster(StringRef name) {
+    name.consume_back(".aligned");
+    if (name == "arrive" || name == "arrive.relaxed")
+      return host("dlc_emu_cluster_arrive", {site()});
+    return name == "wait" ? host("dlc_emu_cluster_wait", {site()}) : nullptr;
+  }
+
+  /// `name` is what follows "mbarrier.". Null for dropped participants and
+  /// relaxed forms.
   Value *mbarrier(StringRef name) {
     Value *object = genericPointer(call.getArgOperand(0));
     Type *none = builder.getVoidTy();
@@ -303,15 +411,32 @@ public:
     if (name == "inval.shared" || name == "inval")
       return callHost(builder, "dlc_emu_mbarrier_inval", none,
                       {object, site()});
-    bool hasCount = name == "arrive.scope.cta.space.cta";
-    if (name == "arrive.shared" || name == "arrive" || hasCount)
+    bool hasScope = false;
+    for (StringRef scope : {"cta", "cluster"})
+      for (StringRef space : {"cta", "cluster"})
+        hasScope |=
+            name.consume_back((".scope." + scope + ".space." + space).str());
+    if (!hasScope)
+      name.consume_back(".shared");
+    if (name == "expect.tx" || name == "complete.tx")
+      return host(name == "expect.tx" ? "dlc_emu_mbarrier_expect"
+                                      : "dlc_emu_mbarrier_complete",
+                  {object, call.getArgOperand(1), site()});
+    // Bytes are expected before the arrival.
+    bool expects = name == "arrive.expect.tx";
+    if (expects)
+      host("dlc_emu_mbarrier_expect", {object, call.getArgOperand(1), site()});
+    if (name == "arrive" || expects)
       return callHost(
           builder, "dlc_emu_mbarrier_arrive", builder.getInt64Ty(),
-          {object, hasCount ? call.getArgOperand(1) : int32(1), site()});
+          {object,
+           !expects && call.arg_size() > 1 ? call.getArgOperand(1) : int32(1),
+           site()});
     if (!name.consume_front("test.wait") && !name.consume_front("try.wait"))
       return nullptr;
+    name.consume_back(".tl"); // a limit of time
     bool isParity = name.consume_front(".parity");
-    if (name != ".scope.cta.space.cta" && name != ".shared" && !name.empty())
+    if (!name.empty())
       return nullptr;
     Value *state =
         builder.CreateZExt(call.getArgOperand(1), builder.getInt64Ty());
@@ -359,6 +484,7 @@ private:
   Value *genericPointer(Value *pointer) {
     return builder.CreateAddrSpaceCast(pointer, builder.getPtrTy());
   }
+  Value *argument(unsigned i) { return genericPointer(call.getArgOperand(i)); }
   /// The words of the last mma.sync or ldmatrix, as the call's type.
   Value *words(unsigned count) {
     auto part = [&](unsigned i, Type *type) {
@@ -429,8 +555,25 @@ static Value *lower(CallInst &call, StringRef name, SiteOf siteOf) {
     return lowering.loadMatrices(rest);
   if (StringRef rest = name; rest.consume_front("mbarrier."))
     return lowering.mbarrier(rest);
+  if (StringRef rest = name; rest.consume_front("cp.async.bulk."))
+    return lowering.bulk(rest);
   if (StringRef rest = name; rest.consume_front("cp.async."))
     return lowering.copyAsync(rest);
+  if (StringRef rest = name; rest.consume_front("wgmma."))
+    return lowering.warpGroup(rest);
+  if (StringRef rest = name; rest.consume_front("barrier.cluster."))
+    return lowering.cluster(rest);
+  if (isProxyFence(name))
+    return lowering.host("dlc_emu_fence_proxy");
+  if (name.starts_with("fence.mbarrier_init."))
+    return lowering.host("dlc_emu_fence_mbarrier_init");
+  if (name == "setmaxnreg.inc.sync.aligned.u32" ||
+      name == "setmaxnreg.dec.sync.aligned.u32")
+    return lowering.setMaxRegisters();
+  if (name == "mapa" || name == "mapa.shared.cluster")
+    return lowering.mapToBlock();
+  if (name == "is_explicit_cluster")
+    return ConstantInt::getFalse(call.getContext());
   if (name == "idp4a.s.s" || name == "idp4a.u.u")
     return lowering.dotBytes(name == "idp4a.u.u");
   if (name == "bar.warp.sync")

@@ -1,6 +1,6 @@
 // mbarrier objects in shared memory (PTX ISA, "mbarrier"): arrivals count down
-// to the end of a phase, and waiting is for the end of one. Transaction bytes,
-// clusters and dropped participants are not known.
+// to the end of a phase, transaction bytes to zero, and waiting is for the end
+// of a phase. Dropped participants are not known; a cluster has one block.
 //
 // test_wait and try_wait may say no where the phase is not over; here they
 // wait until it is, so that nobody spins, and a phase that never ends is a
@@ -9,20 +9,22 @@
 
 #include "llvm/Support/FormatVariadic.h"
 
+#include <cstdlib>
+
 namespace dlc::emu {
 
 /// PTX: the count of an mbarrier is from 1 to 2^20 - 1.
 static constexpr uint32_t kMostArrivals = (1u << 20) - 1;
 static constexpr uint64_t kObjectBytes = 8;
+/// PTX: and its transaction count from -(2^20 - 1) to 2^20 - 1.
+static constexpr uint32_t kMostTransaction = (1u << 20) - 1;
 
 // The object's own bytes are opaque, and touched by mbarrier operations alone:
 // an initialisation that others may not know of races with them.
 void Block::touchMbarrier(const void *object, Access::Kind kind,
                           uint32_t site) {
   auto address = reinterpret_cast<uintptr_t>(object);
-  auto window = reinterpret_cast<uintptr_t>(memory.sharedWindow);
-  if (address < window ||
-      address + kObjectBytes > window + launch.sharedWindowBytes)
+  if (!isShared(object, kObjectBytes))
     fail("mbarrier outside of shared memory at '" + siteText(site) + "'");
   if (address % kObjectBytes != 0)
     fail(llvm::formatv("mbarrier at address {0:x}, which is not a multiple of "
@@ -71,6 +73,21 @@ void Block::invalidateMbarrier(const void *object, uint32_t site) {
   mbarriers.erase(reinterpret_cast<uintptr_t>(object));
 }
 
+// A phase ends when all have arrived and all bytes have come.
+void Block::endPhaseIfComplete(Mbarrier &barrier) {
+  if (barrier.pending || barrier.transaction)
+    return;
+  barrier.complete = std::exchange(barrier.open, {});
+  barrier.pending = barrier.expected;
+  ++barrier.phase;
+  for (unsigned thread : barrier.waiting) {
+    if (launch.races)
+      launch.races->acquire(thread, barrier.complete);
+    makeReady(thread);
+  }
+  barrier.waiting.clear();
+}
+
 uint64_t Block::arriveAtMbarrier(const void *object, uint32_t count,
                                  uint32_t site) {
   touchMbarrier(object, Access::Atomic, site);
@@ -84,18 +101,37 @@ uint64_t Block::arriveAtMbarrier(const void *object, uint32_t count,
   if (launch.races)
     launch.races->release(running, barrier.open);
   barrier.pending -= count;
-  if (barrier.pending)
-    return state;
-  barrier.complete = std::exchange(barrier.open, {});
-  barrier.pending = barrier.expected;
-  ++barrier.phase;
-  for (unsigned thread : barrier.waiting) {
-    if (launch.races)
-      launch.races->acquire(thread, barrier.complete);
-    makeReady(thread);
-  }
-  barrier.waiting.clear();
+  endPhaseIfComplete(barrier);
   return state;
+}
+
+// The transaction count may be below zero: bytes may come before they are
+// expected (PTX ISA 9.2, 9.7.13.15.5.1 "expect-tx operation" and 9.7.13.15.5.2
+// "complete-tx operation").
+std::string Block::addTransaction(Mbarrier &barrier, int64_t bytes) {
+  barrier.transaction += bytes;
+  if (std::abs(barrier.transaction) > int64_t(kMostTransaction))
+    return llvm::formatv("the transaction count of an mbarrier becomes {0}: up "
+                         "to {1} it may be",
+                         barrier.transaction, kMostTransaction);
+  endPhaseIfComplete(barrier);
+  return {};
+}
+
+void Block::expectTransaction(const void *object, uint32_t bytes,
+                              uint32_t site) {
+  touchMbarrier(object, Access::Atomic, site);
+  note = addTransaction(mbarrierAt(object, site), bytes);
+  if (!note.empty())
+    fail(note + " at '" + siteText(site) + "'");
+}
+
+void Block::completeTransaction(const void *object, uint32_t bytes,
+                                uint32_t site) {
+  touchMbarrier(object, Access::Atomic, site);
+  note = addTransaction(mbarrierAt(object, site), -int64_t(bytes));
+  if (!note.empty())
+    fail(note + " at '" + siteText(site) + "'");
 }
 
 void Block::waitAtMbarrier(const void *object, uint64_t state, bool isParity,
@@ -125,11 +161,15 @@ std::string Block::describeMbarrier(uint32_t offset, uint32_t site) const {
   const Mbarrier &barrier =
       mbarriers.find(reinterpret_cast<uintptr_t>(memory.sharedWindow) + offset)
           ->second;
+  std::string bytes =
+      barrier.transaction
+          ? llvm::formatv(", {0} bytes to come", barrier.transaction).str()
+          : std::string();
   return llvm::formatv("waiting at the mbarrier at shared byte {0}, phase {1} "
-                       "({2} of {3} arrived) at '{4}'",
+                       "({2} of {3} arrived{4}) at '{5}'",
                        offset, barrier.phase,
                        barrier.expected - barrier.pending, barrier.expected,
-                       siteText(site));
+                       bytes, siteText(site));
 }
 
 } // namespace dlc::emu

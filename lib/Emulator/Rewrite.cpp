@@ -1,6 +1,7 @@
 // The walk over a module: kernels get host entry points, shared variables get
 // places in a window, intrinsics and memory accesses call the runtime.
 #include "Rewrite.h"
+#include "Assembly.h"
 #include "Intrinsics.h"
 #include "RaceDetector.h"
 
@@ -42,7 +43,8 @@ private:
   void makeHostFunction(Function &function);
   void usedShared(Function &function, SetVector<Function *> &seen,
                   SetVector<unsigned> &used);
-  bool mayWait(Function &function, SetVector<Function *> &seen);
+  bool reaches(Function &function, SetVector<Function *> &seen,
+               function_ref<bool(StringRef)> is);
   void collectSites(Function &function);
   uint32_t siteOf(const Instruction &instruction) const {
     return sites.lookup(&instruction);
@@ -234,10 +236,12 @@ Error Rewriter::rewriteCalls(Function &function) {
     auto *call = dyn_cast<CallInst>(&instruction);
     if (!call)
       continue;
-    if (auto *assembly = dyn_cast<InlineAsm>(call->getCalledOperand()))
-      return createStringError(
-          "the emulator does not know the inline assembly '" +
-          assembly->getAsmString() + "' in '" + function.getName() + "'");
+    if (isa<InlineAsm>(call->getCalledOperand())) {
+      if (Error error = lowerAssembly(
+              *call, [&](const Instruction &i) { return siteOf(i); }))
+        return error;
+      continue;
+    }
     Function *callee = call->getCalledFunction();
     if (!callee)
       return createStringError("the emulator does not follow the indirect call "
@@ -294,6 +298,8 @@ void Rewriter::guardAccesses(Function &function) {
   };
   for (Instruction &instruction :
        make_early_inc_range(instructions(function))) {
+    if (isOwn(instruction))
+      continue;
     if (auto *load = dyn_cast<LoadInst>(&instruction)) {
       guard(*load, load->getPointerOperand(), sizeOf(load->getType()),
             load->getAlign().value(),
@@ -387,21 +393,28 @@ static uint64_t maxThreads(const Function &kernel) {
   return product;
 }
 
-// Of a rewritten function: it calls what more than one thread takes part in.
-bool Rewriter::mayWait(Function &function, SetVector<Function *> &seen) {
-  if (function.isDeclaration()) {
-    StringRef name = function.getName();
-    return name.starts_with("dlc_emu_barrier") ||
-           name == "dlc_emu_collective" || name == "dlc_emu_mma" ||
-           name == "dlc_emu_ldmatrix" || name == "dlc_emu_copy_async" ||
-           name.starts_with("dlc_emu_mbarrier") || name == "dlc_emu_exit";
-  }
+static bool isWait(StringRef name) {
+  return name.starts_with("dlc_emu_barrier") || name == "dlc_emu_collective" ||
+         name == "dlc_emu_mma" || name == "dlc_emu_ldmatrix" ||
+         name == "dlc_emu_copy_async" || name.starts_with("dlc_emu_mbarrier") ||
+         name.starts_with("dlc_emu_cluster") || name == "dlc_emu_exit";
+}
+
+static bool usesAsyncProxy(StringRef name) {
+  return name.starts_with("dlc_emu_bulk") || name.starts_with("dlc_emu_wgmma");
+}
+
+// Of a rewritten function: it calls a host operation that `is` holds for.
+bool Rewriter::reaches(Function &function, SetVector<Function *> &seen,
+                       function_ref<bool(StringRef)> is) {
+  if (function.isDeclaration())
+    return is(function.getName());
   if (!seen.insert(&function))
     return false;
   for (Instruction &instruction : instructions(function))
     if (auto *call = dyn_cast<CallBase>(&instruction))
       if (Function *callee = call->getCalledFunction();
-          callee && mayWait(*callee, seen))
+          callee && reaches(*callee, seen, is))
         return true;
   return false;
 }
@@ -418,6 +431,8 @@ Expected<RewrittenModule> Rewriter::run() {
     if (function.isDeclaration())
       continue;
     collectSites(function);
+    if (Error error = checkSums(function))
+      return std::move(error);
     if (Error error = rewriteCalls(function))
       return std::move(error);
     if (check >= EmulatorCheck::Memory)
@@ -426,8 +441,9 @@ Expected<RewrittenModule> Rewriter::run() {
   for (Function *kernel : kernels) {
     KernelInfo &info = result.kernels[kernel->getName()];
     info.maxThreads = maxThreads(*kernel);
-    SetVector<Function *> seen;
-    info.waits = mayWait(*kernel, seen);
+    SetVector<Function *> seen, seenAgain;
+    info.usesAsyncProxy = reaches(*kernel, seen, usesAsyncProxy);
+    info.waits = info.usesAsyncProxy || reaches(*kernel, seenAgain, isWait);
     makeEntry(*kernel, info);
   }
   for (Function &function : module)

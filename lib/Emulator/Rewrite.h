@@ -32,6 +32,8 @@ struct KernelInfo {
   uint64_t maxThreads = 0;
   /// Its threads may wait for each other, end early or have work under way.
   bool waits = true;
+  /// It has bulk copies or wgmma.
+  bool usesAsyncProxy = false;
   /// Of the shared window that it reaches, without dynamic shared memory.
   size_t windowBytes = 0;
 };

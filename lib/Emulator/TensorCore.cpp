@@ -17,6 +17,7 @@
 // specified there: here they are added in f64 and rounded once. Of tf32 the low
 // 13 bits are ignored.
 #include "Block.h"
+#include "TensorFormats.h"
 
 #include "llvm/ADT/bit.h"
 #include "llvm/Support/FormatVariadic.h"
@@ -28,61 +29,6 @@ using namespace dlc;
 using namespace dlc::emu;
 
 static constexpr unsigned kRows = 16, kColumns = 8, kMostDepth = 32;
-
-static float fromHalf(uint16_t bits) {
-  unsigned exponent = bits >> 10 & 31, fraction = bits & 0x3ff;
-  float value = exponent == 31 ? (fraction ? NAN : INFINITY)
-                : exponent     ? std::ldexp(float(fraction | 0x400),
-                                            static_cast<int>(exponent) - 25)
-                               : std::ldexp(float(fraction), -24);
-  return bits & 0x8000 ? -value : value;
-}
-
-namespace {
-// All values of a 16-bit float, so that a product costs look-ups.
-struct HalfTable {
-  std::vector<float> values = std::vector<float>(1 << 16);
-  HalfTable() {
-    for (unsigned i = 0; i < values.size(); ++i)
-      values[i] = fromHalf(static_cast<uint16_t>(i));
-  }
-};
-
-/// How registers hold elements.
-struct Format {
-  unsigned perRegister; ///< elements of a register
-  unsigned depth;       ///< of the product
-  bool isInteger = false;
-};
-} // namespace
-
-static Format formatOf(MmaType type) {
-  switch (type) {
-  case MmaType::F16:
-  case MmaType::Bf16:
-    return {2, 16};
-  case MmaType::Tf32:
-    return {1, 8};
-  default:
-    return {4, 32, true};
-  }
-}
-
-static float floatElement(uint32_t bits, unsigned i, MmaType type) {
-  static const HalfTable halves;
-  if (type == MmaType::Tf32)
-    return llvm::bit_cast<float>(bits & 0xffffe000u);
-  auto half = static_cast<uint16_t>(bits >> (16 * i));
-  return type == MmaType::F16
-             ? halves.values[half]
-             : llvm::bit_cast<float>(static_cast<uint32_t>(half) << 16);
-}
-
-static float integerElement(uint32_t bits, unsigned i, bool isSigned) {
-  auto byte = static_cast<uint8_t>(bits >> (8 * i));
-  return isSigned ? static_cast<float>(static_cast<int8_t>(byte))
-                  : static_cast<float>(byte);
-}
 
 // The operands stay on this lane's stack until the last lane has computed.
 void Block::multiplyTiles(uint32_t site, MmaOperands &operands) {
@@ -102,7 +48,7 @@ void Block::multiply(Collective &group) {
     return *reinterpret_cast<MmaOperands *>(group.inputs[lane].value);
   };
   MmaType type = operands(0).type;
-  Format format = formatOf(type);
+  ElementFormat format = formatOf(type);
   bool leftSigned = type == MmaType::S8S8 || type == MmaType::S8U8;
   bool rightSigned = type == MmaType::S8S8 || type == MmaType::U8S8;
   auto element = [&](uint32_t bits, unsigned i, bool isSigned) {
@@ -165,6 +111,8 @@ void Block::loadMatrices(uint32_t site, MatrixOperands &operands) {
                 address + rowBytes > window + launch.sharedWindowBytes))
     fail("ldmatrix of a row outside of shared memory at '" + siteText(site) +
          "'");
+  if (gives)
+    noteAccess(operands.row, rowBytes, site);
   if (gives && launch.options.check >= EmulatorCheck::Memory)
     checkAccess(operands.row, rowBytes, rowBytes, Access::Read, site);
   collective(CollectiveKind::LoadMatrix, ~0u, site,

@@ -13,6 +13,7 @@ def bench : F<"bench", "Measure: prints the fastest and the median time">;
 def threads : J<"threads", "<n>", "Threads to run on (default: DLC_NUM_THREADS, OMP_NUM_THREADS, all)">;
 def target : J<"target", "<t>", "Run an ONNX model in the interpreter (interp), or its CUDA kernels on the emulator (cuda, cuda:sm=90a)">;
 def emulate : J<"emulate", "<level>", "What the CUDA emulator checks: 0 numbers and deadlocks, 1 also every memory access, 2 also races (default: 0)">;
+def access_counts : F<"access-counts", "With -emulate=1 or 2: print what accesses of warps cost, bank cycles of shared and sectors of global memory, the worst first">;
 def math : J<"math", "<mode>", "Elementary functions of the interpreter: libm (default), or dlc, those of code for this machine; dlc:<target> for another">;
 def dim : J<"dim", "<name>=<n>", "For ONNX models: give a symbolic dim a size">;
 def shape : J<"shape", "<input>:<AxB>", "For ONNX models: give an input its shape">;

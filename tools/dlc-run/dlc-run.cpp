@@ -59,6 +59,7 @@ struct Settings {
   bool interprets = false;        // the model is not compiled
   std::optional<CudaTarget> cuda; // it runs on the emulator
   EmulatorOptions emulator;
+  bool countsAccesses = false;
   interp::MathMode math = interp::MathMode::libm;
   CompileOptions source; // -dim and -shape
 };
@@ -146,6 +147,9 @@ static Expected<Settings> readSettings(const InputArgList &args) {
     return usage("-emulate=" + llvm::Twine(level) +
                  ": the emulator has the levels 0, 1 and 2");
   s.emulator.check = static_cast<EmulatorCheck>(level);
+  s.countsAccesses = args.hasArg(OPT_access_counts);
+  if (s.countsAccesses && (!s.cuda || level == 0))
+    return usage("-access-counts needs -target=cuda and -emulate=1 or 2");
   if (s.interprets && !args.hasArg(OPT_target))
     return usage(s.model + " is not compiled: compile it with dlc, or run it "
                            "in the interpreter with -target=interp");
@@ -261,6 +265,21 @@ Error Session::runInterpreter() {
   return Error::success();
 }
 
+static void printCounts(ArrayRef<AccessCount> counts) {
+  uint64_t cost[2] = {}, least[2] = {};
+  for (const AccessCount &c : counts) {
+    cost[c.isShared] += c.cost;
+    least[c.isShared] += c.least;
+    if (c.cost > c.least)
+      llvm::outs() << c.kernel << ": " << c.accesses << " accesses of warps, "
+                   << c.cost << (c.isShared ? " bank cycles" : " sectors")
+                   << " (least " << c.least << "): " << c.instruction << "\n";
+  }
+  llvm::outs() << "global memory: " << cost[0] << " sectors (least " << least[0]
+               << "); shared memory: " << cost[1] << " bank cycles (least "
+               << least[1] << ")\n";
+}
+
 Expected<SmallVector<Tensor>> Session::runEmulator() {
   if (Error error = formCudaKernels(source))
     return error;
@@ -268,7 +287,14 @@ Expected<SmallVector<Tensor>> Session::runEmulator() {
       compileCuda(source, *s.cuda, "model", /*strict=*/false);
   if (!model)
     return model.takeError();
-  return emulate(source, *model, inputs, s.emulator);
+  std::vector<AccessCount> counts;
+  EmulatorOptions options = s.emulator;
+  if (s.countsAccesses)
+    options.accessCounts = &counts;
+  auto results = emulate(source, *model, inputs, options);
+  if (s.countsAccesses && results)
+    printCounts(counts);
+  return results;
 }
 
 //===----------------------------------------------------------------------===//

@@ -40,6 +40,17 @@ enum class EmulatorCheck {
   Races = 2,
 };
 
+/// What one instruction's accesses cost, of all warps of all launches.
+struct AccessCount {
+  std::string kernel, instruction;
+  bool isShared = false;
+  uint64_t accesses = 0; ///< of warps
+  /// Cycles of shared memory, or sectors (32 bytes) of global memory, and the
+  /// fewest that these accesses could have had: without bank conflicts, or with
+  /// their bytes side by side.
+  uint64_t cost = 0, least = 0;
+};
+
 struct EmulatorOptions {
   EmulatorCheck check = EmulatorCheck::Memory;
   /// 0 runs ready threads in order; any other value shuffles them, so that a
@@ -53,6 +64,9 @@ struct EmulatorOptions {
   /// OS threads that run blocks; 0: as many as the host has. From level 1 on it
   /// is one.
   unsigned workers = 0;
+  /// Not null: from level 1 on launches add up here what their accesses cost,
+  /// the worst first. Of one instruction the first 65,536 of a warp count.
+  std::vector<AccessCount> *accessCounts = nullptr;
 };
 
 /// Memory a kernel may touch during a launch.

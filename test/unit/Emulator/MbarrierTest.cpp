@@ -14,6 +14,10 @@ declare i64 @llvm.nvvm.mbarrier.arrive.shared(ptr addrspace(3))
 declare i64 @llvm.nvvm.mbarrier.arrive.scope.cta.space.cta(ptr addrspace(3), i32)
 declare i1 @llvm.nvvm.mbarrier.test.wait.shared(ptr addrspace(3), i64)
 declare i1 @llvm.nvvm.mbarrier.try.wait.parity.scope.cta.space.cta(ptr addrspace(3), i32)
+declare i1 @llvm.nvvm.mbarrier.try.wait.parity.scope.cluster.space.cta(ptr addrspace(3), i32)
+declare void @llvm.nvvm.mbarrier.expect.tx.scope.cta.space.cta(ptr addrspace(3), i32)
+declare void @llvm.nvvm.mbarrier.complete.tx.scope.cta.space.cta(ptr addrspace(3), i32)
+declare i64 @llvm.nvvm.mbarrier.arrive.expect.tx.scope.cta.space.cta(ptr addrspace(3), i32)
 @full = internal addrspace(3) global i64 undef, align 8
 @free = internal addrspace(3) global i64 undef, align 8
 @tile = internal addrspace(3) global [32 x i32] undef, align 16
@@ -196,12 +200,52 @@ TEST(Mbarrier, ObjectsThatAreNotThere) {
       "race: mbarrier that thread 0 initialises"));
 }
 
+// Two arrivals and 16 bytes end a phase; the bytes may come first.
+TEST(Mbarrier, Transactions) {
+  const char *const expect = "  call void @llvm.nvvm.mbarrier.expect.tx.scope."
+                             "cta.space.cta(ptr addrspace(3) @full, i32 16)\n";
+  const char *const complete =
+      "  call void @llvm.nvvm.mbarrier.complete.tx.scope.cta.space.cta(ptr "
+      "addrspace(3) @full, i32 16)\n";
+  const std::string wait =
+      "  %w = call i1 @llvm.nvvm.mbarrier.try.wait.parity.scope.cluster.space."
+      "cta(ptr addrspace(3) @full, i32 0)\n";
+  auto run = [&](const std::string &first, const std::string &second) {
+    return runBody("  br i1 %z, label %a, label %b\na:\n" + first +
+                       "  br label %c\nb:\n  %l = icmp eq i32 %t, 63\n  br i1 "
+                       "%l, label %d, label %c\nd:\n" +
+                       second + "  br label %c\nc:\n" + wait,
+                   1);
+  };
+  std::string arrive = std::string("  %s") + kArrive;
+  EXPECT_EQ(run(expect + arrive, complete), "");
+  EXPECT_EQ(run(complete, expect + arrive), "");
+  EXPECT_EQ(run("  %s = call i64 @llvm.nvvm.mbarrier.arrive.expect.tx.scope."
+                "cta.space.cta(ptr addrspace(3) @full, i32 16)\n",
+                complete),
+            "");
+  std::string report = run(expect + arrive, "");
+  EXPECT_TRUE(contains(report, "deadlock"));
+  EXPECT_TRUE(contains(report, "(1 of 1 arrived, 16 bytes to come)"));
+  report = run(complete, arrive);
+  EXPECT_TRUE(contains(report, "(1 of 1 arrived, -16 bytes to come)"));
+  // All have arrived, but bytes are to come.
+  std::string again = arrive;
+  again.replace(again.find("%s"), 2, "%u");
+  EXPECT_TRUE(contains(run(expect + arrive, again),
+                       "1 arrivals at an mbarrier whose phase waits for 0"));
+  std::string most = expect;
+  most.replace(most.find("i32 16"), 6, "i32 1048576");
+  EXPECT_TRUE(contains(run(most, ""), "the transaction count of an mbarrier "
+                                      "becomes 1048576"));
+}
+
 TEST(Mbarrier, WhatIsNotKnownIsNamed) {
   auto loaded = load(
-      "declare i64 @llvm.nvvm.mbarrier.arrive.expect.tx.scope.cta.space.cta("
+      "declare i64 @llvm.nvvm.mbarrier.arrive.drop.scope.cta.space.cta("
       "ptr addrspace(3), i32)\n@full = internal addrspace(3) global i64 undef, "
       "align 8\ndefine ptx_kernel void @k() {\n  %s = call i64 "
-      "@llvm.nvvm.mbarrier.arrive.expect.tx.scope.cta.space.cta(ptr "
+      "@llvm.nvvm.mbarrier.arrive.drop.scope.cta.space.cta(ptr "
       "addrspace(3) @full, i32 8)\n  ret void\n}");
-  EXPECT_TRUE(contains(loaded.error, "mbarrier.arrive.expect.tx"));
+  EXPECT_TRUE(contains(loaded.error, "mbarrier.arrive.drop"));
 }
