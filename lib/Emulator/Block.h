@@ -303,6 +303,7 @@ private:
     unsigned initThread = 0; ///< who initialised it, and when
     uint32_t initTime = 0;
     int64_t transaction = 0; ///< bytes that are still to come
+    int64_t lastWaited = -1; ///< phase that somebody waited for
     bool initIsFenced = false;
     std::optional<unsigned> actor; ///< of the copies that complete here
     std::vector<unsigned> waiting; ///< for the running phase
@@ -375,8 +376,8 @@ private:
   void checkAlignedBarrier(uint32_t id, uint32_t site);
   void touchMbarrier(const void *object, Access::Kind kind, uint32_t site);
   Mbarrier &mbarrierAt(const void *object, uint32_t site);
-  void endPhaseIfComplete(Mbarrier &barrier);
   /// Empty, or what is wrong.
+  std::string endPhaseIfComplete(Mbarrier &barrier);
   std::string addTransaction(Mbarrier &barrier, int64_t bytes);
   bool isShared(const void *address, uint64_t bytes) const;
   uint32_t offsetOf(const void *address) const {

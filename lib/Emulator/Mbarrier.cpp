@@ -9,6 +9,7 @@
 
 #include "llvm/Support/FormatVariadic.h"
 
+#include <algorithm>
 #include <cstdlib>
 
 namespace dlc::emu {
@@ -73,10 +74,17 @@ void Block::invalidateMbarrier(const void *object, uint32_t site) {
   mbarriers.erase(reinterpret_cast<uintptr_t>(object));
 }
 
-// A phase ends when all have arrived and all bytes have come.
-void Block::endPhaseIfComplete(Mbarrier &barrier) {
+// A phase ends when all have arrived and all bytes have come. Two phases that
+// nobody waits for cannot be told from none.
+std::string Block::endPhaseIfComplete(Mbarrier &barrier) {
   if (barrier.pending || barrier.transaction)
-    return;
+    return {};
+  auto phase = static_cast<int64_t>(barrier.phase);
+  if (launch.options.check >= EmulatorCheck::Memory && phase > 0 &&
+      barrier.lastWaited < phase - 1)
+    return llvm::formatv("phase {0} of an mbarrier ends, and nobody has waited "
+                         "for the phase before",
+                         phase);
   barrier.complete = std::exchange(barrier.open, {});
   barrier.pending = barrier.expected;
   ++barrier.phase;
@@ -86,6 +94,7 @@ void Block::endPhaseIfComplete(Mbarrier &barrier) {
     makeReady(thread);
   }
   barrier.waiting.clear();
+  return {};
 }
 
 uint64_t Block::arriveAtMbarrier(const void *object, uint32_t count,
@@ -101,7 +110,9 @@ uint64_t Block::arriveAtMbarrier(const void *object, uint32_t count,
   if (launch.races)
     launch.races->release(running, barrier.open);
   barrier.pending -= count;
-  endPhaseIfComplete(barrier);
+  note = endPhaseIfComplete(barrier);
+  if (!note.empty())
+    fail(note + " at '" + siteText(site) + "'");
   return state;
 }
 
@@ -114,8 +125,7 @@ std::string Block::addTransaction(Mbarrier &barrier, int64_t bytes) {
     return llvm::formatv("the transaction count of an mbarrier becomes {0}: up "
                          "to {1} it may be",
                          barrier.transaction, kMostTransaction);
-  endPhaseIfComplete(barrier);
-  return {};
+  return endPhaseIfComplete(barrier);
 }
 
 void Block::expectTransaction(const void *object, uint32_t bytes,
@@ -147,6 +157,8 @@ void Block::waitAtMbarrier(const void *object, uint64_t state, bool isParity,
          siteText(site) + "'");
   bool isOver =
       isParity ? (barrier.phase & 1) != state : state != barrier.phase;
+  barrier.lastWaited = std::max(barrier.lastWaited,
+                                static_cast<int64_t>(barrier.phase) - isOver);
   if (isOver) {
     if (launch.races)
       launch.races->acquire(running, barrier.complete);

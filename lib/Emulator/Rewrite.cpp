@@ -75,6 +75,11 @@ void Rewriter::collectSites(Function &function) {
     StringRef shown = StringRef(text).trim();
     shown = shown.substr(0, shown.find(", !"));
     shown = shown.substr(0, shown.find(" #"));
+    std::string cut;
+    if (constexpr size_t most = 300; shown.size() > most) {
+      cut = shown.take_front(most).str() + " ...";
+      shown = cut;
+    }
     sites[&instruction] = result.sites.size();
     if (const DebugLoc &location = instruction.getDebugLoc())
       result.sites.push_back(

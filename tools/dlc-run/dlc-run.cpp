@@ -265,7 +265,7 @@ Error Session::runInterpreter() {
   return Error::success();
 }
 
-static void printCounts(ArrayRef<AccessCount> counts) {
+static void printCounts(llvm::ArrayRef<AccessCount> counts) {
   uint64_t cost[2] = {}, least[2] = {};
   for (const AccessCount &c : counts) {
     cost[c.isShared] += c.cost;

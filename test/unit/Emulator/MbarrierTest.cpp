@@ -142,7 +142,7 @@ TEST(Mbarrier, MissingWaitsAreRaces) {
       runPipe("%w = call i1 @llvm.nvvm.mbarrier.try.wait.parity.scope.cta.space"
               ".cta(ptr addrspace(3) @free, i32 %other)",
               ""),
-      "race at byte"));
+      "nobody has waited for the phase before"));
 }
 
 TEST(Mbarrier, WrongPhases) {
