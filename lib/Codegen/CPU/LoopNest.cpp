@@ -209,6 +209,38 @@ SmallVector<Value> KernelEmitter::keptBuffers(KernelFunctionBuilder &function,
   return views;
 }
 
+/// Whether windows that lie along the axis `outer` overlap so far that at least
+/// a fourth of its rows would be read by two threads which share the axis.
+static bool overlapsAlong(const LoopExpr &expr, unsigned outer) {
+  auto rows = graph::constantValue(expr.extents[outer]);
+  auto stepOf = [](const LoopNode &load, unsigned dim) -> int64_t {
+    auto coefficient = load.index.coefficient(dim);
+    auto step = coefficient ? coefficient->constant() : std::nullopt;
+    return step ? std::abs(*step) : 0;
+  };
+  for (unsigned id : expr.reachable(expr.root)) {
+    const LoopNode &fold = expr.nodes[id];
+    if (!rows || fold.kind != LoopNode::Fold)
+      continue;
+    for (unsigned inner : expr.reachable(fold.args[0])) {
+      const LoopNode &load = expr.nodes[inner];
+      int64_t row = load.kind == LoopNode::Load ? stepOf(load, outer) : 0;
+      if (row == 0)
+        continue;
+      int64_t shared = 0;
+      for (unsigned axis : fold.axes) {
+        auto taps = graph::constantValue(expr.extents[axis]);
+        int64_t step = stepOf(load, axis);
+        if (taps && step % row == 0 && step / row < *rows)
+          shared += (*taps - 1) * (step / row);
+      }
+      if (shared * 4 >= *rows)
+        return true;
+    }
+  }
+  return false;
+}
+
 void KernelEmitter::emitPhase(MutableArrayRef<LoopUnit> stages,
                               StringRef symbol) {
   MLIRContext *context = kernel.getContext();
@@ -273,8 +305,15 @@ void KernelEmitter::emitPhase(MutableArrayRef<LoopUnit> stages,
   if (block == 1)
     buffers.append(keptBuffers(function, index, index.constant(0)));
 
-  Value pieces = index.emit(pieceTasks);
-  Value rowTask = index.divUnsigned(function.task(), pieces);
+  // Neighbouring tasks are one thread's, mostly: they are pieces of one row, or,
+  // where rows read much of each other's, the rows of one piece.
+  bool rowsFirst = hasPieces && llvm::any_of(outer, [&](unsigned d) {
+    return overlapsAlong(main.expr, d);
+  });
+  Value faster = index.emit(rowsFirst ? rowTasks : pieceTasks);
+  Value slower = index.divUnsigned(function.task(), faster);
+  Value next = index.remUnsigned(function.task(), faster);
+  Value rowTask = rowsFirst ? next : slower;
   Value count = index.emit(numRows), step = index.emit(rowsPerTask);
   Value begin = index.mul(rowTask, step);
   Value end = index.min(index.add(begin, step), count);
@@ -282,9 +321,9 @@ void KernelEmitter::emitPhase(MutableArrayRef<LoopUnit> stages,
   if (hasPieces) {
     Value extent = index.emit(main.expr.extents[pieceDim]);
     Value size = index.emit(piece);
-    pieceBegin = index.mul(index.remUnsigned(function.task(), pieces), size);
+    pieceBegin = index.mul(rowsFirst ? slower : next, size);
     pieceEnd = index.min(index.add(pieceBegin, size), extent);
-    if (IndexBuilder::constantOf(pieces) == 1) { // known to be whole
+    if (graph::constantValue(pieceTasks) == 1) { // known to be whole
       pieceBegin = index.constant(0);
       pieceEnd = extent;
     }
