@@ -1,7 +1,8 @@
 // GFLOP/s of the contraction nest on one thread.
 //   gemm-bench [gemm|conv|conv-last|attention|few] ...   (default: all)
-//   gemm-bench M N K [A] [B] [dynamic] [TYPE]  one product; A, B: constant
-//   factor; TYPE: f32, bf16, f16, i8 (both factors), u8 (times i8)
+//   gemm-bench M N K [A] [B] [nt] [dynamic] [TYPE]  one product; A, B: constant
+//   factor; nt: the right one is [N, K]; TYPE: f32, bf16, f16, i8 (both
+//   factors), u8 (times i8)
 //   gemm-bench types                           the products of the table by
 //   type
 // `of peak` is of the peak of the instruction in the inner loop, measured in
@@ -201,14 +202,14 @@ bool runCase(const CpuTarget &target, const Case &c) {
 }
 
 Case gemm(int64_t m, int64_t n, int64_t k, bool a, bool b, bool dynamic,
-          const std::string &type = "f32") {
+          const std::string &type = "f32", bool transposed = false) {
   auto text = [](int64_t size) { return std::to_string(size); };
   Case c;
   c.name = text(m) + "x" + text(n) + "x" + text(k) + (a ? " A" : "") +
-           (b ? " B" : "") + (dynamic ? " dynamic M" : "") + " " + type;
+           (b ? " B" : "") + (transposed ? " nt" : "") + (dynamic ? " dynamic M" : "") + " " + type;
   bool isBytes = type == "i8" || type == "u8";
   c.text =
-      einsum("mk,kn->mn",
+      einsum(transposed ? "mk,nk->mn" : "mk,kn->mn",
              {{'m', dynamic ? "s0" : text(m)}, {'n', text(n)}, {'k', text(k)}},
              type == "u8" ? "ui8" : type, isBytes ? "i32" : "f32",
              isBytes ? "i8" : type);
@@ -326,7 +327,7 @@ int main(int argc, char **argv) {
         type = word;
     cases.push_back(gemm(std::stol(words[0]), std::stol(words[1]),
                          std::stol(words[2]), given("A"), given("B"),
-                         given("dynamic"), type));
+                         given("dynamic"), type, given("nt")));
   } else {
     if (words.empty())
       words = {"gemm", "conv", "attention", "few"};
