@@ -52,7 +52,9 @@ typedef struct dlc_library_cpu {
 /* How a matrix is packed: panels of rows or columns ("majors") of the product,
  * [panel][k / block][major of the panel][k of the block], ends padded with
  * zeros (`bytes` tells how much of k); a panel of 0: as it is. Packed matrices
- * begin with DLC_LIBRARY_PACKED_HEADER bytes that say how they are packed. */
+ * begin with DLC_LIBRARY_PACKED_HEADER bytes that say how they are packed. A
+ * matrix for each segment is packed as so many of them, one after the other,
+ * each 64-byte aligned. */
 #define DLC_LIBRARY_PACKED_HEADER 128
 typedef struct dlc_library_packing {
   int64_t panel;         /*  0 */

@@ -43,6 +43,18 @@ static int64_t countBytes(const library::Tensor &tensor,
   return bytes;
 }
 
+// Of what is packed at a time: of a matrix for each segment, one.
+static int64_t countPackedBytes(const library::Operation &op,
+                                const Instance &instance) {
+  std::vector<int64_t> sizes;
+  for (const Range &range : instance.ranges)
+    sizes.push_back(range.min);
+  library::Tensor tensor = op.packed->original;
+  if (op.segments)
+    tensor.extents.erase(tensor.extents.begin());
+  return countBytes(tensor, sizes);
+}
+
 // The model of an operation with a packed tensor, in a file beside a constant
 // that is all holes: only its layout is of interest.
 static Error writePacked(const library::Operation &op, const Instance &instance,
@@ -50,10 +62,7 @@ static Error writePacked(const library::Operation &op, const Instance &instance,
                          std::unique_ptr<TemporaryFolder> &folder) {
   if (Error error = writeInput(options, "model.onnx", folder))
     return error;
-  std::vector<int64_t> sizes;
-  for (const Range &range : instance.ranges)
-    sizes.push_back(range.min);
-  int64_t bytes = countBytes(op.packed->original, sizes);
+  int64_t bytes = countPackedBytes(op, instance);
   std::string path = folder->getPath(kPackedFile);
   int file = -1;
   std::error_code code = llvm::sys::fs::openFileForWrite(path, file);
@@ -88,12 +97,9 @@ static Error readPacking(Compilation &c, CompiledInstance &compiled) {
 // Devices read a packed tensor as it is.
 static void copyPacking(const library::Operation &op, const Instance &instance,
                         CompiledInstance &compiled) {
-  std::vector<int64_t> sizes;
-  for (const Range &range : instance.ranges)
-    sizes.push_back(range.min);
   compiled.packing.emplace();
   compiled.packing->panel = 0;
-  compiled.packing->bytes = countBytes(op.packed->original, sizes);
+  compiled.packing->bytes = countPackedBytes(op, instance);
 }
 
 // What ptxas says of each launch.

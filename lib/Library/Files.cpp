@@ -112,8 +112,8 @@ static void writePacking(llvm::raw_ostream &os, const Build &build,
                          const Operation &op) {
   const Library &library = build.library;
   std::string known;
-  for (const Dim &dim : op.dims)
-    if (dim.mustBeFixed)
+  for (auto [i, dim] : llvm::enumerate(op.dims))
+    if (op.isPackedBy(i))
       known += (known.empty() ? "" : ", ") + ("int64_t " + dim.name);
   const Tensor &original = op.packed->original;
   std::string name = library.name + "_" + op.name;

@@ -12,7 +12,7 @@ using llvm::StringRef;
 static const StringRef floats[] = {"f32", "f16", "bf16"};
 static const StringRef matmulKeys[] = {"layouts", "batched", "packed",
                                        "epilogue"};
-static const StringRef groupedKeys[] = {"layouts", "epilogue"};
+static const StringRef groupedKeys[] = {"layouts", "packed", "epilogue"};
 static const StringRef quantizedKeys[] = {"weights", "activations", "block",
                                           "zero_points", "epilogue"};
 static const StringRef attentionKeys[] = {"phase", "layout", "mask", "scale"};

@@ -84,15 +84,18 @@ std::vector<Operation> dlc::library::makeMatmul(const Entry &entry) {
 std::vector<Operation> dlc::library::makeGroupedMatmul(const Entry &entry) {
   std::vector<Operation> ops;
   Epilogue epilogue = Epilogue::read(entry);
+  bool packed = entry.json.getBool("packed", false);
   static const StringRef own[] = {"nn", "nt"};
   for (const std::string &layout :
        entry.json.getStrings("layouts", {"nt"}, own)) {
-    OperationBuilder b(entry, "grouped_matmul_" + layout + epilogue.suffix(),
+    OperationBuilder b(entry,
+                       "grouped_matmul_" + layout + epilogue.suffix() +
+                           (packed ? "_packed" : ""),
                        "grouped_matmul");
     b.dim("groups", false, 8);
     b.dim("rows", false, 256);
-    b.dim("n", false, 1024);
-    b.dim("k", false, 1024);
+    b.dim("n", packed, 1024);
+    b.dim("k", packed, 1024);
     b.input("a", b.type, {b["rows"], b["k"]});
     if (layout == "nt")
       b.input("b", b.type, {b["groups"], b["n"], b["k"]});
@@ -118,6 +121,8 @@ std::vector<Operation> dlc::library::makeGroupedMatmul(const Entry &entry) {
     b.output("c", b.type, {b["rows"], b["n"]});
     segments.kinds.push_back(1);
     b.segments = segments;
+    if (packed)
+      b.packed = "b";
     b.setAttribute("layout", layout);
     Json steps = Json::array();
     for (const std::string &step : epilogue.steps)
@@ -126,7 +131,7 @@ std::vector<Operation> dlc::library::makeGroupedMatmul(const Entry &entry) {
     ops.push_back(b.take(
         "rows offsets[g] .. offsets[g + 1] - 1 of c = " +
             epilogue.text(layout == "nt" ? "a * b[g]'" : "a * b[g]") +
-            " of the same rows of a",
+            " of the same rows of a" + (packed ? ", b packed before" : ""),
         [layout, epilogue](ModelWriter &w, ArrayRef<Range>) {
           w.finish(epilogue.emit(w, emitProduct(w, layout, false, "a", "b")),
                    "c");

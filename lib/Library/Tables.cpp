@@ -246,13 +246,14 @@ static Constant *makeSegments(Tables &t, const Operation &op) {
                             t.integer(s.offsets), t.integers(s.kinds)}));
 }
 
-// i64 <name>_size(known sizes), i32 <name>_pack(known sizes, matrix, packed),
-// with a stream behind where code runs on a device.
+// i64 <name>_size(sizes of the packed tensor), i32 <name>_pack(known sizes,
+// matrix, packed), with a stream behind where code runs on a device.
 static void emitPacking(Tables &t, const std::string &name, const Operation &op,
                         GlobalVariable *table, bool onDevice) {
   Type *i64 = Type::getInt64Ty(t.context), *i32 = Type::getInt32Ty(t.context);
   llvm::SmallVector<Type *> known(
-      llvm::count_if(op.dims, [](const Dim &dim) { return dim.mustBeFixed; }),
+      llvm::count_if(llvm::seq<size_t>(0, op.dims.size()),
+                     [&](size_t dim) { return op.isPackedBy(dim); }),
       i64);
   auto define = [&](const char *suffix, const char *callee, Type *result,
                     unsigned numPointers) {
@@ -266,7 +267,7 @@ static void emitPacking(Tables &t, const std::string &name, const Operation &op,
     unsigned next = 0;
     for (auto [i, dim] : llvm::enumerate(op.dims)) {
       llvm::Value *size = t.integer(-1);
-      if (dim.mustBeFixed)
+      if (op.isPackedBy(i))
         size = function->getArg(next++);
       b.CreateStore(size, b.CreateConstInBoundsGEP1_64(i64, sizes, i));
     }

@@ -271,7 +271,7 @@ static void place(const device_call *c, const int64_t *dims,
     if (s && i == s->offsets)
       continue;
     const dlc_library_tensor *tensor = &c->op->tensors[i];
-    int64_t skip = s && s->kinds[i] == 2;
+    int64_t skip = s && s->kinds[i] == 2 && i != c->op->packed;
     DLTensor *t = &p->tensors[used];
     memset(t, 0, sizeof *t);
     t->data = tensors[i];
@@ -394,14 +394,24 @@ static dlc_status run_segments(const device_call *c, const int64_t *dims,
   int64_t *part = alloca((size_t)op->num_dims * 8);
   void **places = alloca((size_t)op->num_tensors * sizeof *places);
   memcpy(part, dims, (size_t)op->num_dims * 8);
+  int64_t packed_step = 0;
+  if (op->packed >= 0 && status == DLC_OK) {
+    const dlc_library_packing *packing;
+    part[s->rows] = -1;
+    status = dlc_library_choose_packing(op, -1, part, tensors,
+                                        tensors[op->packed], &packing);
+    if (status == DLC_OK)
+      packed_step = dlc_library_packed_step(packing);
+  }
   for (int64_t g = 0; g < dims[s->groups] && status == DLC_OK; ++g) {
     part[s->rows] = offsets[g + 1] - offsets[g];
     if (!part[s->rows])
       continue;
     for (int64_t i = 0; i < op->num_tensors; ++i) {
       const dlc_library_tensor *tensor = &op->tensors[i];
-      int64_t step =
-          dlc_library_count(tensor, part, 1) * (tensor->type_bits / 8);
+      int64_t step = i == op->packed ? packed_step
+                                     : dlc_library_count(tensor, part, 1) *
+                                           (tensor->type_bits / 8);
       int64_t index = s->kinds[i] == 1 ? offsets[g] : s->kinds[i] == 2 ? g : 0;
       places[i] = tensors[i] ? (char *)tensors[i] + index * step : NULL;
     }
@@ -464,9 +474,15 @@ dlc_status dlc_library_pack_cuda(const dlc_library_operation *op,
     return dlc_rt_fail(dlc_library_error(), DLC_UNSUPPORTED_DEVICE,
                        "%s: to pack, the thread needs a CUDA context",
                        op->name);
-  dlc_cu_result result = driver.copy_within(
-      (dlc_cu_pointer)(uintptr_t)packed + DLC_LIBRARY_PACKED_HEADER,
-      (dlc_cu_pointer)(uintptr_t)matrix, (size_t)packing->bytes, stream);
+  dlc_cu_result result = DLC_CU_SUCCESS;
+  int64_t count = op->segments ? dims[op->segments->groups] : 1;
+  for (int64_t g = 0; g < count && result == DLC_CU_SUCCESS; ++g)
+    result = driver.copy_within(
+        (dlc_cu_pointer)(uintptr_t)packed + DLC_LIBRARY_PACKED_HEADER +
+            (dlc_cu_pointer)(g * dlc_library_packed_step(packing)),
+        (dlc_cu_pointer)(uintptr_t)matrix +
+            (dlc_cu_pointer)(g * packing->bytes),
+        (size_t)packing->bytes, stream);
   return result == DLC_CU_SUCCESS ? DLC_OK
                                   : fail(op, result, "cuMemcpyDtoDAsync");
 }

@@ -115,6 +115,7 @@ int64_t dlc_library_select(const dlc_library_operation *op,
 typedef struct packed_header {
   uint64_t magic;
   dlc_library_packing packing;
+  int64_t count; /* matrices, of which this is one */
 } packed_header;
 #define PACKED_MAGIC UINT64_C(0x31306b6361706c64)
 
@@ -144,21 +145,15 @@ static void pack_panel(const dlc_frame *frame, int64_t p, int64_t worker) {
       }
 }
 
-dlc_status dlc_library_pack(const dlc_library_operation *op, int64_t instance,
-                            const int64_t *dims, const void *matrix,
-                            void *packed) {
-  const dlc_library_packing *packing;
-  dlc_status status =
-      dlc_library_choose_packing(op, instance, dims, matrix, packed, &packing);
-  if (status != DLC_OK)
-    return status;
-  packed_header header = {PACKED_MAGIC, *packing};
+static void pack_one(const dlc_library_packing *packing, int64_t count,
+                     const void *matrix, void *packed) {
+  packed_header header = {PACKED_MAGIC, *packing, count};
   memset(packed, 0, DLC_LIBRARY_PACKED_HEADER);
   memcpy(packed, &header, sizeof header);
   char *to = (char *)packed + DLC_LIBRARY_PACKED_HEADER;
   if (packing->panel == 0) {
     memcpy(to, matrix, (size_t)packing->bytes);
-    return DLC_OK;
+    return;
   }
   void *buffers[3] = {(void *)packing, (void *)matrix, to};
   dlc_frame frame;
@@ -168,6 +163,23 @@ dlc_status dlc_library_pack(const dlc_library_operation *op, int64_t instance,
   pf(custom_pf ? custom_pf_ctx : NULL, pack_panel, &frame,
      (packing->majors + packing->panel - 1) / packing->panel,
      get_num_threads());
+}
+
+dlc_status dlc_library_pack(const dlc_library_operation *op, int64_t instance,
+                            const int64_t *dims, const void *matrix,
+                            void *packed) {
+  const dlc_library_packing *packing;
+  dlc_status status =
+      dlc_library_choose_packing(op, instance, dims, matrix, packed, &packing);
+  if (status != DLC_OK)
+    return status;
+  int64_t count = op->segments ? dims[op->segments->groups] : 1;
+  int64_t bytes =
+      packing->panel ? packing->majors * packing->inner * packing->element_bytes
+                     : packing->bytes;
+  for (int64_t g = 0; g < count; ++g)
+    pack_one(packing, count, (const char *)matrix + g * bytes,
+             (char *)packed + g * dlc_library_packed_step(packing));
   return DLC_OK;
 }
 
@@ -179,19 +191,22 @@ static bool reads(const dlc_library_instance *instance, const void *packed) {
          memcmp(&header.packing, instance->packing, sizeof header.packing) == 0;
 }
 
-/* The first instance that takes the sizes and the packed tensor. */
-static dlc_status select_packed(const dlc_library_operation *op,
-                                const int64_t *dims, void *const *tensors,
-                                const dlc_library_instance **out) {
-  const void *packed = tensors[op->packed];
+/* The first instance that takes the sizes and the packed matrix; NULL: none. */
+static const dlc_library_instance *
+select_packed(const dlc_library_operation *op, const int64_t *dims,
+              const void *packed) {
   for (int64_t i = 0; i < op->num_instances; ++i) {
     const dlc_library_instance *instance = &op->instances[i];
     if (dlc_library_takes(op, instance, dims) &&
-        dlc_library_is_here(instance->cpu) && reads(instance, packed)) {
-      *out = instance;
-      return DLC_OK;
-    }
+        dlc_library_is_here(instance->cpu) && reads(instance, packed))
+      return instance;
   }
+  return NULL;
+}
+
+/* The error where an operation with a packed tensor has no instance. */
+static dlc_status not_packed(const dlc_library_operation *op,
+                             const int64_t *dims) {
   if (!select(op, dims))
     return dlc_library_no_instance(op, dims);
   char text[160];
@@ -338,6 +353,8 @@ typedef struct segments_run {
   int64_t most;  /* rows of a chunk */
   int64_t bytes; /* of a worker's workspace */
   char *workspace;
+  const char *packed;  /* of the first segment; NULL: no tensor is packed */
+  int64_t packed_step; /* bytes from a segment's packed matrix to the next */
   int64_t chunks;
   _Atomic int64_t next_chunk;
   _Atomic int32_t result;
@@ -378,7 +395,8 @@ static void plan_rows(const segments_run *run, int64_t rows, int64_t *dims,
                       const dlc_library_instance **instance) {
   memcpy(dims, run->dims, (size_t)run->op->num_dims * 8);
   dims[run->op->segments->rows] = rows;
-  *instance = select(run->op, dims);
+  *instance = run->packed ? select_packed(run->op, dims, run->packed)
+                          : select(run->op, dims);
 }
 
 static void run_chunk(segments_run *run, int64_t chunk, int64_t worker) {
@@ -402,7 +420,7 @@ static void run_chunk(segments_run *run, int64_t chunk, int64_t worker) {
   void **tensors = alloca((size_t)op->num_tensors * sizeof *tensors);
   int64_t used = 0;
   for (int64_t i = 0; i < op->num_tensors; ++i) {
-    if (i == s->offsets)
+    if (i == s->offsets || i == op->packed)
       continue;
     const dlc_library_tensor *tensor = &op->tensors[i];
     int64_t step = dlc_library_count(tensor, dims, 1) * (tensor->type_bits / 8);
@@ -411,6 +429,9 @@ static void run_chunk(segments_run *run, int64_t chunk, int64_t worker) {
         run->tensors[i] ? (char *)run->tensors[i] + index * step : NULL;
   }
   c.tensors = tensors;
+  if (run->packed)
+    c.weights =
+        run->packed + segment * run->packed_step + DLC_LIBRARY_PACKED_HEADER;
   c.num_workers = 1;
   c.pf = run_serially;
   c.workspace = run->workspace + worker * run->bytes;
@@ -431,10 +452,11 @@ static void run_chunks(const dlc_frame *frame, int64_t task, int64_t worker) {
 
 /* When the last worker ends, in rows, if chunks have at most `most` of them and
  * whoever is free takes the next. Each chunk packs its segment's matrix anew,
- * which takes as long as some rows. */
+ * which takes as long as some rows, or reads it, which takes as long as a few.
+ */
 static int64_t estimate_end(const segments_run *run, int64_t groups,
                             int64_t workers, int64_t most) {
-  const int64_t packing = 48;
+  const int64_t packing = run->packed ? 8 : 48;
   int64_t *ends = alloca((size_t)workers * sizeof *ends);
   memset(ends, 0, (size_t)workers * sizeof *ends);
   int64_t last = 0;
@@ -474,6 +496,21 @@ static int64_t choose_chunk(const segments_run *run, int64_t groups,
   return best;
 }
 
+/* Where the segments' packed matrices lie, which all are packed alike. */
+static dlc_status find_packed(segments_run *run, int64_t groups) {
+  const char *packed = run->tensors[run->op->packed];
+  packed_header header;
+  memcpy(&header, packed, sizeof header);
+  if (header.magic != PACKED_MAGIC || header.count != groups)
+    return not_packed(run->op, run->dims);
+  run->packed = packed;
+  run->packed_step = dlc_library_packed_step(&header.packing);
+  for (int64_t g = 1; g < groups; ++g)
+    if (memcmp(packed, packed + g * run->packed_step, sizeof header))
+      return not_packed(run->op, run->dims);
+  return DLC_OK;
+}
+
 static dlc_status run_segments(const dlc_library_operation *op,
                                const int64_t *dims, void *const *tensors) {
   const dlc_library_segments *s = op->segments;
@@ -489,6 +526,11 @@ static dlc_status run_segments(const dlc_library_operation *op,
   run.dims = dims;
   run.tensors = tensors;
   run.offsets = offsets;
+  if (op->packed >= 0 && groups) {
+    status = find_packed(&run, groups);
+    if (status != DLC_OK)
+      return status;
+  }
   run.most = choose_chunk(&run, groups, rows, workers);
   int64_t chunks = 0;
   int64_t *symbols = alloca(most_numbers(op) * 8);
@@ -507,7 +549,8 @@ static dlc_status run_segments(const dlc_library_operation *op,
       const dlc_library_instance *instance;
       plan_rows(&run, size_of, part, &instance);
       if (!instance)
-        return dlc_library_no_instance(op, part);
+        return run.packed ? not_packed(op, part)
+                          : dlc_library_no_instance(op, part);
       const dlc_model *model = instance->model;
       bind_symbols(instance, part, symbols);
       int64_t *sizes = symbols + model->info->num_symbols;
@@ -563,8 +606,9 @@ dlc_status dlc_library_run(const dlc_library_operation *op, const int64_t *dims,
     return run_segments(op, dims, tensors);
   const dlc_library_instance *instance = NULL;
   if (op->packed >= 0) {
-    status = select_packed(op, dims, tensors, &instance);
-    return status == DLC_OK ? run_whole(op, instance, dims, tensors) : status;
+    instance = select_packed(op, dims, tensors[op->packed]);
+    return instance ? run_whole(op, instance, dims, tensors)
+                    : not_packed(op, dims);
   }
   instance = select(op, dims);
   return instance ? run_whole(op, instance, dims, tensors)

@@ -43,6 +43,8 @@ dlc_status dlc_library_check_segments(const dlc_library_operation *op,
 
 int64_t dlc_library_packed_size(const dlc_library_operation *op,
                                 int64_t instance, const int64_t *dims);
+/* Bytes from the packed matrix of a segment to the next one's. */
+int64_t dlc_library_packed_step(const dlc_library_packing *packing);
 /* The packing of the most general instance for the sizes that are not -1, on
  * the best CPU that has one, or of the wanted one. Fails where there is none,
  * and for a matrix or room that cannot be used. */

@@ -235,10 +235,23 @@ static const dlc_library_packing *find_packing(const dlc_library_operation *op,
   return found ? found->packing : NULL;
 }
 
+int64_t dlc_library_packed_step(const dlc_library_packing *packing) {
+  int64_t bytes = packing->bytes + DLC_LIBRARY_PACKED_HEADER;
+  return (bytes + DLC_RT_ALIGNMENT - 1) / DLC_RT_ALIGNMENT * DLC_RT_ALIGNMENT;
+}
+
 int64_t dlc_library_packed_size(const dlc_library_operation *op,
                                 int64_t instance, const int64_t *dims) {
   const dlc_library_packing *packing = find_packing(op, instance, dims);
-  return packing ? packing->bytes + DLC_LIBRARY_PACKED_HEADER : -1;
+  if (!packing)
+    return -1;
+  if (!op->segments)
+    return packing->bytes + DLC_LIBRARY_PACKED_HEADER;
+  int64_t groups = dims[op->segments->groups], size;
+  if (groups < 0 ||
+      __builtin_mul_overflow(groups, dlc_library_packed_step(packing), &size))
+    return -1;
+  return size;
 }
 
 dlc_status dlc_library_choose_packing(const dlc_library_operation *op,
@@ -247,7 +260,7 @@ dlc_status dlc_library_choose_packing(const dlc_library_operation *op,
                                       const dlc_library_packing **packing) {
   char text[160];
   *packing = find_packing(op, wanted, dims);
-  if (!*packing)
+  if (!*packing || dlc_library_packed_size(op, wanted, dims) < 0)
     return dlc_rt_fail(dlc_library_error(), DLC_SHAPE_MISMATCH,
                        "%s: no instance takes a packed tensor of %s", op->name,
                        dlc_library_spell_dims(op, dims, text, sizeof text));

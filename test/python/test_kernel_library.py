@@ -42,6 +42,8 @@ MANIFEST = {
          "shapes": [{"m": [1, "any"], "n": 33, "k": 96}, {"m": 1, "n": 5, "k": 40}]},
         {"op": "quantized_matmul", "weights": "i8", "activations": "i8", "epilogue": ["bias"], "level": 0},
         {"op": "grouped_matmul", "epilogue": ["bias"], "level": 0},
+        {"op": "grouped_matmul", "layouts": ["nn", "nt"], "packed": True, "dtypes": ["f32", "bf16"],
+         "shapes": [{"n": 9, "k": 20}, {"n": 48, "k": 64}]},
         {"op": "elementwise", "name": "gate", "expression": "silu(x) * up - 0.5 / (1 + exp(-bias))",
          "inputs": {"x": ["rows", "columns"], "up": ["rows", "columns"], "bias": ["columns"]}},
     ]}
@@ -233,6 +235,33 @@ def test_grouped_rows(library):
         library.grouped_matmul_nt_bias_f32(a, b, np.array([0, 601, 5, 603, 700]), bias)
     with pytest.raises(library.LibraryError, match=r"the segments are rows 0..699, there are rows 0..700"):
         library.grouped_matmul_nt_bias_f32(a, b, np.array([0, 0, 601, 603, 699]), bias)
+
+
+def test_grouped_packed(library):
+    rng = np.random.default_rng(4)
+    op = library.grouped_matmul_nt_packed_f32
+    a, b = rng.normal(size=(700, 20)).astype(np.float32), rng.normal(size=(4, 9, 20)).astype(np.float32)
+    ends, packed = np.array([0, 0, 601, 603, 700]), op.pack(b)
+    other = op.pack(b[::-1].copy())
+    for threads in (1, 3):
+        library.set_num_threads(threads)
+        for c, matrices in (op(a, packed, ends), b), (op(a, b, ends), b), (op(a, other, ends), b[::-1]):
+            for g in range(4):
+                rows = slice(ends[g], ends[g + 1])
+                assert np.allclose(c[rows], a[rows] @ matrices[g].T, atol=1e-4)
+        assert not np.allclose(op(a, other, ends), op(a, packed, ends), atol=1e-1)
+    c = np.zeros((700, 9), np.float32)
+    spoilt = _aligned(packed.nbytes)
+    spoilt[:] = packed
+    spoilt[3 * (packed.nbytes // 4)] ^= 1  # the last one's header
+    for wrong in (_aligned(packed.nbytes), spoilt, library.grouped_matmul_nn_packed_f32.pack(b.transpose(0, 2, 1).copy()),
+                  op.pack(b[:3])):
+        with pytest.raises(library.LibraryError, match="'b' was not packed by this function's _pack for groups = 4"):
+            op.run([4, 700, 9, 20], [a, wrong, ends, c])
+    with pytest.raises(library.LibraryError, match="n is 8, the library was built for 9..48"):
+        op.run([4, 700, 8, 20], [a, packed, ends, c])
+    with pytest.raises(ValueError, match="no instance takes a packed"):
+        op.pack(b[:, :8])
 
 
 def test_low_rank_adapters_of_segments(tmp_path, monkeypatch):

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""A grouped product of 8 uneven segments beside one merged product of equal work: grouped.py [--threads=N].
+"""A grouped product of 8 uneven segments beside one merged product of equal work: grouped.py [--threads=N] [--packed].
 
 Builds a library with both, runs them in turn, warm, and prints a line a type: median times and their ratio (merged / grouped; 0.91
-is within 10 %). --open: with code for any n and k, where the manifest says them else. (The segments' matrices are 8 times as many
-bytes, which come from memory.)"""
+is within 10 %). --open: with code for any n and k, where the manifest says them else; --packed: both with matrices that were
+packed before. (The segments' matrices are 8 times as many bytes, which come from memory.)"""
 import argparse
 import importlib
 import json
@@ -27,12 +27,14 @@ def main():
     parser.add_argument("--k", type=int, default=1024)
     parser.add_argument("--runs", type=int, default=30)
     parser.add_argument("--open", action="store_true")
+    parser.add_argument("--packed", action="store_true")
     o = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         dims = {"n": f"@{o.n}", "k": f"@{o.k}"} if o.open else {"n": o.n, "k": o.k}
+        common = {"layouts": ["nt"], "dtypes": ["f32", "bf16"], "packed": o.packed}
         manifest = {"schema_version": 1, "name": "grouped", "operations": [
-            {"op": "matmul", "layouts": ["nt"], "dtypes": ["f32", "bf16"], "dims": dict(dims, m=f"@{o.rows}")},
-            {"op": "grouped_matmul", "layouts": ["nt"], "dtypes": ["f32", "bf16"], "dims": dict(dims, rows=f"@{o.rows}")}]}
+            {"op": "matmul", "dims": dict(dims, m=f"@{o.rows}"), **common},
+            {"op": "grouped_matmul", "dims": dict(dims, rows=f"@{o.rows}"), **common}]}
         with open(os.path.join(folder, "m.json"), "w") as file:
             json.dump(manifest, file)
         subprocess.run(["dlc", os.path.join(folder, "m.json"), "-emit=kernel-library", "-target=x86:cpu=host", "-q", "-o",
@@ -49,9 +51,11 @@ def main():
                 return x if dtype == "f32" else (x.view(np.uint32) >> 16).astype(np.uint16)
             a, b = array(o.rows, o.k), array(len(SEGMENTS), o.n, o.k)
             c = np.empty((o.rows, o.n), library.DTYPES[dtype])
-            merged, grouped = library.operations[f"matmul_nt_{dtype}"], library.operations[f"grouped_matmul_nt_{dtype}"]
-            runs = {"merged": lambda: merged.run([o.rows, o.n, o.k], [a, b, c]),
-                    "grouped": lambda: grouped.run([len(SEGMENTS), o.rows, o.n, o.k], [a, b, ends, c])}
+            name = f"matmul_nt{'_packed' * o.packed}_{dtype}"
+            merged, grouped = library.operations[name], library.operations["grouped_" + name]
+            one, many = (merged.pack(b[0]), grouped.pack(b)) if o.packed else (b, b)
+            runs = {"merged": lambda: merged.run([o.rows, o.n, o.k], [a, one, c]),
+                    "grouped": lambda: grouped.run([len(SEGMENTS), o.rows, o.n, o.k], [a, many, ends, c])}
             times = {name: [] for name in runs}
             for _ in range(o.runs + 1):
                 for name, run in runs.items():

@@ -109,6 +109,12 @@ struct Operation {
   /// The packed tensor is a constant in the file kPackedFile, whose bytes do
   /// not matter; or, where nothing is ever packed, an input as it is.
   std::function<std::string(llvm::ArrayRef<Range>, bool packs)> makeModel;
+
+  /// Whether the packed tensor's form or number depends on dim `i`.
+  bool isPackedBy(size_t i) const {
+    return dims[i].mustBeFixed ||
+           (segments && static_cast<int64_t>(i) == segments->groups);
+  }
 };
 
 inline constexpr const char *kPackedFile = "packed.bin";
