@@ -305,11 +305,11 @@ void KernelEmitter::emitPhase(MutableArrayRef<LoopUnit> stages,
   if (block == 1)
     buffers.append(keptBuffers(function, index, index.constant(0)));
 
-  // Neighbouring tasks are one thread's, mostly: they are pieces of one row, or,
-  // where rows read much of each other's, the rows of one piece.
+  // Neighbouring tasks are one thread's, mostly: they are pieces of one row,
+  // or, where rows read much of each other's, the rows of one piece.
   bool rowsFirst = hasPieces && llvm::any_of(outer, [&](unsigned d) {
-    return overlapsAlong(main.expr, d);
-  });
+                     return overlapsAlong(main.expr, d);
+                   });
   Value faster = index.emit(rowsFirst ? rowTasks : pieceTasks);
   Value slower = index.divUnsigned(function.task(), faster);
   Value next = index.remUnsigned(function.task(), faster);

@@ -206,7 +206,8 @@ Case gemm(int64_t m, int64_t n, int64_t k, bool a, bool b, bool dynamic,
   auto text = [](int64_t size) { return std::to_string(size); };
   Case c;
   c.name = text(m) + "x" + text(n) + "x" + text(k) + (a ? " A" : "") +
-           (b ? " B" : "") + (transposed ? " nt" : "") + (dynamic ? " dynamic M" : "") + " " + type;
+           (b ? " B" : "") + (transposed ? " nt" : "") +
+           (dynamic ? " dynamic M" : "") + " " + type;
   bool isBytes = type == "i8" || type == "u8";
   c.text =
       einsum(transposed ? "mk,nk->mn" : "mk,kn->mn",
