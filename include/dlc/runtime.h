@@ -25,7 +25,7 @@ extern "C" {
 
 /* Raised whenever a struct below changes in a way that old objects would
  * misread. */
-#define DLC_ABI_VERSION 3
+#define DLC_ABI_VERSION 4
 
 /*===-- Part 1: running a model -------------------------------------------===*/
 
@@ -102,7 +102,8 @@ typedef enum dlc_data_error {
   DLC_DATA_OK = 0,
   DLC_DATA_INDEX_OUT_OF_RANGE = 1,
   DLC_DATA_DIVISION_BY_ZERO = 2,
-  DLC_DATA_BAD_SHAPE_VALUE = 3
+  DLC_DATA_BAD_SHAPE_VALUE = 3,
+  DLC_DATA_EXTERNAL = 4 /* no error of the data: a library failed */
 } dlc_data_error;
 
 /* One phase of a kernel: called for each task 0..n-1, in any order, on any
@@ -354,7 +355,9 @@ typedef struct dlc_model {
   /* 80: models that run on a device; NULL on CPUs */
   const struct dlc_device_image *device_image;
   int64_t num_sizes; /* 88: of `plan`; 0 without */
-} dlc_model;         /* 96 bytes */
+  /* 96: kernels that a library computes (dlc/external.h); NULL: none */
+  const struct dlc_external_image *external;
+} dlc_model; /* 104 bytes */
 
 /*===-- Devices -----------------------------------------------------------===*/
 

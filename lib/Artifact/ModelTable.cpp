@@ -3,6 +3,8 @@
 // asserts below catch a struct that grew without this file.
 #include "dlc/Artifact/ModelTable.h"
 
+#include "dlc/external.h"
+
 #include "llvm/IR/Constants.h"
 #include "llvm/IR/IRBuilder.h"
 #include "llvm/IR/Module.h"
@@ -15,11 +17,12 @@ using namespace llvm;
 using namespace dlc;
 
 static_assert(sizeof(dlc_info) == 176 && sizeof(dlc_state_info) == 88 &&
-                  sizeof(dlc_model) == 96 && sizeof(dlc_tensor_info) == 40 &&
+                  sizeof(dlc_model) == 104 && sizeof(dlc_tensor_info) == 40 &&
                   sizeof(dlc_dim) == 24 && sizeof(dlc_symbol_info) == 32 &&
                   sizeof(dlc_device_image) == 56 &&
                   sizeof(dlc_device_module) == 40 &&
-                  sizeof(dlc_device_function) == 32,
+                  sizeof(dlc_device_function) == 32 &&
+                  sizeof(dlc_external_image) == 24,
               "emitModelTable writes these structs field by field");
 
 namespace {
@@ -72,6 +75,9 @@ public:
   Constant *symbols(const std::vector<SymbolInfo> &list);
   Constant *info(const ModelInfo &info);
   Constant *image(const DeviceImage &image);
+  Constant *external(const ExternalImage &image);
+  /// A hidden global that another object defines.
+  GlobalVariable *declare(StringRef name, unsigned words, bool isConstant);
 
   Module &module;
   LLVMContext &context;
@@ -173,14 +179,7 @@ Constant *TableBuilder::image(const DeviceImage &image) {
   for (StringRef site : image.sites)
     sites.push_back(string(site));
   // Defined in the runtime that the artifact is linked with.
-  GlobalVariable *backend = module.getNamedGlobal(image.backend);
-  if (!backend) {
-    backend =
-        new GlobalVariable(module, ArrayType::get(Type::getInt64Ty(context), 4),
-                           /*isConstant=*/true, GlobalValue::ExternalLinkage,
-                           nullptr, image.backend);
-    backend->setVisibility(GlobalValue::HiddenVisibility);
-  }
+  GlobalVariable *backend = declare(image.backend, 4, /*isConstant=*/true);
   auto count = [&](const auto &list) {
     return integer(static_cast<int64_t>(list.size()));
   };
@@ -191,9 +190,33 @@ Constant *TableBuilder::image(const DeviceImage &image) {
       "dlc.device_image");
 }
 
+GlobalVariable *TableBuilder::declare(StringRef name, unsigned words,
+                                      bool isConstant) {
+  if (GlobalVariable *known = module.getNamedGlobal(name))
+    return known;
+  auto *global = new GlobalVariable(
+      module, ArrayType::get(Type::getInt64Ty(context), words), isConstant,
+      GlobalValue::ExternalLinkage, nullptr, name);
+  global->setVisibility(GlobalValue::HiddenVisibility);
+  return global;
+}
+
+Constant *TableBuilder::external(const ExternalImage &image) {
+  SmallVector<Constant *> sites;
+  for (StringRef site : image.sites)
+    sites.push_back(
+        declare(site, sizeof(dlc_external_site) / 8, /*isConstant=*/false));
+  GlobalVariable *backend = declare(
+      image.backend, sizeof(dlc_external_backend) / 8, /*isConstant=*/true);
+  return define(record({backend, array(sites, "dlc.external_sites"),
+                        integer(static_cast<int64_t>(sites.size()))}),
+                "dlc.external_image");
+}
+
 GlobalVariable *dlc::emitModelTable(Module &module, const ModelInfo &info,
                                     const ModelFunctions &functions,
-                                    const DeviceImage *image) {
+                                    const DeviceImage *image,
+                                    const ExternalImage *external) {
   assert(functions.execute && "a model needs its execute function");
   TableBuilder builder(module);
   Constant *weights = builder.null();
@@ -224,6 +247,7 @@ GlobalVariable *dlc::emitModelTable(Module &module, const ModelInfo &info,
                                 : builder.string(info.weights.file),
       image ? builder.image(*image) : builder.null(),
       builder.integer(functions.numSizes),
+      external ? builder.external(*external) : builder.null(),
   });
   std::string name = info.name + "_model_table";
   // Entry points may have declared the table before.
@@ -282,7 +306,7 @@ void dlc::addModelEntryPoints(Module &module, StringRef name, bool hasState) {
   GlobalVariable *table = module.getNamedGlobal(tableName);
   if (!table) {
     table = new GlobalVariable(
-        module, ArrayType::get(size, 12),
+        module, ArrayType::get(size, sizeof(dlc_model) / 8),
         /*isConstant=*/true, GlobalValue::ExternalLinkage, nullptr, tableName);
     table->setVisibility(GlobalValue::HiddenVisibility);
   }

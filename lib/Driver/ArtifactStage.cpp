@@ -3,6 +3,7 @@
 #include "Compilation.h"
 
 #include "dlc/Artifact/Weights.h"
+#include "dlc/Codegen/CPU/LibraryNest.h"
 #include "dlc/Dialect/Program/IR/Program.h"
 #include "dlc/Program/HostCode.h"
 #include "llvm/Bitcode/BitcodeReader.h"
@@ -118,6 +119,16 @@ static Error writeWeights(Compilation &c, std::string &objectFile) {
 // Code
 //===----------------------------------------------------------------------===//
 
+/// The kernels that call a library.
+static ExternalImage externalImage(Compilation &c) {
+  ExternalImage image;
+  image.backend = "dlc_external_onednn";
+  for (const CompiledKernel &kernel : c.kernels)
+    if (kernel.nest == kLibraryNest)
+      image.sites.push_back(librarySiteOf(c.name + "_" + kernel.name));
+  return image;
+}
+
 static void emitHost(Compilation &c, bool isPublic = true) {
   HostFunctions host = emitHostCode(c.program, c.name, *c.hostModule,
                                     /*onDevice=*/c.cuda.has_value());
@@ -128,10 +139,11 @@ static void emitHost(Compilation &c, bool isPublic = true) {
     image.functions.push_back(
         {f.symbol, f.kernel, f.blockThreads, f.numParams});
   image.sites = host.deviceSites;
+  ExternalImage external = externalImage(c);
   emitModelTable(
       *c.hostModule, c.info,
       {host.inputDims, host.outputDims, host.plan, host.numSizes, host.execute},
-      c.cuda ? &image : nullptr);
+      c.cuda ? &image : nullptr, external.sites.empty() ? nullptr : &external);
   if (isPublic)
     addModelEntryPoints(*c.hostModule, c.name, !c.info.states.empty());
 }
@@ -165,7 +177,7 @@ static LinkInputs makeLinkInputs(Compilation &c, StringRef weightsObject) {
         llvm::MemoryBufferRef(StringRef(bytes.data(), bytes.size()), name));
   };
   add(c.hostObject, "host.o");
-  inputs.opensDriver = c.cuda.has_value();
+  inputs.opensDriver = c.cuda.has_value() || !externalImage(c).sites.empty();
   for (const CompiledKernel &kernel : c.kernels)
     if (!c.cuda)
       add(kernel.object, kernel.name);

@@ -320,6 +320,27 @@ static llvm::Error readTuning(const InputArgList &args, CompileOptions &o) {
   return llvm::Error::success();
 }
 
+static llvm::Error readLibraries(const InputArgList &args, CompileOptions &o) {
+  using Libraries = CompileOptions::Libraries;
+  if (llvm::Error error = parseWord<Libraries>(args, OPT_libraries,
+                                               {{"on", Libraries::On},
+                                                {"off", Libraries::Off},
+                                                {"all", Libraries::All}},
+                                               o.libraries))
+    return error;
+  if (o.libraries == Libraries::Off)
+    return llvm::Error::success();
+  if (o.strict)
+    return usage("-libraries=: -fp=strict keeps the order of every sum, which "
+                 "no library promises");
+  if (o.libraries == Libraries::On && o.tune == CompileOptions::Tune::Off)
+    return usage("-libraries=on is for -tune: a library computes what it was "
+                 "measured to be faster at");
+  if (o.wants(EmitKind::KernelLibrary))
+    return usage("-libraries=: kernel libraries call no other library");
+  return llvm::Error::success();
+}
+
 static llvm::Error readState(const InputArgList &args, CompileOptions &o) {
   for (StringRef list : args.getAllArgValues(OPT_state)) {
     llvm::SmallVector<StringRef> parts;
@@ -454,12 +475,14 @@ static llvm::Error readOptions(const InputArgList &args, CompileOptions &o) {
 
   if (llvm::Error error = readVariants(args, o))
     return error;
+  if (llvm::Error error = readLibraries(args, o))
+    return error;
 
   llvm::SmallVector<std::string> shaping;
-  for (const Arg *arg :
-       args.filtered(OPT_target, OPT_dim, OPT_shape, OPT_fp, OPT_fuse,
-                     OPT_layout, OPT_state, OPT_kv, OPT_precision, OPT_variants,
-                     OPT_fallback, OPT_force_variant, OPT_plant_fault))
+  for (const Arg *arg : args.filtered(
+           OPT_target, OPT_dim, OPT_shape, OPT_fp, OPT_fuse, OPT_layout,
+           OPT_state, OPT_kv, OPT_precision, OPT_variants, OPT_fallback,
+           OPT_force_variant, OPT_plant_fault, OPT_libraries))
     shaping.push_back(arg->getAsString(args));
   o.shapingFlags = llvm::join(shaping, " ");
   if (llvm::Error error = inferEmit(o))

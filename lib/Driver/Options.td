@@ -23,6 +23,7 @@ def tune_mode : J<"tune", "<how>", "lookup: the best schedules of the database, 
 def tune_budget : J<"tune-budget", "<n|time>", "Trials of all kernels together, or a time: 90s, 10m (default: 32 trials a kernel)">;
 def tune_seed : J<"tune-seed", "<n>", "Another seed is another search (default: 1)">;
 def tuning_db : J<"tuning-db", "<path>", "The tuning database (default: $DLC_TUNING_DB, or dlc/tuning.db in the user's data folder)">;
+def libraries : J<"libraries", "<when>", "on: -tune also measures oneDNN (libdnnl.so.3, or what $DLC_ONEDNN names), and kernels that it computes faster call it at run time; off (default)">;
 def verify : F<"verify", "Run the result beside the interpreter on random inputs; exit 4 when they differ">;
 def verify_mode : J<"verify", "bisect", "-verify, and when they differ find the first kernel that is wrong, with its inputs in a folder">;
 def list_targets : F<"list-targets", "Print the known CPUs">;

@@ -4,6 +4,7 @@
 #include "Compilation.h"
 
 #include "dlc/Check/State.h"
+#include "dlc/Codegen/CPU/LibraryNest.h"
 #include "dlc/Schedule/NestChoice.h"
 #include "dlc/Schedule/Schedule.h"
 #include "dlc/Schedule/Winograd.h"
@@ -57,6 +58,22 @@ static void proposeWinograd(Compilation &c, graph::KernelOp kernel,
   schedule.laws.push_back(law);
 }
 
+// -libraries=all: whether a library has the kernel's product.
+static bool hasLibrary(Compilation &c, graph::KernelOp kernel) {
+  std::string reason;
+  auto spec = classifyContraction(kernel, reason);
+  CpuCodegenOptions options;
+  std::set<unsigned> constant = constantOperands(c.getModule(), kernel);
+  for (unsigned i = 0; i < kernel.getArgumentTypes().size(); ++i)
+    options.constantOperands.push_back(constant.count(i) != 0);
+  if (succeeded(spec) && succeeded(planLibrary(*spec, options, 1, reason)))
+    return true;
+  if (c.options.verbose)
+    llvm::errs() << "  kernel '" << kernel.getSymName()
+                 << "' calls no library: " << reason << "\n";
+  return false;
+}
+
 Error dlc::chooseSchedules(Compilation &c) {
   graph::NumericsMode mode = c.getMode();
   std::vector<dlc::Diagnostic> refused;
@@ -71,6 +88,15 @@ Error dlc::chooseSchedules(Compilation &c) {
     Expected<Schedule> schedule = getSchedule(kernel);
     if (!schedule) {
       refuse(llvm::toString(schedule.takeError()));
+      continue;
+    }
+    using Libraries = CompileOptions::Libraries;
+    if (c.options.libraries == Libraries::All && schedule->nest.empty() &&
+        schedule->knobs.empty() && c.target && !c.cuda && hasLibrary(c, kernel))
+      schedule->nest = kLibraryNest.str();
+    if (schedule->nest == kLibraryNest &&
+        c.options.libraries == Libraries::Off) {
+      refuse("its schedule calls a library, which needs -libraries=on");
       continue;
     }
     // A schedule that names no laws, as none in the file does, gets the nests'.

@@ -7,12 +7,14 @@
 #include "CudaTuneStage.h"
 
 #include "dlc/Check/Laws.h"
+#include "dlc/Codegen/CPU/LibraryNest.h"
 #include "dlc/Driver/FormedKernels.h"
 #include "dlc/Schedule/NestChoice.h"
 #include "dlc/Schedule/Schedule.h"
 #include "dlc/Tuner/Experience.h"
 #include "dlc/Tuner/KernelCost.h"
 #include "dlc/Tuner/KernelTask.h"
+#include "dlc/Tuner/Libraries.h"
 #include "dlc/Tuner/Shipped.h"
 
 #include "llvm/Support/FileSystem.h"
@@ -62,6 +64,13 @@ private:
   Error step(Item &item, unsigned most);
   void showProgress(const Item &item, unsigned spent, double passed);
   double expectedGain() const;
+  Error findLibrary();
+  bool wantsLibraries() const {
+    return c.options.libraries != CompileOptions::Libraries::Off;
+  }
+  bool fits(const Item &item, graph::KernelOp kernel,
+            const tuner::Record &record, const KnobValues &knobs,
+            std::string &reason);
   Error choose();
   void note(graph::KernelOp kernel, const Twine &reason);
 
@@ -77,6 +86,7 @@ private:
   std::vector<tuner::Record> experience; // all that is shipped
   std::map<std::string, std::optional<tuner::CostModel>> models; // by family
   std::optional<tuner::KernelCost> cost;
+  int64_t library = 0; ///< the version that is measured, too; 0: none
 };
 } // namespace
 
@@ -166,6 +176,10 @@ Error Stage::step(Item &item, unsigned most) {
       return Error::success();
     }
     item.task = std::move(*task);
+    if (std::string reason; library && !item.task->addLibrary(library, reason))
+      c.tuning.notes.push_back(("kernel '" + item.kernels[0].getSymName() +
+                                "': oneDNN is no candidate: " + reason)
+                                   .str());
     tuner::TuneOptions options;
     options.search.seed = c.options.tuneSeed;
     options.search.first = tuner::findExperience(
@@ -282,6 +296,29 @@ void Stage::showProgress(const Item &item, unsigned spent, double passed) {
           .str());
 }
 
+/// Measured beside nothing, a library would never be found missing.
+Error Stage::findLibrary() {
+  if (!wantsLibraries() || c.options.tune != CompileOptions::Tune::Search)
+    return Error::success();
+  std::string reason;
+  if (!tuner::isForLibraries(*c.target, reason))
+    return makeError(ExitCode::Usage, "-libraries=on: " + reason);
+  library = tuner::findLibrary(reason);
+  if (!library)
+    return makeError(ExitCode::Unavailable, "-libraries=on: " + reason);
+  return Error::success();
+}
+
+/// Whether code generation takes a schedule of the database.
+bool Stage::fits(const Item &item, graph::KernelOp kernel,
+                 const tuner::Record &record, const KnobValues &knobs,
+                 std::string &reason) {
+  return record.usesLibrary()
+             ? tuner::isLibraryLegalFor(kernel, knobs, item.options, reason)
+             : tuner::isLegalFor(kernel, knobs, *c.target, item.options,
+                                 reason);
+}
+
 Error Stage::choose() {
   for (auto &[key, item] : items) {
     std::vector<tuner::Record> records = shipped[key];
@@ -294,8 +331,9 @@ Error Stage::choose() {
         return own.takeError();
       records.insert(records.end(), own->begin(), own->end());
     }
-    auto best = tuner::findBest(records, /*margin=*/0.03,
-                                /*takesEstimates=*/c.options.tuneStatic);
+    auto best =
+        tuner::findBest(records, {.takesEstimates = c.options.tuneStatic,
+                                  .takesLibraries = wantsLibraries()});
     if (!best)
       continue;
     Expected<KnobValues> knobs = tuner::parseKnobs(best->schedule);
@@ -313,13 +351,12 @@ Error Stage::choose() {
           note(kernel, admission.reason);
           continue;
         }
-      if (!tuner::isLegalFor(kernel, *knobs, *c.target, item->options,
-                             reason)) {
+      if (!fits(*item, kernel, *best, *knobs, reason)) {
         note(kernel, "the schedule of the database does not fit: " + reason);
         continue;
       }
       Schedule schedule;
-      schedule.nest = item->key.nest;
+      schedule.nest = best->usesLibrary() ? kLibraryNest.str() : item->key.nest;
       schedule.knobs.insert(knobs->begin(), knobs->end());
       kernel.setScheduleAttr(schedule.toAttr(kernel.getContext()));
       ++c.tuning.tuned;
@@ -332,6 +369,8 @@ Error Stage::choose() {
 
 Error Stage::run() {
   collect();
+  if (Error error = findLibrary())
+    return error;
   if (Error error = openDatabase())
     return error;
   if (c.options.tune == CompileOptions::Tune::Search)

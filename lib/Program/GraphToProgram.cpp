@@ -14,8 +14,13 @@ using namespace mlir;
 using namespace dlc;
 using namespace dlc::program;
 
-// A kernel that indexes by data or divides integers may meet invalid data.
+// A kernel that indexes by data or divides integers may meet invalid data; a
+// library may fail.
 static bool canFail(graph::KernelOp kernel) {
+  if (DictionaryAttr schedule = kernel.getScheduleAttr())
+    if (auto nest = schedule.getAs<StringAttr>("nest");
+        nest && nest.getValue() == "library")
+      return true;
   WalkResult walk = kernel.walk([](Operation *op) {
     if (isa<graph::ToIndexOp, graph::ScatterOp>(op))
       return WalkResult::interrupt();

@@ -108,7 +108,8 @@ struct dlc_instance {
   bool state_placed;  /* a run may have written these */
   void *library;      /* handle of the shared object when made by dlc_load */
   int32_t device_id;
-  void *device; /* the backend's; NULL on CPUs */
+  void *device;      /* the backend's; NULL on CPUs */
+  bool has_external; /* model->external is open */
 };
 
 /* Bookkeeping of one run, laid out in `scratch_size` bytes of the caller's

@@ -1,6 +1,7 @@
 /* Asserts the offsets that include/dlc/runtime.h documents: generated code is
  * built from the document, not from the header, so the two must agree on every
  * target. */
+#include "dlc/external.h"
 #include "dlc/runtime.h"
 
 #define AT(type, field, offset)                                                \
@@ -97,7 +98,40 @@ AT(dlc_model, weights, 64);
 AT(dlc_model, weights_file, 72);
 AT(dlc_model, device_image, 80);
 AT(dlc_model, num_sizes, 88);
-SIZE(dlc_model, 96);
+AT(dlc_model, external, 96);
+SIZE(dlc_model, 104);
+
+AT(dlc_external_tensor, type, 0);
+AT(dlc_external_tensor, rank, 8);
+AT(dlc_external_tensor, dims, 16);
+AT(dlc_external_tensor, strides, 48);
+SIZE(dlc_external_tensor, 80);
+
+AT(dlc_external_problem, kind, 0);
+AT(dlc_external_problem, src, 8);
+AT(dlc_external_problem, weights, 88);
+AT(dlc_external_problem, dst, 168);
+AT(dlc_external_problem, stride, 248);
+AT(dlc_external_problem, dilation, 264);
+AT(dlc_external_problem, pad_before, 280);
+AT(dlc_external_problem, pad_after, 296);
+SIZE(dlc_external_problem, 312);
+
+AT(dlc_external_site, kernel, 0);
+AT(dlc_external_site, problems, 8);
+AT(dlc_external_site, num_problems, 16);
+AT(dlc_external_site, constant_weights, 24);
+AT(dlc_external_site, state, 32);
+SIZE(dlc_external_site, 40);
+
+AT(dlc_external_image, backend, 0);
+AT(dlc_external_image, sites, 8);
+AT(dlc_external_image, num_sites, 16);
+SIZE(dlc_external_image, 24);
+
+AT(dlc_external_backend, open, 0);
+AT(dlc_external_backend, close, 8);
+SIZE(dlc_external_backend, 16);
 
 AT(dlc_device_module, kind, 0);
 AT(dlc_device_module, arch, 8);

@@ -1,6 +1,7 @@
 /* Life of an instance: the checks that make a model safe to run on this
  * machine, its weights, its options; then its end. */
 #include "Internal.h"
+#include "dlc/external.h"
 
 #include <string.h>
 
@@ -64,6 +65,20 @@ static dlc_status make_plan(dlc_instance *instance, dlc_rt_error error) {
     model->plan(NULL, instance->plan);
     instance->has_plan = true;
   }
+  return DLC_OK;
+}
+
+/* A model of -libraries=on does not run without the library: it holds no other
+ * code for these kernels. */
+static dlc_status open_external(dlc_instance *instance, dlc_rt_error error) {
+  const dlc_model *model = instance->model;
+  char text[512] = "";
+  if (model->external->backend->open(model->external, instance->weights.data,
+                                     text, sizeof text))
+    return dlc_rt_fail(error, DLC_BAD_LIBRARY,
+                       "model '%s' was compiled with -libraries=on: %s",
+                       model->info->name, text);
+  instance->has_external = true;
   return DLC_OK;
 }
 
@@ -143,6 +158,8 @@ dlc_status dlc_model_create(const dlc_model *model,
     /* The device has its own. */
     dlc_rt_close_weights(&instance->weights);
   }
+  if (status == DLC_OK && model->external)
+    status = open_external(instance, error);
   if (status != DLC_OK) {
     dlc_model_destroy(instance);
     return status;
@@ -162,6 +179,10 @@ void dlc_model_destroy(dlc_instance *instance) {
   if (instance->plan)
     allocator.free(allocator.ctx, instance->plan, plan_size(instance->model));
   dlc_rt_destroy_state(instance);
+  if (instance->has_external)
+    instance->model->external->backend->close(
+        instance->model->external, instance->weights.data,
+        (size_t)instance->model->weights_size);
   dlc_rt_close_weights(&instance->weights);
   allocator.free(allocator.ctx, instance, sizeof *instance);
 }

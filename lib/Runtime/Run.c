@@ -122,6 +122,8 @@ static const char *data_error_text(int32_t code) {
     return "an integer is divided by zero";
   case DLC_DATA_BAD_SHAPE_VALUE:
     return "a shape computed from the data is not valid";
+  case DLC_DATA_EXTERNAL:
+    return "a library that computes a kernel fails";
   default:
     return "a value in the data is not valid";
   }
@@ -131,10 +133,12 @@ static dlc_status report(const run_context *run, const dlc_exec *exec,
                          int32_t result) {
   const char *name = run->instance->model->info->name;
   if (exec->status != 0 || result == DLC_DATA_ERROR)
-    return dlc_rt_fail(run->error, DLC_DATA_ERROR, "model '%s': %s%s%s%s", name,
-                       data_error_text(exec->status),
-                       exec->site ? " (node '" : "",
-                       exec->site ? exec->site : "", exec->site ? "')" : "");
+    return dlc_rt_fail(
+        run->error,
+        exec->status == DLC_DATA_EXTERNAL ? DLC_INTERNAL_ERROR : DLC_DATA_ERROR,
+        "model '%s': %s%s%s%s", name, data_error_text(exec->status),
+        exec->site ? " (node '" : "", exec->site ? exec->site : "",
+        exec->site ? "')" : "");
   if (result == DLC_OK)
     return DLC_OK;
   if (run->reported)

@@ -36,7 +36,7 @@ dlc::tuner::findExperience(llvm::ArrayRef<Record> records,
   std::map<std::pair<std::string, std::string>, std::vector<const Record *>>
       groups;
   for (const Record &record : records)
-    if (record.status == Status::Ok)
+    if (record.status == Status::Ok && !record.usesLibrary())
       groups[{record.target, record.workload}].push_back(&record);
   std::vector<std::pair<double, std::vector<const Record *>>> near;
   for (auto &[key, trials] : groups) {

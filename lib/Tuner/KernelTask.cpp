@@ -5,6 +5,7 @@
 #include "KernelFacts.h"
 #include "dlc/Codegen/CPU/AttentionKnobs.h"
 #include "dlc/Codegen/CPU/ContractionKnobs.h"
+#include "dlc/Codegen/CPU/LibraryNest.h"
 #include "dlc/Codegen/CPU/LoopKnobs.h"
 #include "dlc/Codegen/CPU/Nests.h"
 #include "dlc/Codegen/Common/CpuLowering.h"
@@ -13,6 +14,7 @@
 #include "dlc/Schedule/NestChoice.h"
 #include "dlc/Schedule/Schedule.h"
 #include "dlc/Target/Common/StaticCycles.h"
+#include "dlc/Target/Targets.h"
 
 #include "mlir/Bytecode/BytecodeReader.h"
 #include "mlir/Bytecode/BytecodeWriter.h"
@@ -156,11 +158,11 @@ static Expected<double> estimateSeconds(llvm::Module &module,
 }
 
 /// Runs in a process of its own.
-static Expected<BuiltKernel> build(const Task &task, const KnobValues &knobs,
+static Expected<BuiltKernel> build(const Task &task, StringRef nest,
+                                   const KnobValues &knobs,
                                    const std::string &bytecode,
                                    const CpuTarget &target,
                                    const CpuCodegenOptions &options) {
-  const std::string &nest = task.space.nest;
   auto context = makeContext();
   std::string said;
   ScopedDiagnosticHandler handler(context.get(), [&](Diagnostic &diagnostic) {
@@ -175,7 +177,7 @@ static Expected<BuiltKernel> build(const Task &task, const KnobValues &knobs,
   if (!kernel)
     return fail("the kernel cannot be read back");
   Schedule schedule;
-  schedule.nest = nest;
+  schedule.nest = nest.str();
   schedule.knobs.insert(knobs.begin(), knobs.end());
   // As the compiler has it where Check admits the law, which it does for what
   // planRows found.
@@ -332,7 +334,8 @@ KernelTask::create(graph::KernelOp kernel, const CpuTarget &target,
   task.problem.threads = getTuneThreads(target);
   task.timing = timing;
   task.build = [&state, &task](const KnobValues &knobs) {
-    return build(task, knobs, state.bytecode, *state.target, state.options);
+    return build(task, task.space.nest, knobs, state.bytecode, *state.target,
+                 state.options);
   };
   if (timing == Timing::Static)
     return made;
@@ -368,4 +371,58 @@ KernelTask::create(graph::KernelOp kernel, const CpuTarget &target,
     task.problem.results.push_back(std::move(*expected));
   }
   return made;
+}
+
+//===----------------------------------------------------------------------===//
+// Libraries
+//===----------------------------------------------------------------------===//
+
+bool dlc::tuner::isForLibraries(const CpuTarget &target, std::string &reason) {
+  Expected<CpuTarget> host = parseCpuTarget("host");
+  if (!host) {
+    reason = llvm::toString(host.takeError());
+    return false;
+  }
+  if (host->desc().arch == target.desc().arch &&
+      host->desc().features == target.desc().features)
+    return true;
+  reason =
+      "the target has other instructions than this machine, all of which a "
+      "library uses";
+  return false;
+}
+
+bool dlc::tuner::isLibraryLegalFor(graph::KernelOp kernel,
+                                   const KnobValues &knobs,
+                                   const CpuCodegenOptions &options,
+                                   std::string &reason) {
+  reason = whyNot(kernel);
+  if (!reason.empty())
+    return false;
+  auto spec = classifyContraction(kernel, reason);
+  auto pieces = knobs.find("pieces");
+  return succeeded(spec) &&
+         succeeded(planLibrary(*spec, options,
+                               pieces == knobs.end() ? 1 : pieces->second,
+                               reason));
+}
+
+unsigned KernelTask::addLibrary(int64_t version, std::string &reason) {
+  task.alternatives.clear();
+  if (!state->classified.contraction) {
+    reason = "it is no product";
+    return 0;
+  }
+  for (KnobValues &knobs :
+       libraryCandidates(*state->classified.contraction, *state->target,
+                         state->options, task.problem.threads, reason)) {
+    knobs["onednn"] = version;
+    task.alternatives.push_back({kLibraryNest.str(), std::move(knobs)});
+  }
+  task.buildAlternative = [state = state.get(),
+                           &task = task](const Alternative &other) {
+    return build(task, other.nest, other.knobs, state->bytecode, *state->target,
+                 state->options);
+  };
+  return task.alternatives.size();
 }

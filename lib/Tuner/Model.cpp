@@ -62,7 +62,7 @@ Expected<std::vector<Group>> dlc::tuner::groupRecords(ArrayRef<Record> records,
       byWorkload;
   for (const Record *calm : withoutDisturbed(records)) {
     const Record &record = *calm;
-    if (record.status != Status::Ok)
+    if (record.status != Status::Ok || record.usesLibrary())
       continue;
     Trial &trial =
         byWorkload[{record.target, record.workload}][record.schedule];

@@ -55,6 +55,10 @@ Expected<std::string> dlc::tuner::canonicalJson(StringRef text) {
   return json.dump();
 }
 
+bool Record::usesLibrary() const {
+  return StringRef(schedule).contains("\"nest\":\"library\"");
+}
+
 std::string Record::key() const {
   return sha256(target + "\n" + workload + "\n" + schedule + "\n" + run + "\n" +
                 std::to_string(attempt));
@@ -253,30 +257,34 @@ dlc::tuner::withoutDisturbed(llvm::ArrayRef<Record> records) {
 }
 
 std::optional<Record> dlc::tuner::findBest(llvm::ArrayRef<Record> records,
-                                           double margin, bool takesEstimates) {
+                                           const BestOptions &options) {
+  auto isCurrent = [&](const Record &record) {
+    return record.codegen == kCodegenVersion &&
+           (options.takesLibraries || !record.usesLibrary());
+  };
   // A schedule that was ever wrong, hung or crashed is none, whatever its time.
   std::set<std::string> failed;
   for (const Record &record : records)
-    if (record.codegen == kCodegenVersion && record.status != Status::Ok)
+    if (isCurrent(record) && record.status != Status::Ok)
       failed.insert(record.schedule);
   unsigned attempt = 0;
   bool isMeasured = false;
   for (const Record &record : records)
-    if (record.codegen == kCodegenVersion && !failed.count(record.schedule)) {
+    if (isCurrent(record) && !failed.count(record.schedule)) {
       attempt = std::max(attempt, record.attempt);
       isMeasured |= record.status == Status::Ok && record.clock != kStaticClock;
     }
-  if (!isMeasured)
-    margin = std::max(margin, 0.1);
+  double margin = isMeasured ? options.margin : std::max(options.margin, 0.1);
   // Of a schedule's measurements the slowest counts, and of its fastest and its
   // median sample the worse: times are too good by chance where many were
   // taken.
   std::map<std::string, std::pair<double, const Record *>> slowest;
   for (const Record *calm : withoutDisturbed(records)) {
     const Record &record = *calm;
-    if (record.status != Status::Ok || record.codegen != kCodegenVersion ||
+    if (record.status != Status::Ok || !isCurrent(record) ||
         record.attempt < attempt || failed.count(record.schedule) ||
-        (record.clock == kStaticClock && (isMeasured || !takesEstimates)))
+        (record.clock == kStaticClock &&
+         (isMeasured || !options.takesEstimates)))
       continue;
     double ratio = std::max(record.ratio(), record.medianRatio());
     auto [it, isNew] = slowest.try_emplace(record.schedule, ratio, &record);

@@ -3,6 +3,7 @@
 // in memory that it shares with its parent, so that a crash loses nothing said.
 #include "dlc/Tuner/Runner.h"
 
+#include "dlc/external.h"
 #include "dlc/runtime.h"
 
 #include "llvm/ExecutionEngine/Orc/LLJIT.h"
@@ -178,6 +179,14 @@ public:
     if (!symbols)
       return symbols.takeError();
     jit->getMainJITDylib().addGenerator(std::move(*symbols));
+    // Hidden in this program, so that the search above does not find it.
+    llvm::orc::SymbolMap runtime;
+    runtime[jit->mangleAndIntern("dlc_external_run")] = {
+        llvm::orc::ExecutorAddr::fromPtr(&dlc_external_run),
+        llvm::JITSymbolFlags::Exported | llvm::JITSymbolFlags::Callable};
+    if (Error error = jit->getMainJITDylib().define(
+            llvm::orc::absoluteSymbols(std::move(runtime))))
+      return error;
     if (Error error = jit->addObjectFile(
             llvm::MemoryBuffer::getMemBufferCopy(kernel.object, "candidate")))
       return error;
@@ -197,6 +206,8 @@ public:
 
   /// Runs it on poisoned results; empty when all is as it should be.
   std::string check(Pool &pool, const Problem &problem);
+  /// The last run ended because a library has no such product.
+  bool wasDeclined() const { return status == DLC_DATA_EXTERNAL; }
 
 private:
   std::vector<GuardedBuffer> buffers;
@@ -276,6 +287,8 @@ std::string Loaded::check(Pool &pool, const Problem &problem) {
   scratch->poison();
   status = 0;
   run(pool);
+  if (wasDeclined())
+    return dlc_external_error();
   if (status != 0)
     return "the kernel reports an error in the data";
   for (size_t i = operands; i < buffers.size(); ++i) {
@@ -317,7 +330,7 @@ static void runChild(const BuiltKernel &candidate, const BuiltKernel &reference,
   Pool pool(std::max(problem.threads, 1u));
   std::string why = mine.check(pool, problem);
   if (!why.empty())
-    end(Status::Wrong, why);
+    end(mine.wasDeclined() ? Status::Compile : Status::Wrong, why);
 
   bool ofThread = problem.threads <= 1;
   auto time = [&](Loaded &kernel, unsigned repeats) {

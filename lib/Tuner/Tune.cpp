@@ -18,15 +18,17 @@ using llvm::Expected;
 static constexpr double kBuildSeconds = 60;
 
 std::vector<Expected<BuiltKernel>>
-Tuner::buildAll(llvm::ArrayRef<KnobValues> points) {
+Tuner::buildAll(llvm::ArrayRef<Candidate> candidates) {
   unsigned jobs = options.jobs
                       ? options.jobs
                       : std::max(1u, std::thread::hardware_concurrency());
   std::vector<std::string> reasons;
   auto texts = runInProcesses(
-      points.size(), jobs, kBuildSeconds,
+      candidates.size(), jobs, kBuildSeconds,
       [&](unsigned i, std::string &out) {
-        Expected<BuiltKernel> kernel = task.build(points[i]);
+        const Candidate &c = candidates[i];
+        Expected<BuiltKernel> kernel =
+            c.other ? task.buildAlternative(*c.other) : task.build(c.point);
         out = kernel ? kernelToBytes(*kernel)
                      : llvm::toString(kernel.takeError());
         return bool(kernel);
@@ -107,7 +109,7 @@ Expected<std::unique_ptr<Tuner>> Tuner::create(const Task &task,
     for (Record &record : *known)
       tuner->cache.emplace(record.key(), std::move(record));
   }
-  auto built = tuner->buildAll(task.space.defaults);
+  auto built = tuner->buildAll(candidatesOf(task.space.defaults));
   auto fail = [&](const llvm::Twine &why) {
     return llvm::createStringError(task.name +
                                    ": the default schedule: " + why);
@@ -131,13 +133,22 @@ Expected<std::unique_ptr<Tuner>> Tuner::create(const Task &task,
   return tuner;
 }
 
-Record Tuner::makeRecord(const KnobValues &point, unsigned attempt) const {
+std::vector<Tuner::Candidate>
+Tuner::candidatesOf(llvm::ArrayRef<KnobValues> points) {
+  std::vector<Candidate> candidates;
+  for (const KnobValues &point : points)
+    candidates.push_back({point});
+  return candidates;
+}
+
+Record Tuner::makeRecord(const Candidate &c, unsigned attempt) const {
   Record record;
   record.target = task.target;
   record.workload = task.workload;
-  record.schedule = scheduleJson(task.space.nest, point);
+  record.schedule = c.other ? scheduleJson(c.other->nest, c.other->knobs)
+                            : scheduleJson(task.space.nest, c.point);
   record.run = result.run;
-  record.isDefault = point == task.space.defaults;
+  record.isDefault = !c.other && c.point == task.space.defaults;
   record.round = search.getRound();
   record.attempt = attempt;
   record.seed = options.search.seed;
@@ -162,11 +173,12 @@ Measurement Tuner::measureHere(const BuiltKernel &candidate,
   }
 }
 
-Error Tuner::measureAll(llvm::ArrayRef<KnobValues> points, unsigned attempt) {
-  std::vector<KnobValues> fresh;
-  for (const KnobValues &point : points)
-    if (!cache.count(makeRecord(point, attempt).key()))
-      fresh.push_back(point);
+Error Tuner::measureAll(llvm::ArrayRef<Candidate> candidates,
+                        unsigned attempt) {
+  std::vector<Candidate> fresh;
+  for (const Candidate &candidate : candidates)
+    if (!cache.count(makeRecord(candidate, attempt).key()))
+      fresh.push_back(candidate);
   auto built = buildAll(fresh);
   MeasureOptions how{options.limits, options.mostDrift, options.retries};
   if (attempt) {
@@ -209,11 +221,11 @@ Error Tuner::measureAll(llvm::ArrayRef<KnobValues> points, unsigned attempt) {
       if (Error error = finish(i, estimated(*built[i], reference)))
         return error;
   } else if (options.fleet) {
-    std::vector<const BuiltKernel *> candidates;
+    std::vector<const BuiltKernel *> kernels;
     for (unsigned i : ready)
-      candidates.push_back(&*built[i]);
+      kernels.push_back(&*built[i]);
     if (Error error =
-            options.fleet->measureAll(candidates, reference, task.problem, how,
+            options.fleet->measureAll(kernels, reference, task.problem, how,
                                       [&](unsigned n, const Measurement &m) {
                                         return finish(ready[n], m);
                                       }))
@@ -225,27 +237,55 @@ Error Tuner::measureAll(llvm::ArrayRef<KnobValues> points, unsigned attempt) {
         return error;
     }
   }
-  result.reused += points.size() - fresh.size();
-  for (const KnobValues &point : points) {
-    const Record &record = cache.at(makeRecord(point, attempt).key());
+  result.reused += candidates.size() - fresh.size();
+  for (const Candidate &candidate : candidates) {
+    const Record &record = cache.at(makeRecord(candidate, attempt).key());
     records.push_back(record);
     bool isGood = record.status == Status::Ok;
     result.failed += !isGood;
-    if (!attempt)
-      search.addResult(point,
+    if (!attempt && !candidate.other)
+      search.addResult(candidate.point,
                        isGood ? std::optional(record.ratio()) : std::nullopt);
   }
   return Error::success();
 }
 
+/// The fastest among those measured in this attempt and right; null: none.
+const Alternative *Tuner::bestAlternative(unsigned attempt,
+                                          double &ratio) const {
+  const Alternative *best = nullptr;
+  for (const Alternative &other : task.alternatives) {
+    auto it = cache.find(makeRecord({{}, &other}, attempt).key());
+    if (it == cache.end() || it->second.status != Status::Ok ||
+        (best && it->second.ratio() >= ratio))
+      continue;
+    best = &other;
+    ratio = it->second.ratio();
+  }
+  return best;
+}
+
 Expected<bool> Tuner::step(unsigned most) {
+  if (!triedAlternatives) {
+    triedAlternatives = true;
+    std::vector<Candidate> others;
+    for (const Alternative &other : task.alternatives)
+      if (others.size() < most)
+        others.push_back({{}, &other});
+    if (Error error = measureAll(others, 0))
+      return std::move(error);
+    bestAlternative(0, result.bestAlternative);
+    most -= others.size();
+    if (!most)
+      return true;
+  }
   // What this run holds already is free.
   std::vector<KnobValues> points = search.propose(options.search.batch);
   if (points.size() > most)
     points.resize(most);
   if (points.empty())
     return false;
-  if (Error error = measureAll(points, 0))
+  if (Error error = measureAll(candidatesOf(points), 0))
     return std::move(error);
   search.endRound();
   result.best = search.getBest().second;
@@ -264,9 +304,15 @@ Error Tuner::finish() {
   for (const KnobValues &point : search.getFastest(count + 1))
     if (point != task.space.defaults && winners.size() < count)
       winners.push_back(point);
-  if (Error error = measureAll(winners, 1))
+  std::vector<Candidate> again = candidatesOf(winners);
+  double ratio = 0;
+  if (const Alternative *other = bestAlternative(0, ratio))
+    again.push_back({{}, other});
+  if (Error error = measureAll(again, 1))
     return error;
-  auto best = findBest(records, /*margin=*/0);
+  if (bestAlternative(1, ratio))
+    result.bestAlternative = ratio;
+  auto best = findBest(records, {.margin = 0});
   result.best = best ? best->ratio() : 1;
   return Error::success();
 }
@@ -304,7 +350,8 @@ Expected<TuneResult> dlc::tuner::replay(const Task &task, const CostModel *base,
   result.run = makeRunId(task, base, options);
   std::map<unsigned, std::vector<const Record *>> rounds;
   for (const Record &record : records)
-    if (record.run == result.run && record.attempt == 0)
+    if (record.run == result.run && record.attempt == 0 &&
+        !record.usesLibrary())
       rounds[record.round].push_back(&record);
   if (rounds.empty())
     return llvm::createStringError("replay: the run " + result.run +

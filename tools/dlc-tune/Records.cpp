@@ -5,6 +5,7 @@
 #include "dlc/Driver/CommandLine.h"
 #include "dlc/Tuner/CudaFeatures.h"
 #include "dlc/Tuner/Evaluate.h"
+#include "dlc/Tuner/Libraries.h"
 #include "dlc/Tuner/Shipped.h"
 #include "dlc/Tuner/Store.h"
 
@@ -129,10 +130,39 @@ static EvalOptions optionsOf(const TuneSettings &s) {
   return options;
 }
 
+/// Where a library beats our nests; `compared` is left out of it where none was
+/// measured.
+static Error printGaps(llvm::ArrayRef<Record> records, unsigned &compared) {
+  Expected<Gaps> found = findGaps(records);
+  if (!found)
+    return found.takeError();
+  compared = found->compared;
+  if (!compared)
+    return Error::success();
+  llvm::outs() << llvm::format(
+      "libraries: measured on %u kernels; our best known time over theirs is "
+      "%.2f (geomean)\nopen gaps of our nests: %zu\n",
+      compared, found->mean, found->gaps.size());
+  for (const Gap &gap : found->gaps)
+    llvm::outs() << llvm::format("  %5.2fx %9.3f ms  ", gap.ours,
+                                 gap.seconds * 1e3)
+                 << gap.kernel << "; " << gap.cpu << "; " << gap.library
+                 << "\n";
+  return Error::success();
+}
+
 static Error evaluateRecords(const TuneSettings &s) {
   Expected<std::vector<Record>> records = readRecords(s);
   if (!records)
     return records.takeError();
+  unsigned compared = 0;
+  if (Error error = printGaps(*records, compared))
+    return error;
+  if (s.onlyGaps)
+    return compared ? Error::success()
+                    : llvm::createStringError(
+                          "eval -gaps: no library was measured (tune "
+                          "-libraries=on)");
   EvalOptions options = optionsOf(s);
   unsigned evaluated = 0, workloads = 0;
   double top1 = 0, top5 = 0, top10 = 0;
@@ -155,7 +185,7 @@ static Error evaluateRecords(const TuneSettings &s) {
     top10 += n * std::log(e->all.model.top10);
   }
   if (!evaluated)
-    return nothing("eval");
+    return compared ? Error::success() : nothing("eval");
   if (evaluated > 1)
     llvm::outs() << llvm::format(
         "all families: %u kernels, top-1 %.3f, top-5 %.3f, top-10 %.3f\n",
@@ -261,6 +291,8 @@ static Error bundle(const TuneSettings &s) {
     return records.takeError();
   std::map<std::pair<std::string, std::string>, std::vector<Record>> files;
   for (Record &record : *records) {
+    if (record.usesLibrary()) // teaches nothing of our nests
+      continue;
     Expected<MachineLabel> target = labelOf(record.target);
     if (!target)
       return target.takeError();

@@ -25,7 +25,7 @@ struct TuneSettings {
   std::string search = "model"; ///< or evolution, random
   unsigned samples = 9, jobs = 0, keep = 50, folds = 5;
   double maxDrift = 1e9;
-  bool isStatic = false; ///< tune, replay: times are estimated
+  bool isStatic = false;         ///< tune, replay: times are estimated
   unsigned candidates = 8;       ///< bundle for a GPU
   std::vector<std::string> dims; ///< of its models
   std::string precision;
@@ -35,6 +35,8 @@ struct TuneSettings {
   std::vector<std::string> kernels;
   unsigned random = 300, evolution = 64, guided = 32;
   bool lists = false;
+  bool libraries = false; ///< tune: measure oneDNN, too
+  bool onlyGaps = false;  ///< eval
 };
 
 /// The commands that measure: tune and replay.

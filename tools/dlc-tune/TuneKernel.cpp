@@ -7,10 +7,12 @@
 #include "dlc/Target/Targets.h"
 #include "dlc/Tuner/Fleet.h"
 #include "dlc/Tuner/KernelTask.h"
+#include "dlc/Tuner/Libraries.h"
 
 #include "mlir/Parser/Parser.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/Format.h"
+#include "llvm/Support/FormatVariadic.h"
 #include "llvm/Support/MemoryBuffer.h"
 #include "llvm/Support/Process.h"
 
@@ -81,6 +83,14 @@ Error Session::open(const TuneSettings &s) {
   if (!made)
     return made.takeError();
   task = std::move(*made);
+  if (s.libraries) {
+    std::string reason;
+    int64_t version = isForLibraries(*target, reason) ? findLibrary(reason) : 0;
+    if (!version)
+      return makeError(ExitCode::Unavailable, "-libraries=on: " + reason);
+    if (!task->addLibrary(version, reason))
+      return llvm::createStringError("-libraries=on: " + reason);
+  }
   auto loaded = loadKnowledge(s, target->desc().arch, task->get());
   if (!loaded)
     return loaded.takeError();
@@ -106,6 +116,11 @@ static void printResult(const TuneResult &result, const Task &task) {
                << " of them from the store, " << result.failed
                << " failed; best "
                << llvm::format("%.2fx the default's speed", 1 / result.best)
+               << (result.bestAlternative > 0
+                       ? llvm::formatv(", oneDNN {0:f2}x",
+                                       1 / result.bestAlternative)
+                             .str()
+                       : "")
                << (result.isConverged ? ", converged" : "") << "\n";
 }
 

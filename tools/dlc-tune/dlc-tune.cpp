@@ -154,6 +154,12 @@ static Expected<TuneSettings> readSettings(const Table &table,
     if (!tuner::isFamily(s.family))
       return wrong(arg, "contraction, loop, attention or cuda");
   }
+  s.onlyGaps = args.hasArg(OPT_gaps);
+  if (const Arg *arg = args.getLastArg(OPT_libraries)) {
+    s.libraries = StringRef(arg->getValue()) == "on";
+    if (!s.libraries && StringRef(arg->getValue()) != "off")
+      return wrong(arg, "on or off");
+  }
   if (const Arg *arg = args.getLastArg(OPT_predict)) {
     s.predictsTime = StringRef(arg->getValue()) == "time";
     if (!s.predictsTime && StringRef(arg->getValue()) != "order")

@@ -94,6 +94,14 @@ struct DeviceImage {
   std::vector<std::string> sites;
 };
 
+/// Kernels that a library outside of dlc computes: dlc_external_image.
+struct ExternalImage {
+  /// The runtime's functions for the library.
+  std::string backend;
+  /// Symbols of dlc_external_site, each in its kernel's object.
+  std::vector<std::string> sites;
+};
+
 /// Everything a model says of itself. `name` is a C identifier; features uses
 /// the names requiredFeatures returns.
 struct ModelInfo {
@@ -126,11 +134,13 @@ struct ModelFunctions {
 };
 
 /// Defines the hidden constant `<name>_model_table`; `image` is null for a
-/// model that runs on a CPU. Asserts that `functions.execute` is set.
+/// model that runs on a CPU, `external` where no library is called. Asserts
+/// that `functions.execute` is set.
 llvm::GlobalVariable *emitModelTable(llvm::Module &module,
                                      const ModelInfo &info,
                                      const ModelFunctions &functions,
-                                     const DeviceImage *image = nullptr);
+                                     const DeviceImage *image = nullptr,
+                                     const ExternalImage *external = nullptr);
 
 /// Defines the public functions of generated `<name>.h` over the table
 /// `<name>_model_table`, which may be in this module or another object:

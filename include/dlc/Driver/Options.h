@@ -99,6 +99,11 @@ struct CompileOptions {
   unsigned tunePerKernel = 0; ///< -tune=quick: trials of each kernel
   uint64_t tuneSeed = 1;
   std::string tuningDb; ///< the store; empty: the user's
+  /// -libraries: whether schedules of the nest `library` are measured and
+  /// taken; All, which is hidden: wherever a library has the product,
+  /// unmeasured.
+  enum class Libraries { Off, On, All };
+  Libraries libraries = Libraries::Off;
   bool verify = false;
   bool bisect = false;    ///< -verify=bisect; implies verify
   std::string plantFault; ///< hidden: see plantFault in lib/Driver

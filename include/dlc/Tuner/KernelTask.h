@@ -45,12 +45,24 @@ public:
 
   const Task &get() const { return task; }
 
+  /// Makes the schedules that call oneDNN (of this version) alternatives of the
+  /// task. Returns how many; with none, `reason` says why.
+  unsigned addLibrary(int64_t version, std::string &reason);
+
 private:
   KernelTask();
   struct State;
   std::unique_ptr<State> state;
   Task task;
 };
+
+/// Whether a library on this machine is a candidate for `target`: one that has
+/// fewer instructions is not compared with what has them all.
+bool isForLibraries(const CpuTarget &target, std::string &reason);
+
+/// Whether kernel and schedule (of the nest `library`) fit.
+bool isLibraryLegalFor(graph::KernelOp kernel, const KnobValues &knobs,
+                       const CpuCodegenOptions &options, std::string &reason);
 
 /// The threads that `target` is tuned for.
 unsigned getTuneThreads(const CpuTarget &target);

@@ -53,6 +53,9 @@ struct Record {
   std::string compiler; ///< dlc's version
   int64_t utc = 0;      ///< seconds since 1970
 
+  /// Its schedule calls a library (nest `library`): nothing to learn of for
+  /// searches of our nests.
+  bool usesLibrary() const;
   /// What identifies the trial: SHA-256 of target, workload, schedule, run and
   /// attempt.
   std::string key() const;
@@ -87,15 +90,19 @@ llvm::Error writeJsonLines(std::vector<Record> records, llvm::StringRef path);
 /// nothing. Failed ones stay.
 std::vector<const Record *> withoutDisturbed(llvm::ArrayRef<Record> records);
 
+struct BestOptions {
+  double margin = 0.03; ///< by which the default has to be beaten
+  /// Estimates count, where nothing was measured, and have to promise 10 %.
+  bool takesEstimates = false;
+  bool takesLibraries = false; ///< schedules that call one count
+};
+
 /// The best schedule (JSON) of one target and workload among `records`, or
-/// nothing where none beats the default by more than `margin`, by the fastest
+/// nothing where none beats the default by more than the margin, by the fastest
 /// and by the median samples. Trials that were measured again count before
-/// those measured once. Estimates are left out unless `takesEstimates`; then
-/// they count where nothing was measured, and have to promise 10 %. A function
-/// of the set.
+/// those measured once. A function of the set.
 std::optional<Record> findBest(llvm::ArrayRef<Record> records,
-                               double margin = 0.03,
-                               bool takesEstimates = false);
+                               const BestOptions &options = {});
 
 } // namespace dlc::tuner
 

@@ -14,6 +14,11 @@ class Fleet;
 /// (StaticCycles.h) and the analytic traffic, for targets that this machine
 /// does not run.
 enum class Timing { Measured, Static };
+/// A schedule of another nest than the space's: what a library computes.
+struct Alternative {
+  std::string nest;
+  KnobValues knobs;
+};
 
 /// What is to be tuned, freed of the compiler. KernelTask makes it of a kernel.
 struct Task {
@@ -26,6 +31,11 @@ struct Task {
   /// The code of one schedule, or an error that says why there is none. Called
   /// in processes of its own.
   std::function<llvm::Expected<BuiltKernel>(const KnobValues &)> build;
+  /// Measured before the search begins, as any candidate; it learns nothing of
+  /// them.
+  std::vector<Alternative> alternatives;
+  std::function<llvm::Expected<BuiltKernel>(const Alternative &)>
+      buildAlternative;
 };
 
 struct TuneOptions {
@@ -50,7 +60,9 @@ struct TuneResult {
   unsigned trials = 0; ///< measured now
   unsigned reused = 0; ///< of this run, found in the store
   unsigned failed = 0; ///< of all
-  double best = 1;     ///< time over the default's
+  double best = 1;     ///< time over the default's, of our nests
+  /// The same of the fastest alternative; 0: none was measured and right.
+  double bestAlternative = 0;
   double expectedGain = 1;
   bool isConverged = false;
 };
@@ -84,17 +96,26 @@ private:
         const TuneOptions &options);
   Measurement measureHere(const BuiltKernel &candidate,
                           const MeasureOptions &how);
-  llvm::Error measureAll(llvm::ArrayRef<KnobValues> points, unsigned attempt);
+  /// A point of the space, or an alternative.
+  struct Candidate {
+    KnobValues point;
+    const Alternative *other = nullptr;
+  };
+  static std::vector<Candidate> candidatesOf(llvm::ArrayRef<KnobValues> points);
+  llvm::Error measureAll(llvm::ArrayRef<Candidate> candidates,
+                         unsigned attempt);
   std::vector<llvm::Expected<BuiltKernel>>
-  buildAll(llvm::ArrayRef<KnobValues> points);
-  Record makeRecord(const KnobValues &point, unsigned attempt) const;
+  buildAll(llvm::ArrayRef<Candidate> candidates);
+  Record makeRecord(const Candidate &candidate, unsigned attempt) const;
+  const Alternative *bestAlternative(unsigned attempt, double &ratio) const;
 
   const Task &task;
   Store *store;
   TuneOptions options;
   Search search;
   BuiltKernel reference;
-  double fastestReference = 1e300;     ///< ns
+  double fastestReference = 1e300; ///< ns
+  bool triedAlternatives = false;
   std::map<std::string, Record> cache; ///< by key, of this run
   std::vector<Record> records;
   TuneResult result;

@@ -76,8 +76,9 @@ private:
                     mlir::Value row, mlir::Value column, mlir::Value rows,
                     mlir::Value validColumns);
 
-  // ContractionWinograd.cpp
+  // ContractionWinograd.cpp, LibraryNest.cpp
   friend class WinogradTask;
+  friend class LibraryTask;
 
   /// Steps of k, whole groups.
   mlir::AffineExpr depthExpr();
@@ -151,6 +152,8 @@ private:
   /// The result in which the sums lie until the tile is finished; none: they
   /// lie in scratch.
   std::optional<unsigned> directResult() const {
+    if (sumsResult)
+      return sumsResult;
     if (isTransformed || (s.usesTiles() && !hasWholeTiles()))
       return std::nullopt;
     auto found = findResultOfSums(spec);
@@ -221,6 +224,7 @@ private:
   /// Tiles fetch the next panels, each so much of a step of k.
   int64_t aheadTiles = 1, aheadStep = 0;
   bool isTransformed = false; ///< sums are those of Winograd's filtering
+  std::optional<unsigned> sumsResult; ///< where a library stores them
 };
 
 } // namespace dlc

@@ -2,6 +2,7 @@
 // nests take all that has stages; an opaque operator has a builder of its own.
 #include "dlc/Codegen/CPU/AttentionNest.h"
 #include "dlc/Codegen/CPU/ContractionNest.h"
+#include "dlc/Codegen/CPU/LibraryNest.h"
 #include "dlc/Codegen/CPU/LoopNest.h"
 #include "dlc/Codegen/CPU/Nests.h"
 #include "dlc/Codegen/CPU/OpaqueNest.h"
@@ -24,6 +25,13 @@ FailureOr<CpuKernel> dlc::emitCpuKernel(graph::KernelOp kernel,
     if (wantsAttention)
       return kernel.emitError("the attention nest declines this kernel: ")
              << reason;
+  }
+  if (schedule.nest == kLibraryNest) {
+    std::string reason;
+    auto result = emitLibrary(kernel, target, options, reason);
+    if (failed(result))
+      kernel.emitError("no library computes this kernel: ") << reason;
+    return result;
   }
   if (schedule.nest == "winograd") {
     std::string reason;

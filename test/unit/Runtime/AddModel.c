@@ -119,18 +119,9 @@ static int32_t execute(dlc_exec *exec) {
 }
 
 HIDDEN extern const dlc_model NAME(_model_table);
-const dlc_model NAME(_model_table) = {DLC_ABI_VERSION,
-                                      &info,
-                                      input_dims,
-                                      output_dims,
-                                      plan,
-                                      execute,
-                                      16,
-                                      0,
-                                      weights,
-                                      NULL,
-                                      NULL,
-                                      3};
+const dlc_model NAME(_model_table) = {
+    DLC_ABI_VERSION, &info, input_dims, output_dims, plan, execute, 16, 0,
+    weights,         NULL,  NULL,       3,           NULL};
 
 /* What addModelEntryPoints generates. */
 const dlc_info *NAME(_get_info)(void) { return NAME(_model_table).info; }

@@ -118,7 +118,7 @@ TEST(Record, FindBestOfEstimates) {
   Record estimate = makeRecord(1, 0.7);
   estimate.clock = kStaticClock.str();
   auto best = [](llvm::ArrayRef<Record> records) {
-    return findBest(records, 0.03, /*takesEstimates=*/true);
+    return findBest(records, {.takesEstimates = true});
   };
   EXPECT_FALSE(findBest(estimate));
   ASSERT_TRUE(best(estimate));
