@@ -102,19 +102,29 @@ typedef struct packed {
   struct packed *next;
 } packed;
 
+/* One tensor of a primitive. */
+typedef struct tensor {
+  dlc_dnn_handle model;   /* its layout where the model has it */
+  dlc_dnn_handle chosen;  /* the primitive's */
+  dlc_dnn_handle reorder; /* between the two; NULL: they are the same */
+  size_t size;            /* of the chosen one, in bytes */
+} tensor;
+
 /* What one run at a time needs. */
 typedef struct context {
   dlc_dnn_handle stream, src, weights, dst, scratch;
-  void *scratch_bytes;
+  /* Where src and dst lie in the model's layout, if the primitive's is another,
+   * and memory for the latter. */
+  dlc_dnn_handle model_src, model_dst;
+  void *src_bytes, *dst_bytes, *scratch_bytes;
   struct context *next;
 } context;
 
 struct dlc_dnn_problem {
-  dlc_dnn_handle src, weights, dst; /* layouts as the model has them */
+  tensor src, weights, dst;
   dlc_dnn_handle desc, primitive;
-  dlc_dnn_handle reorder; /* to the primitive's weights; NULL: as they are */
-  dlc_dnn_handle chosen, scratch; /* of `desc` */
-  size_t weights_size, scratch_size;
+  dlc_dnn_handle scratch; /* of `desc` */
+  size_t scratch_size;
   dlc_rt_lock lock; /* of the lists */
   packed *kept;
   context *idle;
@@ -144,26 +154,28 @@ static dlc_dnn_handle make_desc(const dlc_dnn *dnn,
   return status ? NULL : desc;
 }
 
-/* Makes the primitive; 0 or the library's error. */
-static dlc_dnn_status make_primitive(const dlc_dnn *dnn,
-                                     const dlc_external_problem *problem,
-                                     int keeps_weights, dlc_dnn_problem *made) {
-  dlc_dnn_handle attr = NULL, weights = made->weights, any = NULL;
+/* Makes the description of the primitive, with layouts of its own choice for
+ * weights and for images where it is asked to; 0 or the library's error. */
+static dlc_dnn_status describe(const dlc_dnn *dnn,
+                               const dlc_external_problem *problem,
+                               int any_weights, int any_images,
+                               dlc_dnn_problem *made) {
+  dlc_dnn_handle attr = NULL,
+                 src = any_images ? make_desc(dnn, &problem->src, 1) : NULL,
+                 dst = any_images ? make_desc(dnn, &problem->dst, 1) : NULL,
+                 weights =
+                     any_weights ? make_desc(dnn, &problem->weights, 1) : NULL;
   dlc_dnn_status status = dnn->attr_create(&attr);
-  if (status)
-    return status;
   /* Whatever the program's environment asks of it. */
-  status = dnn->attr_fpmath(attr, DLC_DNN_FPMATH_STRICT);
+  if (!status)
+    status = dnn->attr_fpmath(attr, DLC_DNN_FPMATH_STRICT);
   if (!status)
     status = dnn->attr_scratchpad(attr, DLC_DNN_SCRATCHPAD_USER);
-  if (!status && keeps_weights) {
-    any = make_desc(dnn, &problem->weights, 1);
-    if (any)
-      weights = any;
-  }
+  dlc_dnn_handle from = src ? src : made->src.model,
+                 by = weights ? weights : made->weights.model,
+                 to = dst ? dst : made->dst.model;
   if (!status && problem->kind == DLC_EXTERNAL_MATMUL)
-    status = dnn->matmul(&made->desc, dnn->engine, made->src, weights, NULL,
-                         made->dst, attr);
+    status = dnn->matmul(&made->desc, dnn->engine, from, by, NULL, to, attr);
   if (!status && problem->kind == DLC_EXTERNAL_CONV) {
     dlc_dnn_dims strides = {0}, dilates = {0}, before = {0}, after = {0};
     for (int i = 0; i < 2; ++i) {
@@ -174,23 +186,59 @@ static dlc_dnn_status make_primitive(const dlc_dnn *dnn,
     }
     status =
         dnn->convolution(&made->desc, dnn->engine, DLC_DNN_FORWARD_INFERENCE,
-                         DLC_DNN_CONVOLUTION_DIRECT, made->src, weights, NULL,
-                         made->dst, strides, dilates, before, after, attr);
+                         DLC_DNN_CONVOLUTION_DIRECT, from, by, NULL, to,
+                         strides, dilates, before, after, attr);
   }
-  if (!status)
-    status = dnn->primitive_create(&made->primitive, made->desc);
-  if (any)
-    dnn->desc_destroy(any);
-  dnn->attr_destroy(attr);
+  dlc_dnn_handle descs[] = {src, dst, weights};
+  for (int i = 0; i < 3; ++i)
+    if (descs[i])
+      dnn->desc_destroy(descs[i]);
+  if (attr)
+    dnn->attr_destroy(attr);
   return status;
 }
 
-static dlc_dnn_status make_reorder(const dlc_dnn *dnn, dlc_dnn_problem *made) {
+/* Whether the library has nothing but its reference loops for it. */
+static bool is_reference(const dlc_dnn *dnn, dlc_dnn_handle desc) {
+  const char *name = NULL;
+  return !dnn->query(desc, DLC_DNN_QUERY_IMPLEMENTATION, 0, &name) && name &&
+         strncmp(name, "ref", 3) == 0;
+}
+
+static dlc_dnn_status make_primitive(const dlc_dnn *dnn,
+                                     const dlc_external_problem *problem,
+                                     int keeps_weights, dlc_dnn_problem *made) {
+  dlc_dnn_status status = describe(dnn, problem, keeps_weights, 0, made);
+  /* Convolutions have fast code for some layouts alone: then images are copied
+   * into those. */
+  if (problem->kind == DLC_EXTERNAL_CONV && keeps_weights &&
+      (status || is_reference(dnn, made->desc))) {
+    dlc_dnn_handle plain = made->desc;
+    made->desc = NULL;
+    if (!describe(dnn, problem, 1, 1, made)) {
+      status = 0;
+      if (plain)
+        dnn->primitive_desc_destroy(plain);
+    } else {
+      made->desc = plain;
+    }
+  }
+  return status ? status : dnn->primitive_create(&made->primitive, made->desc);
+}
+
+/* What the primitive has chosen for a tensor, and the way there (or back). */
+static dlc_dnn_status choose(const dlc_dnn *dnn, dlc_dnn_handle primitive_desc,
+                             int query, int is_result, tensor *t) {
+  t->chosen = dnn->query_desc(primitive_desc, query, 0);
+  t->size = dnn->desc_size(t->chosen);
+  if (dnn->desc_equal(t->chosen, t->model))
+    return 0;
   dlc_dnn_handle desc = NULL;
-  dlc_dnn_status status = dnn->reorder(&desc, made->weights, dnn->engine,
-                                       made->chosen, dnn->engine, NULL);
+  dlc_dnn_status status =
+      dnn->reorder(&desc, is_result ? t->chosen : t->model, dnn->engine,
+                   is_result ? t->model : t->chosen, dnn->engine, NULL);
   if (!status)
-    status = dnn->primitive_create(&made->reorder, desc);
+    status = dnn->primitive_create(&t->reorder, desc);
   if (desc)
     dnn->primitive_desc_destroy(desc);
   return status;
@@ -205,19 +253,21 @@ dlc_dnn_problem *dlc_dnn_prepare(const dlc_dnn *dnn,
     return NULL;
   }
   int threads = dlc_dnn_enter(dnn);
-  made->src = make_desc(dnn, &problem->src, 0);
-  made->weights = make_desc(dnn, &problem->weights, 0);
-  made->dst = make_desc(dnn, &problem->dst, 0);
+  made->src.model = make_desc(dnn, &problem->src, 0);
+  made->weights.model = make_desc(dnn, &problem->weights, 0);
+  made->dst.model = make_desc(dnn, &problem->dst, 0);
   dlc_dnn_status status = 1;
-  if (made->src && made->weights && made->dst)
+  if (made->src.model && made->weights.model && made->dst.model)
     status = make_primitive(dnn, problem, keeps_weights, made);
+  if (!status)
+    status = choose(dnn, made->desc, DLC_DNN_QUERY_SRC, 0, &made->src);
+  if (!status)
+    status = choose(dnn, made->desc, DLC_DNN_QUERY_WEIGHTS, 0, &made->weights);
+  if (!status)
+    status = choose(dnn, made->desc, DLC_DNN_QUERY_DST, 1, &made->dst);
   if (!status) {
-    made->chosen = dnn->query_desc(made->desc, DLC_DNN_QUERY_WEIGHTS, 0);
     made->scratch = dnn->query_desc(made->desc, DLC_DNN_QUERY_SCRATCHPAD, 0);
-    made->weights_size = dnn->desc_size(made->chosen);
     made->scratch_size = made->scratch ? dnn->desc_size(made->scratch) : 0;
-    if (!dnn->desc_equal(made->chosen, made->weights))
-      status = make_reorder(dnn, made);
   }
   dlc_dnn_leave(dnn, threads);
   if (!status)
@@ -229,38 +279,56 @@ dlc_dnn_problem *dlc_dnn_prepare(const dlc_dnn *dnn,
   return NULL;
 }
 
-static void destroy_context(const dlc_dnn *dnn, size_t scratch, context *c) {
-  dlc_dnn_handle memories[] = {c->src, c->weights, c->dst, c->scratch};
-  for (int i = 0; i < 4; ++i)
+static void destroy_context(const dlc_dnn *dnn, const dlc_dnn_problem *p,
+                            context *c) {
+  dlc_dnn_handle memories[] = {c->src,     c->weights,   c->dst,
+                               c->scratch, c->model_src, c->model_dst};
+  for (int i = 0; i < 6; ++i)
     if (memories[i])
       dnn->memory_destroy(memories[i]);
   if (c->stream)
     dnn->stream_destroy(c->stream);
   if (c->scratch_bytes)
-    release(c->scratch_bytes, scratch);
+    release(c->scratch_bytes, p->scratch_size);
+  if (c->src_bytes)
+    release(c->src_bytes, p->src.size);
+  if (c->dst_bytes)
+    release(c->dst_bytes, p->dst.size);
   free(c);
+}
+
+/* Memory in the primitive's layout, and a place for the model's where that is
+ * another. */
+static int make_memory(const dlc_dnn *dnn, const tensor *t,
+                       dlc_dnn_handle *memory, dlc_dnn_handle *model,
+                       void **bytes) {
+  if (t->reorder && bytes) {
+    *bytes = allocate(t->size);
+    if (!*bytes || dnn->memory_create(model, t->model, dnn->engine, NULL))
+      return 1;
+  }
+  return dnn->memory_create(memory, t->chosen, dnn->engine,
+                            bytes ? *bytes : NULL) != 0;
 }
 
 static context *make_context(const dlc_dnn *dnn, dlc_dnn_problem *p) {
   context *c = calloc(1, sizeof *c);
   if (!c)
     return NULL;
-  dlc_dnn_handle engine = dnn->engine;
-  if (dnn->stream_create(&c->stream, engine, DLC_DNN_IN_ORDER) ||
-      dnn->memory_create(&c->src, p->src, engine, NULL) ||
-      dnn->memory_create(&c->weights, p->chosen, engine, NULL) ||
-      dnn->memory_create(&c->dst, p->dst, engine, NULL))
-    goto fail;
-  if (p->scratch_size) {
+  if (p->scratch_size)
     c->scratch_bytes = allocate(p->scratch_size);
-    if (!c->scratch_bytes ||
-        dnn->memory_create(&c->scratch, p->scratch, engine, c->scratch_bytes))
-      goto fail;
+  if ((p->scratch_size &&
+       (!c->scratch_bytes ||
+        dnn->memory_create(&c->scratch, p->scratch, dnn->engine,
+                           c->scratch_bytes))) ||
+      dnn->stream_create(&c->stream, dnn->engine, DLC_DNN_IN_ORDER) ||
+      make_memory(dnn, &p->src, &c->src, &c->model_src, &c->src_bytes) ||
+      make_memory(dnn, &p->weights, &c->weights, NULL, NULL) ||
+      make_memory(dnn, &p->dst, &c->dst, &c->model_dst, &c->dst_bytes)) {
+    destroy_context(dnn, p, c);
+    return NULL;
   }
   return c;
-fail:
-  destroy_context(dnn, p->scratch_size, c);
-  return NULL;
 }
 
 static context *take_context(const dlc_dnn *dnn, dlc_dnn_problem *p) {
@@ -279,6 +347,14 @@ static void give_context(dlc_dnn_problem *p, context *c) {
   dlc_rt_lock_release(&p->lock);
 }
 
+static dlc_dnn_status run_reorder(const dlc_dnn *dnn, context *c,
+                                  dlc_dnn_handle reorder, dlc_dnn_handle from,
+                                  dlc_dnn_handle to) {
+  dlc_dnn_arg args[] = {{DLC_DNN_ARG_SRC, from}, {DLC_DNN_ARG_DST, to}};
+  dlc_dnn_status status = dnn->execute(reorder, c->stream, 2, args);
+  return status ? status : dnn->stream_wait(c->stream);
+}
+
 /* `weights` in the primitive's layout; NULL: it does not come to be. Made once,
  * while others wait. */
 static const void *pack(const dlc_dnn *dnn, dlc_dnn_problem *p, context *c,
@@ -292,14 +368,12 @@ static const void *pack(const dlc_dnn *dnn, dlc_dnn_problem *p, context *c,
     dlc_dnn_handle from = NULL;
     packed *k = calloc(1, sizeof *k);
     if (k)
-      k->bytes = allocate(p->weights_size);
+      k->bytes = allocate(p->weights.size);
     if (k && k->bytes &&
-        !dnn->memory_create(&from, p->weights, dnn->engine, (void *)weights) &&
+        !dnn->memory_create(&from, p->weights.model, dnn->engine,
+                            (void *)weights) &&
         !dnn->memory_set(c->weights, k->bytes)) {
-      dlc_dnn_arg args[] = {{DLC_DNN_ARG_SRC, from},
-                            {DLC_DNN_ARG_DST, c->weights}};
-      if (!dnn->execute(p->reorder, c->stream, 2, args) &&
-          !dnn->stream_wait(c->stream)) {
+      if (!run_reorder(dnn, c, p->weights.reorder, from, c->weights)) {
         k->from = weights;
         k->next = p->kept;
         p->kept = found = k;
@@ -309,7 +383,7 @@ static const void *pack(const dlc_dnn *dnn, dlc_dnn_problem *p, context *c,
       dnn->memory_destroy(from);
     if (k && !found) {
       if (k->bytes)
-        release(k->bytes, p->weights_size);
+        release(k->bytes, p->weights.size);
       free(k);
     }
   }
@@ -317,16 +391,30 @@ static const void *pack(const dlc_dnn *dnn, dlc_dnn_problem *p, context *c,
   return found ? found->bytes : NULL;
 }
 
+/* Where the operands lie, and a copy of what has another layout there. */
+static dlc_dnn_status bring(const dlc_dnn *dnn, dlc_dnn_problem *p, context *c,
+                            const void *src, const void *weights, void *dst) {
+  if (p->weights.reorder)
+    weights = pack(dnn, p, c, weights);
+  if (!weights)
+    return 1;
+  dlc_dnn_status status =
+      dnn->memory_set(c->model_src ? c->model_src : c->src, (void *)src);
+  if (!status)
+    status = dnn->memory_set(c->weights, (void *)weights);
+  if (!status)
+    status = dnn->memory_set(c->model_dst ? c->model_dst : c->dst, dst);
+  if (!status && c->model_src)
+    status = run_reorder(dnn, c, p->src.reorder, c->model_src, c->src);
+  return status;
+}
+
 int dlc_dnn_run(const dlc_dnn *dnn, dlc_dnn_problem *p, const void *src,
                 const void *weights, void *dst, dlc_rt_error error) {
   int threads = dlc_dnn_enter(dnn);
   context *c = take_context(dnn, p);
-  dlc_dnn_status status = 1; /* out of memory */
-  if (c && p->reorder)
-    weights = pack(dnn, p, c, weights);
-  if (c && weights && !dnn->memory_set(c->src, (void *)src) &&
-      !dnn->memory_set(c->weights, (void *)weights) &&
-      !dnn->memory_set(c->dst, dst)) {
+  dlc_dnn_status status = c ? bring(dnn, p, c, src, weights, dst) : 1;
+  if (!status) {
     dlc_dnn_arg args[] = {{DLC_DNN_ARG_SRC, c->src},
                           {DLC_DNN_ARG_WEIGHTS, c->weights},
                           {DLC_DNN_ARG_DST, c->dst},
@@ -334,6 +422,8 @@ int dlc_dnn_run(const dlc_dnn *dnn, dlc_dnn_problem *p, const void *src,
     status = dnn->execute(p->primitive, c->stream, c->scratch ? 4 : 3, args);
     if (!status)
       status = dnn->stream_wait(c->stream);
+    if (!status && c->model_dst)
+      status = run_reorder(dnn, c, p->dst.reorder, c->dst, c->model_dst);
   }
   if (c)
     give_context(p, c);
@@ -353,7 +443,7 @@ void dlc_dnn_forget(dlc_dnn_problem *p, const void *weights, size_t size) {
       continue;
     }
     *link = k->next;
-    release(k->bytes, p->weights_size);
+    release(k->bytes, p->weights.size);
     free(k);
   }
   dlc_rt_lock_release(&p->lock);
@@ -366,17 +456,18 @@ void dlc_dnn_destroy(const dlc_dnn *dnn, dlc_dnn_problem *p) {
   while (p->idle) {
     context *c = p->idle;
     p->idle = c->next;
-    destroy_context(dnn, p->scratch_size, c);
+    destroy_context(dnn, p, c);
   }
-  if (p->reorder)
-    dnn->primitive_destroy(p->reorder);
+  tensor *tensors[] = {&p->src, &p->weights, &p->dst};
+  for (int i = 0; i < 3; ++i) {
+    if (tensors[i]->reorder)
+      dnn->primitive_destroy(tensors[i]->reorder);
+    if (tensors[i]->model)
+      dnn->desc_destroy(tensors[i]->model);
+  }
   if (p->primitive)
     dnn->primitive_destroy(p->primitive);
   if (p->desc)
     dnn->primitive_desc_destroy(p->desc);
-  dlc_dnn_handle descs[] = {p->src, p->weights, p->dst};
-  for (int i = 0; i < 3; ++i)
-    if (descs[i])
-      dnn->desc_destroy(descs[i]);
   free(p);
 }

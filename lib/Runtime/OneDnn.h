@@ -32,7 +32,10 @@ enum {
   DLC_DNN_FPMATH_STRICT = 0,
   DLC_DNN_FORWARD_INFERENCE = 96,
   DLC_DNN_CONVOLUTION_DIRECT = 1,
+  DLC_DNN_QUERY_IMPLEMENTATION = 8, /* const char * */
+  DLC_DNN_QUERY_SRC = 129,
   DLC_DNN_QUERY_WEIGHTS = 131,
+  DLC_DNN_QUERY_DST = 133,
   DLC_DNN_QUERY_SCRATCHPAD = 136,
   DLC_DNN_ARG_SRC = 1, /* and what a reorder reads */
   DLC_DNN_ARG_DST = 17,
@@ -81,6 +84,8 @@ enum {
      dlc_dnn_handle, dlc_dnn_handle))                                          \
   X(query_desc, "primitive_desc_query_md", dlc_dnn_handle,                     \
     (dlc_dnn_handle, int, int))                                                \
+  X(query, "primitive_desc_query", dlc_dnn_status,                             \
+    (dlc_dnn_handle, int, int, void *))                                        \
   X(primitive_desc_destroy, "primitive_desc_destroy", dlc_dnn_status,          \
     (dlc_dnn_handle))                                                          \
   X(primitive_create, "primitive_create", dlc_dnn_status,                      \

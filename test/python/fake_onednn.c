@@ -2,9 +2,9 @@
  * right, or with the fault that FAKE_ONEDNN_FAULT names when it runs:
  *
  *   wrong    one element of the result is off           late     the same, but
- * only from the 30th run on crash    a signal hang     never returns over
- * writes behind the result                   refuse   has no primitives fail
- * every execution is an error
+ * only from the 5th run on crash    a signal hang     never returns over writes
+ * behind the result                   refuse   has no primitives fail     every
+ * execution is an error
  *
  * -DNO_CONVOLUTION leaves a function out, -DMAJOR=2 is another version,
  * -DRUNTIME=4 another threading. Weights of the layout `any` are kept
@@ -141,20 +141,22 @@ int dnnl_primitive_attr_destroy(void *attr) {
 }
 
 /* Backwards: the last element first, row-major. */
-static void choose(md *weights) {
-  if (!weights->any)
+static void choose(md *d) {
+  if (!d->any)
     return;
-  weights->any = 0;
-  weights->backwards = 1;
+  d->any = 0;
+  d->backwards = 1;
   int64_t stride = 1;
-  for (int i = weights->rank; i-- > 0; stride *= weights->dims[i])
-    weights->strides[i] = stride;
+  for (int i = d->rank; i-- > 0; stride *= d->dims[i])
+    d->strides[i] = stride;
 }
 
 static int finish(void **out, pd *p) {
   if (is_fault("refuse"))
     return 3; /* dnnl_unimplemented */
+  choose(&p->src);
   choose(&p->weights);
+  choose(&p->dst);
   p->scratch = (md){.rank = 1, .type = 3, .dims = {16}, .strides = {1}};
   *out = copy_of(p, sizeof *p);
   return 0;
@@ -199,7 +201,19 @@ int dnnl_reorder_primitive_desc_create(void **out, const md *from, void *engine,
 }
 const md *dnnl_primitive_desc_query_md(pd *p, int what, int index) {
   (void)index;
-  return what == 131 ? &p->weights : what == 136 ? &p->scratch : NULL;
+  return what == 129   ? &p->src
+         : what == 131 ? &p->weights
+         : what == 133 ? &p->dst
+         : what == 136 ? &p->scratch
+                       : NULL;
+}
+/* Its convolutions of images with channels first are slow, unless it may choose
+ * the layout. */
+int dnnl_primitive_desc_query(const pd *p, int what, int index, void *result) {
+  (void)index;
+  int is_slow = p->kind == CONV && !p->src.backwards && p->src.strides[1] != 1;
+  *(const char **)result = is_slow ? "ref:any" : "fake:loops";
+  return what != 8;
 }
 int dnnl_primitive_desc_destroy(void *p) {
   free(p);
@@ -303,7 +317,7 @@ int dnnl_primitive_execute(const pd *p, void *stream, int count,
     for (int d = p->dst.rank; d-- > 0; rest /= p->dst.dims[d])
       at[d] = rest % p->dst.dims[d];
     float value = point(p, src, weights, at);
-    int is_wrong = is_fault("wrong") || (is_fault("late") && runs >= 30);
+    int is_wrong = is_fault("wrong") || (is_fault("late") && runs >= 4);
     out[place(&p->dst, at)] = is_wrong && i == total - 1 ? value + 1 : value;
   }
   if (is_fault("over"))

@@ -322,6 +322,10 @@ LogicalResult Planner::placePieces(LibraryPlan &plan, bool imageIsLhs,
       dlc_external_problem part = problem;
       part.src.dims[2] = end - begin;
       part.dst.dims[2] = count;
+      // One image: what lies behind it does not matter.
+      for (dlc_external_tensor *tensor : {&part.src, &part.dst})
+        tensor->strides[0] =
+            tensor->dims[1] * tensor->dims[2] * tensor->dims[3];
       part.pad_before[0] = begin - from;
       part.pad_after[0] = to - end;
       Piece piece;
