@@ -356,8 +356,7 @@ Error Stage::choose() {
         continue;
       }
       Schedule schedule;
-      schedule.nest =
-          best->usesLibrary() ? kLibraryNest.str() : item->key.nest;
+      schedule.nest = best->usesLibrary() ? kLibraryNest.str() : item->key.nest;
       schedule.knobs.insert(knobs->begin(), knobs->end());
       kernel.setScheduleAttr(schedule.toAttr(kernel.getContext()));
       ++c.tuning.tuned;

@@ -386,8 +386,9 @@ bool dlc::tuner::isForLibraries(const CpuTarget &target, std::string &reason) {
   if (host->desc().arch == target.desc().arch &&
       host->desc().features == target.desc().features)
     return true;
-  reason = "the target has other instructions than this machine, all of which a "
-           "library uses";
+  reason =
+      "the target has other instructions than this machine, all of which a "
+      "library uses";
   return false;
 }
 

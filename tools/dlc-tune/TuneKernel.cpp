@@ -85,8 +85,7 @@ Error Session::open(const TuneSettings &s) {
   task = std::move(*made);
   if (s.libraries) {
     std::string reason;
-    int64_t version =
-        isForLibraries(*target, reason) ? findLibrary(reason) : 0;
+    int64_t version = isForLibraries(*target, reason) ? findLibrary(reason) : 0;
     if (!version)
       return makeError(ExitCode::Unavailable, "-libraries=on: " + reason);
     if (!task->addLibrary(version, reason))
