@@ -43,3 +43,31 @@ fit("f64 (exp(r) - 1 - r) / r^2", lambda r: (exp(r) - 1 - r) / r**2, -half, half
 fit("f64 (log((1 + s) / (1 - s)) - 2 s) / s^3 in s^2",
     lambda z: (log((1 + sqrt(z)) / (1 - sqrt(z))) - 2 * sqrt(z)) / sqrt(z)**3, eps, (high / (2 + high))**2 * mpf("1.01"),
     7, lambda z: z, double=True)
+
+
+def fit_table(name, g, width, degree):
+    """32 polynomials of g(x) / x for an odd g, around the multiples of `width`: a row for each power of the distance."""
+    width, rows = mpf(width), [[] for _ in range(degree + 1)]
+    quotient = lambda x: g(x) / x if x else mp.diff(g, 0)
+    nodes = [width / 2 * cos(pi * (2 * i + 1) / (2 * degree + 2)) for i in range(degree + 1)]
+    error = 0
+    for interval in range(32):
+        a = matrix(degree + 1, degree + 1)
+        y = matrix(degree + 1, 1)
+        for i, d in enumerate(nodes):
+            y[i] = quotient(interval * width + d)
+            for j in range(degree + 1):
+                a[i, j] = d**j
+        c = list(lu_solve(a, y))
+        for row, ci in zip(rows, c):
+            row.append(ci)
+        for d in linspace(-width / 2, width / 2, 41):
+            exact = quotient(interval * width + d)
+            error = max(error, abs((sum(ci * d**i for i, ci in enumerate(c)) - exact) / exact))
+    print(f"// {name}: g(x) / x around multiples of {float(width)}, relative error {float(error):.1e}")
+    for row in rows:
+        print("{" + ", ".join("0" if abs(ci) < mpf("1e-30") else mp.nstr(ci, 9) for ci in row) + "},")
+
+
+fit_table("f32 erf", erf, mpf(1) / 8, 4)
+fit_table("f32 tanh", tanh, mpf(37) / 128, 5)

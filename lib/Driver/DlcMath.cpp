@@ -118,11 +118,12 @@ makeMath(const ScalarOptions &options) {
 
 llvm::Error dlc::enableDlcMath(const CpuTarget &target) {
   static std::mutex mutex;
-  static std::unique_ptr<CompiledMath> compiled[2]; // without and with fma
+  // Without fma, with it, with tables.
+  static std::unique_ptr<CompiledMath> compiled[3];
   std::lock_guard<std::mutex> lock(mutex);
   ScalarOptions options = ScalarOptions::get(target, /*strict=*/true);
   options.scaleExponent = false; // runs on this machine; the bits are the same
-  std::unique_ptr<CompiledMath> &math = compiled[options.fma];
+  std::unique_ptr<CompiledMath> &math = compiled[options.fma + options.tables];
   if (!math) {
     auto made = makeMath(options);
     if (!made)

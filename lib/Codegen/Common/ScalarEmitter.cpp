@@ -22,6 +22,8 @@ ScalarOptions ScalarOptions::get(const CpuTarget &target, bool strict) {
   options.nanMaximum = isArm;
   options.slowDivide = !isArm && target.hasFeature("avx512f");
   options.scaleExponent = !isArm && target.hasFeature("avx512vl");
+  options.tables = options.fma && !isArm && target.desc().vectorBytes == 64 &&
+                   target.hasFeature("avx512f");
   options.maskedMemory =
       !isArm && target.hasFeature("avx512vl") && target.hasFeature("avx512bw");
   options.strict = strict;

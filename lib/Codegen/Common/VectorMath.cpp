@@ -354,9 +354,79 @@ Value VectorMath::log1p(Value x) {
 // tanh, erf
 //===----------------------------------------------------------------------===//
 
+// A scalar and a vector of any length have the same bits; only the 16 floats of
+// one register are fast.
+Value VectorMath::lookUp(const Row &row, Value index, Value like) {
+  auto vector = dyn_cast<VectorType>(like.getType());
+  Type f32 = b.getF32Type();
+  if (!vector) {
+    auto all = VectorType::get({32}, f32);
+    Value values = arith::ConstantOp::create(
+        b, loc, DenseElementsAttr::get(all, ArrayRef<float>(row)));
+    Value inside = arith::AndIOp::create(b, loc, index, integer(31, index));
+    Value position =
+        arith::IndexCastUIOp::create(b, loc, b.getIndexType(), inside);
+    return vector::ExtractOp::create(b, loc, values, OpFoldResult(position));
+  }
+  constexpr int64_t lanes = 16;
+  auto type = VectorType::get({lanes}, f32);
+  auto half = [&](int64_t from) -> Value {
+    return arith::ConstantOp::create(
+        b, loc,
+        DenseElementsAttr::get(type, ArrayRef<float>(row).slice(from, lanes)));
+  };
+  auto lookUpAll = [&](Value at) {
+    return LLVM::CallIntrinsicOp::create(
+               b, loc, type,
+               b.getStringAttr("llvm.x86.avx512.vpermi2var.ps.512"),
+               ValueRange{half(0), at, half(lanes)})
+        .getResult(0);
+  };
+  int64_t count = vector.getNumElements();
+  if (count == lanes)
+    return lookUpAll(index);
+  // Sixteen at a time; lanes that do not exist repeat the first.
+  Value result = num(0.0, like);
+  for (int64_t first = 0; first < count; first += lanes) {
+    int64_t size = std::min(lanes, count - first);
+    SmallVector<int64_t> from, back;
+    for (int64_t i = 0; i < lanes; ++i)
+      from.push_back(i < size ? first + i : first);
+    Value found =
+        lookUpAll(vector::ShuffleOp::create(b, loc, index, index, from));
+    for (int64_t i = 0; i < size; ++i)
+      back.push_back(i);
+    Value part = vector::ShuffleOp::create(b, loc, found, found, back);
+    result = vector::InsertStridedSliceOp::create(
+        b, loc, part, result, ArrayRef<int64_t>{first}, ArrayRef<int64_t>{1});
+  }
+  return result;
+}
+
+Value VectorMath::byTable(Value x, const OddTable &table) {
+  Value magnitude = abs(x), limit = num(table.limit, x);
+  Value t = select(compare(Predicate::OGT, magnitude, limit), limit, magnitude);
+  // The nearest multiple's number stands in the last bits of `shifted`.
+  Value magic = num(8388608.0, x);
+  Value shifted = fma(t, num(1.0 / table.width, x), magic);
+  Value index = toBits(shifted);
+  Value d = fma(sub(shifted, magic), num(-table.width, x), t);
+  Value rest = lookUp(table.rows.back(), index, x);
+  for (const Row &row : llvm::reverse(table.rows.drop_front().drop_back()))
+    rest = fma(rest, d, lookUp(row, index, x));
+  // The largest term comes last, so that it alone decides the rounding.
+  Value result =
+      fma(t, lookUp(table.rows.front(), index, x), mul(mul(t, d), rest));
+  Value one = num(1.0, x);
+  result = select(compare(Predicate::OGT, result, one), one, result);
+  return copySign(result, x);
+}
+
 Value VectorMath::tanh(Value x) {
   if (isDouble(x))
     return libm("tanh", x);
+  if (hasTables)
+    return byTable(x, tanhTable);
   Value z = mul(x, x), magnitude = abs(x);
   Value p = polynomial({-0.3333333317, 0.1333330356, -0.05395925958,
                         0.02176891865, -0.008343945516, 0.002292744816},
@@ -373,6 +443,8 @@ Value VectorMath::tanh(Value x) {
 Value VectorMath::erf(Value x) {
   if (isDouble(x))
     return libm("erf", x);
+  if (hasTables)
+    return byTable(x, erfTable);
   Value z = mul(x, x), magnitude = abs(x);
   Value p = polynomial({0.1283791671, -0.3761263847, 0.112837825,
                         -0.02686543073, 0.005221031808, -0.0008484080406,

@@ -16,6 +16,7 @@ struct ScalarOptions {
   bool halfConvert = true;    ///< f16 <-> f32 instructions
   bool nanMaximum = false;    ///< max and min instructions that keep NaN
   bool scaleExponent = false; ///< x * 2^n as one instruction, of vectors too
+  bool tables = false;        ///< 32 floats are looked up by one instruction
   bool slowDivide = false;    ///< of a vector: as long as ten multiply-adds
   bool maskedMemory = false;  ///< loads and stores of some lanes are cheap
   bool strict = false;        ///< the interpreter's bits: signs of zeros too
@@ -37,7 +38,8 @@ public:
   ScalarEmitter(mlir::OpBuilder &builder, mlir::Location loc,
                 const ScalarOptions &options)
       : b(builder), loc(loc), options(options),
-        math(builder, loc, options.fma, options.scaleExponent) {}
+        math(builder, loc, options.fma, options.scaleExponent, options.tables) {
+  }
 
   /// The SSA type of values of `type`: a vector when `lanes` > 0.
   static mlir::Type computeType(mlir::Type type, unsigned lanes = 0);

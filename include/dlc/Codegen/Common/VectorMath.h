@@ -7,6 +7,8 @@
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/IR/Builders.h"
 
+#include <array>
+
 namespace dlc {
 
 /// Builds elementary functions of f32 and f64 values (scalars or
@@ -15,10 +17,13 @@ namespace dlc {
 class VectorMath {
 public:
   /// `fma`: the machine multiplies and adds in one instruction;
-  /// `scaleExponent`: it has one for x * 2^n. The latter changes no bits.
+  /// `scaleExponent`: it has one for x * 2^n, which changes no bits;
+  /// `tables`: it looks 32 floats up in registers (AVX-512), and erf and tanh
+  /// do, with other bits.
   VectorMath(mlir::OpBuilder &builder, mlir::Location loc, bool fma,
-             bool scaleExponent = false)
-      : b(builder), loc(loc), hasFma(fma), hasScaleExponent(scaleExponent) {}
+             bool scaleExponent = false, bool tables = false)
+      : b(builder), loc(loc), hasFma(fma), hasScaleExponent(scaleExponent),
+        hasTables(tables) {}
 
   mlir::Value exp(mlir::Value x);
   /// exp for f32 x <= 0 or NaN (others give anything but a trap), about half
@@ -34,6 +39,15 @@ public:
   mlir::Value pow(mlir::Value x, mlir::Value y);
   /// Calls C's `name` (`name`f for f32) once a lane.
   mlir::Value libm(llvm::StringRef name, mlir::ValueRange args);
+
+  /// An odd function g of f32 that is 1 from `limit` on: g(x) / x as 32
+  /// polynomials, of the distance from the nearest multiple of `width`.
+  using Row = std::array<float, 32>;
+  struct OddTable {
+    double limit, width;
+    llvm::ArrayRef<Row> rows; ///< lowest power first
+  };
+  static const OddTable erfTable, tanhTable;
 
 private:
   // Small words for the formulas below; a double stands for a splat constant.
@@ -79,10 +93,13 @@ private:
   mlir::Value exp64(mlir::Value x);
   mlir::Value log64(mlir::Value x);
   mlir::Value sinCos(mlir::Value x, bool cosine);
+  mlir::Value byTable(mlir::Value x, const OddTable &table);
+  /// row[the low five bits of `index`]
+  mlir::Value lookUp(const Row &row, mlir::Value index, mlir::Value like);
 
   mlir::OpBuilder &b;
   mlir::Location loc;
-  bool hasFma, hasScaleExponent;
+  bool hasFma, hasScaleExponent, hasTables;
 };
 
 } // namespace dlc
