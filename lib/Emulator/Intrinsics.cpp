@@ -592,6 +592,14 @@ Error lowerIntrinsic(CallInst &call, SiteOf siteOf) {
     call.eraseFromParent();
     return Error::success();
   }
+  // Here it comes back when the phase is over; on a GPU it may come back
+  // before.
+  if ((name.starts_with("mbarrier.test.wait") ||
+       name.starts_with("mbarrier.try.wait")) &&
+      call.use_empty())
+    return createStringError("nothing looks at the result of '%s', which may "
+                             "come back before the phase is over",
+                             call.getCalledFunction()->getName().str().c_str());
   Value *replacement = lower(call, name, siteOf);
   if (!replacement)
     return createStringError("the emulator does not know the intrinsic '%s'",

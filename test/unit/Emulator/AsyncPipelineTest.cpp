@@ -50,7 +50,7 @@ declare void @llvm.nvvm.cp.async.bulk.tensor.s2g.tile.2d(ptr addrspace(3), ptr, 
 )";
 
 const char *const kProducer = R"(
-define ptx_kernel void @k(ptr byval([128 x i8]) align 64 %a, ptr byval([128 x i8]) align 64 %b, ptr byval([128 x i8]) align 64 %y) {
+define ptx_kernel void @k(ptr byval([128 x i8]) align 64 "nvvm.grid_constant" %a, ptr byval([128 x i8]) align 64 "nvvm.grid_constant" %b, ptr byval([128 x i8]) align 64 "nvvm.grid_constant" %y) {
 entry:
   %t = call i32 @llvm.nvvm.read.ptx.sreg.tid.x()
   %block = call i32 @llvm.nvvm.read.ptx.sreg.ctaid.x()
@@ -72,14 +72,18 @@ producer:
   call void @llvm.nvvm.setmaxnreg.dec.sync.aligned.u32(i32 56)
   br i1 %isFirst, label %copy, label %end
 copy:
-  %i = phi i32 [0, %producer], [%i1, %copy]
+  %i = phi i32 [0, %producer], [%i1, %fill]
   %stage = and i32 %i, 1
   %round = lshr i32 %i, 1
   %phase = and i32 %round, 1
   %before = xor i32 %phase, 1
   %f = getelementptr i64, ptr addrspace(3) @full, i32 %stage
   %e = getelementptr i64, ptr addrspace(3) @free, i32 %stage
+  br label %pollFree
+pollFree:
   %wait.free = call i1 @llvm.nvvm.mbarrier.try.wait.parity.scope.cta.space.cta(ptr addrspace(3) %e, i32 %before)
+  br i1 %wait.free, label %fill, label %pollFree
+fill:
   %expected = call i64 @llvm.nvvm.mbarrier.arrive.expect.tx.scope.cta.space.cta(ptr addrspace(3) %f, i32 16384)
   %offset = mul i32 %stage, 16384
   %toA = getelementptr i8, ptr addrspace(3) @tiles, i32 %offset
@@ -113,7 +117,11 @@ multiply:
   %cphase = and i32 %cround, 1
   %cf = getelementptr i64, ptr addrspace(3) @full, i32 %cstage
   %ce = getelementptr i64, ptr addrspace(3) @free, i32 %cstage
+  br label %pollFull
+pollFull:
   %wait.full = call i1 @llvm.nvvm.mbarrier.try.wait.parity.scope.cta.space.cta(ptr addrspace(3) %cf, i32 %cphase)
+  br i1 %wait.full, label %read, label %pollFull
+read:
   %coffset = mul i32 %cstage, 16384
   %at = add i32 %base, %coffset
   %at18 = and i32 %at, 262143
@@ -308,10 +316,15 @@ const char *const kEarly =
     "while an asynchronous copy that nobody has waited for writes it";
 
 const Bug kBugs[] = {
-    {"a stage is filled while it is read", kWaitFree, "", ""},
+    {"a stage is filled while it is read", kWaitFree,
+     "  %wait.free = icmp eq i32 0, 0\n", ""},
     {"wrong phase of the producer", "%e, i32 %before)", "%e, i32 %phase)",
      "deadlock"},
-    {"a stage is read before it is full", kWaitFull, "", kEarly},
+    {"a stage is read before it is full", kWaitFull,
+     "  %wait.full = icmp eq i32 0, 0\n", kEarly},
+    {"a wait that is not repeated",
+     "  br i1 %wait.full, label %read, label %pollFull", "  br label %read",
+     "nothing looks at the result of"},
     {"wrong phase of the consumer", "%cf, i32 %cphase)", "%cf, i32 0)", ""},
     {"the other phase of the consumer", "%cphase = and i32 %cround, 1",
      "%cphase = xor i32 %cround, 1", kEarly},

@@ -130,8 +130,9 @@ entry:
 
 /// Word t + 128 i of the tile goes to y, and the other way.
 std::string moveTile(unsigned bytes, bool isRead) {
-  std::string text = "  br label %move\nmove:\n  %m = phi i32 [%t, %before], "
-                     "[%next, %move]\n  %sp = getelementptr i32, ptr "
+  std::string before = isRead ? "%over" : "%before";
+  std::string text = "  br label %move\nmove:\n  %m = phi i32 [%t, " + before +
+                     "], [%next, %move]\n  %sp = getelementptr i32, ptr "
                      "addrspace(3) @tile, i32 %m\n  %gp = getelementptr i32, "
                      "ptr addrspace(1) %y, i32 %m\n";
   text += isRead ? "  %v = load i32, ptr addrspace(3) %sp\n  store i32 %v, ptr "
@@ -163,7 +164,8 @@ std::string loadKernel(const Tensor &tensor, const std::vector<int> &at) {
                   at) +
          "  br label %before\nbefore:\n"
          "  %w = call i1 @llvm.nvvm.mbarrier.try.wait.parity.scope.cta.space."
-         "cta(ptr addrspace(3) @full, i32 0)\n" +
+         "cta(ptr addrspace(3) @full, i32 0)\n"
+         "  br i1 %w, label %over, label %before\nover:\n" +
          moveTile(bytes, /*isRead=*/true) + "  ret void\n}\n";
 }
 
@@ -313,7 +315,8 @@ TEST(BulkCopy, LoadsThatAreNotWaitedFor) {
       "  %w = call i1 @llvm.nvvm.mbarrier.try.wait.parity.scope.cta.space.cta("
       "ptr addrspace(3) @full, i32 0)\n";
   EXPECT_EQ(runLoad(wait, wait), "");
-  EXPECT_TRUE(contains(runLoad(wait, ""), early));
+  const std::string none = "  %w = icmp eq i32 0, 0\n";
+  EXPECT_TRUE(contains(runLoad(wait, none), early));
   // The phase before the first is over.
   EXPECT_TRUE(contains(runLoad("@full, i32 0)", "@full, i32 1)"), early));
   // The arrival alone ends the phase.
@@ -324,7 +327,7 @@ TEST(BulkCopy, LoadsThatAreNotWaitedFor) {
               "@full)"),
       early));
   // On level 0 the copy still arrives too late.
-  EXPECT_TRUE(contains(runLoad(wait, "", EmulatorCheck::Execution),
+  EXPECT_TRUE(contains(runLoad(wait, none, EmulatorCheck::Execution),
                        "all threads have ended while the bulk copy at"));
 }
 
@@ -332,13 +335,14 @@ TEST(BulkCopy, OneThreadMayWaitForTheOthers) {
   const std::string wait =
       "  %w = call i1 @llvm.nvvm.mbarrier.try.wait.parity.scope.cta.space.cta("
       "ptr addrspace(3) @full, i32 0)\n";
-  std::string one = "  br i1 %z, label %w1, label %w2\nw1:\n" + wait +
-                    "  br label %w2\nw2:\n";
+  std::string one =
+      "  %w = icmp eq i32 0, 0\n  br i1 %z, label %w1, label %w2\nw1:\n" +
+      edited(wait, "%w =", "%wz =") +
+      "  br i1 %wz, label %w2, label %w1\nw2:\n";
   auto runOne = [&](const std::string &more) {
     Tensor tensor(TensorMapType::F32, {40, 20}, {32, 8});
     std::vector<uint8_t> y(1024, 0xee);
-    std::string kernel = edited(loadKernel(tensor, {4, 2}), wait, one + more);
-    return run(edited(kernel, "[%t, %before]", "[%t, %w2]"), tensor, y);
+    return run(edited(loadKernel(tensor, {4, 2}), wait, one + more), tensor, y);
   };
   EXPECT_EQ(runOne(kBarrier), "");
   EXPECT_NE(runOne(""), "");
@@ -392,8 +396,10 @@ TEST(BulkCopy, FillingWhatIsStillRead) {
            "  br label %more2\nmore2:\n";
   };
   std::string wait =
+      "  br label %again\nagain:\n"
       "  %w2 = call i1 @llvm.nvvm.mbarrier.try.wait.parity.scope.cta.space.cta("
-      "ptr addrspace(3) @full, i32 1)\n";
+      "ptr addrspace(3) @full, i32 1)\n"
+      "  br i1 %w2, label %last, label %again\nlast:\n";
   auto runAgain = [&](const std::string &between, const char *thread) {
     return run(
         edited(kernel, "moved:\n", "moved:\n" + between + more(thread) + wait),
@@ -487,8 +493,10 @@ TEST(BulkCopy, PlainBytes) {
       "  call void @llvm.nvvm.cp.async.bulk.global.to.shared.cta(ptr "
       "addrspace(3) @tile, ptr addrspace(3) @full, ptr addrspace(1) %y, i32 "
       "512, i64 0, i1 false)\n"
+      "  br label %poll\npoll:\n"
       "  %w = call i1 @llvm.nvvm.mbarrier.try.wait.parity.scope.cta.space.cta("
       "ptr addrspace(3) @full, i32 0)\n"
+      "  br i1 %w, label %over, label %poll\nover:\n"
       "  %far = getelementptr i8, ptr addrspace(1) %y, i32 512\n"
       "  call void @llvm.nvvm.cp.async.bulk.shared.cta.to.global(ptr "
       "addrspace(1) %far, ptr addrspace(3) @tile, i32 512, i64 0, i1 false)\n"

@@ -47,7 +47,11 @@ loop:
   br i1 %fills, label %fill, label %read
 fill:
   %other = xor i32 %parity, 1
+  br label %fillWait
+fillWait:
   %w = call i1 @llvm.nvvm.mbarrier.try.wait.parity.scope.cta.space.cta(ptr addrspace(3) @free, i32 %other)
+  br i1 %w, label %fillTile, label %fillWait
+fillTile:
   %p = getelementptr i32, ptr addrspace(3) @tile, i32 %lane
   %i100 = mul i32 %i, 100
   %v = add i32 %i100, %lane
@@ -56,6 +60,8 @@ fill:
   br label %end
 read:
   %g = call i1 @llvm.nvvm.mbarrier.try.wait.parity.scope.cta.space.cta(ptr addrspace(3) @full, i32 %parity)
+  br i1 %g, label %readTile, label %read
+readTile:
   %back = sub i32 31, %lane
   %q = getelementptr i32, ptr addrspace(3) @tile, i32 %back
   %u = load i32, ptr addrspace(3) %q
@@ -136,12 +142,12 @@ TEST(Mbarrier, MissingWaitsAreRaces) {
   EXPECT_TRUE(contains(
       runPipe("%g = call i1 @llvm.nvvm.mbarrier.try.wait.parity.scope.cta.space"
               ".cta(ptr addrspace(3) @full, i32 %parity)",
-              ""),
+              "%g = icmp eq i32 0, 0"),
       "race at byte"));
   EXPECT_TRUE(contains(
       runPipe("%w = call i1 @llvm.nvvm.mbarrier.try.wait.parity.scope.cta.space"
               ".cta(ptr addrspace(3) @free, i32 %other)",
-              ""),
+              "%w = icmp eq i32 0, 0"),
       "nobody has waited for the phase before"));
 }
 
@@ -171,13 +177,23 @@ TEST(Mbarrier, TooManyArrivals) {
 }
 
 TEST(Mbarrier, StatesOfPhases) {
-  std::string wait = "  %w = call i1 @llvm.nvvm.mbarrier.test.wait.shared(ptr "
-                     "addrspace(3) @full, i64 %s)\n";
+  std::string wait =
+      "  br label %poll\npoll:\n  %w = call i1 @llvm.nvvm.mbarrier.test.wait."
+      "shared(ptr addrspace(3) @full, i64 %s)\n  br i1 %w, label %over, label "
+      "%poll\nover:\n";
   EXPECT_EQ(runBody(std::string("  %s") + kArrive + wait), "");
-  EXPECT_TRUE(contains(runBody(std::string("  %s") + kArrive +
-                               "  %u = call i1 @llvm.nvvm.mbarrier.test.wait."
-                               "shared(ptr addrspace(3) @full, i64 7)\n"),
+  std::string old = wait;
+  old.replace(old.find("i64 %s"), 6, "i64 7");
+  EXPECT_TRUE(contains(runBody(std::string("  %s") + kArrive + old),
                        "the state of a phase long over"));
+}
+
+TEST(Mbarrier, WaitsThatAreNotRepeated) {
+  std::string text = kPipe;
+  const std::string from = "  br i1 %g, label %readTile, label %read\n";
+  text.replace(text.find(from), from.size(), "  br label %readTile\n");
+  EXPECT_TRUE(contains(load(kDeclarations + text).error,
+                       "nothing looks at the result of"));
 }
 
 TEST(Mbarrier, ObjectsThatAreNotThere) {
@@ -209,7 +225,8 @@ TEST(Mbarrier, Transactions) {
       "addrspace(3) @full, i32 16)\n";
   const std::string wait =
       "  %w = call i1 @llvm.nvvm.mbarrier.try.wait.parity.scope.cluster.space."
-      "cta(ptr addrspace(3) @full, i32 0)\n";
+      "cta(ptr addrspace(3) @full, i32 0)\n  br i1 %w, label %over, label "
+      "%c\nover:\n";
   auto run = [&](const std::string &first, const std::string &second) {
     return runBody("  br i1 %z, label %a, label %b\na:\n" + first +
                        "  br label %c\nb:\n  %l = icmp eq i32 %t, 63\n  br i1 "
