@@ -85,7 +85,7 @@ public:
   llvm::Error finish();
   /// Measures these again, with more samples.
   llvm::Error measureAgain(llvm::ArrayRef<KnobValues> points) {
-    return measureAll(points, 1);
+    return measureAll(candidatesOf(points), 1);
   }
   const TuneResult &getResult() const { return result; }
   /// What was found in the store or measured, in order.
