@@ -15,7 +15,7 @@ TEST(Create, Abi) {
   model.abi_version = DLC_ABI_VERSION + 1;
   AddInstance instance(&model);
   EXPECT_EQ(instance.status, DLC_ABI_MISMATCH);
-  EXPECT_STREQ(instance.error, "the model has ABI version 4, this runtime 3");
+  EXPECT_STREQ(instance.error, "the model has ABI version 5, this runtime 4");
   EXPECT_EQ(instance.instance, nullptr);
 }
 
