@@ -396,7 +396,7 @@ bool dlc::tuner::isLibraryLegalFor(graph::KernelOp kernel,
                                    const KnobValues &knobs,
                                    const CpuCodegenOptions &options,
                                    std::string &reason) {
-  reason = whyNot(kernel);
+  reason = whyNotTuned(kernel);
   if (!reason.empty())
     return false;
   auto spec = classifyContraction(kernel, reason);
