@@ -300,6 +300,10 @@ void Stage::showProgress(const Item &item, unsigned spent, double passed) {
 Error Stage::findLibrary() {
   if (!wantsLibraries() || c.options.tune != CompileOptions::Tune::Search)
     return Error::success();
+  if (c.options.tuneStatic)
+    return makeError(ExitCode::Usage,
+                     "-libraries=on: the time of a library is measured, "
+                     "-tune=static measures nothing");
   std::string reason;
   if (!tuner::isForLibraries(*c.target, reason))
     return makeError(ExitCode::Usage, "-libraries=on: " + reason);
