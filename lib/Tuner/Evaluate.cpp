@@ -190,6 +190,7 @@ Expected<FamilyEvaluation> dlc::tuner::evaluate(ArrayRef<Record> records,
   std::mt19937_64 random(options.seed);
   Totals all;
   std::map<std::string, Totals> byKind;
+  std::map<unsigned, Totals> byThreads;
   std::vector<std::string> rounds{""};
   if (options.leavesIsaOut)
     rounds.assign(isas.begin(), isas.end());
@@ -199,7 +200,7 @@ Expected<FamilyEvaluation> dlc::tuner::evaluate(ArrayRef<Record> records,
       for (const Group &group : *groups) {
         bool isFold = foldOf[group.kernel] == fold;
         if (isFold && (isa.empty() || group.isa == isa)) {
-          if (group.isJudge())
+          if (group.samples.size() >= options.fewest)
             held.push_back(&group);
         }
         if (!isFold && group.isa != isa)
@@ -225,11 +226,15 @@ Expected<FamilyEvaluation> dlc::tuner::evaluate(ArrayRef<Record> records,
         std::string kind =
             isa.empty() ? group->kind : group->isa + " " + group->kind;
         addHeldOut(byKind[kind], *group, *forest, *time, shift, random);
+        addHeldOut(byThreads[group->threads], *group, *forest, *time, shift,
+                   random);
       }
     }
   FamilyEvaluation result;
   result.all = all.finish(folds);
   for (auto &[kind, totals] : byKind)
     result.byKind[kind] = totals.finish(folds);
+  for (auto &[threads, totals] : byThreads)
+    result.byThreads[threads] = totals.finish(folds);
   return result;
 }

@@ -221,6 +221,7 @@ static llvm::Error read(Scorer &scorer, StringRef workload,
     return facts.takeError();
   scorer.name = nameOf(*facts);
   scorer.kind = kindOf(*facts);
+  scorer.threads = unsigned(facts->threads);
   fill(scorer, *facts, machine);
   return llvm::Error::success();
 }

@@ -13,11 +13,32 @@ namespace {
 /// choice.
 struct Account {
   double lanes, width, groups, across, grain, work, bytes, steps;
+  bool leavesWidth, leavesGroups, leavesAcross, leavesGrain;
   double registers, tasks, busy, compute, latency, traffic, cycles;
 
   Account(const LoopFacts &f, const KnobValues &knobs, const TargetFacts &t);
 };
 } // namespace
+
+/// The nest's own grain (CPU/LoopNest.cpp): little work is one task, more is as
+/// many tasks for every thread.
+static double balancedGrain(double work, double threads) {
+  constexpr double grain = 1 << 17, fewest = 3, many = 8;
+  if (work < fewest * grain)
+    return std::max(work, 1.0);
+  double tasks = std::ceil(work / grain);
+  threads = std::max(threads, 1.0);
+  if (tasks > many * threads)
+    return grain;
+  return work / (std::ceil(tasks / threads) * threads);
+}
+
+/// Whether the nest chooses this knob: it sees more of the kernel than there
+/// are facts of.
+static bool isLeft(const KnobValues &knobs, const char *name) {
+  auto it = knobs.find(name);
+  return it == knobs.end() || it->second == 0;
+}
 
 Account::Account(const LoopFacts &f, const KnobValues &knobs,
                  const TargetFacts &t) {
@@ -33,10 +54,14 @@ Account::Account(const LoopFacts &f, const KnobValues &knobs,
   across = get("across", f.window ? (t.vectorRegisters >= 32 ? 14 : 6) : 1);
   if (across > 1)
     groups = 1;
-  grain = get("grain", 1 << 17);
   steps = double(f.points) * double(f.folded);
   work = steps * double(f.weight);
+  grain = get("grain", balancedGrain(work, double(f.threads)));
   bytes = double(f.readBytes + f.writtenBytes);
+  leavesWidth = isLeft(knobs, "width");
+  leavesGroups = isLeft(knobs, "groups");
+  leavesAcross = isLeft(knobs, "across");
+  leavesGrain = isLeft(knobs, "grain");
   registers =
       groups * std::max(1.0, width / lanes) *
       (across > 1 ? across + 3 : 2 + double(std::min<int64_t>(f.loads, 4)));
@@ -120,6 +145,10 @@ static const Feature<View> kFeatures[] = {
     FEATURE("groups", v.a.groups),
     FEATURE("across", v.a.across),
     FEATURE("log_grain", log2p(v.a.grain)),
+    FEATURE("leaves_width", v.a.leavesWidth),
+    FEATURE("leaves_groups", v.a.leavesGroups),
+    FEATURE("leaves_across", v.a.leavesAcross),
+    FEATURE("leaves_grain", v.a.leavesGrain),
     // what follows from them
     FEATURE("register_share", v.a.registers / double(v.t.vectorRegisters)),
     FEATURE("vectors_innermost", log2p(double(v.f.innermost) / v.a.width)),
@@ -135,6 +164,8 @@ static const Feature<View> kFeatures[] = {
     FEATURE("log_tasks", log2p(v.a.tasks)),
     FEATURE("tasks_per_thread", log2p(v.a.tasks / double(v.f.threads))),
     FEATURE("busy", v.a.busy),
+    FEATURE("uneven", std::ceil(std::ceil(v.a.tasks) / double(v.f.threads)) *
+                          double(v.f.threads) / v.a.tasks),
     FEATURE("latency_share", v.a.latency / std::max(v.a.compute, 1.0)),
     FEATURE("traffic_share", v.a.traffic / std::max(v.a.compute, 1.0)),
     FEATURE("log_cycles", std::log2(std::max(v.a.cycles, 1.0))),

@@ -88,6 +88,7 @@ Expected<std::vector<Group>> dlc::tuner::groupRecords(ArrayRef<Record> records,
     Group group;
     group.name = scorer->name;
     group.kind = scorer->kind;
+    group.threads = scorer->threads;
     std::tie(group.target, group.workload) = key;
     group.kernel = scorer->kernel.empty() ? scorer->name : scorer->kernel;
     Expected<MachineLabel> machine = labelOf(key.first);

@@ -189,7 +189,7 @@ dlc::tuner::replayPools(ArrayRef<Record> records, llvm::StringRef family,
       ofOtherIsas[isa] = std::move(*some);
     }
     for (const Group &group : *groups) {
-      if (isOther(group) || !group.isJudge())
+      if (isOther(group) || group.samples.size() < options.fewest)
         continue;
       Expected<Scorer> scorer = makeScorer(group);
       if (!scorer)

@@ -76,12 +76,14 @@ private:
   char *memory = nullptr;
 };
 
-/// Threads that run the tasks of a phase, in any order; the caller is one. Each
-/// has a CPU of its own, where there are so many: two that wait for each other
-/// on one take ten times as long.
+/// Threads that run the tasks of a phase; the caller is one. As in the run time
+/// (lib/Runtime/Pool.c), each begins with its own part of the tasks and helps
+/// the others then: what it reads and writes lies in its own core's cache from
+/// run to run. Each has a CPU of its own, where there are so many: two that
+/// wait for each other on one take ten times as long.
 class Pool {
 public:
-  explicit Pool(unsigned count) : count(count) {
+  explicit Pool(unsigned count) : count(count), parts(count) {
     if (count > 1)
       cpus = findCpus();
     for (unsigned i = 1; i < count; ++i)
@@ -99,8 +101,10 @@ public:
     }
     this->task = task;
     this->frame = frame;
-    this->tasks = tasks;
-    next.store(0);
+    for (unsigned i = 0; i < count; ++i) {
+      parts[i].next.store(tasks * i / count);
+      parts[i].end = tasks * (i + 1) / count;
+    }
     busy.store(count - 1);
     phase.fetch_add(1);
     take(0);
@@ -127,8 +131,13 @@ private:
     sched_setaffinity(0, sizeof set, &set);
   }
   void take(unsigned worker) {
-    for (int64_t i; (i = next.fetch_add(1)) < tasks;)
-      task(frame, i, worker);
+    for (unsigned k = 0; k < count; ++k) {
+      Part &part = parts[(worker + k) % count];
+      // Looks before it takes: a finished part's line then stays shared.
+      while (part.next.load() < part.end)
+        if (int64_t i = part.next.fetch_add(1); i < part.end)
+          task(frame, i, worker);
+    }
   }
   void work(unsigned worker) {
     for (unsigned seen = 0;;) {
@@ -143,28 +152,42 @@ private:
   std::vector<int> cpus;
   dlc_task_fn task = nullptr;
   const dlc_frame *frame = nullptr;
-  int64_t tasks = 0;
-  std::atomic<int64_t> next = 0;
+  struct alignas(64) Part {
+    std::atomic<int64_t> next = 0;
+    int64_t end = 0;
+  };
+  std::vector<Part> parts;
   std::atomic<unsigned> busy = 0, phase = 0;
 };
 
 /// One loaded kernel with its buffers.
 class Loaded {
 public:
-  Loaded(const BuiltKernel &kernel, const Problem &problem) {
+  /// Shares the buffers of `other` where both read and write the same bytes:
+  /// which pages a buffer lies on makes up to a third of a kernel's time, and
+  /// says nothing of the code.
+  Loaded(const BuiltKernel &kernel, const Problem &problem,
+         const Loaded *other = nullptr) {
     for (size_t i = 0; i < problem.operands.size(); ++i) {
       auto packed = kernel.packed.find(unsigned(i));
-      const std::string &bytes =
-          packed == kernel.packed.end() ? problem.operands[i] : packed->second;
-      buffers.emplace_back(bytes.size());
-      std::memcpy(buffers.back().data(), bytes.data(), bytes.size());
+      bool isPlain = packed == kernel.packed.end();
+      plain.push_back(isPlain);
+      if (isPlain && other && other->plain[i]) {
+        buffers.push_back(other->buffers[i]);
+        continue;
+      }
+      const std::string &bytes = isPlain ? problem.operands[i] : packed->second;
+      buffers.push_back(std::make_shared<GuardedBuffer>(bytes.size()));
+      std::memcpy(buffers.back()->data(), bytes.data(), bytes.size());
     }
     for (const ExpectedResult &result : problem.results)
-      buffers.emplace_back(result.bytes.size());
+      buffers.push_back(
+          other ? other->buffers[buffers.size()]
+                : std::make_shared<GuardedBuffer>(result.bytes.size()));
     int64_t stride = (kernel.scratchBytes + 63) / 64 * 64;
     scratch.emplace(size_t(stride) * problem.threads);
-    for (GuardedBuffer &buffer : buffers)
-      pointers.push_back(buffer.data());
+    for (auto &buffer : buffers)
+      pointers.push_back(buffer->data());
     frame = {&status, scratch->data(), stride, pointers.data(), nullptr};
   }
 
@@ -210,7 +233,8 @@ public:
   bool wasDeclined() const { return status == DLC_DATA_EXTERNAL; }
 
 private:
-  std::vector<GuardedBuffer> buffers;
+  std::vector<std::shared_ptr<GuardedBuffer>> buffers;
+  std::vector<bool> plain; ///< operands that are not packed
   std::optional<GuardedBuffer> scratch;
   std::vector<void *> pointers;
   std::unique_ptr<llvm::orc::LLJIT> jit;
@@ -283,7 +307,7 @@ static std::string compare(const char *actual, const ExpectedResult &expected,
 std::string Loaded::check(Pool &pool, const Problem &problem) {
   size_t operands = problem.operands.size();
   for (size_t i = operands; i < buffers.size(); ++i)
-    buffers[i].poison();
+    buffers[i]->poison();
   scratch->poison();
   status = 0;
   run(pool);
@@ -292,13 +316,13 @@ std::string Loaded::check(Pool &pool, const Problem &problem) {
   if (status != 0)
     return "the kernel reports an error in the data";
   for (size_t i = operands; i < buffers.size(); ++i) {
-    std::string why =
-        compare(buffers[i].data(), problem.results[i - operands], i - operands);
+    std::string why = compare(buffers[i]->data(), problem.results[i - operands],
+                              i - operands);
     if (!why.empty())
       return why;
   }
-  for (GuardedBuffer &buffer : buffers)
-    if (!buffer.intact())
+  for (auto &buffer : buffers)
+    if (!buffer->intact())
       return "memory around a buffer was written";
   if (!scratch->intact())
     return "memory around the scratch was written";
@@ -322,7 +346,7 @@ static void runChild(const BuiltKernel &candidate, const BuiltKernel &reference,
     report.isDone.store(1);
     _exit(0);
   };
-  Loaded mine(candidate, problem), other(reference, problem);
+  Loaded mine(candidate, problem), other(reference, problem, &mine);
   if (Error error = mine.load(candidate))
     end(Status::Compile, llvm::toString(std::move(error)));
   if (Error error = other.load(reference))

@@ -95,6 +95,11 @@ static void printRanking(const char *name, const Ranking &r) {
                                r.top1, r.top5, r.top10, r.pairs);
 }
 
+static void printUse(const char *name, const Evaluation &e) {
+  llvm::outs() << llvm::format("    %-16s %6.3f %6.3f\n", name, e.choice,
+                               e.quick);
+}
+
 static void printFamily(const std::string &family, const FamilyEvaluation &f,
                         const TuneSettings &s) {
   const Evaluation &e = f.all;
@@ -111,12 +116,16 @@ static void printFamily(const std::string &family, const FamilyEvaluation &f,
   llvm::outs() << llvm::format("  %-18s %6.3f\n", "default", e.defaults);
   llvm::outs() << llvm::format("  %-18s %6.3f %6.3f\n", "as it is used",
                                e.choice, e.quick);
-  for (auto &[kind, part] : f.byKind) {
-    std::string name = kind + " (" + std::to_string(part.workloads) + ")";
-    printRanking(name.c_str(), part.model);
-    llvm::outs() << llvm::format("    %-16s %6.3f %6.3f\n", "as it is used",
-                                 part.choice, part.quick);
-  }
+  auto printPart = [](const std::string &name, const Evaluation &part) {
+    printRanking((name + " (" + std::to_string(part.workloads) + ")").c_str(),
+                 part.model);
+    printUse("as it is used", part);
+  };
+  for (auto &[kind, part] : f.byKind)
+    printPart(kind, part);
+  for (auto &[threads, part] : f.byThreads)
+    printPart(std::to_string(threads) + (threads == 1 ? " thread" : " threads"),
+              part);
   llvm::outs() << llvm::format("  times are off by a factor of %.2f (model), "
                                "%.2f (analytic)\n",
                                e.timeFactor, e.analyticFactor);
@@ -127,6 +136,7 @@ static EvalOptions optionsOf(const TuneSettings &s) {
   options.folds = s.folds;
   options.seed = unsigned(s.seed);
   options.leavesIsaOut = s.leavesIsaOut;
+  options.fewest = s.fewest;
   return options;
 }
 
@@ -165,7 +175,9 @@ static Error evaluateRecords(const TuneSettings &s) {
                           "-libraries=on)");
   EvalOptions options = optionsOf(s);
   unsigned evaluated = 0, workloads = 0;
-  double top1 = 0, top5 = 0, top10 = 0;
+  // Sums of logarithms: the model's best of one, five and ten; the default; as
+  // it is used.
+  double sums[6] = {};
   for (const std::string &family : familiesOf(s)) {
     Expected<FamilyEvaluation> e = evaluate(*records, family, options);
     if (!e) {
@@ -180,17 +192,22 @@ static Error evaluateRecords(const TuneSettings &s) {
     printFamily(family, *e, s);
     double n = e->all.workloads;
     workloads += e->all.workloads;
-    top1 += n * std::log(e->all.model.top1);
-    top5 += n * std::log(e->all.model.top5);
-    top10 += n * std::log(e->all.model.top10);
+    const Ranking &model = e->all.model;
+    double shares[] = {model.top1,      model.top5,    model.top10,
+                       e->all.defaults, e->all.choice, e->all.quick};
+    for (auto [sum, share] : llvm::zip_equal(sums, shares))
+      sum += n * std::log(share);
   }
   if (!evaluated)
     return compared ? Error::success() : nothing("eval");
+  for (double &sum : sums)
+    sum = std::exp(sum / std::max(1u, workloads));
   if (evaluated > 1)
-    llvm::outs() << llvm::format(
-        "all families: %u kernels, top-1 %.3f, top-5 %.3f, top-10 %.3f\n",
-        workloads, std::exp(top1 / workloads), std::exp(top5 / workloads),
-        std::exp(top10 / workloads));
+    llvm::outs() << llvm::format("all families: %u kernels, top-1 %.3f, top-5 "
+                                 "%.3f, top-10 %.3f; default %.3f; as it is "
+                                 "used %.3f, %.3f\n",
+                                 workloads, sums[0], sums[1], sums[2], sums[3],
+                                 sums[4], sums[5]);
   return Error::success();
 }
 

@@ -33,6 +33,7 @@ struct TuneSettings {
   /// survey: the kernels, by name (empty: all), trials of each search; only to
   /// list what there is.
   std::vector<std::string> kernels;
+  unsigned fewest = 16; ///< schedules of a kernel that is judged
   unsigned random = 300, evolution = 64, guided = 32;
   bool lists = false;
   bool libraries = false; ///< tune: measure oneDNN, too

@@ -32,6 +32,7 @@ def family : J<"family", "<nests>", "train, eval, replay: contraction, loop, att
 def predict : J<"predict", "<what>", "train: order (of a kernel's schedules; default) or time">;
 def leave_out : J<"leave-out", "<what>", "eval: kernels (default), or isa: besides, the models learn from other instruction sets alone">;
 def folds : J<"folds", "<n>", "eval, replay: parts that the kernels are cut into; each is held out once (default: 5)">;
+def fewest : J<"fewest", "<n>", "eval, replay: kernels of fewer schedules teach and are not judged (default: 16)">;
 def drift : J<"max-drift", "<share>", "train, eval, replay: leave out trials whose reference drifted more (default: no limit)">;
 def quiet : Flag<["-"], "q">, HelpText<"No progress">;
 def help : F<"help", "Print this text">;

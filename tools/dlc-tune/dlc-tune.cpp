@@ -176,6 +176,7 @@ static Expected<TuneSettings> readSettings(const Table &table,
       return wrong(arg, "a share, such as 0.1");
   for (auto [id, value, most] :
        {std::tuple(OPT_samples, &s.samples, 64u),
+        std::tuple(OPT_fewest, &s.fewest, 1u << 20),
         std::tuple(OPT_jobs, &s.jobs, 1024u),
         std::tuple(OPT_random, &s.random, 1u << 20),
         std::tuple(OPT_evolution, &s.evolution, 1u << 20),

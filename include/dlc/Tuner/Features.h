@@ -161,6 +161,7 @@ struct Scorer {
   std::string kind;
   std::string name;   ///< sizes, for people
   std::string kernel; ///< SHA-256 of its text
+  unsigned threads = 1;
   std::function<std::vector<float>(const KnobValues &)> features;
   std::function<double(const KnobValues &)> seconds; ///< analytic
   std::function<double(const KnobValues &)> traffic; ///< its trafficSeconds

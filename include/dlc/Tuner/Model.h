@@ -108,8 +108,7 @@ struct Group {
   double defaultLabel = 0;             ///< of the default schedule, and
   std::optional<size_t> defaultSample; ///< which it is; few records do not say
 
-  /// Of fewer trials the best is hardly known: they teach, and judge nothing.
-  bool isJudge() const { return samples.size() >= 16; }
+  unsigned threads = 1;
 };
 /// Groups of fewer than `fewest` trials are left out.
 llvm::Expected<std::vector<Group>> groupRecords(llvm::ArrayRef<Record> records,
