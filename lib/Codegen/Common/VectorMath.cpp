@@ -385,20 +385,19 @@ Value VectorMath::lookUp(const Row &row, Value index, Value like) {
   int64_t count = vector.getNumElements();
   if (count == lanes)
     return lookUpAll(index);
-  // Sixteen at a time; lanes that do not exist repeat the first.
-  Value result = num(0.0, like);
+  // Sixteen at a time; lanes that do not exist repeat the first. Each part is
+  // appended to those before.
+  Value result;
   for (int64_t first = 0; first < count; first += lanes) {
     int64_t size = std::min(lanes, count - first);
-    SmallVector<int64_t> from, back;
+    SmallVector<int64_t> from;
     for (int64_t i = 0; i < lanes; ++i)
       from.push_back(i < size ? first + i : first);
     Value found =
         lookUpAll(vector::ShuffleOp::create(b, loc, index, index, from));
-    for (int64_t i = 0; i < size; ++i)
-      back.push_back(i);
-    Value part = vector::ShuffleOp::create(b, loc, found, found, back);
-    result = vector::InsertStridedSliceOp::create(
-        b, loc, part, result, ArrayRef<int64_t>{first}, ArrayRef<int64_t>{1});
+    auto all = llvm::to_vector(llvm::seq<int64_t>(0, first + size));
+    result =
+        vector::ShuffleOp::create(b, loc, result ? result : found, found, all);
   }
   return result;
 }
