@@ -141,19 +141,29 @@ def compile_decoder(model, longest=None, typical=None, **flags):
     return dlc.compile(model, state="auto", dims=dims, **flags)
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def add_options(parser):
+    """What programs that generate are told: the model, how much, and how to sample."""
     parser.add_argument("model", nargs="?", help=".onnx, or an artifact compiled with -state (.so); none: a small random one")
-    parser.add_argument("--prompt", help="token ids with commas, or a number of random ones: random:512", default="random:16")
-    parser.add_argument("--tokens", type=int, default=32, help="tokens to generate")
-    parser.add_argument("--chunk", type=int, default=256, help="tokens of the prompt that are fed at once")
-    parser.add_argument("--longest", type=int, help="most tokens in the cache")
+    parser.add_argument("--tokens", type=int, default=32, help="tokens to generate, of each sequence")
+    parser.add_argument("--chunk", type=int, default=256, help="tokens of a prompt that are fed at once")
     parser.add_argument("--kv", choices=("asis", "int8", "int4", "int2"), default="asis", help="how the cache holds numbers")
     parser.add_argument("--top-p", type=float, help="sample from the most likely tokens; default: the most likely one")
     parser.add_argument("--temperature", type=float, default=1.0)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--end", type=int, help="token at which to stop")
+    parser.add_argument("--end", type=int, help="token at which a sequence stops")
     parser.add_argument("--threads", type=int, default=0)
+
+
+def make_sampler(options):
+    """Of the parsed options."""
+    return greedy if options.top_p is None else TopP(options.top_p, options.temperature, options.seed)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_options(parser)
+    parser.add_argument("--prompt", help="token ids with commas, or a number of random ones: random:512", default="random:16")
+    parser.add_argument("--longest", type=int, help="most tokens in the cache")
     parser.add_argument("-q", "--quiet", action="store_true", help="print the tokens alone")
     options = parser.parse_args()
 
@@ -177,7 +187,7 @@ def main():
         prompt = np.random.default_rng(options.seed).integers(0, highest, (1, int(options.prompt[7:])))
     else:
         prompt = np.array([[int(t) for t in options.prompt.split(",")]], np.int64)
-    sample = greedy if options.top_p is None else TopP(options.top_p, options.temperature, options.seed)
+    sample = make_sampler(options)
 
     times = [time.monotonic()]
 

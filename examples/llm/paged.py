@@ -120,19 +120,11 @@ def generate(decoder, prompts, tokens, sample, chunk=256, end=None, on_tokens=No
 
 
 def main():
-    from generate import TopP, greedy
+    from generate import add_options, make_sampler
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", nargs="?", help=".onnx, or an artifact compiled with -state (.so); none: a small random one")
+    add_options(parser)
     parser.add_argument("--prompt", default="1,2,3;4,5,6,7,8;9", help="token ids with commas, sequences with semicolons")
-    parser.add_argument("--tokens", type=int, default=32, help="tokens to generate for each sequence")
-    parser.add_argument("--chunk", type=int, default=256, help="tokens of a prompt that are fed at once")
-    parser.add_argument("--kv", choices=("asis", "int8", "int4", "int2"), default="asis", help="how the pages hold numbers")
-    parser.add_argument("--top-p", type=float, help="sample from the most likely tokens; default: the most likely one")
-    parser.add_argument("--temperature", type=float, default=1.0)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--end", type=int, help="token at which a sequence stops")
-    parser.add_argument("--threads", type=int, default=0)
     options = parser.parse_args()
 
     if options.model and options.model.endswith(".so"):
@@ -146,7 +138,7 @@ def main():
         model = dlc.compile(source, state="auto", kv=options.kv, threads=options.threads)
     decoder = PagedDecoder(model)
     prompts = [[int(t) for t in each.split(",")] for each in options.prompt.split(";")]
-    sample = greedy if options.top_p is None else TopP(options.top_p, options.temperature, options.seed)
+    sample = make_sampler(options)
     start, count = time.monotonic(), []
     for line in generate(decoder, prompts, options.tokens, sample, options.chunk, options.end, count.append):
         print(*line)

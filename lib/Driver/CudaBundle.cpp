@@ -167,14 +167,9 @@ Expected<std::string> Writer::describeData(graph::KernelOp kernel) {
     }
     int64_t total = tensor.getNumElements(),
             samples = std::min(total, kMostSamples);
-    // The rounding of the type, as dlc -verify allows.
-    double tolerance = type.isBF16()          ? 4e-2
-                       : type.isF16()         ? 5e-3
-                       : isa<FloatType>(type) ? 1e-4
-                                              : 0;
     os << "result " << *kind << " " << total << " "
-       << llvm::format("%g", tolerance) << " " << oracle.size() << " "
-       << samples << "\n";
+       << llvm::format("%g", interp::getTolerance(type)) << " " << oracle.size()
+       << " " << samples << "\n";
     for (int64_t i = 0; i < samples; ++i) {
       double value = dlc_bundle_read(*kind, tensor.getBytes(),
                                      dlc_bundle_place(i, samples, total));

@@ -3,21 +3,19 @@
 // each kernel takes the best schedule that is known for it on this target. What
 // is taken is a kernel's `schedule` attribute as any other: Check admits its
 // laws, code generation refuses what it cannot emit.
-#include "Compilation.h"
 #include "CudaTuneStage.h"
+#include "TuneDatabase.h"
 
 #include "dlc/Check/Laws.h"
 #include "dlc/Codegen/CPU/LibraryNest.h"
 #include "dlc/Driver/FormedKernels.h"
 #include "dlc/Schedule/NestChoice.h"
-#include "dlc/Schedule/Schedule.h"
 #include "dlc/Tuner/Experience.h"
 #include "dlc/Tuner/KernelCost.h"
 #include "dlc/Tuner/KernelTask.h"
 #include "dlc/Tuner/Libraries.h"
 #include "dlc/Tuner/Shipped.h"
 
-#include "llvm/Support/FileSystem.h"
 #include "llvm/Support/FormatVariadic.h"
 #include "llvm/TargetParser/Host.h"
 #include "llvm/TargetParser/Triple.h"
@@ -72,7 +70,6 @@ private:
             const tuner::Record &record, const KnobValues &knobs,
             std::string &reason);
   Error choose();
-  void note(graph::KernelOp kernel, const Twine &reason);
 
   tuner::Timing timing() const {
     return c.options.tuneStatic ? tuner::Timing::Static
@@ -81,9 +78,7 @@ private:
 
   Compilation &c;
   std::map<std::string, std::unique_ptr<Item>> items; // by key
-  std::unique_ptr<tuner::Store> store;
-  std::map<std::string, std::vector<tuner::Record>> shipped; // by key
-  std::vector<tuner::Record> experience; // all that is shipped
+  TuneDatabase database;
   std::map<std::string, std::optional<tuner::CostModel>> models; // by family
   std::optional<tuner::KernelCost> cost;
   int64_t library = 0; ///< the version that is measured, too; 0: none
@@ -92,11 +87,6 @@ private:
 
 static std::string keyText(StringRef target, StringRef workload) {
   return (target + "\n" + workload).str();
-}
-
-void Stage::note(graph::KernelOp kernel, const Twine &reason) {
-  c.tuning.notes.push_back(
-      ("kernel '" + kernel.getSymName() + "' is not tuned: " + reason).str());
 }
 
 void Stage::collect() {
@@ -111,7 +101,7 @@ void Stage::collect() {
     std::string reason;
     auto key = tuner::makeKernelKey(kernel, *c.target, options, reason);
     if (failed(key)) {
-      note(kernel, reason);
+      noteUntuned(c, kernel, reason);
       continue;
     }
     ++c.tuning.kernels;
@@ -127,29 +117,12 @@ void Stage::collect() {
 }
 
 Error Stage::openDatabase() {
-  bool searches = c.options.tune == CompileOptions::Tune::Search;
-  std::string path = c.options.tuningDb.empty() ? tuner::getDefaultStorePath()
-                                                : c.options.tuningDb;
-  // Lookup without a store of the user's reads what dlc comes with.
-  if (searches || !c.options.tuningDb.empty() || llvm::sys::fs::exists(path)) {
-    auto opened = tuner::Store::open(path, searches);
-    if (!opened)
-      return opened.takeError();
-    store = std::move(*opened);
-  }
   StringRef arch = c.target->desc().arch;
-  std::string folder = tuner::findShippedFolder(arch);
-  if (!folder.empty()) {
-    auto records = tuner::readFolder(folder);
-    if (!records)
-      return records.takeError();
-    if (searches)
-      experience = *records;
-    for (tuner::Record &record : *records)
-      shipped[keyText(record.target, record.workload)].push_back(
-          std::move(record));
-  }
-  if (!searches)
+  Expected<TuneDatabase> opened = TuneDatabase::open(c.options, arch);
+  if (!opened)
+    return opened.takeError();
+  database = std::move(*opened);
+  if (c.options.tune != CompileOptions::Tune::Search)
     return Error::success();
   auto times = tuner::KernelCost::create(*c.target);
   if (!times)
@@ -182,13 +155,15 @@ Error Stage::step(Item &item, unsigned most) {
                                    .str());
     tuner::TuneOptions options;
     options.search.seed = c.options.tuneSeed;
-    options.search.first = tuner::findExperience(
-        experience, item.task->get().workload, item.task->get().target);
+    options.search.first =
+        tuner::findExperience(database.getShipped(), item.task->get().workload,
+                              item.task->get().target);
     options.jobs = c.options.jobs;
     options.compiler = getVersion().str();
     auto &model = models[item.scorer.family];
-    auto made = tuner::Tuner::create(
-        item.task->get(), model ? &*model : nullptr, store.get(), options);
+    auto made =
+        tuner::Tuner::create(item.task->get(), model ? &*model : nullptr,
+                             database.getStore(), options);
     if (!made)
       return made.takeError();
     item.tuner = std::move(*made);
@@ -325,19 +300,12 @@ bool Stage::fits(const Item &item, graph::KernelOp kernel,
 
 Error Stage::choose() {
   for (auto &[key, item] : items) {
-    std::vector<tuner::Record> records = shipped[key];
-    if (store) {
-      tuner::RecordFilter filter;
-      filter.target = item->key.target;
-      filter.workload = item->key.workload;
-      auto own = store->select(filter);
-      if (!own)
-        return own.takeError();
-      records.insert(records.end(), own->begin(), own->end());
-    }
+    auto records = database.select(item->key);
+    if (!records)
+      return records.takeError();
     auto best =
-        tuner::findBest(records, {.takesEstimates = c.options.tuneStatic,
-                                  .takesLibraries = wantsLibraries()});
+        tuner::findBest(*records, {.takesEstimates = c.options.tuneStatic,
+                                   .takesLibraries = wantsLibraries()});
     if (!best)
       continue;
     Expected<KnobValues> knobs = tuner::parseKnobs(best->schedule);
@@ -352,20 +320,18 @@ Error Stage::choose() {
         if (check::Admission admission =
                 check::admitLaws(kernel, {law}, c.getMode());
             !admission) {
-          note(kernel, admission.reason);
+          noteUntuned(c, kernel, admission.reason);
           continue;
         }
       if (!fits(*item, kernel, *best, *knobs, reason)) {
-        note(kernel, "the schedule of the database does not fit: " + reason);
+        noteUntuned(c, kernel,
+                    "the schedule of the database does not fit: " + reason);
         continue;
       }
       Schedule schedule;
       schedule.nest = best->usesLibrary() ? kLibraryNest.str() : item->key.nest;
       schedule.knobs.insert(knobs->begin(), knobs->end());
-      kernel.setScheduleAttr(schedule.toAttr(kernel.getContext()));
-      ++c.tuning.tuned;
-      c.tuning.items.push_back({kernel.getSymName().str(),
-                                std::max(best->ratio(), best->medianRatio())});
+      takeSchedule(c, kernel, schedule, *best);
     }
   }
   return Error::success();
@@ -382,20 +348,15 @@ Error Stage::run() {
       return error;
   if (Error error = choose())
     return error;
-  if (c.options.verbose)
-    for (const std::string &text : c.tuning.notes)
-      llvm::errs() << "  " << text << "\n";
-  if (c.options.quiet)
-    return Error::success();
-  llvm::errs() << "tuning: " << c.tuning.tuned << " of " << c.tuning.kernels
-               << " kernels have a schedule of the database";
+  std::string more;
   if (c.options.tune == CompileOptions::Tune::Search)
-    llvm::errs() << ", " << c.tuning.measured
-                 << (c.options.tuneStatic ? " candidates estimated, "
-                                          : " candidates measured, ")
-                 << c.tuning.failed << " failed; expected gain left "
-                 << llvm::format("%.2fx", c.tuning.expectedGain);
-  llvm::errs() << "\n";
+    more = llvm::formatv(", {0} candidates {1}, {2} failed; expected gain left "
+                         "{3:f2}x",
+                         c.tuning.measured,
+                         c.options.tuneStatic ? "estimated" : "measured",
+                         c.tuning.failed, c.tuning.expectedGain)
+               .str();
+  reportTuning(c, more);
   return Error::success();
 }
 

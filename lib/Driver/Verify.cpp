@@ -16,19 +16,16 @@ double dlc::getTolerance(const CompileOptions &options,
   if (options.strict)
     return 0;
   Type type = expected.getElementType();
-  if (type.isF16())
-    return 5e-3;
-  if (type.isBF16())
-    return 4e-2;
-  if (!isa<FloatType>(type))
-    return 0;
+  double rounding = interp::getTolerance(type);
+  if (type.isF16() || type.isBF16() || !isa<FloatType>(type))
+    return rounding;
   if (options.precision == CompileOptions::Precision::Tf32)
     return 5e-3;
   if (options.precision == CompileOptions::Precision::Bf16)
     return 4e-2; // beside the interpreter, which rounds nothing
   if (options.precision == CompileOptions::Precision::Auto)
-    return std::max(options.maxError, 1e-4);
-  return options.fastConv ? 1e-3 : 1e-4; // Winograd rounds larger numbers
+    return std::max(options.maxError, rounding);
+  return options.fastConv ? 1e-3 : rounding; // Winograd rounds larger numbers
 }
 
 // The model is loaded again: the compiled module has become the program.

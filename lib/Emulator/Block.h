@@ -386,6 +386,8 @@ private:
   }
   TensorMap tensorMapAt(const void *map, size_t rank, uint32_t site);
   /// Of the load, or the store, that was added last.
+  void checkBulkAlignment(const char *to, const char *from, uint32_t bytes,
+                          uint32_t site);
   void startLoad(const void *object);
   void startStore();
   void finishLoad();

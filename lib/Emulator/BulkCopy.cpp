@@ -240,14 +240,19 @@ void Block::finishLoad() {
     failOutside("bulk copy at '" + siteText(load.site) + "' arrives: " + note);
 }
 
-void Block::loadBulk(char *to, const char *from, uint32_t bytes,
-                     const void *object, uint32_t site) {
+void Block::checkBulkAlignment(const char *to, const char *from, uint32_t bytes,
+                               uint32_t site) {
   auto value = reinterpret_cast<uintptr_t>(to);
   auto source = reinterpret_cast<uintptr_t>(from);
   if (bytes % kChunkBytes || value % kChunkBytes || source % kChunkBytes)
     fail(llvm::formatv("misaligned cp.async.bulk of {0} bytes from {1:x} to "
                        "{2:x} at '{3}'",
                        bytes, source, value, siteText(site)));
+}
+
+void Block::loadBulk(char *to, const char *from, uint32_t bytes,
+                     const void *object, uint32_t site) {
+  checkBulkAlignment(to, from, bytes, site);
   loads.push_back({to, bytes, {{to, from, bytes}}, 0, site, 0});
   startLoad(object);
 }
@@ -302,12 +307,7 @@ void Block::startStore() {
 
 void Block::storeBulk(char *to, const char *from, uint32_t bytes,
                       uint32_t site) {
-  auto value = reinterpret_cast<uintptr_t>(to);
-  auto source = reinterpret_cast<uintptr_t>(from);
-  if (bytes % kChunkBytes || value % kChunkBytes || source % kChunkBytes)
-    fail(llvm::formatv("misaligned cp.async.bulk of {0} bytes from {1:x} to "
-                       "{2:x} at '{3}'",
-                       bytes, source, value, siteText(site)));
+  checkBulkAlignment(to, from, bytes, site);
   threads[running].openStores.push_back({{{to, from, bytes}}, {}, 0, 0, site});
   startStore();
 }

@@ -108,6 +108,13 @@ DenseElementsAttr Tensor::toAttr() const {
       type, {bytes, static_cast<size_t>(getNumBytes())});
 }
 
+double dlc::interp::getTolerance(Type elementType) {
+  return elementType.isBF16()          ? 4e-2
+         : elementType.isF16()         ? 5e-3
+         : isa<FloatType>(elementType) ? 1e-4
+                                       : 0;
+}
+
 std::string interp::describe(const Tensor &tensor) {
   std::string text;
   llvm::raw_string_ostream os(text);

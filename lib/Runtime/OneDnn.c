@@ -9,10 +9,6 @@
 
 #define LIBRARY_VARIABLE "DLC_ONEDNN"
 
-static void *lookup(void *library, const char *name) {
-  return dlsym(library, name);
-}
-
 static int open_threads(dlc_dnn *dnn, const char *path, dlc_rt_error error) {
   unsigned runtime = dnn->version()->cpu_runtime;
   if (runtime == DLC_DNN_RUNTIME_SEQUENTIAL)
@@ -24,8 +20,8 @@ static int open_threads(dlc_dnn *dnn, const char *path, dlc_rt_error error) {
                 path, runtime);
     return 1;
   }
-  void *set = lookup(dnn->library, "omp_set_num_threads"),
-       *get = lookup(dnn->library, "omp_get_max_threads");
+  void *set = dlsym(dnn->library, "omp_set_num_threads"),
+       *get = dlsym(dnn->library, "omp_get_max_threads");
   memcpy(&dnn->set_threads, &set, sizeof set);
   memcpy(&dnn->get_threads, &get, sizeof get);
   if (set && get)
@@ -50,7 +46,7 @@ int dlc_dnn_open(dlc_dnn *dnn, dlc_rt_error error) {
   }
 #define LOOKUP(member, name, result, parameters)                               \
   {                                                                            \
-    void *address = lookup(dnn->library, "dnnl_" name);                        \
+    void *address = dlsym(dnn->library, "dnnl_" name);                         \
     memcpy(&dnn->member, &address, sizeof address);                            \
     if (!address) {                                                            \
       dlc_rt_fail(error, DLC_BAD_LIBRARY,                                      \

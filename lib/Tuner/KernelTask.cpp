@@ -272,11 +272,7 @@ static std::optional<ExpectedResult> makeExpected(const Tensor &tensor) {
                 : type.isF16()  ? ElementKind::F16
                 : type.isBF16() ? ElementKind::BF16
                                 : ElementKind::Bytes;
-  // The rounding of the type, as dlc -verify allows.
-  result.tolerance = type.isBF16()          ? 4e-2
-                     : type.isF16()         ? 5e-3
-                     : isa<FloatType>(type) ? 1e-4
-                                            : 0;
+  result.tolerance = interp::getTolerance(type);
   if (auto real = dyn_cast<FloatType>(type)) {
     unsigned width = real.getWidth() / 8;
     for (int64_t i = 0; i < tensor.getNumElements(); ++i) {

@@ -68,6 +68,10 @@ private:
 /// The product of the sizes.
 int64_t countElements(llvm::ArrayRef<int64_t> shape);
 
+/// By how much computed elements of a type may differ from the interpreter's,
+/// of the largest magnitude among those: the rounding of the type; 0: not.
+double getTolerance(mlir::Type elementType);
+
 /// "4x8xf32", for messages.
 std::string describe(const Tensor &tensor);
 

@@ -15,9 +15,6 @@ using namespace dlc;
 /// Of f32 in scratch: a row's maximum and sum stand alone on a line.
 static constexpr int64_t stateWidth = 16;
 
-/// Keys in pages are asked for so many before they are read.
-static constexpr int64_t keysAhead = 8;
-
 void AttentionTask::layOutFew(CpuKernel &result) {
   auto padded = [&](ArrayRef<unsigned> axes) {
     int64_t extent = *graph::constantValue(spec.extentOf(axes));
@@ -157,6 +154,21 @@ SmallVector<Value> AttentionTask::carry(
 // A tile of rows against a block of keys
 //===----------------------------------------------------------------------===//
 
+/// The first multiple of `count` from `from` on, at most `to`.
+static Value firstWhole(IndexBuilder &index, Value from, Value to,
+                        int64_t count) {
+  return index.min(index.mul(index.ceilDiv(from, index.constant(count)), count),
+                   to);
+}
+
+/// Where the last `count` at once end, of those from `begin` on.
+static Value endOfWhole(IndexBuilder &index, Value begin, Value to,
+                        int64_t count) {
+  return index.add(
+      begin,
+      index.mul(index.div(index.sub(to, begin), index.constant(count)), count));
+}
+
 /// Scores of keys [from, to): [row][key - from], rows of whole vectors.
 LogicalResult AttentionTask::emitFewScores(Scope &scope, Value from, Value to,
                                            Value pitch, std::string &reason) {
@@ -169,24 +181,16 @@ LogicalResult AttentionTask::emitFewScores(Scope &scope, Value from, Value to,
   // `last`: before which keys are asked for; null: none are.
   auto several = [&](Value key, int64_t count, bool shares, Value last) {
     SmallVector<Value> sums(count * s.rowTile, splat(scope, 0));
-    SmallVector<llvm::DenseMap<Operation *, Value>> pages, pagesAhead;
-    Value ahead;
-    if (failed(findPagesOf(scope, spec.key.value, key, count, shares, pages,
-                           reason)))
+    PagedKeys paged;
+    if (failed(findPagesOf(scope, spec.key.value, key, count, shares, last,
+                           paged, reason)))
       outcome = failure();
-    if (last) {
-      ahead = index.min(index.add(key, keysAhead),
-                        index.sub(last, index.constant(count)));
-      if (failed(findPagesOf(scope, spec.key.value, ahead, count, shares,
-                             pagesAhead, reason)))
-        outcome = failure();
-    }
     if (failed(outcome))
       return;
     auto step = [&](Value at, SmallVector<Value> in) {
-      for (int64_t k = 0; ahead && k < count; ++k) {
-        scope.axes[spec.keys.front()] = index.add(ahead, k);
-        scope.pages = pagesAhead[k];
+      for (int64_t k = 0; paged.ahead && k < count; ++k) {
+        scope.axes[spec.keys.front()] = index.add(paged.ahead, k);
+        scope.pages = paged.pagesAhead[k];
         if (failed(prefetchLanes(scope, spec.key.value, spec.inner, at, inner,
                                  reason)))
           outcome = failure();
@@ -194,7 +198,7 @@ LogicalResult AttentionTask::emitFewScores(Scope &scope, Value from, Value to,
       SmallVector<Value> keys;
       for (int64_t k = 0; k < count; ++k) {
         scope.axes[spec.keys.front()] = index.add(key, k);
-        scope.pages = pages[k];
+        scope.pages = paged.pages[k];
         auto value =
             emitLanes(scope, spec.key.value, spec.inner, at, inner, reason);
         if (failed(value)) {
@@ -233,14 +237,11 @@ LogicalResult AttentionTask::emitFewScores(Scope &scope, Value from, Value to,
   bool shares = hasPages && sharesPages(spec.key.value, count);
   Value begin = from;
   if (shares) { // from a multiple on
-    begin = index.min(
-        index.mul(index.ceilDiv(from, index.constant(count)), count), to);
+    begin = firstWhole(index, from, to, count);
     index.forEach(from, begin, 1,
                   [&](Value key) { several(key, 1, false, Value()); });
   }
-  Value end = index.add(
-      begin,
-      index.mul(index.div(index.sub(to, begin), index.constant(count)), count));
+  Value end = endOfWhole(index, begin, to, count);
   index.forEach(begin, end, count, [&](Value key) {
     several(key, count, shares, hasPages ? end : Value());
   });
@@ -406,29 +407,21 @@ LogicalResult AttentionTask::emitFewSums(Scope &scope, Value firstRow,
     auto several = [&](int64_t count, bool shares, Value last) {
       return [&, count, shares,
               last](Value key, SmallVector<Value> in) -> SmallVector<Value> {
-        SmallVector<llvm::DenseMap<Operation *, Value>> pages, pagesAhead;
-        Value ahead;
+        PagedKeys paged;
         if (failed(findPagesOf(scope, spec.value.value, key, count, shares,
-                               pages, reason)))
+                               last, paged, reason)))
           outcome = failure();
-        if (last) {
-          ahead = index.min(index.add(key, keysAhead),
-                            index.sub(last, index.constant(count)));
-          if (failed(findPagesOf(scope, spec.value.value, ahead, count, shares,
-                                 pagesAhead, reason)))
-            outcome = failure();
-        }
         for (int64_t k = 0; succeeded(outcome) && k < count; ++k) {
-          for (int64_t v = 0; ahead && v < here; ++v) {
-            scope.axes[spec.keys.front()] = index.add(ahead, k);
-            scope.pages = pagesAhead[k];
+          for (int64_t v = 0; paged.ahead && v < here; ++v) {
+            scope.axes[spec.keys.front()] = index.add(paged.ahead, k);
+            scope.pages = paged.pagesAhead[k];
             if (failed(prefetchLanes(scope, spec.value.value, spec.columns,
                                      index.constant((done + v) * s.lanes),
                                      columns, reason)))
               outcome = failure();
           }
           scope.axes[spec.keys.front()] = index.add(key, k);
-          scope.pages = pages[k];
+          scope.pages = paged.pages[k];
           addKey(index.add(key, k), in);
         }
         scope.axes[spec.keys.front()] = index.constant(0);
@@ -438,11 +431,8 @@ LogicalResult AttentionTask::emitFewSums(Scope &scope, Value firstRow,
     };
     constexpr int64_t count = 4;
     if (hasPages && sharesPages(spec.value.value, count)) {
-      Value begin = index.min(
-          index.mul(index.ceilDiv(from, index.constant(count)), count), to);
-      Value end = index.add(begin, index.mul(index.div(index.sub(to, begin),
-                                                       index.constant(count)),
-                                             count));
+      Value begin = firstWhole(index, from, to, count),
+            end = endOfWhole(index, begin, to, count);
       sums = carry(scope, from, begin, 1, sums, several(1, false, Value()));
       sums = carry(scope, begin, end, count, sums, several(count, true, end));
       sums = carry(scope, end, to, 1, sums, several(1, false, Value()));

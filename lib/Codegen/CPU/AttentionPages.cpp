@@ -8,6 +8,9 @@
 using namespace mlir;
 using namespace dlc;
 
+/// Keys in pages are asked for so many before they are read.
+static constexpr int64_t keysAhead = 8;
+
 LogicalResult AttentionTask::findPages(Scope &scope, Value factor,
                                        std::string &reason) {
   scope.pages.clear();
@@ -66,18 +69,27 @@ bool AttentionTask::sharesPages(Value factor, int64_t count) {
   return shares;
 }
 
-LogicalResult AttentionTask::findPagesOf(
-    Scope &scope, Value factor, Value key, int64_t count, bool shares,
-    SmallVectorImpl<llvm::DenseMap<Operation *, Value>> &pages,
-    std::string &reason) {
-  pages.clear();
-  for (int64_t k = 0; k < count; ++k) {
-    scope.axes[spec.keys.front()] = scope.index.add(key, k);
-    if ((k == 0 || !shares) && failed(findPages(scope, factor, reason)))
-      return failure();
-    pages.push_back(scope.pages);
-  }
-  return success();
+LogicalResult AttentionTask::findPagesOf(Scope &scope, Value factor, Value key,
+                                         int64_t count, bool shares, Value last,
+                                         PagedKeys &found,
+                                         std::string &reason) {
+  IndexBuilder &index = scope.index;
+  auto find = [&](Value first, auto &pages) -> LogicalResult {
+    for (int64_t k = 0; k < count; ++k) {
+      scope.axes[spec.keys.front()] = index.add(first, k);
+      if ((k == 0 || !shares) && failed(findPages(scope, factor, reason)))
+        return failure();
+      pages.push_back(scope.pages);
+    }
+    return success();
+  };
+  if (failed(find(key, found.pages)))
+    return failure();
+  if (!last)
+    return success();
+  found.ahead = index.min(index.add(key, keysAhead),
+                          index.sub(last, index.constant(count)));
+  return find(found.ahead, found.pagesAhead);
 }
 
 LogicalResult AttentionTask::prefetchLanes(Scope &scope, Value factor,

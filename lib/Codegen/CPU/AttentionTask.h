@@ -111,13 +111,19 @@ private:
                                 std::string &reason);
   /// Whether `count` keys that begin at a multiple of it lie in one page.
   bool sharesPages(mlir::Value factor, int64_t count);
-  /// The same for each of `count` keys, or for all of them.
-  mlir::LogicalResult findPagesOf(
-      Scope &scope, mlir::Value factor, mlir::Value key, int64_t count,
-      bool shares,
-      llvm::SmallVectorImpl<llvm::DenseMap<mlir::Operation *, mlir::Value>>
-          &pages,
-      std::string &reason);
+  /// The pages of some keys, and of as many that are asked for meanwhile, from
+  /// `ahead` on (null: none are).
+  struct PagedKeys {
+    llvm::SmallVector<llvm::DenseMap<mlir::Operation *, mlir::Value>> pages,
+        pagesAhead;
+    mlir::Value ahead;
+  };
+  /// The same for each of `count` keys, or for all of them (`shares`), and for
+  /// those that come, before `last` (null: none are asked for).
+  mlir::LogicalResult findPagesOf(Scope &scope, mlir::Value factor,
+                                  mlir::Value key, int64_t count, bool shares,
+                                  mlir::Value last, PagedKeys &found,
+                                  std::string &reason);
   /// Asks for the memory that emitLanes reads.
   mlir::LogicalResult prefetchLanes(Scope &scope, mlir::Value factor,
                                     llvm::ArrayRef<unsigned> axes,

@@ -5,6 +5,7 @@
 #include "ContractionTask.h"
 #include "dlc/Codegen/CPU/ContractionKnobs.h"
 #include "dlc/Codegen/Common/CpuLowering.h"
+#include "dlc/runtime.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
@@ -138,7 +139,7 @@ void LibraryTask::emitTable() {
       /*constant=*/true, IntegerAttr());
 }
 
-/// A field of this task's piece; a constant where all pieces have it.
+/// A field of this task's piece.
 Value LibraryTask::entry(unsigned field) {
   Value at = index().add(
       index().mul(task.function->task(), int64_t(kNumFields)), int64_t(field));
@@ -184,7 +185,7 @@ void LibraryTask::emitFinish(const Value &done) {
   OpBuilder::InsertionGuard guard(b());
   b().setInsertionPointToStart(branch.elseBlock());
   Value code = arith::ConstantOp::create(
-      b(), loc(), b().getI32IntegerAttr(4)); // DLC_DATA_EXTERNAL
+      b(), loc(), b().getI32IntegerAttr(DLC_DATA_EXTERNAL));
   memref::StoreOp::create(b(), loc(), code, task.function->status(),
                           index().constant(0));
   if (!hasEpilogue)

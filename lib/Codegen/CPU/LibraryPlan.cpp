@@ -58,6 +58,15 @@ private:
     int64_t size = 1, outSize = 1, taps = 1, stride = 1, dilation = 1, pad = 0;
     int64_t step = 1; ///< of the image, in elements
   };
+  struct Image {
+    const ContractionOperand &operand, &weights;
+    bool isLhs;
+    graph::LoadOp load;
+    SmallVector<int64_t> sizes, steps; ///< of its four axes
+  };
+  FailureOr<LibraryPlan> planImages(LibraryPlan plan,
+                                    dlc_external_problem problem,
+                                    const Image &of, unsigned channel);
   LogicalResult findSpatial(graph::LoadOp load, unsigned dim, Spatial &into);
   LogicalResult checkGuards(const ContractionOperand &image, graph::LoadOp load,
                             ArrayRef<unsigned> dims);
@@ -228,13 +237,11 @@ LogicalResult Planner::findSpatial(graph::LoadOp load, unsigned dim,
       spec.space.toAxes(load.getMap().getResult(dim), load.getCoords());
   if (failed(index))
     return refuse("an index comes from data");
-  AffineExpr rest = *index;
   MLIRContext *context = spec.context();
   for (unsigned axis = 0; axis < spec.space.extents.size(); ++axis) {
     auto coefficient = number(linearCoefficient(*index, axis));
     if (!coefficient)
       return refuse("an index is not linear");
-    rest = rest - getAffineDimExpr(axis, context) * *coefficient;
     if (*coefficient == 0 || !isWide(axis))
       continue;
     bool isTap = axis >= spec.space.numDomain;
@@ -349,6 +356,96 @@ LogicalResult Planner::placePieces(LibraryPlan &plan, bool imageIsLhs,
   return success();
 }
 
+/// With channels at this axis of the image.
+FailureOr<LibraryPlan> Planner::planImages(LibraryPlan plan,
+                                           dlc_external_problem problem,
+                                           const Image &of, unsigned channel) {
+  auto &[image, weights, imageIsLhs, load, sizes, steps] = of;
+  SmallVector<unsigned> dims =
+      channel == 1 ? SmallVector<unsigned>{2, 3} : SmallVector<unsigned>{1, 2};
+  Spatial number, channels;
+  SmallVector<Spatial> spatial(2);
+  if (failed(findSpatial(load, 0, number)) ||
+      failed(findSpatial(load, channel, channels)) ||
+      failed(findSpatial(load, dims[0], spatial[0])) ||
+      failed(findSpatial(load, dims[1], spatial[1])))
+    return failure();
+  // The axes of the sum, each once.
+  SmallVector<unsigned> taps;
+  for (const Spatial *s : {&channels, &spatial[0], &spatial[1]})
+    if (s->tap)
+      taps.push_back(*s->tap);
+  SmallVector<unsigned> inner = spec.inner;
+  llvm::sort(inner);
+  llvm::sort(taps);
+  if (number.tap || number.pad || number.stride != 1 || channels.out ||
+      channels.pad || channels.dilation != 1 || inner != taps)
+    return refuse("it is no convolution of all the image's channels");
+  // What the weights move along besides: the filters.
+  std::optional<unsigned> filter;
+  bool isGrouped = false;
+  for (unsigned axis = 0; axis < spec.space.numDomain; ++axis)
+    if (isWide(axis) && strideAt(weights, axis) != 0) {
+      isGrouped |= filter.has_value() || strideAt(image, axis) != 0;
+      filter = axis;
+    }
+  if (isGrouped)
+    return refuse("it has groups");
+  if (failed(checkGuards(image, load, dims)))
+    return failure();
+  int64_t filters = filter ? extent(*filter) : 1;
+  auto resultStride = [&](std::optional<unsigned> axis) -> int64_t {
+    return axis ? graph::constantValue(spec.resultStrides[*axis]).value_or(0)
+                : 1;
+  };
+  auto weightStride = [&](std::optional<unsigned> axis) -> int64_t {
+    return axis ? strideAt(weights, *axis) : 1;
+  };
+  auto set = [](dlc_external_tensor &tensor, ArrayRef<int64_t> dims,
+                ArrayRef<int64_t> strides) {
+    tensor.rank = 4;
+    llvm::copy(dims, tensor.dims);
+    llvm::copy(strides, tensor.strides);
+  };
+  set(problem.src, {1, sizes[channel], sizes[dims[0]], sizes[dims[1]]},
+      {steps[0], steps[channel], steps[dims[0]], steps[dims[1]]});
+  if (channels.taps != sizes[channel])
+    return refuse("it has groups");
+  set(problem.weights,
+      {filters, sizes[channel], spatial[0].taps, spatial[1].taps},
+      {weightStride(filter), weightStride(channels.tap),
+       weightStride(spatial[0].tap), weightStride(spatial[1].tap)});
+  int64_t pixels = spatial[0].outSize * spatial[1].outSize;
+  set(problem.dst, {1, filters, spatial[0].outSize, spatial[1].outSize},
+      {pixels * filters, resultStride(filter), resultStride(spatial[0].out),
+       resultStride(spatial[1].out)});
+  for (int i = 0; i < 2; ++i) {
+    Spatial &s = spatial[i];
+    s.size = sizes[dims[i]];
+    s.step = steps[dims[i]];
+    problem.stride[i] = s.stride;
+    problem.dilation[i] = s.dilation;
+    problem.pad_before[i] = s.pad;
+    problem.pad_after[i] = (s.outSize - 1) * s.stride +
+                           (s.taps - 1) * s.dilation + 1 - s.pad - s.size;
+  }
+  // Columns that no tap meets: the library takes none of them either.
+  if (problem.pad_after[1] < 0 && -problem.pad_after[1] < spatial[1].stride)
+    problem.pad_after[1] = 0;
+  if (problem.pad_before[0] < 0 || problem.pad_before[1] < 0 ||
+      problem.pad_after[1] < 0)
+    return refuse("it leaves out a border of the image");
+  bool isPadded = problem.pad_before[0] || problem.pad_before[1] ||
+                  problem.pad_after[0] > 0 || problem.pad_after[1] > 0;
+  if (isPadded && !image.guarded)
+    return refuse("it reads behind the image");
+  plan.problems.push_back(problem);
+  plan.constantWeights = true;
+  if (failed(placePieces(plan, imageIsLhs, number.out, spatial)))
+    return failure();
+  return plan;
+}
+
 FailureOr<LibraryPlan> Planner::planConv(const CpuCodegenOptions &options) {
   // The image is the factor that moves along more than one axis of rows or
   // columns; the weights do not.
@@ -383,102 +480,10 @@ FailureOr<LibraryPlan> Planner::planConv(const CpuCodegenOptions &options) {
       if (i > 0)
         steps[i - 1] = steps[i] * sizes[i];
     }
-    for (unsigned channel : {1u, 3u}) {
-      SmallVector<unsigned> dims = channel == 1 ? SmallVector<unsigned>{2, 3}
-                                                : SmallVector<unsigned>{1, 2};
-      Spatial number, channels;
-      SmallVector<Spatial> spatial(2);
-      if (failed(findSpatial(load, 0, number)) ||
-          failed(findSpatial(load, channel, channels)) ||
-          failed(findSpatial(load, dims[0], spatial[0])) ||
-          failed(findSpatial(load, dims[1], spatial[1])))
-        continue;
-      // The axes of the sum, each once.
-      SmallVector<unsigned> taps;
-      for (const Spatial *s : {&channels, &spatial[0], &spatial[1]})
-        if (s->tap)
-          taps.push_back(*s->tap);
-      SmallVector<unsigned> inner = spec.inner;
-      llvm::sort(inner);
-      llvm::sort(taps);
-      if (number.tap || number.pad || number.stride != 1 || channels.out ||
-          channels.pad || channels.dilation != 1 || inner != taps) {
-        reason = "it is no convolution of all the image's channels";
-        continue;
-      }
-      // What the weights move along besides: the filters.
-      std::optional<unsigned> filter;
-      bool isGrouped = false;
-      for (unsigned axis = 0; axis < spec.space.numDomain; ++axis)
-        if (isWide(axis) && strideAt(weights, axis) != 0) {
-          isGrouped |= filter.has_value() || strideAt(image, axis) != 0;
-          filter = axis;
-        }
-      if (isGrouped) {
-        reason = "it has groups";
-        continue;
-      }
-      if (failed(checkGuards(image, load, dims)))
-        continue;
-      int64_t filters = filter ? extent(*filter) : 1;
-      auto resultStride = [&](std::optional<unsigned> axis) -> int64_t {
-        return axis
-                   ? graph::constantValue(spec.resultStrides[*axis]).value_or(0)
-                   : 1;
-      };
-      auto weightStride = [&](std::optional<unsigned> axis) -> int64_t {
-        return axis ? strideAt(weights, *axis) : 1;
-      };
-      auto set = [](dlc_external_tensor &tensor, ArrayRef<int64_t> dims,
-                    ArrayRef<int64_t> strides) {
-        tensor.rank = 4;
-        llvm::copy(dims, tensor.dims);
-        llvm::copy(strides, tensor.strides);
-      };
-      set(problem.src, {1, sizes[channel], sizes[dims[0]], sizes[dims[1]]},
-          {steps[0], steps[channel], steps[dims[0]], steps[dims[1]]});
-      if (channels.taps != sizes[channel]) {
-        reason = "it has groups";
-        continue;
-      }
-      set(problem.weights,
-          {filters, sizes[channel], spatial[0].taps, spatial[1].taps},
-          {weightStride(filter), weightStride(channels.tap),
-           weightStride(spatial[0].tap), weightStride(spatial[1].tap)});
-      int64_t pixels = spatial[0].outSize * spatial[1].outSize;
-      set(problem.dst, {1, filters, spatial[0].outSize, spatial[1].outSize},
-          {pixels * filters, resultStride(filter), resultStride(spatial[0].out),
-           resultStride(spatial[1].out)});
-      for (int i = 0; i < 2; ++i) {
-        Spatial &s = spatial[i];
-        s.size = sizes[dims[i]];
-        s.step = steps[dims[i]];
-        problem.stride[i] = s.stride;
-        problem.dilation[i] = s.dilation;
-        problem.pad_before[i] = s.pad;
-        problem.pad_after[i] = (s.outSize - 1) * s.stride +
-                               (s.taps - 1) * s.dilation + 1 - s.pad - s.size;
-      }
-      // Columns that no tap meets: the library takes none of them either.
-      if (problem.pad_after[1] < 0 && -problem.pad_after[1] < spatial[1].stride)
-        problem.pad_after[1] = 0;
-      if (problem.pad_before[0] < 0 || problem.pad_before[1] < 0 ||
-          problem.pad_after[1] < 0) {
-        reason = "it leaves out a border of the image";
-        continue;
-      }
-      bool isPadded = problem.pad_before[0] || problem.pad_before[1] ||
-                      problem.pad_after[0] > 0 || problem.pad_after[1] > 0;
-      if (isPadded && !image.guarded) {
-        reason = "it reads behind the image";
-        continue;
-      }
-      plan.problems.push_back(problem);
-      plan.constantWeights = true;
-      if (failed(placePieces(plan, imageIsLhs, number.out, spatial)))
-        continue;
-      return plan;
-    }
+    Image of{image, weights, imageIsLhs, load, sizes, steps};
+    for (unsigned channel : {1u, 3u})
+      if (auto made = planImages(plan, problem, of, channel); succeeded(made))
+        return made;
   }
   return failure();
 }

@@ -273,7 +273,7 @@ static const char *whyNoTile(const Contraction &c) {
     return why;
   if (c.stages < 2 || c.stages > 8)
     return "2 to 8 stages";
-  if (sharedBytes(c) > kMostShared || storeBytes(c, rowsAPass(c)) > kMostShared)
+  if (sharedBytes(c) > kMostShared)
     return "more than 48 KiB of shared memory";
   if (registersOf(c) >
       std::min<int64_t>(kMostRegisters, kRegisters / c.threads))

@@ -36,6 +36,12 @@ mlir::Value makeAttention(GraphBuilder &b, mlir::Value q, mlir::Value k,
 /// 0 where the i1 condition holds, else `value`; f32.
 mlir::Value penalty(GraphBuilder &b, mlir::Value allowed, double value);
 
+/// The sum of two biases, either of which may be null.
+mlir::Value joinBias(GraphBuilder &b, mlir::Value x, mlir::Value y);
+
+/// num_heads and kv_num_heads of a node; refuses those that make no groups.
+std::pair<int64_t, int64_t> readHeadCounts(NodeContext &node);
+
 /// Rows of a table at positions (B, S), as (B, 1, S, pairs).
 mlir::Value lookUp(GraphBuilder &b, mlir::Value table, mlir::Value positions);
 

@@ -154,8 +154,15 @@ std::pair<Value, Value> dlc::makePositions(NodeContext &node, AffineExpr rows,
           b.reshape(b.iota(columns, i64(b)), {b.c(1), columns})};
 }
 
-static Value joinBias(GraphBuilder &b, Value x, Value y) {
+Value dlc::joinBias(GraphBuilder &b, Value x, Value y) {
   return x && y ? b.add(x, y) : x ? x : y;
+}
+
+std::pair<int64_t, int64_t> dlc::readHeadCounts(NodeContext &node) {
+  int64_t heads = node.i("num_heads", 0), groups = node.i("kv_num_heads", 0);
+  if (heads < 1 || groups < 1 || heads % groups)
+    refuseMalformed("kv_num_heads must divide num_heads");
+  return {heads, groups};
 }
 
 /// A mask of MultiHeadAttention or Attention as an additive bias that

@@ -28,8 +28,9 @@ private:
   }
   Value both(Value x, Value y) { return b.emit("graph.bit_and", {x, y}); }
   void addBias(Value allowed) {
-    Value more = penalty(b, allowed, -std::numeric_limits<float>::infinity());
-    terms.bias = terms.bias ? b.add(terms.bias, more) : more;
+    terms.bias =
+        joinBias(b, terms.bias,
+                 penalty(b, allowed, -std::numeric_limits<float>::infinity()));
   }
   void checkForm();
   void splitHeads();
@@ -57,10 +58,7 @@ private:
 } // namespace
 
 void GroupQueryAttention::checkForm() {
-  heads = node.i("num_heads", 0);
-  groups = node.i("kv_num_heads", 0);
-  if (heads < 1 || groups < 1 || heads % groups)
-    refuseMalformed("kv_num_heads must divide num_heads");
+  std::tie(heads, groups) = readHeadCounts(node);
   if (node.wants(3))
     refuse("the scores as a result");
   if (node.has(14) != node.has(15))
@@ -290,10 +288,9 @@ void GroupQueryAttention::convert() {
       addBias(compare("gt", column, b.sub(row, integer(window))));
     }
   }
-  if (node.has(10)) {
-    Value more = b.convert(node.in(10), b.builder.getF32Type());
-    terms.bias = terms.bias ? b.add(terms.bias, more) : more;
-  }
+  if (node.has(10))
+    terms.bias =
+        joinBias(b, terms.bias, b.convert(node.in(10), b.builder.getF32Type()));
   if (node.has(11))
     terms.sink = b.reshape(node.in(11), {1, heads, 1, 1});
   else if (node.i("smooth_softmax", -1) > 0)

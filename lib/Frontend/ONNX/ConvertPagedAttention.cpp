@@ -68,10 +68,7 @@ void PagedAttention::checkForm() {
       node.s("k_quant_type", "NONE") != "NONE" ||
       node.s("v_quant_type", "NONE") != "NONE" || node.i("rotary_offset", 0))
     refuse("latent or quantised caches, or a rotary offset");
-  heads = node.i("num_heads", 0);
-  groups = node.i("kv_num_heads", 0);
-  if (heads < 1 || groups < 1 || heads % groups)
-    refuseMalformed("kv_num_heads must divide num_heads");
+  std::tie(heads, groups) = readHeadCounts(node);
   if (!node.has(3) || !node.has(4) || !node.has(5) || !node.has(6) ||
       !node.has(7) || node.has(1) != node.has(2))
     refuseMalformed("wants caches, lengths and a block table, and key and "

@@ -17,17 +17,6 @@ namespace {
 constexpr unsigned kM = 100, kN = 64, kK = 232; // the edges of tiles stick out
 constexpr unsigned kTile = 64, kSums = 32;
 
-std::string list(const std::string &part, unsigned count) {
-  std::string text;
-  for (unsigned i = 0; i < count; ++i) {
-    std::string one = part;
-    for (size_t at; (at = one.find('#')) != std::string::npos;)
-      one.replace(at, 1, std::to_string(i));
-    text += (i ? ", " : "") + one;
-  }
-  return text;
-}
-
 const char *const kDeclarations = R"(
 declare void @llvm.nvvm.mbarrier.init.shared(ptr addrspace(3), i32)
 declare i64 @llvm.nvvm.mbarrier.arrive.shared(ptr addrspace(3))

@@ -81,6 +81,18 @@ std::unique_ptr<EmulatedModule> test::loadOrFail(const std::string &ir,
   return std::move(loaded.module);
 }
 
+std::string dlc::test::list(const std::string &part, unsigned count,
+                            unsigned first) {
+  std::string text;
+  for (unsigned i = 0; i < count; ++i) {
+    std::string one = part;
+    for (size_t at; (at = one.find('#')) != std::string::npos;)
+      one.replace(at, 1, std::to_string(first + i));
+    text += (i ? ", " : "") + one;
+  }
+  return text;
+}
+
 std::string test::errorOf(llvm::Error error) {
   return error ? llvm::toString(std::move(error)) : std::string();
 }

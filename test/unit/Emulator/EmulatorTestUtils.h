@@ -31,6 +31,9 @@ EmulatedBuffer buffer(std::vector<T> &data, std::string name,
   return {data.data(), data.size() * sizeof(T), std::move(name), writable};
 }
 
+/// `part` so often, with commas between and numbers from `first` on for its #.
+std::string list(const std::string &part, unsigned count, unsigned first = 0);
+
 /// Empty for success.
 std::string errorOf(llvm::Error error);
 

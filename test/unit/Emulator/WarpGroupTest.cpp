@@ -88,17 +88,6 @@ uint64_t descriptorOf(const Matrix &m, unsigned place) {
          uint64_t(m.stride / 16) << 32 | uint64_t(mode) << 62;
 }
 
-std::string list(const std::string &part, unsigned count, unsigned first = 0) {
-  std::string text;
-  for (unsigned i = 0; i < count; ++i) {
-    std::string one = part;
-    for (size_t at; (at = one.find('#')) != std::string::npos;)
-      one.replace(at, 1, std::to_string(first + i));
-    text += (i ? ", " : "") + one;
-  }
-  return text;
-}
-
 struct Kernel {
   Type type;
   unsigned columns = 8;
