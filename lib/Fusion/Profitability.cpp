@@ -376,6 +376,14 @@ std::optional<Refusal> NestPolicy::checkRows(const Candidate &merged,
 // Layout and size
 //===----------------------------------------------------------------------===//
 
+// A coordinate that moves by 0 or 1 elements along its axis: the axis itself,
+// or a quotient of it (elements that are repeated).
+static bool isUnitStep(AffineExpr coordinate) {
+  if (coordinate.getKind() == AffineExprKind::FloorDiv)
+    coordinate = cast<AffineBinaryOpExpr>(coordinate).getLHS();
+  return isa<AffineDimExpr>(coordinate);
+}
+
 // Whether an index moves by 0 or 1 elements along an axis, where that can be
 // told without its address.
 static bool isPlainlyDense(ArrayRef<AffineExpr> index,
@@ -388,10 +396,9 @@ static bool isPlainlyDense(ArrayRef<AffineExpr> index,
         return e.isFunctionOfDim(axis);
       });
     }
-    auto dim = dyn_cast<AffineDimExpr>(index[i]);
-    return dim && llvm::none_of(index.take_front(i), [&](AffineExpr e) {
-             return e.isFunctionOfDim(axis);
-           });
+    return isUnitStep(index[i]) &&
+           llvm::none_of(index.take_front(i),
+                         [&](AffineExpr e) { return e.isFunctionOfDim(axis); });
   }
   return true;
 }

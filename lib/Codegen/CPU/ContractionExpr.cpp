@@ -90,6 +90,19 @@ struct LanePattern {
 };
 } // namespace
 
+/// The constant extent of the last of two axes, where a vector begins with the
+/// first element of it and has whole groups of them.
+static std::optional<int64_t> lastGroup(const ExprPoint &point,
+                                        const IterationSpace &space) {
+  if (point.laneAxes.size() != 2)
+    return std::nullopt;
+  unsigned last = point.laneAxes.back();
+  auto size = graph::constantValue(space.extents[last]);
+  bool begins = IndexBuilder::constantOf(point.axes[last]) == 0;
+  return begins && size && *size > 0 && point.lanes % *size == 0 ? size
+                                                                 : std::nullopt;
+}
+
 /// Where the difference between lanes is the same in every block: pairs of
 /// elements, halves of bytes.
 static std::optional<LanePattern> lanePattern(AffineExpr expr,
@@ -118,6 +131,15 @@ static std::optional<LanePattern> lanePattern(AffineExpr expr,
         rest /= sizes[i];
       }
       return expr.replace(known);
+    };
+  } else if (auto size = lastGroup(point, space)) {
+    unsigned last = point.laneAxes.back(),
+             groups = *std::prev(point.laneAxes.end(), 2);
+    AffineExpr group = getAffineDimExpr(groups, context);
+    atLane = [&, last, group, size](int64_t lane) {
+      return expr.replace({{group, group + lane / *size},
+                           {getAffineDimExpr(last, context),
+                            getAffineConstantExpr(lane % *size, context)}});
     };
   } else if (isWholeBlock(point, space)) {
     unsigned last = point.laneAxes.back();
@@ -473,6 +495,55 @@ static Value countOf(Value mask) {
              : Value();
 }
 
+/// Elements where + more[lane] in the lanes below `count` (null: all), zeros in
+/// the others, where they are a few runs in turns: a load of each run, of
+/// which nothing behind the last lane is touched. Null where they are not.
+static Value loadInterleaved(IndexBuilder &index, VectorType type, Value memory,
+                             Value where, ArrayRef<int64_t> more, Value count) {
+  OpBuilder &b = index.builder();
+  Location loc = index.loc();
+  int64_t lanes = type.getDimSize(0), runs = 2;
+  auto isPeriod = [&](int64_t n) {
+    for (int64_t lane = n; lane < lanes; ++lane)
+      if (more[lane] != more[lane - n] + 1)
+        return false;
+    return true;
+  };
+  while (runs <= 4 && !isPeriod(runs))
+    runs *= 2;
+  if (runs > 4 || runs >= lanes)
+    return {};
+  auto part = VectorType::get({lanes / runs}, type.getElementType());
+  SmallVector<Value> parts;
+  for (int64_t run = 0; run < runs; ++run) {
+    Value at = index.add(where, index.constant(more[run]));
+    if (!count) {
+      parts.push_back(vector::LoadOp::create(b, loc, part, memory, at));
+      continue;
+    }
+    // Lanes run, run + runs, ... below count.
+    Value on =
+        index.div(index.sub(index.add(count, runs - 1), index.constant(run)),
+                  index.constant(runs));
+    Value mask = vector::CreateMaskOp::create(
+        b, loc, VectorType::get({lanes / runs}, b.getI1Type()), on);
+    parts.push_back(vector::MaskedLoadOp::create(
+        b, loc, part, memory, at, mask,
+        arith::ConstantOp::create(b, loc, b.getZeroAttr(part))));
+  }
+  // Runs i and i + n / 2 in turns, until one vector is left.
+  for (; parts.size() > 1; parts.resize(parts.size() / 2))
+    for (size_t i = 0, half = parts.size() / 2; i < half; ++i) {
+      int64_t length = cast<VectorType>(parts[i].getType()).getDimSize(0);
+      SmallVector<int64_t> order;
+      for (int64_t lane = 0; lane < length; ++lane)
+        order.append({lane, length + lane});
+      parts[i] =
+          vector::ShuffleOp::create(b, loc, parts[i], parts[i + half], order);
+    }
+  return parts.front();
+}
+
 FailureOr<Value> ExprEmitter::emitOperandLoad(graph::LoadOp load,
                                               const ExprPoint &point,
                                               std::string &reason) {
@@ -578,14 +649,26 @@ FailureOr<Value> ExprEmitter::emitOperandLoad(graph::LoadOp load,
                                             pass);
       return vector::LoadOp::create(b, loc, type, memory, where);
     }
-    if (pattern)
+    if (pattern) {
       if (Value value = loadPattern(b, loc, type, memory, where, pattern->more,
                                     mask, pass, maskedMemory))
         return value;
+      if (lanesOn.isSame() ||
+          (maskedMemory && !lanesOn.mask && !lanesOn.lower &&
+           (matchPattern(pass, m_PosZeroFloat()) ||
+            matchPattern(pass, m_Zero()))))
+        if (Value value = loadInterleaved(index, type, memory, where,
+                                          pattern->more, lanesOn.upper))
+          return value;
+    }
     Value lanes = step ? ramp(index.constant(0), at(*step, here), here)
-                       : perLane(offset, here);
-    if (pattern)
-      where = index.constant(0); // those are offsets from the beginning
+                  : pattern
+                      ? arith::ConstantOp::create(
+                            b, loc,
+                            DenseElementsAttr::get(
+                                VectorType::get({point.lanes}, b.getI64Type()),
+                                ArrayRef<int64_t>(pattern->more)))
+                      : perLane(offset, here);
     Value all =
         mask ? mask
              : constantLike(b, loc, b.getBoolAttr(true), lanes.getType());

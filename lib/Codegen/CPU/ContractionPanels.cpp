@@ -20,11 +20,13 @@ void dlc::forEachPanel(
                 [&](Value start) { body(start, index.sub(count, start)); });
 }
 
-ColumnRows::ColumnRows(PanelContext &c, Value first, Value count)
-    : c(c), first(first) {
+ColumnRows::ColumnRows(PanelContext &c, Value first, Value count,
+                       unsigned rowRank)
+    : c(c), before(ArrayRef(c.spec.columns).drop_back(rowRank)), first(first) {
   IndexBuilder &index = c.index;
   width =
-      index.expr(c.spec.space.extents[c.spec.columns.back()], {}, c.symbols);
+      index.expr(c.spec.extentOf(ArrayRef(c.spec.columns).take_back(rowRank)),
+                 {}, c.symbols);
   end = index.add(first, count);
   firstRow = index.div(first, width);
   lastRow = index.ceilDiv(end, width);
@@ -33,15 +35,14 @@ ColumnRows::ColumnRows(PanelContext &c, Value first, Value count)
 void ColumnRows::forEach(
     llvm::function_ref<void(Value from, Value to, Value origin)> body) {
   IndexBuilder &index = c.index;
-  ArrayRef<unsigned> rowAxes = ArrayRef(c.spec.columns).drop_back();
   index.forEach(firstRow, lastRow, 1, [&](Value row) {
     Value start = index.mul(row, width);
-    setCoordinates(c, c.axes, rowAxes, row);
+    setCoordinates(c, c.axes, before, row);
     Value from = index.max(index.sub(first, start), index.constant(0));
     Value to = index.min(index.sub(end, start), width);
     body(from, to, index.sub(start, first));
   });
-  for (unsigned axis : rowAxes)
+  for (unsigned axis : before)
     c.axes[axis] = index.constant(0);
 }
 
@@ -471,6 +472,17 @@ static LogicalResult fillColumnPanels(PanelContext &c, Value panels,
   return result;
 }
 
+/// Whether the last axis of the columns numbers the elements of short groups
+/// (the phases of a transposed convolution) that divide a vector. Vectors run
+/// over it and the axis before it then; parts of a task's columns begin with
+/// whole vectors, hence with whole groups.
+static bool hasShortGroups(const ContractionSpec &spec, int64_t lanes) {
+  if (spec.columns.size() < 2)
+    return false;
+  auto size = graph::constantValue(spec.space.extents[spec.columns.back()]);
+  return size && *size > 1 && *size < lanes && lanes % *size == 0;
+}
+
 /// [k][column]: for each k, the runs of columns that lie within one row of the
 /// last column axis. Vectors run over a row's end into the next row's place;
 /// rows are written in order, so the next row repairs it.
@@ -487,13 +499,21 @@ static LogicalResult fillColumnRows(PanelContext &c, Value panels, Value pitch,
   std::optional<ColumnTaps> taps;
   if (c.expressions.hasMaskedMemory())
     taps = columnTaps(c.spec, lanes);
-  ColumnRows columnRows(c, first, count);
+  unsigned rowRank = !taps && hasShortGroups(c.spec, lanes) ? 2 : 1;
+  ColumnRows columnRows(c, first, count, rowRank);
   auto fillVector = [&](Value column, Value count, Value place) {
     ExprPoint point;
     point.axes = c.axes;
     point.axes[lastAxis] = column;
+    if (rowRank == 2) {
+      unsigned groups = *std::prev(c.spec.columns.end(), 2);
+      Value size = index.expr(c.spec.space.extents[lastAxis], {}, c.symbols);
+      point.axes[groups] = index.div(column, size);
+      point.axes[lastAxis] = index.constant(0);
+      point.laneAxes.push_back(groups);
+    }
     point.lanes = lanes;
-    point.laneAxes = {lastAxis};
+    point.laneAxes.push_back(lastAxis);
     point.mask = vector::CreateMaskOp::create(b, loc, maskType, count);
     if (failed(storeLanes(c, c.spec.rhs.value, point, panels, place, reason)))
       result = failure();

@@ -46,19 +46,21 @@ void forEachPanel(
     llvm::function_ref<void(mlir::Value start, mlir::Value valid)> body);
 
 /// The columns first .. first+count by rows of their last axis (a Conv's pixels
-/// by image rows).
+/// by image rows), or of the last `rowRank` ones, walked as one.
 class ColumnRows {
 public:
-  ColumnRows(PanelContext &context, mlir::Value first, mlir::Value count);
+  ColumnRows(PanelContext &context, mlir::Value first, mlir::Value count,
+             unsigned rowRank = 1);
 
-  /// `body` gets the points from..to of the last axis, and which of the columns
-  /// its point 0 would be; it finds the row in the context's axes.
+  /// `body` gets the points from..to of a row, and which of the columns its
+  /// point 0 would be; it finds the row in the context's axes.
   void forEach(llvm::function_ref<void(mlir::Value from, mlir::Value to,
                                        mlir::Value origin)>
                    body);
 
 private:
   PanelContext &c;
+  llvm::ArrayRef<unsigned> before; ///< axes that number the rows
   mlir::Value first, end, width, firstRow, lastRow;
 };
 

@@ -143,6 +143,36 @@ static Taps computeTaps(NodeContext &node, const AxisPlan &axis) {
   return taps;
 }
 
+/// Each element along `axis` `times` times.
+static Value repeatElements(GraphBuilder &b, Value x, int64_t axis,
+                            int64_t times) {
+  Dims split, wide, out = b.dims(x);
+  for (auto [i, size] : llvm::enumerate(b.dims(x))) {
+    split.push_back(size);
+    wide.push_back(size);
+    if (static_cast<int64_t>(i) == axis) {
+      split.push_back(b.c(1));
+      wide.push_back(b.c(times));
+    }
+  }
+  out[axis] = out[axis] * times;
+  return b.reshape(b.broadcast(b.reshape(x, split), wide), out);
+}
+
+/// Elements `indices` of `axis`, a list that is known: where it repeats each
+/// element equally often, as an index map, which fuses and is relaid where
+/// indices from data are not.
+static Value takeElements(GraphBuilder &b, Value x, int64_t axis,
+                          ArrayRef<int64_t> indices) {
+  int64_t out = indices.size(), in = *graph::constantValue(b.dim(x, axis));
+  if (out % in == 0 && llvm::all_of(llvm::seq(out), [&](int64_t i) {
+        return indices[i] == i / (out / in);
+      }))
+    return repeatElements(b, x, axis, out / in);
+  return b.gather(x, b.constantInts(indices, {out}, b.builder.getI64Type()),
+                  axis);
+}
+
 static Value resizeAxis(NodeContext &node, Value x, int64_t axis,
                         const AxisPlan &plan) {
   GraphBuilder &b = node.b;
@@ -162,7 +192,7 @@ static Value resizeAxis(NodeContext &node, Value x, int64_t axis,
     for (int64_t i = 0; i < plan.out; ++i)
       chosen.push_back(taps.weights[0][i] == 1 ? taps.indices[0][i]
                                                : taps.indices[1][i]);
-    total = b.gather(x, b.constantInts(chosen, {plan.out}, i64), axis);
+    total = takeElements(b, x, axis, chosen);
   } else {
     for (auto [indices, weights] : llvm::zip(taps.indices, taps.weights)) {
       if (llvm::all_of(weights, [](double w) { return w == 0; }))
@@ -182,10 +212,9 @@ static Value resizeAxis(NodeContext &node, Value x, int64_t axis,
   return total;
 }
 
-/// Nearest upsampling of a symbolic dim by a whole number: repeat each element.
+/// Nearest upsampling of a symbolic dim by a whole number.
 static Value repeatAxis(NodeContext &node, Value x, int64_t axis,
                         double scale) {
-  GraphBuilder &b = node.b;
   StringRef transform = node.s("coordinate_transformation_mode", "half_pixel");
   StringRef rounding = node.s("nearest_mode", "round_prefer_floor");
   bool repeats =
@@ -195,17 +224,7 @@ static Value repeatAxis(NodeContext &node, Value x, int64_t axis,
   if (node.s("mode", "nearest") != "nearest" || !repeats ||
       scale != std::floor(scale) || scale < 1)
     refuse("resizing a symbolic dim, except repeating its elements");
-  Dims split, wide, out = b.dims(x);
-  for (auto [i, size] : llvm::enumerate(b.dims(x))) {
-    split.push_back(size);
-    wide.push_back(size);
-    if (static_cast<int64_t>(i) == axis) {
-      split.push_back(b.c(1));
-      wide.push_back(b.c(static_cast<int64_t>(scale)));
-    }
-  }
-  out[axis] = out[axis] * static_cast<int64_t>(scale);
-  return b.reshape(b.broadcast(b.reshape(x, split), wide), out);
+  return repeatElements(node.b, x, axis, static_cast<int64_t>(scale));
 }
 
 static void convertResize(NodeContext &node) {

@@ -1,0 +1,81 @@
+"""Images that grow: repeated elements and chains of transposed convolutions, beside the interpreter."""
+
+import json
+import subprocess
+
+import numpy as np
+import pytest
+
+import dlc
+import models
+from test_layout import Net, check
+
+CPUS = ["host", "x86:cpu=x86-64-v3", "x86:cpu=x86-64-v2"]
+
+
+def build(tmp_path, net, shape, *flags):
+    """Writes and compiles the net; returns (model, library, graph, report)."""
+    model = models.save(tmp_path / "m.onnx", net.nodes, [models.value("x", shape)], [models.value(net.last, [None] * 4)], net.constants)
+    for out, kinds in ("m.so", "shared,report"), ("m.mlir", "graph"):
+        subprocess.run([dlc.compiler.tool("dlc"), model, "-o", str(tmp_path / out), "-emit=" + kinds, "-q", *flags], check=True, timeout=300)
+    return model, str(tmp_path / "m.so"), (tmp_path / "m.mlir").read_text(), json.loads((tmp_path / "m.json").read_text())
+
+
+def repeat(net, source, scales, **attributes):
+    return net.node("Resize", source, "", net.constant(np.array([1, 1, *scales], np.float32)), mode="nearest", **attributes)
+
+
+@pytest.mark.parametrize("attributes", [{}, {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"},
+                                        {"coordinate_transformation_mode": "half_pixel", "nearest_mode": "round_prefer_ceil"}])
+@pytest.mark.parametrize("scales", [(2, 2), (3, 1), (4, 8), (1, 5)])
+def test_whole_factors_are_index_maps(scales, attributes, tmp_path):
+    """Nothing is gathered, and what reads the larger image does so in one kernel with it."""
+    net = Net(1)
+    net.conv(3, 20, 3, 3, pads=[1, 1, 1, 1])
+    a = repeat(net, net.last, scales, **attributes)
+    net.node("Sigmoid", a)
+    b = net.last
+    net.node("Concat", a, b, axis=1)
+    net.conv(40, 16, 1, 1)
+    shape = (1, 3, 7, 9)
+    model, library, graph, report = build(tmp_path, net, shape)
+    assert "graph.gather" not in graph
+    assert not any(k["name"].startswith(("gather", "broadcast")) for k in report["kernels"])
+    check(tmp_path, model, library, shape)
+
+
+@pytest.mark.parametrize("scales", [(2.5, 1.5), (0.5, 0.5), (1.2, 2)])
+def test_other_factors(scales, tmp_path):
+    net = Net(2)
+    net.conv(3, 16, 3, 3)
+    repeat(net, net.last, scales)
+    shape = (1, 3, 12, 14)
+    model, library, graph, _ = build(tmp_path, net, shape)
+    assert "graph.gather" in graph
+    check(tmp_path, model, library, shape)
+
+
+@pytest.mark.parametrize("cpu", CPUS)
+@pytest.mark.parametrize("stride,size", [(2, (16, 16)), (2, (5, 13)), (4, (4, 8)), (4, (3, 7)), (3, (5, 6))])
+def test_chain_of_transposed_convolutions(stride, size, cpu, tmp_path):
+    """The second one reads the phases of the first one in turns, several at a time."""
+    net = Net(3)
+    net.conv(3, 18, 3, 3, pads=[1, 1, 1, 1])
+    for channels, outputs in (18, 12), (12, 3):
+        w = net.rng.normal(0, 0.3, (channels, outputs, stride, stride)).astype(np.float32)
+        net.node("ConvTranspose", net.last, net.constant(w), strides=[stride, stride])
+        net.node("Relu", net.last)
+    shape = (2, 3, *size)
+    model, library, _, _ = build(tmp_path, net, shape, f"-target={cpu}")
+    check(tmp_path, model, library, shape)
+
+
+def test_phases_are_not_gathered(tmp_path):
+    net = Net(4)
+    for channels, outputs in (24, 24), (24, 1):
+        w = net.rng.normal(0, 0.3, (channels, outputs, 2, 2)).astype(np.float32)
+        net.node("ConvTranspose", net.last, net.constant(w), strides=[2, 2])
+        net.node("Relu", net.last)
+    model = models.save(tmp_path / "m.onnx", net.nodes, [models.value("x", (1, 24, 32, 32))], [models.value(net.last, [None] * 4)], net.constants)
+    subprocess.run([dlc.compiler.tool("dlc"), model, "-o", str(tmp_path / "m.s"), "-target=x86:cpu=x86-64-v4", "-q"], check=True, timeout=300)
+    assert "gather" not in (tmp_path / "m.s").read_text()
