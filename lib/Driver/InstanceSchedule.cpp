@@ -84,8 +84,7 @@ static std::optional<KnobValues> ifLegal(const ContractionSchedule &base,
                                          const ContractionSpec &spec,
                                          const CpuTarget &target) {
   std::string reason;
-  if (!isLegal(withKnobs(base, knobs, spec, target.desc()), spec, target,
-               reason))
+  if (!isLegal(withKnobs(base, knobs, spec, target), spec, target, reason))
     return std::nullopt;
   return knobs;
 }
@@ -167,7 +166,7 @@ static std::optional<KnobValues> fillInPasses(graph::KernelOp kernel,
     return std::nullopt;
   const ContractionSpec &spec = product->spec;
   ContractionSchedule base =
-      withKnobs(product->schedule(), others, spec, target.desc());
+      withKnobs(product->schedule(), others, spec, target);
   if (product->form != ProductForm::Single ||
       base.rhs != FactorSource::Filled || !spec.rhs.plain ||
       base.lhs == FactorSource::Packed)

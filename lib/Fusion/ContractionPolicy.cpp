@@ -63,6 +63,19 @@ bool fusion::isContraction(const Stage &stage) {
   return false;
 }
 
+bool fusion::hasOwnAxes(const Stage &sum) {
+  const Node &root = sum.nodes[sum.root];
+  std::vector<bool> left = axesOf(sum, root.args[0]),
+                    right = axesOf(sum, root.args[1]);
+  bool hasRows = false, hasColumns = false;
+  for (auto [i, extent] : llvm::enumerate(sum.domain))
+    if (graph::constantValue(extent) != 1) {
+      hasRows |= left[i] && !right[i];
+      hasColumns |= right[i] && !left[i];
+    }
+  return hasRows && hasColumns;
+}
+
 const Stage *fusion::findContraction(const Body &body) {
   for (const StageRef &stage : body.stages)
     if (isContraction(*stage))

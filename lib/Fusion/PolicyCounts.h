@@ -29,6 +29,10 @@ bool isNarrowFactor(const Stage &stage, unsigned id, unsigned inner);
 /// computes them while it packs, if they are constants.
 bool isDequantized(const Stage &stage, unsigned id);
 
+/// Whether both factors of a sum of products move along result axes of their
+/// own: not where one is a vector, nor in a depthwise convolution.
+bool hasOwnAxes(const Stage &sum);
+
 /// The first stage that isContraction, or null.
 const Stage *findContraction(const Body &body);
 /// The product of the last axes that one factor alone moves along: a row of

@@ -93,6 +93,9 @@ static double rowPoints(const Candidate &candidate) {
   return points(rows);
 }
 
+static double countWhole(const Candidate &candidate,
+                         llvm::function_ref<double(double)> traffic);
+
 double NestPolicy::getSeconds(const Candidate &candidate) const {
   KernelWork work;
   const Body &body = candidate.body;
@@ -131,6 +134,8 @@ double NestPolicy::getSeconds(const Candidate &candidate) const {
                     static_cast<double>(graph::elementBytes(node.type));
     work.bytes += traffic(std::min(bytes, wanted));
   }
+  if (!sum || !hasOwnAxes(*sum)) // else a stage before it is computed in panels
+    work.bytes += countWhole(candidate, traffic);
   return limits.startSeconds + cost.getSeconds(work, target);
 }
 
@@ -275,6 +280,52 @@ static bool isReadAgain(const Body &body, const Stage &stage, double rowBytes) {
          });
 }
 
+// Whether the nests compute a stage at a time.
+static bool hasPhases(double rows, double rowPoints) {
+  return rows < fewRows && rowPoints > manyPoints;
+}
+
+// Whether windows of a tensor are read that overlap: with channels last, its
+// elements are no row's.
+static bool isReadByWindows(const Body &body, TensorId tensor) {
+  return llvm::any_of(body.stages, [&](const StageRef &stage) {
+    return llvm::any_of(stage->nodes, [&](const Node &node) {
+      return node.kind == Node::Load && node.tensor == tensor &&
+             llvm::any_of(node.index, [](AffineExpr at) {
+               return at.getKind() == AffineExprKind::Add;
+             });
+    });
+  });
+}
+
+// What is written and read again of tensors that no result is, but that are
+// kept whole between two phases.
+static double countWhole(const Candidate &candidate,
+                         llvm::function_ref<double(double)> traffic) {
+  const std::vector<StageRef> &stages = candidate.body.stages;
+  unsigned rank = 0;
+  if (stages.size() < 2 || checkRow(candidate.body, rank))
+    return 0;
+  double rows = pointsOf(ArrayRef(stages.front()->domain).take_front(rank),
+                         candidate.symbols),
+         most = 0;
+  for (const StageRef &stage : stages)
+    if (!isComputedByReader(candidate, *stage))
+      most =
+          std::max(most, pointsOf(stage->extents(), candidate.symbols) / rows);
+  bool inPhases = hasPhases(rows, most);
+  double bytes = 0;
+  for (const StageRef &stage : stages) {
+    double own = bytesOf(stage->type, candidate.symbols);
+    if (!candidate.isOutput(stage->result) &&
+        !isComputedByReader(candidate, *stage) &&
+        !isReadAgain(candidate.body, *stage, own / rows) &&
+        (inPhases || isReadByWindows(candidate.body, stage->result)))
+      bytes += 2 * traffic(own);
+  }
+  return bytes;
+}
+
 std::optional<Refusal> NestPolicy::checkRows(const Candidate &merged,
                                              const Candidate &first,
                                              const Candidate &second) const {
@@ -348,13 +399,13 @@ std::optional<Refusal> NestPolicy::checkRows(const Candidate &merged,
   for (const StageRef &stage : kept.stages)
     rowPoints = std::max(rowPoints,
                          pointsOf(stage->extents(), merged.symbols) / parallel);
-  bool hasPhases = parallel < fewRows && rowPoints > manyPoints;
-  if (parallel < needed && !hasPhases &&
+  bool inPhases = hasPhases(parallel, rowPoints);
+  if (parallel < needed && !inPhases &&
       parallelWork(first, second, merged.symbols, needed) > 0)
     return Refusal{Condition::Parallel,
                    std::to_string(static_cast<int64_t>(parallel)) +
                        " rows are too few to run in parallel"};
-  if (!hasPhases && scratch > static_cast<double>(target.l2Bytes) / 2)
+  if (!inPhases && scratch > static_cast<double>(target.l2Bytes) / 2)
     return Refusal{Condition::Capacity,
                    "the row buffers take " +
                        std::to_string(static_cast<int64_t>(scratch)) +
@@ -364,7 +415,7 @@ std::optional<Refusal> NestPolicy::checkRows(const Candidate &merged,
     double inner = work > smallWork ? 256 : 1;
     double row =
         pointsOf(kept.stages.back()->domain, merged.symbols) / parallel;
-    if (!hasPhases && row < inner)
+    if (!inPhases && row < inner)
       return Refusal{Condition::Parallel,
                      "rows of " + std::to_string(static_cast<int64_t>(row)) +
                          " elements are too short for several stages"};

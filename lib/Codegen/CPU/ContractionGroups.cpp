@@ -368,7 +368,7 @@ LogicalResult GroupFiller::fillImageRows(Value panels, Value pitch, Value first,
   LogicalResult result = success();
   unsigned lastAxis = c.spec.columns.back();
   auto maskType = VectorType::get({lanes}, b.getI1Type());
-  ColumnRows columnRows(c, first, count);
+  ColumnRows columnRows(c, c.spec.columns, first, count);
   auto fillGroup = [&](Value k, bool isWhole) -> LogicalResult {
     LogicalResult inside = success();
     Value target = index.mul(k, pitch);

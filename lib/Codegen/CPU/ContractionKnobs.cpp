@@ -2,6 +2,7 @@
 #include "dlc/Codegen/CPU/ContractionKnobs.h"
 
 #include "ContractionFactors.h"
+#include "ContractionPanels.h"
 
 using namespace mlir;
 using namespace dlc;
@@ -40,7 +41,7 @@ KnobValues dlc::toKnobs(const ContractionSchedule &s) {
 ContractionSchedule dlc::withKnobs(ContractionSchedule s,
                                    const KnobValues &knobs,
                                    const ContractionSpec &wide,
-                                   const TargetDesc &desc) {
+                                   const CpuTarget &target) {
   ContractionSpec spec = factorsOf(wide, s.form);
   auto get = [&](const char *name, int64_t otherwise) {
     auto it = knobs.find(name);
@@ -69,9 +70,8 @@ ContractionSchedule dlc::withKnobs(ContractionSchedule s,
     // As the default: rows are copied in blocks of k, unless k is not what lies
     // contiguous or its runs are short.
     bool isFilled = lhs == FactorSource::Filled;
-    s.kBlock = baseSchedule(desc, spec.accumulator, s.form).kBlock;
-    s.wholeRows = isFilled && desc.arch == "x86" && s.group() == 1 &&
-                  !spec.lhs.plain && !spec.lhsGuardedRun().empty();
+    s.kBlock = baseSchedule(target.desc(), spec.accumulator, s.form).kBlock;
+    chooseRuns(s, spec, target);
     if (isFilled && spec.lhs.plain && !s.usesTiles()) {
       auto row = spec.strideOf(spec.lhs, spec.rows);
       auto inner = spec.strideOf(spec.lhs, spec.inner);
@@ -150,7 +150,7 @@ ScheduleSpace dlc::contractionSpace(const ContractionSpec &spec,
     for (const char *name : {"depth_per_pass", "dot"})
       knobs.emplace(name, 0);
     std::string reason;
-    return isLegal(withKnobs(base, knobs, spec, desc), spec, target, reason);
+    return isLegal(withKnobs(base, knobs, spec, target), spec, target, reason);
   };
   auto addSources = [&](const char *name, FactorSource source) {
     std::vector<int64_t> values;
@@ -181,7 +181,7 @@ ScheduleSpace dlc::contractionSpace(const ContractionSpec &spec,
   int64_t bytes = std::max(1u, spec.accumulator.getIntOrFloatBitWidth() / 8);
   space.isLegal = [&spec, base, target, rows, columns, depth,
                    bytes](const KnobValues &knobs, std::string &reason) {
-    ContractionSchedule s = withKnobs(base, knobs, spec, target.desc());
+    ContractionSchedule s = withKnobs(base, knobs, spec, target);
     if (!isLegal(s, spec, target, reason))
       return false;
     auto refuse = [&](const char *why) {

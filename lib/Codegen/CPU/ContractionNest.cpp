@@ -55,8 +55,14 @@ void ContractionTask::layOutScratch(CpuKernel &result) {
   } else if (s.lhs == FactorSource::Filled) {
     // One vector of room: copies may run over the last panel's end.
     AffineExpr panels = rowsOfTask.ceilDiv(s.panelRows) * s.panelRows;
-    offset =
-        offset + area(panels * paddedDepthExpr() + s.lanes * s.group(), bytes);
+    // Steps a power of two apart would meet in the same cache sets.
+    stepPitch = panels + s.lanes;
+    if (auto known = graph::constantValue(stepPitch);
+        known && *known * bytes % 2048 == 0)
+      stepPitch = stepPitch + s.lanes;
+    AffineExpr elements =
+        s.wholeSteps ? stepPitch * depthExpr() : panels * paddedDepthExpr();
+    offset = offset + area(elements + s.lanes * s.group(), bytes);
   }
   rhsScratch = offset;
   int64_t width = std::max(s.panelColumns(), s.tileVectors * s.lanes);
@@ -187,6 +193,9 @@ void ContractionTask::locateLhs() {
     if (s.wholeRows) {
       lhsRow = paddedDepth;
       lhsBlock = index->constant(1);
+    } else if (s.wholeSteps) {
+      lhsRow = index->constant(1);
+      lhsBlock = symbolic(stepPitch);
     }
     break;
   case FactorSource::Packed:
@@ -320,7 +329,10 @@ LogicalResult ContractionTask::emitTask(std::string &reason) {
   bool isGrouped = s.group() > 1;
   if (s.lhs == FactorSource::Filled && !fillsRowsOfTiles() &&
       failed(isGrouped ? fillLhsGroups(*panels, lhs, firstRow, rowCount, reason)
-                       : fillLhs(*panels, lhs, firstRow, rowCount, reason)))
+             : s.wholeSteps
+                 ? fillLhsSteps(*panels, lhs, symbolic(stepPitch), firstRow,
+                                rowCount, reason)
+                 : fillLhs(*panels, lhs, firstRow, rowCount, reason)))
     return failure();
   if (hasTerms() && failed(emitRowTerms(reason)))
     return failure();
@@ -427,7 +439,7 @@ FailureOr<CpuKernel> dlc::emitContraction(graph::KernelOp kernel,
   ContractionSchedule schedule =
       defaultSchedule(*spec, target, options, range,
                       chooseForm(*spec, target, options, range, knobs));
-  schedule = withKnobs(schedule, knobs, *spec, target.desc());
+  schedule = withKnobs(schedule, knobs, *spec, target);
   // A computed matrix that one row uses is computed best where it is used.
   if (spec->rows.empty() && !spec->rhs.plain && !spec->rhsLoads.empty() &&
       schedule.form == ProductForm::Single &&

@@ -20,13 +20,11 @@ void dlc::forEachPanel(
                 [&](Value start) { body(start, index.sub(count, start)); });
 }
 
-ColumnRows::ColumnRows(PanelContext &c, Value first, Value count,
-                       unsigned rowRank)
-    : c(c), before(ArrayRef(c.spec.columns).drop_back(rowRank)), first(first) {
+ColumnRows::ColumnRows(PanelContext &c, ArrayRef<unsigned> group, Value first,
+                       Value count, unsigned rowRank)
+    : c(c), before(group.drop_back(rowRank)), first(first) {
   IndexBuilder &index = c.index;
-  width =
-      index.expr(c.spec.extentOf(ArrayRef(c.spec.columns).take_back(rowRank)),
-                 {}, c.symbols);
+  width = index.expr(c.spec.extentOf(group.take_back(rowRank)), {}, c.symbols);
   end = index.add(first, count);
   firstRow = index.div(first, width);
   lastRow = index.ceilDiv(end, width);
@@ -483,6 +481,25 @@ static bool hasShortGroups(const ContractionSpec &spec, int64_t lanes) {
   return size && *size > 1 && *size < lanes && lanes % *size == 0;
 }
 
+/// Vectors of columns for all taps of each step before the last inner axis.
+static void fillTapRows(PanelContext &c, const ColumnTaps &taps,
+                        ColumnRows &columnRows, Value panels, Value pitch) {
+  IndexBuilder &index = c.index;
+  ArrayRef<unsigned> inner = ArrayRef(c.spec.inner).drop_back();
+  forEachPoint(index, c, inner, index.constant(0), [&](Value k) {
+    Value target = index.mul(index.mul(k, taps.count), pitch);
+    columnRows.forEach([&](Value from, Value to, Value origin) {
+      Value start = index.add(target, origin);
+      index.forEach(from, to, c.schedule.lanes, [&](Value column) {
+        c.axes[taps.column] = column;
+        fillTaps(c, taps, index.sub(to, column), panels,
+                 index.add(start, column), pitch);
+        c.axes[taps.column] = index.constant(0);
+      });
+    });
+  });
+}
+
 /// [k][column]: for each k, the runs of columns that lie within one row of the
 /// last column axis. Vectors run over a row's end into the next row's place;
 /// rows are written in order, so the next row repairs it.
@@ -498,9 +515,9 @@ static LogicalResult fillColumnRows(PanelContext &c, Value panels, Value pitch,
   LogicalResult result = success();
   std::optional<ColumnTaps> taps;
   if (c.expressions.hasMaskedMemory())
-    taps = columnTaps(c.spec, lanes);
+    taps = columnTaps(c.spec, c.spec.rhs, c.spec.columns, lanes);
   unsigned rowRank = !taps && hasShortGroups(c.spec, lanes) ? 2 : 1;
-  ColumnRows columnRows(c, first, count, rowRank);
+  ColumnRows columnRows(c, c.spec.columns, first, count, rowRank);
   auto fillVector = [&](Value column, Value count, Value place) {
     ExprPoint point;
     point.axes = c.axes;
@@ -518,26 +535,32 @@ static LogicalResult fillColumnRows(PanelContext &c, Value panels, Value pitch,
     if (failed(storeLanes(c, c.spec.rhs.value, point, panels, place, reason)))
       result = failure();
   };
-  auto fillAllTaps = [&](Value column, Value count, Value place) {
-    c.axes[lastAxis] = column;
-    fillTaps(c, *taps, count, panels, place, pitch);
-    c.axes[lastAxis] = index.constant(0);
-  };
-  ArrayRef<unsigned> inner = ArrayRef(c.spec.inner).drop_back(taps ? 1 : 0);
-  forEachPoint(index, c, inner, index.constant(0), [&](Value k) {
-    Value target = index.mul(taps ? index.mul(k, taps->count) : k, pitch);
+  if (taps) {
+    fillTapRows(c, *taps, columnRows, panels, pitch);
+    return success();
+  }
+  forEachPoint(index, c, c.spec.inner, index.constant(0), [&](Value k) {
+    Value target = index.mul(k, pitch);
     columnRows.forEach([&](Value from, Value to, Value origin) {
       Value start = index.add(target, origin);
       index.forEach(from, to, lanes, [&](Value column) {
-        Value left = index.sub(to, column), place = index.add(start, column);
-        if (taps)
-          fillAllTaps(column, left, place);
-        else
-          fillVector(column, left, place);
+        fillVector(column, index.sub(to, column), index.add(start, column));
       });
     });
   });
   return result;
+}
+
+LogicalResult dlc::fillLhsSteps(PanelContext &c, Value panels, Value pitch,
+                                Value first, Value count, std::string &reason) {
+  auto taps = columnTaps(c.spec, c.spec.lhs, c.spec.rows, c.schedule.lanes);
+  if (!taps) {
+    reason = "lhs has no taps that share their loads";
+    return failure();
+  }
+  ColumnRows rows(c, c.spec.rows, first, count);
+  fillTapRows(c, *taps, rows, panels, pitch);
+  return success();
 }
 
 LogicalResult dlc::fillRhs(PanelContext &context, Value panels, Value pitch,

@@ -45,12 +45,13 @@ void forEachPanel(
     IndexBuilder &index, mlir::Value count, int64_t width,
     llvm::function_ref<void(mlir::Value start, mlir::Value valid)> body);
 
-/// The columns first .. first+count by rows of their last axis (a Conv's pixels
-/// by image rows), or of the last `rowRank` ones, walked as one.
+/// The points first .. first+count of a group of axes by rows of its last axis
+/// (a Conv's pixels by image rows), or of the last `rowRank` ones, walked as
+/// one.
 class ColumnRows {
 public:
-  ColumnRows(PanelContext &context, mlir::Value first, mlir::Value count,
-             unsigned rowRank = 1);
+  ColumnRows(PanelContext &context, llvm::ArrayRef<unsigned> group,
+             mlir::Value first, mlir::Value count, unsigned rowRank = 1);
 
   /// `body` gets the points from..to of a row, and which of the columns its
   /// point 0 would be; it finds the row in the context's axes.
@@ -92,10 +93,26 @@ bool copiesAlongDepth(const ContractionSpec &spec,
 /// only.
 bool hasColumnPanels(const ContractionSpec &spec);
 
-/// Taps along the last inner axis, and the last axis of the columns, that walk
-/// along the same elements of rhs: column x reads element x * step + tap *
-/// distance from the first one.
+/// Fills `panels` with rows first .. first+count of an lhs that hasRowTaps:
+/// [k][row], `pitch` rows a step.
+mlir::LogicalResult fillLhsSteps(PanelContext &context, mlir::Value panels,
+                                 mlir::Value pitch, mlir::Value first,
+                                 mlir::Value count, std::string &reason);
+
+/// Whether lhs is an image, channels first, whose taps share their loads.
+bool hasRowTaps(const ContractionSpec &spec,
+                const ContractionSchedule &schedule, const CpuTarget &target);
+
+/// How a filled lhs of short runs of k lies: a block of k would cut the runs,
+/// and each lane would be fetched on its own.
+void chooseRuns(ContractionSchedule &schedule, const ContractionSpec &spec,
+                const CpuTarget &target);
+
+/// Taps along the last inner axis, and the last axis of the columns (or rows),
+/// that walk along the same elements of a factor: column x reads element x *
+/// step + tap * distance from the first one.
 struct ColumnTaps {
+  const ContractionOperand *factor;
   unsigned column, tap; ///< the axes
   int64_t step, distance, count;
 
@@ -106,10 +123,12 @@ struct ColumnTaps {
   }
 };
 
-/// The taps of an rhs that is a Conv's image, channels first. Nothing when it
-/// is something else, the step is over two, or guards tell taps apart by more
-/// than the element.
+/// The taps of a factor that is a Conv's image, channels first, whose own axes
+/// are `columns`. Nothing when it is something else, the step is over two, or
+/// guards tell taps apart by more than the element.
 std::optional<ColumnTaps> columnTaps(const ContractionSpec &spec,
+                                     const ContractionOperand &factor,
+                                     llvm::ArrayRef<unsigned> columns,
                                      unsigned lanes);
 
 /// Stores, for each tap, a vector of columns from the point of `context.axes`

@@ -3,6 +3,7 @@
 #include "dlc/Codegen/CPU/ContractionSchedule.h"
 
 #include "ContractionFactors.h"
+#include "ContractionPanels.h"
 #include "dlc/Codegen/CPU/ContractionPacking.h"
 #include "dlc/Codegen/Common/KernelFunction.h"
 #include "dlc/Codegen/Common/ScalarEmitter.h"
@@ -30,7 +31,7 @@ std::string ContractionSchedule::str() const {
   std::string flags = forms[int(form)];
   flags += rowsOutside ? " rows-outside" : "";
   flags += dot ? " dot" : fma ? "" : " strict";
-  flags += wholeRows ? " whole-rows" : "";
+  flags += wholeRows ? " whole-rows" : wholeSteps ? " whole-steps" : "";
   flags += widensRhs ? " widen" : "";
   flags += fetchesAhead ? " ahead" : "";
   if (rowsOutsideFrom)
@@ -585,8 +586,7 @@ ContractionSchedule dlc::defaultSchedule(const ContractionSpec &wide,
       canReadIndirectly(spec, s) && spec.hasLongRun())
     s.lhs = FactorSource::Indirect;
   // A block of k cuts short runs: each lane would be fetched on its own.
-  s.wholeRows = s.lhs == FactorSource::Filled && desc.arch == "x86" &&
-                !isGrouped && !spec.lhs.plain && !spec.lhsGuardedRun().empty();
+  chooseRuns(s, spec, target);
   if (s.lhs != FactorSource::Packed)
     s.panelRows = s.tileRows;
   // A transposed lhs is copied along its rows.
@@ -646,7 +646,7 @@ bool dlc::isLegal(const ContractionSchedule &s, const ContractionSpec &wide,
       return refuse("the machine has no such dot product");
     if (isBf16Form(s.form) && !s.fma)
       return refuse("bf16 dot products round in another order");
-    if (s.dot || s.wholeRows || s.kBlock % s.group())
+    if (s.dot || s.wholeRows || s.wholeSteps || s.kBlock % s.group())
       return refuse("no groups of k in this layout");
     if (s.rhs == FactorSource::Memory)
       return refuse("rhs is not read in groups of k");
@@ -688,6 +688,9 @@ bool dlc::isLegal(const ContractionSchedule &s, const ContractionSpec &wide,
   if (s.wholeRows &&
       (s.lhs != FactorSource::Filled || spec.lhsGuardedRun().empty()))
     return refuse("lhs is not copied in runs of k");
+  if (s.wholeSteps && (s.lhs != FactorSource::Filled || s.kBlock != 1 ||
+                       !hasRowTaps(spec, s, target)))
+    return refuse("lhs has no taps that share their loads");
   if (s.lhs == FactorSource::Indirect && s.depthPerPass &&
       (!indirectPassUnit(spec) || s.depthPerPass % indirectPassUnit(spec)))
     return refuse("a pass is not whole taps of the first inner axis");

@@ -8,24 +8,26 @@ using namespace mlir;
 using namespace dlc;
 
 std::optional<ColumnTaps> dlc::columnTaps(const ContractionSpec &spec,
+                                          const ContractionOperand &factor,
+                                          ArrayRef<unsigned> columns,
                                           unsigned lanes) {
-  const ContractionOperand &rhs = spec.rhs;
-  if ((!rhs.plain && !rhs.guarded) || spec.columns.empty() ||
+  if ((!factor.plain && !factor.guarded) || columns.empty() ||
       spec.inner.empty())
     return std::nullopt;
   ColumnTaps taps;
-  taps.column = spec.columns.back();
+  taps.factor = &factor;
+  taps.column = columns.back();
   taps.tap = spec.inner.back();
   auto constantOf = [](AffineExpr expr) {
     return graph::constantValue(expr).value_or(0);
   };
-  taps.step = constantOf(rhs.strides[taps.column]);
-  taps.distance = constantOf(rhs.strides[taps.tap]);
+  taps.step = constantOf(factor.strides[taps.column]);
+  taps.distance = constantOf(factor.strides[taps.tap]);
   taps.count = constantOf(spec.space.extents[taps.tap]);
   if ((taps.step != 1 && taps.step != 2) || taps.distance < 1 ||
       taps.count < 2 || taps.elements(lanes) > ColumnTaps::mostVectors * lanes)
     return std::nullopt;
-  for (const auto &[isEquality, guard] : rhs.guards) {
+  for (const auto &[isEquality, guard] : factor.guards) {
     auto column = linearCoefficient(guard, taps.column);
     auto tap = linearCoefficient(guard, taps.tap);
     if (!column || !tap)
@@ -44,13 +46,32 @@ std::optional<ColumnTaps> dlc::columnTaps(const ContractionSpec &spec,
   return taps;
 }
 
+bool dlc::hasRowTaps(const ContractionSpec &spec,
+                     const ContractionSchedule &schedule,
+                     const CpuTarget &target) {
+  return ScalarOptions::get(target, /*strict=*/false).maskedMemory &&
+         schedule.group() == 1 &&
+         columnTaps(spec, spec.lhs, spec.rows, schedule.lanes);
+}
+
+void dlc::chooseRuns(ContractionSchedule &s, const ContractionSpec &spec,
+                     const CpuTarget &target) {
+  bool isShort = s.lhs == FactorSource::Filled && target.desc().arch == "x86" &&
+                 s.group() == 1 && !spec.lhs.plain &&
+                 !spec.lhsGuardedRun().empty();
+  s.wholeSteps = isShort && hasRowTaps(spec, s, target);
+  s.wholeRows = isShort && !s.wholeSteps;
+  if (s.wholeSteps)
+    s.kBlock = 1;
+}
+
 namespace {
 
 class TapFiller {
 public:
   TapFiller(PanelContext &c, const ColumnTaps &taps)
       : c(c), taps(taps), index(c.index), b(index.builder()), loc(index.loc()),
-        lanes(c.schedule.lanes), memory(c.buffer(c.spec.rhs.operand)) {
+        lanes(c.schedule.lanes), memory(c.buffer(taps.factor->operand)) {
     type = VectorType::get({lanes},
                            cast<MemRefType>(memory.getType()).getElementType());
     zeros = arith::ConstantOp::create(b, loc, b.getZeroAttr(type));
@@ -86,7 +107,7 @@ std::pair<Value, Value> TapFiller::interval(Value count) {
       index.add(index.mul(index.sub(count, index.constant(1)), taps.step),
                 taps.distance * (taps.count - 1) + 1);
   Value inside;
-  for (const auto &[isEquality, guard] : c.spec.rhs.guards) {
+  for (const auto &[isEquality, guard] : taps.factor->guards) {
     int64_t sign =
         *graph::constantValue(*linearCoefficient(guard, taps.column));
     Value first = at(guard); // of the first column's first tap
@@ -126,9 +147,8 @@ Value TapFiller::shifted(ArrayRef<Value> row, int64_t shift) {
 }
 
 void TapFiller::fill(Value count, Value panels, Value target, Value pitch) {
-  const ContractionOperand &rhs = c.spec.rhs;
-  AffineExpr offset = rhs.base;
-  for (auto [axis, stride] : llvm::enumerate(rhs.strides))
+  AffineExpr offset = taps.factor->base;
+  for (auto [axis, stride] : llvm::enumerate(taps.factor->strides))
     offset = offset + getAffineDimExpr(axis, c.spec.context()) * stride;
   Value from = at(offset);
   auto [lower, upper] = interval(count);
@@ -161,8 +181,8 @@ void TapFiller::fill(Value count, Value panels, Value target, Value pitch) {
   for (int64_t tap = 0; tap < taps.count; ++tap) {
     int64_t shift = tap * taps.distance;
     Value stored = shifted(phases[shift % taps.step], shift / taps.step);
-    Value value = toAccumulator(c.expressions.scalars, stored, rhs.element,
-                                c.spec.accumulator);
+    Value value = toAccumulator(c.expressions.scalars, stored,
+                                taps.factor->element, c.spec.accumulator);
     vector::StoreOp::create(b, loc, value, panels,
                             index.add(target, index.mul(pitch, tap)));
   }

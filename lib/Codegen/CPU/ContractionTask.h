@@ -147,7 +147,7 @@ private:
   /// Whether the steps of k of a row lie side by side.
   bool hasWholeRows() const {
     return s.lhs == FactorSource::Memory || s.lhs == FactorSource::Indirect ||
-           s.wholeRows;
+           s.wholeRows || s.wholeSteps;
   }
   /// The result in which the sums lie until the tile is finished; none: they
   /// lie in scratch.
@@ -196,7 +196,7 @@ private:
   llvm::SmallVector<PackedLayout> rhsLayouts; ///< of spec.rhsLoads
   std::string problem; ///< why a part cannot be emitted; empty: it can
   mlir::AffineExpr rowTasks, columnTasks; // tasks along rows and columns
-  mlir::AffineExpr rowsOfTask, columnsOfTask, pitch;
+  mlir::AffineExpr rowsOfTask, columnsOfTask, pitch, stepPitch;
   mlir::AffineExpr lhsScratch, rhsScratch, tileScratch, zeroScratch,
       widenScratch, rowTermScratch, columnTermScratch, configurationScratch,
       lastRowScratch; // byte offsets

@@ -280,6 +280,8 @@ Value ContractionTask::lhsRowOffset(Value panelRow, Value inPanel) {
   case FactorSource::Indirect:
     return index->add(firstRow, index->add(panelRow, inPanel));
   case FactorSource::Filled:
+    if (s.wholeSteps)
+      return index->add(panelRow, inPanel);
     return index->add(index->mul(panelRow, paddedDepth),
                       index->mul(inPanel, s.wholeRows
                                               ? paddedDepth

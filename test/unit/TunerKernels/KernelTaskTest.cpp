@@ -317,14 +317,14 @@ TEST(KernelTask, KnobsRoundTrip) {
     options.constantOperands = c.constants;
     ContractionSchedule base = defaultSchedule(*spec, target, options);
     // The default's knobs mean the default, no knobs do too.
-    EXPECT_EQ(withKnobs(base, toKnobs(base), *spec, target.desc()).str(),
+    EXPECT_EQ(withKnobs(base, toKnobs(base), *spec, target).str(),
               base.str());
-    EXPECT_EQ(withKnobs(base, {}, *spec, target.desc()).str(), base.str());
+    EXPECT_EQ(withKnobs(base, {}, *spec, target).str(), base.str());
     ScheduleSpace space = contractionSpace(*spec, target, options);
     ScheduleSpace::Random random(1);
     for (int i = 0; i < 20; ++i) {
       KnobValues point = *space.sample(random);
-      EXPECT_EQ(toKnobs(withKnobs(base, point, *spec, target.desc())), point);
+      EXPECT_EQ(toKnobs(withKnobs(base, point, *spec, target)), point);
     }
   }
 }

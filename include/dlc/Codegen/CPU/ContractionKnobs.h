@@ -31,7 +31,7 @@ KnobValues toKnobs(const ContractionSchedule &schedule);
 ContractionSchedule withKnobs(ContractionSchedule schedule,
                               const KnobValues &knobs,
                               const ContractionSpec &spec,
-                              const TargetDesc &desc);
+                              const CpuTarget &target);
 
 /// The space of a contraction of static sizes. `spec` must outlive it.
 ScheduleSpace contractionSpace(const ContractionSpec &spec,

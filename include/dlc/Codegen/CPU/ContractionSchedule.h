@@ -68,6 +68,9 @@ struct ContractionSchedule {
   /// A filled lhs lies row by row, not in blocks: for factors that are copied
   /// in short runs of k (a Conv's taps along an image row).
   bool wholeRows = false;
+  /// A filled lhs lies step by step, [k][row]: for taps along an image row,
+  /// which share their loads and are shifted in registers.
+  bool wholeSteps = false;
   unsigned unroll = 4;   ///< steps of k in the inner loop's body
   unsigned prefetch = 0; ///< rhs steps of k fetched ahead; 0 is none
   /// Rows packed lhs panels hold: 0 means all rows of the task (or constant).
