@@ -3,6 +3,7 @@
 #include "dlc/Codegen/CPU/ContractionSchedule.h"
 
 #include "ContractionFactors.h"
+#include "ContractionPadding.h"
 #include "ContractionPanels.h"
 #include "dlc/Codegen/CPU/ContractionPacking.h"
 #include "dlc/Codegen/Common/KernelFunction.h"
@@ -212,19 +213,23 @@ static bool canDot(const ContractionSpec &spec) {
          *spec.strideOf(spec.lhs, spec.inner) == 1;
 }
 
+/// `padding`: of a left factor of pixels that are read by addresses, or null.
 static void chooseTile(ContractionSchedule &s, const Sizes &sizes,
-                       const TargetDesc &desc) {
+                       const TargetDesc &desc,
+                       const ImagePadding *padding = nullptr) {
   // A packed constant lhs fixes the rows of a tile: they are its layout.
   bool fixedRows = s.lhs == FactorSource::Packed;
   int64_t vectors = (sizes.typicalColumns + s.lanes - 1) / s.lanes;
-  int64_t best = INT64_MAX;
+  double best = std::numeric_limits<double>::infinity();
   unsigned budget = desc.vectorRegisters - (desc.arch == "arm" ? 2 : 0);
   unsigned rows = s.tileRows, wide = s.tileVectors;
   for (unsigned v : {s.panelVectors, 2 * s.panelVectors})
     for (unsigned r = desc.vectorRegisters; r-- > 1;) {
       if (registersOf(r, v) > budget || (fixedRows && r != s.panelRows))
         continue;
-      int64_t cost = coverCost(sizes.typicalRows, vectors, r, v);
+      double cost = coverCost(sizes.typicalRows, vectors, r, v);
+      if (padding)
+        cost *= 1 - padding->skippedBy(r);
       if (cost < best) {
         best = cost;
         rows = r;
@@ -583,8 +588,13 @@ ContractionSchedule dlc::defaultSchedule(const ContractionSpec &wide,
   if (s.lhs == FactorSource::Filled && readsInPlace(spec, desc, s))
     s.lhs = FactorSource::Memory;
   if (s.lhs == FactorSource::Filled && !isStrided(spec, spec.lhs, spec.rows) &&
-      canReadIndirectly(spec, s) && spec.hasLongRun())
+      canReadIndirectly(spec, s) && spec.hasLongRun()) {
     s.lhs = FactorSource::Indirect;
+    if (!options.strict) {
+      ImagePadding padding(spec);
+      chooseTile(s, sizes, desc, &padding);
+    }
+  }
   // A block of k cuts short runs: each lane would be fetched on its own.
   chooseRuns(s, spec, target);
   if (s.lhs != FactorSource::Packed)

@@ -49,6 +49,13 @@ private:
                              Accumulators sums);
   /// Sets where each row starts, at the coordinates `axes` but for the rows'.
   void locateRows(Value firstRow, SmallVector<Value> axes);
+  void placeInImage();
+  /// Sets the axes of the rows to those of the tile's row `r`.
+  void setPixel(unsigned r, Value firstRow, ArrayRef<Value> extents,
+                SmallVectorImpl<Value> &axes);
+  /// Whether a guard is the same for all rows: asked once a tap, which is left
+  /// out where it fails.
+  bool isOfWholeTile(AffineExpr guard);
   Value outAt(Value outOffset, unsigned row, unsigned vector);
   /// Zeros, or the sums in `out` so far.
   Accumulators start(Value out, Value outOffset);
@@ -78,6 +85,11 @@ private:
   SmallVector<Value> masks; // of each vector; null: all lanes
   SmallVector<Value> rowOffsets;
   SmallVector<Value> rowMemories; ///< of each row; empty: lhs
+  SmallVector<bool> isPadding;    ///< of each row; empty: none is
+  /// Of an image that is read indirectly: the pixels of its rows (0: not
+  /// known), whether the tile begins with one, and whether it ends in it.
+  int64_t imageWidth = 0;
+  bool startsImageRow = false, staysInImageRow = false;
   Value lhs, rhs;
   Value termRow, termColumn;
   Value ahead; ///< what is fetched from; null: nothing
@@ -260,6 +272,8 @@ TileBody::Accumulators TileBody::step(Value lhsAt, Value rhsAt,
           /*isWrite=*/false, /*localityHint=*/3, /*isDataCache=*/true);
   }
   for (unsigned r = 0; r < shape.rows; ++r) {
+    if (!isPadding.empty() && isPadding[r])
+      continue;
     Value left = broadcastLhs(r, index.add(lhsAt, rowOffsets[r]));
     for (unsigned v = 0; v < shape.vectors; ++v) {
       Value &sum = sums[r * shape.vectors + v];
@@ -384,6 +398,46 @@ TileBody::Accumulators TileBody::start(Value out, Value outOffset) {
   return Accumulators(branch.getResults());
 }
 
+/// How the tile lies in the image: the rows of an lhs that is read indirectly
+/// are its pixels, the last of their axes runs along one of its rows.
+void TileBody::placeInImage() {
+  const ContractionSpec &spec = *p.indirect;
+  auto width = graph::constantValue(spec.space.extents[spec.rows.back()]);
+  if (!p.rowStep || !width || *width <= 0)
+    return;
+  imageWidth = *width;
+  startsImageRow = p.rowStep % imageWidth == 0;
+  staysInImageRow =
+      startsImageRow ? shape.rows <= imageWidth : imageWidth % p.rowStep == 0;
+}
+
+void TileBody::setPixel(unsigned r, Value firstRow, ArrayRef<Value> extents,
+                        SmallVectorImpl<Value> &axes) {
+  const ContractionSpec &spec = *p.indirect;
+  ArrayRef<unsigned> group = spec.rows;
+  Value linear = index.add(firstRow, r);
+  if (startsImageRow || staysInImageRow) {
+    Value width = index.constant(imageWidth);
+    axes[group.back()] = startsImageRow
+                             ? index.constant(r % imageWidth)
+                             : index.add(index.rem(firstRow, width), r);
+    linear = index.div(firstRow, width);
+    if (startsImageRow)
+      linear = index.add(linear, int64_t(r / imageWidth));
+    group = group.drop_back();
+    extents = extents.drop_back();
+  }
+  for (auto [axis, value] :
+       llvm::zip_equal(group, index.delinearize(linear, extents)))
+    axes[axis] = value;
+}
+
+bool TileBody::isOfWholeTile(AffineExpr guard) {
+  bool hasTaps = p.indirect->inner.size() > p.indirect->lhsRun().size();
+  return staysInImageRow && hasTaps && !p.scalar.strict &&
+         !guard.isFunctionOfDim(p.indirect->rows.back());
+}
+
 void TileBody::locateRows(Value firstRow, SmallVector<Value> axes) {
   const ContractionSpec &spec = *p.indirect;
   ValueRange symbols = ValueRange(p.surroundings).drop_front(1);
@@ -398,14 +452,19 @@ void TileBody::locateRows(Value firstRow, SmallVector<Value> axes) {
   offset = graph::simplify(offset);
   rowOffsets.clear();
   rowMemories.clear();
+  isPadding.assign(shape.rows, false);
   for (unsigned r = 0; r < shape.rows; ++r) {
-    Value row = index.add(firstRow, r);
-    for (auto [axis, value] :
-         llvm::zip_equal(spec.rows, index.delinearize(row, extents)))
-      axes[axis] = value;
+    setPixel(r, firstRow, extents, axes);
     Value inside;
     for (auto &[isEquality, expr] : spec.lhs.guards) {
+      if (isOfWholeTile(expr))
+        continue;
       Value value = index.expr(expr, axes, symbols);
+      if (auto known = IndexBuilder::constantOf(value);
+          known && !p.scalar.strict) {
+        isPadding[r] |= isEquality ? *known != 0 : *known < 0;
+        continue;
+      }
       Value holds = index.atLeast(value, index.constant(0));
       if (isEquality)
         holds = arith::AndIOp::create(b, loc, holds,
@@ -413,12 +472,13 @@ void TileBody::locateRows(Value firstRow, SmallVector<Value> axes) {
       inside =
           inside ? Value(arith::AndIOp::create(b, loc, inside, holds)) : holds;
     }
-    Value at = index.expr(offset, axes, symbols);
-    if (inside) {
-      rowMemories.push_back(
-          arith::SelectOp::create(b, loc, inside, lhs, p.surroundings.front()));
+    Value at = index.expr(offset, axes, symbols), memory = lhs;
+    if (inside && !isPadding[r]) {
+      memory =
+          arith::SelectOp::create(b, loc, inside, lhs, p.surroundings.front());
       at = arith::SelectOp::create(b, loc, inside, at, index.constant(0));
     }
+    rowMemories.push_back(memory);
     rowOffsets.push_back(at);
   }
 }
@@ -436,31 +496,87 @@ TileBody::Accumulators TileBody::indirectSteps(Value firstRow, Value rhsOffset,
   for (auto [axis, value] : llvm::zip_equal(spec.outer, outer))
     axes[axis] = value;
   Value length = index.expr(spec.extentOf(run), {}, symbols);
-  std::function<Accumulators(ArrayRef<unsigned>, Value, Accumulators)> nest =
-      [&](ArrayRef<unsigned> left, Value tap, Accumulators in) {
-        if (left.empty()) {
-          locateRows(firstRow, axes);
-          begun = index.mul(tap, length);
-          Value at = index.add(rhsOffset, index.mul(begun, p.rhsStep));
-          return steps(length, index.constant(0), at, index.constant(1),
-                       std::move(in));
-        }
-        unsigned axis = left.front();
-        Value extent = index.expr(spec.space.extents[axis], {}, symbols);
-        Value from = index.constant(0), to = extent;
-        if (pass.first && left.size() == taps.size()) {
-          Value unit = index.constant(indirectPassUnit(spec));
-          from = index.div(pass.first, unit);
-          to = index.add(from, index.div(pass.depth, unit));
-        }
-        return loop(
-            from, to, 1, std::move(in), [&](Value i, Accumulators inside) {
-              axes[axis] = i;
-              return nest(left.drop_front(),
-                          index.add(index.mul(tap, extent), index.sub(i, from)),
-                          std::move(inside));
-            });
-      };
+  placeInImage();
+  if (staysInImageRow) {
+    SmallVector<Value> extents;
+    for (unsigned axis : spec.rows)
+      extents.push_back(index.expr(spec.space.extents[axis], {}, symbols));
+    setPixel(0, firstRow, extents, axes);
+  }
+  // Guards of the whole tile are asked as soon as their taps are known.
+  auto isInside = [&](ArrayRef<unsigned> fixed, ArrayRef<unsigned> left) {
+    Value inside;
+    for (auto &[isEquality, expr] : spec.lhs.guards) {
+      AffineExpr guard = expr;
+      auto moves = [&](unsigned axis) { return guard.isFunctionOfDim(axis); };
+      if (!isOfWholeTile(guard) || llvm::any_of(left, moves) ||
+          !(moves(fixed.back()) ||
+            (fixed.size() == 1 && llvm::none_of(taps, moves))))
+        continue;
+      Value value = index.expr(guard, axes, symbols);
+      Value holds = index.atLeast(value, index.constant(0));
+      if (isEquality)
+        holds = arith::AndIOp::create(b, loc, holds,
+                                      index.atLeast(index.constant(0), value));
+      inside =
+          inside ? Value(arith::AndIOp::create(b, loc, inside, holds)) : holds;
+    }
+    return inside;
+  };
+  // Whether padding is known pixel by pixel where the taps of an axis are.
+  auto isUnrolled = [&](unsigned axis) {
+    constexpr int64_t most = 5;
+    auto extent = graph::constantValue(spec.space.extents[axis]);
+    return startsImageRow && !p.scalar.strict && extent && *extent <= most &&
+           llvm::any_of(spec.lhs.guards, [&](auto &guard) {
+             return guard.second.isFunctionOfDim(axis) &&
+                    guard.second.isFunctionOfDim(spec.rows.back());
+           });
+  };
+  std::function<Accumulators(ArrayRef<unsigned>, Value, Accumulators)> nest;
+  auto guarded = [&](ArrayRef<unsigned> left, Value tap, Accumulators in) {
+    Value inside = isInside(taps.drop_back(left.size()), left);
+    if (!inside)
+      return nest(left, tap, std::move(in));
+    auto branch = scf::IfOp::create(b, loc, ValueRange(in).getTypes(), inside,
+                                    /*withElseRegion=*/true);
+    OpBuilder::InsertionGuard guard(b);
+    b.setInsertionPointToStart(branch.thenBlock());
+    scf::YieldOp::create(b, loc, nest(left, tap, in));
+    b.setInsertionPointToStart(branch.elseBlock());
+    scf::YieldOp::create(b, loc, in);
+    return Accumulators(branch.getResults());
+  };
+  nest = [&](ArrayRef<unsigned> left, Value tap, Accumulators in) {
+    if (left.empty()) {
+      locateRows(firstRow, axes);
+      begun = index.mul(tap, length);
+      Value at = index.add(rhsOffset, index.mul(begun, p.rhsStep));
+      return steps(length, index.constant(0), at, index.constant(1),
+                   std::move(in));
+    }
+    unsigned axis = left.front();
+    Value extent = index.expr(spec.space.extents[axis], {}, symbols);
+    Value from = index.constant(0), to = extent;
+    if (pass.first && left.size() == taps.size()) {
+      Value unit = index.constant(indirectPassUnit(spec));
+      from = index.div(pass.first, unit);
+      to = index.add(from, index.div(pass.depth, unit));
+    }
+    auto turn = [&](Value i, Accumulators inside) {
+      axes[axis] = i;
+      return guarded(left.drop_front(),
+                     index.add(index.mul(tap, extent), index.sub(i, from)),
+                     std::move(inside));
+    };
+    auto last = IndexBuilder::constantOf(to);
+    if (IndexBuilder::constantOf(from) == 0 && last && isUnrolled(axis)) {
+      for (int64_t i = 0; i < *last; ++i)
+        in = turn(index.constant(i), std::move(in));
+      return in;
+    }
+    return loop(from, to, 1, std::move(in), turn);
+  };
   return nest(taps, index.constant(0), std::move(sums));
 }
 

@@ -20,6 +20,8 @@ void ContractionTask::emitTiles() {
   params.kBlock = hasWholeRows() ? 1 : s.kBlock;
   if (s.lhs == FactorSource::Indirect) {
     params.indirect = &spec;
+    if (graph::constantValue(spec.extentOf(spec.rows)))
+      params.rowStep = s.tileRows;
     params.surroundings.push_back(zeros);
     llvm::append_range(params.surroundings, symbols);
     for (unsigned axis : spec.outer)

@@ -50,6 +50,8 @@ struct TileParams {
   /// Set: lhs is read indirectly. The tile functions then take, for an lhs
   /// offset, the number of the tile's first row, and `surroundings`.
   const ContractionSpec *indirect = nullptr;
+  /// Tiles of an indirect lhs begin at multiples of so many rows; 0: not known.
+  int64_t rowStep = 0;
   /// A memref of as many zeros as a run has steps (none without guards), then
   /// values of the kernel's symbols and of the outer axes.
   llvm::SmallVector<mlir::Value> surroundings;
