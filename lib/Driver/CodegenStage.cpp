@@ -3,6 +3,7 @@
 // and affine expressions, which are rebuilt in the main context.
 #include "Compilation.h"
 
+#include "dlc/Check/InPlace.h"
 #include "dlc/Codegen/CPU/KernelVariants.h"
 #include "dlc/Codegen/CPU/Nests.h"
 #include "dlc/Codegen/Common/CpuLowering.h"
@@ -76,6 +77,9 @@ static void compileKernel(Job &job, graph::KernelOp kernel,
     return reportFailure(
         job, diagnostics.take(ExitCode::Internal,
                               "code generation failed without saying why"));
+  llvm::erase_if(code->inPlace, [&](graph::InPlacePair pair) {
+    return !check::admitInPlace(kernel, code->order, pair);
+  });
   if (failed(lowerToLLVM(*code->module)))
     return reportFailure(
         job, diagnostics.take(ExitCode::Internal,
@@ -151,6 +155,29 @@ static void addWork(const TargetDesc &target, CompiledKernel &compiled,
   compiled.rooflineSeconds += RooflineCost().getSeconds(work, target);
 }
 
+// Whether `call` is the last to read what a kernel put into `value`, as far as
+// @main tells; what the program makes of it is decided when memory is planned.
+static bool diesAt(Value value, graph::CallOp call) {
+  Value root = graph::getViewed(value);
+  auto result = dyn_cast<OpResult>(root);
+  if (!result || !isa<graph::CallOp>(result.getOwner()) ||
+      result.getOwner()->getBlock() != call->getBlock())
+    return false;
+  SmallVector<Value> names{root};
+  for (size_t i = 0; i < names.size(); ++i)
+    for (Operation *user : names[i].getUsers()) {
+      if (user->hasTrait<OpTrait::IsTerminator>())
+        return false;
+      Operation *step = call->getBlock()->findAncestorOpInBlock(*user);
+      if (!step || (step != call && call->isBeforeInBlock(step)))
+        return false;
+      for (Value name : user->getResults())
+        if (graph::getViewed(name) == root)
+          names.push_back(name);
+    }
+  return true;
+}
+
 static std::vector<Job> collectJobs(Compilation &c) {
   std::vector<Job> jobs;
   llvm::StringMap<unsigned> numbers;
@@ -179,6 +206,10 @@ static std::vector<Job> collectJobs(Compilation &c) {
         job.options.constantOperands.push_back(
             graph::getViewed(arg).getDefiningOp<graph::ConstantOp>() !=
             nullptr);
+      job.options.reusableOperands.resize(call.getArgs().size());
+      for (auto [i, arg] : llvm::enumerate(call.getArgs()))
+        if (diesAt(arg, call))
+          job.options.reusableOperands[i] = true;
     });
   }
   // A variant is called where its kernel is.
@@ -193,6 +224,7 @@ static std::vector<Job> collectJobs(Compilation &c) {
         variant.compiled.work = job.compiled.work;
         variant.compiled.rooflineSeconds = job.compiled.rooflineSeconds;
         variant.options.constantOperands = job.options.constantOperands;
+        variant.options.reusableOperands = job.options.reusableOperands;
       }
   return jobs;
 }
@@ -275,6 +307,7 @@ Error dlc::compileKernels(Compilation &c) {
       code.phases.push_back({phase.symbol, rebuild(phase.numTasks, context)});
     code.scratchBytes = rebuild(job.code->scratchBytes, context);
     code.packings = std::move(job.code->packings);
+    code.inPlace = job.code->inPlace;
     c.kernels.push_back(std::move(job.compiled));
   }
   if (!errors.empty())

@@ -147,11 +147,15 @@ Error dlc::buildProgram(Compilation &c) {
   convert.name = c.name;
   if (Error error = runPasses(c, [&](PassManager &manager) {
         manager.addPass(program::createConvertGraphToProgram(convert));
+      }))
+    return error;
+  attachKernelCode(c.getModule(), c.code);
+  if (Error error = runPasses(c, [&](PassManager &manager) {
         manager.addNestedPass<program::ModelOp>(program::createPlanMemory());
+        manager.addNestedPass<program::ModelOp>(program::createCheckMemory());
       }))
     return error;
   c.program = *c.getModule().getOps<program::ModelOp>().begin();
-  attachKernelCode(c.getModule(), c.code);
   c.weights = layOutWeights(c.program, c.code);
   if (auto arena = c.program.getArenaBytes())
     c.arenaBytes = *graph::constantValue(program::getSize(*arena));

@@ -71,7 +71,7 @@ struct ConvertGraphToProgram
           kernel.getNumSymbols(), builder.getArrayAttr({}), AffineMapAttr(),
           AffineMapAttr(), StringAttr(), canFail(kernel), AffineMapAttr(),
           DenseI64ArrayAttr(), ArrayAttr(), DenseI64ArrayAttr(),
-          AffineMapAttr());
+          AffineMapAttr(), DenseI64ArrayAttr());
       if (auto dispatch =
               kernel->getAttrOfType<DictionaryAttr>(kDispatchAttr)) {
         declared.setSizeAttr(dispatch.getAs<AffineMapAttr>("size"));

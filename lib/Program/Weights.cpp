@@ -41,6 +41,11 @@ static void completeKernel(KernelOp kernel, const KernelCode &code) {
   if (code.scratchBytes)
     kernel.setScratchAttr(makeSize(code.scratchBytes, numSymbols));
   kernel.setNestAttr(builder.getStringAttr(code.nest));
+  SmallVector<int64_t> inPlace;
+  for (graph::InPlacePair pair : code.inPlace)
+    inPlace.append({pair.operand, pair.result});
+  if (!inPlace.empty())
+    kernel.setInPlaceAttr(builder.getDenseI64ArrayAttr(inPlace));
   if (code.threads.empty())
     return;
   kernel.setThreadsAttr(builder.getDenseI64ArrayAttr(code.threads));

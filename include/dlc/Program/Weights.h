@@ -17,6 +17,8 @@ struct KernelCode {
   llvm::SmallVector<CpuPhase> phases;
   mlir::AffineExpr scratchBytes;
   llvm::SmallVector<OperandPacking> packings;
+  /// Results that may be stored over operands, as Check has admitted.
+  llvm::SmallVector<graph::InPlacePair> inPlace;
   /// Of a device: the threads of a task of each phase, and the sizes of the
   /// scratch buffers; `scratchBytes` is not used.
   llvm::SmallVector<int64_t> threads;

@@ -398,6 +398,7 @@ FailureOr<CpuKernel> ContractionTask::emit(std::string &reason) {
     bufferTypes.push_back(cast<RankedTensorType>(type).getElementType());
   for (Type type : kernel.getResultTypes())
     bufferTypes.push_back(cast<RankedTensorType>(type).getElementType());
+  findInPlace(result);
   layOutScratch(result);
   if (failed(packConstants(result, reason)))
     return failure();
@@ -405,6 +406,8 @@ FailureOr<CpuKernel> ContractionTask::emit(std::string &reason) {
     return failure();
   if (failed(emitTask(reason)))
     return failure();
+  for (graph::InPlacePair pair : result.inPlace)
+    function->mayOverlap(pair.operand, resultBuffer(pair.result));
   if (!problem.empty()) {
     reason = problem;
     return failure();

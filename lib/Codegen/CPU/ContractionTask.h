@@ -23,6 +23,8 @@ public:
   mlir::FailureOr<CpuKernel> emit(std::string &reason);
 
 private:
+  /// What the epilogue may overwrite; ContractionInPlace.cpp.
+  void findInPlace(CpuKernel &kernelCode);
   void layOutScratch(CpuKernel &result);
   mlir::LogicalResult packConstants(CpuKernel &result, std::string &reason);
   mlir::LogicalResult emitTask(std::string &reason);
@@ -154,7 +156,7 @@ private:
   std::optional<unsigned> directResult() const {
     if (sumsResult)
       return sumsResult;
-    if (isTransformed || (s.usesTiles() && !hasWholeTiles()))
+    if (isTransformed || sumsInScratch || (s.usesTiles() && !hasWholeTiles()))
       return std::nullopt;
     auto found = findResultOfSums(spec);
     if (!found || s.depthPerPass || spec.results[*found] == spec.stage)
@@ -224,6 +226,8 @@ private:
   /// Tiles fetch the next panels, each so much of a step of k.
   int64_t aheadTiles = 1, aheadStep = 0;
   bool isTransformed = false; ///< sums are those of Winograd's filtering
+  /// The result that could hold the sums may be an operand of the epilogue.
+  bool sumsInScratch = false;
   std::optional<unsigned> sumsResult; ///< where a library stores them
 };
 

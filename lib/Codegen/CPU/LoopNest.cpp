@@ -44,6 +44,8 @@ private:
   int64_t rowsAtOnce();
   int64_t balancedGrain(int64_t work) const;
   bool maskedMemory();
+  graph::ComputeOrder orderOf(ArrayRef<LoopUnit> units, bool byRows);
+  void findInPlace(ArrayRef<LoopUnit> units);
 
   graph::KernelOp kernel;
   const CpuTarget &target;
@@ -294,7 +296,9 @@ void KernelEmitter::emitPhase(MutableArrayRef<LoopUnit> stages,
 
   KernelFunctionBuilder function(
       *result.module, symbol, bufferTypes, kernel.getNumSymbols(),
-      /*noalias=*/!options.mayReuseOperand, rowPlan.mode == RowPlan::Phases);
+      /*noalias=*/true, rowPlan.mode == RowPlan::Phases);
+  for (graph::InPlacePair pair : result.inPlace)
+    function.mayOverlap(pair.operand, places.firstResult + pair.result);
   OpBuilder &b = function.builder();
   Location loc = function.loc();
   SmallVector<Value> symbols = function.symbols(), buffers;
@@ -390,38 +394,56 @@ void KernelEmitter::emitPhase(MutableArrayRef<LoopUnit> stages,
   function.finish();
 }
 
-/// Every operand element is read at the place the result element is written to,
-/// or the operand cannot have the result's size.
-static bool allowsInPlace(const LoopUnit &unit, graph::KernelOp kernel) {
-  auto sizeOf = [](Type type) -> std::optional<int64_t> {
-    int64_t bytes =
-        graph::elementBytes(cast<RankedTensorType>(type).getElementType());
-    for (AffineExpr n : graph::getDims(type)) {
-      auto c = graph::constantValue(n);
-      if (!c)
-        return std::nullopt;
-      bytes *= *c;
-    }
-    return bytes;
+/// What the phases store, in order.
+graph::ComputeOrder KernelEmitter::orderOf(ArrayRef<LoopUnit> units,
+                                           bool byRows) {
+  graph::ComputeOrder order{byRows, byRows ? rowPlan.rowRank : 0, {}};
+  std::vector<StageOp> stages = kernel.getStages();
+  auto numberOf = [&](const LoopOutput &output) -> unsigned {
+    return llvm::find(stages, output.stage) - stages.begin();
   };
-  auto bytesOf = [](Type type) {
-    return ScalarEmitter::storageType(type).getIntOrFloatBitWidth();
-  };
-  auto result = sizeOf(kernel.getResultTypes()[0]);
-  const LoopNode &store = unit.expr.nodes[unit.expr.root];
-  for (unsigned id : unit.expr.reachable(unit.expr.root)) {
-    const LoopNode &node = unit.expr.nodes[id];
-    if (node.kind != LoopNode::Load)
-      continue;
-    auto operand = sizeOf(kernel.getArgumentTypes()[node.buffer]);
-    if (result && operand && *result != *operand)
-      continue;
-    bool isSame =
-        node.index == store.index && bytesOf(node.type) == bytesOf(store.type);
-    if (!isSame)
-      return false;
+  for (const LoopUnit &unit : units) {
+    graph::ComputeStep &step = order.steps.emplace_back();
+    for (const auto *outputs : {&unit.source.outputs, &unit.source.absorbed})
+      for (const LoopOutput &output : *outputs)
+        if (unsigned stage = numberOf(output);
+            !llvm::is_contained(step.stages, stage))
+          step.stages.push_back(stage);
+    // A fold that stores what it reads may pass over it again.
+    step.isPointwise = unit.source.absorbed.empty() && !unit.expr.moments;
   }
-  return true;
+  return order;
+}
+
+/// Pairs of which the result's loop reads the operand where it stores, and no
+/// later loop reads it.
+void KernelEmitter::findInPlace(ArrayRef<LoopUnit> units) {
+  auto bytesOf = [&](unsigned buffer) {
+    return bufferTypes[buffer].getIntOrFloatBitWidth();
+  };
+  for (unsigned j = 0; j < kernel.getResultTypes().size(); ++j)
+    for (unsigned i = 0; i < kernel.getArgumentTypes().size(); ++i) {
+      unsigned result = places.firstResult + j;
+      if (!options.isReusable(i) || bytesOf(i) != bytesOf(result))
+        continue;
+      bool isStored = false, isRead = false, fits = true;
+      for (const LoopUnit &unit : units) {
+        std::optional<IndexPoly> stored;
+        for (unsigned id : unit.expr.reachable(unit.expr.root))
+          if (const LoopNode &node = unit.expr.nodes[id];
+              node.kind == LoopNode::Store && node.buffer == result)
+            stored = node.index;
+        isStored |= stored.has_value();
+        for (unsigned id : unit.expr.reachable(unit.expr.root))
+          if (const LoopNode &node = unit.expr.nodes[id];
+              node.kind == LoopNode::Load && node.buffer == i) {
+            isRead = true;
+            fits &= !isStored || (stored && node.index == *stored);
+          }
+      }
+      if (isStored && isRead && fits)
+        this->result.inPlace.push_back({i, j});
+    }
 }
 
 CpuKernel KernelEmitter::emit() {
@@ -447,14 +469,13 @@ CpuKernel KernelEmitter::emit() {
     rowPlan = planned;
     units = formUnits(places, target, options.strict, schedule);
   }
-  if (rowPlan.mode == RowPlan::Rows && units.size() > 1) {
+  bool byRows = rowPlan.mode == RowPlan::Rows && units.size() > 1;
+  result.order = orderOf(units, byRows);
+  findInPlace(units);
+  if (byRows) {
     emitPhase(units, options.symbol);
     return std::move(result);
   }
-  result.allowsInPlace = units.size() == 1 && bufferTypes.size() > 0 &&
-                         kernel.getResultTypes().size() == 1 &&
-                         rowPlan.mode == RowPlan::Independent &&
-                         allowsInPlace(units[0], kernel);
   for (auto [i, unit] : llvm::enumerate(units)) {
     std::string symbol = options.symbol;
     if (units.size() > 1)

@@ -59,6 +59,11 @@ KernelFunctionBuilder::KernelFunctionBuilder(ModuleOp module, StringRef symName,
   b.setInsertionPointToStart(function.addEntryBlock());
 }
 
+void KernelFunctionBuilder::mayOverlap(unsigned i, unsigned j) {
+  for (unsigned buffer : {i, j})
+    function.removeArgAttr(buffer, "llvm.noalias");
+}
+
 SmallVector<Value> KernelFunctionBuilder::symbols() {
   SmallVector<Value> values;
   for (unsigned i = 0; i < numSymbols; ++i)

@@ -96,3 +96,13 @@ program.kernel @k {num_args = 1 : i64, num_outs = 1 : i64, num_symbols = 1 : i64
 program.kernel @v {num_args = 2 : i64, num_outs = 1 : i64, num_symbols = 1 : i64}
 // expected-error@+1 {{variant 'v' is called in another way}}
 program.kernel @k {num_args = 1 : i64, num_outs = 1 : i64, num_symbols = 1 : i64, size = affine_map<()[s0] -> (s0)>, limits = array<i64: 2>, variants = [@v]}
+
+// -----
+
+// expected-error @below {{in_place names operand 1 and result 0, which it has not}}
+program.kernel @in_place {num_args = 1 : i64, num_outs = 1 : i64, num_symbols = 0 : i64, in_place = array<i64: 1, 0>}
+
+// -----
+
+// expected-error @below {{in_place is no list of pairs}}
+program.kernel @in_place {num_args = 1 : i64, num_outs = 1 : i64, num_symbols = 0 : i64, in_place = array<i64: 0>}

@@ -135,7 +135,7 @@ public:
     for (auto &[task, count] : phases) {
       int64_t tasks = graph::evaluate(count, symbols);
       for (int64_t i = 0; i < tasks; ++i)
-        task(&frame, i, 0);
+        task(&frame, runsBackwards ? tasks - 1 - i : i, 0);
     }
     return status;
   }
@@ -144,6 +144,8 @@ public:
   double compileSeconds = 0;
   /// Each run finds NaN in its scratch.
   bool fillsScratch = false;
+  /// The last task of a phase comes first.
+  bool runsBackwards = false;
 
 private:
   using Task = void (*)(const dlc_frame *, int64_t, int64_t);

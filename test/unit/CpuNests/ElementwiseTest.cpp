@@ -213,46 +213,6 @@ TEST_F(NestTest, ManyTasks) {
          1e-6});
 }
 
-// A kernel that says so may write its result over an operand.
-TEST_F(NestTest, InPlace) {
-  auto emit = [&](const OpCase &c, const dlc::CpuTarget &target) {
-    dlc::CpuCodegenOptions options;
-    options.symbol = "k";
-    options.mayReuseOperand = true;
-    return dlc::emitLoopNest(build(c), target, options);
-  };
-  OpCase relu{"relu", "", {"tensor<7x33xf32>"}, "tensor<7x33xf32>", {}, {}};
-  OpCase row{
-      "add", "", {"tensor<7x33xf32>", "tensor<33xf32>"}, "tensor<7x33xf32>",
-      {},    {}};
-  OpCase transpose{"transpose",
-                   "perm = array<i64: 1, 0>",
-                   {"tensor<9x9xf32>"},
-                   "tensor<9x9xf32>",
-                   {},
-                   {}};
-  for (const std::string &name : runnableTargets()) {
-    auto target = llvm::cantFail(dlc::parseCpuTarget(name));
-    EXPECT_FALSE(emit(transpose, target)->allowsInPlace);
-    auto plain = emit(relu, target);
-    EXPECT_TRUE(plain->allowsInPlace);
-    auto code = emit(row, target);
-    EXPECT_TRUE(code->allowsInPlace);
-    std::string error;
-    auto loaded = LoadedKernel::load(*code, target, error);
-    ASSERT_TRUE(loaded) << error;
-    GuardedBuffer x(7 * 33 * 4), y(33 * 4);
-    for (int i = 0; i < 7 * 33; ++i)
-      x.as<float>()[i] = i;
-    for (int i = 0; i < 33; ++i)
-      y.as<float>()[i] = 1000 * i;
-    loaded->run({x.data(), y.data(), x.data()}, {});
-    for (int i = 0; i < 7 * 33; ++i)
-      ASSERT_EQ(x.as<float>()[i], i + 1000 * (i % 33)) << i << " on " << name;
-    EXPECT_TRUE(x.intact());
-  }
-}
-
 /// A planted difference must be seen, or the other tests show nothing.
 TEST_F(NestTest, NegativeControl) {
   OpCase c{

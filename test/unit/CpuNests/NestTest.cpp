@@ -1,6 +1,7 @@
 // The fixture; see the header.
 #include "NestTest.h"
 
+#include "dlc/Check/InPlace.h"
 #include "dlc/Codegen/CPU/Nests.h"
 #include "dlc/Codegen/CPU/OpaqueNest.h"
 #include "dlc/Schedule/NestChoice.h"
@@ -125,10 +126,7 @@ bool NestTest::checkVariant(graph::KernelOp kernel, const OpCase &c,
   CpuCodegenOptions options;
   options.symbol = "k";
   options.strict = variant.strict;
-  auto code = !variant.nest.empty() ? emitCpuKernel(kernel, *target, options)
-              : kernel.getOpaque()
-                  ? emitOpaque(kernel, *target, options)
-                  : emitLoopNest(kernel, *target, options, variant.schedule);
+  auto code = emit(kernel, *target, options, variant);
   if (failed(code)) {
     ADD_FAILURE() << name;
     return false;
@@ -186,7 +184,84 @@ bool NestTest::checkVariant(graph::KernelOp kernel, const OpCase &c,
     ADD_FAILURE() << name << ": wrote outside of the scratch";
     ok = false;
   }
-  return ok;
+  return ok && checkInPlace(kernel, c, inputs, expected, variant);
+}
+
+FailureOr<CpuKernel> NestTest::emit(graph::KernelOp kernel,
+                                    const CpuTarget &target,
+                                    const CpuCodegenOptions &options,
+                                    const NestVariant &variant) {
+  if (!variant.nest.empty())
+    return emitCpuKernel(kernel, target, options);
+  if (kernel.getOpaque())
+    return emitOpaque(kernel, target, options);
+  return emitLoopNest(kernel, target, options, variant.schedule);
+}
+
+std::string NestTest::runInPlace(CpuKernel &code, const CpuTarget &target,
+                                 graph::InPlacePair pair, const OpCase &c,
+                                 ArrayRef<Tensor> inputs,
+                                 ArrayRef<Tensor> expected, bool bitExact) {
+  std::string error;
+  auto loaded = LoadedKernel::load(code, target, error);
+  if (!loaded)
+    return error;
+  for (bool backwards : {false, true}) {
+    loaded->runsBackwards = backwards;
+    std::vector<std::unique_ptr<GuardedBuffer>> buffers;
+    SmallVector<void *> pointers;
+    for (const Tensor &t : inputs) {
+      buffers.push_back(std::make_unique<GuardedBuffer>(t.getNumBytes()));
+      std::memcpy(buffers.back()->data(), t.getBytes(), t.getNumBytes());
+      pointers.push_back(buffers.back()->data());
+    }
+    for (auto [i, t] : llvm::enumerate(expected)) {
+      buffers.push_back(std::make_unique<GuardedBuffer>(t.getNumBytes()));
+      pointers.push_back(i == pair.result ? pointers[pair.operand]
+                                          : buffers.back()->data());
+    }
+    if (loaded->run(pointers, c.symbols) != 0)
+      return "stopped with an error";
+    for (auto &buffer : buffers)
+      if (!buffer->intact())
+        return "wrote outside of its buffers";
+    for (auto [i, t] : llvm::enumerate(expected)) {
+      std::string text =
+          difference(t, static_cast<char *>(pointers[inputs.size() + i]),
+                     c.tolerance, bitExact);
+      if (!text.empty())
+        return "result " + std::to_string(i) + ": " + text;
+    }
+  }
+  return "";
+}
+
+bool NestTest::checkInPlace(graph::KernelOp kernel, const OpCase &c,
+                            ArrayRef<Tensor> inputs, ArrayRef<Tensor> expected,
+                            const NestVariant &variant) {
+  auto target = llvm::cantFail(parseCpuTarget(variant.target));
+  CpuCodegenOptions options;
+  options.symbol = "k";
+  options.strict = variant.strict;
+  options.reusableOperands.assign(inputs.size(), true);
+  auto code = emit(kernel, target, options, variant);
+  if (failed(code))
+    return false;
+  SmallVector<graph::InPlacePair> pairs = code->inPlace;
+  for (graph::InPlacePair pair : pairs) {
+    if (!check::admitInPlace(kernel, code->order, pair))
+      continue;
+    ++numInPlace;
+    auto again = emit(kernel, target, options, variant);
+    std::string text = runInPlace(*again, target, pair, c, inputs, expected,
+                                  variant.strict && exactWhenStrict);
+    if (text.empty())
+      continue;
+    ADD_FAILURE() << c.op << " " << variant.target << ": result " << pair.result
+                  << " in place of operand " << pair.operand << ": " << text;
+    return false;
+  }
+  return true;
 }
 
 void NestTest::check(const OpCase &c) {

@@ -77,6 +77,23 @@ protected:
                     llvm::ArrayRef<interp::Tensor> inputs,
                     llvm::ArrayRef<interp::Tensor> expected,
                     const NestVariant &variant);
+  /// Runs a kernel with a result in the place of an operand, tasks forwards and
+  /// backwards. Says how the results differ from `expected`; "" if they do not.
+  static std::string runInPlace(CpuKernel &code, const CpuTarget &target,
+                                graph::InPlacePair pair, const OpCase &c,
+                                llvm::ArrayRef<interp::Tensor> inputs,
+                                llvm::ArrayRef<interp::Tensor> expected,
+                                bool bitExact);
+  /// Emits as when every operand may be overwritten, and does that for each
+  /// pair that the nest claims and Check admits.
+  bool checkInPlace(graph::KernelOp kernel, const OpCase &c,
+                    llvm::ArrayRef<interp::Tensor> inputs,
+                    llvm::ArrayRef<interp::Tensor> expected,
+                    const NestVariant &variant);
+  mlir::FailureOr<CpuKernel> emit(graph::KernelOp kernel,
+                                  const CpuTarget &target,
+                                  const CpuCodegenOptions &options,
+                                  const NestVariant &variant);
   /// A kernel given as text, on operands of these shapes: every target, strict
   /// and not, one point at a time, and cut into many tasks. With `nest`, as the
   /// compiler emits it, and the nest must be that one.
@@ -98,7 +115,7 @@ protected:
   std::mt19937 generator{4711};
   std::vector<NestVariant> variants; ///< empty: all
   bool exactWhenStrict = true;
-  size_t numChecked = 0;
+  size_t numChecked = 0, numInPlace = 0;
 };
 
 /// The instruction sets that this machine can run.

@@ -275,5 +275,6 @@ TEST_F(ScheduleTest, SeededSchedules) {
     checkSampled(rows(), seed);
     checkSampled(groups(), seed);
   }
+  EXPECT_GT(numInPlace, count / 4);
 }
 } // namespace

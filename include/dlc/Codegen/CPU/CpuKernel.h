@@ -3,6 +3,7 @@
 #ifndef DLC_CODEGEN_CPU_CPUKERNEL_H
 #define DLC_CODEGEN_CPU_CPUKERNEL_H
 
+#include "dlc/Dialect/Graph/IR/ComputeOrder.h"
 #include "mlir/IR/AffineExpr.h"
 #include "mlir/IR/BuiltinOps.h"
 #include "mlir/IR/OwningOpRef.h"
@@ -24,12 +25,16 @@ struct CpuCodegenOptions {
   llvm::SmallVector<bool> constantOperands;
   /// Bit-equal to the interpreter: no fused multiply-add, no reassociation.
   bool strict = false;
-  /// The memory plan may let result 0 reuse an operand's buffer (nests that
-  /// cannot bear it ignore this; see CpuKernel::allowsInPlace).
-  bool mayReuseOperand = false;
+  /// reusableOperands[i]: nobody reads operand i after some call of the kernel,
+  /// so that a result may take its buffer there (CpuKernel::inPlace). Shorter
+  /// means false.
+  llvm::SmallVector<bool> reusableOperands;
 
   bool isConstant(unsigned operand) const {
     return operand < constantOperands.size() && constantOperands[operand];
+  }
+  bool isReusable(unsigned operand) const {
+    return operand < reusableOperands.size() && reusableOperands[operand];
   }
 };
 
@@ -64,8 +69,11 @@ struct CpuKernel {
   /// The phases' code, before lowerToLLVM.
   mlir::OwningOpRef<mlir::ModuleOp> module;
   llvm::SmallVector<OperandPacking> packings;
-  /// A result may share its buffer with an operand of the same size.
-  bool allowsInPlace = false;
+  /// Results that the code can store over a reusable operand: it was told
+  /// nothing of them that would then be false, and computes in `order`. Whether
+  /// that is enough is for Check to say (admitInPlace).
+  llvm::SmallVector<graph::InPlacePair> inPlace;
+  graph::ComputeOrder order;
 };
 
 } // namespace dlc

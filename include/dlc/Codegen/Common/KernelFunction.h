@@ -30,9 +30,8 @@ class KernelFunctionBuilder {
 public:
   /// Appends to `module` the phase `symName` of a kernel whose buffers
   /// (operands, then results) have the given element types. `noalias` promises
-  /// that no buffer which the phase writes overlaps another one; pass false
-  /// when the memory plan may let a result reuse an operand's buffer. With
-  /// `sharedScratch` all workers are given the same scratch.
+  /// that no buffer which the phase writes overlaps another one (but see
+  /// mayOverlap). With `sharedScratch` all workers are given the same scratch.
   KernelFunctionBuilder(mlir::ModuleOp module, llvm::StringRef symName,
                         mlir::TypeRange elementTypes, unsigned numSymbols,
                         bool noalias = true, bool sharedScratch = false);
@@ -47,6 +46,8 @@ public:
   mlir::Value symbol(unsigned i) {
     return function.getArgument(numBuffers + i);
   }
+  /// Buffers `i` and `j` may be one: nothing is promised of them.
+  void mayOverlap(unsigned i, unsigned j);
   llvm::SmallVector<mlir::Value> symbols();
   /// Number of the task to run: index.
   mlir::Value task() { return function.getArgument(numBuffers + numSymbols); }

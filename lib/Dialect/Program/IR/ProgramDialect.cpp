@@ -105,6 +105,15 @@ LogicalResult KernelOp::verify() {
   if (limits && (!llvm::is_sorted(*getLimits(), std::less_equal<int64_t>()) ||
                  getSize()->getNumResults() != 1))
     return emitOpError("chooses by one size, between ascending limits");
+  ArrayRef<int64_t> pairs = getInPlace().value_or(ArrayRef<int64_t>());
+  if (pairs.size() % 2 != 0)
+    return emitOpError("in_place is no list of pairs");
+  for (size_t i = 0; i < pairs.size(); i += 2)
+    if (pairs[i] < 0 || pairs[i] >= static_cast<int64_t>(getNumArgs()) ||
+        pairs[i + 1] < 0 || pairs[i + 1] >= static_cast<int64_t>(getNumOuts()))
+      return emitOpError("in_place names operand ")
+             << pairs[i] << " and result " << pairs[i + 1]
+             << ", which it has not";
   return success();
 }
 

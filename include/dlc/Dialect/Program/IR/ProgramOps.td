@@ -71,13 +71,18 @@ def Program_KernelOp : Program_Op<"kernel", [Symbol, DeclareOpInterfaceMethods<S
     Where `size`, over the kernel's symbols, is at most `limits[i]` (and no
     smaller limit holds), a call runs kernel `variants[i]` instead: it computes
     the same, faster at such sizes.
+
+    `in_place` lists pairs of an operand and a result that may be one buffer: the
+    kernel, and each of its variants, then reads no element of the operand after
+    it was overwritten.
   }];
   let arguments = (ins SymbolNameAttr:$sym_name, I64Attr:$num_args, I64Attr:$num_outs, I64Attr:$num_symbols,
                        DefaultValuedAttr<StrArrayAttr, "{}">:$phases, OptionalAttr<AffineMapAttr>:$tasks,
                        OptionalAttr<AffineMapAttr>:$scratch, OptionalAttr<StrAttr>:$nest, UnitAttr:$can_fail,
                        OptionalAttr<AffineMapAttr>:$size, OptionalAttr<DenseI64ArrayAttr>:$limits,
                        OptionalAttr<FlatSymbolRefArrayAttr>:$variants,
-                       OptionalAttr<DenseI64ArrayAttr>:$threads, OptionalAttr<AffineMapAttr>:$buffers);
+                       OptionalAttr<DenseI64ArrayAttr>:$threads, OptionalAttr<AffineMapAttr>:$buffers,
+                       OptionalAttr<DenseI64ArrayAttr>:$in_place);
   let assemblyFormat = "$sym_name attr-dict";
   let hasVerifier = 1;
 }
