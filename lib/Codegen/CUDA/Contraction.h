@@ -83,8 +83,8 @@ bool isCopiedAsync(const Contraction &contraction);
 /// Threads that a multiprocessor is to have resident, for the registers of one.
 unsigned residentThreads(const Contraction &contraction);
 
-/// Static shared memory of a block, in bytes, and the rows of a tile that pass
-/// through it at once on their way to memory.
+/// Static shared memory of a block for panels and sums, in bytes, and the rows
+/// of a tile that pass through it at once on their way to memory.
 int64_t sharedBytes(const Contraction &contraction);
 int64_t rowsAPass(const Contraction &contraction);
 

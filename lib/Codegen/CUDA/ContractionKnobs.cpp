@@ -1,7 +1,7 @@
 // How a contraction is cut into tiles, panels and parts: by rule, and by the
 // knobs of a schedule, with what code generation cannot do refused before any
 // code is made.
-#include "Contraction.h"
+#include "PlaceParts.h"
 
 #include "mlir/IR/BuiltinTypes.h"
 
@@ -63,9 +63,16 @@ static int64_t storeBytes(const Contraction &c, int64_t rows) {
   return (rows * (c.tileColumns + 1) + factorWords(c)) * kWordBytes;
 }
 
+static int64_t tableBytes(const Contraction &c) {
+  int64_t bytes = 0;
+  for (bool isLeft : {true, false})
+    bytes += tableEntries(c, isLeft) * kPlaceBytes;
+  return bytes;
+}
+
 int64_t dlc::rowsAPass(const Contraction &c) {
-  int64_t rows = c.tileRows;
-  while (storeBytes(c, rows) > kMostShared && rows % 2 == 0)
+  int64_t rows = c.tileRows, most = kMostShared - tableBytes(c);
+  while (storeBytes(c, rows) > most && rows % 2 == 0)
     rows /= 2;
   return rows;
 }
@@ -273,7 +280,7 @@ static const char *whyNoTile(const Contraction &c) {
     return why;
   if (c.stages < 2 || c.stages > 8)
     return "2 to 8 stages";
-  if (sharedBytes(c) > kMostShared)
+  if (sharedBytes(c) + tableBytes(c) > kMostShared)
     return "more than 48 KiB of shared memory";
   if (registersOf(c) >
       std::min<int64_t>(kMostRegisters, kRegisters / c.threads))

@@ -3,6 +3,7 @@
 #include "MmaSync.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 
 using namespace mlir;
@@ -110,6 +111,148 @@ void ContractionTile::copyPart(LoadOp load, ArrayRef<unsigned> axes, Value at,
                       index.mul(from.position, elementBytes)),
             reads, bytes);
 }
+
+//===----------------------------------------------------------------------===//
+// Parts of places
+//===----------------------------------------------------------------------===//
+
+Value ContractionTile::linearPlace(const PlaceParts &parts,
+                                   ArrayRef<AffineExpr> map,
+                                   ValueRange coordinates) {
+  LoadOp load = parts.load;
+  SmallVector<Value> point = llvm::map_to_vector(map, [&](AffineExpr expr) {
+    return index.expr(expr, coordinates, launch.symbols());
+  });
+  return emitter.linear(point, getDims(load.getTensor().getType()));
+}
+
+Value ContractionTile::word(int64_t value) {
+  return arith::ConstantIntOp::create(b, loc, b.getI32Type(), value);
+}
+
+PlacePart ContractionTile::elementPart(const PlaceParts &parts,
+                                       ArrayRef<unsigned> axes, Value at) {
+  SmallVector<Value> coordinates(batch);
+  setAxes(coordinates, axes, at);
+  coordinates.append(stage.getReduceRank(), index.constant(0));
+  auto fails = [&](const PlaceParts::Guard &guard, Value tap, unsigned axis) {
+    SmallVector<Value> point(coordinates);
+    if (tap)
+      point[axis] = tap;
+    Value sum =
+        index.add(index.expr(guard.element, coordinates, launch.symbols()),
+                  index.expr(guard.step, point, launch.symbols()));
+    auto predicate =
+        guard.isEquality ? arith::CmpIPredicate::ne : arith::CmpIPredicate::slt;
+    return arith::CmpIOp::create(b, loc, predicate, sum, index.constant(0))
+        .getResult();
+  };
+  Value bits = word(INT32_MIN);
+  static_assert(kNoTap == 31);
+  auto addIf = [&](Value condition, int32_t more) {
+    Value either =
+        arith::SelectOp::create(b, loc, condition, word(more), word(0));
+    bits = arith::OrIOp::create(b, loc, bits, either);
+  };
+  addIf(index.atLeast(at, count(axes)), -1);
+  for (const PlaceParts::Guard &guard : parts.guards) {
+    const auto *taps =
+        llvm::find_if(parts.taps, [&](const PlaceParts::Taps &taps) {
+          return guard.step.isFunctionOfDim(taps.axis);
+        });
+    if (taps == parts.taps.end()) {
+      addIf(fails(guard, Value(), 0), -1);
+      continue;
+    }
+    for (int64_t tap = 0; tap < taps->count; ++tap)
+      addIf(fails(guard, index.constant(tap), taps->axis),
+            int32_t(1u << (taps->firstBit + tap)));
+  }
+  return {linearPlace(parts, parts.element, coordinates), bits};
+}
+
+// Divisions of 64 bits are long: where the fold is known to be short, of 32.
+SmallVector<Value> ContractionTile::stepCoordinates(Value atDepth) {
+  SmallVector<Value> extents = launch.sizes(stage.getReduceDims());
+  auto all = constantValue(product(stage.getContext(), stage.getReduceDims()));
+  if (!all || *all > INT32_MAX / 2)
+    return index.delinearize(atDepth, extents);
+  Type half = b.getI32Type();
+  Value rest = arith::IndexCastOp::create(b, loc, half, atDepth);
+  SmallVector<Value> coordinates(extents.size());
+  for (size_t axis = extents.size(); axis-- > 0;) {
+    Value size = word(*IndexBuilder::constantOf(extents[axis])), at = rest;
+    if (axis) {
+      at = arith::RemUIOp::create(b, loc, rest, size);
+      rest = arith::DivUIOp::create(b, loc, rest, size);
+    }
+    coordinates[axis] =
+        arith::IndexCastUIOp::create(b, loc, b.getIndexType(), at);
+  }
+  return coordinates;
+}
+
+PlacePart ContractionTile::stepPart(const PlaceParts &parts, Value atDepth) {
+  SmallVector<Value> coordinates(stage.getDomainRank(), index.constant(0));
+  llvm::append_range(coordinates, stepCoordinates(atDepth));
+  Value bits = word(0);
+  for (const PlaceParts::Taps &taps : parts.taps) {
+    Value tap = arith::IndexCastOp::create(b, loc, b.getI32Type(),
+                                           coordinates[taps.axis]);
+    bits = arith::OrIOp::create(
+        b, loc, bits,
+        arith::ShLIOp::create(b, loc, word(int32_t(1u << taps.firstBit)), tap));
+  }
+  bits = arith::SelectOp::create(b, loc, index.less(atDepth, depth), bits,
+                                 word(INT32_MIN));
+  return {linearPlace(parts, parts.step, coordinates), bits};
+}
+
+void ContractionTile::storePart(Value table, Value i, PlacePart part) {
+  Value first = index.mul(i, 2);
+  Value offset =
+      arith::IndexCastOp::create(b, loc, b.getI32Type(), part.offset);
+  memref::StoreOp::create(b, loc, offset, table, first);
+  memref::StoreOp::create(b, loc, part.bits, table, index.add(first, 1));
+}
+
+PlacePart ContractionTile::loadPart(Value pointer) {
+  Value both = LLVM::LoadOp::create(
+      b, loc, VectorType::get({2}, b.getI32Type()), pointer, kPlaceBytes);
+  auto part = [&](int64_t number) -> Value {
+    return LLVM::ExtractElementOp::create(b, loc, both, word(number));
+  };
+  return {arith::IndexCastOp::create(b, loc, b.getIndexType(), part(0)),
+          part(1)};
+}
+
+Value ContractionTile::mayRead(PlacePart x, PlacePart y) {
+  Value common = arith::AndIOp::create(b, loc, x.bits, y.bits);
+  return arith::CmpIOp::create(b, loc, arith::CmpIPredicate::eq, common,
+                               word(0));
+}
+
+Value ContractionTile::addressOf(const PlaceParts &parts, Value offset) {
+  LoadOp load = parts.load;
+  return pointerTo(b, loc, emitter.memoryOf(load.getTensor()), kGlobalSpace,
+                   index.mul(offset, graph::elementBytes(load.getType())));
+}
+
+Value ContractionTile::behind(Value pointer, Type type, Value elements) {
+  Value offset = arith::IndexCastOp::create(b, loc, b.getI64Type(), elements);
+  return LLVM::GEPOp::create(b, loc, pointer.getType(), type, pointer,
+                             ArrayRef<LLVM::GEPArg>{offset});
+}
+
+Value ContractionTile::behind(Value pointer, int64_t bytes) {
+  if (!bytes)
+    return pointer;
+  return behind(pointer, b.getI8Type(), index.constant(bytes));
+}
+
+//===----------------------------------------------------------------------===//
+// Stores
+//===----------------------------------------------------------------------===//
 
 // A row of shared memory has one word more than the tile, so that columns can
 // be read as fast as rows: where the result's innermost axis is one of the

@@ -3,7 +3,7 @@
 #ifndef DLC_LIB_CODEGEN_CUDA_CONTRACTIONTILE_H
 #define DLC_LIB_CODEGEN_CUDA_CONTRACTIONTILE_H
 
-#include "Contraction.h"
+#include "PlaceParts.h"
 
 namespace dlc {
 
@@ -40,6 +40,24 @@ protected:
   void copyPart(graph::LoadOp load, llvm::ArrayRef<unsigned> axes,
                 mlir::Value at, mlir::Value atDepth, mlir::Value words,
                 mlir::Value place, int64_t bytes);
+  /// The parts of a place: of an element, and of a step.
+  PlacePart elementPart(const PlaceParts &parts, llvm::ArrayRef<unsigned> axes,
+                        mlir::Value at);
+  PlacePart stepPart(const PlaceParts &parts, mlir::Value atDepth);
+  /// Whether the guard holds at both parts.
+  mlir::Value mayRead(PlacePart x, PlacePart y);
+  /// Entry `i` of a table of parts, a memref of i32 in shared memory; the entry
+  /// at an address.
+  void storePart(mlir::Value table, mlir::Value i, PlacePart part);
+  PlacePart loadPart(mlir::Value pointer);
+  /// The address of so many elements behind the operand's first; of what lies
+  /// behind an address.
+  mlir::Value addressOf(const PlaceParts &parts, mlir::Value offset);
+  mlir::Value behind(mlir::Value pointer, mlir::Type type,
+                     mlir::Value elements);
+  mlir::Value behind(mlir::Value pointer, int64_t bytes);
+  mlir::Value word(int64_t value);
+
   /// Words of shared memory that storeTile needs for this many rows.
   int64_t tileWords(int64_t rows) const { return rows * (c.tileColumns + 1); }
   using StoreSum = llvm::function_ref<void(mlir::Value row, mlir::Value column,
@@ -71,6 +89,10 @@ protected:
   bool failedInside = false;
 
 private:
+  mlir::Value linearPlace(const PlaceParts &parts,
+                          llvm::ArrayRef<mlir::AffineExpr> map,
+                          mlir::ValueRange coordinates);
+  llvm::SmallVector<mlir::Value> stepCoordinates(mlir::Value atDepth);
   void storeAt(mlir::Value rowInTile, mlir::Value columnInTile, mlir::Value sum,
                llvm::function_ref<void(Scalar, mlir::ValueRange)> store,
                AdjustSum adjust);

@@ -7,6 +7,11 @@
 // by cp.async (in chunks of 16 bytes where the operand lies so, else a word a
 // time, which turns it), or wait in registers (what has to be computed).
 //
+// A thread that copies stays at its element or at its step of a panel. The
+// other part of a place (PlaceParts.h) is evenly spaced, or comes from a table
+// in shared memory: elements' are computed once, those of a panel's steps while
+// the panel before it is copied.
+//
 // A thread has its rows and columns in fours, a quarter of a warp's reach
 // apart, so that a warp of 4 x 8 threads reads 64 and 128 contiguous bytes a
 // step: 8 x 8 sums take 4 reads of 16 bytes for 64 multiply-adds.
@@ -42,28 +47,46 @@ struct Panel {
   Value first;    ///< the tile's first
   int64_t offset; ///< words from the start of a stage
   FactorCopy copy;
+  std::optional<PlaceParts> parts = {};
+  Value table = {};   ///< memref of i32
+  PlacePart own = {}; ///< of the element that the thread stays at
+
+  bool hasStepTable() const { return table && !copy.alongFold; }
 
   int64_t pitch() const { return extent + kPanelPadding; }
+  /// Words of a copy.
+  int64_t together() const { return copy.contiguous ? kFour : 1; }
 };
 
 class PlainTile : ContractionTile {
 public:
   PlainTile(LaunchBuilder &launch, StageEmitter &emitter, const Contraction &c)
-      : ContractionTile(launch, emitter, c),
-        left{c.left,  c.rowAxes, c.tileRows,
-             Value(), 0,         copyOf(c, /*isLeft=*/true)},
+      : ContractionTile(launch, emitter, c), left{c.left,
+                                                  c.rowAxes,
+                                                  c.tileRows,
+                                                  Value(),
+                                                  0,
+                                                  copyOf(c, /*isLeft=*/true),
+                                                  partsOf(c, /*isLeft=*/true)},
         right{c.right,
               c.columnAxes,
               c.tileColumns,
               Value(),
               c.panelSteps * left.pitch(),
-              copyOf(c, /*isLeft=*/false)} {}
+              copyOf(c, /*isLeft=*/false),
+              partsOf(c, /*isLeft=*/false)} {}
 
   LogicalResult emit(llvm::function_ref<void(Scalar, ValueRange)> store);
 
 private:
   using Elements = SmallVector<Value>;
-  void copyPanel(const Panel &panel, Value stage, Value depthFirst);
+  bool hasTables() const { return left.table || right.table; }
+  void makeTables();
+  void fillStepTables(Value panelNumber);
+  Value firstEntry(Value panelNumber);
+  std::pair<Value, Value> ownPlace(const Panel &panel);
+  void copyParts(const Panel &panel, Value stage, Value panelNumber);
+  void copyPanel(const Panel &panel, Value stage, Value panelNumber);
   Elements loadPanel(const Panel &panel, Value depthFirst);
   void storePanel(const Panel &panel, Value stage, ArrayRef<Value> elements);
   std::pair<Value, Value> placeIn(const Panel &panel, Value i);
@@ -102,9 +125,111 @@ std::pair<Value, Value> PlainTile::placeIn(const Panel &panel, Value i) {
   return panel.copy.alongFold ? std::pair(quick, slow) : std::pair(slow, quick);
 }
 
-void PlainTile::copyPanel(const Panel &panel, Value stage, Value depthFirst) {
+/// Tables of elements, and the elements that the thread stays at. A barrier
+/// comes before their first use.
+void PlainTile::makeTables() {
+  for (Panel *panel : {&left, &right}) {
+    if (!panel->parts)
+      continue;
+    auto partAt = [&](Value i) {
+      return elementPart(*panel->parts, panel->axes,
+                         index.add(panel->first, i));
+    };
+    int64_t entries = tableEntries(c, panel == &left);
+    if (entries)
+      panel->table =
+          launch.shared(b.getI32Type(), entries * kPlaceBytes / kWordBytes);
+    if (!panel->copy.alongFold)
+      panel->own = partAt(ownPlace(*panel).second);
+    else if (entries)
+      dealOut(entries, [&](Value i) { storePart(panel->table, i, partAt(i)); });
+  }
+}
+
+/// The parts of a panel's steps, a thread each, where every other panel has
+/// them.
+void PlainTile::fillStepTables(Value panelNumber) {
+  if (!left.hasStepTable() && !right.hasStepTable())
+    return;
+  Value isStep = index.less(launch.thread(), index.constant(c.panelSteps));
+  launch.onlyIf(isStep, [&] {
+    Value atDepth =
+        index.add(index.mul(panelNumber, c.panelSteps), launch.thread());
+    Value entry = index.add(firstEntry(panelNumber), launch.thread());
+    for (const Panel *panel : {&left, &right})
+      if (panel->hasStepTable())
+        storePart(panel->table, entry, stepPart(*panel->parts, atDepth));
+  });
+}
+
+Value PlainTile::firstEntry(Value panelNumber) {
+  return index.mul(index.rem(panelNumber, index.constant(2)), c.panelSteps);
+}
+
+/// Step and element of the first that the running thread copies.
+std::pair<Value, Value> PlainTile::ownPlace(const Panel &panel) {
+  return placeIn(panel, index.mul(launch.thread(), panel.together()));
+}
+
+void PlainTile::copyParts(const Panel &panel, Value stage, Value panelNumber) {
+  const PlaceParts &parts = *panel.parts;
+  bool staysAtStep = panel.copy.alongFold;
+  int64_t atOnce = c.threads * panel.together();
+  // From one copy to the next, in steps or elements.
+  int64_t advance = atOnce / (staysAtStep ? c.panelSteps : panel.extent);
+  auto [step, element] = ownPlace(panel);
+  Value at = index.add(panel.first, element);
+  Value atDepth = index.add(index.mul(panelNumber, c.panelSteps), step);
+  Value to = pointerTo(
+      b, loc, words, kSharedSpace,
+      index.mul(index.add(index.add(stage, panel.offset),
+                          index.add(index.mul(step, panel.pitch()), element)),
+                kWordBytes));
+  PlacePart own = panel.own;
+  if (staysAtStep)
+    own = stepPart(parts, atDepth);
+  Value from, entries;
+  if (parts.stride) {
+    PlacePart other = staysAtStep ? elementPart(parts, panel.axes, at)
+                                  : stepPart(parts, atDepth);
+    from = addressOf(parts, index.add(own.offset, other.offset));
+  } else {
+    from = addressOf(parts, own.offset);
+    Value entry =
+        staysAtStep ? element : index.add(firstEntry(panelNumber), step);
+    entries = pointerTo(b, loc, panel.table, kSharedSpace,
+                        index.mul(entry, kPlaceBytes));
+  }
+  int64_t count = panel.extent * c.panelSteps / atOnce;
+  // All reads of the table stand before the first copy: ptxas waits between a
+  // read of shared memory and a copy to it.
+  SmallVector<PlacePart> others;
+  for (int64_t i = 0; entries && i < count; ++i)
+    others.push_back(loadPart(behind(entries, i * advance * kPlaceBytes)));
+  for (int64_t i = 0; i < count; ++i) {
+    int64_t further = i * advance;
+    Value source, reads;
+    if (parts.stride) {
+      source = behind(from, further * *parts.stride * kWordBytes);
+      reads = staysAtStep
+                  ? isInside(panel.axes, index.add(at, further), atDepth)
+                  : isInside(panel.axes, at, index.add(atDepth, further));
+    } else {
+      source = behind(from, b.getF32Type(), others[i].offset);
+      reads = mayRead(own, others[i]);
+    }
+    Value target =
+        behind(to, further * (staysAtStep ? 1 : panel.pitch()) * kWordBytes);
+    copyAsync(b, loc, target, source, reads, panel.together() * kWordBytes);
+  }
+}
+
+void PlainTile::copyPanel(const Panel &panel, Value stage, Value panelNumber) {
+  if (panel.parts)
+    return copyParts(panel, stage, panelNumber);
   bool inChunks = static_cast<bool>(panel.copy.contiguous);
-  int64_t together = inChunks ? kFour : 1;
+  int64_t together = panel.together();
+  Value depthFirst = index.mul(panelNumber, c.panelSteps);
   dealOut(panel.extent * c.panelSteps / together, [&](Value i) {
     auto [step, element] = placeIn(panel, index.mul(i, together));
     Value place = index.add(index.add(stage, panel.offset),
@@ -168,7 +293,7 @@ void PlainTile::startStage(Value panelNumber, Elements &leftElements,
   Value depthFirst = index.mul(panelNumber, c.panelSteps);
   for (const Panel *panel : {&left, &right})
     if (panel->copy.isAsync())
-      copyPanel(*panel, place, depthFirst);
+      copyPanel(*panel, place, panelNumber);
   if (isAsync())
     NVVM::CpAsyncCommitGroupOp::create(b, loc);
   leftElements = loadPanel(left, depthFirst);
@@ -245,11 +370,16 @@ SmallVector<Value> PlainTile::foldStages() {
   Value perPanel = index.constant(c.panelSteps);
   Value firstPanel = index.div(firstStep, perPanel);
   Elements leftElements, rightElements;
+  makeTables();
   for (int64_t i = 0; i + 1 < c.stages; ++i) {
     Value panel = index.add(firstPanel, i);
+    fillStepTables(panel);
+    if (hasTables())
+      launch.barrier();
     startStage(panel, leftElements, rightElements);
     finishStage(panel, leftElements, rightElements);
   }
+  fillStepTables(index.add(firstPanel, c.stages - 1));
   SmallVector<Value> zeros(c.threadRows * c.threadColumns, sumStart());
   return launch.loop(
       firstPanel, index.ceilDiv(depth, perPanel), index.constant(1), zeros,
@@ -262,6 +392,7 @@ SmallVector<Value> PlainTile::foldStages() {
         launch.barrier();
         Value ahead = index.add(i, c.stages - 1);
         startStage(ahead, leftElements, rightElements);
+        fillStepTables(index.add(ahead, 1));
         SmallVector<Value> next = multiplyStage(stageOf(i), carried);
         finishStage(ahead, leftElements, rightElements);
         return next;

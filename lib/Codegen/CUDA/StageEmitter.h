@@ -76,6 +76,10 @@ public:
     mlir::Value memory, position, holds;
   };
   LoadPlace placeOf(graph::LoadOp op, mlir::ValueRange coordinates);
+  /// The flat memref that an operand lies in.
+  mlir::Value memoryOf(mlir::Value tensor) {
+    return places.find(tensor)->second.memory;
+  }
 
 private:
   Scalar load(graph::LoadOp op, mlir::ValueRange coordinates, Scalar other);

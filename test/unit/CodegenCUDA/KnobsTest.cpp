@@ -84,6 +84,23 @@ graph.kernel @k(%x: tensor<2x5x9x11xf32>, %w: tensor<40x5x3x3xf32>) -> tensor<2x
   graph.return %s : tensor<2x40x9x11xf32>
 })";
 
+// The same of both factors as they lie, channels last, every other place:
+// threads stay at their step of a panel.
+const char *const kChannelsLast = R"(
+graph.kernel @k(%x: tensor<2x9x11x6xf32>, %w: tensor<3x3x6x40xf32>) -> tensor<2x5x6x40xf32> {
+  %s = graph.stage domain<2, 5, 6, 40> reduce<3, 3, 6> fold add : tensor<2x5x6x40xf32> {
+  ^bb0(%n: index, %i: index, %j: index, %o: index, %p: index, %q: index, %c: index):
+    %z = graph.literal 0.0 : f32 : f32
+    %v = graph.load %x[affine_map<(d0, d1, d2, d3, d4, d5, d6) -> (d0, d1 * 2 + d4 - 1, d2 * 2 + d5 - 1, d6)>](%n, %i, %j, %o, %p, %q, %c)
+      guard affine_set<(d0, d1, d2, d3, d4, d5, d6) : (d1 * 2 + d4 - 1 >= 0, 9 - d1 * 2 - d4 >= 0, d2 * 2 + d5 - 1 >= 0, 11 - d2 * 2 - d5 >= 0)>
+      else %z : f32 : tensor<2x9x11x6xf32> -> f32
+    %f = graph.load %w[affine_map<(d0, d1, d2, d3, d4, d5, d6) -> (d4, d5, d6, d3)>](%n, %i, %j, %o, %p, %q, %c) : tensor<3x3x6x40xf32> -> f32
+    %m = graph.apply mul(%v, %f) : (f32, f32) -> f32
+    graph.yield %m : f32
+  }
+  graph.return %s : tensor<2x5x6x40xf32>
+})";
+
 // x / sum of the row: stages of a row.
 const char *const kRows = R"(
 graph.kernel @k(%x: tensor<40x100xf32>) -> tensor<40x100xf32> {
@@ -173,7 +190,8 @@ std::vector<Case> cases() {
           {"attention", attention("f32", 1, 40, 200), false, 1e-5},
           {"decode", attention("f32", 4, 1, 300), false, 1e-5},
           {"attention half", attention("f16", 2, 40, 200), false, 4e-3},
-          {"decode half", attention("bf16", 4, 1, 300), false, 2e-2}};
+          {"decode half", attention("bf16", 4, 1, 300), false, 2e-2},
+          {"channels last", kChannelsLast}};
 }
 
 struct Environment {

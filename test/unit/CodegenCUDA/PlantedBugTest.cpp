@@ -50,6 +50,22 @@ graph.kernel @k(%a: tensor<80x168xbf16>, %b: tensor<168x72xbf16>) -> tensor<80x7
   graph.return %s : tensor<80x72xf32>
 })";
 
+/// A padded 3 x 3 convolution: a table of the places of a panel's steps.
+const char *const kConvolution = R"(
+graph.kernel @k(%x: tensor<4x6x7xf32>, %w: tensor<18x4x3x3xf32>) -> tensor<18x6x7xf32> {
+  %s = graph.stage domain<18, 6, 7> reduce<4, 3, 3> fold add : tensor<18x6x7xf32> {
+  ^bb0(%o: index, %i: index, %j: index, %c: index, %p: index, %q: index):
+    %z = graph.literal 0.0 : f32 : f32
+    %v = graph.load %x[affine_map<(d0, d1, d2, d3, d4, d5) -> (d3, d1 + d4 - 1, d2 + d5 - 1)>](%o, %i, %j, %c, %p, %q)
+      guard affine_set<(d0, d1, d2, d3, d4, d5) : (d1 + d4 - 1 >= 0, 6 - d1 - d4 >= 0, d2 + d5 - 1 >= 0, 7 - d2 - d5 >= 0)>
+      else %z : f32 : tensor<4x6x7xf32> -> f32
+    %f = graph.load %w[affine_map<(d0, d1, d2, d3, d4, d5) -> (d0, d3, d4, d5)>](%o, %i, %j, %c, %p, %q) : tensor<18x4x3x3xf32> -> f32
+    %m = graph.apply mul(%v, %f) : (f32, f32) -> f32
+    graph.yield %m : f32
+  }
+  graph.return %s : tensor<18x6x7xf32>
+})";
+
 /// x - mean(x) of rows: shuffles, shared memory, a row buffer.
 const char *const kCentre = R"(
 graph.kernel @k(%x: tensor<3x300xf32>) -> tensor<3x300xf32> {
@@ -122,6 +138,23 @@ std::string runTensorProduct(CompiledKernel &kernel) {
   std::vector<float> y(80 * 72, -9);
   std::string report = kernel.run({in(x, "a"), in(w, "b"), out(y, "y")});
   return judge(report, y, multiply(a, b, 80, 72));
+}
+
+std::string runConvolution(CompiledKernel &kernel) {
+  auto x = randomFloats(4 * 6 * 7, 1), w = randomFloats(18 * 4 * 9, 2);
+  std::vector<float> y(18 * 6 * 7, -9);
+  std::string report = kernel.run({in(x, "x"), in(w, "w"), out(y, "y")});
+  std::vector<double> wanted(y.size());
+  for (int o = 0; o < 18; ++o)
+    for (int i = 0; i < 6; ++i)
+      for (int j = 0; j < 7; ++j)
+        for (int k = 0; k < 4 * 9; ++k) {
+          int row = i + k / 3 % 3 - 1, column = j + k % 3 - 1;
+          if (row >= 0 && row < 6 && column >= 0 && column < 7)
+            wanted[(o * 6 + i) * 7 + j] +=
+                double(x[(k / 9 * 6 + row) * 7 + column]) * w[o * 36 + k];
+        }
+  return judge(report, y, wanted);
 }
 
 std::string runCentre(CompiledKernel &kernel) {
@@ -284,6 +317,34 @@ bool neverCopy(Instruction &instruction, bool doIt) {
   return call != nullptr;
 }
 
+/// Both words of bits are asked whether they have one in common: not any more.
+bool ignoreBits(Instruction &instruction, bool doIt) {
+  auto *compare = dyn_cast<ICmpInst>(&instruction);
+  auto *both =
+      compare ? dyn_cast<Instruction>(compare->getOperand(0)) : nullptr;
+  bool isIt = both && compare->isEquality() &&
+              both->getOpcode() == Instruction::And &&
+              !isa<Constant>(both->getOperand(1));
+  if (isIt && doIt)
+    compare->setOperand(0, compare->getOperand(1));
+  return isIt;
+}
+
+/// The entry of a table that follows the one meant.
+bool readNextEntry(Instruction &instruction, bool doIt) {
+  auto *load = dyn_cast<LoadInst>(&instruction);
+  bool isIt = load && load->getPointerAddressSpace() == 3 &&
+              load->getType()->getScalarType()->isIntegerTy(32);
+  if (isIt && doIt) {
+    Type *entry = Type::getInt64Ty(load->getContext());
+    load->setOperand(0,
+                     GetElementPtrInst::Create(entry, load->getPointerOperand(),
+                                               {ConstantInt::get(entry, 1)}, "",
+                                               load->getIterator()));
+  }
+  return isIt;
+}
+
 int64_t plusOne(int64_t x) { return x + 1; }
 int64_t halved(int64_t x) { return x == 1 ? 3 : x / 2; }
 int64_t lowHalf(int64_t) { return 0xffff; }
@@ -342,6 +403,13 @@ TEST(PlantedBug, EachIsFound) {
                  swapOperands("mma.m16n8k16", 1, 2), 2},
                 {"factors swapped", swapOperands("mma.m16n8k16", 0, 4), 1},
                 {"wrong swizzle", dropSwizzle, 2}});
+  caught += plantAll(kConvolution, runConvolution,
+                     {{"missing barrier", dropCall("barrier.cta"), 3},
+                      {"missing store to shared memory", dropStore, 4},
+                      {"missing wait", dropCall("cp.async.wait.group"), 1},
+                      {"guard not asked", ignoreBits, 3},
+                      {"the entry behind", readNextEntry, 2},
+                      {"store to the next element", storeNext, 1}});
   caught += plantAll(
       kCentre, runCentre,
       {{"missing barrier", dropCall("barrier.cta"), 3},
