@@ -2,6 +2,7 @@
 #include "dlc/Driver/CudaBundle.h"
 
 #include "Compilation.h"
+#include "CudaPeers.h"
 
 #include "dlc/Emulator/EmulatedImage.h"
 #include "dlc/Interpreter/Interpreter.h"
@@ -268,6 +269,8 @@ Error Writer::addKernel(Compilation &c, graph::KernelOp kernel,
   llvm::raw_string_ostream(text)
       << "kernel " << scorer->name << "\nworkload " << key.workload << "\n"
       << *data;
+  if (std::string peer = describePeer(kernel, codegen.tf32); !peer.empty())
+    text += peer + "\n";
   ScheduleSpace space = cudaScheduleSpace(kernel, codegen);
   for (const KnobValues &knobs :
        tuner::draftSchedules(space, *scorer, options.candidates, options.seed))

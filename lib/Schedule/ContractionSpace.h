@@ -2,7 +2,7 @@
 #ifndef DLC_LIB_SCHEDULE_CONTRACTIONSPACE_H
 #define DLC_LIB_SCHEDULE_CONTRACTIONSPACE_H
 
-#include "dlc/Schedule/ContractionSpec.h"
+#include "dlc/Schedule/OperandForm.h"
 
 #include "llvm/ADT/SetVector.h"
 
@@ -35,10 +35,6 @@ mlir::LogicalResult collectAxes(mlir::Value value, const IterationSpace &space,
 
 /// Whether a stage of the space reads at an index from data.
 bool usesData(const IterationSpace &space);
-
-/// Fills in the plain or guarded form of `operand` (whose value is set) when it
-/// has one.
-void describeOperand(ContractionOperand &operand, const IterationSpace &space);
 
 /// By axis, the stride of the row-major tensor over the domain axes.
 llvm::SmallVector<mlir::AffineExpr> domainStrides(const IterationSpace &space);

@@ -26,6 +26,19 @@ def test_figures(tmp_path):
     assert figures[0]["error"] == 0 and figures[0]["flops_per_second"] == 0 < figures[1]["flops_per_second"]
 
 
+def test_peers(tmp_path):
+    """Ratios to what torch has, here a module in its place; a peer that fails is told, and left out."""
+    code, text, errors, figures = bench(tmp_path, "gemm_bfloat16", "gemm_tf32", "decode_gqa_d128_float16", "map_float", "softmax_float", "--peers", "fake_torch",
+                                        PYTHONPATH=os.path.dirname(os.path.abspath(__file__)))
+    assert code == 0 and "torch fake" in text, text + errors
+    assert [list(f["peers"]) for f in figures] == [["cuBLAS"], ["cuBLAS"], ["SDPA"], ["torch.compile"], []]
+    for figure in figures[:4]:
+        (name, seconds), = figure["peers"].items()
+        assert 0.02 <= seconds < 2 and abs(figure["ratios"][name] - seconds / figure["seconds"]) < 1e-9
+        assert f"  {name} / dlc = {figure['ratios'][name]:.2f}" in text
+    assert "softmax_float: torch: no softmax today" in errors
+
+
 def test_wrong_results_are_told(tmp_path):
     # The copy of the input, behind that of the bandwidth, does nothing.
     code, text, _, figures = bench(tmp_path, "transpose_float", DLC_EMULATED_CUDA="skip=cuMemcpyHtoDAsync_v2:2")

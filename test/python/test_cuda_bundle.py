@@ -24,10 +24,10 @@ def tool(name, *arguments, code=0, **environment):
     return done.stdout, done.stderr
 
 
-def measure(folder, *arguments, code=0, settings="sm=80,check=1"):
+def measure(folder, *arguments, code=0, settings="sm=80,check=1", **environment):
     # No compiler there: PATH has nothing of dlc.
     done = subprocess.run([os.path.join(folder, "dlc-cuda-measure"), folder, "-driver=" + DRIVER, "-samples=2", "-timeout=500", *arguments], capture_output=True,
-                          text=True, timeout=3000, env={"PATH": "/usr/bin:/bin", "DLC_EMULATED_CUDA": settings})
+                          text=True, timeout=3000, env={"PATH": "/usr/bin:/bin", "DLC_EMULATED_CUDA": settings, **environment})
     assert done.returncode == code, f"{done.returncode}\n{done.stdout}{done.stderr}"
     return done.stdout, done.stderr
 
@@ -66,6 +66,73 @@ def test_models_of_several_kernels(tmp_path):
     text, _ = measure(folder)
     assert "wrong" not in text and "crash" not in text
     assert {line["workload"]["nest"] for line in records(folder)} >= {"contraction"}
+
+
+# What cuBLAS and cuDNN are asked for: factors in every order, batches, types, paddings, strides; and what they are not asked for.
+PEERS = {
+    "plain": ("(float[40, 24] a, float[24, 36] b) => (float[40, 36] y) { y = MatMul(a, b) }", "cuBLAS / "),
+    "turned": ("(float[24, 40] a, float[36, 24] b) => (float[40, 36] y) { c = Transpose <perm = [1, 0]> (a) d = Transpose <perm = [1, 0]> (b) y = MatMul(c, d) }", "cuBLAS / "),
+    "batch": ("(float16[3, 40, 24] a, float16[3, 24, 40] b) => (float16[3, 40, 40] y) { y = MatMul(a, b) }", "cuBLAS / "),
+    "shared": ("(bfloat16[3, 40, 24] a, bfloat16[24, 40] b) => (bfloat16[3, 40, 40] y) { y = MatMul(a, b) }", "cuBLAS / "),
+    "bytes": ("(int8[40, 32] a, int8[32, 40] b) => (int32[40, 40] y) { y = MatMulInteger(a, b) }", "cuBLAS / "),
+    "gelu": ("(float[40, 24] a, float[24, 36] b, float[36] c) => (float[40, 36] y) { p = MatMul(a, b) q = Add(p, c) y = Gelu(q) }", "cuBLAS (the product alone) / "),
+    "1x1": ("(float[2, 24, 8, 8] x, float[20, 24, 1, 1] w) => (float[2, 20, 8, 8] y) { y = Conv(x, w) }", "cuBLAS / "),
+    "3x3": ("(float[2, 5, 9, 11] x, float[20, 5, 3, 3] w) => (float[2, 20, 9, 11] y) { y = Conv <pads = [1, 1, 1, 1]> (x, w) }", "cuDNN / "),
+    "strides": ("(float16[1, 6, 9, 12] x, float16[20, 6, 3, 2] w) => (float16[1, 20, 5, 6] y) { y = Conv <pads = [1, 0, 1, 0], strides = [2, 2]> (x, w) }", "cuDNN / "),
+    "dilations": ("(float[1, 6, 12, 12] x, float[20, 6, 3, 3] w) => (float[1, 20, 8, 8] y) { y = Conv <dilations = [2, 2]> (x, w) }", "cuDNN / "),
+    "relu": ("(float[2, 5, 9, 11] x, float[20, 5, 3, 3] w) => (float[2, 20, 9, 11] y) { c = Conv <pads = [1, 1, 1, 1]> (x, w) y = Relu(c) }", "cuDNN (the product alone) / "),
+    "one side padded": ("(float[2, 5, 9, 11] x, float[20, 5, 3, 3] w) => (float[2, 20, 9, 11] y) { y = Conv <pads = [2, 1, 0, 1]> (x, w) }", None),
+    "groups": ("(float[1, 40, 6, 6] x, float[40, 20, 3, 3] w) => (float[1, 40, 4, 4] y) { y = Conv <group = 2> (x, w) }", None),
+}
+
+
+@pytest.fixture(scope="module")
+def libraries(tmp_path_factory):
+    path = str(tmp_path_factory.mktemp("libraries") / "libfake.so")
+    subprocess.run(["cc", "-O1", "-shared", "-fPIC", os.path.join(os.path.dirname(os.path.abspath(__file__)), "fake_cuda_libraries.c"), "-o", path, "-ldl"], check=True)
+    return {"DLC_CUBLAS": path, "DLC_CUDNN": path, "FAKE_CUDA_DRIVER": DRIVER}
+
+
+@pytest.fixture(scope="module")
+def peers(tmp_path_factory):
+    """One bundle of all."""
+    folder = tmp_path_factory.mktemp("peers")
+    models = []
+    for name, (text, _) in PEERS.items():
+        models.append(folder / (name.replace(" ", "_") + ".onnx"))
+        onnx.save(onnx.parser.parse_model('<ir_version: 10, opset_import: ["" : 21]>\ng ' + text), models[-1])
+    text, errors = tool("dlc-tune", "bundle", "-q", f"-target={TARGET}", *models, "-candidates=2", "-o", folder / "made")
+    assert f"{len(PEERS)} kernels" in text, text + errors
+    return str(folder / "made")
+
+
+def test_peers(peers, libraries):
+    """Ratios to the libraries, whose results are the kernel's where it computes nothing else."""
+    text, errors = measure(peers, settings="sm=80", **libraries)
+    blocks = re.split(r"(?m)^(?=\S+ .*: default )", text)[1:]
+    assert len(blocks) == len(PEERS), text
+    for block, (name, (_, wanted)) in zip(blocks, PEERS.items(), strict=True):
+        found = re.findall(r": (cu\w+(?: \(the product alone\))? / )default = [\d.]+, / best = [\d.]+$", block, re.M)
+        assert found == ([wanted] if wanted else []), f"{name}: {block}{errors}"
+    with open(os.path.join(peers, "peers.jsonl")) as file:
+        lines = [json.loads(line) for line in file]
+    assert [line["peer"] for line in lines] == [wanted.split()[0] for _, wanted in PEERS.values() if wanted]
+    assert all(line["alone"] == ("alone" not in wanted) for line, wanted in zip(lines, [w for _, w in PEERS.values() if w], strict=True))
+    assert all(len(line["samples_ns"]) == 2 and line["over_default"] > 0 for line in lines)
+
+
+def test_wrong_and_missing_peers(peers, libraries, tmp_path):
+    """A library that is wrong, refuses, lacks the function or is not there gives no ratio, and takes nothing from the candidates'."""
+    for fault, message, ratios in (("wrong", r"max\|a-b\|/max\|b\| beside the default's is ", 1), ("refuse", "cublasGemmStridedBatchedEx: 7", 0)):
+        text, errors = measure(peers, "-kernel=40x36x24", settings="sm=80", FAKE_CUDA_FAULT=fault, **libraries)
+        # Of the fused one the product cannot be compared.
+        assert text.count("2 ok") == 3 and text.count(" / best") == text.count("cuBLAS (the product alone) / ") == ratios, text
+        assert len(re.findall("no ratio to cuBLAS: " + message, errors)) == 3 - ratios, errors
+    text, errors = measure(peers, settings="sm=80", DLC_CUBLAS=str(tmp_path / "none"), DLC_CUDNN="libm.so.6")
+    assert " / best" not in text and errors.count("no ratio to") == 2  # each said once
+    assert "cannot open shared object" in errors and "it has no function 'cudnn" in errors
+    text, errors = measure(peers, "-no-peers", settings="sm=80", **libraries)
+    assert " / best" not in text and "no ratio" not in errors
 
 
 def plant(made, tmp_path):

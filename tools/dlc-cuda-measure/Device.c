@@ -1,6 +1,8 @@
 /* One trial on the device, by the driver alone. */
 #include "Measure.h"
 
+#include "CudaApi.h"
+
 #include <dlfcn.h>
 #include <math.h>
 #include <stdarg.h>
@@ -8,43 +10,17 @@
 #include <stdlib.h>
 #include <time.h>
 
-typedef void *handle;
-typedef uint64_t address;
-
-/* The driver's documented ABI (CUDA driver API reference). */
-#define FUNCTIONS(F)                                                           \
-  F(init, "cuInit", (unsigned))                                                \
-  F(get_error_name, "cuGetErrorName", (int, const char **))                    \
-  F(get_device, "cuDeviceGet", (int *, int))                                   \
-  F(get_name, "cuDeviceGetName", (char *, int, int))                           \
-  F(get_attribute, "cuDeviceGetAttribute", (int *, int, int))                  \
-  F(retain, "cuDevicePrimaryCtxRetain", (handle *, int))                       \
-  F(push, "cuCtxPushCurrent_v2", (handle))                                     \
-  F(load, "cuModuleLoadDataEx",                                                \
-    (handle *, const void *, unsigned, int *, void **))                        \
-  F(get_function, "cuModuleGetFunction", (handle *, handle, const char *))     \
-  F(allocate, "cuMemAlloc_v2", (address *, size_t))                            \
-  F(copy_in, "cuMemcpyHtoDAsync_v2", (address, const void *, size_t, handle))  \
-  F(copy_out, "cuMemcpyDtoHAsync_v2", (void *, address, size_t, handle))       \
-  F(fill, "cuMemsetD32Async", (address, unsigned, size_t, handle))             \
-  F(wait, "cuStreamSynchronize", (handle))                                     \
-  F(start, "cuLaunchKernel",                                                   \
-    (handle, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned,       \
-     unsigned, handle, void **, void **))
+typedef dlc_cu_handle handle;
+typedef dlc_cu_pointer address;
 
 enum {
-  NAME_BYTES = 96,
-  CAPABILITY_MAJOR = 75,
-  CAPABILITY_MINOR = 76,
   /* Around every buffer; no float is a number with these bits. */
   GUARD = 256,
   PATTERN = 0xff
 };
 
 static struct {
-#define MEMBER(name, symbol, parameters) int(*name) parameters;
-  FUNCTIONS(MEMBER)
-#undef MEMBER
+  DLC_CU_FUNCTIONS(DLC_CU_MEMBER)
 } cu;
 
 static bool open_driver(const char *path, char *reason, size_t size) {
@@ -64,7 +40,7 @@ static bool open_driver(const char *path, char *reason, size_t size) {
     }                                                                          \
     memcpy(&cu.name, &found, sizeof found);                                    \
   }
-  FUNCTIONS(LOOK_UP)
+  DLC_CU_FUNCTIONS(LOOK_UP)
 #undef LOOK_UP
   int result = cu.init(0);
   if (result)
@@ -77,9 +53,10 @@ bool find_device(const char *path, char *name, size_t size, unsigned *arch,
   if (!open_driver(path, reason, reason_size))
     return false;
   int device, major = 0, minor = 0;
-  if (cu.get_device(&device, 0) || cu.get_name(name, (int)size, device) ||
-      cu.get_attribute(&major, CAPABILITY_MAJOR, device) ||
-      cu.get_attribute(&minor, CAPABILITY_MINOR, device)) {
+  if (cu.device_get(&device, 0) ||
+      cu.device_get_name(name, (int)size, device) ||
+      cu.device_get_attribute(&major, DLC_CU_ATTRIBUTE_MAJOR, device) ||
+      cu.device_get_attribute(&minor, DLC_CU_ATTRIBUTE_MINOR, device)) {
     snprintf(reason, reason_size, "the CUDA driver has no device");
     return false;
   }
@@ -149,7 +126,7 @@ static bool is_intact(trial *t, address where, size_t bytes) {
   if (!succeeded(t, cu.copy_out(around, where - GUARD, GUARD, NULL), "guard") ||
       !succeeded(t, cu.copy_out(around + GUARD, where + behind, GUARD, NULL),
                  "guard") ||
-      !succeeded(t, cu.wait(NULL), "guard"))
+      !succeeded(t, cu.stream_synchronize(NULL), "guard"))
     return false;
   for (size_t i = 0; i < sizeof around; ++i)
     if (around[i] != PATTERN)
@@ -165,7 +142,7 @@ static bool load_code(trial *t, const candidate *c, code *out) {
   if (!image)
     return give_up(t, TRIAL_COMPILE, "%s is missing", c->file);
   handle module;
-  int result = cu.load(&module, image, 0, NULL, NULL);
+  int result = cu.module_load(&module, image, 0, NULL, NULL);
   free(image);
   if (result) {
     succeeded(t, result, "the driver does not take the code");
@@ -173,10 +150,10 @@ static bool load_code(trial *t, const candidate *c, code *out) {
     return false;
   }
   for (unsigned i = 0; i < c->num_launches; ++i)
-    if (!succeeded(
-            t,
-            cu.get_function(&out->functions[i], module, c->launches[i].symbol),
-            c->launches[i].symbol))
+    if (!succeeded(t,
+                   cu.module_get_function(&out->functions[i], module,
+                                          c->launches[i].symbol),
+                   c->launches[i].symbol))
       return false;
   for (unsigned i = 0; i < c->num_scratch; ++i)
     if (!allocate(t, (size_t)c->scratch[i], &out->scratch[i]))
@@ -198,16 +175,28 @@ static bool run(trial *t, const code *c) {
     const launch *l = &c->what->launches[i];
     if (l->blocks &&
         !succeeded(t,
-                   cu.start(c->functions[i], l->blocks, 1, 1, l->threads, 1, 1,
-                            0, NULL, params, NULL),
+                   cu.launch(c->functions[i], l->blocks, 1, 1, l->threads, 1, 1,
+                             0, NULL, params, NULL),
                    l->symbol))
       return false;
   }
   return true;
 }
 
+/* Own code, or a library's. */
+typedef struct work {
+  const code *own;
+  peer_call *other;
+} work;
+
+static bool start(trial *t, const work *w) {
+  if (w->own)
+    return run(t, w->own);
+  return run_peer(w->other) || give_up(t, TRIAL_CRASH, "%s", w->other->reason);
+}
+
 static bool finish(trial *t) {
-  return succeeded(t, cu.wait(NULL), "the kernel");
+  return succeeded(t, cu.stream_synchronize(NULL), "the kernel");
 }
 
 /* Elements that are not within the tolerance; `at` gives the expected one. */
@@ -301,32 +290,69 @@ static double now(void) {
 }
 
 /* Nanoseconds of a run, of `count` one behind the other. */
-static bool take_time(trial *t, const code *c, unsigned count, double *out) {
-  double start = now();
+static bool take_time(trial *t, const work *w, unsigned count, double *out) {
+  double before = now();
   for (unsigned i = 0; i < count; ++i)
-    if (!run(t, c))
+    if (!start(t, w))
       return false;
   if (!finish(t))
     return false;
-  *out = (now() - start) / count;
+  *out = (now() - before) / count;
   return true;
 }
 
-static bool measure(trial *t, const code *reference, const code *c,
+static bool measure(trial *t, const code *own, const work *w,
                     unsigned samples) {
   double once;
-  if (!take_time(t, reference, 2, &once))
+  const work reference = {own, NULL};
+  if (!take_time(t, &reference, 2, &once))
     return false;
   /* Batches of two milliseconds: the wait at their end is little. */
   double wanted = ceil(2e6 / fmax(once, 1));
   unsigned count = wanted > 500 ? 500 : (unsigned)wanted;
   for (unsigned i = 0; i < samples; ++i) {
-    if (!take_time(t, reference, count, &t->out->reference_ns[i]) ||
-        !take_time(t, c, count, &t->out->candidate_ns[i]))
+    if (!take_time(t, &reference, count, &t->out->reference_ns[i]) ||
+        !take_time(t, w, count, &t->out->candidate_ns[i]))
       return false;
     t->out->samples = i + 1;
   }
   return true;
+}
+
+/* Whether the library's result is the kernel's, where that is nothing else. */
+static bool agrees(trial *t, const peer_call *call) {
+  const buffer *r = &t->k->results[0];
+  size_t bytes = bytes_of(r);
+  char *got = malloc(bytes ? bytes : 1);
+  if (!got)
+    return give_up(t, TRIAL_CRASH, "no memory");
+  judge all = {0, 0, false};
+  bool good =
+      succeeded(t, cu.copy_out(got, call->result, bytes, NULL), "results") &&
+      finish(t);
+  for (int64_t e = 0; good && call->p->alone && e < r->elements; ++e)
+    compare(&all, dlc_bundle_read(r->kind, got, e),
+            dlc_bundle_read(r->kind, t->expected[0], e));
+  free(got);
+  return good && is_good(t, &all, 2 * r->tolerance, "the default's");
+}
+
+static bool measure_peer(trial *t, const code *reference, unsigned samples) {
+  const peer *p = &t->k->other;
+  peer_call call = {
+      .p = p, .left = t->operands[p->left], .right = t->operands[p->right]};
+  if (!open_peer(&call))
+    return give_up(t, TRIAL_ABSENT, "%s", call.reason);
+  work w = {NULL, &call};
+  int64_t elements = p->kind == PEER_PRODUCT ? p->batch * p->rows * p->columns
+                                             : p->image[0] * p->filter[0] *
+                                                   p->output[0] * p->output[1];
+  size_t bytes = (size_t)(elements * dlc_bundle_bytes(p->result_kind));
+  return allocate(t, bytes, &call.result) &&
+         (!call.workspace_bytes ||
+          allocate(t, call.workspace_bytes, &call.workspace)) &&
+         start(t, &w) && finish(t) && agrees(t, &call) &&
+         measure(t, reference, &w, samples);
 }
 
 static bool prepare(trial *t) {
@@ -359,9 +385,9 @@ static bool run_all(trial *t, const candidate *c, const char *driver,
   static code reference, own;
   if (!open_driver(driver, reason, sizeof reason))
     return give_up(t, TRIAL_CRASH, "%s", reason);
-  if (!succeeded(t, cu.get_device(&device, 0), "the device") ||
-      !succeeded(t, cu.retain(&context, device), "the context") ||
-      !succeeded(t, cu.push(context), "the context") || !prepare(t))
+  if (!succeeded(t, cu.device_get(&device, 0), "the device") ||
+      !succeeded(t, cu.context_retain(&context, device), "the context") ||
+      !succeeded(t, cu.context_push(context), "the context") || !prepare(t))
     return false;
   if (!load_code(t, &t->k->candidates[0], &reference) ||
       !check(t, &reference, /*is_reference=*/true)) {
@@ -369,9 +395,12 @@ static bool run_all(trial *t, const candidate *c, const char *driver,
     memcpy(why, t->out->reason, sizeof why);
     return give_up(t, t->out->status, "the reference: %.200s", why);
   }
+  if (!c)
+    return measure_peer(t, &reference, samples);
   /* Before and after it was measured: it is right every time. */
+  work w = {&own, NULL};
   return load_code(t, c, &own) && check(t, &own, false) &&
-         measure(t, &reference, &own, samples) && check(t, &own, false);
+         measure(t, &reference, &w, samples) && check(t, &own, false);
 }
 
 void run_trial(const bundle *b, const kernel *k, const candidate *c,

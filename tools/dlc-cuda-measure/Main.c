@@ -2,7 +2,7 @@
  * that `dlc-tune bundle -target=cuda` made, on a machine that needs nothing but
  * the CUDA driver. Each trial is a process: what crashes or hangs is a result.
  * What was found goes to FOLDER/results.jsonl, which `dlc-tune import FOLDER`
- * reads. */
+ * reads; times of cuBLAS and cuDNN, where there are such, to peers.jsonl. */
 #include "Measure.h"
 
 #include <ctype.h>
@@ -20,7 +20,7 @@ static const char *const kStatus[] = {"ok", "compile", "wrong", "timeout",
 typedef struct settings {
   const char *folder, *driver, *output, *kernel;
   unsigned samples, seconds;
-  bool any_device;
+  bool any_device, no_peers;
 } settings;
 
 static void help(void) {
@@ -33,6 +33,8 @@ static void help(void) {
        "  -timeout=<s>     of a trial (default: 60)\n"
        "  -kernel=<text>   only kernels whose name has this in it\n"
        "  -any-device      also on a GPU that is not the bundle's\n"
+       "  -no-peers        without cuBLAS and cuDNN (which $DLC_CUBLAS and "
+       "$DLC_CUDNN name)\n"
        "EXIT CODES:  0 done, 1 a candidate is wrong, 2 bad usage, 5 no such "
        "device");
 }
@@ -63,6 +65,8 @@ static bool read_settings(int argc, char **argv, settings *s) {
       s->kernel = a + 8;
     else if (!strcmp(a, "-any-device"))
       s->any_device = true;
+    else if (!strcmp(a, "-no-peers"))
+      s->no_peers = true;
     else if (!strncmp(a, "-samples=", 9)) {
       if (!read_number(a + 9, DLC_MOST_SAMPLES, &s->samples))
         return false;
@@ -207,9 +211,37 @@ static void print_record(FILE *file, const bundle *b, const kernel *k,
   fflush(file);
 }
 
+/* A library's time over the default's and over the best one's (above 1: dlc is
+ * faster). Where the kernel does more, the library has less to do. */
+static void measure_library(const settings *s, const bundle *b, const kernel *k,
+                            double best, report *r, FILE *peers) {
+  const char *name = peer_name(&k->other);
+  static bool told[3]; /* that there is none, by kind */
+  if (!ask(s, b, k, NULL, s->samples, r, NULL, NULL)) {
+    if (r->status == TRIAL_ABSENT && told[k->other.kind])
+      return;
+    told[k->other.kind] |= r->status == TRIAL_ABSENT;
+    fprintf(stderr, "%s: no ratio to %s: %s\n", k->name, name, r->reason);
+    return;
+  }
+  double ratio = ratio_of(r);
+  printf("%s: %s%s / default = %.2f, / best = %.2f\n", k->name, name,
+         k->other.alone ? "" : " (the product alone)", ratio, ratio / best);
+  fprintf(peers, "{\"kernel\":");
+  print_text(peers, k->name);
+  fprintf(peers, ",\"workload\":%s,\"peer\":\"%s\",\"alone\":%s", k->workload,
+          name, k->other.alone ? "true" : "false");
+  print_samples(peers, "samples_ns", r->candidate_ns, r->samples);
+  print_samples(peers, "reference_ns", r->reference_ns, r->samples);
+  fprintf(peers, ",\"over_default\":%.4f,\"over_best\":%.4f}\n", ratio,
+          ratio / best);
+  fflush(NULL);
+}
+
 /* How many candidates were wrong. */
 static unsigned measure_kernel(const settings *s, const bundle *b,
-                               const kernel *k, report *r, FILE *out) {
+                               const kernel *k, report *r, FILE *out,
+                               FILE *peers) {
   double ratios[DLC_MOST_CANDIDATES], default_ns = 0;
   unsigned counts[5] = {0};
   for (unsigned i = 0; i < k->num_candidates; ++i) {
@@ -255,6 +287,8 @@ static unsigned measure_kernel(const settings *s, const bundle *b,
       printf(", %u %s", counts[i], kStatus[i]);
   printf("\n");
   fflush(stdout);
+  if (k->other.kind != PEER_NONE && !s->no_peers && counts[TRIAL_OK])
+    measure_library(s, b, k, best, r, peers);
   return counts[TRIAL_WRONG];
 }
 
@@ -299,12 +333,19 @@ int main(int argc, char **argv) {
     perror(s.output ? s.output : path);
     return 2;
   }
+  snprintf(path, sizeof path, "%s/peers.jsonl", s.folder);
+  FILE *peers = fopen(path, "w");
+  if (!peers) {
+    perror(path);
+    return 2;
+  }
   printf("%s, %u kernels\n", shared->name, b.num_kernels);
   unsigned wrong = 0;
   for (unsigned i = 0; i < b.num_kernels; ++i)
     if (!s.kernel || strstr(b.kernels[i].name, s.kernel))
-      wrong += measure_kernel(&s, &b, &b.kernels[i], &shared->trial, out);
-  if (fclose(out)) {
+      wrong +=
+          measure_kernel(&s, &b, &b.kernels[i], &shared->trial, out, peers);
+  if (fclose(out) || fclose(peers)) {
     perror("results");
     return 2;
   }

@@ -8,12 +8,19 @@
  *   workload <JSON>
  *   operand <kind> <elements> <seed> <factor>
  *   result <kind> <elements> <tolerance> <first of the oracle> <samples>
+ *   product <alone> <tf32> <left> <right> <batch> <rows> <columns> <depth>
+ *           <strides of the left factor: rows, depth, batch>
+ *           <strides of the right factor: columns, depth, batch>
+ *   convolution <alone> <tf32> <filter> <image> <batch> <channels> <rows>
+ *           <columns> <filters> <their rows> <their columns> <rows> <columns of
+ *           the result> <pads> <steps> <dilations>    (of rows, of columns)
  *   candidate <file> <JSON of the schedule>     the first has the rules'
  *   scratch <bytes>
  *   launch <symbol> <blocks> <threads>
  */
 #include "Measure.h"
 
+#include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -85,6 +92,47 @@ static bool read_buffer(buffer *slot, const char *rest, bool is_result) {
   return kind >= 0 && kind <= DLC_BUNDLE_I64 && elements >= 0;
 }
 
+static bool read_numbers(const char *text, int64_t *out, unsigned count) {
+  for (unsigned i = 0; i < count; ++i) {
+    char *end;
+    out[i] = strtoll(text, &end, 10);
+    /* What a library is told in an int; offsets are not. */
+    if (end == text || out[i] < 0 || out[i] > INT_MAX)
+      return false;
+    text = end;
+  }
+  return *text == 0;
+}
+
+static bool read_peer(kernel *k, const char *rest, bool is_product) {
+  peer *p = &k->other;
+  int64_t n[19];
+  if (!read_numbers(rest, n, is_product ? 14 : 19) || n[2] >= k->num_operands ||
+      n[3] >= k->num_operands || !k->num_results)
+    return false;
+  p->kind = is_product ? PEER_PRODUCT : PEER_CONVOLUTION;
+  p->alone = n[0] != 0;
+  p->tf32 = n[1] != 0;
+  p->left = (unsigned)n[2];
+  p->right = (unsigned)n[3];
+  p->left_kind = k->operands[p->left].kind;
+  p->right_kind = k->operands[p->right].kind;
+  p->result_kind = k->results[0].kind;
+  if (is_product) {
+    p->batch = n[4], p->rows = n[5], p->columns = n[6], p->depth = n[7];
+    memcpy(p->left_strides, n + 8, sizeof p->left_strides);
+    memcpy(p->right_strides, n + 11, sizeof p->right_strides);
+    return true;
+  }
+  memcpy(p->image, n + 4, sizeof p->image);
+  memcpy(p->filter, n + 8, sizeof p->filter);
+  memcpy(p->output, n + 11, sizeof p->output);
+  memcpy(p->pads, n + 13, sizeof p->pads);
+  memcpy(p->steps, n + 15, sizeof p->steps);
+  memcpy(p->dilations, n + 17, sizeof p->dilations);
+  return true;
+}
+
 /* Whether the line is one that may stand there. */
 static bool read_line(bundle *b, const char *line) {
   const char *rest;
@@ -123,6 +171,10 @@ static bool read_line(bundle *b, const char *line) {
     return r->oracle >= 0 && r->samples >= 0 &&
            (size_t)(r->oracle + r->samples) <= b->num_oracle;
   }
+  if (k && starts(line, "product", &rest))
+    return read_peer(k, rest, true);
+  if (k && starts(line, "convolution", &rest))
+    return read_peer(k, rest, false);
   if (k && starts(line, "candidate", &rest)) {
     int end = 0;
     k->candidates =

@@ -39,12 +39,31 @@ typedef struct buffer {
   int64_t oracle, samples;
 } buffer;
 
+/* The product, or the convolution, that a kernel computes: the work of a
+ * library that has it. */
+typedef struct peer {
+  enum { PEER_NONE, PEER_PRODUCT, PEER_CONVOLUTION } kind;
+  int alone; /* the kernel computes nothing else, and lays its result out so */
+  int tf32;
+  /* Numbers of operands: of a convolution, the filter and the image. */
+  unsigned left, right;
+  dlc_bundle_kind left_kind, right_kind, result_kind;
+  int64_t batch, rows, columns, depth;
+  /* Of the left factor's rows, depth and batch; of the right one's columns,
+   * depth and batch. */
+  int64_t left_strides[3], right_strides[3];
+  int64_t image[4];  /* batch, channels, rows, columns */
+  int64_t filter[3]; /* output channels, rows, columns */
+  int64_t output[2], pads[2], steps[2], dilations[2];
+} peer;
+
 /* candidates[0] has the schedule of the rules: the reference. */
 typedef struct kernel {
   char name[256];
   char *workload; /* JSON */
   buffer operands[DLC_MOST_BUFFERS], results[DLC_MOST_BUFFERS];
   unsigned num_operands, num_results;
+  peer other;
   candidate *candidates;
   unsigned num_candidates;
 } kernel;
@@ -78,7 +97,8 @@ typedef struct report {
     TRIAL_COMPILE,
     TRIAL_WRONG,
     TRIAL_TIMEOUT,
-    TRIAL_CRASH
+    TRIAL_CRASH,
+    TRIAL_ABSENT /* of a peer: there is no such library */
   } status;
   char reason[256];
   unsigned samples;
@@ -89,9 +109,27 @@ typedef struct report {
  * `reason`, where there is none. Not after a fork of it. */
 bool find_device(const char *path, char *name, size_t size, unsigned *arch,
                  char *reason, size_t reason_size);
-/* Checks and measures one candidate beside the reference; runs in a process of
- * its own, since an error of a kernel spoils the whole context. */
+/* Checks and measures one candidate (NULL: the kernel's peer) beside the
+ * reference; runs in a process of its own, since an error of a kernel spoils
+ * the whole context. */
 void run_trial(const bundle *b, const kernel *k, const candidate *c,
                const char *driver, unsigned samples, report *out);
+
+/* A library's call, ready to run. The first members are the caller's. */
+typedef struct peer_call {
+  const peer *p;
+  uint64_t left, right, result, workspace; /* addresses on the device */
+  size_t workspace_bytes;                  /* that it needs */
+  char reason[200];
+  void *library, *image, *filter, *convolution, *output;
+  int algorithm;
+} peer_call;
+
+const char *peer_name(const peer *p);
+/* Opens the library and prepares the call; false, with the reason, where there
+ * is none or it does not take it. */
+bool open_peer(peer_call *call);
+/* Starts it on the default stream. */
+bool run_peer(peer_call *call);
 
 #endif /* DLC_TOOLS_DLC_CUDA_MEASURE_MEASURE_H */

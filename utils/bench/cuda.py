@@ -5,6 +5,7 @@
     --small             sizes that the emulated driver runs; times then say nothing
     --driver PATH       the CUDA driver (libcuda.so.1); build/lib/libdlc_emulated_cuda.so needs no GPU
     --no-peers          without torch
+    --peers MODULE      another module than torch that has the peers
     --seconds S         to measure each system for (0.5)
     --json FILE         the figures, as a list of objects
     --bundle FOLDER     measures nothing: makes a folder with the cases compiled for every architecture, the runtime and this program,
@@ -21,6 +22,8 @@ the device, waited for once a batch of runs: the median of the batches.
 Columns: time; GB/s of the least traffic there can be (each input read once, each output written once) and its part of a measured
 copy's bandwidth; TFLOP/s where there is something to multiply; each peer's time over dlc's (above 1: dlc is faster)."""
 import argparse
+import functools
+import importlib
 import json
 import os
 import shutil
@@ -110,6 +113,11 @@ def gelu(x):
     return x / (1 + np.exp(-1.702 * x))
 
 
+@functools.cache  # compiled once, not in every run
+def compiled_gelu(torch):
+    return torch.compile(lambda v: (v.float() * torch.sigmoid(1.702 * v.float())).to(v.dtype))
+
+
 def attention_case(name, b, h, g, q, k, d, causal, dtype):
     small = dict(B=1, H=2 * h // g, G=2, Q=min(q, 40), K=min(k, 40) if causal or q > 1 else 300, D=d)
     text = """attention ({T}[{B}, {H}, {Q}, {D}] q, {T}[{B}, {G}, {K}, {D}] k, {T}[{B}, {G}, {K}, {D}] v) => ({T}[{B}, {H}, {Q}, {D}] y) {
@@ -140,7 +148,7 @@ def cases():
             if dtype == "float" else
             "g ({T}[{M}, {N}] x) => ({T}[{M}, {N}] y) { f = Cast <to = 1> (x) c = Constant <value = float {1.702}> () t = Mul(f, c) s = Sigmoid(t) p = Mul(f, s) y = Cast <to = 10> (p) }",
             sizes(rows, 4096), sizes(70, 96), two, lambda x: gelu(x.astype(np.float32)), dtype=dtype,
-            peers={"torch.compile": lambda torch, x: torch.compile(lambda v: (v.float() * torch.sigmoid(1.702 * v.float())).to(v.dtype))(x)})
+            peers={"torch.compile": lambda torch, x: compiled_gelu(torch)(x)})
         add(f"softmax_{dtype}", "g ({T}[{M}, {N}] x) => ({T}[{M}, {N}] y) { y = Softmax <axis = -1> (x) }", sizes(rows, 4096), sizes(7, 300), two,
             lambda x: softmax(x.astype(np.float32)), dtype=dtype, peers={"torch": lambda torch, x: torch.softmax(x, -1)})
     add("transpose_float", "g ({T}[{M}, {N}] x) => ({T}[{N}, {M}] y) { y = Transpose <perm = [1, 0]> (x) }", sizes(16384, 8192), sizes(70, 96), two,
@@ -365,9 +373,9 @@ def measure_peers(case, torch, seconds):
     return times
 
 
-def find_torch():
+def find_torch(name):
     try:
-        import torch
+        torch = importlib.import_module(name)
     except ImportError:
         return None
     if not torch.cuda.is_available():
@@ -382,6 +390,7 @@ def main():
     parser.add_argument("--list", action="store_true")
     parser.add_argument("--small", action="store_true")
     parser.add_argument("--no-peers", action="store_true")
+    parser.add_argument("--peers", metavar="MODULE")
     parser.add_argument("--driver", default="libcuda.so.1")
     parser.add_argument("--seconds", type=float, default=0.5)
     parser.add_argument("--json")
@@ -410,7 +419,8 @@ def main():
     except (OSError, AssertionError) as error:
         print(f"no CUDA device: {error}", file=sys.stderr)
         sys.exit(5)
-    torch = None if arguments.no_peers or emulated else find_torch()
+    # Peers on a device are no measure of an emulated one.
+    torch = None if arguments.no_peers or (emulated and not arguments.peers) else find_torch(arguments.peers or "torch")
     target = "cuda:sm=80:emulate=on" if emulated else device_target(driver)
     stream = driver.stream()
     bandwidth = copy_bandwidth(driver, stream, 1 << (16 if arguments.small else 30), arguments.seconds)
