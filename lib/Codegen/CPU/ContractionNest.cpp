@@ -248,7 +248,10 @@ void ContractionTask::locateRhs() {
     break;
   case FactorSource::Packed:
     if (!spec.rhs.plain) { // computed
+      rhs = function->buffer(spec.rhsLoads.front().operand);
       rhsBase = index->constant(0);
+      if (!s.widensRhs)
+        rhsStep = index->constant(1);
       break;
     }
     rhs = function->buffer(spec.rhs.operand);

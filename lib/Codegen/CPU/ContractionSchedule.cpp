@@ -606,10 +606,13 @@ ContractionSchedule dlc::defaultSchedule(const ContractionSpec &wide,
     if (row && *row == 1 && !(inner && *inner == 1))
       s.kBlock = s.group();
   }
-  // Widening an element costs a fraction of a tile's column of products.
+  // Widening an element costs a fraction of a tile's column of products. What
+  // is computed and used by one tile of rows need not lie in memory between.
   constexpr int64_t manyRows = 48;
+  bool usesOnce = !spec.rhs.plain && sizes.mostRows <= s.tileRows &&
+                  s.lhs != FactorSource::Indirect;
   s.widensRhs = canWidenRhs(spec, s) && desc.arch == "x86" &&
-                (sizes.typicalRows >= manyRows || !spec.rhs.plain);
+                (sizes.typicalRows >= manyRows || !spec.rhs.plain) && !usesOnce;
   cutIntoTasks(s, sizes, spec, target, cachedBytes(spec, form));
   blockForCaches(s, sizes, spec, desc, cachedBytes(spec, form));
   if (desc.arch == "x86")
@@ -680,7 +683,9 @@ bool dlc::isLegal(const ContractionSchedule &s, const ContractionSpec &wide,
     return refuse("tile and panel widths do not divide each other");
   if (s.lhs != FactorSource::Memory && s.panelRows != s.tileRows)
     return refuse("lhs panels must have the tile's rows");
-  if (s.rhs == FactorSource::Packed && !spec.rhs.plain && !s.widensRhs)
+  if (s.rhs == FactorSource::Packed && !spec.rhs.plain && !s.widensRhs &&
+      (s.form != ProductForm::Single || !canWidenRhs(spec, s) ||
+       s.lhs == FactorSource::Indirect || s.depthPerPass || s.fetchesAhead))
     return refuse("a computed rhs has no packed form of its own");
   if (s.widensRhs &&
       (!canWidenRhs(spec, s) || s.rowsOutside || s.rowsOutsideFrom))

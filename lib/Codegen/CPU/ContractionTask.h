@@ -4,8 +4,8 @@
 #ifndef DLC_LIB_CODEGEN_CPU_CONTRACTIONTASK_H
 #define DLC_LIB_CODEGEN_CPU_CONTRACTIONTASK_H
 
+#include "ContractionComputed.h"
 #include "ContractionPanels.h"
-#include "dlc/Codegen/CPU/ContractionPacking.h"
 #include "dlc/Codegen/CPU/ContractionTile.h"
 #include "dlc/Codegen/Common/KernelFunction.h"
 
@@ -66,12 +66,9 @@ private:
   void planAhead(TileParams &params);
   mlir::Value aheadOf(const RowTile &rowTile, const ColumnTile &columnTile,
                       const Pass &pass);
-  void readAhead(mlir::Value memory, mlir::Value at);
   void setPart(const Pass &pass);
   void fillPass();
   void fillRowsOfTile(const RowTile &row);
-  mlir::Value loadPacked(graph::LoadOp load, const ExprPoint &point,
-                         mlir::Value column);
   void emitTile(RowTile rowTile, ColumnTile columnTile, const Pass &pass);
   mlir::LogicalResult emitEpilogue(std::string &reason);
   void callEpilogue(mlir::Value outOffset, mlir::Value resultOffset,
@@ -197,6 +194,7 @@ private:
   PackedLayout lhsLayout, rhsLayout;
   llvm::SmallVector<PackedLayout> rhsLayouts; ///< of spec.rhsLoads
   std::string problem; ///< why a part cannot be emitted; empty: it can
+  ComputedFactor computed{spec, s, rhsLayouts, problem};
   mlir::AffineExpr rowTasks, columnTasks; // tasks along rows and columns
   mlir::AffineExpr rowsOfTask, columnsOfTask, pitch, stepPitch;
   mlir::AffineExpr lhsScratch, rhsScratch, tileScratch, zeroScratch,

@@ -3,7 +3,7 @@
 // vectors of rhs and broadcasts `rows` scalars of lhs at immediate offsets.
 #include "dlc/Codegen/CPU/ContractionTile.h"
 
-#include "dlc/Codegen/CPU/ContractionExpr.h"
+#include "ContractionComputed.h"
 
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
@@ -43,7 +43,11 @@ private:
   void dots(unsigned width, Value column, Value lhsOffset, Value rhsOffset,
             Value out, Value outOffset);
   Value multiplyAdd(Value left, Value right, Value sum);
-  Accumulators step(Value lhsAt, Value rhsAt, Accumulators sums);
+  /// One step of k; `plus` of those from (lhsAt, rhsAt) on that are unrolled.
+  Accumulators step(Value lhsAt, Value rhsAt, unsigned plus, Accumulators sums);
+  /// Vector `v` of rhs at a step.
+  Value loadRhs(Value rhsAt, unsigned v);
+  Value computeRhs(Value k, unsigned plus, unsigned v);
   /// Sums over all steps with an address for each row.
   Accumulators indirectSteps(Value firstRow, Value rhsOffset,
                              Accumulators sums);
@@ -94,6 +98,9 @@ private:
   Value termRow, termColumn;
   Value ahead; ///< what is fetched from; null: nothing
   Value begun; ///< steps of k before those that `steps` emits
+  std::optional<ExprEmitter> expressions; ///< of a computed rhs
+  std::optional<ComputedEmitter> computed;
+  Value firstColumn; ///< of the tile, for a computed rhs
 };
 
 } // namespace
@@ -245,32 +252,72 @@ Value TileBody::broadcastLhs(unsigned row, Value at) {
       b, loc, VectorType::get({p.lanes * p.group}, element), words);
 }
 
-TileBody::Accumulators TileBody::step(Value lhsAt, Value rhsAt,
+Value TileBody::loadRhs(Value rhsAt, unsigned v) {
+  Value at = vectorOffset(rhsAt, v);
+  Type element = cast<MemRefType>(rhs.getType()).getElementType();
+  auto loadType = VectorType::get({p.lanes * p.group}, element);
+  Value mask = p.maskRhs ? maskOf(v) : Value();
+  Value value;
+  if (mask)
+    value = vector::MaskedLoadOp::create(b, loc, loadType, rhs, at, mask,
+                                         zeroVector(element));
+  else
+    value = vector::LoadOp::create(b, loc, loadType, rhs, at);
+  if (p.prefetch)
+    memref::PrefetchOp::create(
+        b, loc, rhs,
+        p.prefetchAcross
+            ? index.add(at, int64_t(shape.vectors) * p.lanes)
+            : index.add(at,
+                        index.mul(p.rhsStep, int64_t(p.prefetch) * p.group)),
+        /*isWrite=*/false, /*localityHint=*/3, /*isDataCache=*/true);
+  return p.group > 1 ? value
+                     : toAccumulator(scalars, value, p.rhsType, p.accumulator);
+}
+
+Value TileBody::computeRhs(Value k, unsigned plus, unsigned v) {
+  const ContractionSchedule &s = p.computed->schedule;
+  if (!computed) {
+    const ContractionSpec &spec = p.computed->spec;
+    graph::KernelOp kernel = spec.kernel;
+    size_t buffers = spec.rhsLoads.size();
+    ValueRange symbols =
+        ValueRange(p.surroundings).slice(buffers, kernel.getNumSymbols());
+    ValueRange outer =
+        ValueRange(p.surroundings).drop_front(buffers + kernel.getNumSymbols());
+    SmallVector<Value> axes(spec.space.extents.size(), index.constant(0));
+    for (auto [axis, value] : llvm::zip_equal(spec.outer, outer))
+      axes[axis] = value;
+    auto buffer = [this](unsigned operand) -> Value {
+      for (auto [load, memory] :
+           llvm::zip(p.computed->spec.rhsLoads, p.surroundings))
+        if (load.operand == operand)
+          return memory;
+      llvm_unreachable("not an operand of rhs");
+    };
+    expressions.emplace(index, spec.space, symbols, p.scalar, buffer);
+    computed.emplace(index, *p.computed, *expressions, symbols, axes, buffer);
+  }
+  ComputedPoint point;
+  Value column = index.add(firstColumn, int64_t(v) * p.lanes);
+  // Tiles begin with a panel where they are as wide as some.
+  point.inside = s.tileVectors % s.panelVectors == 0
+                     ? index.constant(v * p.lanes % s.panelColumns())
+                     : index.rem(column, index.constant(s.panelColumns()));
+  point.panel = index.sub(column, point.inside);
+  point.first = k;
+  point.plus = plus;
+  point.stepsAlign = p.unroll;
+  Value value = computed->emit(point);
+  return value ? value : zeroVector(type.getElementType());
+}
+
+TileBody::Accumulators TileBody::step(Value lhsAt, Value rhsAt, unsigned plus,
                                       Accumulators sums) {
   SmallVector<Value> right;
-  for (unsigned v = 0; v < shape.vectors; ++v) {
-    Value at = vectorOffset(rhsAt, v);
-    Type element = cast<MemRefType>(rhs.getType()).getElementType();
-    auto loadType = VectorType::get({p.lanes * p.group}, element);
-    Value mask = p.maskRhs ? maskOf(v) : Value();
-    Value value;
-    if (mask)
-      value = vector::MaskedLoadOp::create(b, loc, loadType, rhs, at, mask,
-                                           zeroVector(element));
-    else
-      value = vector::LoadOp::create(b, loc, loadType, rhs, at);
-    right.push_back(
-        p.group > 1 ? value
-                    : toAccumulator(scalars, value, p.rhsType, p.accumulator));
-    if (p.prefetch)
-      memref::PrefetchOp::create(
-          b, loc, rhs,
-          p.prefetchAcross
-              ? index.add(at, int64_t(shape.vectors) * p.lanes)
-              : index.add(at,
-                          index.mul(p.rhsStep, int64_t(p.prefetch) * p.group)),
-          /*isWrite=*/false, /*localityHint=*/3, /*isDataCache=*/true);
-  }
+  for (unsigned v = 0; v < shape.vectors; ++v)
+    right.push_back(p.computed ? computeRhs(rhsAt, plus, v)
+                               : loadRhs(rhsAt, v));
   for (unsigned r = 0; r < shape.rows; ++r) {
     if (!isPadding.empty() && isPadding[r])
       continue;
@@ -304,9 +351,10 @@ TileBody::Accumulators TileBody::steps(Value count, Value lhsAt, Value rhsAt,
   auto stepAt = [&](Value k, unsigned plus, Accumulators in) {
     Value left = index.add(index.add(lhsAt, index.mul(k, lhsStep)),
                            index.mul(lhsStep, int64_t(plus)));
-    Value right = index.add(index.add(rhsAt, index.mul(k, p.rhsStep)),
-                            index.mul(p.rhsStep, int64_t(plus)));
-    return step(left, right, std::move(in));
+    Value right = index.add(rhsAt, index.mul(k, p.rhsStep));
+    if (!p.computed)
+      right = index.add(right, index.mul(p.rhsStep, int64_t(plus)));
+    return step(left, right, plus, std::move(in));
   };
   int64_t many = int64_t(p.unroll) * p.group;
   Value whole = index.mul(index.div(count, index.constant(many)), many);
@@ -595,6 +643,10 @@ void TileBody::emit(Value lhsMemory, Value lhsOffset, Value rhsMemory,
   if (p.dot)
     return emitDots(lhsOffset, rhsOffset, out, outOffset, columns);
   makeMasks(columns);
+  if (p.computed) { // from here on rhs is walked by steps of k
+    firstColumn = rhsOffset;
+    rhsOffset = index.constant(0);
+  }
   Accumulators sums = start(out, outOffset);
   Value one = index.constant(1);
   if (p.indirect) {

@@ -27,6 +27,14 @@ void ContractionTask::emitTiles() {
     for (unsigned axis : spec.outer)
       params.surroundings.push_back(axes[axis]);
   }
+  if (ComputedFactor::isInTiles(spec, s)) {
+    params.computed = &computed;
+    for (const ContractionOperand &load : spec.rhsLoads)
+      params.surroundings.push_back(function->buffer(load.operand));
+    llvm::append_range(params.surroundings, symbols);
+    for (unsigned axis : spec.outer)
+      params.surroundings.push_back(axes[axis]);
+  }
   params.lhsRow = lhsRow;
   params.lhsBlock = lhsBlock;
   params.panelVectors = rhsPanelVectors;
@@ -308,45 +316,6 @@ Value ContractionTask::rhsColumnOffset(Value column) {
                     index->mul(inside, int64_t(s.group())));
 }
 
-/// A vector of a packed operand of a computed rhs, at `column` of the block.
-Value ContractionTask::loadPacked(graph::LoadOp load, const ExprPoint &point,
-                                  Value column) {
-  for (auto [operand, layout] : llvm::zip_equal(spec.rhsLoads, rhsLayouts)) {
-    if (operand.value != load.getResult())
-      continue;
-    Value step = index->constant(0);
-    for (unsigned axis : spec.innerAxesOf(operand))
-      step = index->add(index->mul(step, symbolic(spec.space.extents[axis])),
-                        point.axes[axis]);
-    Value inside = index->rem(column, index->constant(s.panelColumns()));
-    Value at = index->add(
-        packedBatch(operand, layout),
-        index->mul(index->add(firstColumn, index->sub(column, inside)),
-                   layout.depth()));
-    at = index->add(index->add(at, inside),
-                    index->mul(step, int64_t(s.panelColumns())));
-    Value memory = function->buffer(operand.operand);
-    auto type =
-        VectorType::get({int64_t(s.lanes)},
-                        cast<MemRefType>(memory.getType()).getElementType());
-    // What varies along all of k is what there is much of.
-    if (spec.innerAxesOf(operand).size() == spec.inner.size())
-      readAhead(memory, at);
-    return vector::LoadOp::create(function->builder(), function->loc(), type,
-                                  memory, at);
-  }
-  return Value();
-}
-
-/// Fetches what a panel holds some steps of k after `at`.
-void ContractionTask::readAhead(Value memory, Value at) {
-  if (s.prefetch)
-    memref::PrefetchOp::create(
-        function->builder(), function->loc(), memory,
-        index->add(at, int64_t(s.prefetch) * s.panelColumns()),
-        /*isWrite=*/false, /*localityHint=*/3, /*isDataCache=*/true);
-}
-
 void ContractionTask::widenPanel(const ColumnTile &columnTile,
                                  const Pass &pass) {
   OpBuilder &b = function->builder();
@@ -364,26 +333,22 @@ void ContractionTask::widenPanel(const ColumnTile &columnTile,
         index->add(index->mul(index->sub(columnOf(v), inside), depth), inside);
     Value at = index->add(index->add(rhsBase, start), index->mul(k, rhsStep));
     Value stored = vector::LoadOp::create(b, loc, type, rhs, at);
-    readAhead(rhs, at);
+    if (s.prefetch)
+      memref::PrefetchOp::create(
+          b, loc, rhs, index->add(at, int64_t(s.prefetch) * s.panelColumns()),
+          /*isWrite=*/false, /*localityHint=*/3, /*isDataCache=*/true);
     return toAccumulator(expressions->scalars, stored, spec.rhs.element,
                          spec.accumulator);
   };
+  ComputedEmitter emitter(*index, computed, *expressions, symbols, axes,
+                          [&](unsigned i) { return function->buffer(i); });
   auto compute = [&](unsigned v, Value k) -> Value {
-    ExprPoint point;
-    point.axes = axes;
-    point.lanes = s.lanes;
-    point.laneAxes = spec.columns;
-    setCoordinates(*panels, point.axes, spec.columns,
-                   index->add(firstColumn, columnOf(v)));
-    setCoordinates(*panels, point.axes, spec.inner, k);
-    expressions->packedLoad = [&](graph::LoadOp load, const ExprPoint &at) {
-      return loadPacked(load, at, columnOf(v));
-    };
-    auto value = expressions->emit(spec.rhs.value, point, problem);
-    expressions->packedLoad = nullptr;
-    if (failed(value))
-      return Value();
-    return expressions->scalars.broadcast(*value, s.lanes).value;
+    ComputedPoint point;
+    Value column = columnOf(v);
+    point.inside = index->rem(column, index->constant(s.panelColumns()));
+    point.panel = index->add(firstColumn, index->sub(column, point.inside));
+    point.first = k;
+    return emitter.emit(point);
   };
   index->forEach(index->constant(0), pass.steps.depth, 1, [&](Value k) {
     for (unsigned v = 0; v < columnTile.vectors; ++v) {
@@ -419,6 +384,8 @@ void ContractionTask::emitTile(RowTile rowTile, ColumnTile columnTile,
       index->add(index->add(rhsBase, rhsOffset), index->mul(rhsFirst, rhsStep));
   if (s.widensRhs)
     rhsOffset = index->constant(0);
+  if (ComputedFactor::isInTiles(spec, s))
+    rhsOffset = index->add(firstColumn, column);
   Value resultOffset =
       index->add(resultBase, index->add(index->mul(row, resultRow), column));
   Value outOffset = directResult() ? resultOffset

@@ -476,22 +476,39 @@ std::string dequantized(int64_t m, int64_t n, int64_t k, int scale, int zero,
          y + "\n}";
 }
 
-TEST_F(NarrowContraction, WeightsAreDequantisedInPanels) {
+// Rows of one tile use them as they are computed, more rows from panels.
+TEST_F(NarrowContraction, WeightsAreDequantisedByTilesAndInPanels) {
   for (const char *target : targets)
     for (int scale : {0, 1, 2})
       for (auto [m, n, k] :
-           {std::array<int64_t, 3>{1, 70, 264}, {67, 33, 40}}) {
+           {std::array<int64_t, 3>{1, 70, 264}, {3, 45, 40}, {67, 33, 40}}) {
         bool transposed = scale != 1;
         Options options;
         options.constants = {false, true, true, true};
         options.target = target;
         options.strict = scale == 1;
         options.allBytes = true;
-        options.adjust = [](ContractionSchedule &s) {
-          EXPECT_TRUE(s.widensRhs);
+        bool fitsTile = m <= 3;
+        options.adjust = [=](ContractionSchedule &s) {
+          EXPECT_EQ(s.widensRhs, !fitsTile);
         };
         int zero = (scale + m) % 3;
         check(dequantized(m, n, k, scale, zero, transposed), options, target);
+        if (fitsTile) {
+          options.adjust = [](ContractionSchedule &s) {
+            s.widensRhs = true;
+            s.depthPerPass = 0;
+          };
+          check(dequantized(m, n, k, scale, zero, transposed), options, target);
+          for (unsigned unroll : {1, 3, 8}) {
+            options.adjust = [=](ContractionSchedule &s) {
+              s.unroll = unroll;
+              s.tileVectors = 1;
+            };
+            check(dequantized(m, n, k, scale, zero, transposed), options,
+                  target);
+          }
+        }
         // Inputs are not packed: panels are filled.
         if (m > 1) {
           options.constants = {false, true, true, false};

@@ -13,6 +13,8 @@
 
 namespace dlc {
 
+struct ComputedFactor; // ContractionComputed.h
+
 /// What all tiles of one kernel share. The values live in the caller; constants
 /// among them become constants of the tile functions, others arguments.
 struct TileParams {
@@ -55,6 +57,11 @@ struct TileParams {
   /// A memref of as many zeros as a run has steps (none without guards), then
   /// values of the kernel's symbols and of the outer axes.
   llvm::SmallVector<mlir::Value> surroundings;
+  /// Set: rhs is computed from packed constants as it is used. The tile
+  /// functions then take, for an rhs offset, the number of the tile's first
+  /// column, and `surroundings`: the buffers of spec.rhsLoads, the symbols, the
+  /// outer axes. Not together with an indirect lhs.
+  const ComputedFactor *computed = nullptr;
   /// The sums continue what lies in out, where the call's `accumulate` holds.
   bool accumulates = false;
   ScalarOptions scalar;
