@@ -33,6 +33,17 @@ def test_beside_the_interpreter(name, numerics, tmp_path):
     check(tmp_path, model, library, shape)
 
 
+def test_one_pixel(tmp_path):
+    """The result has no axes of pixels: real_silero_vad ends so."""
+    net = Net(8)
+    net.conv(16, 128, 3, pads=[1, 1], strides=[2])
+    net.conv(128, 128, 3, pads=[1, 1], strides=[2])
+    net.conv(128, 20, 1)
+    for length in 2, 4:
+        model, library, _ = compile_model(tmp_path, net, (1, 16, length))
+        check(tmp_path, model, library, (1, 16, length))
+
+
 def test_line(tmp_path):
     """One axis of pixels."""
     net = Net(6)

@@ -450,6 +450,8 @@ TileBody::Accumulators TileBody::start(Value out, Value outOffset) {
 /// are its pixels, the last of their axes runs along one of its rows.
 void TileBody::placeInImage() {
   const ContractionSpec &spec = *p.indirect;
+  if (spec.rows.empty())
+    return;
   auto width = graph::constantValue(spec.space.extents[spec.rows.back()]);
   if (!p.rowStep || !width || *width <= 0)
     return;
