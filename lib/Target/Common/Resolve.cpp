@@ -70,6 +70,19 @@ static int64_t cacheSize(int query, int64_t otherwise) {
   return bytes > 0 ? bytes : otherwise;
 }
 
+/// The last-level cache as Linux lists it. The C library computes a size for
+/// AMD's CPUs that a virtual machine's number of processors makes too large.
+static int64_t lastLevelCacheSize(int64_t otherwise) {
+  auto file = llvm::MemoryBuffer::getFileAsStream(
+      "/sys/devices/system/cpu/cpu0/cache/index3/size");
+  llvm::StringRef text = file ? (*file)->getBuffer().trim() : "";
+  int64_t kibibytes;
+  if (!text.consume_back("K") || text.getAsInteger(10, kibibytes) ||
+      kibibytes <= 0)
+    return otherwise;
+  return kibibytes << 10;
+}
+
 static TargetDesc hostDesc(const CpuFamily &family) {
   llvm::StringRef cpu = llvm::sys::getHostCPUName();
   const TargetDesc *known = find(family, cpu);
@@ -89,7 +102,8 @@ static TargetDesc hostDesc(const CpuFamily &family) {
   desc.features = llvm::join(features, ",");
   desc.l1Bytes = cacheSize(_SC_LEVEL1_DCACHE_SIZE, desc.l1Bytes);
   desc.l2Bytes = cacheSize(_SC_LEVEL2_CACHE_SIZE, desc.l2Bytes);
-  desc.l3Bytes = cacheSize(_SC_LEVEL3_CACHE_SIZE, desc.l3Bytes);
+  desc.l3Bytes =
+      lastLevelCacheSize(cacheSize(_SC_LEVEL3_CACHE_SIZE, desc.l3Bytes));
   desc.cores = std::max(1u, std::thread::hardware_concurrency());
   return desc;
 }
