@@ -47,6 +47,14 @@ static void blockColumns(ContractionSchedule &s, const Sizes &sizes,
     s.rowsOutside = true;
 }
 
+/// Whether rhs comes from memory when it is read again: it leaves no room in
+/// the last-level cache for what else a product uses.
+static bool comesFromMemory(const Sizes &sizes, const TargetDesc &desc,
+                            int64_t bytes) {
+  return desc.arch == "x86" &&
+         sizes.typicalColumns * sizes.typicalDepth * bytes > desc.l3Bytes / 2;
+}
+
 /// blockForCaches where lhs is read by addresses. Its taps share their pixels,
 /// so rows seldom need a block; a panel of rhs with all taps may be large.
 static void blockTaps(ContractionSchedule &s, const Sizes &sizes,
@@ -116,5 +124,9 @@ void dlc::blockForCaches(ContractionSchedule &s, const Sizes &sizes,
   }
   if (s.rhs != FactorSource::Packed || rows * depth * bytes <= budget)
     return;
-  blockColumns(s, sizes, budget, depth * bytes, depth * bytes);
+  // A block that is fetched while this one is used needs room, too.
+  s.fetchesAhead = comesFromMemory(sizes, desc, bytes);
+  blockColumns(s, sizes, s.fetchesAhead ? budget / 2 : budget, depth * bytes,
+               depth * bytes);
+  s.fetchesAhead &= s.columnsPerBlock != 0;
 }

@@ -3,6 +3,7 @@
 #ifndef DLC_LIB_CODEGEN_CPU_CONTRACTIONCOMPUTED_H
 #define DLC_LIB_CODEGEN_CPU_CONTRACTIONCOMPUTED_H
 
+#include "dlc/Codegen/CPU/ConstantBits.h"
 #include "dlc/Codegen/CPU/ContractionExpr.h"
 #include "dlc/Codegen/CPU/ContractionPacking.h"
 
@@ -14,6 +15,7 @@ struct ComputedFactor {
   const ContractionSchedule &schedule;
   /// Of spec.rhsLoads.
   const llvm::SmallVectorImpl<PackedLayout> &layouts;
+  const ScalarOptions &scalar;
   std::string &problem; ///< why it cannot be computed; empty: it can
 
   /// Whether tiles compute what they multiply, instead of reading panels of it.
@@ -22,6 +24,16 @@ struct ComputedFactor {
     return schedule.rhs == FactorSource::Packed && !spec.rhs.plain &&
            !schedule.widensRhs;
   }
+  /// Whether two of an operand's numbers are packed into a byte: those that
+  /// there is one of for each step of k, not its zero points.
+  static bool isHalved(const ContractionSpec &spec,
+                       const ContractionOperand &load) {
+    graph::KernelOp kernel = spec.kernel;
+    auto bits = kernel->getAttrOfType<mlir::DenseI8ArrayAttr>(kConstantBits);
+    return bits && load.element.isInteger(8) && bits[load.operand] <= 4 &&
+           spec.innerAxesOf(load).size() == spec.inner.size();
+  }
+  static constexpr int64_t kHalvedBlock = 8; ///< steps of k in a word
 };
 
 /// Which of its elements: a vector of columns, of one step of k.
@@ -52,6 +64,16 @@ public:
 private:
   mlir::Value load(graph::LoadOp load, const ComputedPoint &point,
                    const ExprPoint &coordinates);
+  /// The numbers of a packed operand whose layout is halved: words.
+  mlir::Value loadHalved(const ContractionOperand &operand,
+                         const PackedLayout &layout, const ComputedPoint &point,
+                         mlir::Value batch);
+  /// The element's expression but for what is made of such a number alone,
+  /// which is looked up; null: that is not done here.
+  mlir::Value lookUp(const ComputedPoint &point, const ExprPoint &coordinates,
+                     mlir::Value &function);
+  mlir::Value batchOf(const ContractionOperand &operand,
+                      const ExprPoint &coordinates);
   void setAxes(llvm::ArrayRef<unsigned> group, mlir::Value linear,
                llvm::SmallVectorImpl<mlir::Value> &at);
 

@@ -121,6 +121,8 @@ LogicalResult ContractionTask::packConstants(CpuKernel &result,
     }
     if (isRhs && block == s.group())
       made->depthStep = s.depthStep;
+    made->isHalved = block == ComputedFactor::kHalvedBlock && isRhs &&
+                     ComputedFactor::isHalved(spec, operand);
     if (isRhs && isBytes()) {
       made->flips = flipsRhs(spec, s.form);
       made->hasSums = true;
@@ -149,8 +151,12 @@ LogicalResult ContractionTask::packConstants(CpuKernel &result,
     return failure();
   if (isComputed)
     for (const ContractionOperand &load : spec.rhsLoads)
-      if (failed(add(load, spec.columns, s.panelColumns(), 1, /*isRhs=*/true,
-                     rhsLayouts.emplace_back(), spec.innerAxesOf(load))))
+      if (failed(add(load, spec.columns, s.panelColumns(),
+                     ComputedFactor::isHalved(spec, load)
+                         ? ComputedFactor::kHalvedBlock
+                         : 1,
+                     /*isRhs=*/true, rhsLayouts.emplace_back(),
+                     spec.innerAxesOf(load))))
         return failure();
   llvm::SmallDenseSet<unsigned> packed;
   for (const OperandPacking &packing : result.packings)

@@ -27,6 +27,16 @@ static void packElements(const PackedLayout &layout, const char *source,
           }
 }
 
+/// Two numbers of four bits in a byte.
+static void packHalves(const PackedLayout &layout, const char *source,
+                       char *destination) {
+  std::vector<char> bytes(layout.batchElements() * layout.batch.size());
+  packElements<uint8_t>(layout, source, bytes.data());
+  for (size_t i = 0; i < bytes.size(); i += 2)
+    *destination++ =
+        static_cast<char>((bytes[i] & 15) | (bytes[i + 1] & 15) << 4);
+}
+
 /// Turns signs over and adds the sums to packed bytes.
 static void finishBytes(const PackedLayout &layout, char *packed) {
   int64_t majors = layout.major.size(), depth = layout.inner.size();
@@ -54,6 +64,8 @@ void PackedLayout::pack(llvm::ArrayRef<char> constant,
   assert(int64_t(packed.size()) == bytes() && "packed buffer of another size");
   switch (elementBytes) {
   case 1:
+    if (isHalved)
+      return packHalves(*this, constant.data(), packed.data());
     packElements<uint8_t>(*this, constant.data(), packed.data());
     if (flips || hasSums)
       finishBytes(*this, packed.data());
@@ -85,6 +97,8 @@ std::string PackedLayout::str() const {
     extras += " unsigned";
   if (depthStep > block)
     extras += " depth" + std::to_string(depth());
+  if (isHalved)
+    extras += " halved";
   int64_t matrix = int64_t(major.size() * inner.size());
   bool isRegular = majorStep && innerStep && batch[0] == 0 &&
                    (batch.size() == 1 || stepOf(batch) == matrix);

@@ -2,6 +2,7 @@
 // docs/codegen-cpu.md.
 #include "dlc/Codegen/CPU/ContractionSchedule.h"
 
+#include "ContractionComputed.h"
 #include "ContractionFactors.h"
 #include "ContractionPadding.h"
 #include "ContractionPanels.h"
@@ -615,9 +616,14 @@ ContractionSchedule dlc::defaultSchedule(const ContractionSpec &wide,
                 (sizes.typicalRows >= manyRows || !spec.rhs.plain) && !usesOnce;
   cutIntoTasks(s, sizes, spec, target, cachedBytes(spec, form));
   blockForCaches(s, sizes, spec, desc, cachedBytes(spec, form));
-  if (desc.arch == "x86")
+  bool isHalved = usesOnce && llvm::any_of(spec.rhsLoads, [&](auto &load) {
+                    return ComputedFactor::isHalved(spec, load);
+                  });
+  if (isHalved) // a word's numbers
+    s.unroll = ComputedFactor::kHalvedBlock;
+  else if (desc.arch == "x86")
     s.unroll = unrollFor(s, spec);
-  s.fetchesAhead = fetchesAhead(s, sizes, spec, desc, cachedBytes(spec, form));
+  s.fetchesAhead |= fetchesAhead(s, sizes, spec, desc, cachedBytes(spec, form));
   // Columns that come from memory and pass once: the weights' bandwidth
   // decides. About as many bytes ahead whatever they are: 2 KiB of a panel.
   int64_t weightBytes = spec.rhs.plain ? bytesOf(spec.rhs.element) : 1;
@@ -625,6 +631,10 @@ ContractionSchedule dlc::defaultSchedule(const ContractionSpec &wide,
       !s.fetchesAhead &&
       sizes.typicalColumns * sizes.typicalDepth * weightBytes > desc.l2Bytes)
     s.prefetch = std::max<int64_t>(64 / (weightBytes * s.group()), 1);
+  // What is computed from them takes so long that they come in time from twice
+  // as far.
+  if (s.prefetch && ComputedFactor::isInTiles(spec, s))
+    s.prefetch *= isHalved ? 8 : 2;
   return s;
 }
 

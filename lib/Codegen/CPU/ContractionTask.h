@@ -194,7 +194,7 @@ private:
   PackedLayout lhsLayout, rhsLayout;
   llvm::SmallVector<PackedLayout> rhsLayouts; ///< of spec.rhsLoads
   std::string problem; ///< why a part cannot be emitted; empty: it can
-  ComputedFactor computed{spec, s, rhsLayouts, problem};
+  ComputedFactor computed{spec, s, rhsLayouts, scalarOptions, problem};
   mlir::AffineExpr rowTasks, columnTasks; // tasks along rows and columns
   mlir::AffineExpr rowsOfTask, columnsOfTask, pitch, stepPitch;
   mlir::AffineExpr lhsScratch, rhsScratch, tileScratch, zeroScratch,

@@ -102,12 +102,26 @@ void ContractionTask::planAhead(TileParams &params) {
 /// Where the part starts that a tile fetches.
 Value ContractionTask::aheadOf(const RowTile &rowTile,
                                const ColumnTile &columnTile, const Pass &pass) {
-  Value next = index->add(columnTile.column, int64_t(s.tileVectors) * s.lanes);
+  auto startOf = [&](Value column, Value step) {
+    return index->add(index->add(rhsBase, rhsColumnOffset(column)),
+                      index->mul(step, rhsStep));
+  };
   Value part =
       index->min(index->div(rowTile.panelRow, index->constant(s.tileRows)),
                  index->constant(aheadTiles - 1));
-  Value start = index->add(index->add(rhsBase, rhsColumnOffset(next)),
-                           index->mul(pass.first, rhsStep));
+  int64_t distance =
+      s.columnsPerBlock ? s.columnsPerBlock : int64_t(s.tileVectors) * s.lanes;
+  Value next = index->add(columnTile.column, distance), start;
+  if (!s.columnsPerBlock) {
+    start = startOf(next, pass.first);
+  } else {
+    // The block's next pass, after the last one the next block's first.
+    start = startOf(next, index->constant(0));
+    if (pass.isLast)
+      start = arith::SelectOp::create(
+          function->builder(), function->loc(), pass.isLast, start,
+          startOf(columnTile.column, index->add(pass.first, s.depthPerPass)));
+  }
   return index->add(start,
                     index->mul(index->mul(part, pass.steps.depth), aheadStep));
 }
@@ -342,24 +356,41 @@ void ContractionTask::widenPanel(const ColumnTile &columnTile,
   };
   ComputedEmitter emitter(*index, computed, *expressions, symbols, axes,
                           [&](unsigned i) { return function->buffer(i); });
-  auto compute = [&](unsigned v, Value k) -> Value {
+  // The steps that share words of numbers are written out.
+  unsigned many =
+      llvm::any_of(rhsLayouts,
+                   [](const PackedLayout &layout) { return layout.isHalved; })
+          ? ComputedFactor::kHalvedBlock
+          : 1;
+  auto compute = [&](unsigned v, Value k, unsigned plus, unsigned of) {
     ComputedPoint point;
     Value column = columnOf(v);
     point.inside = index->rem(column, index->constant(s.panelColumns()));
     point.panel = index->add(firstColumn, index->sub(column, point.inside));
     point.first = k;
+    point.plus = plus;
+    point.stepsAlign = of;
     return emitter.emit(point);
   };
-  index->forEach(index->constant(0), pass.steps.depth, 1, [&](Value k) {
+  auto fillStep = [&](Value k, unsigned plus, unsigned of) {
     for (unsigned v = 0; v < columnTile.vectors; ++v) {
       Value step = index->add(pass.first, k);
-      Value value = spec.rhs.plain ? widen(v, step) : compute(v, step);
+      Value value =
+          spec.rhs.plain ? widen(v, step) : compute(v, step, plus, of);
       if (value)
         vector::StoreOp::create(
             b, loc, value, widened,
-            index->add(index->mul(k, width), int64_t(v) * s.lanes));
+            index->add(index->mul(index->add(k, plus), width),
+                       int64_t(v) * s.lanes));
     }
+  };
+  Value steps = pass.steps.depth,
+        whole = index->mul(index->div(steps, index->constant(many)), many);
+  index->forEach(index->constant(0), whole, many, [&](Value k) {
+    for (unsigned plus = 0; plus < many; ++plus)
+      fillStep(k, plus, many);
   });
+  index->forEach(whole, steps, 1, [&](Value k) { fillStep(k, 0, 1); });
 }
 
 void ContractionTask::emitTile(RowTile rowTile, ColumnTile columnTile,

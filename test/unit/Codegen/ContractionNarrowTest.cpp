@@ -520,6 +520,68 @@ TEST_F(NarrowContraction, WeightsAreDequantisedByTilesAndInPanels) {
       }
 }
 
+/// x times numbers of four bits, less `zero`, in blocks of 8 k with a scale.
+std::string fourBits(int64_t m, int64_t n, int64_t k, const std::string &type,
+                     const std::string &zero) {
+  auto text = [](int64_t size) { return std::to_string(size); };
+  std::string at = ">] (%i, %j, %k) : ", dims = "affine_map<(d0, d1, d2) -> (";
+  std::string x = tensorType({text(m), text(k)}, "f32"),
+              q = tensorType({text(n), text(k)}, type),
+              s = tensorType({text(n), text(k / 8)}, "f32"),
+              y = tensorType({text(m), text(n)}, "f32");
+  return "graph.kernel @kernel(%x: " + x + ", %q: " + q + ", %s: " + s +
+         ") -> " + y +
+         " attributes {symbols = [], graph.constant_bits = array<i8: 8, 4, "
+         "8>} {\n%r = graph.stage domain <" +
+         text(m) + ", " + text(n) + "> reduce <" + text(k) +
+         "> fold add : " + y +
+         " {\n^bb0(%i: index, %j: index, %k: index):\n%a = graph.load %x[" +
+         dims + "d0, d2)" + at + x + " -> f32\n%b = graph.load %q[" + dims +
+         "d1, d2)" + at + q + " -> " + type + "\n%c = graph.load %s[" + dims +
+         "d1, d2 floordiv 8)" + at + s +
+         " -> f32\n%d = graph.scalar_cast %b : " + type +
+         " -> f32\n%e = graph.literal " + zero +
+         " : f32 : f32\n%f = graph.apply sub(%d, %e) : (f32, f32) -> f32\n%w = "
+         "graph.apply mul(%f, %c) : (f32, f32) -> f32\n%p = graph.apply "
+         "mul(%a, %w) : (f32, f32) -> f32\ngraph.yield %p : f32\n}\n"
+         "graph.return %r : " +
+         y + "\n}";
+}
+
+// Two of them lie in a byte, read by tiles, by words of eight k or one by one,
+// and in panels.
+TEST_F(NarrowContraction, NumbersOfFourBits) {
+  for (const char *target : targets)
+    for (bool isSigned : {false, true})
+      for (auto [m, n, k] :
+           {std::array<int64_t, 3>{1, 70, 264}, {4, 33, 40}, {37, 45, 24}}) {
+        std::string text = fourBits(m, n, k, isSigned ? "i8" : "ui8",
+                                    isSigned ? "5.000000e-01" : "8.000000e+00");
+        Options options;
+        options.constants = {false, true, true};
+        options.target = target;
+        options.value = [=](unsigned operand, int64_t i) {
+          double random = double(uint32_t(i * 2654435761u + operand) >> 16);
+          return operand == 1 ? std::fmod(random, 16) - (isSigned ? 8 : 0)
+                              : random / 65536 - 0.25;
+        };
+        check(text, options, target);
+        for (unsigned unroll : {1, 4}) {
+          options.adjust = [=](ContractionSchedule &s) {
+            s.unroll = unroll;
+            s.tileVectors = 1;
+          };
+          check(text, options, target);
+        }
+        options.adjust = nullptr;
+        // They are taken to have four bits.
+        options.value = [value = options.value](unsigned operand, int64_t i) {
+          return value(operand, i) + (operand == 1 ? 16 : 0);
+        };
+        EXPECT_GT(run(text, options).gate, 1);
+      }
+}
+
 TEST_F(NarrowContraction, FormsByMachineAndMode) {
   auto formOn = [&](const char *target, const std::string &text,
                     bool strict = false) {

@@ -58,11 +58,13 @@ public:
   /// `scalar` is `value`, whatever it is computed from; holds for emitNext.
   void setValue(mlir::Value scalar, Scalar value) { memo[scalar] = value; }
 
+  void forget() { memo.clear(); }
+
   /// Emits `scalar` at `point`: a scalar, or where it differs between lanes a
   /// vector. Fails, in words, on what it does not support.
   mlir::FailureOr<Scalar> emit(mlir::Value scalar, const ExprPoint &point,
                                std::string &reason) {
-    memo.clear();
+    forget();
     return emitNext(scalar, point, reason);
   }
   /// The same at the point of the last emit: what was emitted is used again.

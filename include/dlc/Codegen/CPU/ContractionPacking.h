@@ -20,6 +20,9 @@ struct PackedLayout {
   /// k are padded to whole steps of so many; 0: to whole blocks.
   int64_t depthStep = 0;
   int64_t elementBytes = 4;
+  /// Bytes whose numbers have four bits: a block of eight k is a word, the
+  /// first in its lowest bits.
+  bool isHalved = false;
   bool flips = false; ///< bytes: the sign bit is turned over
   /// Bytes only: behind the panels, at sumsOffset(), lies the sum of each row
   /// or column as i32, [batch][panel][row or column].
@@ -37,7 +40,8 @@ struct PackedLayout {
   }
   int64_t batchElements() const { return panels() * panel * depth(); }
   int64_t panelBytes() const {
-    return batchElements() * int64_t(batch.size()) * elementBytes;
+    return batchElements() * int64_t(batch.size()) * elementBytes /
+           (isHalved ? 2 : 1);
   }
   int64_t sumsOffset() const { return (panelBytes() + 63) / 64 * 64; }
   int64_t bytes() const {

@@ -42,10 +42,10 @@ double fastest(Steps steps) {
   return fastOf(times);
 }
 
-// Twelve chains hide the latency.
+// Sixteen chains hide the latency of any of them.
 #define DLC_PEAK(NAME, FEATURES, VECTOR, ZERO, STEP)                           \
   __attribute__((target(FEATURES), noinline)) inline void NAME() {             \
-    VECTOR a[12], x = ZERO;                                                    \
+    VECTOR a[16], x = ZERO;                                                    \
     asm volatile("" : "+v"(x));                                                \
     for (VECTOR &chain : a)                                                    \
       chain = x;                                                               \
@@ -94,7 +94,7 @@ DLC_PEAK_TILES(peakByteTiles, "amx-tile,amx-int8", _tile_dpbusd)
 /// on vectors of `bytes`; 0: not known. The machine must have the instruction.
 inline double peakRate(ProductForm form, unsigned bytes) {
 #if defined(__x86_64__)
-  double vectors = 12 * 10000.0, lanes = bytes / 4;
+  double vectors = 16 * 10000.0, lanes = bytes / 4;
   bool isWide = bytes == 64;
   if (form == ProductForm::Single && bytes >= 32)
     return 2 * lanes * vectors / fastest(isWide ? peakF32 : peakF32Narrow);
