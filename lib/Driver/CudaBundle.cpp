@@ -6,8 +6,6 @@
 
 #include "dlc/Emulator/EmulatedImage.h"
 #include "dlc/Interpreter/Interpreter.h"
-#include "dlc/Schedule/AttentionSpec.h"
-#include "dlc/Schedule/ContractionSpec.h"
 #include "dlc/Schedule/Schedule.h"
 #include "dlc/Tuner/BundleNumbers.h"
 #include "dlc/Tuner/CudaTask.h"
@@ -109,33 +107,13 @@ Error Writer::write(const Twine &name, StringRef bytes) {
   return Error::success();
 }
 
-/// Operands that are factors of products: numbers around zero.
-static SmallVector<bool> findFactors(graph::KernelOp kernel) {
-  SmallVector<bool> factors(kernel.getArgumentTypes().size(), false);
-  auto set = [&](const ContractionOperand &factor) {
-    if (factor.plain || factor.guarded)
-      factors[factor.operand] = true;
-  };
-  std::string why;
-  if (auto spec = classifyAttention(kernel, why); succeeded(spec)) {
-    set(spec->query);
-    set(spec->key);
-    set(spec->value);
-  } else if (auto product = classifyContraction(kernel, why);
-             succeeded(product)) {
-    set(product->lhs);
-    set(product->rhs);
-  }
-  return factors;
-}
-
 /// Operands and results; runs the interpreter. Empty, with a note: there is
 /// nothing to compare with.
 Expected<std::string> Writer::describeData(graph::KernelOp kernel) {
   std::string text;
   llvm::raw_string_ostream os(text);
   SmallVector<Tensor> operands;
-  SmallVector<bool> factors = findFactors(kernel);
+  std::vector<bool> factors = tuner::findFactors(kernel);
   for (auto [i, type] : llvm::enumerate(kernel.getArgumentTypes())) {
     SmallVector<int64_t> shape;
     for (AffineExpr dim : graph::getDims(type))

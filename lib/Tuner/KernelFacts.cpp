@@ -36,6 +36,25 @@ std::string dlc::tuner::whyNotTuned(graph::KernelOp kernel) {
   return readsIndices ? "its indices come from data" : "";
 }
 
+std::vector<bool> dlc::tuner::findFactors(graph::KernelOp kernel) {
+  std::vector<bool> factors(kernel.getArgumentTypes().size(), false);
+  auto set = [&](const ContractionOperand &factor) {
+    if (factor.plain || factor.guarded)
+      factors[factor.operand] = true;
+  };
+  std::string why;
+  if (auto spec = classifyAttention(kernel, why); succeeded(spec)) {
+    set(spec->query);
+    set(spec->key);
+    set(spec->value);
+  } else if (auto product = classifyContraction(kernel, why);
+             succeeded(product)) {
+    set(product->lhs);
+    set(product->rhs);
+  }
+  return factors;
+}
+
 unsigned dlc::tuner::getTuneThreads(const CpuTarget &target) {
   return std::max(1u,
                   target.threads() ? target.threads() : target.desc().cores);

@@ -337,21 +337,13 @@ KernelTask::create(graph::KernelOp kernel, const CpuTarget &target,
     return made;
   std::mt19937_64 random(seed);
   SmallVector<Tensor> operands;
+  std::vector<bool> factors = findFactors(copy);
   for (auto [i, type] : llvm::enumerate(copy.getArgumentTypes())) {
     SmallVector<int64_t> shape;
     for (AffineExpr dim : graph::getDims(type))
       shape.push_back(graph::evaluate(dim, {}));
     Tensor tensor(cast<RankedTensorType>(type).getElementType(), shape);
-    auto isOf = [&](const ContractionOperand &factor) {
-      return (factor.plain || factor.guarded) && factor.operand == i;
-    };
-    const Classified &as = state.classified;
-    bool isFactor = (as.contraction && (isOf(as.contraction->lhs) ||
-                                        isOf(as.contraction->rhs))) ||
-                    (as.attention &&
-                     (isOf(as.attention->query) || isOf(as.attention->key) ||
-                      isOf(as.attention->value)));
-    if (!fill(tensor, isFactor, random))
+    if (!fill(tensor, factors[i], random))
       return fail("an operand has a type that no random numbers are made of");
     task.problem.operands.emplace_back(tensor.getBytes(),
                                        size_t(tensor.getNumBytes()));

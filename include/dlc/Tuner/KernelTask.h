@@ -30,6 +30,10 @@ bool isLegalFor(graph::KernelOp kernel, const KnobValues &knobs,
                 const CpuTarget &target, const CpuCodegenOptions &options,
                 std::string &reason);
 
+/// By operand, whether it is a factor of the kernel's products (or attention's
+/// queries, keys or values): its random numbers lie around zero.
+std::vector<bool> findFactors(graph::KernelOp kernel);
+
 /// A task that owns a copy of the kernel.
 class KernelTask {
 public:
