@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What the main loops of f32 products on plain units are made of: check_fma.py
+"""What the main loops of f32 products on plain units, and of a convolution on tensor cores, are made of: check_fma.py
 
 Large products, as they lie and turned, and convolutions for sm_80, sm_89 and sm_90a: tiles of 8 x 8 sums a thread. Of the main loop's
 instructions at least 87 % are multiply-adds (80 % of convolutions', whose places come from tables), there are 16 of them a read of 16
@@ -15,7 +15,7 @@ import onnx
 import onnx.parser
 import sass
 
-MOST_REGISTERS = 128
+MOST_REGISTERS, MOST_PER_PRODUCT = 128, 20
 TEXTS = {"plain": "g (float[{m}, {k}] a, float[{k}, {n}] b) => (float[{m}, {n}] y) {{ y = MatMul(a, b) }}",
          "turned": "g (float[{m}, {k}] a, float[{n}, {k}] b) => (float[{m}, {n}] y) {{ c = Transpose <perm = [1, 0]> (b) y = MatMul(a, c) }}"}
 
@@ -53,6 +53,14 @@ def check(kernels, resources, least, products):
     return wrong
 
 
+def check_tensor_cores(kernels):
+    """A 3 x 3 convolution of f16: instructions of the main loop, a product of 16 x 8 x 16 at a time."""
+    loop = kernels[0].main_loop()
+    total, products = sum(loop.values()), sum(count for op, count in loop.items() if op.startswith("HMMA"))
+    print(f"  {total} instructions for {products} products of tensor cores")
+    return [] if products and total <= MOST_PER_PRODUCT * products else [f"{total} instructions for {products} products"]
+
+
 def main():
     if not sass.find_nvdisasm():
         print("nvdisasm is not installed: utils/requirements-cuda.txt")
@@ -61,13 +69,15 @@ def main():
     with tempfile.TemporaryDirectory() as work:
         path = os.path.join(work, "m")
         cases = [(name, sm, *case, True) for name, case in CASES.items() for sm in ("80", "89", "90a")] + [("control", "90a", *CONTROL, False)]
+        cases += [("3x3 of f16", sm, convolution(64, 56, 64, 3).replace("float[", "float16["), None, None, True) for sm in ("80", "89", "90a")]
         for name, sm, text, least, products, good in cases:
             onnx.save(onnx.parser.parse_model('<ir_version: 10, opset_import: ["" : 21]>\n' + text), path + ".onnx")
             print(f"{name} sm_{sm}:")
             subprocess.run(["dlc", path + ".onnx", "-target=cuda:sm=" + sm, "-emit=cubin", "-o", path + ".cubin", "-q"], check=True)
             report = subprocess.run(["dlc", path + ".onnx", "-target=cuda:sm=" + sm, "-emit=report", "-o", "-", "-q"], check=True, capture_output=True,
                                     text=True).stdout
-            wrong = check([k for k in sass.disassemble(path + ".cubin") if k.main_loop()["FFMA"]], report, least, products)
+            kernels = sass.disassemble(path + ".cubin")
+            wrong = check([k for k in kernels if k.main_loop()["FFMA"]], report, least, products) if least else check_tensor_cores(kernels)
             if bool(wrong) == good:
                 failed = True
                 print("  WRONG: " + ("; ".join(wrong) or "the control passes"))

@@ -2,6 +2,7 @@
 #include "Contraction.h"
 #include "MmaSync.h"
 
+#include "dlc/Schedule/ContractionSpec.h"
 #include "dlc/Schedule/NarrowNumbers.h"
 
 using namespace mlir;
@@ -221,42 +222,52 @@ static LoadOp plainLoad(StageOp stage, Value factor) {
   return load;
 }
 
-/// The plain load that the factor is, where chunks along `axis` (an argument of
-/// the stage's block) of extent `extent` are contiguous, aligned and wholly
-/// inside or wholly outside; null where they need not be.
-static LoadOp contiguousChunks(StageOp stage, Value factor, unsigned axis,
-                               AffineExpr extent) {
-  LoadOp load = plainLoad(stage, factor);
-  if (!load)
-    return {};
-  int64_t chunk = kChunkBytes / elementBytes(factor.getType());
-  unsigned last = load.getMap().getNumResults() - 1;
-  auto isMultiple = [&](AffineExpr size) {
-    auto value = constantValue(size);
-    return value && *value % chunk == 0;
-  };
-  if (!isMultiple(extent) ||
-      !isMultiple(getDims(load.getTensor().getType())[last]))
-    return {};
-  std::optional<unsigned> position;
-  for (auto [i, coordinate] : llvm::enumerate(load.getCoords())) {
-    if (cast<BlockArgument>(coordinate).getArgNumber() != axis)
-      continue;
-    if (position)
-      return {};
-    position = i;
-  }
-  if (!position || load.getMap().getResult(last) !=
-                       getAffineDimExpr(*position, stage.getContext()))
-    return {};
-  for (unsigned i = 0; i < last; ++i)
-    if (load.getMap().getResult(i).isFunctionOfDim(*position))
-      return {};
+/// Whether chunks of the load along these arguments of the stage's block,
+/// walked as one, are contiguous, aligned and wholly inside or wholly outside.
+static bool hasChunks(StageOp stage, LoadOp load, ArrayRef<unsigned> axes) {
+  MLIRContext *context = stage.getContext();
+  int64_t chunk = kChunkBytes / elementBytes(load.getType());
+  SmallVector<AffineExpr> arguments;
+  for (Value coordinate : load.getCoords())
+    arguments.push_back(getAffineDimExpr(
+        cast<BlockArgument>(coordinate).getArgNumber(), context));
   if (load.getGuard())
     for (AffineExpr constraint : load.getGuard()->getConstraints())
-      if (constraint.isFunctionOfDim(*position))
-        return {};
-  return load;
+      for (unsigned axis : axes)
+        if (constraint.replaceDims(arguments).isFunctionOfDim(axis))
+          return false;
+  AffineExpr place = getAffineConstantExpr(0, context);
+  for (auto [expr, size] : llvm::zip_equal(load.getMap().getResults(),
+                                           getDims(load.getTensor().getType())))
+    place = simplify(place * size + expr.replaceDims(arguments));
+  SmallVector<AffineExpr> extents(stage.getDomainDims());
+  llvm::append_range(extents, stage.getReduceDims());
+  AffineExpr count = getAffineConstantExpr(1, context);
+  for (unsigned axis : axes)
+    count = count * extents[axis];
+  auto strideOf = [&](unsigned axis) { return linearCoefficient(place, axis); };
+  if (!simplify(count).isMultipleOf(chunk) ||
+      collapsedStride(axes, strideOf, extents, context) != 1)
+    return false;
+  // All else steps over whole chunks.
+  AffineExpr zero = getAffineConstantExpr(0, context);
+  SmallVector<AffineExpr> rest;
+  for (unsigned axis = 0; axis < extents.size(); ++axis)
+    rest.push_back(llvm::is_contained(axes, axis)
+                       ? zero
+                       : getAffineDimExpr(axis, context));
+  return simplify(place.replaceDims(rest)).isMultipleOf(chunk);
+}
+
+/// The plain load that the factor is, where it lies in chunks along the last of
+/// these axes, or along several of the last ones, walked as one; null where it
+/// need not.
+static LoadOp contiguousChunks(StageOp stage, LoadOp load,
+                               ArrayRef<unsigned> axes) {
+  for (size_t count = 1; load && count <= axes.size(); ++count)
+    if (hasChunks(stage, load, axes.take_back(count)))
+      return load;
+  return {};
 }
 
 FactorCopy dlc::copyOf(const Contraction &c, bool isLeft) {
@@ -270,17 +281,20 @@ FactorCopy dlc::copyOf(const Contraction &c, bool isLeft) {
   copy.alongFold = liesAlongFold(stage, factor);
   copy.transposed =
       c.usesTensorCores() && !copy.alongFold && bytes == transposableBytes;
-  unsigned axis =
-      copy.alongFold ? stage.getBlock()->getNumArguments() - 1 : axes.back();
-  AffineExpr size = copy.alongFold ? stage.getReduceDims().back()
-                                   : stage.getDomainDims()[axis];
+  copy.load = plainLoad(stage, factor);
+  SmallVector<unsigned> walked(axes);
+  if (copy.alongFold) {
+    walked.clear();
+    for (unsigned i = 0; i < stage.getReduceRank(); ++i)
+      walked.push_back(stage.getDomainRank() + i);
+  }
   // Chunks lie in a panel as they do in the operand.
   bool keepsOrder =
       c.usesTensorCores() ? copy.alongFold || copy.transposed : !copy.alongFold;
   if (keepsOrder)
-    copy.contiguous = contiguousChunks(stage, factor, axis, size);
+    copy.contiguous = contiguousChunks(stage, copy.load, walked);
   if (!copy.contiguous && bytes == wordBytes)
-    copy.word = plainLoad(stage, factor);
+    copy.word = copy.load;
   return copy;
 }
 

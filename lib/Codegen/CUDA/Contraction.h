@@ -57,6 +57,7 @@ struct FactorCopy {
   bool transposed = false;  ///< tensor cores: ... and not in the panel
   graph::LoadOp contiguous; ///< what cp.async reads in chunks; null: it cannot
   graph::LoadOp word;       ///< what it reads element by element; null
+  graph::LoadOp load;       ///< the factor is this, zero where it is guarded
 
   bool isAsync() const { return contiguous || word; }
 };

@@ -179,7 +179,8 @@ static void chooseStages(Contraction &c) {
   bool isAsync = copyOf(c, true).isAsync() || copyOf(c, false).isAsync();
   c.stages = 2;
   if (isAsync && c.usesTensorCores())
-    c.stages = std::min<int64_t>(kMostShared / stageBytes(c), 4);
+    c.stages =
+        std::min<int64_t>((kMostShared - tableBytes(c)) / stageBytes(c), 4);
 }
 
 void dlc::chooseCut(Contraction &c) {

@@ -66,9 +66,7 @@ SmallVector<Value> ContractionTile::coordinatesAt(ArrayRef<unsigned> axes,
                                                   Value at, Value atDepth) {
   SmallVector<Value> coordinates(batch);
   setAxes(coordinates, axes, at);
-  llvm::append_range(
-      coordinates,
-      index.delinearize(atDepth, launch.sizes(stage.getReduceDims())));
+  llvm::append_range(coordinates, stepCoordinates(atDepth));
   return coordinates;
 }
 
@@ -195,7 +193,7 @@ SmallVector<Value> ContractionTile::stepCoordinates(Value atDepth) {
 PlacePart ContractionTile::stepPart(const PlaceParts &parts, Value atDepth) {
   SmallVector<Value> coordinates(stage.getDomainRank(), index.constant(0));
   llvm::append_range(coordinates, stepCoordinates(atDepth));
-  Value bits = word(0);
+  Value bits = word(1 << kAnyTap);
   for (const PlaceParts::Taps &taps : parts.taps) {
     Value tap = arith::IndexCastOp::create(b, loc, b.getI32Type(),
                                            coordinates[taps.axis]);
@@ -230,6 +228,30 @@ Value ContractionTile::mayRead(PlacePart x, PlacePart y) {
   Value common = arith::AndIOp::create(b, loc, x.bits, y.bits);
   return arith::CmpIOp::create(b, loc, arith::CmpIPredicate::eq, common,
                                word(0));
+}
+
+Value ContractionTile::makeTable(bool isLeft) {
+  int64_t entries = tableEntries(c, isLeft);
+  int64_t words = entries * kPlaceBytes / 4;
+  return entries ? launch.shared(b.getI32Type(), words) : Value();
+}
+
+Value ContractionTile::firstEntry(Value panelNumber) {
+  return index.mul(index.rem(panelNumber, index.constant(2)), c.panelSteps);
+}
+
+void ContractionTile::fillStepTables(ArrayRef<StepTable> tables,
+                                     Value panelNumber) {
+  if (tables.empty())
+    return;
+  Value isStep = index.less(launch.thread(), index.constant(c.panelSteps));
+  launch.onlyIf(isStep, [&] {
+    Value atDepth =
+        index.add(index.mul(panelNumber, c.panelSteps), launch.thread());
+    Value entry = index.add(firstEntry(panelNumber), launch.thread());
+    for (auto [parts, table] : tables)
+      storePart(table, entry, stepPart(*parts, atDepth));
+  });
 }
 
 Value ContractionTile::addressOf(const PlaceParts &parts, Value offset) {

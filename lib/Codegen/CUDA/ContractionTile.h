@@ -50,6 +50,14 @@ protected:
   /// at an address.
   void storePart(mlir::Value table, mlir::Value i, PlacePart part);
   PlacePart loadPart(mlir::Value pointer);
+  /// The parts of a panel's steps, a thread each, where every other panel has
+  /// them: an entry a step from firstEntry on in each table.
+  using StepTable = std::pair<const PlaceParts *, mlir::Value>;
+  void fillStepTables(llvm::ArrayRef<StepTable> tables,
+                      mlir::Value panelNumber);
+  mlir::Value firstEntry(mlir::Value panelNumber);
+  /// Room for a factor's table; null: it has none.
+  mlir::Value makeTable(bool isLeft);
   /// The address of so many elements behind the operand's first; of what lies
   /// behind an address.
   mlir::Value addressOf(const PlaceParts &parts, mlir::Value offset);

@@ -97,7 +97,7 @@ static std::optional<PlaceParts> splitPlace(StageOp stage, LoadOp load) {
     if (llvm::none_of(parts.guards, dependsOn))
       continue;
     auto extent = constantValue(stage.getReduceDims()[axis - sides.numElement]);
-    if (!extent || *extent < 1 || *extent > kNoTap - nextBit)
+    if (!extent || *extent < 1 || *extent > kAnyTap - nextBit)
       return std::nullopt;
     parts.taps.push_back({axis, *extent, nextBit});
     nextBit += static_cast<unsigned>(*extent);
@@ -164,18 +164,26 @@ int64_t dlc::tableEntries(const Contraction &c, bool isLeft) {
   return isLeft ? c.tileRows : c.tileColumns;
 }
 
+/// Whether what a thread copies is so much apart that its element, or its step,
+/// stays.
+static bool stays(const Contraction &c, FactorCopy copy, int64_t extent) {
+  if (c.usesTensorCores()) {
+    int64_t perChunk = kChunkBytes / elementBytes(copy.load.getType());
+    int64_t chunks = extent * c.panelSteps / perChunk;
+    return !copy.alongFold && !copy.contiguous && chunks % c.threads == 0 &&
+           c.threads % (copy.transposed ? extent / perChunk : extent) == 0;
+  }
+  int64_t atOnce = c.threads * (copy.contiguous ? kChunkBytes / kWordBytes : 1);
+  return copy.isAsync() && extent * c.panelSteps % atOnce == 0 &&
+         atOnce % (copy.alongFold ? c.panelSteps : extent) == 0;
+}
+
 std::optional<PlaceParts> dlc::partsOf(const Contraction &c, bool isLeft) {
   FactorCopy copy = copyOf(c, isLeft);
-  if (c.usesTensorCores() || !copy.isAsync())
+  if (!copy.load || !stays(c, copy, isLeft ? c.tileRows : c.tileColumns))
     return std::nullopt;
   StageOp stage = c.stage;
-  // What a thread copies is so much apart: its element, or its step, stays.
-  int64_t extent = isLeft ? c.tileRows : c.tileColumns;
-  int64_t atOnce = c.threads * (copy.contiguous ? kChunkBytes / kWordBytes : 1);
-  if (extent * c.panelSteps % atOnce ||
-      atOnce % (copy.alongFold ? c.panelSteps : extent))
-    return std::nullopt;
-  auto parts = splitPlace(stage, copy.contiguous ? copy.contiguous : copy.word);
+  auto parts = splitPlace(stage, copy.load);
   if (!parts)
     return std::nullopt;
   SmallVector<AffineExpr> extents(stage.getDomainDims());
@@ -190,7 +198,8 @@ std::optional<PlaceParts> dlc::partsOf(const Contraction &c, bool isLeft) {
       placeOf(stage, *parts, copy.alongFold ? parts->element : parts->step);
   if (parts->guards.empty())
     parts->stride = strideAlong(stage, place, walked, extents);
-  if (!parts->stride && !isNarrow(place, extents))
+  // Tensor cores' even steps are as quick by arithmetic.
+  if (parts->stride ? c.usesTensorCores() : !isNarrow(place, extents))
     return std::nullopt;
   return parts;
 }

@@ -42,12 +42,15 @@ struct PlaceParts {
   std::optional<int64_t> stride;
 };
 
-/// The bit that all elements have: of steps behind the fold's end.
-inline constexpr unsigned kNoTap = 31;
+/// The bit that all elements have: of steps behind the fold's end; and that
+/// which those outside of the tile have: of all steps.
+inline constexpr unsigned kNoTap = 31, kAnyTap = 30;
 
-/// The parts of the factor where threads fill the tile's panels with it by
-/// asynchronous copies. Nothing: it has no such parts, threads keep neither
-/// their element nor their step, or sizes must be known that are not.
+/// The parts of the factor where it is a load, and threads that fill a panel
+/// with it stay at elements or at a step. Nothing: it has no such parts,
+/// threads keep neither, tensor cores need none, or sizes must be known that
+/// are not. Threads of tensor tiles stay at elements: at one, or at those of a
+/// chunk.
 std::optional<PlaceParts> partsOf(const Contraction &contraction, bool isLeft);
 
 /// Bytes of a PlacePart in a table, whose offsets have 32 bits.

@@ -83,7 +83,6 @@ private:
   bool hasTables() const { return left.table || right.table; }
   void makeTables();
   void fillStepTables(Value panelNumber);
-  Value firstEntry(Value panelNumber);
   std::pair<Value, Value> ownPlace(const Panel &panel);
   void copyParts(const Panel &panel, Value stage, Value panelNumber);
   void copyPanel(const Panel &panel, Value stage, Value panelNumber);
@@ -135,35 +134,21 @@ void PlainTile::makeTables() {
       return elementPart(*panel->parts, panel->axes,
                          index.add(panel->first, i));
     };
-    int64_t entries = tableEntries(c, panel == &left);
-    if (entries)
-      panel->table =
-          launch.shared(b.getI32Type(), entries * kPlaceBytes / kWordBytes);
+    panel->table = makeTable(panel == &left);
     if (!panel->copy.alongFold)
       panel->own = partAt(ownPlace(*panel).second);
-    else if (entries)
-      dealOut(entries, [&](Value i) { storePart(panel->table, i, partAt(i)); });
+    else if (panel->table)
+      dealOut(panel->extent,
+              [&](Value i) { storePart(panel->table, i, partAt(i)); });
   }
 }
 
-/// The parts of a panel's steps, a thread each, where every other panel has
-/// them.
 void PlainTile::fillStepTables(Value panelNumber) {
-  if (!left.hasStepTable() && !right.hasStepTable())
-    return;
-  Value isStep = index.less(launch.thread(), index.constant(c.panelSteps));
-  launch.onlyIf(isStep, [&] {
-    Value atDepth =
-        index.add(index.mul(panelNumber, c.panelSteps), launch.thread());
-    Value entry = index.add(firstEntry(panelNumber), launch.thread());
-    for (const Panel *panel : {&left, &right})
-      if (panel->hasStepTable())
-        storePart(panel->table, entry, stepPart(*panel->parts, atDepth));
-  });
-}
-
-Value PlainTile::firstEntry(Value panelNumber) {
-  return index.mul(index.rem(panelNumber, index.constant(2)), c.panelSteps);
+  SmallVector<StepTable> tables;
+  for (const Panel *panel : {&left, &right})
+    if (panel->hasStepTable())
+      tables.push_back({&*panel->parts, panel->table});
+  ContractionTile::fillStepTables(tables, panelNumber);
 }
 
 /// Step and element of the first that the running thread copies.

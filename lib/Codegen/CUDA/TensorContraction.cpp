@@ -7,6 +7,11 @@
 // registers, zeros outside and conversions included). ldmatrix hands them to
 // the warps.
 //
+// A thread that fills a panel with loads that are not contiguous stays at its
+// elements; the places of the steps come from a table in shared memory
+// (PlaceParts.h). What goes by registers is stored when the panel before has
+// been multiplied.
+//
 // A row of a panel is 64 bytes along the fold in four chunks: so fragments of
 // all types want it. 16-bit elements may also lie as their operand does, a step
 // of the fold in a row of `extent` elements, which ldmatrix transposes. Chunks
@@ -49,6 +54,9 @@ struct Panel {
   int64_t offset;   ///< bytes from the start of a stage
   int64_t rowBytes; ///< along the fold
   FactorCopy copy;
+  std::optional<PlaceParts> parts = {};
+  Value table = {}; ///< of the steps of two panels, memref of i32
+  SmallVector<PlacePart> own = {}; ///< of the elements of the thread's chunks
 
   Type type() const { return factor.getType(); }
   int64_t elementBytes() const { return graph::elementBytes(type()); }
@@ -73,9 +81,19 @@ private:
                   Value first, int64_t offset, bool isLeft);
   Value bits(Value factor, ArrayRef<unsigned> axes, Value at, Value atDepth);
   Value chunkPlace(const Panel &panel, Value row, Value chunk);
-  void loadChunk(const Panel &panel, Value at, Value atDepth, Value place);
+  using Stores = SmallVector<std::pair<Value, Value>>;
+  Value loadChunk(const Panel &panel, Value at, Value atDepth);
+  Value packChunk(const Panel &panel,
+                  llvm::function_ref<Value(int64_t)> bitsOf);
+  void makeTables();
+  void fillStepTables(Value panelNumber);
+  Value loadAt(const Panel &panel, PlacePart own, PlacePart step);
+  void gather(const Panel &panel, Value stage, Value panelNumber,
+              Stores &stores);
+  void storeChunks(const Stores &stores);
+  std::pair<Value, Value> ownPlace(const Panel &panel);
   void fill(const Panel &panel, Value stage, Value depthFirst);
-  void fillStage(Value panelNumber);
+  void fillStage(Value panelNumber, Stores &stores);
   SmallVector<Value> matrices(const Panel &panel, Value stage, Value row,
                               Value chunk);
   SmallVector<Value> loadLeft(Value stage, int64_t step, int64_t tile);
@@ -159,20 +177,16 @@ Value TensorTile::chunkPlace(const Panel &panel, Value row, Value chunk) {
                    index.mul(bitXor(chunk, moved), kChunkBytes));
 }
 
-// One store of the whole chunk: chunks of neighbour rows are in different
-// banks.
-void TensorTile::loadChunk(const Panel &panel, Value at, Value atDepth,
-                           Value place) {
+/// A chunk of the factor's elements, whose bits `bitsOf` gives as i32.
+Value TensorTile::packChunk(const Panel &panel,
+                            llvm::function_ref<Value(int64_t)> bitsOf) {
   int64_t inWord = kWordBytes / panel.elementBytes();
   Type word = b.getI32Type();
   SmallVector<Value> all;
   for (int64_t first = 0; first < panel.chunk(); first += inWord) {
     Value whole;
     for (int64_t i = first; i < first + inWord; ++i) {
-      Value part =
-          bits(panel.factor, panel.axes,
-               panel.copy.transposed ? index.add(at, i) : at,
-               panel.copy.transposed ? atDepth : index.add(atDepth, i));
+      Value part = bitsOf(i);
       if (int64_t shift = 8 * panel.elementBytes() * (i - first)) {
         Value by = arith::ConstantIntOp::create(b, loc, word, shift);
         part = arith::ShLIOp::create(b, loc, part, by);
@@ -186,8 +200,117 @@ void TensorTile::loadChunk(const Panel &panel, Value at, Value atDepth,
   for (auto [i, value] : llvm::enumerate(all))
     vector = LLVM::InsertElementOp::create(
         b, loc, vector, value, arith::ConstantIntOp::create(b, loc, word, i));
-  LLVM::StoreOp::create(b, loc, vector, pointerTo(words, kSharedSpace, place),
-                        kChunkBytes);
+  return vector;
+}
+
+Value TensorTile::loadChunk(const Panel &panel, Value at, Value atDepth) {
+  return packChunk(panel, [&](int64_t i) {
+    return bits(panel.factor, panel.axes,
+                panel.copy.transposed ? index.add(at, i) : at,
+                panel.copy.transposed ? atDepth : index.add(atDepth, i));
+  });
+}
+
+// One store of a whole chunk: chunks of neighbour rows are in different banks.
+void TensorTile::storeChunks(const Stores &stores) {
+  for (auto [vector, pointer] : stores)
+    LLVM::StoreOp::create(b, loc, vector, pointer, kChunkBytes);
+}
+
+/// Step and element of the first that the running thread gathers.
+std::pair<Value, Value> TensorTile::ownPlace(const Panel &panel) {
+  bool transposed = panel.copy.transposed;
+  Value inner = index.constant(transposed ? panel.chunksARow() : panel.extent);
+  Value quick = index.rem(launch.thread(), inner),
+        slow = index.div(launch.thread(), inner);
+  return transposed ? std::pair(slow, index.mul(quick, panel.chunk()))
+                    : std::pair(index.mul(slow, panel.chunk()), quick);
+}
+
+void TensorTile::makeTables() {
+  for (Panel *panel : {&left, &right}) {
+    if (!panel->parts)
+      continue;
+    panel->table = makeTable(panel == &left);
+    Value element = index.add(panel->first, ownPlace(*panel).second);
+    for (int64_t i = 0; i < (panel->copy.transposed ? panel->chunk() : 1); ++i)
+      panel->own.push_back(
+          elementPart(*panel->parts, panel->axes, index.add(element, i)));
+  }
+}
+
+void TensorTile::fillStepTables(Value panelNumber) {
+  SmallVector<StepTable> tables;
+  for (const Panel *panel : {&left, &right})
+    if (panel->parts)
+      tables.push_back({&*panel->parts, panel->table});
+  ContractionTile::fillStepTables(tables, panelNumber);
+}
+
+/// The operand's bits at both parts, as i32, zero where it may not be read.
+Value TensorTile::loadAt(const Panel &panel, PlacePart own, PlacePart step) {
+  Type half = b.getIntegerType(8 * static_cast<unsigned>(panel.elementBytes()));
+  Value from = behind(addressOf(*panel.parts, own.offset), half, step.offset);
+  auto choice = scf::IfOp::create(b, loc, TypeRange{half}, mayRead(own, step),
+                                  /*withElseRegion=*/true);
+  OpBuilder::InsertionGuard guard(b);
+  b.setInsertionPointToStart(choice.elseBlock());
+  Value zero = arith::ConstantIntOp::create(b, loc, half, 0);
+  scf::YieldOp::create(b, loc, zero);
+  b.setInsertionPointToStart(choice.thenBlock());
+  Value loaded = LLVM::LoadOp::create(
+      b, loc, half, from, static_cast<unsigned>(panel.elementBytes()));
+  scf::YieldOp::create(b, loc, loaded);
+  b.setInsertionPointAfter(choice);
+  return arith::ExtUIOp::create(b, loc, b.getI32Type(), choice.getResult(0));
+}
+
+void TensorTile::gather(const Panel &panel, Value stage, Value panelNumber,
+                        Stores &stores) {
+  auto [step, element] = ownPlace(panel);
+  bool transposed = panel.copy.transposed;
+  int64_t chunks = panel.bytes() / kChunkBytes / c.threads;
+  // From one chunk of the thread to the next, in steps.
+  int64_t advance = transposed ? c.threads / panel.chunksARow()
+                               : c.threads / panel.extent * panel.chunk();
+  Value entries = pointerTo(
+      panel.table, kSharedSpace,
+      index.mul(index.add(firstEntry(panelNumber), step), kPlaceBytes));
+  // Reads of the table stand before the copies, between which ptxas waits.
+  SmallVector<SmallVector<PlacePart>> steps(chunks);
+  for (int64_t i = 0; i < chunks; ++i)
+    for (int64_t k = 0; k < (transposed ? 1 : panel.chunk()); ++k)
+      steps[i].push_back(
+          loadPart(behind(entries, (i * advance + k) * kPlaceBytes)));
+  for (int64_t i = 0; i < chunks; ++i) {
+    Value at = index.add(step, i * advance);
+    Value chunk = index.constant(panel.chunk());
+    Value place = index.add(
+        index.add(stage, panel.offset),
+        transposed ? chunkPlace(panel, at, index.div(element, chunk))
+                   : chunkPlace(panel, element, index.div(at, chunk)));
+    auto partsAt = [&](int64_t k) {
+      return transposed ? std::pair(panel.own[k], steps[i][0])
+                        : std::pair(panel.own[0], steps[i][k]);
+    };
+    Value to = pointerTo(words, kSharedSpace, place);
+    if (!panel.copy.word) {
+      stores.push_back({packChunk(panel,
+                                  [&](int64_t k) {
+                                    auto [own, other] = partsAt(k);
+                                    return loadAt(panel, own, other);
+                                  }),
+                        to});
+      continue;
+    }
+    for (int64_t k = 0; k < panel.chunk(); ++k) {
+      auto [own, other] = partsAt(k);
+      Value from = behind(addressOf(*panel.parts, own.offset), b.getF32Type(),
+                          other.offset);
+      copyAsync(b, loc, behind(to, k * kWordBytes), from, mayRead(own, other),
+                kWordBytes);
+    }
+  }
 }
 
 // Neighbour threads take neighbour chunks of the operand, or, where the fold is
@@ -212,18 +335,23 @@ void TensorTile::fill(const Panel &panel, Value stage, Value depthFirst) {
         copyPart(panel.copy.word, panel.axes, at, index.add(atDepth, k), words,
                  index.add(place, k * kWordBytes), kWordBytes);
     } else {
-      loadChunk(panel, at, atDepth, place);
+      storeChunks({{loadChunk(panel, at, atDepth),
+                    pointerTo(words, kSharedSpace, place)}});
     }
   });
 }
 
-// A panel behind the fold's end is zeros, which nobody reads.
-void TensorTile::fillStage(Value panelNumber) {
+// A panel behind the fold's end is zeros, which nobody reads. What is left to
+// store is added to `stores`.
+void TensorTile::fillStage(Value panelNumber, Stores &stores) {
   Value place =
       index.mul(index.rem(panelNumber, index.constant(c.stages)), stageBytes);
   Value depthFirst = index.mul(panelNumber, c.panelSteps);
-  fill(left, place, depthFirst);
-  fill(right, place, depthFirst);
+  for (const Panel *panel : {&left, &right})
+    if (panel->parts)
+      gather(*panel, place, panelNumber, stores);
+    else
+      fill(*panel, place, depthFirst);
   if (left.isAsync() || right.isAsync())
     NVVM::CpAsyncCommitGroupOp::create(b, loc);
 }
@@ -414,8 +542,19 @@ TensorTile::emit(llvm::function_ref<void(Scalar, ValueRange)> store) {
 
   Value perPanel = index.constant(c.panelSteps);
   Value firstPanel = index.div(firstStep, perPanel);
-  for (int64_t i = 0; i + 1 < c.stages; ++i)
-    fillStage(index.add(firstPanel, i));
+  left.parts = partsOf(c, /*isLeft=*/true);
+  right.parts = partsOf(c, /*isLeft=*/false);
+  makeTables();
+  for (int64_t i = 0; i + 1 < c.stages; ++i) {
+    Value panel = index.add(firstPanel, i);
+    fillStepTables(panel);
+    if (left.parts || right.parts)
+      launch.barrier();
+    Stores stores;
+    fillStage(panel, stores);
+    storeChunks(stores);
+  }
+  fillStepTables(index.add(firstPanel, c.stages - 1));
   SmallVector<Value> zeros(numSums(), sumStart());
   if (isShifted())
     zeros.append(numLeftSums() + numRightSums(),
@@ -429,10 +568,15 @@ TensorTile::emit(llvm::function_ref<void(Scalar, ValueRange)> store) {
           NVVM::CpAsyncWaitGroupOp::create(b, loc,
                                            static_cast<uint32_t>(c.stages - 2));
         launch.barrier();
-        fillStage(index.add(i, c.stages - 1));
+        Value ahead = index.add(i, c.stages - 1);
+        Stores stores;
+        fillStage(ahead, stores);
+        fillStepTables(index.add(ahead, 1));
         Value place =
             index.mul(index.rem(i, index.constant(c.stages)), stageBytes);
-        return multiplyStage(place, carried);
+        SmallVector<Value> next = multiplyStage(place, carried);
+        storeChunks(stores);
+        return next;
       });
   if (failedInside)
     return failure();

@@ -2,7 +2,7 @@
 // with every check, beside the interpreter; points that make no code are
 // refused in words; what is chosen changes the launches.
 //
-// DLC_TEST_COUNT points of each kernel (default 2: about 30 in all), from seed
+// DLC_TEST_COUNT points of each kernel (default 2: about 40 in all), from seed
 // DLC_TEST_FIRST on.
 #include "AttentionText.h"
 #include "CudaTestUtils.h"
@@ -83,6 +83,45 @@ graph.kernel @k(%x: tensor<2x5x9x11xf32>, %w: tensor<40x5x3x3xf32>) -> tensor<2x
   }
   graph.return %s : tensor<2x40x9x11xf32>
 })";
+
+// Without padding: no guard, and places that are not evenly spaced.
+const char *const kUnpadded = R"(
+graph.kernel @k(%x: tensor<2x5x9x11xf32>, %w: tensor<38x5x3x3xf32>) -> tensor<2x38x7x9xf32> {
+  %s = graph.stage domain<2, 38, 7, 9> reduce<5, 3, 3> fold add : tensor<2x38x7x9xf32> {
+  ^bb0(%n: index, %o: index, %i: index, %j: index, %c: index, %p: index, %q: index):
+    %v = graph.load %x[affine_map<(d0, d1, d2, d3, d4, d5, d6) -> (d0, d4, d2 + d5, d3 + d6)>](%n, %o, %i, %j, %c, %p, %q) : tensor<2x5x9x11xf32> -> f32
+    %f = graph.load %w[affine_map<(d0, d1, d2, d3, d4, d5, d6) -> (d1, d4, d5, d6)>](%n, %o, %i, %j, %c, %p, %q) : tensor<38x5x3x3xf32> -> f32
+    %m = graph.apply mul(%v, %f) : (f32, f32) -> f32
+    graph.yield %m : f32
+  }
+  graph.return %s : tensor<2x38x7x9xf32>
+})";
+
+// The same of narrow numbers, widened.
+std::string narrowConvolution(const std::string &type) {
+  bool isInt = type == "i8";
+  std::string sum = isInt ? "i32" : "f32", text = kConvolution;
+  auto replace = [&](const std::string &from, const std::string &to) {
+    for (size_t at = 0; (at = text.find(from, at)) != std::string::npos;
+         at += to.size())
+      text.replace(at, from.size(), to);
+  };
+  replace("xf32", "x" + type);
+  replace("2x40x9x11x" + type, "2x40x9x11x" + sum);
+  replace("%z : f32 : tensor", "%z : " + type + " : tensor");
+  replace("0.0 : f32 : f32",
+          isInt ? "0 : i8 : i8" : "0.0 : " + type + " : " + type);
+  replace("-> f32\n    %f", "-> " + type + "\n    %f");
+  replace("-> f32\n    %h", "-> " + type + "\n    %h");
+  replace("    %h = graph.apply add(%f, %f) : (f32, f32) -> f32\n",
+          "    %g = graph.scalar_cast %v : " + type + " -> " + sum +
+              "\n    %h = graph.scalar_cast %f : " + type + " -> " + sum +
+              "\n");
+  replace("mul(%v, %h) : (f32, f32) -> f32",
+          "mul(%g, %h) : (" + sum + ", " + sum + ") -> " + sum);
+  replace("yield %m : f32", "yield %m : " + sum);
+  return text;
+}
 
 // The same of both factors as they lie, channels last, every other place:
 // threads stay at their step of a panel.
@@ -191,7 +230,12 @@ std::vector<Case> cases() {
           {"decode", attention("f32", 4, 1, 300), false, 1e-5},
           {"attention half", attention("f16", 2, 40, 200), false, 4e-3},
           {"decode half", attention("bf16", 4, 1, 300), false, 2e-2},
-          {"channels last", kChannelsLast}};
+          {"channels last", kChannelsLast},
+          {"convolution half", narrowConvolution("f16")},
+          {"convolution bytes", narrowConvolution("i8"), false, 0},
+          {"convolution tf32", kConvolution, true},
+          {"unpadded", kUnpadded},
+          {"unpadded tf32", kUnpadded, true}};
 }
 
 struct Environment {

@@ -66,6 +66,26 @@ graph.kernel @k(%x: tensor<4x6x7xf32>, %w: tensor<18x4x3x3xf32>) -> tensor<18x6x
   graph.return %s : tensor<18x6x7xf32>
 })";
 
+/// The same of bf16: what a thread gathers waits in registers.
+std::string narrowConvolution() {
+  std::string text = kConvolution;
+  auto replace = [&](const std::string &from, const std::string &to) {
+    for (size_t at = 0; (at = text.find(from, at)) != std::string::npos;
+         at += to.size())
+      text.replace(at, from.size(), to);
+  };
+  replace("xf32", "xbf16");
+  replace("18x6x7xbf16", "18x6x7xf32");
+  replace("%z : f32 : tensor", "%z : bf16 : tensor");
+  replace("0.0 : f32 : f32", "0.0 : bf16 : bf16");
+  replace("-> f32\n    %f", "-> bf16\n    %f");
+  replace("-> f32\n    %m", "-> bf16\n    %g = graph.scalar_cast %v : bf16 -> "
+                            "f32\n    %h = graph.scalar_cast %f : bf16 -> "
+                            "f32\n    %m");
+  replace("mul(%v, %f)", "mul(%g, %h)");
+  return text;
+}
+
 /// x - mean(x) of rows: shuffles, shared memory, a row buffer.
 const char *const kCentre = R"(
 graph.kernel @k(%x: tensor<3x300xf32>) -> tensor<3x300xf32> {
@@ -121,29 +141,37 @@ std::string runProduct(CompiledKernel &kernel) {
   return judge(report, y, multiply(a, b, 70, 33));
 }
 
+/// The bits of bf16; the values are cut to them.
+std::vector<uint16_t> narrow(std::vector<float> &values) {
+  std::vector<uint16_t> bits;
+  for (float &value : values) {
+    uint32_t word;
+    std::memcpy(&word, &value, sizeof word);
+    word &= 0xffff0000u;
+    std::memcpy(&value, &word, sizeof word);
+    bits.push_back(static_cast<uint16_t>(word >> 16));
+  }
+  return bits;
+}
+
 std::string runTensorProduct(CompiledKernel &kernel) {
   auto a = randomFloats(80 * 168, 1), b = randomFloats(168 * 72, 2);
-  auto narrow = [](std::vector<float> &values) {
-    std::vector<uint16_t> bits;
-    for (float &value : values) {
-      uint32_t word;
-      std::memcpy(&word, &value, sizeof word);
-      word &= 0xffff0000u;
-      std::memcpy(&value, &word, sizeof word);
-      bits.push_back(static_cast<uint16_t>(word >> 16));
-    }
-    return bits;
-  };
   auto x = narrow(a), w = narrow(b);
   std::vector<float> y(80 * 72, -9);
   std::string report = kernel.run({in(x, "a"), in(w, "b"), out(y, "y")});
   return judge(report, y, multiply(a, b, 80, 72));
 }
 
-std::string runConvolution(CompiledKernel &kernel) {
+std::string convolve(CompiledKernel &kernel, bool isNarrow) {
   auto x = randomFloats(4 * 6 * 7, 1), w = randomFloats(18 * 4 * 9, 2);
   std::vector<float> y(18 * 6 * 7, -9);
-  std::string report = kernel.run({in(x, "x"), in(w, "w"), out(y, "y")});
+  std::string report;
+  if (isNarrow) {
+    auto a = narrow(x), b = narrow(w);
+    report = kernel.run({in(a, "x"), in(b, "w"), out(y, "y")});
+  } else {
+    report = kernel.run({in(x, "x"), in(w, "w"), out(y, "y")});
+  }
   std::vector<double> wanted(y.size());
   for (int o = 0; o < 18; ++o)
     for (int i = 0; i < 6; ++i)
@@ -155,6 +183,14 @@ std::string runConvolution(CompiledKernel &kernel) {
                 double(x[(k / 9 * 6 + row) * 7 + column]) * w[o * 36 + k];
         }
   return judge(report, y, wanted);
+}
+
+std::string runConvolution(CompiledKernel &kernel) {
+  return convolve(kernel, /*isNarrow=*/false);
+}
+
+std::string runNarrowConvolution(CompiledKernel &kernel) {
+  return convolve(kernel, /*isNarrow=*/true);
 }
 
 std::string runCentre(CompiledKernel &kernel) {
@@ -410,6 +446,13 @@ TEST(PlantedBug, EachIsFound) {
                       {"guard not asked", ignoreBits, 3},
                       {"the entry behind", readNextEntry, 2},
                       {"store to the next element", storeNext, 1}});
+  caught += plantAll(narrowConvolution().c_str(), runNarrowConvolution,
+                     {{"missing barrier", dropCall("barrier.cta"), 3},
+                      {"missing store to shared memory", dropStore, 4},
+                      {"guard not asked", ignoreBits, 3},
+                      {"the entry behind", readNextEntry, 2},
+                      {"registers of a fragment swapped",
+                       swapOperands("mma.m16n8k16", 1, 2), 1}});
   caught += plantAll(
       kCentre, runCentre,
       {{"missing barrier", dropCall("barrier.cta"), 3},
