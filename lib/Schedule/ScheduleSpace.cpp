@@ -21,6 +21,12 @@ double ScheduleSpace::size() const {
 }
 
 std::optional<KnobValues> ScheduleSpace::sample(Random &random) const {
+  if (distinct) {
+    const std::vector<KnobValues> &points = distinct();
+    if (points.empty())
+      return std::nullopt;
+    return points[below(random, points.size())];
+  }
   std::string reason;
   for (unsigned attempt = 0; attempt < kAttempts; ++attempt) {
     KnobValues point = defaults;
@@ -52,6 +58,7 @@ KnobValues ScheduleSpace::mutate(const KnobValues &point,
         place = place + 1;
       value = values[std::min(place, values.size() - 1)];
     }
+    child = represent(child);
     if (child != point && isLegal(child, reason))
       return child;
   }
@@ -64,6 +71,7 @@ KnobValues ScheduleSpace::cross(const KnobValues &a, const KnobValues &b,
   for (const Knob &knob : knobs)
     if (below(random, 2))
       child[knob.name] = b.at(knob.name);
+  child = represent(child);
   std::string reason;
   return isLegal(child, reason) ? child : a;
 }

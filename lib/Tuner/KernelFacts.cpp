@@ -4,6 +4,7 @@
 #include "dlc/Codegen/CPU/AttentionSchedule.h"
 #include "dlc/Codegen/CPU/ContractionSchedule.h"
 #include "dlc/Codegen/CPU/LoopKnobs.h"
+#include "dlc/Codegen/CPU/LoopOutline.h"
 #include "dlc/Schedule/NestChoice.h"
 #include "dlc/Tuner/KernelTask.h"
 #include "dlc/Tuner/Record.h"
@@ -148,6 +149,42 @@ ContractionFacts dlc::tuner::factsOf(const ContractionSpec &spec,
   return f;
 }
 
+/// What the nest makes of the loop with most of the work, and where a register
+/// tile may lie.
+static void addOutline(LoopFacts &f, graph::KernelOp kernel,
+                       const CpuTarget &target,
+                       const CpuCodegenOptions &options, bool mergesMoments) {
+  LoopSchedule schedule;
+  schedule.mergesMoments = mergesMoments && !options.strict;
+  auto mainOf = [&] {
+    KernelOutline loops =
+        outlineLoops(kernel, target, options.strict, schedule);
+    f.loops = int64_t(loops.size());
+    return *llvm::max_element(loops, [](auto &a, auto &b) {
+      return a.work < b.work; // of equals the first
+    });
+  };
+  LoopOutline own = mainOf();
+  f.lanes = own.lanes;
+  f.laneExtent = own.laneExtent;
+  f.ownWidth = own.width;
+  f.ownGroups = own.groups;
+  f.ownAcross = own.across;
+  f.taskRows = own.rows;
+  f.rowCost = own.rowCost;
+  f.pieceExtent = own.pieceExtent;
+  f.pieceCost = own.pieceCost;
+  // The nest may leave out a tile that a schedule may ask for.
+  if (own.tileExtent == 0) {
+    schedule.across = 2;
+    own = mainOf();
+  }
+  f.tileExtent = own.tileExtent;
+  f.tileBegin = own.tileBegin;
+  f.tileEnd = own.tileEnd;
+  f.tileSteps = own.steps;
+}
+
 LoopFacts dlc::tuner::loopFactsOf(graph::KernelOp kernel,
                                   const CpuTarget &target,
                                   const CpuCodegenOptions &options) {
@@ -207,6 +244,7 @@ LoopFacts dlc::tuner::loopFactsOf(graph::KernelOp kernel,
   f.writtenBytes = bytes(kernel.getResultTypes());
   std::tie(f.widestBytes, f.narrowestBytes) = elementWidths(kernel);
   f.window = loopKindOf(kernel) == LoopKind::Window;
+  addOutline(f, kernel, target, options, choice.mergesMoments);
   f.strict = options.strict;
   f.threads = getTuneThreads(target);
   f.kernel = sha256(canonicalText(kernel));

@@ -85,7 +85,7 @@ static ScheduleSpace spaceOf(graph::KernelOp kernel, const CpuTarget &target,
   return classified.attention ? attentionSpace(*classified.attention, target)
          : classified.contraction
              ? contractionSpace(*classified.contraction, target, options)
-             : loopSpace(kernel, target);
+             : loopSpace(kernel, target, options.strict);
 }
 
 bool dlc::tuner::isLegalFor(graph::KernelOp kernel, const KnobValues &knobs,
@@ -97,6 +97,14 @@ bool dlc::tuner::isLegalFor(graph::KernelOp kernel, const KnobValues &knobs,
     return false;
   Classified classified(kernel, options);
   return spaceOf(kernel, target, options, classified).isLegal(knobs, reason);
+}
+
+KnobValues dlc::tuner::representFor(graph::KernelOp kernel,
+                                    const KnobValues &knobs,
+                                    const CpuTarget &target,
+                                    const CpuCodegenOptions &options) {
+  Classified classified(kernel, options);
+  return spaceOf(kernel, target, options, classified).represent(knobs);
 }
 
 //===----------------------------------------------------------------------===//

@@ -24,12 +24,25 @@ static constexpr int kModelVersion = 1;
 namespace {
 /// One schedule of a workload.
 struct Trial {
-  const Record *record = nullptr; ///< the last and longest measurement
-  const Record *first = nullptr;
+  /// The last and longest measurements; several that are equally so.
+  std::vector<const Record *> last;
+  std::vector<const Record *> first; ///< those before it was measured again
   bool isDefault = false;
   double ratio = 1; ///< to the default's time
+
+  bool isAgain() const { return last.front()->attempt > 0; }
 };
 } // namespace
+
+/// The median of the ratios of one schedule's measurements.
+static double medianRatioOf(ArrayRef<const Record *> records) {
+  std::vector<double> ratios;
+  for (const Record *record : records)
+    ratios.push_back(record->ratio());
+  llvm::sort(ratios);
+  size_t n = ratios.size();
+  return std::sqrt(ratios[(n - 1) / 2] * ratios[n / 2]);
+}
 
 /// Those that were fastest were measured again, since the best of many times
 /// are partly luck. Others that look even faster are taken to be as lucky as
@@ -37,27 +50,28 @@ struct Trial {
 static void correctForLuck(std::map<std::string, Trial> &trials) {
   double logs = 0, count = 0;
   for (auto &[schedule, trial] : trials) {
-    trial.ratio = trial.record->ratio();
-    if (trial.record->attempt == 0 || !trial.first)
+    trial.ratio = medianRatioOf(trial.last);
+    if (!trial.isAgain() || trial.first.empty())
       continue;
-    logs += std::log(trial.ratio / trial.first->ratio());
+    logs += std::log(trial.ratio / medianRatioOf(trial.first));
     count += 1;
   }
   double luck = count ? std::max(1.0, std::exp(logs / count)) : 1;
   double best = 1;
   for (auto &[schedule, trial] : trials)
-    if (trial.record->attempt > 0)
+    if (trial.isAgain())
       best = std::min(best, trial.ratio);
   for (auto &[schedule, trial] : trials)
-    if (trial.record->attempt == 0 && trial.ratio < best)
+    if (!trial.isAgain() && trial.ratio < best)
       trial.ratio *= luck;
 }
 
 Expected<std::vector<Group>> dlc::tuner::groupRecords(ArrayRef<Record> records,
                                                       StringRef family,
                                                       unsigned fewest) {
-  // Of a schedule that was measured twice, the later and longer one. What an
-  // older code generator made teaches, too: both times are of its code.
+  // Of a schedule that was measured again, the longer measurement; of equally
+  // long ones the median: the fastest would be luck. What an older code
+  // generator made teaches, too: both times are of its code.
   std::map<std::pair<std::string, std::string>, std::map<std::string, Trial>>
       byWorkload;
   for (const Record *calm : withoutDisturbed(records)) {
@@ -66,15 +80,14 @@ Expected<std::vector<Group>> dlc::tuner::groupRecords(ArrayRef<Record> records,
       continue;
     Trial &trial =
         byWorkload[{record.target, record.workload}][record.schedule];
-    auto rank = [](const Record &r) {
-      return std::tuple(r.codegen, r.attempt, -r.ratio());
-    };
-    if (!trial.record || rank(record) > rank(*trial.record))
-      trial.record = &record;
+    auto rank = [](const Record &r) { return std::pair(r.codegen, r.attempt); };
+    if (!trial.last.empty() && rank(record) > rank(*trial.last.front()))
+      trial.last.clear();
+    if (trial.last.empty() || rank(record) == rank(*trial.last.front()))
+      trial.last.push_back(&record);
     trial.isDefault |= record.isDefault;
-    if (record.attempt == 0 &&
-        (!trial.first || record.ratio() < trial.first->ratio()))
-      trial.first = &record;
+    if (record.attempt == 0)
+      trial.first.push_back(&record);
   }
   std::vector<Group> groups;
   for (auto &[key, trials] : byWorkload) {
@@ -99,9 +112,9 @@ Expected<std::vector<Group>> dlc::tuner::groupRecords(ArrayRef<Record> records,
     correctForLuck(trials);
     double best = 1; // the default's own time
     bool isAgain = llvm::any_of(
-        trials, [](auto &entry) { return entry.second.record->attempt > 0; });
+        trials, [](auto &entry) { return entry.second.isAgain(); });
     for (auto &[schedule, trial] : trials)
-      if (!isAgain || trial.record->attempt > 0)
+      if (!isAgain || trial.isAgain())
         best = std::min(best, trial.ratio);
     group.defaultLabel = std::log(best);
     for (auto &[schedule, trial] : trials) {
@@ -116,7 +129,8 @@ Expected<std::vector<Group>> dlc::tuner::groupRecords(ArrayRef<Record> records,
                                float(std::log(std::min(1.0, best / ratio)))});
       group.points.push_back(*knobs);
       group.analytic.push_back(scorer->seconds(*knobs));
-      group.seconds.push_back(*llvm::min_element(trial.record->samples) * 1e-9);
+      group.seconds.push_back(*llvm::min_element(trial.last.front()->samples) *
+                              1e-9);
     }
     groups.push_back(std::move(group));
   }

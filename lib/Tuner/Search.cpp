@@ -58,6 +58,8 @@ std::vector<KnobValues> Search::adapted() const {
     for (auto &[name, value] : point)
       if (auto it = other.find(name); it != other.end())
         value = it->second;
+    if (options.among.empty())
+      point = space.represent(point);
     bool isLegal = options.among.empty()
                        ? space.isLegal(point, reason)
                        : llvm::is_contained(options.among, point);

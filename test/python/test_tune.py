@@ -112,6 +112,34 @@ def test_a_surveyed_kernel_is_the_models(model, tmp_path):
     assert "trials of 1 kernels" in listed and "rhs constant" in listed
 
 
+def test_old_records_are_renewed(tmp_path):
+    """What a record of an older dlc lacks is computed from its kernel again; schedules that are the same code become one. Others' stay."""
+    node = helper.make_node("Sqrt", ["x"], ["y"])
+    info = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [3, 50]) for name in "xy"]
+    onnx.save(helper.make_model(helper.make_graph([node], "g", info[:1], info[1:]), opset_imports=[helper.make_opsetid("", 17)]), tmp_path / "m.onnx")
+    db = tmp_path / "t.db"
+    subprocess.run(["dlc-tune", "survey", tmp_path / "m.onnx", "-random=1", "-evolution=1", "-guided=1", "-samples=1", f"-store={db}"],
+                   check=True, capture_output=True)
+    new = [r for r in records_of(db, tmp_path / "r.jsonl") if r["trial"].get("default")][:1]
+    old = json.loads(json.dumps(new))
+    for field in ("lanes", "lane_extent", "own_width", "task_rows"):
+        del old[0]["workload"][field]
+    old[0]["schedule"]["grain"] = 1 << 20  # more than there is: all
+    other = json.loads(json.dumps(old))
+    other[0]["workload"]["kernel"] = "0" * 64
+
+    def renew(records):
+        (tmp_path / "o.jsonl").write_text("".join(json.dumps(r) + "\n" for r in records))
+        said = subprocess.run(["dlc-tune", "renew", tmp_path / "o.jsonl", tmp_path / "m.onnx", "-o", tmp_path / "n.jsonl"],
+                              check=True, capture_output=True, text=True).stdout
+        return said, [json.loads(line) for line in (tmp_path / "n.jsonl").read_text().splitlines()]
+
+    said, renewed = renew(old)
+    assert "1 records renewed" in said and renewed == new
+    said, renewed = renew(other)
+    assert "0 records renewed" in said and renewed == other
+
+
 def test_no_records_is_the_default(model, tmp_path):
     db = tmp_path / "t.db"
     subprocess.run(["dlc-tune", "tune", "-q", "-matmul=8x16x8", "-budget=1", "-samples=1", "-model=none", f"-store={db}"],

@@ -45,6 +45,8 @@ llvm::Error runTune(const TuneSettings &settings);
 llvm::Error runReplay(const TuneSettings &settings);
 /// Measures what is best known of a model's kernels.
 llvm::Error runSurvey(const TuneSettings &settings);
+/// Describes the kernels of records anew, from models that have them.
+llvm::Error runRenew(const TuneSettings &settings);
 /// What a worker of a fleet runs: measures a job's file, prints JSON.
 llvm::Error runMeasure(const TuneSettings &settings);
 /// `bundle` of candidates for a GPU.

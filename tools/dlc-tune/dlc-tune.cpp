@@ -42,8 +42,8 @@ struct Table : GenericOptTable {
 } // namespace
 
 static constexpr StringRef kCommands[] = {
-    "list",  "tune",  "bundle", "export", "import", "merge",
-    "prune", "train", "eval",   "replay", "survey", "measure"};
+    "list",  "tune", "bundle", "export", "import",  "merge", "prune",
+    "train", "eval", "replay", "survey", "measure", "renew"};
 
 static void printHelp(const Table &table) {
   table.printHelp(llvm::outs(), "dlc-tune <command> [files] [options]",
@@ -59,6 +59,8 @@ COMMANDS:
   import records.jsonl...         into the store; what is there stays
   merge a.jsonl b.jsonl -o c.jsonl
   survey model.onnx               what is best known of a model's kernels: random schedules, an evolution, a search, the best again
+  renew records.jsonl... model.onnx... -o c.jsonl
+                                  what records of an older dlc say of the models' kernels is computed again
   prune -keep=50                  drop slow trials of the store
   train records.jsonl... -o contraction.model.json
   eval records.jsonl...           how well models find fast schedules of kernels that they never saw
@@ -198,6 +200,7 @@ static Error run(const TuneSettings &s) {
          : s.command == "replay" && !s.matmul.empty() ? runReplay(s)
          : s.command == "survey"                      ? runSurvey(s)
          : s.command == "measure"                     ? runMeasure(s)
+         : s.command == "renew"                       ? runRenew(s)
                                                       : runRecords(s);
 }
 

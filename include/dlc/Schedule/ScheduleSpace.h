@@ -29,12 +29,17 @@ public:
   KnobValues defaults;
   /// Whether a point can be emitted; `reason` says why not.
   std::function<bool(const KnobValues &, std::string &reason)> isLegal;
+  /// Where several points are the same code: the one of them that is sampled,
+  /// and all such points. Null: each point is code of its own.
+  std::function<KnobValues(const KnobValues &)> representative;
+  std::function<const std::vector<KnobValues> &()> distinct;
 
   using Random = std::mt19937_64;
 
   /// Points, legal or not.
   double size() const;
-  /// A legal point, uniform among them; nothing when hardly any is legal.
+  /// A legal point, uniform among those that differ in code; nothing when
+  /// hardly any is legal.
   std::optional<KnobValues> sample(Random &random) const;
   /// A legal point that differs from `point` in one or two knobs, mostly by one
   /// step; `point` itself when none was found.
@@ -42,6 +47,10 @@ public:
   /// A legal point of which each knob is one of the parents'; else the first.
   KnobValues cross(const KnobValues &a, const KnobValues &b,
                    Random &random) const;
+  /// `point`, or the one that stands for it.
+  KnobValues represent(const KnobValues &point) const {
+    return representative ? representative(point) : point;
+  }
 };
 
 } // namespace dlc

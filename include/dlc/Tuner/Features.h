@@ -59,6 +59,15 @@ struct LoopFacts {
   /// Neighbouring results read elements in common (LoopKind::Window). Records
   /// made before there was the field say nothing of it: no.
   bool window = false;
+  /// What the nest does by itself (LoopOutline) in the loop with most of the
+  /// work; -1 in records made before there was the field, and the fields that
+  /// follow say nothing then.
+  int64_t lanes = -1;
+  int64_t loops = 1, laneExtent = 1;
+  int64_t ownWidth = 1, ownGroups = 1, ownAcross = 1;
+  /// Of the axis along which a register tile may lie; extent 0: there is none.
+  int64_t tileExtent = 0, tileBegin = 0, tileEnd = 0, tileSteps = 0;
+  int64_t taskRows = 1, rowCost = 1, pieceExtent = 1, pieceCost = 1;
   bool strict = false;
   int64_t threads = 1;
   std::string kernel; ///< SHA-256 of the kernel's canonical text

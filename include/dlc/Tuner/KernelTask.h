@@ -34,6 +34,12 @@ bool isLegalFor(graph::KernelOp kernel, const KnobValues &knobs,
 /// queries, keys or values): its random numbers lie around zero.
 std::vector<bool> findFactors(graph::KernelOp kernel);
 
+/// The point of the kernel's space that stands for all that are the same code
+/// as `knobs`.
+KnobValues representFor(graph::KernelOp kernel, const KnobValues &knobs,
+                        const CpuTarget &target,
+                        const CpuCodegenOptions &options);
+
 /// A task that owns a copy of the kernel.
 class KernelTask {
 public:

@@ -1,6 +1,8 @@
 // Loop schedules as points of a space.
 #include "dlc/Codegen/CPU/LoopKnobs.h"
 
+#include "dlc/Codegen/CPU/LoopOutline.h"
+#include "dlc/Schedule/NestChoice.h"
 #include "dlc/Schedule/RowPlan.h"
 
 #include "llvm/Support/MathExtras.h"
@@ -46,7 +48,88 @@ std::vector<int64_t> dlc::grainsFor(graph::KernelOp kernel) {
   return grains;
 }
 
-ScheduleSpace dlc::loopSpace(graph::KernelOp kernel, const CpuTarget &target) {
+namespace {
+/// Which points of a space are the same code.
+class Meanings {
+public:
+  Meanings(graph::KernelOp kernel, const CpuTarget &target, bool strict,
+           const ScheduleSpace &space)
+      : kernel(kernel), target(target), strict(strict),
+        mergesMoments(!strict && bestNest(kernel).mergesMoments) {
+    for (const ScheduleSpace::Knob &knob : space.knobs)
+      if (knob.name == "grain")
+        grains = knob.values;
+    KnobValues point = space.defaults;
+    add(space, point, 0);
+  }
+
+  /// The first of the class of `point`; one of no class stands for itself.
+  KnobValues find(const KnobValues &point) {
+    auto it = first.find(keyOf(point));
+    return it == first.end() ? point : it->second;
+  }
+  /// The first of each class, in the order of the knobs' values.
+  const std::vector<KnobValues> &getPoints() const { return points; }
+
+private:
+  using Key = std::vector<decltype(std::declval<LoopOutline>().key())>;
+
+  void add(const ScheduleSpace &space, KnobValues &point, size_t knob) {
+    std::string reason;
+    if (knob == space.knobs.size()) {
+      if (space.isLegal(point, reason) &&
+          first.try_emplace(keyOf(point), point).second)
+        points.push_back(point);
+      return;
+    }
+    for (int64_t value : space.knobs[knob].values) {
+      point[space.knobs[knob].name] = value;
+      add(space, point, knob + 1);
+    }
+  }
+
+  Key keyOf(const KnobValues &point) {
+    auto get = [&](const char *name) {
+      auto it = point.find(name);
+      return it == point.end() ? 0 : it->second;
+    };
+    LoopSchedule schedule;
+    schedule.width = unsigned(get("width"));
+    schedule.groups = unsigned(get("groups"));
+    schedule.across = unsigned(get("across"));
+    schedule.grain = get("grain");
+    schedule.mergesMoments = mergesMoments;
+    auto toKey = [](const KernelOutline &outline) {
+      Key key;
+      for (const LoopOutline &loop : outline)
+        key.push_back(loop.key());
+      return key;
+    };
+    auto grain = llvm::find(grains, schedule.grain);
+    if (grain == grains.end())
+      return toKey(outlineLoops(kernel, target, strict, schedule));
+    // Loops are the same whatever the grain.
+    std::vector<Key> &known =
+        keys[{schedule.width, schedule.groups, schedule.across}];
+    if (known.empty())
+      for (const KernelOutline &outline :
+           outlineLoops(kernel, target, strict, schedule, grains))
+        known.push_back(toKey(outline));
+    return known[grain - grains.begin()];
+  }
+
+  graph::KernelOp kernel;
+  CpuTarget target;
+  bool strict, mergesMoments;
+  std::vector<int64_t> grains;
+  std::map<std::tuple<unsigned, unsigned, unsigned>, std::vector<Key>> keys;
+  std::map<Key, KnobValues> first;
+  std::vector<KnobValues> points;
+};
+} // namespace
+
+ScheduleSpace dlc::loopSpace(graph::KernelOp kernel, const CpuTarget &target,
+                             bool strict) {
   int64_t vector = target.desc().vectorBytes;
   auto [widest, narrowest] = elementWidths(kernel);
   ScheduleSpace space;
@@ -90,6 +173,19 @@ ScheduleSpace dlc::loopSpace(graph::KernelOp kernel, const CpuTarget &target) {
     else
       return true;
     return false;
+  };
+  // Listed when they are first asked for: lookups do not ask.
+  auto meanings = std::make_shared<std::optional<Meanings>>();
+  auto list = [=, space = space]() -> Meanings & {
+    if (!*meanings)
+      meanings->emplace(kernel, target, strict, space);
+    return **meanings;
+  };
+  space.representative = [list](const KnobValues &point) {
+    return list().find(point);
+  };
+  space.distinct = [list]() -> const std::vector<KnobValues> & {
+    return list().getPoints();
   };
   return space;
 }

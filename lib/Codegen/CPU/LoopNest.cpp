@@ -6,7 +6,7 @@
 #include "dlc/Codegen/CPU/LoopNest.h"
 
 #include "LoopStage.h"
-#include "LoopUnits.h"
+#include "LoopTasks.h"
 #include "dlc/Codegen/Common/KernelFunction.h"
 #include "dlc/Dialect/Graph/IR/Laws.h"
 
@@ -15,10 +15,6 @@
 using namespace mlir;
 using namespace dlc;
 using graph::StageOp;
-
-// Scalar operations of one task: some microseconds. Phases of fewer than three
-// such tasks gain nothing from another thread: its part is in the wrong cache.
-static constexpr int64_t defaultGrain = 1 << 17, fewestTasks = 3;
 
 //===----------------------------------------------------------------------===//
 // Phases
@@ -42,7 +38,6 @@ private:
   SmallVector<Value> keptBuffers(KernelFunctionBuilder &function,
                                  IndexEmitter &index, Value local);
   int64_t rowsAtOnce();
-  int64_t balancedGrain(int64_t work) const;
   bool maskedMemory();
   graph::ComputeOrder orderOf(ArrayRef<LoopUnit> units, bool byRows);
   void findInPlace(ArrayRef<LoopUnit> units);
@@ -72,28 +67,6 @@ bool KernelEmitter::maskedMemory() {
          llvm::all_of(rowPlan.kept, [&](StageOp stage) {
            return isWide(ScalarEmitter::storageType(stage.getElementType()));
          });
-}
-
-/// ceil(grain / cost), at least 1 for any cost including 0.
-static AffineExpr perTask(int64_t grain, AffineExpr cost) {
-  if (auto c = graph::constantValue(cost))
-    return getAffineConstantExpr(
-        llvm::divideCeil(grain, std::max<int64_t>(1, *c)), cost.getContext());
-  return (cost + grain).floorDiv(cost + 1);
-}
-
-/// The grain for a phase of known work: all of it when that is little, else so
-/// that few tasks are the same number for every thread.
-int64_t KernelEmitter::balancedGrain(int64_t work) const {
-  if (work < fewestTasks * defaultGrain)
-    return std::max<int64_t>(work, 1);
-  int64_t threads = target.threads() ? target.threads() : target.desc().cores;
-  threads = std::max<int64_t>(threads, 1);
-  int64_t tasks = (work + defaultGrain - 1) / defaultGrain;
-  if (tasks > 8 * threads)
-    return defaultGrain;
-  tasks = (tasks + threads - 1) / threads * threads;
-  return (work + tasks - 1) / tasks;
 }
 
 // Bytes of short rows that are computed at once.
@@ -245,54 +218,13 @@ static bool overlapsAlong(const LoopExpr &expr, unsigned outer) {
 
 void KernelEmitter::emitPhase(MutableArrayRef<LoopUnit> stages,
                               StringRef symbol) {
-  MLIRContext *context = kernel.getContext();
   LoopUnit &main = stages.back();
-  unsigned rows = rowPlan.rowRank;
-  bool isSingle = stages.size() == 1 && (rows == 0 || rowPlan.kept.empty());
-  // Which axes the tasks run over, and what one of their points costs.
-  SmallVector<unsigned> outer;
-  for (unsigned d : main.expr.domain)
-    if (isSingle ? !main.plan.isInner(d) : d < rows)
-      outer.push_back(d);
-  SmallVector<AffineExpr> outerExtents, laneExtent;
-  for (unsigned d : outer)
-    outerExtents.push_back(main.expr.extents[d]);
-  AffineExpr numRows = graph::product(context, outerExtents);
-  AffineExpr one = getAffineConstantExpr(1, context), rowCost = one;
-  for (LoopUnit &stage : stages) {
-    AffineExpr points = one;
-    for (unsigned d : stage.expr.domain)
-      if (!llvm::is_contained(outer, d))
-        points = points * stage.expr.extents[d];
-    rowCost = rowCost + points * stage.plan.elementCost;
-  }
-  int64_t grain = schedule.grain ? schedule.grain : defaultGrain;
-  if (!schedule.grain)
-    if (auto work = graph::constantValue(graph::simplify(numRows * rowCost)))
-      grain = balancedGrain(*work);
-  AffineExpr rowsPerTask = perTask(grain, graph::simplify(rowCost));
-  AffineExpr rowTasks = graph::simplify(numRows.ceilDiv(rowsPerTask));
-  AffineExpr pieceTasks = one, piece = one;
-  bool hasPieces = isSingle && main.plan.laneDim >= 0;
-  int pieceDim = main.plan.laneDim;
-  auto cutIntoPieces = [&](int64_t unit) {
-    AffineExpr cost = main.plan.elementCost;
-    for (unsigned d : main.expr.domain)
-      if (main.plan.isInner(d) && int(d) != pieceDim)
-        cost = graph::simplify(cost * main.expr.extents[d]);
-    piece = graph::simplify(perTask(grain, cost).ceilDiv(unit) * unit);
-    pieceTasks = graph::simplify(main.expr.extents[pieceDim].ceilDiv(piece));
-  };
-  // A piece is a whole number of vectors, or of tiles along their other axis.
-  if (hasPieces)
-    cutIntoPieces(256);
-  if (hasPieces && main.plan.tileDim >= 0 &&
-      graph::constantValue(pieceTasks) == 1) {
-    pieceDim = main.plan.tileDim;
-    cutIntoPieces(64);
-  }
-  result.phases.push_back(
-      {symbol.str(), graph::simplify(rowTasks * pieceTasks)});
+  LoopTasks tasks =
+      LoopTasks::get(stages, rowPlan, target, schedule, kernel.getContext());
+  bool isSingle = tasks.isSingle, hasPieces = tasks.hasPieces;
+  ArrayRef<unsigned> outer = tasks.outer;
+  int pieceDim = tasks.pieceDim;
+  result.phases.push_back({symbol.str(), tasks.numTasks()});
 
   KernelFunctionBuilder function(
       *result.module, symbol, bufferTypes, kernel.getNumSymbols(),
@@ -314,25 +246,25 @@ void KernelEmitter::emitPhase(MutableArrayRef<LoopUnit> stages,
   bool rowsFirst = hasPieces && llvm::any_of(outer, [&](unsigned d) {
                      return overlapsAlong(main.expr, d);
                    });
-  Value faster = index.emit(rowsFirst ? rowTasks : pieceTasks);
+  Value faster = index.emit(rowsFirst ? tasks.rowTasks : tasks.pieceTasks);
   Value slower = index.divUnsigned(function.task(), faster);
   Value next = index.remUnsigned(function.task(), faster);
   Value rowTask = rowsFirst ? next : slower;
-  Value count = index.emit(numRows), step = index.emit(rowsPerTask);
+  Value count = index.emit(tasks.numRows), step = index.emit(tasks.rowsPerTask);
   Value begin = index.mul(rowTask, step);
   Value end = index.min(index.add(begin, step), count);
   Value pieceBegin, pieceEnd;
   if (hasPieces) {
     Value extent = index.emit(main.expr.extents[pieceDim]);
-    Value size = index.emit(piece);
+    Value size = index.emit(tasks.piece);
     pieceBegin = index.mul(rowsFirst ? slower : next, size);
     pieceEnd = index.min(index.add(pieceBegin, size), extent);
-    if (graph::constantValue(pieceTasks) == 1) { // known to be whole
+    if (graph::constantValue(tasks.pieceTasks) == 1) { // known to be whole
       pieceBegin = index.constant(0);
       pieceEnd = extent;
     }
   }
-  if (graph::constantValue(numRows) == 1) {
+  if (graph::constantValue(tasks.numRows) == 1) {
     begin = index.constant(0);
     end = index.constant(1);
   }
@@ -458,21 +390,11 @@ CpuKernel KernelEmitter::emit() {
     for (Type type : types)
       bufferTypes.push_back(ScalarEmitter::storageType(
           cast<RankedTensorType>(type).getElementType()));
-  // What one loop computes needs no rows: its axes may merge and take lanes.
-  RowPlan planned = rowPlan;
-  if (rowPlan.kept.empty()) {
-    rowPlan.mode = RowPlan::Independent;
-    rowPlan.rowRank = 0;
-  }
-  auto units = formUnits(places, target, options.strict, schedule);
-  if (units.size() > 1 && rowPlan.mode != planned.mode) {
-    rowPlan = planned;
-    units = formUnits(places, target, options.strict, schedule);
-  }
-  bool byRows = rowPlan.mode == RowPlan::Rows && units.size() > 1;
-  result.order = orderOf(units, byRows);
+  auto [units, isByRows] =
+      LoopPhases::get(places, rowPlan, target, options.strict, schedule);
+  result.order = orderOf(units, isByRows);
   findInPlace(units);
-  if (byRows) {
+  if (isByRows) {
     emitPhase(units, options.symbol);
     return std::move(result);
   }

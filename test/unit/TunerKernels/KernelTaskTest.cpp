@@ -169,6 +169,41 @@ TEST(KernelTask, SampledSchedulesAreRight) {
     }
 }
 
+// Points that one stands for are its code, byte for byte; the points that are
+// sampled differ in code.
+TEST(KernelTask, PointsOfOneOutlineAreOneCode) {
+  std::vector<Case> cases = makeLoopCases();
+  for (const Case &c : makeWindowCases())
+    cases.push_back(c);
+  for (const Case &c : cases) {
+    auto task = llvm::cantFail(makeTask(c));
+    const ScheduleSpace &space = task->get().space;
+    auto objectOf = [&](const KnobValues &point) {
+      return llvm::cantFail(task->get().build(point)).object;
+    };
+    const std::vector<KnobValues> &points = space.distinct();
+    ASSERT_FALSE(points.empty()) << c.name;
+    EXPECT_EQ(points[0], space.defaults) << c.name;
+    EXPECT_LT(double(points.size()), space.size()) << c.name;
+    ScheduleSpace::Random random(3);
+    std::set<std::string> seen;
+    for (unsigned i = 0; i < 8; ++i) {
+      KnobValues point = space.defaults;
+      for (const auto &knob : space.knobs)
+        point[knob.name] = knob.values[random() % knob.values.size()];
+      const KnobValues &stands = space.represent(point);
+      EXPECT_EQ(space.represent(stands), stands);
+      EXPECT_TRUE(objectOf(point) == objectOf(stands))
+          << c.name << " " << scheduleJson(space.nest, point);
+      const KnobValues &other = points[i * points.size() / 8];
+      std::string object = objectOf(other);
+      EXPECT_TRUE(i * points.size() / 8 == (i + 1) * points.size() / 8 ||
+                  seen.insert(object).second)
+          << c.name << " " << scheduleJson(space.nest, other);
+    }
+  }
+}
+
 // The judge of the test above can tell: the last of k is dropped.
 TEST(KernelTask, ADroppedTermIsWrong) {
   std::map<char, std::string> sizes{{'m', "21"}, {'n', "70"}, {'k', "45"}};

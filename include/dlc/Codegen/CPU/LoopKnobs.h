@@ -24,8 +24,9 @@ enum class LoopKind {
 };
 LoopKind loopKindOf(graph::KernelOp kernel);
 
-/// The space of a kernel that has stages.
-ScheduleSpace loopSpace(graph::KernelOp kernel, const CpuTarget &target);
+/// The space of a kernel that has stages; it refers to the kernel.
+ScheduleSpace loopSpace(graph::KernelOp kernel, const CpuTarget &target,
+                        bool strict = false);
 
 /// The knobs of each kind; `widths` are the vectors worth a thought.
 std::vector<ScheduleSpace::Knob> mapKnobs(graph::KernelOp kernel,
