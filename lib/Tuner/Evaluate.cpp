@@ -107,9 +107,12 @@ static void addHeldOut(Totals &totals, const Group &group, const Forest &forest,
                        const Forest &time, double shift,
                        std::mt19937_64 &random) {
   std::vector<double> scores, hand;
+  std::vector<std::vector<float>> opinions; // of the model's members
   double modelError = 0, handError = 0;
   for (auto [i, sample] : llvm::enumerate(group.samples)) {
-    scores.push_back(forest.predict(featuresOf(group, i)));
+    std::vector<float> features = featuresOf(group, i);
+    scores.push_back(forest.predict(features));
+    opinions.push_back(forest.predictEach(features));
     hand.push_back(-group.analytic[i]);
     double truth = std::log(group.seconds[i] / group.analytic[i]);
     modelError += std::abs(truth - time.predict(sample.features));
@@ -133,7 +136,10 @@ static void addHeldOut(Totals &totals, const Group &group, const Forest &forest,
   totals.defaults += group.defaultLabel;
   std::vector<unsigned> order = rankingOf(scores);
   double best = group.defaultLabel;
-  for (unsigned i : ArrayRef(order).take_front(4))
+  std::vector<float> known;
+  if (group.defaultSample)
+    known = opinions[*group.defaultSample];
+  for (unsigned i : chooseUnlike(opinions, known, 4))
     best = std::max<double>(best, group.samples[i].label);
   totals.quick += best;
   // Labels of the model are relative to the default, whose own is about 0.

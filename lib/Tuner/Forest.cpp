@@ -1,8 +1,12 @@
 // Training by XGBoost's C interface, prediction by a walk over its trees.
 #include "dlc/Tuner/Model.h"
 
+#include "llvm/ADT/STLExtras.h"
+
 #include <cmath>
 #include <nlohmann/json.hpp>
+#include <random>
+#include <set>
 #include <xgboost/c_api.h>
 
 using namespace dlc::tuner;
@@ -30,27 +34,48 @@ struct Trainer {
 };
 } // namespace
 
-Expected<Forest> Forest::train(llvm::ArrayRef<Sample> samples,
-                               const TrainOptions &o) {
-  if (samples.empty())
-    return llvm::createStringError("model: nothing to learn from");
+/// Bags that member `m` learns from.
+static std::set<unsigned> bagsOf(llvm::ArrayRef<Sample> samples,
+                                 const TrainOptions &o, unsigned m) {
+  std::set<unsigned> distinct;
+  for (const Sample &sample : samples)
+    distinct.insert(sample.bag);
+  std::vector<unsigned> bags(distinct.begin(), distinct.end());
+  if (o.share >= 1 || bags.size() < 4)
+    return distinct;
+  std::mt19937_64 random(o.seed * 1000 + m);
+  for (size_t i = bags.size(); i-- > 1;)
+    std::swap(bags[i], bags[random() % (i + 1)]);
+  bags.resize(size_t(std::ceil(o.share * double(bags.size()))));
+  return {bags.begin(), bags.end()};
+}
+
+Error Forest::addMember(llvm::ArrayRef<Sample> samples, const TrainOptions &o,
+                        unsigned m) {
+  std::set<unsigned> bags = bagsOf(samples, o, m);
   size_t width = samples[0].features.size();
-  std::vector<float> matrix, labels;
+  std::vector<float> matrix, labels, weights;
   for (const Sample &sample : samples) {
+    if (!bags.count(sample.bag))
+      continue;
     matrix.insert(matrix.end(), sample.features.begin(), sample.features.end());
     labels.push_back(sample.label);
+    weights.push_back(sample.weight);
   }
   Trainer t;
-  t.check(XGDMatrixCreateFromMat(matrix.data(), samples.size(), width, NAN,
+  t.check(XGDMatrixCreateFromMat(matrix.data(), labels.size(), width, NAN,
                                  &t.data));
   t.check(XGDMatrixSetFloatInfo(t.data, "label", labels.data(), labels.size()));
+  if (llvm::any_of(weights, [](float weight) { return weight != 1; }))
+    t.check(XGDMatrixSetFloatInfo(t.data, "weight", weights.data(),
+                                  weights.size()));
   t.check(XGBoosterCreate(&t.data, 1, &t.booster));
   for (auto &[name, value] : std::vector<std::pair<const char *, std::string>>{
            {"objective", "reg:squarederror"},
            {"tree_method", "hist"},
            {"base_score", "0"},
            {"nthread", "1"}, // sums of floats in one order
-           {"seed", std::to_string(o.seed)},
+           {"seed", std::to_string(o.seed + m)},
            {"max_depth", std::to_string(o.depth)},
            {"eta", std::to_string(o.eta)},
            {"lambda", std::to_string(o.lambda)},
@@ -69,9 +94,18 @@ Expected<Forest> Forest::train(llvm::ArrayRef<Sample> samples,
   if (!t.isGood)
     return llvm::createStringError(llvm::Twine("model: XGBoost: ") +
                                    XGBGetLastError());
+  return read({text, size_t(bytes)});
+}
+
+Expected<Forest> Forest::train(llvm::ArrayRef<Sample> samples,
+                               const TrainOptions &o) {
+  if (samples.empty())
+    return llvm::createStringError("model: nothing to learn from");
   Forest forest;
-  if (Error error = forest.read({text, size_t(bytes)}))
-    return std::move(error);
+  forest.members = std::max(1u, o.members);
+  for (unsigned m = 0; m < forest.members; ++m)
+    if (Error error = forest.addMember(samples, o, m))
+      return std::move(error);
   return forest;
 }
 
@@ -111,13 +145,60 @@ Error Forest::read(llvm::StringRef text) {
   return Error::success();
 }
 
-float Forest::predict(llvm::ArrayRef<float> features) const {
-  float sum = base;
-  for (int32_t at : roots) {
+std::vector<float> Forest::predictEach(llvm::ArrayRef<float> features) const {
+  std::vector<float> sums(members, base);
+  for (size_t i = 0; i < roots.size(); ++i) {
+    int32_t at = roots[i];
     while (nodes[at].feature >= 0)
       at = features[nodes[at].feature] < nodes[at].value ? nodes[at].left
                                                          : nodes[at].right;
-    sum += nodes[at].value;
+    sums[i * members / roots.size()] += nodes[at].value;
   }
-  return sum;
+  return sums;
+}
+
+static float meanOf(llvm::ArrayRef<float> values) {
+  float sum = 0;
+  for (float value : values)
+    sum += value;
+  return sum / float(std::max<size_t>(1, values.size()));
+}
+
+float Forest::predict(llvm::ArrayRef<float> features) const {
+  return meanOf(predictEach(features));
+}
+
+std::vector<unsigned>
+dlc::tuner::chooseUnlike(llvm::ArrayRef<std::vector<float>> candidates,
+                         std::vector<float> known, unsigned count) {
+  std::vector<float> means;
+  for (const std::vector<float> &candidate : candidates)
+    means.push_back(meanOf(candidate));
+  std::vector<unsigned> chosen;
+  std::vector<bool> isTaken(candidates.size());
+  while (chosen.size() < std::min<size_t>(count, candidates.size())) {
+    // Nothing to gain by any: by their means. The first of equals.
+    double most = -1e300;
+    unsigned best = 0;
+    for (unsigned i = 0; i < candidates.size(); ++i) {
+      if (isTaken[i])
+        continue;
+      double gain = 0;
+      if (!chosen.empty())
+        for (size_t m = 0; m < known.size(); ++m)
+          gain += std::max(0.0f, candidates[i][m] - known[m]);
+      gain += (chosen.empty() ? 1 : 1e-6) * double(means[i]);
+      if (gain > most) {
+        most = gain;
+        best = i;
+      }
+    }
+    isTaken[best] = true;
+    chosen.push_back(best);
+    if (known.empty())
+      known = candidates[best];
+    for (size_t m = 0; m < known.size(); ++m)
+      known[m] = std::max(known[m], candidates[best][m]);
+  }
+  return chosen;
 }

@@ -155,11 +155,14 @@ std::vector<Sample> dlc::tuner::samplesOf(ArrayRef<const Group *> groups,
   std::vector<Sample> samples;
   // Much slower is slow enough: how much matters little.
   constexpr float slowest = -1;
+  std::map<std::string, unsigned> bags; // by kernel
   for (const Group *group : groups) {
     if (label == CostModel::Label::Order && !group->defaultSample)
       continue;
+    unsigned bag = bags.try_emplace(group->kernel, bags.size()).first->second;
     for (auto [i, sample] : llvm::enumerate(group->samples)) {
       samples.push_back(sample);
+      samples.back().bag = bag;
       if (label == CostModel::Label::Time) {
         samples.back().label =
             float(std::log(group->seconds[i] / group->analytic[i]));
@@ -168,6 +171,9 @@ std::vector<Sample> dlc::tuner::samplesOf(ArrayRef<const Group *> groups,
       samples.back().features = featuresOf(*group, i);
       samples.back().label =
           std::max(slowest, sample.label - float(group->defaultLabel));
+      // Kernels of many schedules say more, not as many times more.
+      samples.back().weight =
+          float(8 / std::sqrt(double(group->samples.size())));
     }
   }
   return samples;
@@ -227,6 +233,7 @@ Expected<CostModel> CostModel::train(ArrayRef<Record> records, StringRef family,
                      {"samples", model.samples},
                      {"workloads", model.workloads},
                      {"base", model.forest.base},
+                     {"members", model.forest.members},
                      {"trees", std::move(trees)}})
                    .dump();
   model.hash = sha256(model.json);
@@ -278,6 +285,7 @@ Expected<CostModel> CostModel::load(StringRef path) {
     model.samples = json.at("samples");
     model.workloads = json.at("workloads");
     forest.base = json.at("base");
+    forest.members = json.value("members", 1u);
     for (const Json &tree : json.at("trees")) {
       auto first = int32_t(forest.nodes.size());
       forest.roots.push_back(first);
@@ -299,6 +307,8 @@ Expected<CostModel> CostModel::load(StringRef path) {
       if (tree.empty())
         return fail("the trees are malformed");
     }
+    if (!forest.members || forest.roots.size() % forest.members)
+      return fail("the trees are malformed");
   } catch (const std::exception &) {
     return fail("the trees are malformed");
   }

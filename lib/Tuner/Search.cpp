@@ -168,6 +168,45 @@ Search::rank(const std::vector<KnobValues> &known, Random &random) {
   return population;
 }
 
+/// What the members of the model say of a point.
+std::vector<float> Search::opinionsOf(const KnobValues &point) {
+  std::vector<float> features = scorer.features(point);
+  std::vector<float> opinions =
+      base->predictEach(relativeFeatures(features, defaultFeatures));
+  if (!residual.empty())
+    for (float &opinion : opinions)
+      opinion += residual.predict(features);
+  return opinions;
+}
+
+/// Of the best of `population` that were not measured, `count` that are fast
+/// for different reasons.
+std::vector<KnobValues> Search::chooseAmong(
+    const std::vector<std::pair<double, KnobValues>> &population,
+    unsigned count) {
+  constexpr size_t most = 128;
+  std::vector<KnobValues> points;
+  std::vector<std::vector<float>> opinions;
+  for (auto &[score, point] : population) {
+    if (points.size() == most)
+      break;
+    if (measured.count(point) || (round == 0 && point == space.defaults))
+      continue;
+    points.push_back(point);
+    opinions.push_back(opinionsOf(point));
+  }
+  // What there is already: the default, at least.
+  std::vector<float> best = opinionsOf(space.defaults);
+  for (auto &[point, ratio] : results)
+    if (ratio)
+      for (auto [mine, other] : llvm::zip_equal(best, opinionsOf(point)))
+        mine = std::max(mine, other);
+  std::vector<KnobValues> chosen;
+  for (unsigned i : chooseUnlike(opinions, best, count))
+    chosen.push_back(points[i]);
+  return chosen;
+}
+
 std::vector<KnobValues> Search::propose(unsigned most) {
   // A stream of its own for each round.
   Random random(options.seed * 1000003 + round);
@@ -209,11 +248,25 @@ std::vector<KnobValues> Search::propose(unsigned most) {
   }
 
   std::vector<KnobValues> known = adapted();
-  if (round == 0)
-    for (const KnobValues &point : known)
-      if (chosen.size() < std::max(1u, count / 2))
-        take(point);
+  auto takeKnown = [&](unsigned until) {
+    if (round == 0)
+      for (const KnobValues &point : known)
+        if (chosen.size() < until)
+          take(point);
+  };
+  // What like kernels had comes first where there is no model, else behind the
+  // four that it chooses.
+  unsigned half = std::max(1u, count / 2);
+  if (!base)
+    takeKnown(half);
   std::vector<std::pair<double, KnobValues>> population = rank(known, random);
+  if (base) {
+    for (const KnobValues &point :
+         chooseAmong(population, std::min(half, greedy)))
+      if (chosen.size() <= half)
+        take(point);
+    takeKnown(greedy);
+  }
   double bestKnown = -1e300, bestNew = -1e300;
   for (auto &[point, ratio] : results)
     bestKnown = std::max(bestKnown, score(point));

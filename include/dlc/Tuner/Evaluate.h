@@ -37,8 +37,8 @@ struct Evaluation {
   Ranking model, analytic, random;
   double defaults = 0; ///< the default schedule over the best
   /// As searches use a model: the default unless the model promises more than
-  /// kLeastPromise; and the best of five measured, the default and the model's
-  /// first four (what -tune=quick measures).
+  /// kLeastPromise; and the best of five measured, the default and the
+  /// four that the model chooses (what -tune=quick measures).
   double choice = 0, quick = 0;
   /// How far predicted times are off, as a factor (exp of the mean |log|): the
   /// model's, and the analytic ones times one factor for all.

@@ -17,6 +17,8 @@ namespace dlc::tuner {
 struct Sample {
   std::vector<float> features;
   float label = 0;
+  float weight = 1;
+  unsigned bag = 0; ///< its kernel: samples of a bag are not told apart
 };
 
 struct TrainOptions {
@@ -25,21 +27,30 @@ struct TrainOptions {
   unsigned seed = 1;
 
   double leaf = 1; ///< samples of a leaf, at least
+  /// Forests, each of `share` of the bags: where they differ, nobody knows.
+  unsigned members = 1;
+  double share = 1;
 
   /// Of one task's own trials.
-  static TrainOptions residual() { return {30, 4, 0.2, 3, 1, 1, 1, 1}; }
+  static TrainOptions residual() { return {30, 4, 0.2, 3, 1, 1, 1, 1, 1, 1}; }
   /// Of the order of schedules: records are few and noisy, so that trees are
   /// kept small and unlike.
-  static TrainOptions order() { return {150, 6, 0.1, 1, 0.7, 0.4, 1, 3}; }
+  static TrainOptions order() {
+    return {40, 8, 0.15, 1, 0.7, 0.4, 1, 3, 6, 0.7};
+  }
 };
 
-/// A forest of binary trees. Features are never missing.
+/// Binary trees: one forest, or several whose mean is predicted. Features are
+/// never missing.
 class Forest {
 public:
   /// The same samples and options give the same trees.
   static llvm::Expected<Forest> train(llvm::ArrayRef<Sample> samples,
                                       const TrainOptions &options);
   float predict(llvm::ArrayRef<float> features) const;
+  /// What each member says.
+  std::vector<float> predictEach(llvm::ArrayRef<float> features) const;
+  unsigned getNumMembers() const { return members; }
   bool empty() const { return roots.empty(); }
 
 private:
@@ -49,11 +60,23 @@ private:
     float value = 0;      ///< left when the feature is below; or the leaf's
     int32_t left = 0, right = 0;
   };
+  llvm::Error addMember(llvm::ArrayRef<Sample> samples,
+                        const TrainOptions &options, unsigned member);
   llvm::Error read(llvm::StringRef xgboost);
   std::vector<Node> nodes;
-  std::vector<int32_t> roots;
+  std::vector<int32_t> roots; ///< of the members, equally many of each
+  unsigned members = 1;
   float base = 0;
 };
+
+/// Which of some candidates to measure, in order, at most `count`: the first by
+/// the mean of what the members of a model say, then always the one by which
+/// the best of the chosen is expected to gain most. Candidates that are fast or
+/// slow for the same reason gain little over each other. `known`: what is
+/// measured already, by members (empty: nothing).
+std::vector<unsigned>
+chooseUnlike(llvm::ArrayRef<std::vector<float>> candidates,
+             std::vector<float> known, unsigned count);
 
 /// The model of a target family and of a family of nests.
 class CostModel {

@@ -35,7 +35,8 @@ struct SearchOptions {
   /// chance does, for comparison.
   bool usePrior = true;
   /// Schedules of kernels that are like this one: the legal ones among them are
-  /// in the first round, at most half of it. Knobs that this space has not are
+  /// in the first round: the first half of it without a model, else behind what
+  /// the model chooses. Knobs that this space has not are
   /// left out.
   std::vector<KnobValues> first;
   /// If any: the only points there are. A search in recorded trials.
@@ -75,6 +76,10 @@ private:
 
   double score(const KnobValues &point);
   void learn();
+  std::vector<float> opinionsOf(const KnobValues &point);
+  std::vector<KnobValues>
+  chooseAmong(const std::vector<std::pair<double, KnobValues>> &population,
+              unsigned count);
   std::vector<KnobValues> adapted() const;
   std::optional<KnobValues> draw(Random &random) const;
   KnobValues change(const KnobValues &point, Random &random) const;

@@ -149,6 +149,43 @@ TEST(Forest, LearnsAndIsReproducible) {
 }
 
 // The walk over the trees has the bits of XGBoost's own prediction.
+// Several forests say what one of them does not know, and their mean is what is
+// predicted.
+TEST(Forest, MembersDiffer) {
+  std::mt19937_64 random(1);
+  std::vector<Sample> samples;
+  for (unsigned i = 0; i < 400; ++i) {
+    float x = float(random() % 100) / 100, y = float(random() % 100) / 100;
+    samples.push_back({{x, y}, x + (i % 8 == 0 ? y : 0), 1, i % 8});
+  }
+  TrainOptions options;
+  options.rounds = 20;
+  options.members = 4;
+  options.share = 0.5;
+  Forest forest = llvm::cantFail(Forest::train(samples, options));
+  EXPECT_EQ(forest.getNumMembers(), 4u);
+  std::vector<float> each = forest.predictEach({0.5, 0.9});
+  ASSERT_EQ(each.size(), 4u);
+  float sum = 0;
+  for (float value : each)
+    sum += value;
+  EXPECT_FLOAT_EQ(forest.predict({0.5, 0.9}), sum / 4);
+  EXPECT_GT(*std::max_element(each.begin(), each.end()),
+            *std::min_element(each.begin(), each.end()));
+}
+
+TEST(Model, ChoosesUnlike) {
+  // Two that are fast for the same reason, one for another, one slow.
+  std::vector<std::vector<float>> points{
+      {0.5, 0.1}, {0.49, 0.1}, {0, 0.4}, {-1, -1}};
+  EXPECT_EQ(chooseUnlike(points, {}, 3), (std::vector<unsigned>{0, 2, 1}));
+  // What is known already leaves nothing to gain by the first reason; without
+  // members that differ it is the order of the means.
+  EXPECT_EQ(chooseUnlike(points, {}, 9).size(), 4u);
+  EXPECT_EQ(chooseUnlike({{0.1f}, {0.3f}, {0.2f}}, {0.5f}, 3),
+            (std::vector<unsigned>{1, 2, 0}));
+}
+
 TEST(Forest, PredictsAsXGBoost) {
   std::vector<Sample> samples = makeSamples(300);
   TrainOptions options;
