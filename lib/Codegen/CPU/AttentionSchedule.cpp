@@ -168,6 +168,21 @@ static bool collides(const AttentionSpec &spec,
   return (tile + period - 1) / period > ways - 2;
 }
 
+/// Whether two vectors of queries at a time leave so many lanes empty at the
+/// end that one is faster.
+static bool wastesLanes(int64_t queries, int64_t lanes) {
+  int64_t two = llvm::alignTo(queries, 2 * lanes),
+          one = llvm::alignTo(queries, lanes);
+  return two * 8 > one * 9;
+}
+
+/// A tile of at most `most` of `count` of which the last one is as large as the
+/// others, or nearly.
+static unsigned evenTile(int64_t count, int64_t most) {
+  int64_t tiles = llvm::divideCeil(std::max<int64_t>(count, 1), most);
+  return llvm::divideCeil(std::max<int64_t>(count, 1), tiles);
+}
+
 AttentionSchedule dlc::defaultSchedule(const AttentionSpec &spec,
                                        const CpuTarget &target,
                                        std::optional<SizeRange> rows) {
@@ -200,8 +215,16 @@ AttentionSchedule dlc::defaultSchedule(const AttentionSpec &spec,
                spec.rows.size() == 1;
   }
   int64_t total = group * queries;
-  if (queries <= int64_t(s.lanes))
+  s.tiles = s.lanes == kTileRows && canUseTiles(spec, target);
+  if (queries <= int64_t(s.lanes)) {
     s.vectors = 1;
+  } else if (!s.tiles && wastesLanes(queries, s.lanes)) {
+    // More registers for elements of the other factor, each used but once.
+    unsigned most = std::clamp(desc.vectorRegisters - 4, 1u, 28u);
+    s.vectors = 1;
+    s.keyTile = evenTile(keys, most);
+    s.columnTile = evenTile(columns, most);
+  }
   s.copiesKeys = !isStridedFactor(spec, spec.key, spec.inner) ||
                  collides(spec, spec.key, spec.keys.front(), s.keyTile);
   s.copiesValues = !isStridedFactor(spec, spec.value, spec.columns);
@@ -212,6 +235,7 @@ AttentionSchedule dlc::defaultSchedule(const AttentionSpec &spec,
   // Few: with half a vector of queries or less most lanes would be empty.
   if (std::min(total, queries) <= int64_t(s.lanes) / 2 || spec.rows.empty()) {
     s.few = true;
+    s.tiles = false;
     s.rowTile = isStatic ? std::min<int64_t>(total, 8) : 4;
     if (!spec.weightRounding) {
       s.keysPerBlock = 256;
@@ -227,7 +251,6 @@ AttentionSchedule dlc::defaultSchedule(const AttentionSpec &spec,
     }
     return s;
   }
-  s.tiles = s.lanes == kTileRows && canUseTiles(spec, target);
   // Scores of a block are made, read three times and used within the
   // first-level cache.
   if (!spec.weightRounding) {

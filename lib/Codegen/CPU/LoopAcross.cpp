@@ -14,7 +14,8 @@ using namespace mlir;
 using namespace dlc;
 
 // Copies of the code for tiles at the ends, and multiply-adds of one copy.
-static constexpr int64_t maxEndTiles = 4, maxTileSteps = 72;
+static constexpr int64_t maxEndTiles = 4, maxTileSteps = 200,
+                         mostWrittenOut = 8;
 
 /// Loads of a fold's step that points along `dim` share: those that do not
 /// depend on it, and those whose windows overlap.
@@ -161,7 +162,7 @@ void LoopPlan::planAcross(const LoopExpr &expr, const CpuTarget &target,
     int64_t most = target.desc().vectorRegisters >= 32 ? 14 : 6;
     most = std::max<int64_t>(most / folds, 2);
     if (steps)
-      most = std::min(most, maxTileSteps / steps);
+      most = std::min({most, mostWrittenOut, maxTileSteps / steps});
     if (schedule.across)
       most = std::min(schedule.across, kMostAcross);
     if (most < 2)

@@ -252,7 +252,12 @@ LoopPlan LoopPlan::get(const LoopExpr &expr, const CpuTarget &target,
       expr.nodes, [](const LoopNode &node) { return !node.guards.empty(); });
   if (hasFold && hasGuards)
     plan.groups = std::min(plan.groups, 2u);
-  while (plan.groups > 1 && plan.groups * countStates(expr) > 8)
+  // A fold of what is only loaded passes over memory with long steps: the wider
+  // what it reads of each row, the more of a page is read at a time.
+  unsigned most = 8;
+  if (hasFold && !hasGuards && work <= 6 && target.desc().vectorRegisters >= 32)
+    plan.groups = most = 16;
+  while (plan.groups > 1 && plan.groups * countStates(expr) > most)
     plan.groups /= 2;
   if (schedule.groups)
     plan.groups = schedule.groups;

@@ -91,6 +91,12 @@ void StageLoops::emitLeaf(Value begin, Value end) {
     Value to = wholeEnd(block);
     run(from, to, block, width, plan.groups, false);
     from = to;
+    if (plan.groups > 8) { // the rest is many vectors
+      unsigned fewer = plan.groups / 4;
+      to = wholeEnd(width * fewer);
+      run(from, to, width * fewer, width, fewer, false);
+      from = to;
+    }
   }
   if (maskedMemory)
     return run(from, end, width, width, 1, true);
