@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """The goals for kernels on the CPU and what is reached, in one run: table.py [part ...] [--threads 1 2]
 
-Run by `utils/bench-x86 --table`. Parts: products (fractions of the machine's peaks), gemv (of its read bandwidth), epilogue, classes
-(beside the peers over rows.txt), memory, compile, unfused; default: all. Peaks are measured by peak.c in the same run, peers in turns with
+Run by `utils/bench-x86 --table`. Parts: products (fractions of the machine's peaks), gemv (of its read bandwidth), epilogue, overhead (of a call),
+classes (beside the peers over rows.txt), memory, compile, unfused; default: all. Peaks are measured by peak.c in the same run, peers in turns with
 dlc as compare.py does. Prints one line a goal, `reached` last; a line below its goal ends in `below`. Exits 1 when a result was
 wrong or dlc failed, not when a goal is missed: single figures move by 10 % with the machine."""
 import argparse
@@ -245,6 +245,27 @@ def memory(folder, threads, arguments):
             line(f"{case}: load", "onnxruntime's session creation", ("<=", 0.5), took / ort["load_s"], f"{took * 1e3:.1f} ms")
 
 
+def overhead(folder, seconds):
+    """What the program spends on a kernel's call: a chain of kernels of 16 elements, their work counted with it; then with another size each run."""
+    calls, f32 = 1000, TensorProto.FLOAT
+    names = ["x"] + [f"t{i}" for i in range(calls - 1)] + ["y"]
+    nodes = [helper.make_node("Add", [a, "x"], [b]) for a, b in zip(names, names[1:])]
+    for what, size in (("sizes known", 16), ("another size each run", "n")):
+        path = os.path.join(folder, f"chain_{size}.onnx")
+        save(path, nodes, [helper.make_tensor_value_info("x", f32, [size])], helper.make_tensor_value_info("y", f32, [size]), [])
+        model = load(folder, f"chain_{size}", path, ["-fuse=off"])
+        inputs = [np.ones(16, np.float32), np.ones(16 if size == 16 else 15, np.float32)]
+        if not all((np.asarray(model.run({"x": x})[0]) == calls + 1).all() for x in inputs):
+            FAILED.append(f"overhead, {what}: a wrong result")
+
+        def run():
+            for x in inputs:
+                model.run({"x": x})
+
+        best = fastest([run], seconds)[0] / len(inputs) / calls
+        line(f"a call of a kernel, {what}", "us", ("<=", 1), best * 1e6, f"{calls} calls a run, {best * calls * 1e6:.0f} us")
+
+
 def compile_time(folder, arguments):
     import compile_cost
     compiler = shutil.which("dlc") or os.path.join(compare.ROOT, "build", "bin", "dlc")
@@ -273,7 +294,7 @@ def unfused(folder, threads, arguments):
 
 
 def main():
-    parts = ["products", "gemv", "epilogue", "classes", "memory", "compile", "unfused"]
+    parts = ["products", "gemv", "epilogue", "overhead", "classes", "memory", "compile", "unfused"]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", default=parts, metavar="part", help=", ".join(parts))
     parser.add_argument("--threads", nargs="*", type=int, default=[1, 2])
@@ -300,6 +321,8 @@ def main():
         if part in ("products", "gemv", "epilogue"):
             os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
             {"products": products, "gemv": gemv, "epilogue": epilogue}[part](folder, threads, arguments.seconds)
+        elif part == "overhead":
+            overhead(folder, arguments.seconds)
         elif part == "compile":
             compile_time(folder, arguments)
         else:
