@@ -37,6 +37,17 @@ TEST(CudaTarget, ParsesTargets) {
   auto device = llvm::cantFail(parseCudaTarget("cuda:device=h200:sm=90"));
   EXPECT_EQ(device.desc().name, "h200");
   EXPECT_EQ(device.desc().sm, "sm_90");
+  for (auto [name, sm] : {std::pair("h200", "sm_90a"),
+                          {"h100", "sm_90a"},
+                          {"a100", "sm_80"},
+                          {"l4", "sm_89"},
+                          {"rtx4090", "sm_89"}}) {
+    auto described =
+        llvm::cantFail(parseCudaTarget(std::string("cuda:device=") + name));
+    EXPECT_EQ(described.desc().name, name);
+    EXPECT_EQ(described.desc().sm, sm);
+    EXPECT_GE(described.desc().multiprocessors, 58) << name;
+  }
 }
 
 TEST(CudaTarget, RejectsInWords) {
