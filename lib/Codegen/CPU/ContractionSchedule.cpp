@@ -610,8 +610,13 @@ ContractionSchedule dlc::defaultSchedule(const ContractionSpec &wide,
   // Widening an element costs a fraction of a tile's column of products. What
   // is computed and used by one tile of rows need not lie in memory between.
   constexpr int64_t manyRows = 48;
-  bool usesOnce = !spec.rhs.plain && sizes.mostRows <= s.tileRows &&
-                  s.lhs != FactorSource::Indirect;
+  // (Where registers are left for it: two more of a vector, and tables.)
+  constexpr unsigned others = 3;
+  bool usesOnce =
+      !spec.rhs.plain && sizes.mostRows <= s.tileRows &&
+      registersOf(sizes.mostRows, s.tileVectors) + s.tileVectors + others <=
+          desc.vectorRegisters &&
+      s.lhs != FactorSource::Indirect;
   s.widensRhs = canWidenRhs(spec, s) && desc.arch == "x86" &&
                 (sizes.typicalRows >= manyRows || !spec.rhs.plain) && !usesOnce;
   cutIntoTasks(s, sizes, spec, target, cachedBytes(spec, form));
