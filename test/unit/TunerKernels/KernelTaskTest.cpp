@@ -352,8 +352,7 @@ TEST(KernelTask, KnobsRoundTrip) {
     options.constantOperands = c.constants;
     ContractionSchedule base = defaultSchedule(*spec, target, options);
     // The default's knobs mean the default, no knobs do too.
-    EXPECT_EQ(withKnobs(base, toKnobs(base), *spec, target).str(),
-              base.str());
+    EXPECT_EQ(withKnobs(base, toKnobs(base), *spec, target).str(), base.str());
     EXPECT_EQ(withKnobs(base, {}, *spec, target).str(), base.str());
     ScheduleSpace space = contractionSpace(*spec, target, options);
     ScheduleSpace::Random random(1);
