@@ -425,9 +425,10 @@ def test_static_gate(tmp_path):
     # Controls: spills in a main loop, too many elsewhere, few elsewhere, and no word of ptxas.
     kernel = report["kernels"][0]
     launch = kernel["launches"][0]
-    for nest, spills, refused, noted in (("contraction", 4, 1, 0), ("map", 68, 1, 0), ("map", 8, 0, 1)):
+    for nest, spills, sees_loops, refused, noted in (("contraction", 4, False, 1, 0), ("contraction", 4, True, 0, 1), ("contraction", 68, True, 1, 0),
+                                                     ("map", 68, False, 1, 0), ("map", 8, False, 0, 1)):
         kernel["nest"], launch["spill_load_bytes"] = nest, spills
-        wrong, notes = gate(report)
+        wrong, notes = gate(report, sees_loops)
         assert (len(wrong), len(notes)) == (refused, noted)
     del launch["registers"]
     assert len(gate(report)[0]) == 1
