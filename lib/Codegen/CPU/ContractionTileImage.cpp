@@ -1,0 +1,180 @@
+// Tiles of a convolution whose image is read where it lies, by an address for
+// each of the tile's pixels and each tap. What is padding for the whole tile,
+// or known to be so for a pixel of it, is left out.
+#include "ContractionTileBody.h"
+
+#include "mlir/Dialect/SCF/IR/SCF.h"
+
+using namespace mlir;
+using namespace dlc;
+
+/// How the tile lies in the image: the rows of an lhs that is read indirectly
+/// are its pixels, the last of their axes runs along one of its rows.
+void TileBody::placeInImage() {
+  const ContractionSpec &spec = *p.indirect;
+  for (unsigned axis : spec.rows)
+    imageExtents.push_back(index.expr(spec.space.extents[axis], {}, symbols()));
+  if (spec.rows.empty())
+    return;
+  auto width = graph::constantValue(spec.space.extents[spec.rows.back()]);
+  if (!p.rowStep || !width || *width <= 0)
+    return;
+  imageWidth = *width;
+  startsImageRow = p.rowStep % imageWidth == 0;
+  staysInImageRow =
+      startsImageRow ? shape.rows <= imageWidth : imageWidth % p.rowStep == 0;
+}
+
+void TileBody::setPixel(unsigned r, Value firstRow,
+                        SmallVectorImpl<Value> &axes) {
+  ArrayRef<unsigned> group = p.indirect->rows;
+  ArrayRef<Value> extents = imageExtents;
+  Value linear = index.add(firstRow, r);
+  if (startsImageRow || staysInImageRow) {
+    Value width = index.constant(imageWidth);
+    axes[group.back()] = startsImageRow
+                             ? index.constant(r % imageWidth)
+                             : index.add(index.rem(firstRow, width), r);
+    linear = index.div(firstRow, width);
+    if (startsImageRow)
+      linear = index.add(linear, int64_t(r / imageWidth));
+    group = group.drop_back();
+    extents = extents.drop_back();
+  }
+  for (auto [axis, value] :
+       llvm::zip_equal(group, index.delinearize(linear, extents)))
+    axes[axis] = value;
+}
+
+bool TileBody::isOfWholeTile(AffineExpr guard) {
+  bool hasTaps = p.indirect->inner.size() > p.indirect->lhsRun().size();
+  return staysInImageRow && hasTaps && !p.scalar.strict &&
+         !guard.isFunctionOfDim(p.indirect->rows.back());
+}
+
+Value TileBody::alsoHolds(Value inside, Value guard, bool isEquality) {
+  Value zero = index.constant(0), holds = index.atLeast(guard, zero);
+  if (isEquality)
+    holds = arith::AndIOp::create(b, loc, holds, index.atLeast(zero, guard));
+  return inside ? Value(arith::AndIOp::create(b, loc, inside, holds)) : holds;
+}
+
+void TileBody::locateRows(Value firstRow, SmallVector<Value> axes) {
+  const ContractionSpec &spec = *p.indirect;
+  AffineExpr offset = spec.lhs.base;
+  for (auto [axis, stride] : llvm::enumerate(spec.lhs.strides))
+    offset = offset + getAffineDimExpr(axis, spec.context()) * stride;
+  offset = graph::simplify(offset);
+  rowOffsets.clear();
+  rowMemories.clear();
+  isPadding.assign(shape.rows, false);
+  for (unsigned r = 0; r < shape.rows; ++r) {
+    setPixel(r, firstRow, axes);
+    Value inside;
+    for (auto &[isEquality, expr] : spec.lhs.guards) {
+      if (isOfWholeTile(expr))
+        continue;
+      Value value = index.expr(expr, axes, symbols());
+      if (auto known = IndexBuilder::constantOf(value);
+          known && !p.scalar.strict) {
+        isPadding[r] |= isEquality ? *known != 0 : *known < 0;
+        continue;
+      }
+      inside = alsoHolds(inside, value, isEquality);
+    }
+    Value at = index.expr(offset, axes, symbols()), memory = lhs;
+    if (inside && !isPadding[r]) {
+      memory =
+          arith::SelectOp::create(b, loc, inside, lhs, p.surroundings.front());
+      at = arith::SelectOp::create(b, loc, inside, at, index.constant(0));
+    }
+    rowMemories.push_back(memory);
+    rowOffsets.push_back(at);
+  }
+}
+
+TileBody::Accumulators TileBody::indirectSteps(Value firstRow, Value rhsOffset,
+                                               Accumulators sums) {
+  const ContractionSpec &spec = *p.indirect;
+  ValueRange outer =
+      ValueRange(p.surroundings).drop_front(1 + symbols().size());
+  SmallVector<unsigned> run = spec.lhsRun();
+  ArrayRef<unsigned> taps = ArrayRef(spec.inner).drop_back(run.size());
+  SmallVector<Value> axes(spec.space.extents.size(), index.constant(0));
+  for (auto [axis, value] : llvm::zip_equal(spec.outer, outer))
+    axes[axis] = value;
+  Value length = index.expr(spec.extentOf(run), {}, symbols());
+  placeInImage();
+  if (staysInImageRow)
+    setPixel(0, firstRow, axes);
+  // Guards of the whole tile are asked as soon as their taps are known.
+  auto isInside = [&](ArrayRef<unsigned> fixed, ArrayRef<unsigned> left) {
+    Value inside;
+    for (auto &[isEquality, expr] : spec.lhs.guards) {
+      AffineExpr guard = expr;
+      auto moves = [&](unsigned axis) { return guard.isFunctionOfDim(axis); };
+      if (!isOfWholeTile(guard) || llvm::any_of(left, moves) ||
+          !(moves(fixed.back()) ||
+            (fixed.size() == 1 && llvm::none_of(taps, moves))))
+        continue;
+      Value value = index.expr(guard, axes, symbols());
+      inside = alsoHolds(inside, value, isEquality);
+    }
+    return inside;
+  };
+  // Whether padding is known pixel by pixel where the taps of an axis are.
+  auto isUnrolled = [&](unsigned axis) {
+    constexpr int64_t most = 5;
+    auto extent = graph::constantValue(spec.space.extents[axis]);
+    return startsImageRow && !p.scalar.strict && extent && *extent <= most &&
+           llvm::any_of(spec.lhs.guards, [&](auto &guard) {
+             return guard.second.isFunctionOfDim(axis) &&
+                    guard.second.isFunctionOfDim(spec.rows.back());
+           });
+  };
+  std::function<Accumulators(ArrayRef<unsigned>, Value, Accumulators)> nest;
+  auto guarded = [&](ArrayRef<unsigned> left, Value tap, Accumulators in) {
+    Value inside = isInside(taps.drop_back(left.size()), left);
+    if (!inside)
+      return nest(left, tap, std::move(in));
+    auto branch = scf::IfOp::create(b, loc, ValueRange(in).getTypes(), inside,
+                                    /*withElseRegion=*/true);
+    OpBuilder::InsertionGuard guard(b);
+    b.setInsertionPointToStart(branch.thenBlock());
+    scf::YieldOp::create(b, loc, nest(left, tap, in));
+    b.setInsertionPointToStart(branch.elseBlock());
+    scf::YieldOp::create(b, loc, in);
+    return Accumulators(branch.getResults());
+  };
+  nest = [&](ArrayRef<unsigned> left, Value tap, Accumulators in) {
+    if (left.empty()) {
+      locateRows(firstRow, axes);
+      begun = index.mul(tap, length);
+      Value at = index.add(rhsOffset, index.mul(begun, p.rhsStep));
+      return steps(length, index.constant(0), at, index.constant(1),
+                   std::move(in));
+    }
+    unsigned axis = left.front();
+    Value extent = index.expr(spec.space.extents[axis], {}, symbols());
+    Value from = index.constant(0), to = extent;
+    if (pass.first && left.size() == taps.size()) {
+      Value unit = index.constant(indirectPassUnit(spec));
+      from = index.div(pass.first, unit);
+      to = index.add(from, index.div(pass.depth, unit));
+    }
+    auto turn = [&](Value i, Accumulators inside) {
+      axes[axis] = i;
+      return guarded(left.drop_front(),
+                     index.add(index.mul(tap, extent), index.sub(i, from)),
+                     std::move(inside));
+    };
+    auto last = IndexBuilder::constantOf(to);
+    if (IndexBuilder::constantOf(from) == 0 && last && isUnrolled(axis)) {
+      for (int64_t i = 0; i < *last; ++i)
+        in = turn(index.constant(i), std::move(in));
+      return in;
+    }
+    return loop(from, to, 1, std::move(in), turn);
+  };
+  return nest(taps, index.constant(0), std::move(sums));
+}
