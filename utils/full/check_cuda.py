@@ -5,9 +5,10 @@
 
 Static gate, for sm_80, sm_89 and sm_90a: ptxas takes the kernels, none has more than 64 bytes of spills, and those that have some
 are listed. nvdisasm, where it is installed, then reads the machine code (sass.py): nothing spilled in any loop, tensor cores and
-asynchronous copies where the PTX has them. Without it kernels with a main loop (contractions, attentions) may spill nothing. --emulate: the artifact runs on the emulated driver, and max|a-b| / max|b|
-of every output must be at most the limit of check_model.py against the case's expected outputs; the work of the emulated device is
-put off, so that a missing wait is a wrong result. Not run on hardware."""
+asynchronous copies where the PTX has them. Without it kernels with a main loop (contractions, attentions) may spill nothing.
+--emulate: the artifact runs on the emulated driver, and max|a-b| / max|b| of every output must be at most the limit of
+check_model.py against the case's expected outputs; the work of the emulated device is put off, so that a missing wait is a wrong
+result. Not run on hardware."""
 import argparse
 import json
 import os
@@ -44,10 +45,10 @@ def gate(report, sees_loops=None):
     return wrong, notes
 
 
-def gate_library(table):
+def gate_library(table, sees_loops=None):
     """The same for the operation table of a kernel library, and how many launches there are."""
     kernels = [kernel for op in table["operations"] for instance in op["instances"] for kernel in instance["device_kernels"]]
-    return *gate({"kernels": kernels}), sum(len(kernel["launches"]) for kernel in kernels)
+    return *gate({"kernels": kernels}, sees_loops), sum(len(kernel["launches"]) for kernel in kernels)
 
 
 def lint(report, folder):
