@@ -10,12 +10,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 
 static const char usage[] =
     "usage: dlc-exec <model.so> [options]\n"
     "  -inputs=<a.npy,b.npy>   inputs in the model's order\n"
-    "  -outputs=<folder>       writes <folder>/output_<i>.npy\n"
+    "  -outputs=<folder>       writes <folder>/output_<i>.npy; the folder is "
+    "made\n"
     "  -info                   prints the model's description as JSON and "
     "stops\n"
     "  -bench=<n>              runs n more times, prints 'min_ns median_ns' on "
@@ -336,6 +338,9 @@ static int run(session *s, const settings *settings) {
       dlc_run(s->model, s->input_tensors, s->output_tensors, &options);
   if (status != DLC_OK)
     return fail(s, status);
+  /* Where this fails, writing the files says why. */
+  if (settings->outputs)
+    mkdir(settings->outputs, 0777);
   for (int64_t i = 0; i < s->info->num_outputs && settings->outputs; ++i) {
     char path[4096];
     snprintf(path, sizeof path, "%s/output_%lld.npy", settings->outputs,

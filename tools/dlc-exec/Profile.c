@@ -57,13 +57,16 @@ typedef struct range {
   uintptr_t base, begin, end;
 } range;
 
+static const char *base_name(const char *path) {
+  const char *slash = strrchr(path, '/');
+  return slash ? slash + 1 : path;
+}
+
 /* The place of the module whose file is `path`. */
 static int find_module(struct dl_phdr_info *info, size_t size, void *data) {
   (void)size;
   range *found = data;
-  const char *name = strrchr(info->dlpi_name, '/');
-  const char *wanted = strrchr(found->path, '/');
-  if (strcmp(name ? name : info->dlpi_name, wanted ? wanted : found->path) != 0)
+  if (strcmp(base_name(info->dlpi_name), base_name(found->path)) != 0)
     return 0;
   found->base = info->dlpi_addr;
   found->begin = UINTPTR_MAX;

@@ -1,0 +1,50 @@
+"""dlc-exec: results and times of an artifact from the command line, and where the time went."""
+import os
+import subprocess
+
+import models
+import numpy as np
+import pytest
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder with mlp.so, x.npy and what y should be, y.npy."""
+    folder = tmp_path_factory.mktemp("exec")
+    path, reference = models.mlp(folder / "mlp.onnx")
+    x = np.random.default_rng(1).normal(size=(64, 33)).astype(np.float32)
+    np.save(folder / "x.npy", x)
+    np.save(folder / "y.npy", reference(x))
+    subprocess.run(["dlc", str(path), "-q", "-o", str(folder / "mlp.so")], check=True)
+    return folder
+
+
+def execute(folder, *arguments):
+    return subprocess.run(["dlc-exec", *arguments], capture_output=True, text=True, cwd=folder)
+
+
+def test_outputs(folder):
+    done = execute(folder, "mlp.so", "-inputs=x.npy", "-outputs=out")
+    assert done.returncode == 0, done.stderr
+    np.testing.assert_allclose(np.load(folder / "out" / "output_0.npy"), np.load(folder / "y.npy"), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("path", ["mlp.so", "./mlp.so", "absolute"])
+def test_times_and_samples(folder, path):
+    """Samples have the names of kernels, however the artifact is named."""
+    done = execute(folder, str(folder / "mlp.so") if path == "absolute" else path, "-inputs=x.npy", "-bench=3000", "-threads=1", "-profile")
+    assert done.returncode == 0, done.stderr
+    times, *samples = done.stdout.splitlines()
+    least, median = map(int, times.split())
+    assert 0 < least <= median
+    shares = {name: int(count) for count, name in map(str.split, samples)}
+    assert shares and all(count > 0 for count in shares.values())
+    assert set(shares) - {"(runtime)"}
+
+
+def test_refusals(folder):
+    (folder / "text.so").write_text("no library")
+    for status, *arguments in [(2,), (2, "mlp.so", "-bench=none"), (3, "mlp.so", "-inputs=absent.npy"), (1, "text.so", "-info"),
+                               (2, "mlp.so", "-inputs=x.npy,x.npy"), (3, "mlp.so", "-inputs=x.npy", "-outputs=absent/out")]:
+        done = execute(folder, *arguments)
+        assert done.returncode == status and done.stderr.strip(), (arguments, done.returncode, done.stderr)
