@@ -1,6 +1,7 @@
 // Libraries beside our nests.
 #include "dlc/Tuner/Libraries.h"
 
+#include "dlc/Tuner/CudaFeatures.h"
 #include "dlc/Tuner/Features.h"
 #include "dlc/Tuner/Runner.h"
 #include "dlc/external.h"
@@ -39,18 +40,21 @@ int64_t dlc::tuner::findLibrary(std::string &reason) {
   return version;
 }
 
-/// "oneDNN 3.2.1" of a schedule that says 30201.
+/// "oneDNN 3.2.1" of a schedule that says {"onednn": 30201}.
 static std::string nameOf(const Record &record) {
   Expected<KnobValues> knobs = parseKnobs(record.schedule);
   if (!knobs) {
     llvm::consumeError(knobs.takeError());
     return "a library";
   }
-  auto it = knobs->find("onednn");
-  int64_t version = it == knobs->end() ? 0 : it->second;
-  return "oneDNN " + std::to_string(version / 10000) + "." +
-         std::to_string(version / 100 % 100) + "." +
-         std::to_string(version % 100);
+  static constexpr std::pair<const char *, const char *> kNames[] = {
+      {"onednn", "oneDNN "}, {"cublas", "cuBLAS "}, {"cudnn", "cuDNN "}};
+  for (auto [knob, name] : kNames)
+    if (auto it = knobs->find(knob); it != knobs->end())
+      return name + std::to_string(it->second / 10000) + "." +
+             std::to_string(it->second / 100 % 100) + "." +
+             std::to_string(it->second % 100);
+  return "a library";
 }
 
 Expected<Gaps> dlc::tuner::findGaps(llvm::ArrayRef<Record> records,
@@ -81,13 +85,13 @@ Expected<Gaps> dlc::tuner::findGaps(llvm::ArrayRef<Record> records,
     sum += std::log(ours);
     if (ours <= 1 + margin)
       continue;
-    Expected<TargetFacts> target = TargetFacts::parseJson(key.first);
-    if (!target)
-      return target.takeError();
+    Expected<MachineLabel> machine = labelOf(key.first);
+    if (!machine)
+      return machine.takeError();
     Expected<Scorer> scorer = Scorer::create(key.second, key.first);
     if (!scorer)
       return scorer.takeError();
-    found.gaps.push_back({scorer->name, target->cpu, nameOf(*library), ours,
+    found.gaps.push_back({scorer->name, machine->name, nameOf(*library), ours,
                           *llvm::min_element(library->samples) * 1e-9});
   }
   if (found.compared)

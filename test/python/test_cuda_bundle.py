@@ -106,8 +106,9 @@ def peers(tmp_path_factory):
     return str(folder / "made")
 
 
-def test_peers(peers, libraries):
-    """Ratios to the libraries, whose results are the kernel's where it computes nothing else."""
+def test_peers(peers, libraries, tmp_path):
+    """Ratios to the libraries, whose results are the kernel's where it computes nothing else. There they are trials too, in which
+    `eval -gaps` sees what our nests could do and do not; lookup never takes one."""
     text, errors = measure(peers, settings="sm=80", **libraries)
     blocks = re.split(r"(?m)^(?=\S+ .*: default )", text)[1:]
     assert len(blocks) == len(PEERS), text
@@ -119,6 +120,26 @@ def test_peers(peers, libraries):
     assert [line["peer"] for line in lines] == [wanted.split()[0] for _, wanted in PEERS.values() if wanted]
     assert all(line["alone"] == ("alone" not in wanted) for line, wanted in zip(lines, [w for _, w in PEERS.values() if w], strict=True))
     assert all(len(line["samples_ns"]) == 2 and line["over_default"] > 0 for line in lines)
+    trials = [line["schedule"] for line in records(peers) if line["schedule"]["nest"] == "library"]
+    assert trials == [{"nest": "library", "cublas": 130102} if line["peer"] == "cuBLAS" else {"nest": "library", "cudnn": 80907} for line in lines if line["alone"]]
+    # As if cuDNN were three times as fast as our default, and cuBLAS slower.
+    edited, store = [], tmp_path / "tuning.db"
+    for line in records(peers):
+        if line["schedule"]["nest"] == "library":
+            factor = 1 / 3 if "cudnn" in line["schedule"] else 1.5
+            line["trial"].update(samples_ns=[x * factor for x in line["trial"]["reference_ns"]])
+        elif not line["trial"]["default"]:
+            continue
+        edited.append(line)
+    (tmp_path / "edited.jsonl").write_text("".join(json.dumps(line) + "\n" for line in edited))
+    text, _ = tool("dlc-tune", "import", tmp_path / "edited.jsonl", f"-store={store}")
+    assert f"{len(edited)} records added" in text
+    text, _ = tool("dlc-tune", "eval", "-gaps", f"-store={store}")
+    dnn = sum("cudnn" in schedule for schedule in trials)
+    assert f"measured on {len(trials)} kernels" in text and f"open gaps of our nests: {dnn}\n" in text and dnn >= 3, text
+    assert len(re.findall(r"(?m)^ +[23]\.\d\dx .*; a100; cuDNN 8\.9\.7$", text)) == dnn and "cuBLAS" not in text, text
+    _, errors = tool("dlc", os.path.join(os.path.dirname(peers), "3x3.onnx"), f"-target={TARGET}", "-tune=lookup", f"-tuning-db={store}", "-o", tmp_path / "m.so")
+    assert "0 of 1 kernels have a schedule of the database" in errors
 
 
 def test_wrong_and_missing_peers(peers, libraries, tmp_path):

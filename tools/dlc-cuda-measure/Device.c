@@ -343,6 +343,7 @@ static bool measure_peer(trial *t, const code *reference, unsigned samples) {
       .p = p, .left = t->operands[p->left], .right = t->operands[p->right]};
   if (!open_peer(&call))
     return give_up(t, TRIAL_ABSENT, "%s", call.reason);
+  t->out->version = call.version;
   work w = {NULL, &call};
   int64_t elements = p->kind == PEER_PRODUCT ? p->batch * p->rows * p->columns
                                              : p->image[0] * p->filter[0] *

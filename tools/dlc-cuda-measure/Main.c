@@ -212,9 +212,10 @@ static void print_record(FILE *file, const bundle *b, const kernel *k,
 }
 
 /* A library's time over the default's and over the best one's (above 1: dlc is
- * faster). Where the kernel does more, the library has less to do. */
+ * faster). Where the kernel does more, the library has less to do; else this is
+ * a trial of it, for `dlc-tune eval -gaps`. */
 static void measure_library(const settings *s, const bundle *b, const kernel *k,
-                            double best, report *r, FILE *peers) {
+                            double best, report *r, FILE *out, FILE *peers) {
   const char *name = peer_name(&k->other);
   static bool told[3]; /* that there is none, by kind */
   if (!ask(s, b, k, NULL, s->samples, r, NULL, NULL)) {
@@ -235,6 +236,13 @@ static void measure_library(const settings *s, const bundle *b, const kernel *k,
   print_samples(peers, "reference_ns", r->reference_ns, r->samples);
   fprintf(peers, ",\"over_default\":%.4f,\"over_best\":%.4f}\n", ratio,
           ratio / best);
+  if (k->other.alone) {
+    char schedule[80];
+    snprintf(schedule, sizeof schedule, "{\"nest\":\"library\",\"%s\":%lld}",
+             k->other.kind == PEER_PRODUCT ? "cublas" : "cudnn", r->version);
+    candidate library = {.schedule = schedule};
+    print_record(out, b, k, &library, 0, r);
+  }
   fflush(NULL);
 }
 
@@ -288,7 +296,7 @@ static unsigned measure_kernel(const settings *s, const bundle *b,
   printf("\n");
   fflush(stdout);
   if (k->other.kind != PEER_NONE && !s->no_peers && counts[TRIAL_OK])
-    measure_library(s, b, k, best, r, peers);
+    measure_library(s, b, k, best, r, out, peers);
   return counts[TRIAL_WRONG];
 }
 

@@ -103,6 +103,7 @@ typedef struct report {
   char reason[256];
   unsigned samples;
   double candidate_ns[DLC_MOST_SAMPLES], reference_ns[DLC_MOST_SAMPLES];
+  long long version; /* of a peer: major * 10000 + minor * 100 + patch */
 } report;
 
 /* The name and capability of device 0 of the driver at `path`; false, with
@@ -123,6 +124,7 @@ typedef struct peer_call {
   char reason[200];
   void *library, *image, *filter, *convolution, *output;
   int algorithm;
+  long long version; /* as in a report */
 } peer_call;
 
 const char *peer_name(const peer *p);

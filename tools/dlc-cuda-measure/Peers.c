@@ -42,6 +42,7 @@ typedef struct dnn_algorithm { /* cudnnConvolutionFwdAlgoPerf_t */
 
 #define BLAS_FUNCTIONS(F)                                                      \
   F(create, "cublasCreate_v2", (void **))                                      \
+  F(version, "cublasGetVersion_v2", (void *, int *))                           \
   F(gemm, "cublasGemmStridedBatchedEx",                                        \
     (void *, int, int, int, int, int, const void *, const void *, int, int,    \
      long long, const void *, int, int, long long, const void *, void *, int,  \
@@ -74,6 +75,7 @@ static struct {
 static struct {
   DNN_FUNCTIONS(MEMBER)
 #undef MEMBER
+  size_t (*version)(void);
 } dnn;
 
 static const char *const kBlasNames[] = {"libcublas.so.13", "libcublas.so.12",
@@ -125,6 +127,7 @@ static bool open_dnn(char *reason, size_t size) {
     return false;
 #define TABLE dnn
   DNN_FUNCTIONS(LOOK_UP)
+  LOOK_UP(version, "cudnnGetVersion", (void))
 #undef TABLE
   if (missing)
     snprintf(reason, size, "it has no function '%s'", missing);
@@ -248,12 +251,26 @@ static bool prepare_convolution(peer_call *call) {
  * ---------------------------------------------------------------===*/
 
 bool open_peer(peer_call *call) {
-  if (call->p->kind == PEER_PRODUCT)
-    return open_blas(call->reason, sizeof call->reason) &&
-           !failed(call, "cublasCreate_v2", blas.create(&call->library));
-  return open_dnn(call->reason, sizeof call->reason) &&
-         !failed(call, "cudnnCreate", dnn.create(&call->library)) &&
-         prepare_convolution(call);
+  if (call->p->kind == PEER_PRODUCT) {
+    int version = 0;
+    if (!open_blas(call->reason, sizeof call->reason) ||
+        failed(call, "cublasCreate_v2", blas.create(&call->library)) ||
+        failed(call, "cublasGetVersion_v2",
+               blas.version(call->library, &version)))
+      return false;
+    call->version = version;
+    return true;
+  }
+  if (!open_dnn(call->reason, sizeof call->reason) ||
+      failed(call, "cudnnCreate", dnn.create(&call->library)))
+    return false;
+  long long version = (long long)dnn.version();
+  /* Up to 8, in thousands. */
+  call->version =
+      version >= 90000
+          ? version
+          : version / 1000 * 10000 + version / 100 % 10 * 100 + version % 100;
+  return prepare_convolution(call);
 }
 
 bool run_peer(peer_call *call) {

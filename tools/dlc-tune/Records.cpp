@@ -156,7 +156,7 @@ static Error printGaps(llvm::ArrayRef<Record> records, unsigned &compared) {
   for (const Gap &gap : found->gaps)
     llvm::outs() << llvm::format("  %5.2fx %9.3f ms  ", gap.ours,
                                  gap.seconds * 1e3)
-                 << gap.kernel << "; " << gap.cpu << "; " << gap.library
+                 << gap.kernel << "; " << gap.machine << "; " << gap.library
                  << "\n";
   return Error::success();
 }

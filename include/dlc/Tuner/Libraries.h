@@ -14,8 +14,8 @@ int64_t findLibrary(std::string &reason);
 /// A kernel that a library computes in less time than the best known schedule
 /// of our nests: something that they could do and do not.
 struct Gap {
-  std::string kernel; ///< for people: sizes, threads
-  std::string cpu;
+  std::string kernel;  ///< for people: sizes, threads
+  std::string machine; ///< CPU or GPU
   std::string library; ///< "oneDNN 3.2.0"
   double ours = 1;     ///< best known time of our nests over the library's
   double seconds = 0;  ///< the library's
