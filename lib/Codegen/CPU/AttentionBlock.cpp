@@ -84,7 +84,15 @@ LogicalResult AttentionTask::emitBlockFunction(std::string &reason) {
 void AttentionTask::emitScores(Scope &scope, const BlockArguments &a) {
   IndexBuilder &index = scope.index;
   AttentionTiles::Factor keys;
-  if (s.copiesKeys) {
+  int64_t inner = innerPitch - s.lanes, width = s.blockRows();
+  Value depth = sizeOf(scope, spec.inner);
+  if (s.pairs) {
+    inner /= 2;
+    depth = index.ceilDiv(depth, index.constant(2));
+    Value row = index.sub(a.from, a.copiedFrom);
+    keys = {scope.work, index.add(scope.areas[Keys], index.mul(row, inner)),
+            index.constant(inner), index.constant(1)};
+  } else if (s.copiesKeys) {
     Value row = index.sub(a.from, a.copiedFrom);
     keys = {scope.work,
             index.add(scope.areas[Keys], index.mul(row, innerPitch)),
@@ -96,11 +104,9 @@ void AttentionTask::emitScores(Scope &scope, const BlockArguments &a) {
             sizeOf(scope, *spec.strideOf(spec.key, spec.inner))};
     scope.axes[spec.keys.front()] = index.constant(0);
   }
-  int64_t inner = innerPitch - s.lanes, width = s.blockRows();
   AttentionTiles tiles(*module, options.symbol + ".scores", s.lanes, s.vectors,
-                       s.unroll, /*accumulates=*/false);
-  tiles.emit(index, s.keyTile, index.sub(a.to, a.from),
-             sizeOf(scope, spec.inner), keys,
+                       s.unroll, s.pairs, /*accumulates=*/false);
+  tiles.emit(index, s.keyTile, index.sub(a.to, a.from), depth, keys,
              {scope.work, index.add(scope.areas[Queries],
                                     index.mul(a.block, inner * width))},
              {scope.work, scope.areas[Scores]},
@@ -110,7 +116,14 @@ void AttentionTask::emitScores(Scope &scope, const BlockArguments &a) {
 void AttentionTask::emitSums(Scope &scope, const BlockArguments &a) {
   IndexBuilder &index = scope.index;
   AttentionTiles::Factor values;
-  if (s.copiesValues) {
+  Value depth = index.sub(a.to, a.from);
+  if (s.pairs) {
+    // A block's keys begin at an even one (emitKeys).
+    Value pair = index.div(index.sub(a.from, a.copiedFrom), index.constant(2));
+    values = {scope.work, index.add(scope.areas[Values], pair),
+              sizeOf(scope, valuePitch), index.constant(1)};
+    depth = index.ceilDiv(depth, index.constant(2));
+  } else if (s.copiesValues) {
     Value row = index.sub(a.from, a.copiedFrom);
     values = {scope.work,
               index.add(scope.areas[Values], index.mul(row, columnPitch)),
@@ -124,11 +137,11 @@ void AttentionTask::emitSums(Scope &scope, const BlockArguments &a) {
   }
   int64_t columns = columnPitch - s.lanes, width = s.blockRows();
   AttentionTiles tiles(*module, options.symbol + ".values", s.lanes, s.vectors,
-                       s.unroll, /*accumulates=*/true);
+                       s.unroll, s.pairs, /*accumulates=*/!s.pairs);
   Value factor = index.add(
       index.add(scope.areas[State], index.mul(a.block, 3 * width)), 2 * width);
-  tiles.emit(index, s.columnTile, sizeOf(scope, spec.columns),
-             index.sub(a.to, a.from), values, {scope.work, scope.areas[Scores]},
+  tiles.emit(index, s.columnTile, sizeOf(scope, spec.columns), depth, values,
+             {scope.work, scope.areas[Scores]},
              {scope.work, index.add(scope.areas[Sums],
                                     index.mul(a.block, columns * width))},
              {scope.work, factor});
@@ -296,7 +309,7 @@ LogicalResult AttentionTask::emitSoftmax(Scope &scope, const BlockArguments &a,
     storeVector(scope, factors[v], index.add(at, 2 * width));
     sums.push_back(splat(scope, 0));
   }
-  if (s.tiles)
+  if (s.packsPairs())
     return emitTileWeights(scope, a, subtrahends, maxima, factors, reason);
   auto overKeys = [&](SmallVector<Value> state, auto body) {
     auto loop =

@@ -54,7 +54,8 @@ LogicalResult AttentionTask::copyRows(Scope &scope, Value factor,
       return;
     }
     Value vector = expressions.scalars.broadcast(*value, s.lanes).value;
-    if (s.tiles && point.mask) // what stands behind a row is multiplied too
+    if (s.packsPairs() &&
+        point.mask) // what stands behind a row is multiplied too
       vector = arith::SelectOp::create(scope.b(), scope.loc(), point.mask,
                                        vector, splat(scope, 0));
     storeVector(scope, vector,
@@ -78,7 +79,7 @@ LogicalResult AttentionTask::copyRows(Scope &scope, Value factor,
       emitVector(row, index.constant(whole), length - whole);
     // Up to the one vector behind the padded row.
     int64_t end = (length + s.lanes - 1) / s.lanes * s.lanes;
-    if (s.tiles && end + int64_t(s.lanes) < pitch)
+    if (s.packsPairs() && end + int64_t(s.lanes) < pitch)
       storeVector(scope, splat(scope, 0),
                   index.add(index.add(to, index.mul(row, pitch)), end));
   });
@@ -90,7 +91,7 @@ LogicalResult AttentionTask::copyRows(Scope &scope, Value factor,
 LogicalResult AttentionTask::fillKeys(Scope &scope, Value from, Value to,
                                       std::string &reason) {
   Value count = scope.index.sub(to, from);
-  if (s.tiles) {
+  if (s.packsPairs()) {
     count = scope.index.max(count, scope.index.constant(0));
     return failed(packKeys(scope, from, count, reason))
                ? failure()
@@ -128,11 +129,11 @@ LogicalResult AttentionTask::fillQueries(Scope &scope, Value number,
               index.add(index.add(staged, index.mul(beyond, innerPitch)), at));
         });
   });
-  if (s.tiles)
+  if (s.packsPairs())
     packQueries(scope, number);
   Value to = index.add(scope.areas[Queries], index.mul(number, inner * width));
   index.forEach(
-      index.constant(0), index.constant(s.tiles ? 0 : inner), s.lanes,
+      index.constant(0), index.constant(s.packsPairs() ? 0 : inner), s.lanes,
       [&](Value at) {
         for (unsigned v = 0; v < s.vectors; ++v) {
           SmallVector<Value> rows;

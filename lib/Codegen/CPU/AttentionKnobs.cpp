@@ -30,6 +30,7 @@ AttentionSchedule dlc::withKnobs(AttentionSchedule s, const KnobValues &knobs) {
   read("row_tile", s.rowTile);
   read("split_kv", s.keysPerTask);
   read("tiles", s.tiles);
+  read("pairs", s.pairs);
   return s;
 }
 
@@ -82,9 +83,11 @@ ScheduleSpace dlc::attentionSpace(const AttentionSpec &spec,
     add("column_tile", upTo(std::min(columns, registers - 1)));
     add("unroll", {1, 2, 4, 8});
     add("rows_per_task", cuts(base.lanes, queries));
-    add("copy_keys", {0, 1});
-    add("copy_values", {0, 1});
-    add("prefetch_values", {0, 1});
+    if (!base.pairs) {
+      add("copy_keys", {0, 1});
+      add("copy_values", {0, 1});
+      add("prefetch_values", {0, 1});
+    }
   }
   if (!spec.weightRounding)
     add("block_n", cuts(base.tiles ? 32 : 16, keys));

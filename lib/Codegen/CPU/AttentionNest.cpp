@@ -71,7 +71,7 @@ void AttentionTask::layOut(CpuKernel &result) {
     return (extent + s.lanes - 1) / s.lanes * s.lanes;
   };
   int64_t inner = padded(spec.inner), columns = padded(spec.columns);
-  if (s.tiles) // a step of theirs along the inner axis is two vectors
+  if (s.packsPairs()) // a step of theirs along the inner axis is two vectors
     inner = (inner + 2 * s.lanes - 1) / (2 * s.lanes) * (2 * s.lanes);
   // One vector more: rows a power of two apart would meet in the same sets of
   // the first-level cache.
@@ -88,7 +88,7 @@ void AttentionTask::layOut(CpuKernel &result) {
   sizes[Values] = s.copiesValues ? keysOfBlock * columnPitch : constantExpr(0);
   sizes[Rows] = constantExpr(width * std::max(innerPitch, columnPitch));
   sizes[Weights] = sizes[Configuration] = constantExpr(0);
-  if (s.tiles)
+  if (s.packsPairs())
     layOutTiles(sizes, blocks);
   AffineExpr offset = constantExpr(0);
   for (AffineExpr size : sizes) {
@@ -126,8 +126,7 @@ void AttentionTask::forEachBlock(Scope &scope, function_ref<void(Value)> body) {
 
 LogicalResult AttentionTask::emitKeys(Scope &scope, Value from, Value to,
                                       bool outside, std::string &reason) {
-  if ((s.copiesKeys || s.copiesValues || s.tiles) &&
-      failed(fillKeys(scope, from, to, reason)))
+  if (copiesFactors() && failed(fillKeys(scope, from, to, reason)))
     return failure();
   IndexBuilder &index = scope.index;
   auto callWithin = [&](Value number, Value begin, Value end) {
@@ -148,6 +147,15 @@ LogicalResult AttentionTask::emitKeys(Scope &scope, Value from, Value to,
                       [&](const KeyCut &cut) { return boundsKeys(cut); }))
       return callWithin(number, from, to);
     KeyRange range = keysOf(scope, row, rows);
+    if (s.pairs) { // whole pairs of keys
+      Value two = index.constant(2);
+      auto before = [&](Value key) {
+        Value past = index.max(index.sub(key, from), index.constant(0));
+        return index.add(from, index.mul(index.div(past, two), two));
+      };
+      range.begin = before(range.begin);
+      range.end = before(index.add(range.end, 1));
+    }
     if (!outside)
       return callWithin(number, index.max(from, range.begin),
                         index.min(to, range.end));
@@ -258,8 +266,9 @@ LogicalResult AttentionTask::emitBlocks(Scope &scope, std::string &reason) {
     return failure();
   // Where a row turns out to have no score above the masked ones', those count.
   if (bounds && leastMaximum() &&
-      failed(s.tiles ? emitOutside(scope, keys, reason)
-                     : passOver(scope, index.constant(0), keys, true, reason)))
+      failed(copiesFactors()
+                 ? emitOutside(scope, keys, reason)
+                 : passOver(scope, index.constant(0), keys, true, reason)))
     return failure();
   forEachBlock(scope, [&](Value number) {
     if (failed(finishBlock(scope, number, reason)))

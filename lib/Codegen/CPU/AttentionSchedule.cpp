@@ -30,6 +30,7 @@ void forEachKnob(S &s, F f) {
   f("row_tile", s.rowTile);
   f("split_kv", s.keysPerTask);
   f("tiles", s.tiles);
+  f("pairs", s.pairs);
 }
 } // namespace
 
@@ -95,6 +96,14 @@ static bool canUseTiles(const AttentionSpec &spec, const CpuTarget &target) {
          graph::sumsBf16Products(scores) && isWidenedBf16(spec.value.value);
 }
 
+/// Whether both products can be sums of pairs: weights are bf16 numbers, too.
+static bool canUsePairs(const AttentionSpec &spec, const CpuTarget &target) {
+  graph::StageOp scores = spec.scores, output = spec.output;
+  return hasInstruction(target, ProductForm::Bf16Pairs) &&
+         graph::sumsBf16Products(scores) && graph::sumsBf16Products(output) &&
+         spec.weightRounding && isWidenedBf16(spec.value.value);
+}
+
 bool dlc::isLegal(const AttentionSchedule &s, const AttentionSpec &spec,
                   const CpuTarget &target, std::string &reason) {
   auto refuse = [&](const char *why) {
@@ -114,7 +123,11 @@ bool dlc::isLegal(const AttentionSchedule &s, const AttentionSpec &spec,
       return refuse("rounded weights need all keys of a row at once");
     if (s.tiles)
       return refuse("matrix tiles are for blocks of queries");
+    if (s.pairs)
+      return refuse("products of pairs are for blocks of queries");
   } else if (s.tiles) {
+    if (s.pairs)
+      return refuse("matrix tiles and products of pairs exclude each other");
     if (!canUseTiles(spec, target))
       return refuse("no products of bf16 numbers, or no matrix tiles for them");
     if (s.lanes != kTileRows || s.vectors > 2)
@@ -138,6 +151,11 @@ bool dlc::isLegal(const AttentionSchedule &s, const AttentionSpec &spec,
       return refuse("one query has no lanes of its own");
     if (s.rowsPerTask % s.blockRows())
       return refuse("a task's rows are not whole blocks");
+    if (s.pairs && (s.lanes != kTileRows || !canUsePairs(spec, target)))
+      return refuse("no products of pairs of bf16 numbers, or no instruction "
+                    "for them");
+    if (s.pairs && !(s.copiesKeys && s.copiesValues))
+      return refuse("pairs are made from copies");
     if (!s.copiesKeys && !isStridedFactor(spec, spec.key, spec.inner))
       return refuse("keys have no strides to be read by");
     if (!s.copiesValues && !isStridedFactor(spec, spec.value, spec.columns))
@@ -216,6 +234,8 @@ AttentionSchedule dlc::defaultSchedule(const AttentionSpec &spec,
   }
   int64_t total = group * queries;
   s.tiles = s.lanes == kTileRows && canUseTiles(spec, target);
+  s.pairs = !s.tiles && s.lanes == kTileRows && canUsePairs(spec, target) &&
+            desc.bf16FlopsPerCycle > desc.f32FlopsPerCycle;
   if (queries <= int64_t(s.lanes)) {
     s.vectors = 1;
   } else if (!s.tiles && wastesLanes(queries, s.lanes)) {
@@ -235,7 +255,7 @@ AttentionSchedule dlc::defaultSchedule(const AttentionSpec &spec,
   // Few: with half a vector of queries or less most lanes would be empty.
   if (std::min(total, queries) <= int64_t(s.lanes) / 2 || spec.rows.empty()) {
     s.few = true;
-    s.tiles = false;
+    s.tiles = s.pairs = false;
     s.rowTile = isStatic ? std::min<int64_t>(total, 8) : 4;
     if (!spec.weightRounding) {
       s.keysPerBlock = 256;

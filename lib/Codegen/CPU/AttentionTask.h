@@ -25,7 +25,8 @@ public:
                 const CpuTarget &target, const CpuCodegenOptions &options)
       : spec(spec), s(schedule), options(options),
         scalarOptions(ScalarOptions::get(target, options.strict)),
-        roundsByInstruction(schedule.tiles && target.hasFeature("avx512bf16")),
+        roundsByInstruction(schedule.packsPairs() &&
+                            target.hasFeature("avx512bf16")),
         hasPages(readsPages(spec)), kernel(spec.kernel) {}
 
   mlir::FailureOr<CpuKernel> emit(std::string &reason);
@@ -367,11 +368,14 @@ private:
   mlir::Value offsetOf(Scope &scope, const ContractionOperand &operand) const;
   /// Whole: every score of a row is there before the first weight is made.
   bool isWhole() const { return s.keysPerBlock == 0; }
+  bool copiesFactors() const {
+    return s.copiesKeys || s.copiesValues || s.packsPairs();
+  }
   /// p is made element by element, not by a factor at the end.
   bool weighsElements() const { return bool(spec.weightRounding); }
-  /// Tiles' blocks are weighed again when the maximum grows, single elements
-  /// not.
-  bool weighsOnce() const { return weighsElements() && !s.tiles; }
+  /// A block's weights are made again where more keys turn out to count, a few
+  /// rows' not.
+  bool weighsOnce() const { return weighsElements() && s.few; }
 
   AttentionSpec spec;
   AttentionSchedule s;

@@ -1,6 +1,8 @@
 // Emission of the attention nest's register tiles.
 #include "AttentionTile.h"
 
+#include "dlc/Codegen/CPU/ContractionTile.h"
+
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
@@ -15,6 +17,7 @@ struct Tile {
   Location loc;
   IndexBuilder &index;
   unsigned height, vectors, lanes;
+  bool pairs;
   VectorType type;
   AttentionTiles::Factor a;
   AttentionTiles::Place in;
@@ -33,7 +36,10 @@ struct Tile {
       Value left = vector::BroadcastOp::create(b, loc, type, element);
       for (unsigned v = 0; v < vectors; ++v) {
         Value &sum = sums[h * vectors + v];
-        sum = vector::FMAOp::create(b, loc, left, right[v], sum);
+        sum = pairs ? emitGroupedProduct(b, loc, ProductForm::Bf16Pairs,
+                                         /*leftUnsigned=*/false, left, right[v],
+                                         sum)
+                    : vector::FMAOp::create(b, loc, left, right[v], sum);
       }
     }
     return sums;
@@ -88,10 +94,11 @@ func::FuncOp AttentionTiles::create(unsigned height, Value depth,
   inside.memory = function.getArgument(0);
   inside.offset = function.getArgument(1);
   auto type = VectorType::get({lanes}, b.getF32Type());
-  Tile tile{
-      b,      loc,     index,
-      height, vectors, lanes,
-      type,   inside,  {function.getArgument(2), function.getArgument(3)}};
+  Tile tile{b,       loc,
+            index,   height,
+            vectors, lanes,
+            pairs,   type,
+            inside,  {function.getArgument(2), function.getArgument(3)}};
   Value out = function.getArgument(4), outOffset = function.getArgument(5);
   auto outAt = [&](unsigned h, unsigned v) {
     return index.add(outOffset, (int64_t(h) * vectors + v) * int64_t(lanes));

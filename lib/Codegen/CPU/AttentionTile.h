@@ -14,16 +14,19 @@ namespace dlc {
 
 /// out[h][0..width] = scale * out[h] + sum over k of a[h, k] * b[k][0..width]
 /// for rows h of a tile; a is read at offset + h * row + k * step, b and out
-/// are f32 with rows of `width` elements.
+/// are f32 with rows of `width` elements. Of pairs, elements of a and b are two
+/// bf16 numbers each, of neighbouring k.
 class AttentionTiles {
 public:
   /// Functions are called `<prefix>.<height>x<vectors>` and put into `module`.
   /// `row` and `step` are constants or values of the function that calls;
   /// `accumulates`: out holds sums so far, which are scaled first.
   AttentionTiles(mlir::ModuleOp module, std::string prefix, unsigned lanes,
-                 unsigned vectors, unsigned unroll, bool accumulates)
+                 unsigned vectors, unsigned unroll, bool pairs,
+                 bool accumulates)
       : module(module), prefix(std::move(prefix)), lanes(lanes),
-        vectors(vectors), unroll(unroll), accumulates(accumulates) {}
+        vectors(vectors), unroll(unroll), pairs(pairs),
+        accumulates(accumulates) {}
 
   struct Factor {
     mlir::Value memory, offset, row, step;
@@ -45,7 +48,7 @@ private:
   mlir::ModuleOp module;
   std::string prefix;
   unsigned lanes, vectors, unroll;
-  bool accumulates;
+  bool pairs, accumulates;
   std::map<unsigned, mlir::func::FuncOp> functions;
 };
 

@@ -34,7 +34,12 @@ struct AttentionSchedule {
   /// Not `few`: both products by matrix tiles of bf16 numbers (AMX). Keys and
   /// values are copied then; keyTile, columnTile and unroll do not count.
   bool tiles = false;
+  /// Not `few`: both products of pairs of bf16 numbers (vdpbf16ps), which
+  /// queries, keys, values and rounded weights are. Keys and values are copied.
+  bool pairs = false;
 
+  /// Factors lie in scratch as bf16 numbers, two in an f32 element.
+  bool packsPairs() const { return tiles || pairs; }
   unsigned blockRows() const { return vectors * lanes; }
   /// The entries of the schedule dictionary.
   Schedule toSchedule() const;
