@@ -329,36 +329,22 @@ LogicalResult GroupFiller::fillTransposed(Value panels, Value first,
     index.forEach(c.firstStep ? index.max(begin, whole) : whole, allSteps,
                   block, [&](Value k) { body(k, false); });
   };
-  auto forEachVector = [&](function_ref<void(Value)> body) {
-    index.forEach(index.constant(0), index.constant(width), lanes, body);
-  };
-  // Offsets of columns at a distance that is not known take longer to compute
-  // than to use: once for all k.
-  bool keepsOffsets =
-      isBf16Form(c.schedule.form) && !IndexBuilder::constantOf(stride);
+  // A vector of columns at a time, all their k: as few streams as a
+  // transposition allows, which the hardware fetches ahead of each; and offsets
+  // are computed once.
   index.forEach(index.constant(0), count, width, [&](Value start) {
     Value base = index.mul(start, c.depth);
-    if (keepsOffsets) {
-      forEachVector([&](Value at) {
-        SmallVector<Value> offsets;
-        for (int64_t i = 0; i < lanes; ++i)
-          offsets.push_back(offsetOf(start, at, i));
-        forEachBlock([&](Value k, bool isWhole) {
-          Value mask = isWhole ? Value() : maskAt(k);
-          transpose(base, at, k, isWhole,
-                    [&](int64_t i) { return load(offsets[i], k, mask); });
+    index.forEach(
+        index.constant(0), index.constant(width), lanes, [&](Value at) {
+          SmallVector<Value> offsets;
+          for (int64_t i = 0; i < lanes; ++i)
+            offsets.push_back(offsetOf(start, at, i));
+          forEachBlock([&](Value k, bool isWhole) {
+            Value mask = isWhole ? Value() : maskAt(k);
+            transpose(base, at, k, isWhole,
+                      [&](int64_t i) { return load(offsets[i], k, mask); });
+          });
         });
-      });
-      return;
-    }
-    forEachBlock([&](Value k, bool isWhole) {
-      Value mask = isWhole ? Value() : maskAt(k);
-      forEachVector([&](Value at) {
-        transpose(base, at, k, isWhole, [&](int64_t i) {
-          return load(offsetOf(start, at, i), k, mask);
-        });
-      });
-    });
   });
   return result;
 }

@@ -369,27 +369,31 @@ static void fillTransposed(PanelContext &c, Value panels, Value firstOfPanel,
   Value stride =
       index.expr(*c.spec.strideOf(rhs, c.spec.columns), {}, c.symbols);
   Value origin = outerOffset(c, rhs);
-  index.forEach(first, whole, lanes, [&](Value k) {
-    index.forEach(
-        index.constant(0), index.constant(width), lanes, [&](Value at) {
-          SmallVector<Value> rows;
-          for (int64_t i = 0; i < lanes; ++i) {
-            Value column = index.add(index.add(firstOfPanel, at), i);
-            if (lastColumn)
-              column = index.min(column, lastColumn);
-            Value value = vector::LoadOp::create(
-                b, loc, type, memory,
-                index.add(index.add(origin, index.mul(column, stride)), k));
-            rows.push_back(toAccumulator(c.expressions.scalars, value,
-                                         rhs.element, c.spec.accumulator));
-          }
-          transposeVectors(b, loc, rows);
-          for (int64_t i = 0; i < lanes; ++i)
-            vector::StoreOp::create(
-                b, loc, rows[i], panels,
-                index.add(index.add(base, at),
-                          index.mul(index.add(index.sub(k, first), i), width)));
-        });
+  // A vector of columns at a time, all their k: as few streams as a
+  // transposition allows, which the hardware fetches ahead of each.
+  index.forEach(index.constant(0), index.constant(width), lanes, [&](Value at) {
+    SmallVector<Value> columns;
+    for (int64_t i = 0; i < lanes; ++i) {
+      Value column = index.add(index.add(firstOfPanel, at), i);
+      if (lastColumn)
+        column = index.min(column, lastColumn);
+      columns.push_back(index.add(origin, index.mul(column, stride)));
+    }
+    index.forEach(first, whole, lanes, [&](Value k) {
+      SmallVector<Value> rows;
+      for (Value column : columns) {
+        Value value =
+            vector::LoadOp::create(b, loc, type, memory, index.add(column, k));
+        rows.push_back(toAccumulator(c.expressions.scalars, value, rhs.element,
+                                     c.spec.accumulator));
+      }
+      transposeVectors(b, loc, rows);
+      Value to =
+          index.add(index.add(base, at), index.mul(index.sub(k, first), width));
+      for (int64_t i = 0; i < lanes; ++i)
+        vector::StoreOp::create(b, loc, rows[i], panels,
+                                index.add(to, i * width));
+    });
   });
 }
 
