@@ -8,6 +8,7 @@
 #include "dlc/Codegen/CPU/KernelVariants.h"
 #include "dlc/Codegen/CPU/Nests.h"
 #include "dlc/Codegen/Common/CpuLowering.h"
+#include "dlc/Dialect/Graph/IR/Placement.h"
 #include "dlc/Program/Passes.h"
 #include "dlc/Program/Weights.h"
 #include "dlc/Schedule/Winograd.h"
@@ -204,7 +205,10 @@ static int8_t bitsOfConstant(Value argument) {
 static std::vector<Job> collectJobs(Compilation &c) {
   std::vector<Job> jobs;
   llvm::StringMap<unsigned> numbers;
+  llvm::DenseSet<StringAttr> placed = graph::getPlacedKernels(c.getModule());
   for (auto kernel : c.getModule().getOps<graph::KernelOp>()) {
+    if (placed.contains(kernel.getSymNameAttr()))
+      continue;
     numbers[kernel.getSymName()] = jobs.size();
     Job &job = jobs.emplace_back();
     job.kernel = kernel;
@@ -222,6 +226,8 @@ static std::vector<Job> collectJobs(Compilation &c) {
   for (auto function : c.getModule().getOps<func::FuncOp>()) {
     SmallVector<int64_t> sizes = typicalSizes(c, function);
     function.walk([&](graph::CallOp call) {
+      if (call->hasAttr(graph::kPlacedAttr))
+        return;
       Job &job = jobs[numbers.lookup(call.getCallee())];
       ++job.compiled.calls;
       addWork(c.target->desc(), job.compiled, job.kernel, call, sizes);

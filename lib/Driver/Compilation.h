@@ -10,6 +10,7 @@
 #include "dlc/Driver/ModelSource.h"
 #include "dlc/Driver/Progress.h"
 #include "dlc/Fusion/Fusion.h"
+#include "dlc/Layout/Concat.h"
 #include "dlc/Layout/Layout.h"
 #include "dlc/Program/Weights.h"
 #include "dlc/Schedule/CostQuery.h"
@@ -70,6 +71,7 @@ struct Compilation {
   fusion::FusionReport fusion; ///< empty with -fuse=off
   unsigned numRefused = 0;     ///< groups and claims that Check refused
   layout::LayoutReport layout; ///< tensors with another layout
+  layout::PlaceReport placed;  ///< concatenations without work
   unsigned numKept = 0;        ///< kernels whose relayout Check refused
   struct {
     unsigned kernels = 0;  ///< that can be tuned
@@ -137,6 +139,8 @@ struct Compilation {
                               : graph::NumericsMode::reassoc;
   }
   bool wantsFusion() const { return options.fuse; }
+  /// -verify=bisect reads every result where its kernel alone puts it.
+  bool wantsPlacement() const { return target && !cuda && !options.bisect; }
   /// Sums of convolutions are taken in another order for it.
   bool wantsLayouts() const {
     return options.relayout && !options.strict && target && !cuda;
@@ -169,6 +173,9 @@ llvm::Error formKernels(Compilation &c);
 /// Makes one kernel of each group of calls that pays as one. Groups that Check
 /// refuses are split again. Certificates go to -dump-dir.
 llvm::Error fuseKernels(Compilation &c);
+
+/// Lets results be stored where concatenations want them.
+void placeConcats(Compilation &c);
 
 /// Relays tensors around convolutions, as far as Check admits it.
 llvm::Error chooseLayouts(Compilation &c);

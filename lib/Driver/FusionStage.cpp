@@ -5,6 +5,7 @@
 #include "dlc/Check/Fusion.h"
 #include "dlc/Dialect/Graph/IR/Graph.h"
 #include "dlc/Fusion/Fusion.h"
+#include "dlc/Layout/Concat.h"
 #include "dlc/Schedule/CostQuery.h"
 
 #include <set>
@@ -72,6 +73,8 @@ Error dlc::fuseKernels(Compilation &c) {
   options.countsEdges = c.options.wants(EmitKind::Report);
   for (auto &[name, range] : c.options.dims)
     options.typicalSizes[name] = range.typical;
+  if (c.wantsPlacement())
+    layout::keepConcats(c.getModule(), c.wantsLayouts());
   OwningOpRef<ModuleOp> original = c.getModule().clone();
   c.fusion = fusion::fuseKernels(c.getModule(), policy, options);
   if (c.options.explainAttention)

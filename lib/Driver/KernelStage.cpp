@@ -163,6 +163,8 @@ Error dlc::formKernels(Compilation &c) {
   makeVariants(c);
   if (c.isInstance)
     scheduleInstance(c);
+  if (c.wantsPlacement())
+    placeConcats(c);
   if (c.options.wants(EmitKind::Kernels))
     c.kernelText = printKernels(c.getModule());
   return dumpModule(c, "02-kernels.mlir");

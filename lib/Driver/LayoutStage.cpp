@@ -2,6 +2,7 @@
 // renames; one that it refuses keeps its layout, and its neighbours with it.
 #include "Compilation.h"
 
+#include "dlc/Check/Concat.h"
 #include "dlc/Check/Layout.h"
 
 using namespace mlir;
@@ -40,4 +41,15 @@ Error dlc::chooseLayouts(Compilation &c) {
     return error;
   layout::dropClaims(c.getModule());
   return Error::success();
+}
+
+void dlc::placeConcats(Compilation &c) {
+  c.placed =
+      layout::placeConcats(c.getModule(), [&](graph::KernelOp kernel,
+                                              const graph::ConcatForm &form) {
+        check::Admission admission = check::admitConcat(kernel, form);
+        if (!admission && c.options.verbose)
+          llvm::errs() << "REFUSE " << admission.reason << "\n";
+        return bool(admission);
+      });
 }

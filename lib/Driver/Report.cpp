@@ -159,6 +159,11 @@ std::string dlc::makeReport(Compilation &c) {
       out.attribute("kernels", c.layout.kernels);
       out.attribute("refused", c.numKept);
     });
+    out.attributeObject("concats_in_place", [&] {
+      out.attribute("concats", c.placed.concats);
+      out.attribute("operands", c.placed.operands);
+      out.attribute("copies", c.placed.copies);
+    });
     if (!c.info.states.empty())
       out.attributeArray("states", [&] {
         for (const StateInfo &state : c.info.states)

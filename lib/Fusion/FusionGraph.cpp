@@ -3,6 +3,7 @@
 #include "FusionGraph.h"
 
 #include "dlc/Dialect/Graph/IR/Control.h"
+#include "dlc/Dialect/Graph/IR/Placement.h"
 #include "mlir/Transforms/RegionUtils.h"
 #include "llvm/ADT/SetVector.h"
 
@@ -32,7 +33,8 @@ FusionGraph::FusionGraph(func::FuncOp main, Block &block,
     GraphNode node{&op, {}, {}, {}, {}};
     if (auto call = dyn_cast<graph::CallOp>(op)) {
       node.kernel = symbols.lookup<graph::KernelOp>(call.getCallee());
-      if (node.kernel && !checkPure(node.kernel))
+      if (node.kernel && !call->hasAttr(graph::kKeptAttr) &&
+          !checkPure(node.kernel))
         node.body = readKernel(call, node.kernel, tensors);
     }
     numbers[&op] = nodes.size();

@@ -9,22 +9,9 @@ using namespace mlir;
 using namespace dlc;
 using namespace dlc::layout;
 
-namespace {
-class Copier {
-public:
-  explicit Copier(ModuleOp module) : module(module), symbols(module) {}
-
-  /// A call, where `builder` stands, whose result is `value`.
-  graph::CallOp copy(OpBuilder &builder, Value value, graph::CallOp near);
-
-private:
-  ModuleOp module;
-  SymbolTable symbols;
-};
-} // namespace
-
-graph::CallOp Copier::copy(OpBuilder &builder, Value value,
-                           graph::CallOp near) {
+graph::CallOp layout::copyTensor(ModuleOp module, SymbolTable &symbols,
+                                 OpBuilder &builder, Value value,
+                                 graph::CallOp near) {
   Type type = value.getType();
   MLIRContext *context = type.getContext();
   graph::KernelBuilder kernel(module, near.getLoc(), "copy", {type}, {type});
@@ -53,7 +40,7 @@ graph::CallOp Copier::copy(OpBuilder &builder, Value value,
 SmallVector<graph::CallOp> layout::insertCopies(ModuleOp module,
                                                 ArrayRef<Boundary> boundaries) {
   SmallVector<graph::CallOp> copies;
-  Copier copier(module);
+  SymbolTable symbols(module);
   // Several convolutions of one image share its copy.
   llvm::DenseMap<std::pair<Value, Block *>, Value> images;
   for (const Boundary &boundary : boundaries) {
@@ -63,7 +50,7 @@ SmallVector<graph::CallOp> layout::insertCopies(ModuleOp module,
       Value image = call.getArgs()[boundary.operand];
       Value &copy = images[{image, call->getBlock()}];
       if (!copy) {
-        copies.push_back(copier.copy(builder, image, call));
+        copies.push_back(copyTensor(module, symbols, builder, image, call));
         copy = copies.back().getResult(0);
       }
       call->setOperand(boundary.operand, copy);
@@ -71,7 +58,7 @@ SmallVector<graph::CallOp> layout::insertCopies(ModuleOp module,
     if (boundary.copiesResult) {
       builder.setInsertionPointAfter(call);
       Value result = call.getResult(boundary.result);
-      copies.push_back(copier.copy(builder, result, call));
+      copies.push_back(copyTensor(module, symbols, builder, result, call));
       result.replaceAllUsesExcept(copies.back().getResult(0), copies.back());
     }
   }

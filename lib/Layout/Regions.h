@@ -61,6 +61,12 @@ struct Boundary {
 llvm::SmallVector<graph::CallOp>
 insertCopies(mlir::ModuleOp module, llvm::ArrayRef<Boundary> boundaries);
 
+/// A call, where `builder` stands, whose result is `value`; its kernel is
+/// `value`'s own.
+graph::CallOp copyTensor(mlir::ModuleOp module, mlir::SymbolTable &symbols,
+                         mlir::OpBuilder &builder, mlir::Value value,
+                         graph::CallOp near);
+
 /// The results of calls to relay: in each region of tensors that are read and
 /// written at the same points there is a convolution from one to another.
 /// Inserts copies at boundaries; those that then change no layout are gone.

@@ -4,11 +4,17 @@
 // The steps are followed in order, with the places of the plan: who writes a
 // buffer spoils all others that share bytes with it. A loop's body is followed
 // twice, so that what an iteration leaves is seen by the next one.
+//
+// A buffer with parts is its parts: they fill it, none shares a byte with
+// another, and who reads it reads all of them.
 #include "dlc/Program/Passes.h"
 
 #include "dlc/Dialect/Graph/IR/Graph.h"
 #include "mlir/IR/BuiltinOps.h"
 #include "llvm/ADT/DenseMap.h"
+#include "llvm/ADT/MapVector.h"
+
+#include <limits>
 
 namespace dlc::program {
 #define GEN_PASS_DEF_CHECKMEMORY
@@ -23,34 +29,56 @@ namespace {
 struct CheckMemory : program::impl::CheckMemoryBase<CheckMemory> {
   void runOnOperation() override {
     ModelOp model = getOperation();
-    places.clear(), numbers.clear(), kernels.clear();
+    places.clear(), numbers.clear(), kernels.clear(), wholes.clear();
     for (auto kernel : model->getParentOfType<ModuleOp>().getOps<KernelOp>())
       kernels[kernel.getSymNameAttr()] = kernel;
     for (AllocOp alloc : model.getAll<AllocOp>())
       if (!addPlace(alloc))
         return signalPassFailure();
+    if (!addParts(model))
+      return signalPassFailure();
     spoiled.assign(places.size(), nullptr);
+    written.clear();
+    for (const Place &place : places)
+      written.push_back(place.count == 0);
     if (!follow(*model.getBlock()))
       signalPassFailure();
   }
 
 private:
-  // Bytes of the arena: a range of it, or a slot.
+  // Bytes of the arena (a range of it, or of a slot) or of an output.
   struct Place {
     bool isSlot;
     int64_t begin, end;
     AffineMap size;
+    int64_t slot = 0;
+    Value output = {}; ///< a part of it; null: of the arena
+    /// Of a part: what it is a part of, and its runs.
+    Value whole = {};
+    int64_t offset = 0, run = 0, pitch = 0, count = 0;
 
     bool overlaps(const Place &other) const {
-      return isSlot != other.isSlot || (begin < other.end && other.begin < end);
+      if (output != other.output)
+        return false;
+      if (isSlot != other.isSlot)
+        return true;
+      if (slot != other.slot || begin >= other.end || other.begin >= end)
+        return false;
+      // Runs that lie side by side, as far apart as the others.
+      auto phase = [](const Place &p) { return p.offset % p.pitch; };
+      if (!whole || whole != other.whole || pitch != other.pitch ||
+          phase(*this) + run > pitch || phase(other) + other.run > pitch)
+        return true;
+      return phase(*this) < phase(other) + other.run &&
+             phase(other) < phase(*this) + run;
     }
   };
 
   bool addPlace(AllocOp alloc) {
     numbers[alloc] = {unsigned(places.size())};
     if (auto slot = alloc.getSlot()) {
-      places.push_back(
-          {true, int64_t(*slot), int64_t(*slot) + 1, alloc.getSize()});
+      places.push_back({true, 0, std::numeric_limits<int64_t>::max(),
+                        alloc.getSize(), int64_t(*slot)});
       return true;
     }
     auto bytes = graph::constantValue(getSize(alloc.getSize()));
@@ -63,7 +91,59 @@ private:
     return true;
   }
 
+  bool addParts(ModelOp model) {
+    llvm::MapVector<Value, SmallVector<SliceOp>> parts;
+    for (SliceOp slice : model.getAll<SliceOp>())
+      parts[slice.getWhole()].push_back(slice);
+    for (auto &[whole, slices] : parts) {
+      auto alloc = whole.getDefiningOp<AllocOp>();
+      Place all = alloc ? places[numbers.lookup(whole)[0]] : Place{};
+      int64_t bytes = 0, total = 0;
+      if (alloc) {
+        bytes = *graph::constantValue(getSize(alloc.getSize()));
+      } else {
+        auto type = cast<RankedTensorType>(
+            cast<OutputOp>(whole.getDefiningOp()).getType());
+        bytes =
+            type.getNumElements() * graph::elementBytes(type.getElementType());
+        all.output = whole;
+      }
+      SmallVector<unsigned, 2> own;
+      for (SliceOp slice : slices) {
+        Place part = all;
+        part.whole = whole;
+        part.offset = slice.getOffset(), part.run = slice.getRun();
+        part.pitch = slice.getPitch(), part.count = slice.getCount();
+        part.begin = all.begin + part.offset;
+        part.end = part.begin + (part.count - 1) * part.pitch + part.run;
+        part.size = AffineMap();
+        total += part.run * part.count;
+        for (unsigned other : own)
+          if (places[other].overlaps(part)) {
+            slice.emitOpError("shares bytes with another part");
+            return false;
+          }
+        numbers[slice] = {unsigned(places.size())};
+        own.push_back(places.size());
+        places.push_back(part);
+      }
+      if (total != bytes) {
+        whole.getDefiningOp()->emitOpError("has parts of ")
+            << total << " bytes, and is " << bytes << " bytes";
+        return false;
+      }
+      wholes[whole] = all;
+      numbers[whole] = own;
+    }
+    return true;
+  }
+
   bool read(Value value, Operation *op) {
+    for (unsigned number : numbers.lookup(value))
+      if (!written[number]) {
+        op->emitOpError("reads a buffer of which no step has written a part");
+        return false;
+      }
     for (unsigned number : numbers.lookup(value))
       if (Operation *by = spoiled[number]) {
         op->emitOpError("reads a buffer that another step has overwritten")
@@ -79,7 +159,31 @@ private:
         if (other != number && places[other].overlaps(places[number]))
           spoiled[other] = op;
       spoiled[number] = nullptr;
+      written[number] = true;
     }
+  }
+
+  // A kernel keeps the distances of the part that it is given, and no others.
+  bool checkPitches(CallOp call) {
+    KernelOp kernel = kernels.lookup(call.getCalleeAttr().getAttr());
+    ArrayRef<int64_t> pitches =
+        kernel ? kernel.getPitches().value_or(ArrayRef<int64_t>())
+               : ArrayRef<int64_t>();
+    SmallVector<Value> buffers(call.getArgs());
+    llvm::append_range(buffers, call.getOuts());
+    for (auto [i, buffer] : llvm::enumerate(buffers)) {
+      int64_t run = 0, pitch = 0;
+      if (auto slice = buffer.getDefiningOp<SliceOp>();
+          slice && slice.getCount() > 1)
+        run = slice.getRun(), pitch = slice.getPitch();
+      if ((pitches.empty() ? 0 : pitches[2 * i]) != run ||
+          (pitches.empty() ? 0 : pitches[2 * i + 1]) != pitch) {
+        call.emitOpError("tensor ")
+            << i << " is stored in other runs than its kernel keeps";
+        return false;
+      }
+    }
+    return true;
   }
 
   bool allows(CallOp call, unsigned operand, unsigned result) {
@@ -105,6 +209,8 @@ private:
   // A call reads and writes at the same time: what it writes may lie over what
   // it reads in one way only.
   bool followCall(CallOp call) {
+    if (!checkPitches(call))
+      return false;
     for (Value arg : call.getArgs())
       if (!read(arg, call))
         return false;
@@ -115,9 +221,13 @@ private:
             // Names of a carried tensor never stand for the same buffer.
             if (x == y && arg != out && numbers.lookup(out).size() > 1)
               continue;
+            auto parts = wholes.find(arg);
+            const Place &operand =
+                parts == wholes.end() ? places[y] : parts->second;
             if (!places[x].overlaps(places[y]) ||
-                (x != y && places[x].begin == places[y].begin &&
-                 places[x].size == places[y].size && allows(call, i, j)))
+                (x != y && !places[x].whole &&
+                 places[x].begin == operand.begin &&
+                 places[x].size == operand.size && allows(call, i, j)))
               continue;
             call.emitOpError("stores result ")
                 << j << " over operand " << i << ", which it may not";
@@ -187,6 +297,8 @@ private:
       else if (auto copy = dyn_cast<CopyOp>(op)) {
         holds = read(copy.getSource(), copy);
         write(copy.getTarget(), copy);
+      } else if (isa<SliceOp>(op)) {
+        continue; // nothing is read yet
       } else {
         for (Value operand : op.getOperands())
           holds = holds && read(operand, &op);
@@ -199,7 +311,9 @@ private:
 
   std::vector<Place> places;
   llvm::DenseMap<Value, SmallVector<unsigned, 2>> numbers;
+  llvm::DenseMap<Value, Place> wholes; ///< those with parts
   llvm::DenseMap<StringAttr, KernelOp> kernels;
   std::vector<Operation *> spoiled; ///< by buffer: who wrote over it, or null
+  std::vector<bool> written;        ///< of a part: by any step so far
 };
 } // namespace

@@ -3,6 +3,7 @@
 #include "dlc/Program/Passes.h"
 
 #include "ModelBuilder.h"
+#include "dlc/Dialect/Graph/IR/Placement.h"
 #include "dlc/Dialect/Graph/IR/State.h"
 
 namespace dlc::program {
@@ -35,6 +36,25 @@ static bool canFail(graph::KernelOp kernel) {
   return walk.wasInterrupted();
 }
 
+// Runs and pitches; null where all tensors lie as usual.
+static DenseI64ArrayAttr pitchesInBytes(graph::KernelOp kernel) {
+  if (!graph::hasPitches(kernel))
+    return {};
+  SmallVector<int64_t> bytes;
+  auto add = [&](ValueRange tensors) {
+    for (Value tensor : tensors) {
+      auto type = cast<RankedTensorType>(tensor.getType());
+      int64_t element = graph::elementBytes(type.getElementType()),
+              pitch = graph::getPitch(tensor);
+      bytes.push_back(pitch ? element * type.getShape().back() : 0);
+      bytes.push_back(element * pitch);
+    }
+  };
+  add(kernel.getBody().getArguments());
+  add(kernel.getResultValues());
+  return DenseI64ArrayAttr::get(kernel.getContext(), bytes);
+}
+
 namespace {
 struct ConvertGraphToProgram
     : program::impl::ConvertGraphToProgramBase<ConvertGraphToProgram> {
@@ -60,10 +80,15 @@ struct ConvertGraphToProgram
     if (!ready)
       return signalPassFailure();
 
+    llvm::DenseSet<StringAttr> placed = graph::getPlacedKernels(module);
     ModelBuilder(main, name).build();
     main.erase();
     for (auto kernel :
          llvm::make_early_inc_range(module.getOps<graph::KernelOp>())) {
+      if (placed.contains(kernel.getSymNameAttr())) {
+        kernel.erase();
+        continue;
+      }
       OpBuilder builder(kernel);
       auto declared = KernelOp::create(
           builder, kernel.getLoc(), kernel.getSymName(),
@@ -71,7 +96,7 @@ struct ConvertGraphToProgram
           kernel.getNumSymbols(), builder.getArrayAttr({}), AffineMapAttr(),
           AffineMapAttr(), StringAttr(), canFail(kernel), AffineMapAttr(),
           DenseI64ArrayAttr(), ArrayAttr(), DenseI64ArrayAttr(),
-          AffineMapAttr(), DenseI64ArrayAttr());
+          AffineMapAttr(), DenseI64ArrayAttr(), pitchesInBytes(kernel));
       if (auto dispatch =
               kernel->getAttrOfType<DictionaryAttr>(kDispatchAttr)) {
         declared.setSizeAttr(dispatch.getAs<AffineMapAttr>("size"));

@@ -313,6 +313,8 @@ void HostEmitter::emitStep(Operation *op) {
 
 // Addresses in the arena are made where they are used, as sizes are.
 llvm::Value *HostEmitter::getBuffer(Value buffer) {
+  if (auto slice = buffer.getDefiningOp<SliceOp>())
+    return at(getBuffer(slice.getWhole()), slice.getOffset());
   auto alloc = buffer.getDefiningOp<AllocOp>();
   if (!alloc)
     return buffers.lookup(buffer);

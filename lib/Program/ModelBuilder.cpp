@@ -2,6 +2,7 @@
 #include "ModelBuilder.h"
 
 #include "dlc/Dialect/Graph/IR/NarrowTypes.h"
+#include "dlc/Dialect/Graph/IR/Placement.h"
 #include "dlc/Dialect/Graph/IR/Requirements.h"
 
 using namespace mlir;
@@ -64,10 +65,41 @@ Value ModelBuilder::makeAlloc(AffineExpr bytes, Location loc) {
 }
 
 Value ModelBuilder::getOrMakeBuffer(Value tensor) {
-  Value &buffer = buffers[tensor];
-  if (!buffer)
-    buffer = makeAlloc(getLargestBytes(tensor.getType()), tensor.getLoc());
-  return buffer;
+  if (Value buffer = buffers.lookup(tensor))
+    return buffer;
+  return buffers[tensor] = parts.contains(tensor)
+                               ? makePart(tensor)
+                               : makeAlloc(getLargestBytes(tensor.getType()),
+                                           tensor.getLoc());
+}
+
+// The operands of placed concatenations of `block`.
+void ModelBuilder::findParts(Block &block) {
+  for (auto call : block.getOps<graph::CallOp>())
+    if (call->hasAttr(graph::kPlacedAttr))
+      for (auto [i, arg] : llvm::enumerate(call.getArgs()))
+        parts[graph::getViewed(arg)] = {call, i};
+}
+
+// Its place in the concatenation's buffer, which is made for the first of them.
+Value ModelBuilder::makePart(Value tensor) {
+  auto [call, operand] = parts.lookup(tensor);
+  auto form = *graph::ConcatForm::fromAttr(call->getAttr(graph::kPlacedAttr));
+  Value whole = getOrMakeBuffer(call.getResult(0));
+  auto type = cast<RankedTensorType>(call.getArgs()[operand].getType()),
+       all = cast<RankedTensorType>(call.getResult(0).getType());
+  // Bytes of one step along the axis, of a part's run and of the whole's.
+  int64_t step = graph::elementBytes(type.getElementType());
+  for (int64_t size : type.getShape().drop_front(form.axis + 1))
+    step *= size;
+  int64_t run = step * type.getShape()[form.axis],
+          pitch = step * all.getShape()[form.axis], count = 1;
+  for (int64_t size : type.getShape().take_front(form.axis))
+    count *= size;
+  auto number = [&](int64_t n) { return builder.getI64IntegerAttr(n); };
+  return SliceOp::create(builder, tensor.getLoc(), BufferType::get(context),
+                         whole, number(step * form.offsets[operand]),
+                         number(run), number(pitch), number(count));
 }
 
 // Lets the kernel that makes `tensor` in `block` write `target`; false when it
@@ -153,6 +185,7 @@ ArrayAttr ModelBuilder::getOrigin(Operation *op) {
 }
 
 void ModelBuilder::convertBlock(Block &block) {
+  findParts(block);
   for (Operation &op : block.without_terminator()) {
     if (auto constant = dyn_cast<graph::ConstantOp>(op)) {
       if (!buffers.contains(constant))
@@ -182,6 +215,8 @@ void ModelBuilder::convertConstant(graph::ConstantOp op) {
 }
 
 void ModelBuilder::convertCall(graph::CallOp call) {
+  if (call->hasAttr(graph::kPlacedAttr))
+    return; // who computes its operands stores its result
   SmallVector<Value> args, outs;
   for (Value arg : call.getArgs())
     args.push_back(lookup(arg));

@@ -43,6 +43,8 @@ private:
   }
   mlir::Value makeAlloc(mlir::AffineExpr bytes, mlir::Location loc);
   mlir::Value getOrMakeBuffer(mlir::Value tensor);
+  void findParts(mlir::Block &block);
+  mlir::Value makePart(mlir::Value tensor);
   bool bindInPlace(mlir::Value tensor, mlir::Value target, mlir::Block *block);
   void addCopies(const Copies &copies);
 
@@ -71,6 +73,9 @@ private:
   unsigned numSymbols;
   DataBounds data;
   llvm::DenseMap<mlir::Value, mlir::Value> buffers; // root tensor -> buffer
+  /// The call of a concatenation, and the operand of it, that a root tensor is
+  /// stored in the place of.
+  llvm::DenseMap<mlir::Value, std::pair<graph::CallOp, unsigned>> parts;
   Copies outputCopies;
 };
 

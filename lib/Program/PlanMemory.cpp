@@ -69,6 +69,8 @@ private:
       unsigned start = step++;
       if (auto alloc = dyn_cast<AllocOp>(op))
         add(alloc);
+      else if (auto slice = dyn_cast<SliceOp>(op))
+        numbers[slice] = numbers.lookup(slice.getWhole());
       else
         for (Value operand : op.getOperands())
           for (unsigned number : numbers.lookup(operand))

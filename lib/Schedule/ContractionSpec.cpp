@@ -3,6 +3,7 @@
 #include "dlc/Schedule/ContractionSpec.h"
 
 #include "ContractionSpace.h"
+#include "dlc/Dialect/Graph/IR/Placement.h"
 #include "dlc/Schedule/DataCoordinates.h"
 #include "dlc/Schedule/IndexPoly.h"
 #include "dlc/Schedule/NarrowNumbers.h"
@@ -189,7 +190,7 @@ void dlc::describeOperand(ContractionOperand &operand,
       operand.guards.push_back({guard->isEq(i), *expr});
     }
   AffineExpr offset = zero(context), stride = getAffineConstantExpr(1, context);
-  SmallVector<AffineExpr> dims = graph::getDims(load.getTensor().getType());
+  SmallVector<AffineExpr> dims = graph::getMemoryDims(load.getTensor());
   for (size_t i = dims.size(); i-- > 0;) {
     auto index = space.toAxes(load.getMap().getResult(i), load.getCoords());
     if (failed(index))
@@ -417,6 +418,37 @@ static SmallVector<unsigned> chooseRows(const ContractionSpec &spec,
   return rows;
 }
 
+/// Where results keep a distance between the runs of their last axis, so do the
+/// rows of all axes before it. False where results differ in that, or columns
+/// would step from one run into the next.
+static bool applyPitch(ContractionSpec &spec, ArrayRef<graph::StageOp> results,
+                       ArrayRef<unsigned> columns) {
+  int64_t pitch = graph::getPitch(graph::StageOp(results[0]).getResult());
+  for (graph::StageOp result : results)
+    if (graph::getPitch(result.getResult()) != pitch)
+      return false;
+  if (!pitch)
+    return true;
+  auto run =
+      graph::constantValue(graph::StageOp(results[0]).getDomainDims().back());
+  if (!run)
+    return false;
+  for (unsigned axis = 0; axis < spec.space.numDomain; ++axis) {
+    auto stride = graph::constantValue(spec.resultStrides[axis]);
+    if (!spec.space.isWide(axis))
+      continue;
+    if (!stride)
+      return false;
+    if (*stride < *run)
+      continue;
+    if (llvm::is_contained(columns, axis))
+      return false;
+    spec.resultStrides[axis] =
+        getAffineConstantExpr(*stride / *run * pitch, spec.context());
+  }
+  return true;
+}
+
 /// Classifies the sum `stage` of a kernel (or part of one) with `results`.
 static FailureOr<ContractionSpec> classify(graph::StageOp stage,
                                            ArrayRef<graph::StageOp> results,
@@ -512,6 +544,8 @@ static FailureOr<ContractionSpec> classify(graph::StageOp stage,
     spec.columns.insert(spec.columns.begin(), wide.back());
     wide.pop_back();
   }
+  if (!applyPitch(spec, results, spec.columns))
+    return decline("the results' rows lie apart");
   SmallVector<unsigned> candidates;
   for (unsigned axis : wide)
     if (onlyOn(axis, 1 - right))

@@ -1,6 +1,8 @@
 // Addresses of loads as polynomials.
 #include "LoadAddress.h"
 
+#include "dlc/Dialect/Graph/IR/Placement.h"
+
 using namespace mlir;
 using namespace dlc;
 
@@ -30,7 +32,7 @@ std::optional<IndexPoly> dlc::loadAddress(graph::LoadOp load) {
       axisExtents(load->getParentOfType<graph::StageOp>());
   IndexPoly address;
   for (auto [e, size] : llvm::zip(load.getMap().getResults(),
-                                  graph::getDims(load.getTensor().getType())))
+                                  graph::getMemoryDims(load.getTensor())))
     address = address * IndexPoly::get(size) +
               IndexPoly::get(e.replaceDims(dims), extents);
   return IndexPoly::get(address.toExpr(load.getContext()), extents);

@@ -15,7 +15,7 @@ Each case becomes a folder:  <out>/<case>/
 bfloat16 arrays are stored as uint16 bit patterns (meta.json says "bfloat16").
 
 Everything is seeded by the case's name: two runs write the same weights and inputs.
-Groups: cnn, bert, llm, sub (fusion subgraphs), dag (random elementwise/broadcast/reduce DAGs),
+Groups: cnn, concat (image networks that concatenate channels), bert, llm, sub (fusion subgraphs), dag (random elementwise/broadcast/reduce DAGs),
 kernel (single matmul / conv / attention).
 """
 import argparse, fnmatch, json, math, os, sys, time, warnings, zlib, logging
@@ -27,6 +27,7 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
+from concat_nets import CONCAT_NETS
 from dags import random_dag
 
 OPSET = 18
@@ -608,6 +609,8 @@ def registry(a):
     torch_case("resnet50", "cnn", lambda: (init_weights(ResNet50(), seed_of("resnet50")), (img("resnet50"),), ["x"], ["logits"], dict(flops=int(8.2e9))))
     torch_case("mobilenet_v2", "cnn", lambda: (init_weights(MobileNet(2), seed_of("mobilenet_v2")), (img("mobilenet_v2"),), ["x"], ["logits"], dict(flops=int(0.60e9))))
     torch_case("mobilenet_v3_large", "cnn", lambda: (init_weights(MobileNet(3), seed_of("mobilenet_v3")), (img("mobilenet_v3"),), ["x"], ["logits"], dict(flops=int(0.44e9))))
+    for n, (net, flops) in CONCAT_NETS.items():
+        torch_case(n, "concat", lambda n=n, net=net, flops=flops: (init_weights(net(), seed_of(n)).eval(), (img(n),), ["x"], ["logits"], dict(flops=flops)))
 
     def bert():
         g = gen("bert")

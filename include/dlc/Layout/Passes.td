@@ -4,6 +4,20 @@
 
 include "mlir/Pass/PassBase.td"
 
+def PlaceConcats : Pass<"graph-place-concats", "::mlir::ModuleOp"> {
+  let summary = "stores the operands of concatenations in the place of the result";
+  let description = [{
+    A call that only joins its operands gets the attribute `graph.placed` and is
+    no work any more. An operand is stored there by its own kernel: whole where
+    all axes before the joined one have one element, else, where that is the
+    last axis, by a copy of the kernel with a pitch (`graph.pitches`). Operands
+    that others read too, inputs and constants are copied, at most half of the
+    bytes. Symbolic sizes, parts of parts, and kernels that no loop nest or
+    contraction nest computes are left alone.
+  }];
+  let dependentDialects = ["::dlc::graph::GraphDialect"];
+}
+
 def RelayTensors : Pass<"graph-relay-tensors", "::mlir::ModuleOp"> {
   let summary = "stores intermediate tensors around convolutions with their channels last";
   let description = [{

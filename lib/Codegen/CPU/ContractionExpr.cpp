@@ -4,6 +4,7 @@
 #include "EverySecond.h"
 
 #include "dlc/Codegen/Common/KernelFunction.h"
+#include "dlc/Dialect/Graph/IR/Placement.h"
 #include "dlc/Schedule/DataCoordinates.h"
 #include "dlc/Schedule/IndexPoly.h"
 
@@ -555,7 +556,7 @@ FailureOr<Value> ExprEmitter::emitOperandLoad(graph::LoadOp load,
   auto tensor = cast<RankedTensorType>(load.getTensor().getType());
   AffineExpr offset = getAffineConstantExpr(0, context),
              stride = getAffineConstantExpr(1, context);
-  SmallVector<AffineExpr> dims = graph::getDims(tensor);
+  SmallVector<AffineExpr> dims = graph::getMemoryDims(argument);
   SmallVector<graph::ToIndexOp> data;
   for (size_t i = dims.size(); i-- > 0;) {
     auto part =

@@ -2,6 +2,8 @@
 // stored over them, tile by tile.
 #include "ContractionTask.h"
 
+#include "dlc/Dialect/Graph/IR/Placement.h"
+
 using namespace mlir;
 using namespace dlc;
 
@@ -37,7 +39,8 @@ void ContractionTask::findInPlace(CpuKernel &kernelCode) {
   llvm::SmallDenseSet<unsigned> factors = operandsOf(spec.stage);
   std::optional<unsigned> direct = directResult();
   for (auto [j, stage] : llvm::enumerate(spec.results)) {
-    if (stage == spec.stage || (direct == j && s.depthPerPass))
+    if (stage == spec.stage || (direct == j && s.depthPerPass) ||
+        graph::hasPitches(kernel))
       continue;
     llvm::SmallDenseSet<unsigned> operands = operandsOf(stage, spec.stage);
     for (unsigned i = 0; i < kernel.getArgumentTypes().size(); ++i) {

@@ -3,6 +3,7 @@
 // reduce axes become new dims, so that two inlined copies never share one.
 #include "dlc/Codegen/CPU/LoopExpr.h"
 
+#include "dlc/Dialect/Graph/IR/Placement.h"
 #include "mlir/IR/IntegerSet.h"
 
 using namespace mlir;
@@ -75,15 +76,15 @@ SmallVector<AffineExpr> Reader::coordsOf(ValueRange values, Scope &scope) {
   return result;
 }
 
-/// Row-major address of `index` in a tensor of `type`.
-static IndexPoly flatten(ArrayRef<AffineExpr> index, Type type,
+/// Row-major address of `index` in `tensor`.
+static IndexPoly flatten(ArrayRef<AffineExpr> index, Value tensor,
                          ArrayRef<AffineExpr> extents, unsigned rowRank) {
   IndexPoly address;
-  SmallVector<AffineExpr> sizes = graph::getDims(type);
+  SmallVector<AffineExpr> sizes = graph::getMemoryDims(tensor);
   for (auto [i, size] : llvm::drop_begin(llvm::zip(index, sizes), rowRank))
     address = address * IndexPoly::get(size) + IndexPoly::get(i, extents);
   // Digits of a reshape meet their place values only in the whole sum.
-  return IndexPoly::get(address.toExpr(type.getContext()), extents);
+  return IndexPoly::get(address.toExpr(tensor.getContext()), extents);
 }
 
 SmallVector<LoopGuard, 2> Reader::guardsOf(IntegerSet set,
@@ -135,8 +136,7 @@ unsigned Reader::readLoad(graph::LoadOp load, Scope &scope) {
   node.kind = LoopNode::Load;
   node.type = load.getType();
   node.buffer = *buffer;
-  node.index =
-      flatten(index, tensor.getType(), expr.extents, rowRankOf(*buffer));
+  node.index = flatten(index, tensor, expr.extents, rowRankOf(*buffer));
   if (auto guard = load.getGuard()) {
     node.guards = guardsOf(*guard, coords);
     if (!node.guards.empty())
@@ -207,8 +207,7 @@ unsigned Reader::addStore(unsigned value, unsigned buffer, StageOp stage,
   node.type = stage.getElementType();
   node.args.push_back(value);
   node.buffer = buffer;
-  node.index =
-      flatten(at, stage.getResult().getType(), expr.extents, rowRankOf(buffer));
+  node.index = flatten(at, stage.getResult(), expr.extents, rowRankOf(buffer));
   return add(node);
 }
 

@@ -9,6 +9,7 @@
 #include "LoopTasks.h"
 #include "dlc/Codegen/Common/KernelFunction.h"
 #include "dlc/Dialect/Graph/IR/Laws.h"
+#include "dlc/Dialect/Graph/IR/Placement.h"
 
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
 
@@ -350,6 +351,8 @@ graph::ComputeOrder KernelEmitter::orderOf(ArrayRef<LoopUnit> units,
 /// Pairs of which the result's loop reads the operand where it stores, and no
 /// later loop reads it.
 void KernelEmitter::findInPlace(ArrayRef<LoopUnit> units) {
+  if (graph::hasPitches(kernel))
+    return; // a part of a larger tensor is nobody's buffer
   auto bytesOf = [&](unsigned buffer) {
     return bufferTypes[buffer].getIntOrFloatBitWidth();
   };

@@ -105,6 +105,10 @@ LogicalResult KernelOp::verify() {
   if (limits && (!llvm::is_sorted(*getLimits(), std::less_equal<int64_t>()) ||
                  getSize()->getNumResults() != 1))
     return emitOpError("chooses by one size, between ascending limits");
+  if (getPitches() && getPitches()->size() != 2 * (getNumArgs() + getNumOuts()))
+    return emitOpError("has ")
+           << getPitches()->size() << " numbers for the runs of "
+           << getNumArgs() + getNumOuts() << " tensors";
   ArrayRef<int64_t> pairs = getInPlace().value_or(ArrayRef<int64_t>());
   if (pairs.size() % 2 != 0)
     return emitOpError("in_place is no list of pairs");
@@ -164,6 +168,22 @@ LogicalResult AllocOp::verify() {
   return verifySize(*this, getSize());
 }
 
+LogicalResult SliceOp::verify() {
+  if (!isa_and_nonnull<AllocOp, OutputOp>(getWhole().getDefiningOp()))
+    return emitOpError("is a part of what is no buffer or output");
+  auto offset = int64_t(getOffset()), run = int64_t(getRun()),
+       pitch = int64_t(getPitch()), count = int64_t(getCount());
+  if (offset < 0 || run <= 0 || count <= 0 || pitch < run)
+    return emitOpError("has no runs, or runs that overlap");
+  auto alloc = getWhole().getDefiningOp<AllocOp>();
+  if (!alloc)
+    return success();
+  auto size = dyn_cast<AffineConstantExpr>(alloc.getSize().getResult(0));
+  if (!size || offset + (count - 1) * pitch + run > size.getValue())
+    return emitOpError("ends behind the buffer, or that has no constant size");
+  return success();
+}
+
 // Inputs and constants are read-only.
 static LogicalResult verifyWritten(Operation *op, Value buffer) {
   Operation *source = buffer.getDefiningOp();
@@ -174,7 +194,7 @@ static LogicalResult verifyWritten(Operation *op, Value buffer) {
       return op->emitOpError("writes the current buffer of a carried tensor");
     return success();
   }
-  if (!isa<OutputOp, AllocOp>(source))
+  if (!isa<OutputOp, AllocOp, SliceOp>(source))
     return op->emitOpError("writes the buffer of a ") << source->getName();
   return success();
 }

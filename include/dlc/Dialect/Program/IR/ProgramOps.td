@@ -75,6 +75,10 @@ def Program_KernelOp : Program_Op<"kernel", [Symbol, DeclareOpInterfaceMethods<S
     `in_place` lists pairs of an operand and a result that may be one buffer: the
     kernel, and each of its variants, then reads no element of the operand after
     it was overwritten.
+
+    `pitches` has two numbers for each operand and then each result: the bytes
+    of a run of its last axis, and those from one run to the next; 0 and 0 where
+    they follow each other.
   }];
   let arguments = (ins SymbolNameAttr:$sym_name, I64Attr:$num_args, I64Attr:$num_outs, I64Attr:$num_symbols,
                        DefaultValuedAttr<StrArrayAttr, "{}">:$phases, OptionalAttr<AffineMapAttr>:$tasks,
@@ -82,7 +86,7 @@ def Program_KernelOp : Program_Op<"kernel", [Symbol, DeclareOpInterfaceMethods<S
                        OptionalAttr<AffineMapAttr>:$size, OptionalAttr<DenseI64ArrayAttr>:$limits,
                        OptionalAttr<FlatSymbolRefArrayAttr>:$variants,
                        OptionalAttr<DenseI64ArrayAttr>:$threads, OptionalAttr<AffineMapAttr>:$buffers,
-                       OptionalAttr<DenseI64ArrayAttr>:$in_place);
+                       OptionalAttr<DenseI64ArrayAttr>:$in_place, OptionalAttr<DenseI64ArrayAttr>:$pitches);
   let assemblyFormat = "$sym_name attr-dict";
   let hasVerifier = 1;
 }
@@ -123,6 +127,20 @@ def Program_AllocOp : Program_Op<"alloc", [InModel]> {
   let arguments = (ins AffineMapAttr:$size, OptionalAttr<I64Attr>:$offset, OptionalAttr<I64Attr>:$slot);
   let results = (outs Program_BufferType:$buffer);
   let assemblyFormat = "$size (`offset` $offset^)? (`slot` $slot^)? attr-dict";
+  let hasVerifier = 1;
+}
+
+def Program_SliceOp : Program_Op<"slice", [InModel]> {
+  let summary = "a part of a buffer, with its rows apart";
+  let description = [{
+    `count` runs of `run` bytes, the first at `offset`, each `pitch` bytes behind
+    the one before. Kernels write parts, and the whole is read when all of its
+    parts are written. A part of several runs is written by kernels that keep
+    such a distance (`pitches`).
+  }];
+  let arguments = (ins Program_BufferType:$whole, I64Attr:$offset, I64Attr:$run, I64Attr:$pitch, I64Attr:$count);
+  let results = (outs Program_BufferType:$buffer);
+  let assemblyFormat = "$whole `at` $offset `run` $run `pitch` $pitch `count` $count attr-dict";
   let hasVerifier = 1;
 }
 
