@@ -328,9 +328,14 @@ static void cutIntoTasks(ContractionSchedule &s, const Sizes &sizes,
   unsigned threads = target.threads() ? target.threads() : desc.cores;
   double work = 2.0 * sizes.typicalRows * sizes.typicalColumns *
                 sizes.typicalDepth * sizes.typicalOuter;
-  int64_t wanted =
-      threads <= 1 ? 1
-                   : std::clamp<int64_t>(int64_t(work / 2e6), 1, 4 * threads);
+  // A task takes some microseconds: of arithmetic; or of reading, where rows
+  // are too few for that, a task for each thread.
+  constexpr double leastWork = 2e6, leastBytes = 512 << 10;
+  double read = double(sizes.typicalOuter) *
+                double(lhsBytes + sizes.typicalColumns * columnBytes);
+  double wantedTasks = std::max(std::min(work / leastWork, 4.0 * threads),
+                                std::min(read / leastBytes, 1.0 * threads));
+  int64_t wanted = threads <= 1 ? 1 : std::max<int64_t>(wantedTasks, 1);
   if (wanted > threads) // as many for each of them
     wanted = wanted / threads * threads;
   wanted = std::max<int64_t>(1, wanted / sizes.typicalOuter);
