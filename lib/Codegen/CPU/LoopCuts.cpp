@@ -236,6 +236,11 @@ bool StageLoops::emitCut(unsigned id, Value begin, Value end) {
   if (!cut)
     return false;
   if (!cut->isExact && !cut->isUniform && maskedMemory && plan.width > 1) {
+    // One vector is no more with tests than without.
+    auto b0 = IndexBuilder::constantOf(begin),
+         e0 = IndexBuilder::constantOf(end);
+    if (b0 && e0 && *e0 - *b0 <= int64_t(plan.width))
+      return false;
     // Whole vectors on both sides: the tested ones are masked anyway.
     Value width = index.constant(plan.width);
     auto inVectors = [&](Value v) { return index.divUnsigned(v, width); };

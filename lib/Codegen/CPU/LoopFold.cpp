@@ -322,6 +322,8 @@ LoopEmitter::Values LoopEmitter::foldLoops(const FoldParts &parts,
   // Short constant loops are written out: addresses and guards become
   // constants.
   if (countSteps(node, level) <= options.unrollLimit) {
+    if (auto folded = foldWindows(parts, level, state))
+      return *folded;
     int64_t n = *graph::constantValue(expr.extents[axis]);
     for (int64_t i = 0; i < n; ++i) {
       Scope scope(*this);
@@ -334,6 +336,79 @@ LoopEmitter::Values LoopEmitter::foldLoops(const FoldParts &parts,
   state = carrySums(parts, level, index.constant(0),
                     index.emit(expr.extents[axis]), 1, state, step);
   dims[axis] = Value();
+  return state;
+}
+
+/// How far apart in memory are what neighbouring windows along `groups` read,
+/// and what neighbouring steps along `axis` do, of the first load of `body`
+/// that both move in one direction.
+static std::optional<std::pair<int64_t, int64_t>>
+windowSteps(const LoopExpr &expr, unsigned body, unsigned groups,
+            unsigned axis) {
+  auto along = [](const LoopNode &load, unsigned dim) {
+    auto coefficient = load.index.coefficient(dim);
+    return coefficient ? coefficient->constant().value_or(0) : 0;
+  };
+  for (unsigned id : expr.reachable(body))
+    if (const LoopNode &load = expr.nodes[id]; load.kind == LoopNode::Load)
+      if (int64_t group = along(load, groups), tap = along(load, axis);
+          group > 0 && tap > 0)
+        return std::make_pair(group, tap);
+  return std::nullopt;
+}
+
+// A window's taps in their order, windows side by side, keep an element of the
+// image from the first window that reads it to the last, beside the elements
+// between: more than there are registers. Element by element, each goes to all
+// windows that it is in and is dead. Each window has its taps in the same order
+// both ways.
+std::optional<LoopEmitter::Values>
+LoopEmitter::foldWindows(const FoldParts &parts, unsigned level, Values state) {
+  const LoopNode &node = expr.nodes[parts.front().fold];
+  unsigned axis = node.axes[level];
+  if (!sharesLoads || groups.dim < 0 || groups.count < 2 || groups.limit)
+    return std::nullopt;
+  auto steps = windowSteps(expr, node.args[0], unsigned(groups.dim), axis);
+  if (!steps)
+    return std::nullopt;
+  for (const FoldPart &part : parts) {
+    if (part.count != groups.count)
+      return std::nullopt;
+    // Values of all groups at once that are known already have no place here.
+    for (unsigned id : expr.reachable(expr.nodes[part.fold].args[0]))
+      if (alongGroups(expr.nodes[id]) &&
+          llvm::any_of(memo, [&](auto &scope) { return scope.contains(id); }))
+        return std::nullopt;
+  }
+  ArrayRef<unsigned> axes = ArrayRef<unsigned>(node.axes).drop_front(level);
+  int64_t count = countSteps(node, level);
+  int64_t inner = count / *graph::constantValue(expr.extents[axis]);
+  // Where it reads, the number of the step, the window.
+  SmallVector<std::tuple<int64_t, int64_t, unsigned>> order;
+  for (int64_t number = 0; number < count; ++number)
+    for (unsigned g = 0; g < groups.count; ++g)
+      order.push_back({int64_t(g) * groups.step * steps->first +
+                           number / inner * steps->second,
+                       number, g});
+  llvm::sort(order);
+  LoopGroups all = groups;
+  for (auto [place, number, group] : order) {
+    Scope scope(*this);
+    for (unsigned a : llvm::reverse(axes)) {
+      int64_t n = *graph::constantValue(expr.extents[a]);
+      dims[a] = index.constant(number % n);
+      number /= n;
+    }
+    groups.first = group;
+    groups.count = 1;
+    for (const FoldPart &part : parts) {
+      Scalar &own = state[part.first + group];
+      own = foldStep(expr.nodes[part.fold], {own}).front();
+    }
+    groups = all;
+  }
+  for (unsigned a : axes)
+    dims[a] = Value();
   return state;
 }
 

@@ -36,7 +36,9 @@ std::optional<int64_t> LoopEmitter::constantOf(const IndexPoly &poly,
                      : std::nullopt;
     if (!value || (int(d) == groups.dim && groups.limit))
       return std::nullopt;
-    values[d] = *value + (int(d) == groups.dim ? group * groups.step : 0);
+    values[d] = *value;
+    if (int(d) == groups.dim)
+      values[d] += (groups.first + group) * groups.step;
   }
   AffineExpr e = poly.toExpr(expr.context);
   bool hasSymbols = false;
@@ -146,8 +148,8 @@ Value LoopEmitter::elementMask(const LoopNode &node, unsigned group,
                                bool guarded, int64_t offset) {
   auto type = VectorType::get({int64_t(lanes.width)}, b.getI1Type());
   SmallVector<bool> whole;
-  for (unsigned e = 0; e < lanes.width; ++e)
-    whole.push_back((e + offset) % 2 == 0);
+  for (int64_t e = 0; e < lanes.width; ++e)
+    whole.push_back(e + offset >= 0 && (e + offset) % 2 == 0);
   Value mask =
       arith::ConstantOp::create(b, loc, DenseElementsAttr::get(type, whole));
   if (lanes.mask) {
@@ -238,18 +240,11 @@ LoopEmitter::Values LoopEmitter::evaluateLoad(const LoopNode &node,
   return result;
 }
 
-Scalar LoopEmitter::loadShared(const LoopNode &node, unsigned group) {
-  if (!sharesLoads || !node.data.empty() || groups.limit)
-    return loadOne(node, group, Value(), std::nullopt);
-  // The address with all constants in their places is a normal form.
+IndexPoly LoopEmitter::normalForm(const IndexPoly &poly, unsigned group,
+                                  std::vector<const void *> &key) const {
   SmallVector<AffineExpr> replacement(dims.size());
-  std::vector<const void *> key{b.getInsertionBlock(),
-                                lanes.mask.getAsOpaquePointer()};
-  key.push_back(reinterpret_cast<const void *>(uintptr_t(node.buffer)));
-  key.push_back(reinterpret_cast<const void *>(
-      uintptr_t(movesAlongLanes(node) ? lanes.width : 0)));
   for (unsigned d = 0; d < dims.size(); ++d) {
-    if (!node.index.dependsOnDim(d))
+    if (!poly.dependsOnDim(d))
       continue;
     auto constant = IndexBuilder::constantOf(dims[d]);
     if (int(d) == lanes.dim) {
@@ -261,17 +256,34 @@ Scalar LoopEmitter::loadShared(const LoopNode &node, unsigned group) {
       replacement[d] = getAffineConstantExpr(*constant, expr.context);
     else
       key.push_back(dims[d].getAsOpaquePointer());
-    if (int(d) == groups.dim && group)
+    if (int(d) == groups.dim)
       replacement[d] =
           (constant ? replacement[d] : getAffineDimExpr(d, expr.context)) +
-          int64_t(group) * groups.step;
+          int64_t(groups.first + group) * groups.step;
   }
+  IndexPoly normal = poly.substitute(replacement, expr.context, {});
+  key.push_back(normal.toExpr(expr.context).getAsOpaquePointer());
+  return normal;
+}
+
+std::vector<const void *> LoopEmitter::sharedKey(const LoopNode &node) const {
+  auto number = [](uintptr_t n) { return reinterpret_cast<const void *>(n); };
+  return {b.getInsertionBlock(), lanes.mask.getAsOpaquePointer(),
+          number(node.buffer), number(movesAlongLanes(node) ? lanes.width : 0)};
+}
+
+Scalar LoopEmitter::loadShared(const LoopNode &node, unsigned group) {
+  if (!sharesLoads || !node.data.empty() || groups.limit || pairTaps(node))
+    return loadOne(node, group, Value(), std::nullopt);
+  std::vector<const void *> key = sharedKey(node);
   LoopNode moved = node;
-  moved.index = node.index.substitute(replacement, expr.context, {});
-  key.push_back(moved.index.toExpr(expr.context).getAsOpaquePointer());
+  moved.index = normalForm(node.index, group, key);
   auto [it, isNew] = loaded.try_emplace(key);
-  if (isNew)
+  if (isNew) {
+    unsigned first = std::exchange(groups.first, 0); // it is in the address
     it->second = loadOne(moved, 0, Value(), std::nullopt);
+    groups.first = first;
+  }
   return it->second;
 }
 
@@ -376,6 +388,9 @@ Scalar LoopEmitter::loadLanes(const LoopNode &node, unsigned group, Value mask,
     return finish(
         vector::ShuffleOp::create(b, loc, type, loaded, loaded, order));
   }
+  if (step == 2 && (!exists || useMask))
+    if (auto pair = loadPair(node, group))
+      return finish(*pair);
   if (step == 2 && !exists) {
     Value base = addressAt(-1);
     int64_t width = lanes.width;

@@ -25,6 +25,7 @@ auto LoopEmitter::at(const LoopNode &node, unsigned group, int lane,
     set(expr.nodes[data].dim,
         mlir::arith::IndexCastOp::create(b, loc, b.getIndexType(), v));
   }
+  group += groups.first;
   if (groups.dim >= 0 && group) {
     mlir::Value offset = index.constant(group * groups.step);
     if (groups.limit)

@@ -19,7 +19,8 @@ struct LoopLanes {
   mlir::Value count; ///< with a mask: how many exist, at least 1
 };
 
-/// Register groups along an axis: group g stands at the axis' value + g * step.
+/// Register groups along an axis: group g stands at the axis' value +
+/// (first + g) * step.
 struct LoopGroups {
   int dim = -1;
   unsigned count = 1;
@@ -29,6 +30,8 @@ struct LoopGroups {
   /// How many groups exist (at least 1); null: all. Those beyond compute what
   /// the last one does and store nothing.
   mlir::Value limit;
+  /// Not 0 while some of a tile's groups are evaluated by themselves.
+  unsigned first = 0;
 };
 
 struct LoopEmitterOptions {
@@ -129,8 +132,22 @@ private:
   /// A load without guards, or what an earlier one in this block gave: windows
   /// of neighbouring points overlap.
   Scalar loadShared(const LoopNode &node, unsigned group);
+  /// What tells apart what is loaded at one point: where, by what lanes.
+  std::vector<const void *> sharedKey(const LoopNode &node) const;
+  /// A number of one group at these dims, all constants in their places, as it
+  /// is added to `key` with the other dims that it depends on.
+  IndexPoly normalForm(const IndexPoly &poly, unsigned group,
+                       std::vector<const void *> &key) const;
   Scalar loadLanes(const LoopNode &node, unsigned group, mlir::Value mask,
                    std::optional<Scalar> other);
+  /// LoopPairs.cpp: lanes two elements apart of one of the taps along a
+  /// window's row, which share their loads. Nothing when they do not.
+  std::optional<mlir::Value> loadPair(const LoopNode &node, unsigned group);
+  struct PairTaps {
+    unsigned axis;           ///< the fold's, along the row
+    int64_t own, first, end; ///< this tap, and those that share its loads
+  };
+  std::optional<PairTaps> pairTaps(const LoopNode &node) const;
   std::optional<mlir::Value> dataOffsets(const LoopNode &node, unsigned group);
   /// Lanes are apart in memory and groups are neighbours: a tile is loaded
   /// along the groups and transposed in registers.
@@ -191,6 +208,10 @@ private:
   clipAxis(const LoopNode &fold, unsigned axis,
            llvm::SmallVectorImpl<std::pair<unsigned, unsigned>> &decided);
   Values foldStep(const LoopNode &node, Values state);
+  /// The steps of a window's loops from `level` on, written out for a tile of
+  /// windows in the order of what they read.
+  std::optional<Values> foldWindows(const FoldParts &parts, unsigned level,
+                                    Values state);
   /// From `level` of the axes on; the outer ones have their values.
   llvm::SmallVector<Values, 2> foldRow(llvm::ArrayRef<unsigned> folds,
                                        unsigned level = 0);
@@ -249,6 +270,9 @@ private:
   std::optional<FoldBlock> block;
   std::vector<llvm::DenseMap<unsigned, Values>> memo;
   std::map<std::vector<const void *>, Scalar> loaded;
+  /// Both halves of what taps that share their loads read.
+  std::map<std::vector<const void *>, std::pair<mlir::Value, mlir::Value>>
+      pairs;
 };
 
 } // namespace dlc
