@@ -149,6 +149,72 @@ public:
     return result;
   }
 
+  // What `call` asks numpy for: the class ndarray, and `empty`, which makes
+  // memory of so many bytes. Of each input the format that the buffer protocol
+  // has for its type, or None; of each output its dtype.
+  void expect(nb::object arrayClass, nb::object makeEmpty,
+              std::vector<std::string> inputFormats, nb::list outputTypes) {
+    ndarray = std::move(arrayClass);
+    empty = std::move(makeEmpty);
+    formats = std::move(inputFormats);
+    outputDtypes = std::move(outputTypes);
+    memory.assign(nb::len(outputDtypes), {});
+  }
+
+  // Runs on contiguous numpy arrays of the types that the model names, into
+  // arrays of the sizes that it tells: a list of them. None when it is another
+  // case, or the model refuses the inputs: nothing has happened then.
+  nb::object call(const nb::list &arrays) {
+    const dlc_info *info = dlc_get_info(instance);
+    size_t numInputs = nb::len(arrays), numOutputs = memory.size();
+    if (numInputs != formats.size() || int64_t(numInputs) != info->num_inputs ||
+        int64_t(numOutputs) != info->num_outputs)
+      return nb::none();
+    std::vector<DLTensor> tensors(numInputs + numOutputs);
+    std::vector<DLTensor *> pointers;
+    for (DLTensor &tensor : tensors)
+      pointers.push_back(&tensor);
+    Views views(numInputs);
+    for (size_t i = 0; i < numInputs; ++i)
+      if (!views.add(arrays[i], ndarray, formats[i], info->inputs[i],
+                     tensors[i]))
+        return nb::none();
+    size_t numDims = 1;
+    for (size_t o = 0; o < numOutputs; ++o)
+      numDims += info->outputs[o].rank;
+    std::vector<int64_t> dims(numDims);
+    if (dlc_output_shapes(instance, pointers.data(), dims.data()) != DLC_OK)
+      return nb::none();
+    nb::list results;
+    int64_t *shape = dims.data();
+    for (size_t o = 0; o < numOutputs; shape += info->outputs[o++].rank) {
+      const dlc_tensor_info &output = info->outputs[o];
+      for (int64_t k = 0; k < output.rank; ++k)
+        if (shape[k] < 0) // the data tell
+          return nb::none();
+      Memory &own = memoryFor(o, output, shape);
+      results.append(own.view(ndarray, outputDtypes[o], shape, output.rank));
+      fill(tensors[numInputs + o], output, own.address, shape);
+    }
+    dlc_status status;
+    {
+      nb::gil_scoped_release release;
+      status = dlc_run(instance, pointers.data(), pointers.data() + numInputs,
+                       nullptr);
+    }
+    check(status, error);
+    return results;
+  }
+
+  // An array for an output of this shape, and its address.
+  nb::tuple output(size_t number, const std::vector<int64_t> &shape) {
+    const dlc_tensor_info &info = dlc_get_info(instance)->outputs[number];
+    Memory &own = memoryFor(number, info, shape.data());
+    return nb::make_tuple(
+        own.view(ndarray, outputDtypes[number], shape.data(), shape.size()),
+        own.address);
+  }
+
   int64_t stateLength() { return dlc_state_length(instance); }
   size_t stateBytes() { return dlc_state_bytes(instance); }
   void stateTruncate(int64_t length) {
@@ -213,8 +279,94 @@ private:
     DLTensor *const *mutableList() { return pointers.data(); }
   };
 
+  static void fill(DLTensor &tensor, const dlc_tensor_info &info,
+                   uintptr_t address, int64_t *shape) {
+    tensor.data = reinterpret_cast<void *>(address);
+    tensor.device = {kDLCPU, 0};
+    tensor.ndim = int32_t(info.rank);
+    tensor.dtype = {uint8_t(info.type_code), uint8_t(info.type_bits), 1};
+    tensor.shape = shape;
+    tensor.strides = nullptr;
+    tensor.byte_offset = 0;
+  }
+
+  // The callers' arrays, held until the run is over.
+  struct Views {
+    explicit Views(size_t most) { views.reserve(most); }
+    Views(const Views &) = delete;
+    ~Views() {
+      for (Py_buffer &view : views)
+        PyBuffer_Release(&view);
+    }
+    // False for what is no contiguous array of this type and rank.
+    bool add(nb::handle object, nb::handle ndarray, const std::string &format,
+             const dlc_tensor_info &info, DLTensor &tensor) {
+      if (!object.type().is(ndarray) || format.empty())
+        return false;
+      Py_buffer view;
+      if (PyObject_GetBuffer(object.ptr(), &view,
+                             PyBUF_C_CONTIGUOUS | PyBUF_FORMAT) != 0) {
+        PyErr_Clear();
+        return false;
+      }
+      views.push_back(view);
+      if (view.ndim != info.rank || !view.format || format != view.format)
+        return false;
+      static_assert(sizeof(Py_ssize_t) == sizeof(int64_t));
+      fill(tensor, info, reinterpret_cast<uintptr_t>(view.buf),
+           reinterpret_cast<int64_t *>(view.shape));
+      return true;
+    }
+    std::vector<Py_buffer> views;
+  };
+
+  // Memory of an output, an array of bytes, and where a cache line begins in it
+  // (numpy's own memory does not, and then each vector that is stored is in two
+  // lines).
+  struct Memory {
+    nb::object bytes;
+    size_t size = 0, start = 0;
+    uintptr_t address = 0;
+
+    nb::object view(nb::handle ndarray, nb::handle dtype, const int64_t *shape,
+                    int64_t rank) const {
+      nb::object dims = nb::steal(PyTuple_New(rank));
+      for (int64_t k = 0; k < rank; ++k)
+        PyTuple_SET_ITEM(dims.ptr(), k, PyLong_FromLongLong(shape[k]));
+      return ndarray(dims, dtype, bytes, start);
+    }
+  };
+
+  // That of an earlier run when nobody holds its result any more, since the
+  // system takes longer to hand out fresh pages than many models take to fill
+  // them.
+  Memory &memoryFor(size_t output, const dlc_tensor_info &info,
+                    const int64_t *shape) {
+    constexpr size_t line = 64, leastKept = 1 << 16, mostKept = 2;
+    size_t size = (info.type_bits + 7) / 8;
+    for (int64_t k = 0; k < info.rank; ++k)
+      size *= shape[k];
+    std::vector<Memory> &kept = memory[output];
+    // Results are views, and hold it too.
+    for (Memory &own : kept)
+      if (own.size == size && Py_REFCNT(own.bytes.ptr()) == 1)
+        return own;
+    Memory own{empty(size + line), size, 0, 0};
+    uintptr_t begin = addressOf(own.bytes);
+    own.address = (begin + line - 1) / line * line;
+    own.start = own.address - begin;
+    if (kept.size() == mostKept || (size < leastKept && !kept.empty()))
+      kept.erase(kept.begin());
+    kept.push_back(std::move(own));
+    return kept.back();
+  }
+
   dlc_instance *instance = nullptr;
   char error[1024] = {};
+  nb::object ndarray, empty;
+  std::vector<std::string> formats;
+  nb::list outputDtypes;
+  std::vector<std::vector<Memory>> memory;
 };
 
 } // namespace
@@ -229,6 +381,9 @@ NB_MODULE(_runtime, m) {
            nb::arg("path"), nb::arg("weights") = "", nb::arg("threads") = 0)
       .def("info", &Model::info)
       .def("output_shapes", &Model::outputShapes)
+      .def("expect", &Model::expect)
+      .def("call", &Model::call)
+      .def("output", &Model::output)
       .def("run", &Model::run)
       .def("state_length", &Model::stateLength)
       .def("state_bytes", &Model::stateBytes)

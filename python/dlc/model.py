@@ -1,17 +1,13 @@
 """Loaded models: numpy (or DLPack) arrays in, arrays out."""
 
-import math
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 
 import numpy as np
 
 from . import _runtime, errors
-
-_LINE = 64  # bytes of a cache line
 
 # DLPack type codes (dlpack.h) to numpy dtypes; bfloat16 and smaller need ml_dtypes.
 _CODES = {0: "int", 1: "uint", 2: "float", 5: "complex", 6: "bool"}
@@ -87,6 +83,16 @@ def as_array(value):
     if isinstance(value, np.ndarray) or not hasattr(value, "__dlpack__"):
         return np.asarray(value)
     return np.from_dlpack(value)
+
+
+def _format(dtype):
+    """The buffer protocol's name of a dtype, "" where it has none."""
+    return dtype.char if dtype.char in "?bBhHiIlLefd" and not _is_foreign(dtype) else ""
+
+
+def _bytes(size):
+    """Memory for an output."""
+    return np.empty(size, np.uint8)
 
 
 def _address(array):
@@ -200,12 +206,12 @@ class Model(_Callable):
     def __init__(self, path, threads=0, holder=None, target=None):
         self.path = os.path.abspath(path)
         self._holder = holder  # the temporary folder the artifact lives in
-        self._memory = {}  # of outputs, by number: what earlier runs wrote to
         try:
             self._model = _runtime.Model(self.path, threads=threads)
         except _runtime.StatusError as e:
             raise errors.RunError(str(e)) from None
         self._describe_as(_complete(self._model.info(), target))
+        self._model.expect(np.ndarray, _bytes, [_format(t["dtype"]) for t in self.inputs], [t["dtype"] for t in self.outputs])
         self.info["memory"]["workspace"] = (self.report or {}).get("arena_bytes")
 
     @property
@@ -230,8 +236,17 @@ class Model(_Callable):
         uint16) are taken for types numpy has not.
         Returns numpy arrays in graph-output order. Raises RunError for inputs that do not fit.
         """
+        values = self._feeds(feeds)
+        try:
+            results = self._model.call(values)
+        except _runtime.StatusError as e:
+            raise errors.RunError(str(e)) from None
+        return self._results(self._run_any(values) if results is None else results)
+
+    def _run_any(self, values):
+        """The same of whatever becomes an array, with outputs whose shapes the data tell; says what does not fit."""
         arrays = []
-        for value, want in zip(self._feeds(feeds), self.inputs):
+        for value, want in zip(values, self.inputs):
             array = value if type(value) is np.ndarray else as_array(value)
             if array.dtype != want["dtype"]:
                 # bit patterns are accepted for types numpy does not have
@@ -245,12 +260,12 @@ class Model(_Callable):
         try:
             shapes = self._model.output_shapes(ins)
             results, outs = [], []
-            for shape, want in zip(shapes, self.outputs):
+            for shape in shapes:
                 if any(d < 0 for d in shape):  # the data tell, or the run refuses these inputs
                     results.append(None)
                     outs.append((0, [0] * len(shape)))
                 else:
-                    result, address = self._output(len(results), shape, want["dtype"])
+                    result, address = self._model.output(len(results), shape)
                     results.append(result)
                     outs.append((address, shape))  # not NULL, even if it is empty
             produced = self._model.run(ins, outs)
@@ -259,26 +274,7 @@ class Model(_Callable):
         for i, (shape, data) in enumerate(produced):
             if results[i] is None:
                 results[i] = np.frombuffer(data or b"", self.outputs[i]["dtype"]).reshape(shape).copy()
-        return self._results(results)
-
-    def _output(self, number, shape, dtype):
-        """Memory for an output, and its address: of an earlier run when nobody holds its result any more, since the system
-        takes longer to hand out fresh pages than many models take to fill them. It begins at a cache line: numpy's own
-        memory does not, and then each vector that is stored is in two lines."""
-        kept = self._memory.setdefault(number, [])
-        size = math.prod(shape) * dtype.itemsize
-        for memory, start, address in kept:
-            # Held by the list's entry, by this loop and by the question: results are views, and hold it too.
-            if memory.nbytes == size + _LINE and sys.getrefcount(memory) == 3:
-                break
-        else:
-            memory = np.empty(size + _LINE, np.uint8)
-            address = -(-_address(memory) // _LINE) * _LINE
-            start = address - _address(memory)
-            if size >= 1 << 16:
-                kept.append((memory, start, address))
-                del kept[:-2]
-        return np.ndarray(shape, dtype, memory, start), address
+        return results
 
     @property
     def state_length(self):
