@@ -310,6 +310,17 @@ void KernelEmitter::emitPhase(MutableArrayRef<LoopUnit> stages,
       loops.emitTilesBetween(inner, pieceBegin, pieceEnd);
   };
   IndexBuilder rowIndex(b, loc);
+  if (tasks.lanesAtOnce && pieceDim == main.plan.laneDim) {
+    Value piece = pieceEnd;
+    rowIndex.forEach(pieceBegin, piece, tasks.lanesAtOnce, [&](Value lane) {
+      pieceBegin = lane;
+      pieceEnd =
+          index.min(index.add(lane, index.constant(tasks.lanesAtOnce)), piece);
+      rowIndex.forEach(begin, end, 1,
+                       [&](Value row) { emitStage(main, row, buffers); });
+    });
+    return function.finish();
+  }
   rowIndex.forEach(begin, end, block, [&](Value first) {
     if (block == 1) {
       for (LoopUnit &stage : stages)

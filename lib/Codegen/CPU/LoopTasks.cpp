@@ -39,6 +39,94 @@ static int64_t balancedGrain(int64_t work, const CpuTarget &target) {
   return (work + tasks - 1) / tasks;
 }
 
+/// Different elements that one lane of a load reads while `dims` run, -1 when
+/// that is not known. Axes are added from the densest on: one whose steps lie
+/// within what the others reach makes that longer, another one repeats it.
+static int64_t elementsOfLane(const LoopExpr &expr, const LoopNode &load,
+                              ArrayRef<unsigned> dims) {
+  SmallVector<std::pair<int64_t, int64_t>> axes; // step, extent
+  for (unsigned d : dims) {
+    if (!load.index.dependsOnDim(d))
+      continue;
+    auto coefficient = load.index.coefficient(d);
+    auto step = coefficient ? coefficient->constant() : std::nullopt;
+    auto extent = graph::constantValue(expr.extents[d]);
+    if (!step || !extent || *step == 0)
+      return -1;
+    axes.push_back({std::abs(*step), *extent});
+  }
+  if (axes.empty())
+    return 1;
+  llvm::sort(axes);
+  int64_t unit = axes.front().first, reach = unit, repeats = 1;
+  for (auto [step, extent] : axes) {
+    if (step <= reach)
+      reach += (extent - 1) * step;
+    else
+      repeats *= extent;
+  }
+  return reach / unit * repeats;
+}
+
+/// How many lanes' windows fit half the first-level cache, where those of a
+/// whole row do not and the rows of a task read them again: overlapping
+/// windows, weights that are the same for all rows. The tensors have to fit the
+/// second level: farther memory wants long rows. 0: whole rows.
+static int64_t lanesThatFit(const LoopUnit &unit, ArrayRef<unsigned> outer,
+                            const CpuTarget &target) {
+  const LoopExpr &expr = unit.expr;
+  const LoopPlan &plan = unit.plan;
+  auto lanes = plan.laneDim >= 0
+                   ? graph::constantValue(expr.extents[plan.laneDim])
+                   : std::nullopt;
+  if (!lanes || plan.acrossDim < 0 || plan.width < 2)
+    return 0;
+  int64_t rowBytes = 0, bytes = 0; // of one lane
+  bool isShared = false;
+  for (const LoopNode &fold : expr.nodes) {
+    if (fold.kind != LoopNode::Fold)
+      continue;
+    SmallVector<unsigned> inner(fold.axes.begin(), fold.axes.end());
+    for (unsigned d : expr.domain)
+      if (int(d) != plan.laneDim && !llvm::is_contained(outer, d))
+        inner.push_back(d);
+    SmallVector<unsigned> all(inner);
+    llvm::append_range(all, outer);
+    for (unsigned id : expr.reachable(fold.args[0])) {
+      const LoopNode &load = expr.nodes[id];
+      if (load.kind != LoopNode::Load || !load.index.dependsOnDim(plan.laneDim))
+        continue;
+      auto along = load.index.coefficient(plan.laneDim);
+      int64_t ofRow = elementsOfLane(expr, load, inner);
+      int64_t ofAll = elementsOfLane(expr, load, all);
+      if (!load.data.empty() || !along || along->constant() != 1 || ofRow < 0 ||
+          ofAll < 0)
+        return 0;
+      int64_t size = graph::elementBytes(load.type);
+      rowBytes += ofRow * size;
+      bytes += ofAll * size;
+      int64_t rows = 1;
+      for (unsigned d : outer)
+        rows *= graph::constantValue(expr.extents[d]).value_or(1);
+      isShared |= 2 * ofAll <= ofRow * rows;
+    }
+  }
+  const TargetDesc &desc = target.desc();
+  int64_t room = desc.l1Bytes / 2;
+  if (!isShared || rowBytes * *lanes <= room || bytes * *lanes > desc.l2Bytes)
+    return 0;
+  int64_t most = room / rowBytes / plan.width;
+  int64_t vectors = llvm::divideCeil(*lanes, plan.width);
+  if (most < 1 || most >= vectors)
+    return 0;
+  // As many for each thread.
+  int64_t threads = target.threads() ? target.threads() : desc.cores;
+  int64_t blocks = llvm::divideCeil(vectors, most);
+  blocks = std::min(
+      vectors, int64_t(llvm::alignTo(blocks, std::max<int64_t>(threads, 1))));
+  return llvm::divideCeil(vectors, blocks) * plan.width;
+}
+
 LoopTasks LoopTasks::get(ArrayRef<LoopUnit> units, const RowPlan &rowPlan,
                          const CpuTarget &target, const LoopSchedule &schedule,
                          MLIRContext *context) {
@@ -72,8 +160,8 @@ LoopTasks LoopTasks::get(ArrayRef<LoopUnit> units, const RowPlan &rowPlan,
   t.pieceTasks = t.piece = one;
   t.hasPieces = t.isSingle && main.plan.laneDim >= 0;
   t.pieceDim = main.plan.laneDim;
-  auto cutIntoPieces = [&](int64_t unit) {
-    AffineExpr cost = main.plan.elementCost;
+  auto cutIntoPieces = [&](int64_t unit, AffineExpr rows) {
+    AffineExpr cost = main.plan.elementCost * rows;
     for (unsigned d : main.expr.domain)
       if (main.plan.isInner(d) && int(d) != t.pieceDim)
         cost = graph::simplify(cost * main.expr.extents[d]);
@@ -84,11 +172,25 @@ LoopTasks LoopTasks::get(ArrayRef<LoopUnit> units, const RowPlan &rowPlan,
   };
   // A piece is a whole number of vectors, or of tiles along their other axis.
   if (t.hasPieces)
-    cutIntoPieces(256);
+    t.lanesAtOnce = lanesThatFit(main, t.outer, target);
+  if (t.lanesAtOnce) {
+    // All rows of some lanes, if that leaves as many tasks.
+    AffineExpr tasks =
+        graph::simplify(main.expr.extents[t.pieceDim].ceilDiv(t.lanesAtOnce));
+    auto most = graph::constantValue(tasks),
+         rows = graph::constantValue(t.rowTasks);
+    if (most && rows && *most >= *rows) {
+      t.rowsPerTask = t.numRows;
+      t.rowTasks = one;
+    }
+    cutIntoPieces(t.lanesAtOnce, t.rowTasks == one ? t.numRows : one);
+  } else if (t.hasPieces) {
+    cutIntoPieces(256, one);
+  }
   if (t.hasPieces && main.plan.tileDim >= 0 &&
       graph::constantValue(t.pieceTasks) == 1) {
     t.pieceDim = main.plan.tileDim;
-    cutIntoPieces(64);
+    cutIntoPieces(64, one);
   }
   return t;
 }

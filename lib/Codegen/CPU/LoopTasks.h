@@ -18,6 +18,9 @@ struct LoopTasks {
   bool hasPieces = false;
   int pieceDim = -1;
   mlir::AffineExpr piece, pieceTasks;
+  /// Lanes of a row that are computed for all rows of a task before the next
+  /// ones are; 0: a row at a time.
+  int64_t lanesAtOnce = 0;
 
   mlir::AffineExpr numTasks() const {
     return graph::simplify(rowTasks * pieceTasks);
