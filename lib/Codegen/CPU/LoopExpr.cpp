@@ -39,6 +39,8 @@ private:
                     ArrayRef<unsigned> axes);
   SmallVector<LoopGuard, 2> guardsOf(IntegerSet set,
                                      ArrayRef<AffineExpr> coords);
+  std::optional<SmallVector<LoopGuard, 2>> constraintsOf(Value truth,
+                                                         Scope &scope);
   void useData(LoopNode &node);
   unsigned add(LoopNode node) {
     expr.nodes.push_back(std::move(node));
@@ -102,6 +104,36 @@ SmallVector<LoopGuard, 2> Reader::guardsOf(IntegerSet set,
   return guards;
 }
 
+/// `truth` as a set: comparisons of coordinates with zero, and both of two
+/// such.
+std::optional<SmallVector<LoopGuard, 2>> Reader::constraintsOf(Value truth,
+                                                               Scope &scope) {
+  auto apply = truth.getDefiningOp<graph::ApplyOp>();
+  if (!apply)
+    return std::nullopt;
+  if (apply.getFn() == graph::ScalarFn::bit_and) {
+    auto both = constraintsOf(apply.getArgs()[0], scope),
+         right = constraintsOf(apply.getArgs()[1], scope);
+    if (!both || !right)
+      return std::nullopt;
+    llvm::append_range(*both, *right);
+    return both;
+  }
+  auto coord = apply.getFn() == graph::ScalarFn::ge
+                   ? apply.getArgs()[0].getDefiningOp<graph::CoordOp>()
+                   : graph::CoordOp();
+  auto bound = coord ? apply.getArgs()[1].getDefiningOp<graph::LiteralOp>()
+                     : graph::LiteralOp();
+  auto number =
+      bound ? dyn_cast<IntegerAttr>(bound.getValueAttr()) : IntegerAttr();
+  if (!number || !number.getValue().isZero())
+    return std::nullopt;
+  auto set = IntegerSet::get(coord.getMap().getNumDims(),
+                             coord.getMap().getNumSymbols(),
+                             coord.getMap().getResult(0), false);
+  return guardsOf(set, coordsOf(coord.getCoords(), scope));
+}
+
 /// Notes which data coordinates a node depends on: its own, or those at which
 /// the stage that it is inlined from is read.
 void Reader::useData(LoopNode &node) {
@@ -158,7 +190,22 @@ unsigned Reader::read(Value value, Scope &scope) {
   } else if (auto apply = dyn_cast<graph::ApplyOp>(op)) {
     node.kind = LoopNode::Apply;
     node.fn = apply.getFn();
-    for (Value arg : apply.getArgs())
+    SmallVector<Value, 3> args(apply.getArgs());
+    // A choice between two numbers by where the point lies (the taps of an
+    // average that count) is decided for ranges, as guards are.
+    if (node.fn == graph::ScalarFn::select &&
+        args[1].getDefiningOp<graph::LiteralOp>() &&
+        args[2].getDefiningOp<graph::LiteralOp>())
+      if (auto guards = constraintsOf(args[0], scope);
+          guards && !guards->empty()) {
+        LoopNode inside;
+        inside.kind = LoopNode::Inside;
+        inside.type = args[0].getType();
+        inside.guards = std::move(*guards);
+        useData(inside);
+        node.args.push_back(add(inside));
+      }
+    for (Value arg : ArrayRef<Value>(args).drop_front(node.args.size()))
       node.args.push_back(read(arg, scope));
     result = add(node);
   } else if (auto cast = dyn_cast<graph::CastOp>(op)) {
