@@ -154,7 +154,9 @@ streamRows(graph::KernelOp kernel, const Use &use, const CpuTarget &target) {
 // steps: of one whose rows are the steps, that is a line or two of each of
 // thousands of rows; and rows of open length are copied, too, for each task.
 // Passes over the steps copy wide pieces instead, and rows as their turn comes.
-static constexpr int64_t kPassColumns = 512, kFewestSteps = 64;
+// (Sums wait between passes; numbers of half their width leave room for fewer.)
+static constexpr int64_t kPassColumns = 512, kPairPassColumns = 256,
+                         kFewestSteps = 64;
 
 // Beside what `others` say.
 static std::optional<KnobValues> fillInPasses(graph::KernelOp kernel,
@@ -164,10 +166,11 @@ static std::optional<KnobValues> fillInPasses(graph::KernelOp kernel,
   std::optional<Product> product = readProduct(kernel, use, target);
   if (!product)
     return std::nullopt;
-  const ContractionSpec &spec = product->spec;
+  const ContractionSpec spec = factorsOf(product->spec, product->form);
   ContractionSchedule base =
-      withKnobs(product->schedule(), others, spec, target);
-  if (product->form != ProductForm::Single ||
+      withKnobs(product->schedule(), others, product->spec, target);
+  bool isPairs = product->form == ProductForm::Bf16Pairs;
+  if ((product->form != ProductForm::Single && !isPairs) ||
       base.rhs != FactorSource::Filled || !spec.rhs.plain ||
       base.lhs == FactorSource::Packed)
     return std::nullopt;
@@ -176,25 +179,26 @@ static std::optional<KnobValues> fillInPasses(graph::KernelOp kernel,
     return graph::evaluate(spec.extentOf(group), use.symbols);
   };
   bool isAcross = column && graph::constantValue(*column) == 1;
-  int64_t bytes = spec.accumulator.getIntOrFloatBitWidth() / 8,
-          room = target.desc().l2Bytes / 4, steps = sizeOf(spec.inner),
-          columns = sizeOf(spec.columns);
-  int64_t perPass = std::max(room / (kPassColumns * bytes), kFewestSteps);
+  int64_t passColumns = isPairs ? kPairPassColumns : kPassColumns;
+  int64_t bytes = isPairs ? 2 : spec.accumulator.getIntOrFloatBitWidth() / 8,
+          room = target.desc().l2Bytes / (isPairs ? 2 : 4),
+          steps = sizeOf(spec.inner), columns = sizeOf(spec.columns);
+  int64_t perPass = std::max(room / (passColumns * bytes), kFewestSteps);
   perPass -= perPass % base.kBlock;
   bool copiesRows = base.lhs == FactorSource::Filled &&
                     !graph::constantValue(spec.extentOf(spec.inner));
   if (!column || (!isAcross && !copiesRows) || steps <= perPass ||
-      std::min(columns, kPassColumns) * steps * bytes <= room)
+      std::min(columns, passColumns) * steps * bytes <= room)
     return std::nullopt;
   int64_t step = base.columnStep();
   KnobValues knobs = {{"rows_outside", 1},
-                      {"block_column_steps", kPassColumns / step},
+                      {"block_column_steps", passColumns / step},
                       {"depth_per_pass", perPass}};
   // Narrow tasks copy the rows more often.
-  int64_t wide = columnsOfTask(columns, kPassColumns, target);
+  int64_t wide = columnsOfTask(columns, passColumns, target);
   if (base.columnsPerTask && base.columnsPerTask < wide)
     knobs["task_column_steps"] = (wide + step - 1) / step;
-  return ifLegal(base, knobs, spec, target);
+  return ifLegal(base, knobs, product->spec, target);
 }
 
 //===----------------------------------------------------------------------===//

@@ -16,6 +16,8 @@ using namespace dlc;
 
 AffineExpr ContractionTask::depthExpr() {
   AffineExpr depth = spec.extentOf(spec.inner);
+  if (s.dot) // from memory, where no zeros follow
+    return depth;
   return depth.ceilDiv(s.depthStep) * s.depthStep;
 }
 

@@ -244,6 +244,25 @@ static void chooseTile(ContractionSchedule &s, const Sizes &sizes,
     s.tileRows = std::max<int64_t>(sizes.mostRows, 1);
 }
 
+/// Up to how many rows a product whose factors both have contiguous k is summed
+/// along k: more rows read the columns so often from the second-level cache
+/// that turning them once is faster.
+static int64_t mostDotRows(const TargetDesc &desc, ProductForm form) {
+  if (form == ProductForm::Bf16Pairs)
+    return 8;
+  return desc.arch == "x86" && desc.vectorRegisters >= 32 ? 16 : 4;
+}
+
+/// Rows of a tile that is summed along k: as many in each tile as leave
+/// registers for two or four columns.
+static void chooseDotTile(ContractionSchedule &s, const Sizes &sizes,
+                          const TargetDesc &desc) {
+  int64_t most = desc.vectorRegisters >= 32 ? 6 : 4;
+  int64_t rows = std::max<int64_t>(sizes.mostRows, 1);
+  int64_t tiles = (rows + most - 1) / most;
+  s.tileRows = (rows + tiles - 1) / tiles;
+}
+
 int64_t dlc::symbolicRowsCost(const ContractionSchedule &s,
                               const ContractionSpec &spec, int64_t rows) {
   Sizes sizes(spec);
@@ -388,8 +407,8 @@ static void cutIntoTasks(ContractionSchedule &s, const Sizes &sizes,
   int64_t rhsBytes = std::min(columns, sizes.typicalColumns) * columnBytes;
   int64_t taskLhs =
       std::min(rowsOfTask * s.tileRows, sizes.typicalRows) * columnBytes;
-  s.rowsOutside =
-      taskLhs > desc.l3Bytes / 8 && taskLhs > 2 * rhsBytes && !s.widensRhs;
+  s.rowsOutside = taskLhs > desc.l3Bytes / 8 && taskLhs > 2 * rhsBytes &&
+                  !s.widensRhs && !s.dot;
 }
 
 bool dlc::isUnconverted(const ContractionSpec &spec, ProductForm form) {
@@ -585,13 +604,19 @@ ContractionSchedule dlc::defaultSchedule(const ContractionSpec &wide,
                 ? FactorSource::Memory
                 : FactorSource::Filled;
   }
-  if (s.rhs == FactorSource::Filled && sizes.mostRows <= 4 && !options.strict &&
-      !isGrouped && canDot(spec)) {
+  if (s.rhs == FactorSource::Filled &&
+      sizes.mostRows <= mostDotRows(desc, form) && !options.strict &&
+      (!isGrouped || form == ProductForm::Bf16Pairs) && canDot(spec)) {
     s.dot = true;
-    s.lhs = s.rhs = FactorSource::Memory;
+    s.rhs = FactorSource::Memory;
+    // Rows that lie side by side are one stream beside those of the columns.
+    s.lhs = sizes.mostRows <= 4 ? FactorSource::Memory : FactorSource::Filled;
   }
-  chooseTile(s, sizes, desc);
-  if (s.lhs == FactorSource::Filled && readsInPlace(spec, desc, s))
+  if (s.dot)
+    chooseDotTile(s, sizes, desc);
+  else
+    chooseTile(s, sizes, desc);
+  if (s.lhs == FactorSource::Filled && !s.dot && readsInPlace(spec, desc, s))
     s.lhs = FactorSource::Memory;
   if (s.lhs == FactorSource::Filled && !isStrided(spec, spec.lhs, spec.rows) &&
       canReadIndirectly(spec, s) && spec.hasLongRun()) {
@@ -679,9 +704,11 @@ bool dlc::isLegal(const ContractionSchedule &s, const ContractionSpec &wide,
       return refuse("the machine has no such dot product");
     if (isBf16Form(s.form) && !s.fma)
       return refuse("bf16 dot products round in another order");
-    if (s.dot || s.wholeRows || s.wholeSteps || s.kBlock % s.group())
+    if (s.wholeRows || s.wholeSteps || s.kBlock % s.group())
       return refuse("no groups of k in this layout");
-    if (s.rhs == FactorSource::Memory)
+    if (s.dot && s.form != ProductForm::Bf16Pairs)
+      return refuse("vectors of k of this form are not summed");
+    if (s.rhs == FactorSource::Memory && !s.dot)
       return refuse("rhs is not read in groups of k");
     if (s.form == ProductForm::I16Pairs &&
         (s.lhs != FactorSource::Filled || s.rhs != FactorSource::Filled))
@@ -689,7 +716,7 @@ bool dlc::isLegal(const ContractionSchedule &s, const ContractionSpec &wide,
   }
   ContractionSpec spec = factorsOf(wide, s.form);
   if (s.lhs == FactorSource::Memory && s.form != ProductForm::Single &&
-      !readsGroups(spec, spec.inner, s.depthStep))
+      !s.dot && !readsGroups(spec, spec.inner, s.depthStep))
     return refuse("rows of lhs are not whole groups of k");
   if (!s.lanes || !s.tileRows || !s.tileVectors || !s.panelVectors ||
       !s.kBlock || !s.unroll)
@@ -738,8 +765,11 @@ bool dlc::isLegal(const ContractionSchedule &s, const ContractionSpec &wide,
   };
   if (s.lhs == FactorSource::Memory && !strided(spec.lhs, spec.rows))
     return refuse("lhs has no strides to be read by");
-  if (s.dot && (s.lhs != FactorSource::Memory ||
-                s.rhs != FactorSource::Memory || !canDot(spec) || !s.fma))
+  bool hasVectors = s.lhs == FactorSource::Memory ||
+                    (s.lhs == FactorSource::Filled && !s.wholeRows &&
+                     !s.wholeSteps && s.kBlock == s.lanes * s.group());
+  if (s.dot &&
+      (!hasVectors || s.rhs != FactorSource::Memory || !canDot(spec) || !s.fma))
     return refuse("the factors cannot be summed along k");
   if (s.rhs == FactorSource::Memory && !s.dot &&
       (!strided(spec.rhs, spec.columns) ||

@@ -18,6 +18,7 @@ public:
                   const CpuCodegenOptions &options)
       : spec(factorsOf(wide, schedule.form)), s(schedule), options(options),
         scalarOptions(ScalarOptions::get(target, options.strict)),
+        registers(target.desc().vectorRegisters),
         kernel(const_cast<graph::KernelOp &>(spec.kernel)) {}
 
   mlir::FailureOr<CpuKernel> emit(std::string &reason);
@@ -79,7 +80,7 @@ private:
   friend class WinogradTask;
   friend class LibraryTask;
 
-  /// Steps of k, whole groups.
+  /// Steps of k, whole groups but in dot form.
   mlir::AffineExpr depthExpr();
   mlir::AffineExpr paddedDepthExpr();
   mlir::Value symbolic(mlir::AffineExpr expr) {
@@ -188,6 +189,7 @@ private:
   const ContractionSchedule &s;
   const CpuCodegenOptions &options;
   ScalarOptions scalarOptions;
+  unsigned registers; ///< of vectors
   graph::KernelOp kernel;
   mlir::OwningOpRef<mlir::ModuleOp> module;
   llvm::SmallVector<mlir::Type> bufferTypes;

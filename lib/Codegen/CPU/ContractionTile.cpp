@@ -67,29 +67,35 @@ Value TileBody::multiplyAdd(Value left, Value right, Value sum) {
 
 void TileBody::dots(unsigned width, Value column, Value lhsOffset,
                     Value rhsOffset, Value out, Value outOffset) {
+  int64_t steps = int64_t(p.lanes) * p.group; // of k, in a vector
   SmallVector<Value> columnAt;
   for (unsigned c = 0; c < width; ++c)
     columnAt.push_back(
         index.add(rhsOffset, index.mul(index.add(column, c), p.rhsColumn)));
   auto loadFrom = [&](Value memory, Value at, Type element, Value mask) {
     Type stored = cast<MemRefType>(memory.getType()).getElementType();
-    auto loadType = VectorType::get({p.lanes}, stored);
+    auto loadType = VectorType::get({steps}, stored);
     Value value;
     if (mask)
-      value = vector::MaskedLoadOp::create(b, loc, loadType, memory, at, mask,
-                                           zeroVector(stored));
+      value = vector::MaskedLoadOp::create(
+          b, loc, loadType, memory, at, mask,
+          arith::ConstantOp::create(b, loc, b.getZeroAttr(loadType)));
     else
       value = vector::LoadOp::create(b, loc, loadType, memory, at);
-    return toAccumulator(scalars, value, element, p.accumulator);
+    return p.group > 1 ? value
+                       : toAccumulator(scalars, value, element, p.accumulator);
   };
   auto stepAt = [&](Value k, Value mask, Accumulators sums) {
     SmallVector<Value> right;
     for (unsigned c = 0; c < width; ++c)
       right.push_back(
           loadFrom(rhs, index.add(columnAt[c], k), p.rhsType, mask));
+    // Blocks of rows that are copied are vectors.
+    Value leftAt =
+        index.mul(index.div(k, index.constant(p.kBlock)), p.lhsBlock);
     for (unsigned r = 0; r < shape.rows; ++r) {
       Value left =
-          loadFrom(lhs, index.add(index.add(lhsOffset, rowOffsets[r]), k),
+          loadFrom(lhs, index.add(index.add(lhsOffset, rowOffsets[r]), leftAt),
                    p.lhsType, mask);
       for (unsigned c = 0; c < width; ++c) {
         Value &sum = sums[r * width + c];
@@ -99,14 +105,13 @@ void TileBody::dots(unsigned width, Value column, Value lhsOffset,
     return sums;
   };
   Accumulators sums(shape.rows * width, zeroVector(type.getElementType()));
-  Value whole =
-      index.mul(index.div(pass.depth, index.constant(p.lanes)), p.lanes);
-  sums = loop(index.constant(0), whole, p.lanes, sums,
+  Value whole = index.mul(index.div(pass.depth, index.constant(steps)), steps);
+  sums = loop(index.constant(0), whole, steps, sums,
               [&](Value k, Accumulators in) {
                 return stepAt(k, Value(), std::move(in));
               });
-  auto maskType = VectorType::get({p.lanes}, b.getI1Type());
-  sums = loop(whole, pass.depth, p.lanes, sums, [&](Value k, Accumulators in) {
+  auto maskType = VectorType::get({steps}, b.getI1Type());
+  sums = loop(whole, pass.depth, steps, sums, [&](Value k, Accumulators in) {
     Value mask = vector::CreateMaskOp::create(b, loc, maskType,
                                               index.sub(pass.depth, k));
     return stepAt(k, mask, std::move(in));
@@ -124,8 +129,11 @@ void TileBody::dots(unsigned width, Value column, Value lhsOffset,
 
 void TileBody::emitDots(Value lhsOffset, Value rhsOffset, Value out,
                         Value outOffset, Value columns) {
-  // Eight sums hide the latency of a multiply-add.
-  unsigned width = std::max(2u, 8 / shape.rows);
+  // Sums, a vector of each column and one of a row fit the registers; one row
+  // has no use for the columns' twice.
+  unsigned width = kDotColumns;
+  while (shape.rows > 1 && width > 2 && width * (shape.rows + 1) >= p.registers)
+    width /= 2;
   Value whole = index.mul(index.div(columns, index.constant(width)), width);
   auto group = [&](unsigned wide) {
     return [=, this](Value column) {

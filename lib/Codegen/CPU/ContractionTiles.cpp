@@ -47,6 +47,7 @@ void ContractionTask::emitTiles() {
     params.rhsPanel = index->constant(0);
   }
   params.dot = s.dot;
+  params.registers = registers;
   params.rhsColumn = rhsColumn;
   params.maskRhs = s.rhs == FactorSource::Memory;
   params.maskOut = directResult().has_value();
@@ -204,7 +205,7 @@ void ContractionTask::fillRowsOfTile(const RowTile &row) {
 
 /// Whole tiles' widths of columns, then what is left of them.
 void ContractionTask::forEachColumnTile(function_ref<void(ColumnTile)> body) {
-  int64_t step = int64_t(s.tileVectors) * s.lanes;
+  int64_t step = s.tileColumns();
   Value whole =
       index->mul(index->div(columnCount, index->constant(step)), step);
   index->forEach(index->constant(0), whole, step, [&](Value column) {
@@ -213,14 +214,14 @@ void ContractionTask::forEachColumnTile(function_ref<void(ColumnTile)> body) {
   // The number of columns after the last whole tile is known when the extent
   // is, since tasks and fills start at whole tiles.
   auto extent = graph::constantValue(spec.extentOf(spec.columns));
-  if (extent && *extent % step == 0)
+  if (extent && *extent % step == 0 && s.columnStep() % step == 0)
     return;
   Value rest = index->sub(columnCount, whole);
   if (IndexBuilder::constantOf(rest) == 0)
     return;
   ifHolds(index->less(index->constant(0), rest), [&] {
     unsigned left = extent ? *extent % step : 0;
-    if (extent)
+    if (extent && !s.dot)
       body({whole, (left + s.lanes - 1) / s.lanes, left % s.lanes,
             index->constant(left)});
     else
@@ -322,7 +323,8 @@ Value ContractionTask::rhsColumnOffset(Value column) {
   bool panels = s.rhs == FactorSource::Packed ||
                 (s.rhs == FactorSource::Filled && hasColumnPanels(spec));
   if (!panels)
-    return index->mul(column, index->mul(rhsColumn, int64_t(s.group())));
+    return index->mul(column,
+                      index->mul(rhsColumn, s.dot ? 1 : int64_t(s.group())));
   if (s.tileVectors % s.panelVectors == 0)
     return index->mul(column, panelDepth);
   Value inside = index->rem(column, index->constant(s.panelColumns()));

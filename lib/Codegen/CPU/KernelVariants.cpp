@@ -182,6 +182,11 @@ KernelVariants dlc::planVariants(graph::KernelOp kernel,
   int64_t fewest = countFewRows(*spec, target, options);
   if (isTileForm(chooseForm(*spec, target, options)))
     tile = 2 * kTileRows;
+  for (int64_t few : {16, 8}) // those that are summed along k
+    if (defaultSchedule(*spec, target, options, SizeRange{1, few, few}).dot) {
+      tile = few;
+      break;
+    }
   std::pair<int64_t, int64_t> cuts[] = {
       {fewest, 1}, {tile, 8}, {std::numeric_limits<int64_t>::max(), 128}};
   SmallVector<Choice> choices;

@@ -366,6 +366,32 @@ TEST_F(NarrowContraction, Bf16PairsAroundEveryEdge) {
   }
 }
 
+TEST_F(NarrowContraction, Bf16PairsOfFewRowsAreSummedAlongDepth) {
+  if (!runs(ProductForm::Bf16Pairs))
+    GTEST_SKIP() << "needs AVX512-BF16";
+  for (int64_t m : {1, 4, 5, 8, 9})
+    for (int64_t n : {7, 8, 70, 96})
+      for (int64_t k : {2, 31, 32, 33, 70}) {
+        Options options;
+        options.form = ProductForm::Bf16Pairs;
+        options.adjust = [=](ContractionSchedule &s) {
+          EXPECT_EQ(s.dot, m <= 8);
+        };
+        check(einsum("mk,nk->mn", mnk(m, n, k), "bf16", "f32"), options, "dot");
+        check(einsum("mk,nk->mn", mnk(m, n, k), "bf16"), options,
+              "dot, rounded");
+      }
+  Options symbolic;
+  symbolic.form = ProductForm::Bf16Pairs;
+  symbolic.rows = SizeRange{5, 8, 8};
+  for (int64_t k : {0, 1, 35, 64}) {
+    symbolic.symbols = {7, 40, k};
+    check(einsum("mk,nk->mn", {{'m', "s0"}, {'n', "s1"}, {'k', "s2"}}, "bf16",
+                 "f32"),
+          symbolic, "dot, symbolic");
+  }
+}
+
 TEST_F(NarrowContraction, Bf16PairsKeepSpecialNumbers) {
   if (!runs(ProductForm::Bf16Pairs))
     GTEST_SKIP() << "needs AVX512-BF16";

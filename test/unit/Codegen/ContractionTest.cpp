@@ -97,6 +97,7 @@ TEST_F(Contraction, DepthPasses) {
         options.adjust = [=](ContractionSchedule &s) {
           s.lhs = lhs;
           s.rhs = constant ? FactorSource::Packed : FactorSource::Filled;
+          s.dot = false;
           s.depthPerPass = 2 * s.kBlock;
           s.rowsOutside = outside;
         };
@@ -169,6 +170,25 @@ TEST_F(Contraction, FewRowsAgainstContiguousDepth) {
         options.target = "x86:cpu=x86-64-v3:threads=1";
         check(einsum("mk,nk->mn", mnk(m, n, k)), options, "dot");
       }
+  // More of them, copied, where there are registers.
+  for (int64_t m : {5, 8, 13, 16})
+    for (int64_t n : {7, 70, 96})
+      for (int64_t k : {15, 16, 50}) {
+        Options options;
+        options.adjust = [](ContractionSchedule &s) {
+          EXPECT_EQ(s.dot, s.lanes == 16);
+        };
+        check(einsum("mk,nk->mn", mnk(m, n, k)), options, "dot of more rows");
+      }
+  Options ranged;
+  ranged.rows = SizeRange{5, 16, 8};
+  for (int64_t m : {5, 9, 16}) {
+    ranged.symbols = {m};
+    check(einsum("mk,nk->mn", {{'m', "s0"}, {'n', "70"}, {'k', "50"}}), ranged,
+          "dot, symbolic rows");
+    check(einsum("mk,nk->mn", {{'m', "s0"}, {'n', "70"}, {'k', "50"}}, "f16"),
+          ranged, "dot of f16, symbolic rows");
+  }
   check(
       einsum("bmk,bnk->bmn",
              {{'b', "3"}, {'m', "1"}, {'n', "s0"}, {'k', "24"}}),
@@ -281,7 +301,8 @@ TEST_F(Contraction, VariantsByRange) {
   // One packed form serves few rows and many; one tile does not deserve more.
   EXPECT_EQ(plan(rows("mk,kn->mn"), {any}, {false, true}), "0..4@1 5..@128 ");
   // Bounds and what is typical, from -dim.
-  EXPECT_EQ(plan(rows("mk,nk->mn"), {{1, 512, 300}}), "1..4@1 5..512@300 ");
+  EXPECT_EQ(plan(rows("mk,nk->mn"), {{1, 512, 300}}), "1..4@1 5..16@8 17..512@300 ");
+  EXPECT_EQ(plan(rows("mk,nk->mn"), {any}), "0..4@1 5..16@8 17..@128 ");
   EXPECT_EQ(plan(rows("mk,nk->mn"), {{1, 4, 2}}), "1..4@2 ");
   EXPECT_EQ(plan(rows("mk,nk->mn"), {{3, 4, 4}}), "3..4@4 ");
   EXPECT_EQ(plan(rows("mk,nk->mn"), {{64, 512, 64}}), "64..512@64 ");

@@ -55,6 +55,10 @@ inline ProductForm vectorForm(ProductForm form) {
 /// Rows of a matrix tile, and columns: 32-bit sums.
 constexpr unsigned kTileRows = 16;
 
+/// Columns that are read side by side when sums run along k: so many streams
+/// the hardware fetches ahead well.
+constexpr unsigned kDotColumns = 8;
+
 struct ContractionSchedule {
   ProductForm form = ProductForm::Single;
   unsigned lanes = 16;       ///< elements of the accumulator type in a vector
@@ -115,6 +119,10 @@ struct ContractionSchedule {
     return form == ProductForm::Single ? 1 : isByteForm(form) ? 4 : 2;
   }
   bool usesTiles() const { return isTileForm(form); }
+  /// Columns that all rows of a task pass before the next ones' turn.
+  int64_t tileColumns() const {
+    return dot ? kDotColumns : int64_t(tileVectors) * lanes;
+  }
   /// Stable text, for reports and logs.
   std::string str() const;
 };

@@ -33,6 +33,7 @@ struct TileParams {
   /// Dot form: k of both factors are contiguous, column j of rhs stands at
   /// offset + j * rhsColumn.
   bool dot = false;
+  unsigned registers = 16; ///< of vectors; read in dot form
   mlir::Value rhsColumn;
   bool maskRhs = false; ///< rhs has no padding: tails must not read past it
   bool maskOut = true;  ///< nor has the place of the sums
