@@ -301,7 +301,8 @@ TEST_F(Contraction, VariantsByRange) {
   // One packed form serves few rows and many; one tile does not deserve more.
   EXPECT_EQ(plan(rows("mk,kn->mn"), {any}, {false, true}), "0..4@1 5..@128 ");
   // Bounds and what is typical, from -dim.
-  EXPECT_EQ(plan(rows("mk,nk->mn"), {{1, 512, 300}}), "1..4@1 5..16@8 17..512@300 ");
+  EXPECT_EQ(plan(rows("mk,nk->mn"), {{1, 512, 300}}),
+            "1..4@1 5..16@8 17..512@300 ");
   EXPECT_EQ(plan(rows("mk,nk->mn"), {any}), "0..4@1 5..16@8 17..@128 ");
   EXPECT_EQ(plan(rows("mk,nk->mn"), {{1, 4, 2}}), "1..4@2 ");
   EXPECT_EQ(plan(rows("mk,nk->mn"), {{3, 4, 4}}), "3..4@4 ");
