@@ -92,14 +92,15 @@ static bool folds(KernelOp kernel) {
   });
 }
 
-// Whether a kernel that folds computes `value`, or what a chain of elementwise
-// kernels which nobody else reads makes of its result: such a chain fuses with
-// the fold.
+// Whether `value` is computed by a kernel that folds, or by a chain of
+// elementwise kernels from one, which fuses with it; or is itself kept.
 static bool comesFromFold(Value value, const SymbolTable &symbols) {
-  for (;;) {
+  for (bool isFirst = true;; isFirst = false) {
     auto call = value.getDefiningOp<graph::CallOp>();
-    if (!call || !value.hasOneUse())
+    if (!call || (!isFirst && !value.hasOneUse()))
       return false;
+    if (isFirst && call->hasAttr(graph::kKeptAttr))
+      return true;
     auto kernel = symbols.lookup<KernelOp>(call.getCallee());
     if (!kernel || kernel.getOpaque())
       return false;

@@ -1,14 +1,20 @@
 // graph-place-concats: results that are stored where a concatenation wants
 // them.
+//
+// Concatenations are looked at from the last one to the first, so that one that
+// lies in another knows by then how far apart its rows are. Kernels change at
+// the end, when it is known which of their tensors lie so.
 #include "Regions.h"
 #include "dlc/Layout/Concat.h"
 #include "dlc/Layout/Passes.h"
 #include "dlc/Schedule/NestChoice.h"
+#include "dlc/Schedule/Winograd.h"
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/SymbolTable.h"
 
 #include <map>
+#include <set>
 
 namespace dlc::layout {
 #define GEN_PASS_DEF_PLACECONCATS
@@ -21,182 +27,271 @@ using namespace dlc::layout;
 using graph::ConcatForm;
 using graph::KernelOp;
 
+// The attributes of a kernel after which its addresses are not those of its
+// maps, or are chosen already.
+static bool isFixed(KernelOp kernel) {
+  if (kernel.getOpaque() || kernel.getNumSymbols() ||
+      kernel->hasAttr("graph.dispatch") ||
+      kernel->hasAttr(WinogradClaim::kAttr))
+    return true;
+  DictionaryAttr schedule = kernel.getScheduleAttr();
+  auto nest = schedule ? schedule.getAs<StringAttr>("nest") : StringAttr();
+  return nest && nest.getValue() == "library";
+}
+
 namespace {
 class Placer {
 public:
-  Placer(ModuleOp module, PlaceReport &report)
-      : symbols(module), module(module), report(report) {}
+  Placer(ModuleOp module,
+         llvm::function_ref<bool(KernelOp, const ConcatForm &)> admits);
 
-  /// False where the call stays as it is.
-  bool place(graph::CallOp call, const ConcatForm &form);
-  /// Erases kernels without a call: those whose every call stores with a pitch
-  /// now, and copies of those of which none does.
-  void dropUnused();
+  PlaceReport run();
 
 private:
-  /// The result of a call of which `value` is all that others read, if there is
-  /// one in the block.
-  static OpResult storedBy(Value value, Block *block);
-  /// A kernel that stores result `number` of `kernel` with this pitch; null
-  /// where none can.
-  KernelOp withPitch(KernelOp kernel, unsigned number, int64_t pitch);
+  using Pitches = SmallVector<int64_t>;
 
-  SymbolTable symbols;
+  bool place(graph::CallOp call, const ConcatForm &form);
+  /// Whether an operand of `call` can lie in the result: nobody but calls of
+  /// the same block reads it, and those who compute and read it can keep the
+  /// pitch (0: it is stored whole).
+  bool canLie(Value value, graph::CallOp call, int64_t pitch);
+  /// Whether the call can have a pitch for tensor `number`, operands first,
+  /// besides those that it has.
+  bool canKeep(graph::CallOp call, unsigned number, int64_t pitch);
+  Pitches pitchesOf(graph::CallOp call) const;
+  /// Calls of kernels that keep the pitches.
+  void changeKernels();
+
+  KernelOp kernelOf(graph::CallOp call) {
+    return symbols.lookup<KernelOp>(call.getCallee());
+  }
+
   ModuleOp module;
-  PlaceReport &report;
-  /// By kernel, result and pitch. Null: it cannot.
-  std::map<std::tuple<std::string, unsigned, int64_t>, KernelOp> made;
+  SymbolTable symbols;
+  PlaceReport report;
+  SmallVector<graph::CallOp> calls;
+  llvm::DenseMap<Operation *, ConcatForm> forms;
+  llvm::DenseMap<Value, int64_t> pitchOf; ///< of tensors whose rows lie apart
+  llvm::DenseSet<Value> taken;            ///< that lie in a concatenation
+  std::map<std::pair<std::string, std::vector<int64_t>>, bool> known;
 };
 } // namespace
 
-OpResult Placer::storedBy(Value value, Block *block) {
+Placer::Placer(ModuleOp module,
+               llvm::function_ref<bool(KernelOp, const ConcatForm &)> admits)
+    : module(module), symbols(module) {
+  for (auto function : module.getOps<func::FuncOp>())
+    function.walk([&](graph::CallOp call) { calls.push_back(call); });
+  llvm::StringMap<std::optional<ConcatForm>> byKernel;
+  for (graph::CallOp call : calls) {
+    auto [it, isNew] = byKernel.try_emplace(call.getCallee());
+    if (KernelOp kernel = kernelOf(call); isNew && kernel) {
+      it->second = readConcat(kernel);
+      if (it->second && !admits(kernel, *it->second))
+        it->second.reset();
+    }
+    // What a branch or an iteration leaves has a place already.
+    if (it->second && isa<func::FuncOp>(call->getParentOp()))
+      forms[call] = *it->second;
+  }
+}
+
+static bool isWhole(graph::CallOp call, const ConcatForm &form) {
+  auto shape = cast<RankedTensorType>(call.getResult(0).getType()).getShape();
+  return llvm::all_of(shape.take_front(form.axis),
+                      [](int64_t size) { return size == 1; });
+}
+
+static bool isLast(graph::CallOp call, const ConcatForm &form) {
+  return form.axis + 1 ==
+         cast<RankedTensorType>(call.getResult(0).getType()).getRank();
+}
+
+Placer::Pitches Placer::pitchesOf(graph::CallOp call) const {
+  Pitches pitches;
+  for (Value value : call.getArgs())
+    pitches.push_back(pitchOf.lookup(value));
+  for (Value value : call.getResults())
+    pitches.push_back(pitchOf.lookup(value));
+  return pitches;
+}
+
+static void setPitches(KernelOp kernel, ArrayRef<int64_t> pitches) {
+  kernel->setAttr(graph::kPitchAttr,
+                  DenseI64ArrayAttr::get(kernel.getContext(), pitches));
+}
+
+bool Placer::canKeep(graph::CallOp call, unsigned number, int64_t pitch) {
+  KernelOp kernel = kernelOf(call);
+  Pitches pitches = pitchesOf(call);
+  if (pitches[number] && pitches[number] != pitch)
+    return false;
+  pitches[number] = pitch;
+  auto [it, isNew] = known.try_emplace(
+      {kernel.getSymName().str(), {pitches.begin(), pitches.end()}}, false);
+  if (!isNew || isFixed(kernel))
+    return it->second;
+  unsigned operands = call.getArgs().size();
+  // A result that another stage reads may be read in a row buffer.
+  if (number >= operands &&
+      !kernel.getResultValues()[number - operands].hasOneUse())
+    return false;
+  NestChoice choice = bestNest(kernel);
+  if (choice.nest == "attention" || choice.nest == "opaque")
+    return false;
+  if (choice.nest == "contraction") {
+    // The epilogue stores all results alike; and knobs that were searched may
+    // read the factor as it lies.
+    if (kernel.getResultTypes().size() != 1)
+      return false;
+    DictionaryAttr schedule = kernel.getScheduleAttr();
+    if (number < operands && schedule &&
+        llvm::any_of(
+            schedule,
+            [](NamedAttribute entry) {
+              return entry.getName() != "nest" && entry.getName() != "laws";
+            }))
+      return false;
+  }
+  auto copy = cast<KernelOp>(kernel->clone());
+  setPitches(copy, pitches);
+  it->second = bestNest(copy).nest == choice.nest;
+  copy->erase();
+  return it->second;
+}
+
+bool Placer::canLie(Value value, graph::CallOp call, int64_t pitch) {
+  auto producer = value.getDefiningOp<graph::CallOp>();
+  if (!producer || producer->getBlock() != call->getBlock() ||
+      producer->hasAttr(graph::kPlacedAttr) || taken.contains(value) ||
+      llvm::count(call.getArgs(), value) != 1)
+    return false;
+  for (OpOperand &use : value.getUses()) {
+    auto reader = dyn_cast<graph::CallOp>(use.getOwner());
+    if (!reader || reader->getBlock() != call->getBlock())
+      return false;
+    if (pitch && reader != call &&
+        !canKeep(reader, use.getOperandNumber(), pitch))
+      return false;
+  }
+  if (!pitch)
+    return true;
+  auto nested = forms.find(producer);
+  return (nested != forms.end() && isLast(producer, nested->second) &&
+          !isWhole(producer, nested->second)) ||
+         canKeep(producer,
+                 producer.getArgs().size() +
+                     cast<OpResult>(value).getResultNumber(),
+                 pitch);
+}
+
+// What a chain of reshapes that nobody else reads is a view of.
+static Value viewed(Value value) {
   while (auto view = value.getDefiningOp<graph::ReshapeOp>()) {
-    if (!value.hasOneUse())
-      return {};
+    if (!value.hasOneUse() || !view.getOperand().hasOneUse())
+      return value;
     value = view.getOperand();
   }
-  auto result = dyn_cast<OpResult>(value);
-  if (!result || !value.hasOneUse() || result.getOwner()->getBlock() != block ||
-      !isa<graph::CallOp>(result.getOwner()) ||
-      result.getOwner()->hasAttr(graph::kPlacedAttr))
-    return {};
-  return result;
-}
-
-KernelOp Placer::withPitch(KernelOp kernel, unsigned number, int64_t pitch) {
-  auto [it, isNew] =
-      made.try_emplace({kernel.getSymName().str(), number, pitch}, KernelOp());
-  if (!isNew)
-    return it->second;
-  Value result = kernel.getResultValues()[number];
-  // Where another stage reads it, it may be read in a row buffer.
-  if (kernel.getOpaque() || kernel.getNumSymbols() || !result.hasOneUse() ||
-      kernel->hasAttr("graph.dispatch"))
-    return {};
-  DictionaryAttr schedule = kernel.getScheduleAttr();
-  auto given = schedule ? schedule.getAs<StringAttr>("nest") : StringAttr();
-  NestChoice choice = bestNest(kernel);
-  StringRef nest = given ? given.getValue() : StringRef(choice.nest);
-  bool isProduct = nest == "contraction";
-  if (!isProduct && nest != "row" && nest != "map" && nest != "generic")
-    return {};
-  // Its epilogue stores all results alike.
-  if (isProduct && kernel.getResultTypes().size() != 1)
-    return {};
-  auto copy = cast<KernelOp>(kernel->clone());
-  SmallVector<int64_t> pitches(
-      kernel.getArgumentTypes().size() + kernel.getResultTypes().size(), 0);
-  if (auto before = kernel->getAttrOfType<DenseI64ArrayAttr>(graph::kPitchAttr))
-    pitches = llvm::to_vector(before.asArrayRef());
-  pitches[kernel.getArgumentTypes().size() + number] = pitch;
-  copy->setAttr(graph::kPitchAttr,
-                DenseI64ArrayAttr::get(kernel.getContext(), pitches));
-  copy.setSymName((kernel.getSymName() + "_placed").str());
-  if (bestNest(copy).nest != choice.nest) {
-    copy->erase();
-    return {};
-  }
-  symbols.insert(copy, std::next(kernel->getIterator()));
-  return it->second = copy;
-}
-
-void Placer::dropUnused() {
-  llvm::DenseSet<StringAttr> called;
-  module.walk([&](graph::CallOp call) {
-    called.insert(call.getCalleeAttr().getAttr());
-  });
-  std::set<std::string> before;
-  for (auto &[key, copy] : made) {
-    if (copy && !called.contains(copy.getSymNameAttr()))
-      symbols.erase(copy);
-    before.insert(std::get<0>(key));
-  }
-  for (const std::string &name : before)
-    if (auto kernel = symbols.lookup<KernelOp>(name);
-        kernel && !called.contains(kernel.getSymNameAttr()))
-      symbols.erase(kernel);
+  return value;
 }
 
 bool Placer::place(graph::CallOp call, const ConcatForm &form) {
-  if (!isa<func::FuncOp>(call->getParentOp()))
-    return false; // what a branch or an iteration leaves has a place already
   auto type = cast<RankedTensorType>(call.getResult(0).getType());
-  ArrayRef<int64_t> shape = type.getShape();
-  bool isWhole = llvm::all_of(shape.take_front(form.axis),
-                              [](int64_t size) { return size == 1; });
-  if (!isWhole && form.axis + 1 != shape.size())
+  bool whole = isWhole(call, form);
+  int64_t given = pitchOf.lookup(call.getResult(0)), pitch = 0;
+  if (!whole && !isLast(call, form))
     return false; // parts of parts
-  struct Part {
-    OpResult result;
-    KernelOp kernel; ///< null: as it is
-  };
-  SmallVector<Part> parts;
+  if (given && (whole || !isLast(call, form)))
+    return false;
+  if (!whole)
+    pitch = given ? given : type.getShape().back();
+  SmallVector<bool> lies;
   int64_t placed = 0;
   for (Value arg : call.getArgs()) {
-    Part &part = parts.emplace_back();
-    OpResult result = storedBy(arg, call->getBlock());
-    if (!result || (!isWhole && result != arg))
+    Value root = pitch ? arg : viewed(arg);
+    bool isView = root != arg;
+    auto producer = root.getDefiningOp<graph::CallOp>();
+    lies.push_back(isView ? producer && root.hasOneUse() &&
+                                producer->getBlock() == call->getBlock() &&
+                                !producer->hasAttr(graph::kPlacedAttr)
+                          : canLie(arg, call, pitch));
+    if (!lies.back())
       continue;
-    if (!isWhole) {
-      auto producer = cast<graph::CallOp>(result.getOwner());
-      part.kernel = withPitch(symbols.lookup<KernelOp>(producer.getCallee()),
-                              result.getResultNumber(), shape.back());
-      if (!part.kernel)
-        continue;
-    }
-    part.result = result;
+    taken.insert(root);
     placed += cast<RankedTensorType>(arg.getType()).getNumElements();
+    if (pitch)
+      pitchOf[arg] = pitch;
   }
-  if (placed == 0 || 2 * placed < type.getNumElements())
+  if (placed == 0 || 2 * placed < type.getNumElements()) {
+    for (auto [arg, is] : llvm::zip_equal(call.getArgs(), lies))
+      if (is) {
+        taken.erase(viewed(arg));
+        pitchOf.erase(arg);
+      }
     return false;
-  for (auto [i, part] : llvm::enumerate(parts)) {
-    if (!part.result) {
-      OpBuilder builder(call);
-      graph::CallOp copy =
-          copyTensor(module, symbols, builder, call.getArgs()[i], call);
-      call->setOperand(i, copy.getResult(0));
-      ++report.copies;
-      if (!isWhole)
-        copy.setCallee(withPitch(symbols.lookup<KernelOp>(copy.getCallee()), 0,
-                                 shape.back())
-                           .getSymName());
+  }
+  for (auto [i, is] : llvm::enumerate(lies)) {
+    if (is) {
+      ++report.operands;
       continue;
     }
-    ++report.operands;
-    if (!part.kernel)
-      continue;
-    cast<graph::CallOp>(part.result.getOwner())
-        .setCallee(part.kernel.getSymName());
+    OpBuilder builder(call);
+    graph::CallOp copy =
+        copyTensor(module, symbols, builder, call.getArgs()[i], call);
+    call->setOperand(i, copy.getResult(0));
+    calls.push_back(copy);
+    taken.insert(copy.getResult(0));
+    if (pitch)
+      pitchOf[copy.getResult(0)] = pitch;
+    ++report.copies;
   }
   call->setAttr(graph::kPlacedAttr, form.toAttr(call.getContext()));
   ++report.concats;
   return true;
 }
 
+void Placer::changeKernels() {
+  std::map<std::pair<std::string, std::vector<int64_t>>, KernelOp> made;
+  std::set<std::string> before;
+  for (graph::CallOp call : calls) {
+    Pitches pitches = pitchesOf(call);
+    if (call->hasAttr(graph::kPlacedAttr) ||
+        llvm::all_of(pitches, [](int64_t p) { return p == 0; }))
+      continue;
+    KernelOp kernel = kernelOf(call);
+    before.insert(kernel.getSymName().str());
+    KernelOp &copy =
+        made[{kernel.getSymName().str(), {pitches.begin(), pitches.end()}}];
+    if (!copy) {
+      copy = cast<KernelOp>(kernel->clone());
+      copy.setSymName((kernel.getSymName() + "_placed").str());
+      setPitches(copy, pitches);
+      symbols.insert(copy, std::next(kernel->getIterator()));
+    }
+    call.setCallee(copy.getSymName());
+  }
+  llvm::DenseSet<StringAttr> called;
+  module.walk([&](graph::CallOp call) {
+    called.insert(call.getCalleeAttr().getAttr());
+  });
+  for (const std::string &name : before)
+    if (auto kernel = symbols.lookup<KernelOp>(name);
+        !called.contains(kernel.getSymNameAttr()))
+      symbols.erase(kernel);
+}
+
+PlaceReport Placer::run() {
+  for (size_t i = calls.size(); i-- > 0;)
+    if (auto form = forms.find(calls[i]); form != forms.end())
+      place(calls[i], form->second);
+  changeKernels();
+  return report;
+}
+
 PlaceReport layout::placeConcats(
     ModuleOp module,
     llvm::function_ref<bool(KernelOp, const ConcatForm &)> admits) {
-  PlaceReport report;
-  SmallVector<graph::CallOp> calls;
-  for (auto function : module.getOps<func::FuncOp>())
-    function.walk([&](graph::CallOp call) { calls.push_back(call); });
-  SymbolTable symbols(module);
-  llvm::StringMap<std::optional<ConcatForm>> forms;
-  for (graph::CallOp call : calls) {
-    auto kernel = symbols.lookup<KernelOp>(call.getCallee());
-    auto [it, isNew] = forms.try_emplace(call.getCallee());
-    if (isNew && kernel) {
-      it->second = readConcat(kernel);
-      if (it->second && !admits(kernel, *it->second))
-        it->second.reset();
-    }
-  }
-  Placer placer(module, report);
-  for (graph::CallOp call : calls)
-    if (auto &form = forms[call.getCallee()])
-      placer.place(call, *form);
-  placer.dropUnused();
-  return report;
+  return Placer(module, admits).run();
 }
 
 namespace {

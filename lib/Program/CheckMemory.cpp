@@ -91,32 +91,33 @@ private:
     return true;
   }
 
+  // Parts that steps write fill the whole. Others are made of these.
   bool addParts(ModelOp model) {
+    llvm::DenseSet<Value> outs;
+    for (CallOp call : model.getAll<CallOp>())
+      outs.insert(call.getOuts().begin(), call.getOuts().end());
     llvm::MapVector<Value, SmallVector<SliceOp>> parts;
     for (SliceOp slice : model.getAll<SliceOp>())
       parts[slice.getWhole()].push_back(slice);
     for (auto &[whole, slices] : parts) {
-      auto alloc = whole.getDefiningOp<AllocOp>();
-      Place all = alloc ? places[numbers.lookup(whole)[0]] : Place{};
-      int64_t bytes = 0, total = 0;
-      if (alloc) {
+      Place all{false, 0, 0, AffineMap()};
+      int64_t bytes;
+      if (auto alloc = whole.getDefiningOp<AllocOp>()) {
+        all = places[numbers.lookup(whole)[0]];
         bytes = *graph::constantValue(getSize(alloc.getSize()));
       } else {
         auto type = cast<RankedTensorType>(
             cast<OutputOp>(whole.getDefiningOp()).getType());
+        all.output = whole;
         bytes =
             type.getNumElements() * graph::elementBytes(type.getElementType());
-        all.output = whole;
       }
       SmallVector<unsigned, 2> own;
+      int64_t total = 0;
       for (SliceOp slice : slices) {
-        Place part = all;
-        part.whole = whole;
-        part.offset = slice.getOffset(), part.run = slice.getRun();
-        part.pitch = slice.getPitch(), part.count = slice.getCount();
-        part.begin = all.begin + part.offset;
-        part.end = part.begin + (part.count - 1) * part.pitch + part.run;
-        part.size = AffineMap();
+        if (!outs.contains(slice))
+          continue;
+        Place part = placeOf(slice, all);
         total += part.run * part.count;
         for (unsigned other : own)
           if (places[other].overlaps(part)) {
@@ -132,9 +133,50 @@ private:
             << total << " bytes, and is " << bytes << " bytes";
         return false;
       }
+      for (SliceOp slice : slices)
+        if (!outs.contains(slice) && !compose(slice, placeOf(slice, all), own))
+          return false;
       wholes[whole] = all;
       numbers[whole] = own;
     }
+    return true;
+  }
+
+  static Place placeOf(SliceOp slice, const Place &whole) {
+    Place part = whole;
+    part.whole = slice.getWhole();
+    part.offset = slice.getOffset(), part.run = slice.getRun();
+    part.pitch = slice.getPitch(), part.count = slice.getCount();
+    part.begin = whole.begin + part.offset;
+    part.end = part.begin + (part.count - 1) * part.pitch + part.run;
+    part.size = AffineMap();
+    return part;
+  }
+
+  // A part that no step writes as such: the written ones in it fill it.
+  bool compose(SliceOp slice, const Place &part, ArrayRef<unsigned> all) {
+    SmallVector<unsigned, 2> inside;
+    int64_t total = 0;
+    for (unsigned number : all) {
+      const Place &other = places[number];
+      if (!part.overlaps(other))
+        continue;
+      total += other.run * other.count;
+      inside.push_back(number);
+      bool isInside = part.count == other.count && part.pitch == other.pitch &&
+                      part.offset <= other.offset &&
+                      other.offset + other.run <= part.offset + part.run;
+      if (!isInside) {
+        slice.emitOpError("cuts another part");
+        return false;
+      }
+    }
+    if (total != part.run * part.count) {
+      slice.emitOpError("holds parts of ")
+          << total << " bytes, and is " << part.run * part.count << " bytes";
+      return false;
+    }
+    numbers[slice] = inside;
     return true;
   }
 

@@ -81,25 +81,39 @@ void ModelBuilder::findParts(Block &block) {
         parts[graph::getViewed(arg)] = {call, i};
 }
 
-// Its place in the concatenation's buffer, which is made for the first of them.
+// Its place in the buffer of the concatenation, or of that which this one is
+// an operand of; the buffer is made for the first of them.
 Value ModelBuilder::makePart(Value tensor) {
   auto [call, operand] = parts.lookup(tensor);
-  auto form = *graph::ConcatForm::fromAttr(call->getAttr(graph::kPlacedAttr));
-  Value whole = getOrMakeBuffer(call.getResult(0));
-  auto type = cast<RankedTensorType>(call.getArgs()[operand].getType()),
-       all = cast<RankedTensorType>(call.getResult(0).getType());
-  // Bytes of one step along the axis, of a part's run and of the whole's.
-  int64_t step = graph::elementBytes(type.getElementType());
-  for (int64_t size : type.getShape().drop_front(form.axis + 1))
-    step *= size;
-  int64_t run = step * type.getShape()[form.axis],
-          pitch = step * all.getShape()[form.axis], count = 1;
-  for (int64_t size : type.getShape().take_front(form.axis))
+  auto type = cast<RankedTensorType>(call.getArgs()[operand].getType());
+  auto axis =
+      graph::ConcatForm::fromAttr(call->getAttr(graph::kPlacedAttr))->axis;
+  // Bytes of `count` steps along the axis.
+  auto bytes = [](RankedTensorType tensor, unsigned axis, int64_t count) {
+    count *= graph::elementBytes(tensor.getElementType());
+    for (int64_t size : tensor.getShape().drop_front(axis + 1))
+      count *= size;
+    return count;
+  };
+  int64_t run = bytes(type, axis, type.getShape()[axis]), count = 1, offset = 0,
+          pitch = 0;
+  for (int64_t size : type.getShape().take_front(axis))
     count *= size;
+  Value whole = tensor;
+  for (auto it = parts.find(whole); it != parts.end(); it = parts.find(whole)) {
+    auto [outer, number] = it->second;
+    auto form =
+        *graph::ConcatForm::fromAttr(outer->getAttr(graph::kPlacedAttr));
+    whole = outer.getResult(0);
+    auto all = cast<RankedTensorType>(whole.getType());
+    offset += bytes(all, form.axis, form.offsets[number]);
+    pitch = bytes(all, form.axis, all.getShape()[form.axis]);
+  }
+  Value buffer = getOrMakeBuffer(whole);
   auto number = [&](int64_t n) { return builder.getI64IntegerAttr(n); };
   return SliceOp::create(builder, tensor.getLoc(), BufferType::get(context),
-                         whole, number(step * form.offsets[operand]),
-                         number(run), number(pitch), number(count));
+                         buffer, number(offset), number(run), number(pitch),
+                         number(count));
 }
 
 // Lets the kernel that makes `tensor` in `block` write `target`; false when it
@@ -215,8 +229,15 @@ void ModelBuilder::convertConstant(graph::ConstantOp op) {
 }
 
 void ModelBuilder::convertCall(graph::CallOp call) {
-  if (call->hasAttr(graph::kPlacedAttr))
-    return; // who computes its operands stores its result
+  // Who computes its operands stores its result, which may be a part itself.
+  if (call->hasAttr(graph::kPlacedAttr)) {
+    bool isRead = llvm::any_of(call->getUsers(), [](Operation *user) {
+      return !user->hasAttr(graph::kPlacedAttr);
+    });
+    if (isRead)
+      getOrMakeBuffer(call.getResult(0));
+    return;
+  }
   SmallVector<Value> args, outs;
   for (Value arg : call.getArgs())
     args.push_back(lookup(arg));

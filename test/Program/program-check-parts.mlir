@@ -83,6 +83,7 @@ program.model @unwritten symbols [] {
   %b = program.slice %w at 128 run 128 pitch 256 count 1
   // expected-error @below {{reads a buffer of which no step has written a part}}
   program.call @k(%w) -> (%y)
+  program.call @k(%x) -> (%b)
 }
 
 // -----
@@ -152,4 +153,57 @@ program.model @behind symbols [] {
   %w = program.alloc affine_map<() -> (256)> offset 0
   // expected-error @below {{ends behind the buffer, or that has no constant size}}
   %a = program.slice %w at 192 run 128 pitch 256 count 1
+}
+
+// -----
+
+// A part that holds two others, whose rows lie apart, and is read by a kernel
+// that keeps their distance.
+program.kernel @k {num_args = 1 : i64, num_outs = 1 : i64, num_symbols = 0 : i64}
+program.kernel @p {num_args = 1 : i64, num_outs = 1 : i64, num_symbols = 0 : i64, pitches = array<i64: 0, 0, 32, 128>}
+program.kernel @q {num_args = 1 : i64, num_outs = 1 : i64, num_symbols = 0 : i64, pitches = array<i64: 64, 128, 64, 128>}
+program.model @nested symbols [] {
+  %x = program.input 0 "x" : tensor<32xf32>
+  %y = program.output 0 "y" : tensor<64xf32>
+  %w = program.alloc affine_map<() -> (256)> offset 0
+  %a = program.slice %w at 0 run 32 pitch 128 count 2
+  program.call @p(%x) -> (%a)
+  %b = program.slice %w at 32 run 32 pitch 128 count 2
+  program.call @p(%x) -> (%b)
+  %ab = program.slice %w at 0 run 64 pitch 128 count 2
+  %c = program.slice %w at 64 run 64 pitch 128 count 2
+  program.call @q(%ab) -> (%c)
+  program.call @k(%w) -> (%y)
+}
+
+// -----
+
+program.kernel @k {num_args = 1 : i64, num_outs = 1 : i64, num_symbols = 0 : i64}
+program.kernel @p {num_args = 1 : i64, num_outs = 1 : i64, num_symbols = 0 : i64, pitches = array<i64: 0, 0, 64, 128>}
+program.kernel @q {num_args = 1 : i64, num_outs = 1 : i64, num_symbols = 0 : i64, pitches = array<i64: 96, 128, 0, 0>}
+program.model @cut symbols [] {
+  %x = program.input 0 "x" : tensor<32xf32>
+  %y = program.output 0 "y" : tensor<64xf32>
+  %w = program.alloc affine_map<() -> (256)> offset 0
+  %a = program.slice %w at 0 run 64 pitch 128 count 2
+  program.call @p(%x) -> (%a)
+  %b = program.slice %w at 64 run 64 pitch 128 count 2
+  program.call @p(%x) -> (%b)
+  // expected-error @below {{cuts another part}}
+  %ab = program.slice %w at 0 run 96 pitch 128 count 2
+  program.call @q(%ab) -> (%y)
+}
+
+// -----
+
+program.kernel @p {num_args = 1 : i64, num_outs = 1 : i64, num_symbols = 0 : i64, pitches = array<i64: 0, 0, 64, 128>}
+program.kernel @q {num_args = 1 : i64, num_outs = 1 : i64, num_symbols = 0 : i64, pitches = array<i64: 64, 128, 64, 128>}
+program.model @early symbols [] {
+  %x = program.input 0 "x" : tensor<32xf32>
+  %y = program.output 0 "y" : tensor<64xf32>
+  %a = program.slice %y at 0 run 64 pitch 128 count 2
+  %b = program.slice %y at 64 run 64 pitch 128 count 2
+  // expected-error @below {{reads a buffer of which no step has written a part}}
+  program.call @q(%a) -> (%b)
+  program.call @p(%x) -> (%a)
 }

@@ -26,10 +26,11 @@ struct PlaceReport {
   unsigned copies = 0;   ///< operands that are copied there
 };
 
-/// Lets the operands of concatenations be stored in their place. An operand is
-/// the result of a call in the same block that nobody else reads; its kernel
-/// stores it whole, or, where parts lie apart, with a pitch (graph::kPitchAttr)
-/// along its last axis. Other operands are copied. A call with fewer than half
+/// Lets the operands of concatenations be stored in their place, also of those
+/// that are operands of others. An operand is the result of a call in the same
+/// block, and only calls of that block read it. It is stored whole, or, where
+/// parts lie apart, by and for kernels with a pitch along its last axis
+/// (graph::kPitchAttr). Other operands are copied. A call with fewer than half
 /// of its bytes stored so, or that `admits` refuses, stays as it is.
 PlaceReport placeConcats(
     mlir::ModuleOp module,

@@ -10,9 +10,10 @@ def PlaceConcats : Pass<"graph-place-concats", "::mlir::ModuleOp"> {
     A call that only joins its operands gets the attribute `graph.placed` and is
     no work any more. An operand is stored there by its own kernel: whole where
     all axes before the joined one have one element, else, where that is the
-    last axis, by a copy of the kernel with a pitch (`graph.pitches`). Operands
-    that others read too, inputs and constants are copied, at most half of the
-    bytes. Symbolic sizes, parts of parts, and kernels that no loop nest or
+    last axis, with a pitch, as are the other kernels that read it
+    (`graph.pitches`, on copies of the kernels). Inputs, constants and outputs
+    are copied, at most half of the bytes. Symbolic sizes, parts of parts, and
+    kernels that no loop nest or
     contraction nest computes are left alone.
   }];
   let dependentDialects = ["::dlc::graph::GraphDialect"];
