@@ -4,13 +4,12 @@
 #include "Compilation.h"
 
 #include "dlc/Check/InPlace.h"
-#include "dlc/Codegen/CPU/ConstantBits.h"
 #include "dlc/Codegen/CPU/KernelVariants.h"
 #include "dlc/Codegen/CPU/Nests.h"
 #include "dlc/Codegen/Common/CpuLowering.h"
 #include "dlc/Dialect/Graph/IR/Placement.h"
+#include "dlc/Driver/FormedKernels.h"
 #include "dlc/Program/Passes.h"
-#include "dlc/Program/Weights.h"
 #include "dlc/Schedule/Winograd.h"
 #include "mlir/Bytecode/BytecodeReader.h"
 #include "mlir/Bytecode/BytecodeWriter.h"
@@ -181,27 +180,6 @@ static bool diesAt(Value value, graph::CallOp call) {
   return true;
 }
 
-// 4 where all numbers of a constant of bytes have so many bits, with their sign
-// where the type has one; else 8.
-static int8_t bitsOfConstant(Value argument) {
-  constexpr int8_t few = 4, all = 8;
-  auto constant = graph::getViewed(argument).getDefiningOp<graph::ConstantOp>();
-  if (!constant)
-    return all;
-  Type element = constant.getValue().getElementType();
-  if (!element.isInteger(8))
-    return all;
-  std::vector<char> storage;
-  int sign = graph::isUnsigned(element) ? 0 : 1 << (few - 1);
-  for (char byte : getConstantBytes(constant.getValue(), storage)) {
-    int number = sign ? static_cast<signed char>(byte)
-                      : static_cast<unsigned char>(byte);
-    if (number + sign < 0 || number + sign >= 1 << few)
-      return all;
-  }
-  return few;
-}
-
 static std::vector<Job> collectJobs(Compilation &c) {
   std::vector<Job> jobs;
   llvm::StringMap<unsigned> numbers;
@@ -222,7 +200,7 @@ static std::vector<Job> collectJobs(Compilation &c) {
         if (auto form = classifyWinograd(kernel, reason); succeeded(form))
           job.compiled.errorFactor = claim->errorFactor(form->channels);
   }
-  llvm::StringMap<SmallVector<int8_t>> constantBits; // of all calls
+  markConstantBits(c.getModule());
   for (auto function : c.getModule().getOps<func::FuncOp>()) {
     SmallVector<int64_t> sizes = typicalSizes(c, function);
     function.walk([&](graph::CallOp call) {
@@ -232,14 +210,10 @@ static std::vector<Job> collectJobs(Compilation &c) {
       ++job.compiled.calls;
       addWork(c.target->desc(), job.compiled, job.kernel, call, sizes);
       job.options.constantOperands.clear();
-      auto &bits = constantBits[call.getCallee()];
-      bits.resize(call.getArgs().size());
-      for (auto [i, arg] : llvm::enumerate(call.getArgs())) {
+      for (Value arg : call.getArgs())
         job.options.constantOperands.push_back(
             graph::getViewed(arg).getDefiningOp<graph::ConstantOp>() !=
             nullptr);
-        bits[i] = std::max(bits[i], bitsOfConstant(arg));
-      }
       job.options.reusableOperands.resize(call.getArgs().size());
       for (auto [i, arg] : llvm::enumerate(call.getArgs()))
         if (diesAt(arg, call))
@@ -259,14 +233,7 @@ static std::vector<Job> collectJobs(Compilation &c) {
         variant.compiled.rooflineSeconds = job.compiled.rooflineSeconds;
         variant.options.constantOperands = job.options.constantOperands;
         variant.options.reusableOperands = job.options.reusableOperands;
-        constantBits[name.getValue()] = constantBits[job.kernel.getSymName()];
       }
-  for (Job &job : jobs) {
-    ArrayRef<int8_t> bits = constantBits[job.kernel.getSymName()];
-    if (llvm::any_of(bits, [](int8_t some) { return some < 8; }))
-      job.kernel->setAttr(kConstantBits,
-                          DenseI8ArrayAttr::get(job.kernel.getContext(), bits));
-  }
   return jobs;
 }
 

@@ -2,6 +2,7 @@
 #include "KernelFacts.h"
 
 #include "dlc/Codegen/CPU/AttentionSchedule.h"
+#include "dlc/Codegen/CPU/ConstantBits.h"
 #include "dlc/Codegen/CPU/ContractionSchedule.h"
 #include "dlc/Codegen/CPU/LoopKnobs.h"
 #include "dlc/Codegen/CPU/LoopOutline.h"
@@ -18,7 +19,8 @@ std::string dlc::tuner::canonicalText(graph::KernelOp kernel) {
   copy.setSymName("kernel");
   for (NamedAttribute attr : llvm::to_vector(copy->getAttrs()))
     if (StringRef name = attr.getName();
-        name != "sym_name" && name != "function_type" && name != "symbols")
+        name != "sym_name" && name != "function_type" && name != "symbols" &&
+        name != kConstantBits)
       copy->removeAttr(name);
   std::string text;
   llvm::raw_string_ostream os(text);

@@ -4,6 +4,7 @@
 
 #include "KernelFacts.h"
 #include "dlc/Codegen/CPU/AttentionKnobs.h"
+#include "dlc/Codegen/CPU/ConstantBits.h"
 #include "dlc/Codegen/CPU/ContractionKnobs.h"
 #include "dlc/Codegen/CPU/LibraryNest.h"
 #include "dlc/Codegen/CPU/LoopKnobs.h"
@@ -228,8 +229,9 @@ static Expected<BuiltKernel> build(const Task &task, StringRef nest,
 }
 
 /// Random elements: factors around zero, others (scales, variances) positive,
-/// small integers.
-static bool fill(Tensor &tensor, bool isFactor, std::mt19937_64 &random) {
+/// small integers, of `bits` with their sign where code may count on it.
+static bool fill(Tensor &tensor, bool isFactor, int8_t bits,
+                 std::mt19937_64 &random) {
   Type type = tensor.getElementType();
   char *bytes = tensor.getMutableBytes();
   auto number = [&] {
@@ -262,8 +264,13 @@ static bool fill(Tensor &tensor, bool isFactor, std::mt19937_64 &random) {
   unsigned width = type.getIntOrFloatBitWidth();
   uint64_t bound = width == 1 ? 2 : width <= 8 ? 100 : 1000;
   int64_t size = std::max(1u, width / 8);
+  uint64_t least = 0;
+  if (bits < 8) {
+    bound = uint64_t(1) << bits;
+    least = graph::isUnsigned(type) ? 0 : -(bound / 2);
+  }
   for (int64_t i = 0; i < count; ++i) {
-    uint64_t value = random() % bound;
+    uint64_t value = least + random() % bound;
     std::memcpy(bytes + i * size, &value, size);
   }
   return true;
@@ -346,12 +353,13 @@ KernelTask::create(graph::KernelOp kernel, const CpuTarget &target,
   std::mt19937_64 random(seed);
   SmallVector<Tensor> operands;
   std::vector<bool> factors = findFactors(copy);
+  auto bits = copy->getAttrOfType<DenseI8ArrayAttr>(kConstantBits);
   for (auto [i, type] : llvm::enumerate(copy.getArgumentTypes())) {
     SmallVector<int64_t> shape;
     for (AffineExpr dim : graph::getDims(type))
       shape.push_back(graph::evaluate(dim, {}));
     Tensor tensor(cast<RankedTensorType>(type).getElementType(), shape);
-    if (!fill(tensor, factors[i], random))
+    if (!fill(tensor, factors[i], bits ? bits[i] : 8, random))
       return fail("an operand has a type that no random numbers are made of");
     task.problem.operands.emplace_back(tensor.getBytes(),
                                        size_t(tensor.getNumBytes()));

@@ -34,6 +34,10 @@ struct KernelCalls {
 };
 llvm::StringMap<KernelCalls> findKernelCalls(mlir::ModuleOp module);
 
+/// Sets kConstantBits of the kernels of `module` that have such constants in
+/// all calls.
+void markConstantBits(mlir::ModuleOp module);
+
 /// Imports `options.input`, fuses and relays it for `options.target`, a CPU.
 /// Fails with a CompileError.
 llvm::Expected<FormedKernels> formModelKernels(const CompileOptions &options);

@@ -5,6 +5,7 @@
 
 #include "AttentionText.h"
 #include "KernelHarness.h"
+#include "KernelText.h"
 #include "dlc/Codegen/CPU/AttentionKnobs.h"
 #include "dlc/Codegen/CPU/ContractionKnobs.h"
 #include "dlc/Codegen/CPU/LoopKnobs.h"
@@ -201,6 +202,40 @@ TEST(KernelTask, PointsOfOneOutlineAreOneCode) {
                   seen.insert(object).second)
           << c.name << " " << scheduleJson(space.nest, other);
     }
+  }
+}
+
+// Weights of four bits are built as the compiler builds them, half as long as
+// bytes, tried on numbers of four bits, and are another kernel than bytes.
+TEST(KernelTask, ConstantsOfFourBits) {
+  for (bool isSigned : {false, true}) {
+    Case four{"",
+              fourBits(4, 64, 256, isSigned ? "i8" : "ui8", "8.000000e+00"),
+              {false, true, true}},
+        eight = four;
+    llvm::StringRef bits = ", graph.constant_bits = array<i8: 8, 4, 8>";
+    eight.text.erase(eight.text.find(bits), bits.size());
+    auto few = llvm::cantFail(makeTask(four)),
+         all = llvm::cantFail(makeTask(eight));
+    EXPECT_NE(few->get().workload, all->get().workload);
+    auto build = [](KernelTask &task) {
+      return llvm::cantFail(task.get().build(task.get().space.defaults));
+    };
+    BuiltKernel half = build(*few), whole = build(*all);
+    ASSERT_TRUE(half.packed.count(1) && whole.packed.count(1));
+    EXPECT_EQ(half.packed[1].size() * 2, whole.packed[1].size());
+    for (char byte : few->get().problem.operands[1]) {
+      int number = isSigned ? static_cast<signed char>(byte)
+                            : static_cast<unsigned char>(byte);
+      EXPECT_TRUE(isSigned ? number >= -8 && number < 8 : number < 16);
+    }
+    RunLimits limits;
+    limits.samples = 1;
+    Measurement m = measure(half, half, few->get().problem, limits);
+    EXPECT_EQ(toString(m.status), "ok") << m.reason;
+    // Bytes that are not of four bits are not what it was built for.
+    EXPECT_EQ(measure(half, half, all->get().problem, limits).status,
+              Status::Wrong);
   }
 }
 
