@@ -76,11 +76,31 @@ struct Totals {
   unsigned workloads = 0, trials = 0;
   Sums model, analytic, random;
   double defaults = 0, choice = 0, quick = 0;
-  double timeError = 0, analyticError = 0, times = 0;
+  double timeError = 0, analyticError = 0;
 
+  void add(const Totals &other);
   Evaluation finish(unsigned folds) const;
 };
+
+/// What models learned of the kernels that are not held out.
+struct Teachers {
+  Forest order, time;
+  double shift = 0; ///< analytic times are right in order, not in size
+};
 } // namespace
+
+void Totals::add(const Totals &other) {
+  workloads += other.workloads;
+  trials += other.trials;
+  model.add(other.model, 1);
+  analytic.add(other.analytic, 1);
+  random.add(other.random, 1);
+  defaults += other.defaults;
+  choice += other.choice;
+  quick += other.quick;
+  timeError += other.timeError;
+  analyticError += other.analyticError;
+}
 
 Evaluation Totals::finish(unsigned folds) const {
   Evaluation e;
@@ -94,8 +114,8 @@ Evaluation Totals::finish(unsigned folds) const {
   e.defaults = std::exp(defaults / n);
   e.choice = std::exp(choice / n);
   e.quick = std::exp(quick / n);
-  e.timeFactor = std::exp(timeError / std::max(1.0, times));
-  e.analyticFactor = std::exp(analyticError / std::max(1.0, times));
+  e.timeFactor = std::exp(timeError / n);
+  e.analyticFactor = std::exp(analyticError / n);
   return e;
 }
 
@@ -103,27 +123,63 @@ Evaluation Totals::finish(unsigned folds) const {
 // Held-out kernels
 //===----------------------------------------------------------------------===//
 
-static void addHeldOut(Totals &totals, const Group &group, const Forest &forest,
-                       const Forest &time, double shift,
-                       std::mt19937_64 &random) {
+/// Nothing where `train` tells nothing of order.
+static Expected<std::optional<Teachers>> learn(ArrayRef<const Group *> train) {
+  std::vector<Sample> orders = samplesOf(train, CostModel::Label::Order);
+  if (orders.empty())
+    return std::nullopt;
+  Teachers teachers;
+  std::vector<Sample> times = samplesOf(train, CostModel::Label::Time);
+  for (auto [samples, forest, label] :
+       {std::tuple(&orders, &teachers.order, CostModel::Label::Order),
+        std::tuple(&times, &teachers.time, CostModel::Label::Time)}) {
+    Expected<Forest> trained = Forest::train(*samples, optionsOf(label));
+    if (!trained)
+      return trained.takeError();
+    *forest = std::move(*trained);
+  }
+  for (const Sample &sample : times)
+    teachers.shift += sample.label / double(times.size());
+  return teachers;
+}
+
+/// The four that a search measures beside the default schedule.
+static std::vector<unsigned> chooseFour(const Group &group, float spread,
+                                        ArrayRef<Outlook> outlooks) {
+  std::vector<unsigned> others;
+  std::vector<Outlook> theirs, known;
+  for (unsigned i = 0; i < outlooks.size(); ++i) {
+    bool isDefault = group.defaultSample == i;
+    (isDefault ? known : theirs).push_back(outlooks[i]);
+    if (!isDefault)
+      others.push_back(i);
+  }
+  std::vector<unsigned> chosen;
+  for (unsigned i : chooseUnlike(theirs, known, spread, 4))
+    chosen.push_back(others[i]);
+  return chosen;
+}
+
+/// One workload that `teachers` never saw.
+static Totals judge(const Group &group, const Teachers &teachers,
+                    std::mt19937_64 &random, KernelLoss &loss) {
+  Totals t;
+  t.workloads = 1;
+  t.trials = unsigned(group.samples.size());
   std::vector<double> scores, hand;
-  std::vector<std::vector<float>> opinions; // of the model's members
-  double modelError = 0, handError = 0;
+  std::vector<Outlook> outlooks;
+  double n = double(group.samples.size());
   for (auto [i, sample] : llvm::enumerate(group.samples)) {
     std::vector<float> features = featuresOf(group, i);
-    scores.push_back(forest.predict(features));
-    opinions.push_back(forest.predictEach(features));
+    scores.push_back(teachers.order.predict(features));
+    outlooks.push_back(teachers.order.look(features));
     hand.push_back(-group.analytic[i]);
     double truth = std::log(group.seconds[i] / group.analytic[i]);
-    modelError += std::abs(truth - time.predict(sample.features));
-    handError += std::abs(truth - shift);
+    t.timeError += std::abs(truth - teachers.time.predict(sample.features)) / n;
+    t.analyticError += std::abs(truth - teachers.shift) / n;
   }
-  double n = double(group.samples.size());
-  totals.timeError += modelError / n;
-  totals.analyticError += handError / n;
-  totals.times += 1;
-  totals.model.add(group, scores);
-  totals.analytic.add(group, hand);
+  t.model.add(group, scores);
+  t.analytic.add(group, hand);
   constexpr unsigned repeats = 20;
   for (unsigned r = 0; r < repeats; ++r) {
     std::vector<double> dice;
@@ -131,24 +187,38 @@ static void addHeldOut(Totals &totals, const Group &group, const Forest &forest,
       dice.push_back(double(random() >> 11));
     Sums one;
     one.add(group, dice);
-    totals.random.add(one, 1.0 / repeats);
+    t.random.add(one, 1.0 / repeats);
   }
-  totals.defaults += group.defaultLabel;
-  std::vector<unsigned> order = rankingOf(scores);
-  double best = group.defaultLabel;
-  std::vector<float> known;
-  if (group.defaultSample)
-    known = opinions[*group.defaultSample];
-  for (unsigned i : chooseUnlike(opinions, known, 4))
-    best = std::max<double>(best, group.samples[i].label);
-  totals.quick += best;
+  t.defaults = group.defaultLabel;
+  unsigned first = rankingOf(scores)[0];
   // Labels of the model are relative to the default, whose own is about 0.
-  double promise = scores[order[0]] -
-                   (group.defaultSample ? scores[*group.defaultSample] : 0);
-  totals.choice += promise > kLeastPromise ? group.samples[order[0]].label
-                                           : group.defaultLabel;
-  ++totals.workloads;
-  totals.trials += group.samples.size();
+  double promise =
+      scores[first] - (group.defaultSample ? scores[*group.defaultSample] : 0);
+  t.choice =
+      promise > kLeastPromise ? group.samples[first].label : group.defaultLabel;
+  t.quick = group.defaultLabel;
+  loss.name = group.kind + ": " + group.name;
+  auto describe = [&](unsigned i) {
+    std::string knobs;
+    for (auto &[name, value] : group.points[i])
+      if (value)
+        knobs +=
+            (knobs.empty() ? "" : " ") + name + "=" + std::to_string(value);
+    return std::pair("[" + knobs + "]",
+                     std::exp(double(group.samples[i].label)));
+  };
+  unsigned best = 0;
+  for (unsigned i = 0; i < group.samples.size(); ++i)
+    if (group.samples[i].label > group.samples[best].label)
+      best = i;
+  loss.best = describe(best);
+  for (unsigned i : chooseFour(group, teachers.order.getSpread(), outlooks)) {
+    t.quick = std::max<double>(t.quick, group.samples[i].label);
+    loss.chosen.push_back(describe(i));
+  }
+  loss.defaults = std::exp(t.defaults);
+  loss.quick = std::exp(t.quick);
+  return t;
 }
 
 std::map<std::string, unsigned> dlc::tuner::cutIntoParts(ArrayRef<Group> groups,
@@ -176,67 +246,108 @@ std::set<std::string> dlc::tuner::isasOf(ArrayRef<Group> groups) {
   return isas;
 }
 
+namespace {
+/// Groups that models learn from, and those that they are judged by.
+struct Split {
+  std::string isa; ///< which the models did not see; empty: that is not asked
+  std::vector<const Group *> train, held;
+};
+} // namespace
+
+/// Parts of the kernels in turns, each on every instruction set that is left
+/// out.
+static std::vector<Split> splitIntoParts(ArrayRef<Group> groups,
+                                         const std::set<std::string> &isas,
+                                         unsigned &folds,
+                                         const EvalOptions &options) {
+  std::map<std::string, unsigned> foldOf =
+      cutIntoParts(groups, folds, options.seed);
+  std::vector<std::string> rounds{""};
+  if (options.leavesIsaOut)
+    rounds.assign(isas.begin(), isas.end());
+  std::vector<Split> splits;
+  for (const std::string &isa : rounds)
+    for (unsigned fold = 0; fold < folds; ++fold) {
+      Split &split = splits.emplace_back();
+      split.isa = isa;
+      for (const Group &group : groups) {
+        bool isFold = foldOf[group.kernel] == fold;
+        if (isFold && (isa.empty() || group.isa == isa) &&
+            group.samples.size() >= options.fewest)
+          split.held.push_back(&group);
+        if (!isFold && group.isa != isa)
+          split.train.push_back(&group);
+      }
+    }
+  return splits;
+}
+
+/// All of `groups` but the kernels of `judged`, which are held out.
+static Split splitFromJudged(ArrayRef<Group> groups, ArrayRef<Group> judged,
+                             const EvalOptions &options) {
+  Split split;
+  std::set<std::string> kernels;
+  for (const Group &group : judged) {
+    kernels.insert(group.kernel);
+    if (group.samples.size() >= options.fewest)
+      split.held.push_back(&group);
+  }
+  for (const Group &group : groups)
+    if (!kernels.count(group.kernel))
+      split.train.push_back(&group);
+  return split;
+}
+
 Expected<FamilyEvaluation> dlc::tuner::evaluate(ArrayRef<Record> records,
                                                 StringRef family,
                                                 const EvalOptions &options) {
   Expected<std::vector<Group>> groups = groupRecords(records, family);
   if (!groups)
     return groups.takeError();
-  unsigned folds = options.folds;
-  std::map<std::string, unsigned> foldOf =
-      cutIntoParts(*groups, folds, options.seed);
-  std::set<std::string> isas = isasOf(*groups);
-  if (foldOf.size() < 2)
+  Expected<std::vector<Group>> judged = groupRecords(options.judged, family);
+  if (!judged)
+    return judged.takeError();
+  std::set<std::string> isas = isasOf(*groups), names;
+  for (const Group &group : *groups)
+    names.insert(group.kernel);
+  if (options.judged.empty() && names.size() < 2)
     return llvm::createStringError(
         "eval: needs at least 2 kernels of at least 4 trials, there are " +
-        llvm::Twine(foldOf.size()));
+        llvm::Twine(names.size()));
   if (options.leavesIsaOut && isas.size() < 2)
     return llvm::createStringError(
         "eval: needs records of at least 2 instruction sets");
+  unsigned folds = options.judged.empty() ? options.folds : 1;
+  std::vector<Split> splits;
+  if (options.judged.empty())
+    splits = splitIntoParts(*groups, isas, folds, options);
+  else
+    splits.push_back(splitFromJudged(*groups, *judged, options));
   std::mt19937_64 random(options.seed);
   Totals all;
   std::map<std::string, Totals> byKind;
   std::map<unsigned, Totals> byThreads;
-  std::vector<std::string> rounds{""};
-  if (options.leavesIsaOut)
-    rounds.assign(isas.begin(), isas.end());
-  for (const std::string &isa : rounds)
-    for (unsigned fold = 0; fold < folds; ++fold) {
-      std::vector<const Group *> train, held;
-      for (const Group &group : *groups) {
-        bool isFold = foldOf[group.kernel] == fold;
-        if (isFold && (isa.empty() || group.isa == isa)) {
-          if (group.samples.size() >= options.fewest)
-            held.push_back(&group);
-        }
-        if (!isFold && group.isa != isa)
-          train.push_back(&group);
-      }
-      std::vector<Sample> orders = samplesOf(train, CostModel::Label::Order);
-      if (held.empty() || orders.empty())
-        continue;
-      Expected<Forest> forest =
-          Forest::train(orders, optionsOf(CostModel::Label::Order));
-      if (!forest)
-        return forest.takeError();
-      std::vector<Sample> times = samplesOf(train, CostModel::Label::Time);
-      Expected<Forest> time =
-          Forest::train(times, optionsOf(CostModel::Label::Time));
-      if (!time)
-        return time.takeError();
-      double shift = 0; // analytic times are right in order, not in size
-      for (const Sample &sample : times)
-        shift += sample.label / double(times.size());
-      for (const Group *group : held) {
-        addHeldOut(all, *group, *forest, *time, shift, random);
-        std::string kind =
-            isa.empty() ? group->kind : group->isa + " " + group->kind;
-        addHeldOut(byKind[kind], *group, *forest, *time, shift, random);
-        addHeldOut(byThreads[group->threads], *group, *forest, *time, shift,
-                   random);
-      }
-    }
   FamilyEvaluation result;
+  for (const Split &split : splits) {
+    if (split.held.empty())
+      continue;
+    Expected<std::optional<Teachers>> teachers = learn(split.train);
+    if (!teachers)
+      return teachers.takeError();
+    if (!*teachers)
+      continue;
+    for (const Group *group : split.held) {
+      Totals one =
+          judge(*group, **teachers, random, result.losses.emplace_back());
+      all.add(one);
+      byKind[split.isa.empty() ? group->kind : split.isa + " " + group->kind]
+          .add(one);
+      byThreads[group->threads].add(one);
+    }
+  }
+  llvm::sort(result.losses, [](const KernelLoss &a, const KernelLoss &b) {
+    return std::tie(a.quick, a.name) < std::tie(b.quick, b.name);
+  });
   result.all = all.finish(folds);
   for (auto &[kind, totals] : byKind)
     result.byKind[kind] = totals.finish(folds);

@@ -106,7 +106,38 @@ Expected<Forest> Forest::train(llvm::ArrayRef<Sample> samples,
   for (unsigned m = 0; m < forest.members; ++m)
     if (Error error = forest.addMember(samples, o, m))
       return std::move(error);
+  forest.measureSpread(samples, o);
   return forest;
+}
+
+/// Each sample is asked of the members that did not learn its bag. Only those
+/// that look about as good as the default or better are asked about: which of
+/// these to measure is what the spread is for.
+void Forest::measureSpread(llvm::ArrayRef<Sample> samples,
+                           const TrainOptions &o) {
+  constexpr float promising = -0.1f;
+  if (members < 2 || o.share >= 1)
+    return;
+  std::vector<std::set<unsigned>> bags;
+  for (unsigned m = 0; m < members; ++m)
+    bags.push_back(bagsOf(samples, o, m));
+  double squares = 0, weights = 0;
+  for (const Sample &sample : samples) {
+    std::vector<float> opinions = look(sample.features).opinions;
+    float sum = 0;
+    unsigned count = 0;
+    for (unsigned m = 0; m < members; ++m)
+      if (!bags[m].count(sample.bag)) {
+        sum += opinions[m];
+        ++count;
+      }
+    if (!count || sum / float(count) < promising)
+      continue;
+    double error = sample.label - sum / float(count);
+    squares += sample.weight * error * error;
+    weights += sample.weight;
+  }
+  spread = weights ? float(std::sqrt(squares / weights)) : 0;
 }
 
 Error Forest::read(llvm::StringRef text) {
@@ -145,60 +176,31 @@ Error Forest::read(llvm::StringRef text) {
   return Error::success();
 }
 
-std::vector<float> Forest::predictEach(llvm::ArrayRef<float> features) const {
-  std::vector<float> sums(members, base);
-  for (size_t i = 0; i < roots.size(); ++i) {
-    int32_t at = roots[i];
-    while (nodes[at].feature >= 0)
-      at = features[nodes[at].feature] < nodes[at].value ? nodes[at].left
-                                                         : nodes[at].right;
-    sums[i * members / roots.size()] += nodes[at].value;
-  }
-  return sums;
+int32_t Forest::leafOf(size_t tree, llvm::ArrayRef<float> features) const {
+  int32_t at = roots[tree];
+  while (nodes[at].feature >= 0)
+    at = features[nodes[at].feature] < nodes[at].value ? nodes[at].left
+                                                       : nodes[at].right;
+  return at;
 }
 
-static float meanOf(llvm::ArrayRef<float> values) {
-  float sum = 0;
-  for (float value : values)
-    sum += value;
-  return sum / float(std::max<size_t>(1, values.size()));
+Outlook Forest::look(llvm::ArrayRef<float> features) const {
+  Outlook outlook;
+  outlook.opinions.assign(members, base);
+  for (size_t i = 0; i < roots.size(); ++i) {
+    int32_t leaf = leafOf(i, features);
+    outlook.opinions[i * members / roots.size()] += nodes[leaf].value;
+    outlook.leaves.push_back(leaf);
+  }
+  return outlook;
 }
 
 float Forest::predict(llvm::ArrayRef<float> features) const {
-  return meanOf(predictEach(features));
-}
-
-std::vector<unsigned>
-dlc::tuner::chooseUnlike(llvm::ArrayRef<std::vector<float>> candidates,
-                         std::vector<float> known, unsigned count) {
-  std::vector<float> means;
-  for (const std::vector<float> &candidate : candidates)
-    means.push_back(meanOf(candidate));
-  std::vector<unsigned> chosen;
-  std::vector<bool> isTaken(candidates.size());
-  while (chosen.size() < std::min<size_t>(count, candidates.size())) {
-    // Nothing to gain by any: by their means. The first of equals.
-    double most = -1e300;
-    unsigned best = 0;
-    for (unsigned i = 0; i < candidates.size(); ++i) {
-      if (isTaken[i])
-        continue;
-      double gain = 0;
-      if (!chosen.empty())
-        for (size_t m = 0; m < known.size(); ++m)
-          gain += std::max(0.0f, candidates[i][m] - known[m]);
-      gain += (chosen.empty() ? 1 : 1e-6) * double(means[i]);
-      if (gain > most) {
-        most = gain;
-        best = i;
-      }
-    }
-    isTaken[best] = true;
-    chosen.push_back(best);
-    if (known.empty())
-      known = candidates[best];
-    for (size_t m = 0; m < known.size(); ++m)
-      known[m] = std::max(known[m], candidates[best][m]);
-  }
-  return chosen;
+  std::vector<float> sums(members, base);
+  for (size_t i = 0; i < roots.size(); ++i)
+    sums[i * members / roots.size()] += nodes[leafOf(i, features)].value;
+  float sum = 0;
+  for (float value : sums)
+    sum += value;
+  return sum / float(members);
 }

@@ -234,6 +234,7 @@ Expected<CostModel> CostModel::train(ArrayRef<Record> records, StringRef family,
                      {"workloads", model.workloads},
                      {"base", model.forest.base},
                      {"members", model.forest.members},
+                     {"spread", model.forest.spread},
                      {"trees", std::move(trees)}})
                    .dump();
   model.hash = sha256(model.json);
@@ -286,6 +287,7 @@ Expected<CostModel> CostModel::load(StringRef path) {
     model.workloads = json.at("workloads");
     forest.base = json.at("base");
     forest.members = json.value("members", 1u);
+    forest.spread = json.value("spread", 0.0f);
     for (const Json &tree : json.at("trees")) {
       auto first = int32_t(forest.nodes.size());
       forest.roots.push_back(first);

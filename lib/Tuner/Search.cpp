@@ -168,15 +168,14 @@ Search::rank(const std::vector<KnobValues> &known, Random &random) {
   return population;
 }
 
-/// What the members of the model say of a point.
-std::vector<float> Search::opinionsOf(const KnobValues &point) {
+/// What the model says of a point, with what was learned from the trials.
+Outlook Search::lookAt(const KnobValues &point) {
   std::vector<float> features = scorer.features(point);
-  std::vector<float> opinions =
-      base->predictEach(relativeFeatures(features, defaultFeatures));
+  Outlook outlook = base->look(relativeFeatures(features, defaultFeatures));
   if (!residual.empty())
-    for (float &opinion : opinions)
+    for (float &opinion : outlook.opinions)
       opinion += residual.predict(features);
-  return opinions;
+  return outlook;
 }
 
 /// Of the best of `population` that were not measured, `count` that are fast
@@ -186,23 +185,19 @@ std::vector<KnobValues> Search::chooseAmong(
     unsigned count) {
   constexpr size_t most = 128;
   std::vector<KnobValues> points;
-  std::vector<std::vector<float>> opinions;
+  std::vector<Outlook> outlooks, known{lookAt(space.defaults)};
   for (auto &[score, point] : population) {
     if (points.size() == most)
       break;
     if (measured.count(point) || (round == 0 && point == space.defaults))
       continue;
     points.push_back(point);
-    opinions.push_back(opinionsOf(point));
+    outlooks.push_back(lookAt(point));
   }
-  // What there is already: the default, at least.
-  std::vector<float> best = opinionsOf(space.defaults);
-  for (auto &[point, ratio] : results)
-    if (ratio)
-      for (auto [mine, other] : llvm::zip_equal(best, opinionsOf(point)))
-        mine = std::max(mine, other);
+  for (const KnobValues &point : getFastest(most))
+    known.push_back(lookAt(point));
   std::vector<KnobValues> chosen;
-  for (unsigned i : chooseUnlike(opinions, best, count))
+  for (unsigned i : chooseUnlike(outlooks, known, base->getSpread(), count))
     chosen.push_back(points[i]);
   return chosen;
 }

@@ -22,6 +22,19 @@ using namespace dlc::tuner;
 using llvm::Error;
 using llvm::Expected;
 
+/// A folder is a bundle, or an architecture's part of one.
+static Expected<std::vector<Record>> readFrom(const std::string &path) {
+  return llvm::sys::fs::is_directory(path) ? readFolder(path)
+                                           : readJsonLines(path);
+}
+
+/// Of the default beside itself no time is asked.
+static void dropDrifted(std::vector<Record> &records, const TuneSettings &s) {
+  std::erase_if(records, [&](const Record &record) {
+    return record.drift > s.maxDrift && !record.isDefault;
+  });
+}
+
 /// Of the files that are given, else of the store.
 static Expected<std::vector<Record>> readRecords(const TuneSettings &s) {
   std::vector<Record> records;
@@ -35,17 +48,12 @@ static Expected<std::vector<Record>> readRecords(const TuneSettings &s) {
     records = std::move(*all);
   }
   for (const std::string &path : s.inputs) {
-    // A folder is a bundle, or an architecture's part of one.
-    auto some = llvm::sys::fs::is_directory(path) ? readFolder(path)
-                                                  : readJsonLines(path);
+    auto some = readFrom(path);
     if (!some)
       return some.takeError();
     records.insert(records.end(), some->begin(), some->end());
   }
-  // Of the default beside itself no time is asked.
-  std::erase_if(records, [&](const Record &record) {
-    return record.drift > s.maxDrift && !record.isDefault;
-  });
+  dropDrifted(records, s);
   return records;
 }
 
@@ -104,8 +112,9 @@ static void printFamily(const std::string &family, const FamilyEvaluation &f,
                         const TuneSettings &s) {
   const Evaluation &e = f.all;
   llvm::outs() << family << ": " << e.workloads
-               << " kernels held out (each on its machine and threads) in "
-               << e.folds << " parts"
+               << " kernels held out (each on its machine and threads)"
+               << (s.held.empty() ? " in " + std::to_string(e.folds) + " parts"
+                                  : std::string())
                << (s.leavesIsaOut ? ", learned from other instruction sets"
                                   : "")
                << ", " << e.trials
@@ -129,6 +138,19 @@ static void printFamily(const std::string &family, const FamilyEvaluation &f,
   llvm::outs() << llvm::format("  times are off by a factor of %.2f (model), "
                                "%.2f (analytic)\n",
                                e.timeFactor, e.analyticFactor);
+}
+
+/// Where -tune=quick loses most.
+static void printLosses(llvm::ArrayRef<KernelLoss> losses, unsigned most) {
+  for (const KernelLoss &loss :
+       losses.take_front(std::min<size_t>(most, losses.size()))) {
+    llvm::outs() << llvm::format("  %.3f ", loss.quick) << loss.name
+                 << llvm::format(": default %.3f, best ", loss.defaults)
+                 << loss.best.first << "; chosen";
+    for (auto &[knobs, speed] : loss.chosen)
+      llvm::outs() << " " << knobs << llvm::format(" %.3f", speed);
+    llvm::outs() << "\n";
+  }
 }
 
 static EvalOptions optionsOf(const TuneSettings &s) {
@@ -174,6 +196,15 @@ static Error evaluateRecords(const TuneSettings &s) {
                           "eval -gaps: no library was measured (tune "
                           "-libraries=on)");
   EvalOptions options = optionsOf(s);
+  std::vector<Record> judged;
+  if (!s.held.empty()) {
+    Expected<std::vector<Record>> held = readFrom(s.held);
+    if (!held)
+      return held.takeError();
+    judged = std::move(*held);
+    dropDrifted(judged, s);
+    options.judged = judged;
+  }
   unsigned evaluated = 0, workloads = 0;
   // Sums of logarithms: the model's best of one, five and ten; the default; as
   // it is used.
@@ -190,6 +221,7 @@ static Error evaluateRecords(const TuneSettings &s) {
       llvm::outs() << "best of the first k of a ranking over the best measured "
                       "(geomean), and the share of pairs ordered right\n";
     printFamily(family, *e, s);
+    printLosses(e->losses, s.worst);
     double n = e->all.workloads;
     workloads += e->all.workloads;
     const Ranking &model = e->all.model;

@@ -34,6 +34,8 @@ struct TuneSettings {
   /// list what there is.
   std::vector<std::string> kernels;
   unsigned fewest = 16; ///< schedules of a kernel that is judged
+  std::string held;     ///< eval: records of the kernels that are judged
+  unsigned worst = 0;   ///< eval: so many that lose most are named
   unsigned random = 300, evolution = 64, guided = 32;
   bool lists = false;
   bool libraries = false; ///< tune: measure oneDNN, too

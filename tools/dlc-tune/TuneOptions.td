@@ -31,6 +31,8 @@ def keep : J<"keep", "<n>", "prune: the fastest trials of a kernel that stay; bu
 def family : J<"family", "<nests>", "train, eval, replay: contraction, loop, attention or cuda (default: of train contraction, else all)">;
 def predict : J<"predict", "<what>", "train: order (of a kernel's schedules; default) or time">;
 def leave_out : J<"leave-out", "<what>", "eval: kernels (default), or isa: besides, the models learn from other instruction sets alone">;
+def held : J<"held", "<records>", "eval: judge the kernels of this file or folder, by models that learn from all others">;
+def worst : J<"worst", "<n>", "eval: name the kernels that lose most by -tune=quick, the schedules that it measures and the best">;
 def folds : J<"folds", "<n>", "eval, replay: parts that the kernels are cut into; each is held out once (default: 5)">;
 def fewest : J<"fewest", "<n>", "eval, replay: kernels of fewer schedules teach and are not judged (default: 16)">;
 def drift : J<"max-drift", "<share>", "train, eval, replay: leave out trials whose reference drifted more (default: no limit)">;

@@ -126,6 +126,7 @@ static Expected<TuneSettings> readSettings(const Table &table,
   s.kernels.assign(kernels.begin(), kernels.end());
   s.workers = args.getLastArgValue(OPT_workers).str();
   s.dims = args.getAllArgValues(OPT_dim);
+  s.held = args.getLastArgValue(OPT_held).str();
   s.precision = args.getLastArgValue(OPT_precision).str();
   auto wrong = [](const Arg *arg, const char *expected) {
     return usage(arg->getSpelling() + arg->getValue() + ": expected " +
@@ -179,6 +180,7 @@ static Expected<TuneSettings> readSettings(const Table &table,
   for (auto [id, value, most] :
        {std::tuple(OPT_samples, &s.samples, 64u),
         std::tuple(OPT_fewest, &s.fewest, 1u << 20),
+        std::tuple(OPT_worst, &s.worst, 1u << 20),
         std::tuple(OPT_jobs, &s.jobs, 1024u),
         std::tuple(OPT_random, &s.random, 1u << 20),
         std::tuple(OPT_evolution, &s.evolution, 1u << 20),

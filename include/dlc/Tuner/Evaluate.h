@@ -19,6 +19,9 @@ struct EvalOptions {
   /// Kernels of fewer schedules teach and are not judged: their best is hardly
   /// known. Those surveyed have some hundred.
   unsigned fewest = 16;
+  /// Not empty: these kernels are judged, by models of all the others; nothing
+  /// is cut into parts.
+  llvm::ArrayRef<Record> judged = {};
 };
 
 /// In logarithms of speed: what a model must promise over the default schedule
@@ -45,10 +48,20 @@ struct Evaluation {
   double timeFactor = 1, analyticFactor = 1;
 };
 
+/// What a workload loses when it is tuned as -tune=quick does.
+struct KernelLoss {
+  std::string name;                    ///< kind, sizes and threads, for people
+  double defaults = 1, quick = 1;      ///< over the best known
+  std::pair<std::string, double> best; ///< its knobs, and 1
+  /// The four that are measured beside the default.
+  std::vector<std::pair<std::string, double>> chosen;
+};
+
 struct FamilyEvaluation {
   Evaluation all;
   std::map<std::string, Evaluation> byKind; ///< kinds of kernels
   std::map<unsigned, Evaluation> byThreads;
+  std::vector<KernelLoss> losses; ///< of all workloads, the worst first
 };
 
 /// Of the records of a family. Errors when there are fewer than 2 kernels (or,

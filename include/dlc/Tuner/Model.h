@@ -40,6 +40,12 @@ struct TrainOptions {
   }
 };
 
+/// What a model says of one candidate.
+struct Outlook {
+  std::vector<float> opinions; ///< of its members; higher is faster
+  std::vector<int32_t> leaves; ///< into which it falls, one of each tree
+};
+
 /// Binary trees: one forest, or several whose mean is predicted. Features are
 /// never missing.
 class Forest {
@@ -48,8 +54,10 @@ public:
   static llvm::Expected<Forest> train(llvm::ArrayRef<Sample> samples,
                                       const TrainOptions &options);
   float predict(llvm::ArrayRef<float> features) const;
-  /// What each member says.
-  std::vector<float> predictEach(llvm::ArrayRef<float> features) const;
+  Outlook look(llvm::ArrayRef<float> features) const;
+  /// By how much predictions of promising schedules of kernels that were not
+  /// learned are off (root of the mean square); 0: not known.
+  float getSpread() const { return spread; }
   unsigned getNumMembers() const { return members; }
   bool empty() const { return roots.empty(); }
 
@@ -63,20 +71,23 @@ private:
   llvm::Error addMember(llvm::ArrayRef<Sample> samples,
                         const TrainOptions &options, unsigned member);
   llvm::Error read(llvm::StringRef xgboost);
+  void measureSpread(llvm::ArrayRef<Sample> samples,
+                     const TrainOptions &options);
+  int32_t leafOf(size_t tree, llvm::ArrayRef<float> features) const;
   std::vector<Node> nodes;
   std::vector<int32_t> roots; ///< of the members, equally many of each
   unsigned members = 1;
-  float base = 0;
+  float base = 0, spread = 0;
 };
 
 /// Which of some candidates to measure, in order, at most `count`: the first by
-/// the mean of what the members of a model say, then always the one by which
-/// the best of the chosen is expected to gain most. Candidates that are fast or
-/// slow for the same reason gain little over each other. `known`: what is
-/// measured already, by members (empty: nothing).
-std::vector<unsigned>
-chooseUnlike(llvm::ArrayRef<std::vector<float>> candidates,
-             std::vector<float> known, unsigned count);
+/// the mean of its opinions, then always the one by which the best of the
+/// chosen and of `known` is expected to gain most, the model being off by
+/// `spread`, and equally so where candidates fall into the same leaves
+/// (Choice.cpp). `known`: what is measured already.
+std::vector<unsigned> chooseUnlike(llvm::ArrayRef<Outlook> candidates,
+                                   llvm::ArrayRef<Outlook> known, float spread,
+                                   unsigned count);
 
 /// The model of a target family and of a family of nests.
 class CostModel {

@@ -76,7 +76,7 @@ private:
 
   double score(const KnobValues &point);
   void learn();
-  std::vector<float> opinionsOf(const KnobValues &point);
+  Outlook lookAt(const KnobValues &point);
   std::vector<KnobValues>
   chooseAmong(const std::vector<std::pair<double, KnobValues>> &population,
               unsigned count);

@@ -164,7 +164,7 @@ TEST(Forest, MembersDiffer) {
   options.share = 0.5;
   Forest forest = llvm::cantFail(Forest::train(samples, options));
   EXPECT_EQ(forest.getNumMembers(), 4u);
-  std::vector<float> each = forest.predictEach({0.5, 0.9});
+  std::vector<float> each = forest.look({0.5, 0.9}).opinions;
   ASSERT_EQ(each.size(), 4u);
   float sum = 0;
   for (float value : each)
@@ -176,14 +176,47 @@ TEST(Forest, MembersDiffer) {
 
 TEST(Model, ChoosesUnlike) {
   // Two that are fast for the same reason, one for another, one slow.
-  std::vector<std::vector<float>> points{
-      {0.5, 0.1}, {0.49, 0.1}, {0, 0.4}, {-1, -1}};
-  EXPECT_EQ(chooseUnlike(points, {}, 3), (std::vector<unsigned>{0, 2, 1}));
+  std::vector<Outlook> points{
+      {{0.5, 0.1}, {}}, {{0.49, 0.1}, {}}, {{0, 0.4}, {}}, {{-1, -1}, {}}};
+  EXPECT_EQ(chooseUnlike(points, {}, 0, 3), (std::vector<unsigned>{0, 2, 1}));
   // What is known already leaves nothing to gain by the first reason; without
   // members that differ it is the order of the means.
-  EXPECT_EQ(chooseUnlike(points, {}, 9).size(), 4u);
-  EXPECT_EQ(chooseUnlike({{0.1f}, {0.3f}, {0.2f}}, {0.5f}, 3),
-            (std::vector<unsigned>{1, 2, 0}));
+  EXPECT_EQ(chooseUnlike(points, {}, 0, 9).size(), 4u);
+  std::vector<Outlook> alike{{{0.1f}, {}}, {{0.3f}, {}}, {{0.2f}, {}}};
+  Outlook known{{0.5f}, {}};
+  EXPECT_EQ(chooseUnlike(alike, known, 0, 3), (std::vector<unsigned>{1, 2, 0}));
+}
+
+TEST(Choice, SameLeavesShareTheirError) {
+  // The second is the first but for a little; the third falls into other
+  // leaves, so that it may be fast where the first is not.
+  Outlook first{{0.3f}, {1, 2, 3, 4}}, second{{0.29f}, {1, 2, 3, 4}},
+      third{{0.25f}, {5, 6, 7, 8}};
+  std::vector<Outlook> points{first, second, third};
+  EXPECT_EQ(chooseUnlike(points, {}, 0.1f, 2), (std::vector<unsigned>{0, 2}));
+  // A model that is never off is taken at its word.
+  EXPECT_EQ(chooseUnlike(points, {}, 0, 2), (std::vector<unsigned>{0, 1}));
+  // What is far slower is not measured for its own sake.
+  points[2].opinions = {-2};
+  EXPECT_EQ(chooseUnlike(points, {}, 0.1f, 2), (std::vector<unsigned>{0, 1}));
+}
+
+TEST(Forest, SpreadIsTheErrorOnKernelsThatWereNotLearned) {
+  // What a bag adds to its labels no member knows that did not learn it.
+  std::vector<Sample> samples = makeSamples(240);
+  TrainOptions options = TrainOptions::order();
+  auto spreadOf = [&](float own) {
+    std::vector<Sample> some = samples;
+    for (auto [i, sample] : llvm::enumerate(some)) {
+      sample.bag = unsigned(i % 12);
+      sample.label = sample.bag % 2 ? own : -own;
+    }
+    return llvm::cantFail(Forest::train(some, options)).getSpread();
+  };
+  EXPECT_LT(spreadOf(0), 0.001f);
+  float spread = spreadOf(0.05f);
+  EXPECT_GT(spread, 0.04f);
+  EXPECT_LT(spread, 0.08f);
 }
 
 TEST(Forest, PredictsAsXGBoost) {
