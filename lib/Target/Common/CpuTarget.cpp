@@ -6,7 +6,6 @@
 
 #include "llvm/IR/Constants.h"
 #include "llvm/IR/IRBuilder.h"
-#include "llvm/IR/InstIterator.h"
 #include "llvm/IR/IntrinsicInst.h"
 #include "llvm/IR/LegacyPassManager.h"
 #include "llvm/IR/Module.h"
@@ -180,23 +179,6 @@ static void optimize(llvm::Module &module, llvm::TargetMachine &machine) {
   all.run(module, modules);
 }
 
-/// Aligns the stack of functions with vectors of more than its own 16 bytes:
-/// the register allocator may spill them, and LLVM decides on alignment before
-/// it does. A spilled vector that crosses a cache line costs twice.
-static void alignStack(llvm::Module &module) {
-  const llvm::DataLayout &layout = module.getDataLayout();
-  for (llvm::Function &function : module) {
-    uint64_t widest = 16;
-    for (llvm::Instruction &i : llvm::instructions(function))
-      if (auto *type = llvm::dyn_cast<llvm::FixedVectorType>(i.getType()))
-        widest =
-            std::max(widest, layout.getTypeStoreSize(type).getFixedValue());
-    if (widest > 16)
-      function.addFnAttr(llvm::Attribute::getWithStackAlignment(
-          module.getContext(), llvm::Align(widest >= 64 ? 64 : 32)));
-  }
-}
-
 /// The only lane that is set in a constant mask.
 static std::optional<unsigned> onlyLane(const llvm::Value *mask) {
   auto *constant = llvm::dyn_cast<llvm::Constant>(mask);
@@ -242,7 +224,6 @@ void CpuTarget::prepare(llvm::Module &module,
                         llvm::TargetMachine &machine) const {
   attachTarget(module, description, machine);
   optimize(module, machine);
-  alignStack(module);
   storeSingleLanes(module);
 }
 

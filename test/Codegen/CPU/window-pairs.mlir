@@ -5,10 +5,8 @@
 // RUN: grep -cE "vmovups.*, %%zmm[0-9]+ .*[{]z[}]" %t.s | FileCheck %s --check-prefix=LOADS
 // RUN: grep -cE "vperm[ti]2ps" %t.s | FileCheck %s --check-prefix=TAPS
 
-// Elements are used up one after the other: no vector is spilled. One that was
-// would lie within a cache line.
+// Elements are used up one after the other: no vector is spilled.
 // CHECK: m_conv_{{[0-9]+}}.impl:
-// CHECK: andq $-64, %rsp
 // CHECK-NOT: %zmm{{[0-9]+}}, {{.*}}(%rsp)
 // CHECK: retq
 
