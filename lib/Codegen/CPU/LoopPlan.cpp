@@ -230,6 +230,8 @@ LoopPlan LoopPlan::get(const LoopExpr &expr, const CpuTarget &target,
     return plan; // the groups are the elements that are interleaved
   if (int tile = findTileDim(expr, plan.laneDim); tile >= 0) {
     plan.tileDim = tile;
+    // Turning a tile takes four shuffles a vector, and its rows are far apart.
+    plan.elementCost = graph::simplify(plan.elementCost + 8);
     plan.width = std::min(plan.width, 16u); // a tile must fit the registers
     return plan;
   }
