@@ -353,6 +353,34 @@ TEST(CostModel, EvaluationFindsWhatIsThere) {
             std::string::npos);
 }
 
+// Kernels of another file: no model learns from them, wherever they are.
+TEST(CostModel, EvaluationJudgesGivenKernels) {
+  std::vector<Record> records = makeTrials(), judged, others;
+  for (const Record &record : records)
+    (record.workload == records.front().workload ? judged : others)
+        .push_back(record);
+  EvalOptions options;
+  options.judged = judged;
+  auto seen = evaluate(records, "contraction", options),
+       unseen = evaluate(others, "contraction", options);
+  ASSERT_TRUE(bool(seen)) << llvm::toString(seen.takeError());
+  ASSERT_TRUE(bool(unseen)) << llvm::toString(unseen.takeError());
+  EXPECT_EQ(seen->all.workloads, 1u);
+  EXPECT_EQ(seen->all.trials, judged.size());
+  EXPECT_EQ(seen->all.model.pairs, unseen->all.model.pairs);
+  EXPECT_EQ(seen->all.quick, unseen->all.quick);
+  // What it loses is told: what quick tuning measures beside the default.
+  ASSERT_EQ(seen->losses.size(), 1u);
+  const KernelLoss &loss = seen->losses[0];
+  EXPECT_NEAR(loss.quick, seen->all.quick, 1e-9);
+  EXPECT_EQ(loss.chosen.size(), 4u);
+  EXPECT_NEAR(loss.best.second, 1, 1e-6);
+  double best = loss.defaults;
+  for (auto &[knobs, speed] : loss.chosen)
+    best = std::max(best, speed);
+  EXPECT_NEAR(loss.quick, best, 1e-6);
+}
+
 // Trials of two machines: what one teaches is asked of the other.
 TEST(CostModel, EvaluationLeavesAnInstructionSetOut) {
   std::vector<Record> records = makeTrials(), narrow = records;
