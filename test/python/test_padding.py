@@ -63,3 +63,25 @@ def test_symbolic_height(tmp_path):
     model, library, _ = compile_model(tmp_path, net, ("N", 16, "H", 14))
     for batch, height in (1, 14), (2, 1), (3, 5):
         check(tmp_path, model, library, (batch, 16, height, 14))
+
+
+FIRST = {
+    "3x3-stride-2": ((2, 3, 33, 45), dict(kernel=[3, 3], strides=[2, 2])),
+    "3x3": ((1, 3, 21, 19), dict(kernel=[3, 3])),
+    "7x7-stride-2": ((1, 3, 40, 231), dict(kernel=[7, 7], strides=[2, 2])),
+    "5x1-gray": ((2, 1, 17, 16), dict(kernel=[5, 1])),
+    "1x4-dilated": ((1, 3, 9, 50), dict(kernel=[1, 4], dilations=[1, 3])),
+    "padded": ((1, 3, 33, 45), dict(kernel=[3, 3], strides=[2, 2], pads=[1, 0, 1, 0])),
+}
+
+
+@pytest.mark.parametrize("numerics", ["reassoc", "strict"])
+@pytest.mark.parametrize("name", FIRST)
+def test_first_convolution(name, numerics, tmp_path):
+    """An image of few channels, channels first, without padding along its rows: its taps share their loads."""
+    shape, attributes = FIRST[name]
+    net = Net(9)
+    net.conv(shape[1], 64, *attributes["kernel"], **{k: v for k, v in attributes.items() if k != "kernel"})
+    net.conv(64, 20, 1, 1)
+    model, library, _ = compile_model(tmp_path, net, shape, f"-fp={numerics}")
+    check(tmp_path, model, library, shape)

@@ -56,10 +56,18 @@ bool dlc::hasRowTaps(const ContractionSpec &spec,
 
 void dlc::chooseRuns(ContractionSchedule &s, const ContractionSpec &spec,
                      const CpuTarget &target) {
-  bool isShort = s.lhs == FactorSource::Filled && target.desc().arch == "x86" &&
-                 s.group() == 1 && !spec.lhs.plain &&
-                 !spec.lhsGuardedRun().empty();
-  s.wholeSteps = isShort && hasRowTaps(spec, s, target);
+  bool isCopied = s.lhs == FactorSource::Filled &&
+                  target.desc().arch == "x86" && s.group() == 1;
+  bool isShort = isCopied && !spec.lhs.plain && !spec.lhsGuardedRun().empty();
+  // An image without padding has taps, too; those of a matrix share nothing.
+  auto shares = [&] {
+    auto taps = columnTaps(spec, spec.lhs, spec.rows, s.lanes);
+    auto extent = taps ? graph::constantValue(spec.space.extents[taps->column])
+                       : std::optional<int64_t>();
+    return taps && (!extent || taps->distance < *extent);
+  };
+  s.wholeSteps = (isShort || (isCopied && spec.lhs.plain && shares())) &&
+                 hasRowTaps(spec, s, target);
   s.wholeRows = isShort && !s.wholeSteps;
   if (s.wholeSteps)
     s.kBlock = 1;
