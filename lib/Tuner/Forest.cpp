@@ -121,7 +121,7 @@ void Forest::measureSpread(llvm::ArrayRef<Sample> samples,
   std::vector<std::set<unsigned>> bags;
   for (unsigned m = 0; m < members; ++m)
     bags.push_back(bagsOf(samples, o, m));
-  double squares = 0, weights = 0;
+  double sizes = 0, weights = 0;
   for (const Sample &sample : samples) {
     std::vector<float> opinions = look(sample.features).opinions;
     float sum = 0;
@@ -134,10 +134,12 @@ void Forest::measureSpread(llvm::ArrayRef<Sample> samples,
     if (!count || sum / float(count) < promising)
       continue;
     double error = sample.label - sum / float(count);
-    squares += sample.weight * error * error;
+    sizes += sample.weight * std::abs(error);
     weights += sample.weight;
   }
-  spread = weights ? float(std::sqrt(squares / weights)) : 0;
+  // Of a normal distribution with errors of that mean size: the few that are
+  // off by twice count once.
+  spread = weights ? float(1.2533 * sizes / weights) : 0;
 }
 
 Error Forest::read(llvm::StringRef text) {

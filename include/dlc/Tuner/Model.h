@@ -56,7 +56,7 @@ public:
   float predict(llvm::ArrayRef<float> features) const;
   Outlook look(llvm::ArrayRef<float> features) const;
   /// By how much predictions of promising schedules of kernels that were not
-  /// learned are off (root of the mean square); 0: not known.
+  /// learned are off (standard deviation, by their mean size); 0: not known.
   float getSpread() const { return spread; }
   unsigned getNumMembers() const { return members; }
   bool empty() const { return roots.empty(); }
