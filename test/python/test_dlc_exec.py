@@ -32,7 +32,7 @@ def test_outputs(folder):
 @pytest.mark.parametrize("path", ["mlp.so", "./mlp.so", "absolute"])
 def test_times_and_samples(folder, path):
     """Samples have the names of kernels, however the artifact is named."""
-    done = execute(folder, str(folder / "mlp.so") if path == "absolute" else path, "-inputs=x.npy", "-bench=3000", "-threads=1", "-profile")
+    done = execute(folder, str(folder / "mlp.so") if path == "absolute" else path, "-inputs=x.npy", "-bench=50000", "-threads=1", "-profile")
     assert done.returncode == 0, done.stderr
     times, *samples = done.stdout.splitlines()
     least, median = map(int, times.split())
