@@ -128,11 +128,9 @@ unsigned layout::keepConcats(ModuleOp module, bool relays) {
         return;
       auto shape =
           cast<RankedTensorType>(call.getResult(0).getType()).getShape();
-      bool isWhole = llvm::all_of(shape.take_front(form->axis),
-                                  [](int64_t size) { return size == 1; }),
-           isLast = form->axis + 1 == shape.size() ||
-                    (relays && form->axis == 1 && shape.size() > 2);
-      if (!isWhole && !isLast)
+      bool willBeLast = relays && form->axis == 1 && shape.size() > 2;
+      if (!form->hasWholeParts(shape) && !form->isOfLastAxis(shape) &&
+          !willBeLast)
         return;
       int64_t placed = 0, all = 0;
       for (Value arg : call.getArgs()) {

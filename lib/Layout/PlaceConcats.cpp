@@ -96,15 +96,10 @@ Placer::Placer(ModuleOp module,
   }
 }
 
-static bool isWhole(graph::CallOp call, const ConcatForm &form) {
+/// Whether parts lie apart, and how far is known.
+static bool hasPitch(graph::CallOp call, const ConcatForm &form) {
   auto shape = cast<RankedTensorType>(call.getResult(0).getType()).getShape();
-  return llvm::all_of(shape.take_front(form.axis),
-                      [](int64_t size) { return size == 1; });
-}
-
-static bool isLast(graph::CallOp call, const ConcatForm &form) {
-  return form.axis + 1 ==
-         cast<RankedTensorType>(call.getResult(0).getType()).getRank();
+  return form.isOfLastAxis(shape) && !form.hasWholeParts(shape);
 }
 
 Placer::Pitches Placer::pitchesOf(graph::CallOp call) const {
@@ -177,8 +172,7 @@ bool Placer::canLie(Value value, graph::CallOp call, int64_t pitch) {
   if (!pitch)
     return true;
   auto nested = forms.find(producer);
-  return (nested != forms.end() && isLast(producer, nested->second) &&
-          !isWhole(producer, nested->second)) ||
+  return (nested != forms.end() && hasPitch(producer, nested->second)) ||
          canKeep(producer,
                  producer.getArgs().size() +
                      cast<OpResult>(value).getResultNumber(),
@@ -197,25 +191,23 @@ static Value viewed(Value value) {
 
 bool Placer::place(graph::CallOp call, const ConcatForm &form) {
   auto type = cast<RankedTensorType>(call.getResult(0).getType());
-  bool whole = isWhole(call, form);
   int64_t given = pitchOf.lookup(call.getResult(0)), pitch = 0;
-  if (!whole && !isLast(call, form))
-    return false; // parts of parts
-  if (given && (whole || !isLast(call, form)))
-    return false;
-  if (!whole)
+  if (hasPitch(call, form))
     pitch = given ? given : type.getShape().back();
-  SmallVector<bool> lies;
+  else if (given || !form.hasWholeParts(type.getShape()))
+    return false; // parts of rows that lie apart, or joined between other axes
+  SmallVector<Value> roots; // of the operands that can lie there; null: copied
   int64_t placed = 0;
   for (Value arg : call.getArgs()) {
     Value root = pitch ? arg : viewed(arg);
     bool isView = root != arg;
     auto producer = root.getDefiningOp<graph::CallOp>();
-    lies.push_back(isView ? producer && root.hasOneUse() &&
-                                producer->getBlock() == call->getBlock() &&
-                                !producer->hasAttr(graph::kPlacedAttr)
-                          : canLie(arg, call, pitch));
-    if (!lies.back())
+    bool lies = isView ? producer && root.hasOneUse() &&
+                             producer->getBlock() == call->getBlock() &&
+                             !producer->hasAttr(graph::kPlacedAttr)
+                       : canLie(arg, call, pitch);
+    roots.push_back(lies ? root : Value());
+    if (!lies)
       continue;
     taken.insert(root);
     placed += cast<RankedTensorType>(arg.getType()).getNumElements();
@@ -223,15 +215,15 @@ bool Placer::place(graph::CallOp call, const ConcatForm &form) {
       pitchOf[arg] = pitch;
   }
   if (placed == 0 || 2 * placed < type.getNumElements()) {
-    for (auto [arg, is] : llvm::zip_equal(call.getArgs(), lies))
-      if (is) {
-        taken.erase(viewed(arg));
+    for (auto [arg, root] : llvm::zip_equal(call.getArgs(), roots))
+      if (root) {
+        taken.erase(root);
         pitchOf.erase(arg);
       }
     return false;
   }
-  for (auto [i, is] : llvm::enumerate(lies)) {
-    if (is) {
+  for (auto [i, root] : llvm::enumerate(roots)) {
+    if (root) {
       ++report.operands;
       continue;
     }

@@ -44,13 +44,6 @@ static Speeds imagine(const Outlook &outlook, float spread) {
   return speeds;
 }
 
-static float meanOf(ArrayRef<float> values) {
-  float sum = 0;
-  for (float value : values)
-    sum += value;
-  return sum / float(std::max<size_t>(1, values.size()));
-}
-
 std::vector<unsigned> dlc::tuner::chooseUnlike(ArrayRef<Outlook> candidates,
                                                ArrayRef<Outlook> known,
                                                float spread, unsigned count) {
@@ -58,7 +51,7 @@ std::vector<unsigned> dlc::tuner::chooseUnlike(ArrayRef<Outlook> candidates,
   std::vector<float> means;
   for (const Outlook &candidate : candidates) {
     speeds.push_back(imagine(candidate, spread));
-    means.push_back(meanOf(candidate.opinions));
+    means.push_back(candidate.mean());
   }
   Speeds best;
   best.fill(-1e30f);

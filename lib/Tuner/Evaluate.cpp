@@ -170,9 +170,8 @@ static Totals judge(const Group &group, const Teachers &teachers,
   std::vector<Outlook> outlooks;
   double n = double(group.samples.size());
   for (auto [i, sample] : llvm::enumerate(group.samples)) {
-    std::vector<float> features = featuresOf(group, i);
-    scores.push_back(teachers.order.predict(features));
-    outlooks.push_back(teachers.order.look(features));
+    outlooks.push_back(teachers.order.look(featuresOf(group, i)));
+    scores.push_back(outlooks.back().mean());
     hand.push_back(-group.analytic[i]);
     double truth = std::log(group.seconds[i] / group.analytic[i]);
     t.timeError += std::abs(truth - teachers.time.predict(sample.features)) / n;

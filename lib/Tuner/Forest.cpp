@@ -197,6 +197,13 @@ Outlook Forest::look(llvm::ArrayRef<float> features) const {
   return outlook;
 }
 
+float Outlook::mean() const {
+  float sum = 0;
+  for (float opinion : opinions)
+    sum += opinion;
+  return sum / float(opinions.size());
+}
+
 float Forest::predict(llvm::ArrayRef<float> features) const {
   std::vector<float> sums(members, base);
   for (size_t i = 0; i < roots.size(); ++i)

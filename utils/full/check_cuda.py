@@ -45,10 +45,10 @@ def gate(report, sees_loops=None):
     return wrong, notes
 
 
-def gate_library(table, sees_loops=None):
-    """The same for the operation table of a kernel library, and how many launches there are."""
+def gate_library(table):
+    """The same for the operation table of a kernel library, whose machine code nobody reads, and how many launches there are."""
     kernels = [kernel for op in table["operations"] for instance in op["instances"] for kernel in instance["device_kernels"]]
-    return *gate({"kernels": kernels}, sees_loops), sum(len(kernel["launches"]) for kernel in kernels)
+    return *gate({"kernels": kernels}, sees_loops=False), sum(len(kernel["launches"]) for kernel in kernels)
 
 
 def lint(report, folder):

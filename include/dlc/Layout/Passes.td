@@ -12,9 +12,9 @@ def PlaceConcats : Pass<"graph-place-concats", "::mlir::ModuleOp"> {
     all axes before the joined one have one element, else, where that is the
     last axis, with a pitch, as are the other kernels that read it
     (`graph.pitches`, on copies of the kernels). Inputs, constants and outputs
-    are copied, at most half of the bytes. Symbolic sizes, parts of parts, and
-    kernels that no loop nest or
-    contraction nest computes are left alone.
+    are copied, at most half of the bytes. Symbolic sizes, axes joined between
+    others, and kernels that no loop nest or contraction nest computes are left
+    alone.
   }];
   let dependentDialects = ["::dlc::graph::GraphDialect"];
 }

@@ -44,6 +44,8 @@ struct TrainOptions {
 struct Outlook {
   std::vector<float> opinions; ///< of its members; higher is faster
   std::vector<int32_t> leaves; ///< into which it falls, one of each tree
+
+  float mean() const; ///< of the opinions
 };
 
 /// Binary trees: one forest, or several whose mean is predicted. Features are

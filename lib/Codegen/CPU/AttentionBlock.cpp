@@ -86,17 +86,15 @@ void AttentionTask::emitScores(Scope &scope, const BlockArguments &a) {
   AttentionTiles::Factor keys;
   int64_t inner = innerPitch - s.lanes, width = s.blockRows();
   Value depth = sizeOf(scope, spec.inner);
+  int64_t pitch = innerPitch;
   if (s.pairs) {
-    inner /= 2;
+    pitch = inner /= 2;
     depth = index.ceilDiv(depth, index.constant(2));
+  }
+  if (s.copiesKeys) { // pairs are copies
     Value row = index.sub(a.from, a.copiedFrom);
-    keys = {scope.work, index.add(scope.areas[Keys], index.mul(row, inner)),
-            index.constant(inner), index.constant(1)};
-  } else if (s.copiesKeys) {
-    Value row = index.sub(a.from, a.copiedFrom);
-    keys = {scope.work,
-            index.add(scope.areas[Keys], index.mul(row, innerPitch)),
-            index.constant(innerPitch), index.constant(1)};
+    keys = {scope.work, index.add(scope.areas[Keys], index.mul(row, pitch)),
+            index.constant(pitch), index.constant(1)};
   } else {
     scope.axes[spec.keys.front()] = a.from;
     keys = {scope.buffers[spec.key.operand], offsetOf(scope, spec.key),

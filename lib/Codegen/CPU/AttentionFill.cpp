@@ -54,8 +54,8 @@ LogicalResult AttentionTask::copyRows(Scope &scope, Value factor,
       return;
     }
     Value vector = expressions.scalars.broadcast(*value, s.lanes).value;
-    if (s.packsPairs() &&
-        point.mask) // what stands behind a row is multiplied too
+    // What stands behind a row is multiplied, too.
+    if (s.packsPairs() && point.mask)
       vector = arith::SelectOp::create(scope.b(), scope.loc(), point.mask,
                                        vector, splat(scope, 0));
     storeVector(scope, vector,

@@ -89,19 +89,23 @@ static bool isWidenedBf16(Value value) {
 }
 
 /// Whether both products can be of bf16 numbers: queries and keys are, values
-/// too, and a weight is one or the sum of three.
-static bool canUseTiles(const AttentionSpec &spec, const CpuTarget &target) {
+/// too.
+static bool hasBf16Factors(const AttentionSpec &spec) {
   graph::StageOp scores = spec.scores;
-  return hasInstruction(target, ProductForm::Bf16Tiles) &&
-         graph::sumsBf16Products(scores) && isWidenedBf16(spec.value.value);
+  return graph::sumsBf16Products(scores) && isWidenedBf16(spec.value.value);
 }
 
-/// Whether both products can be sums of pairs: weights are bf16 numbers, too.
+/// A weight is a bf16 number, or the sum of three.
+static bool canUseTiles(const AttentionSpec &spec, const CpuTarget &target) {
+  return hasInstruction(target, ProductForm::Bf16Tiles) && hasBf16Factors(spec);
+}
+
+/// Weights are bf16 numbers, too.
 static bool canUsePairs(const AttentionSpec &spec, const CpuTarget &target) {
-  graph::StageOp scores = spec.scores, output = spec.output;
+  graph::StageOp output = spec.output;
   return hasInstruction(target, ProductForm::Bf16Pairs) &&
-         graph::sumsBf16Products(scores) && graph::sumsBf16Products(output) &&
-         spec.weightRounding && isWidenedBf16(spec.value.value);
+         hasBf16Factors(spec) && graph::sumsBf16Products(output) &&
+         spec.weightRounding;
 }
 
 bool dlc::isLegal(const AttentionSchedule &s, const AttentionSpec &spec,

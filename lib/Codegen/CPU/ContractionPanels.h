@@ -93,15 +93,11 @@ bool copiesAlongDepth(const ContractionSpec &spec,
 /// only.
 bool hasColumnPanels(const ContractionSpec &spec);
 
-/// Fills `panels` with rows first .. first+count of an lhs that hasRowTaps:
+/// Fills `panels` with rows first .. first+count of an lhs that has rowTaps:
 /// [k][row], `pitch` rows a step.
 mlir::LogicalResult fillLhsSteps(PanelContext &context, mlir::Value panels,
                                  mlir::Value pitch, mlir::Value first,
                                  mlir::Value count, std::string &reason);
-
-/// Whether lhs is an image, channels first, whose taps share their loads.
-bool hasRowTaps(const ContractionSpec &spec,
-                const ContractionSchedule &schedule, const CpuTarget &target);
 
 /// How a filled lhs of short runs of k lies: a block of k would cut the runs,
 /// and each lane would be fetched on its own.
@@ -130,6 +126,12 @@ std::optional<ColumnTaps> columnTaps(const ContractionSpec &spec,
                                      const ContractionOperand &factor,
                                      llvm::ArrayRef<unsigned> columns,
                                      unsigned lanes);
+
+/// The taps of lhs where it is an image, channels first, and taps share their
+/// loads.
+std::optional<ColumnTaps> rowTaps(const ContractionSpec &spec,
+                                  const ContractionSchedule &schedule,
+                                  const CpuTarget &target);
 
 /// Stores, for each tap, a vector of columns from the point of `context.axes`
 /// on, at `target` + tap * `pitch`. Only the first `count` of them are read.

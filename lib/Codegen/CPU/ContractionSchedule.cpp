@@ -751,7 +751,7 @@ bool dlc::isLegal(const ContractionSchedule &s, const ContractionSpec &wide,
       (s.lhs != FactorSource::Filled || spec.lhsGuardedRun().empty()))
     return refuse("lhs is not copied in runs of k");
   if (s.wholeSteps && (s.lhs != FactorSource::Filled || s.kBlock != 1 ||
-                       !hasRowTaps(spec, s, target)))
+                       !rowTaps(spec, s, target)))
     return refuse("lhs has no taps that share their loads");
   if (s.lhs == FactorSource::Indirect && s.depthPerPass &&
       (!indirectPassUnit(spec) || s.depthPerPass % indirectPassUnit(spec)))

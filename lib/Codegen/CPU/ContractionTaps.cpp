@@ -46,29 +46,31 @@ std::optional<ColumnTaps> dlc::columnTaps(const ContractionSpec &spec,
   return taps;
 }
 
-bool dlc::hasRowTaps(const ContractionSpec &spec,
-                     const ContractionSchedule &schedule,
-                     const CpuTarget &target) {
-  return ScalarOptions::get(target, /*strict=*/false).maskedMemory &&
-         schedule.group() == 1 &&
-         columnTaps(spec, spec.lhs, spec.rows, schedule.lanes);
+std::optional<ColumnTaps> dlc::rowTaps(const ContractionSpec &spec,
+                                       const ContractionSchedule &schedule,
+                                       const CpuTarget &target) {
+  if (!ScalarOptions::get(target, /*strict=*/false).maskedMemory ||
+      schedule.group() != 1)
+    return std::nullopt;
+  return columnTaps(spec, spec.lhs, spec.rows, schedule.lanes);
 }
 
 void dlc::chooseRuns(ContractionSchedule &s, const ContractionSpec &spec,
                      const CpuTarget &target) {
-  bool isCopied = s.lhs == FactorSource::Filled &&
-                  target.desc().arch == "x86" && s.group() == 1;
-  bool isShort = isCopied && !spec.lhs.plain && !spec.lhsGuardedRun().empty();
-  // An image without padding has taps, too; those of a matrix share nothing.
-  auto shares = [&] {
-    auto taps = columnTaps(spec, spec.lhs, spec.rows, s.lanes);
+  s.wholeSteps = s.wholeRows = false;
+  if (s.lhs != FactorSource::Filled || target.desc().arch != "x86" ||
+      s.group() != 1)
+    return;
+  auto taps = rowTaps(spec, s, target);
+  if (spec.lhs.plain) {
+    // An image without padding has taps, too; those of a matrix share nothing.
     auto extent = taps ? graph::constantValue(spec.space.extents[taps->column])
-                       : std::optional<int64_t>();
-    return taps && (!extent || taps->distance < *extent);
-  };
-  s.wholeSteps = (isShort || (isCopied && spec.lhs.plain && shares())) &&
-                 hasRowTaps(spec, s, target);
-  s.wholeRows = isShort && !s.wholeSteps;
+                       : std::nullopt;
+    s.wholeSteps = taps && (!extent || taps->distance < *extent);
+  } else if (!spec.lhsGuardedRun().empty()) {
+    s.wholeSteps = taps.has_value();
+    s.wholeRows = !taps;
+  }
   if (s.wholeSteps)
     s.kBlock = 1;
 }

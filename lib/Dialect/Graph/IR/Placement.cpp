@@ -37,6 +37,11 @@ SmallVector<AffineExpr> graph::getMemoryDims(Value tensor) {
   return dims;
 }
 
+bool ConcatForm::hasWholeParts(ArrayRef<int64_t> shape) const {
+  return llvm::all_of(shape.take_front(axis),
+                      [](int64_t size) { return size == 1; });
+}
+
 DictionaryAttr ConcatForm::toAttr(MLIRContext *context) const {
   Builder builder(context);
   return builder.getDictionaryAttr(

@@ -31,6 +31,13 @@ struct ConcatForm {
   unsigned axis = 0;
   llvm::SmallVector<int64_t> offsets; ///< of each operand along the axis
 
+  /// Whether each operand is one run of a result of this shape, and whether it
+  /// is joined along the last axis.
+  bool hasWholeParts(llvm::ArrayRef<int64_t> shape) const;
+  bool isOfLastAxis(llvm::ArrayRef<int64_t> shape) const {
+    return axis + 1 == shape.size();
+  }
+
   mlir::DictionaryAttr toAttr(mlir::MLIRContext *context) const;
   static std::optional<ConcatForm> fromAttr(mlir::Attribute attr);
 };
