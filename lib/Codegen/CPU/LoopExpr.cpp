@@ -366,10 +366,17 @@ LoopExpr LoopExpr::build(const LoopSource &source) {
   expr.context = first.getContext();
   expr.extents.assign(first.getDomainDims().begin(),
                       first.getDomainDims().end());
+  // The last axis of the domain is the one along which stores are dense. Of
+  // rows of one element that lie apart no other axis is.
+  bool liesApart = llvm::any_of(source.outputs, [](const LoopOutput &output) {
+    StageOp stage = output.stage;
+    return graph::getPitch(stage.getResult()) != 0;
+  });
   SmallVector<AffineExpr> domain;
   for (unsigned i = 0; i < expr.extents.size(); ++i) {
     domain.push_back(getAffineDimExpr(i, expr.context));
-    if (graph::constantValue(expr.extents[i]) != 1)
+    bool isLast = i + 1 == expr.extents.size();
+    if (graph::constantValue(expr.extents[i]) != 1 || (isLast && liesApart))
       expr.domain.push_back(i);
   }
   Reader reader(expr, source);
