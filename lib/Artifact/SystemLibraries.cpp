@@ -41,6 +41,7 @@ static const StringRef libc[] = {
     "read",
     "readlink",
     "realloc",
+    "sched_getcpu",
     "sched_yield",
     "sigfillset",
     "snprintf",

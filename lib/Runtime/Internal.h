@@ -61,6 +61,11 @@ int dlc_rt_has_feature(const char *name, size_t length);
  * quota; >= 1. */
 int64_t dlc_rt_default_num_threads(void);
 
+/* The CPU that the calling thread runs on; -1: not known. */
+int32_t dlc_rt_current_cpu(void);
+/* Moves the calling thread from `cpu`, if there are CPUs for `num_threads`. */
+void dlc_rt_leave_cpu(int32_t cpu, int64_t num_threads);
+
 /* The pool all models of the process share. */
 dlc_parallel_for_fn dlc_rt_pool_function(void);
 void dlc_rt_pool_run(void *ctx, dlc_task_fn fn, const dlc_frame *frame,

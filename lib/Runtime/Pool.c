@@ -66,7 +66,8 @@ typedef struct pool_state {
   const dlc_frame *frame;
   _Atomic uint32_t limit; /* threads 1 to this one may enter */
   _Atomic uint32_t waiting;
-  char pad1[40];
+  _Atomic uint32_t caller_cpu; /* plus 1; 0: not known */
+  char pad1[36];
   _Atomic uint64_t state;
   char pad2[56];
   _Atomic uint32_t num_started; /* threads that have their number */
@@ -124,6 +125,16 @@ static bool spun_enough(uint32_t spins, int64_t *end) {
   return now >= *end;
 }
 
+/* A worker on the CPU of the caller takes it from there. */
+static void make_way(pool_state *pool) {
+  int32_t cpu = dlc_rt_current_cpu();
+  if (cpu >= 0 &&
+      (uint32_t)cpu + 1 ==
+          atomic_load_explicit(&pool->caller_cpu, memory_order_relaxed))
+    dlc_rt_leave_cpu(cpu, 1 + (int64_t)atomic_load_explicit(
+                                  &pool->num_started, memory_order_relaxed));
+}
+
 static void run_tasks(pool_state *pool, uint32_t worker) {
   dlc_task_fn fn = pool->fn;
   const dlc_frame *frame = pool->frame;
@@ -165,6 +176,7 @@ static bool try_work(pool_state *pool, uint32_t thread, uint32_t *seen) {
                                                memory_order_acquire))
       continue;
     *seen = generation;
+    make_way(pool);
     run_tasks(pool, thread);
     uint64_t before =
         atomic_fetch_sub_explicit(&pool->state, 1, memory_order_seq_cst);
@@ -185,6 +197,8 @@ static void *worker_main(void *argument) {
     for (uint32_t spins = 0; !spun_enough(spins, &end); ++spins) {
       if (try_work(pool, thread, &seen))
         spins = UINT32_MAX; /* from the beginning */
+      else if (spins % SPINS_PER_LOOK == 0)
+        make_way(pool);
       relax();
     }
     /* Announce the sleep before the last look, so that a job published in
@@ -259,7 +273,8 @@ static void claim(pool_state *pool) {
 }
 
 /* Starts threads until there are `wanted`, or as many as the system grants.
- * Needs `busy`. */
+ * Needs `busy`. One that is started on this CPU would wait for it while there
+ * is work here: it has the CPU for as long as it takes to leave. */
 static void grow(pool_state *pool, uint32_t wanted) {
   sigset_t all, old;
   sigfillset(&all);
@@ -273,6 +288,13 @@ static void grow(pool_state *pool, uint32_t wanted) {
     ++pool->num_threads;
   }
   pthread_sigmask(SIG_SETMASK, &old, NULL);
+  int64_t end = 0;
+  for (uint32_t spins = 0; !spun_enough(spins, &end); ++spins) {
+    if (atomic_load_explicit(&pool->num_started, memory_order_relaxed) ==
+        pool->num_threads)
+      return;
+    relax();
+  }
 }
 
 static void run_alone(dlc_task_fn fn, const dlc_frame *frame,
@@ -320,6 +342,8 @@ __attribute__((used)) void dlc_rt_pool_run(void *ctx, dlc_task_fn fn,
   }
   claim(pool);
   uint32_t wanted = (uint32_t)(workers - 1);
+  atomic_store_explicit(&pool->caller_cpu, (uint32_t)dlc_rt_current_cpu() + 1,
+                        memory_order_relaxed);
   if (pool->num_threads < wanted)
     grow(pool, wanted);
 

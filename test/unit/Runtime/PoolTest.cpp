@@ -6,6 +6,7 @@
 
 #include <atomic>
 #include <cstdlib>
+#include <sched.h>
 #include <sys/wait.h>
 #include <thread>
 #include <unistd.h>
@@ -15,6 +16,7 @@
 extern "C" {
 dlc_parallel_for_fn dlc_rt_pool_function(void);
 int64_t dlc_rt_default_num_threads(void);
+void dlc_rt_leave_cpu(int32_t cpu, int64_t num_threads);
 }
 
 namespace {
@@ -177,6 +179,91 @@ TEST(Pool, SeveralCallers) {
   for (std::thread &thread : threads)
     thread.join();
   EXPECT_EQ(good, 6 * 200);
+}
+
+namespace {
+/// Binds the calling thread to one CPU, or to all that it had.
+struct Affinity {
+  Affinity() { sched_getaffinity(0, sizeof all, &all); }
+  ~Affinity() { sched_setaffinity(0, sizeof all, &all); }
+  static void bind(int cpu) {
+    cpu_set_t one;
+    CPU_ZERO(&one);
+    CPU_SET(cpu, &one);
+    sched_setaffinity(0, sizeof one, &one);
+  }
+  int count() const { return CPU_COUNT(&all); }
+  cpu_set_t all;
+};
+} // namespace
+
+TEST(Pool, LeavesACpu) {
+  Affinity allowed;
+  if (allowed.count() < 2)
+    GTEST_SKIP() << "one CPU";
+  int cpu = sched_getcpu();
+  dlc_rt_leave_cpu(cpu, allowed.count());
+  EXPECT_NE(sched_getcpu(), cpu);
+  cpu_set_t now;
+  sched_getaffinity(0, sizeof now, &now);
+  EXPECT_TRUE(CPU_EQUAL(&now, &allowed.all)); // bound to nothing
+  // More threads than CPUs have to share some.
+  Affinity::bind(cpu);
+  dlc_rt_leave_cpu(cpu, 1);
+  EXPECT_EQ(sched_getcpu(), cpu);
+}
+
+TEST(Pool, WorkersLeaveTheCallersCpu) {
+  Affinity allowed;
+  // Other tests have started threads, for which there may be no CPUs.
+  pid_t child = fork();
+  ASSERT_GE(child, 0);
+  if (child) {
+    int status = 0;
+    ASSERT_EQ(waitpid(child, &status, 0), child);
+    ASSERT_TRUE(WIFEXITED(status));
+    if (WEXITSTATUS(status) == 2)
+      GTEST_SKIP() << "one CPU";
+    EXPECT_EQ(WEXITSTATUS(status), 0);
+    return;
+  }
+  if (allowed.count() < 2)
+    _exit(2);
+  alarm(20);
+  // Two tasks that wait for each other: each thread has one.
+  struct Meet {
+    explicit Meet(int cpu) : to(cpu) {}
+    int to; ///< where the worker is put at the end, or -1
+    std::atomic<int> here{0};
+    std::atomic<int> at[2] = {};
+    static void task(const dlc_frame *frame, int64_t, int64_t worker) {
+      auto *self = static_cast<Meet *>(frame->buffers[0]);
+      self->at[worker] = sched_getcpu();
+      ++self->here;
+      while (self->here < 2)
+        std::this_thread::yield();
+      if (worker == 0 || self->to < 0)
+        return;
+      Affinity own;
+      Affinity::bind(self->to);
+    }
+    void run() {
+      void *buffers[1] = {this};
+      dlc_frame frame = {};
+      frame.buffers = buffers;
+      parallelFor(task, &frame, 2, 2);
+    }
+  };
+  Meet(-1).run(); // starts the worker, which is bound to nothing
+  int cpu = sched_getcpu(), shared = 0;
+  for (int repeat = 0; repeat < 20; ++repeat) {
+    Affinity::bind(cpu);
+    Meet(cpu).run();
+    Meet meet(-1);
+    meet.run();
+    shared += meet.at[1] == cpu;
+  }
+  _exit(shared ? 1 : 0);
 }
 
 TEST(Pool, ForkedChild) {
