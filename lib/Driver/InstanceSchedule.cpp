@@ -154,9 +154,9 @@ streamRows(graph::KernelOp kernel, const Use &use, const CpuTarget &target) {
 // steps: of one whose rows are the steps, that is a line or two of each of
 // thousands of rows; and rows of open length are copied, too, for each task.
 // Passes over the steps copy wide pieces instead, and rows as their turn comes.
-// (Sums wait between passes; numbers of half their width leave room for fewer.)
-static constexpr int64_t kPassColumns = 512, kPairPassColumns = 256,
-                         kFewestSteps = 64;
+// The sums of some hundred rows, which wait between passes, should stay in the
+// second-level cache beside the columns: of twice as many they do not.
+static constexpr int64_t kPassColumns = 256, kFewestSteps = 64;
 
 // Beside what `others` say.
 static std::optional<KnobValues> fillInPasses(graph::KernelOp kernel,
@@ -179,23 +179,23 @@ static std::optional<KnobValues> fillInPasses(graph::KernelOp kernel,
     return graph::evaluate(spec.extentOf(group), use.symbols);
   };
   bool isAcross = column && graph::constantValue(*column) == 1;
-  int64_t passColumns = isPairs ? kPairPassColumns : kPassColumns;
   int64_t bytes = isPairs ? 2 : spec.accumulator.getIntOrFloatBitWidth() / 8,
-          room = target.desc().l2Bytes / (isPairs ? 2 : 4),
-          steps = sizeOf(spec.inner), columns = sizeOf(spec.columns);
-  int64_t perPass = std::max(room / (passColumns * bytes), kFewestSteps);
+          room = target.desc().l2Bytes / 2, steps = sizeOf(spec.inner),
+          columns = sizeOf(spec.columns);
+  int64_t perPass = std::max(room / (kPassColumns * bytes), kFewestSteps);
   perPass -= perPass % base.kBlock;
+  // Columns of pairs are filled for all steps, whatever the passes.
   bool copiesRows = base.lhs == FactorSource::Filled &&
                     !graph::constantValue(spec.extentOf(spec.inner));
-  if (!column || (!isAcross && !copiesRows) || steps <= perPass ||
-      std::min(columns, passColumns) * steps * bytes <= room)
+  if (!column || (isPairs && !isAcross && !copiesRows) || steps <= perPass ||
+      std::min(columns, kPassColumns) * steps * bytes <= room)
     return std::nullopt;
   int64_t step = base.columnStep();
   KnobValues knobs = {{"rows_outside", 1},
-                      {"block_column_steps", passColumns / step},
+                      {"block_column_steps", kPassColumns / step},
                       {"depth_per_pass", perPass}};
   // Narrow tasks copy the rows more often.
-  int64_t wide = columnsOfTask(columns, passColumns, target);
+  int64_t wide = columnsOfTask(columns, kPassColumns, target);
   if (base.columnsPerTask && base.columnsPerTask < wide)
     knobs["task_column_steps"] = (wide + step - 1) / step;
   return ifLegal(base, knobs, product->spec, target);

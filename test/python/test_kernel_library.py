@@ -2,6 +2,7 @@
 catches; the wrapper; statuses of the C functions."""
 
 import csv
+import ctypes
 import importlib
 import io
 import json
@@ -322,6 +323,32 @@ def test_budget(tmp_path):
     path.write_text(json.dumps(dict(manifest, budget="1 KB")))
     done = subprocess.run(["dlc", str(path), "-emit=kernel-library", "-q", "-o", str(tmp_path / "none")], capture_output=True, text=True)
     assert done.returncode == 1 and "$.budget: the general instances alone have" in done.stderr
+
+
+def test_passes_keep_sums_near(tmp_path, monkeypatch):
+    """Tasks of products in passes have so few columns that the sums which wait stay in the second-level cache."""
+    out = build(str(tmp_path), {"schema_version": 1, "name": "passlib", "operations": [
+        {"op": "matmul", "layouts": ["nn", "nt"], "dims": {"m": "@128", "n": "@1024", "k": "@1024"}}]},
+        "-target=x86:cpu=x86-64-v3:threads=2")
+    monkeypatch.syspath_prepend(os.path.join(out, "python"))
+    library = importlib.import_module("passlib")
+    counts = []
+    task = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
+
+    @ctypes.CFUNCTYPE(None, ctypes.c_void_p, task, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
+    def run_tasks(_context, function, frame, tasks, _workers):
+        counts.append(tasks)
+        for i in range(tasks):
+            function(frame, i, 0)
+
+    library._lib.passlib_set_parallel_for(run_tasks, None)
+    rng = np.random.default_rng(3)
+    a, b = (rng.standard_normal(shape).astype(np.float32) for shape in ((40, 1000), (1000, 1024)))
+    for layout, right in (("nn", b), ("nt", np.ascontiguousarray(b.T))):
+        c = np.empty((40, 1024), np.float32)
+        library.operations[f"matmul_{layout}_f32"].run([40, 1024, 1000], [a, right, c])
+        np.testing.assert_allclose(c, a.astype(np.float64) @ b, atol=2e-3)
+    assert counts == [4, 4]
 
 
 def test_tuning(tmp_path):

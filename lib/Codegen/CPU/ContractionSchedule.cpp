@@ -344,7 +344,7 @@ static void cutIntoTasks(ContractionSchedule &s, const Sizes &sizes,
       s.columnsPerBlock = steps * step;
   }
 
-  unsigned threads = target.threads() ? target.threads() : desc.cores;
+  int64_t threads = target.threads() ? target.threads() : desc.cores;
   double work = 2.0 * sizes.typicalRows * sizes.typicalColumns *
                 sizes.typicalDepth * sizes.typicalOuter;
   // A task takes some microseconds: of arithmetic; or of reading, where rows
@@ -365,7 +365,13 @@ static void cutIntoTasks(ContractionSchedule &s, const Sizes &sizes,
     rowTasks = std::min<int64_t>({wanted, threads, rowSteps});
     columnTasks = 1;
   } else if (fillsRhs) {
-    columnTasks = std::clamp<int64_t>(wanted, 1, columnSteps);
+    int64_t most = columnSteps;
+    // Each of them copies the rows again, for a thirtieth of its products' time
+    // if it has 128 columns.
+    constexpr int64_t wide = 512;
+    if (s.lhs == FactorSource::Filled)
+      most = std::min(most, std::max(threads, columnSteps * step / wide));
+    columnTasks = std::clamp<int64_t>(wanted, 1, most);
     int64_t left = std::min<int64_t>(wanted, threads);
     rowTasks = std::clamp<int64_t>(left / columnTasks, 1, (rowSteps + 3) / 4);
   } else {
@@ -418,9 +424,10 @@ bool dlc::isUnconverted(const ContractionSpec &spec, ProductForm form) {
          getStorageType(spec.lhs.element) == panelElement(spec, form);
 }
 
-/// Whether a tile reads lhs well where it lies: broadcasts from rows at
-/// constant distances, of the accumulator's type, few of which share a set of
-/// the first-level cache (whose ways span 4 KiB, a page, on all x86).
+/// Whether a tile reads lhs well where it lies: broadcasts from rows of the
+/// accumulator's type, few of which share a set of the first-level cache (whose
+/// ways span 4 KiB, a page, on all x86); at distances that are not known, all
+/// may.
 static bool readsInPlace(const ContractionSpec &spec, const TargetDesc &desc,
                          const ContractionSchedule &s) {
   unsigned rows = s.tileRows;
@@ -430,10 +437,10 @@ static bool readsInPlace(const ContractionSpec &spec, const TargetDesc &desc,
     return false;
   auto row = graph::constantValue(*spec.strideOf(spec.lhs, spec.rows));
   auto inner = graph::constantValue(*spec.strideOf(spec.lhs, spec.inner));
-  if (!row || !inner || *inner != 1 || *row <= 0)
+  if (!inner || *inner != 1 || (row && *row <= 0))
     return false;
   constexpr int64_t way = 4096, ways = 8;
-  int64_t distance = *row * bytesOf(panelElement(spec, s.form));
+  int64_t distance = row ? *row * bytesOf(panelElement(spec, s.form)) : way;
   int64_t period = way / std::gcd(way, distance); // rows until a set recurs
   return (rows + period - 1) / period <= ways - 2;
 }

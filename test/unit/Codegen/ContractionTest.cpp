@@ -312,6 +312,31 @@ TEST_F(Contraction, VariantsByRange) {
   EXPECT_EQ(plan(einsum("mk,kn->mn", mnk(4, 5, 6)), {}), "");
 }
 
+TEST_F(Contraction, RowsOfOpenLength) {
+  auto schedule = [&](const std::string &text, const char *machine) {
+    OwningOpRef<ModuleOp> module;
+    graph::KernelOp kernel = kernelOf(context, module, text);
+    auto target = parseCpuTarget(machine);
+    EXPECT_TRUE(bool(target));
+    std::string reason;
+    auto spec = classifyContraction(kernel, reason);
+    EXPECT_TRUE(succeeded(spec)) << reason;
+    return defaultSchedule(*spec, *target, {}).str();
+  };
+  auto product = [](const char *element) {
+    return einsum("mk,kn->mn", {{'m', "128"}, {'n', "1024"}, {'k', "s0"}},
+                  element);
+  };
+  // Six rows meet in a set of the first-level cache at worst.
+  const char *two = "x86:cpu=x86-64-v4:threads=2";
+  EXPECT_NE(schedule(product("f32"), two).find("lhs=memory"),
+            std::string::npos);
+  // Rows that have to be widened are copied, by few tasks.
+  std::string copies = schedule(product("f16"), two);
+  EXPECT_NE(copies.find("lhs=filled"), std::string::npos) << copies;
+  EXPECT_NE(copies.find(" columns=512 "), std::string::npos) << copies;
+}
+
 TEST_F(Contraction, RangesLieInTheSchedule) {
   OwningOpRef<ModuleOp> module;
   graph::KernelOp kernel =
