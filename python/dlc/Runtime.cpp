@@ -5,16 +5,20 @@
 // sub-byte values, which DLPack exporters disagree about, need no special case
 // here.
 #include "dlc/runtime.h"
+#include "ResultPool.h"
 
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 
 namespace nb = nanobind;
+using dlc_python::ResultMemory;
+using dlc_python::ResultPool;
 
 namespace {
 
@@ -41,6 +45,15 @@ uintptr_t addressOf(nb::handle object) {
   return address;
 }
 
+int getResultBuffer(PyObject *self, Py_buffer *view, int flags) {
+  auto *memory = nb::inst_ptr<ResultMemory>(nb::handle(self));
+  return PyBuffer_FillInfo(view, self, memory->data(), memory->size(),
+                           /*readonly=*/0, flags);
+}
+PyType_Slot resultSlots[] = {
+    {Py_bf_getbuffer, reinterpret_cast<void *>(&getResultBuffer)},
+    {0, nullptr}};
+
 using Buffer = std::tuple<uintptr_t, std::vector<int64_t>>; // address, shape
 
 class Model {
@@ -54,7 +67,10 @@ public:
     options.error_len = sizeof(error);
     check(dlc_load(path.c_str(), &options, &instance), error);
   }
-  ~Model() { dlc_unload(instance); }
+  ~Model() {
+    pool->setRoom(0); // results that are still held go by themselves
+    dlc_unload(instance);
+  }
   Model(const Model &) = delete;
 
   nb::dict info() const {
@@ -124,6 +140,9 @@ public:
     const dlc_info *i = dlc_get_info(instance);
     Tensors in(i->inputs, i->num_inputs, inputs),
         out(i->outputs, i->num_outputs, outputs);
+    std::vector<DLTensor *> all(in.pointers);
+    all.insert(all.end(), out.pointers.begin(), out.pointers.end());
+    checkOverlap(all, in.pointers.size());
     dlc_status status;
     {
       nb::gil_scoped_release release;
@@ -149,24 +168,24 @@ public:
     return result;
   }
 
-  // What `call` asks numpy for: the class ndarray, and `empty`, which makes
-  // memory of so many bytes. Of each input the format that the buffer protocol
-  // has for its type, or None; of each output its dtype.
-  void expect(nb::object arrayClass, nb::object makeEmpty,
-              std::vector<std::string> inputFormats, nb::list outputTypes) {
+  // What `call` asks of numpy: the class ndarray, the formats that the buffer
+  // protocol has for the tensors' types, empty where it has none, and the
+  // outputs' dtypes.
+  void expect(nb::object arrayClass, std::vector<std::string> inputFormats,
+              std::vector<std::string> resultFormats, nb::list outputTypes) {
     ndarray = std::move(arrayClass);
-    empty = std::move(makeEmpty);
     formats = std::move(inputFormats);
+    outputFormats = std::move(resultFormats);
     outputDtypes = std::move(outputTypes);
-    memory.assign(nb::len(outputDtypes), {});
   }
 
   // Runs on contiguous numpy arrays of the types that the model names, into
-  // arrays of the sizes that it tells: a list of them. None when it is another
-  // case, or the model refuses the inputs: nothing has happened then.
-  nb::object call(const nb::list &arrays) {
+  // arrays of the sizes that it tells: a list of them. `out` holds such arrays
+  // to write, and None where there is none. None when it is another case, or
+  // the model refuses the inputs: nothing has happened then.
+  nb::object call(const nb::list &arrays, nb::object out) {
     const dlc_info *info = dlc_get_info(instance);
-    size_t numInputs = nb::len(arrays), numOutputs = memory.size();
+    size_t numInputs = nb::len(arrays), numOutputs = outputFormats.size();
     if (numInputs != formats.size() || int64_t(numInputs) != info->num_inputs ||
         int64_t(numOutputs) != info->num_outputs)
       return nb::none();
@@ -174,7 +193,7 @@ public:
     std::vector<DLTensor *> pointers;
     for (DLTensor &tensor : tensors)
       pointers.push_back(&tensor);
-    Views views(numInputs);
+    Views views(numInputs + numOutputs);
     for (size_t i = 0; i < numInputs; ++i)
       if (!views.add(arrays[i], ndarray, formats[i], info->inputs[i],
                      tensors[i]))
@@ -192,10 +211,23 @@ public:
       for (int64_t k = 0; k < output.rank; ++k)
         if (shape[k] < 0) // the data tell
           return nb::none();
-      Memory &own = memoryFor(o, output, shape);
-      results.append(own.view(ndarray, outputDtypes[o], shape, output.rank));
-      fill(tensors[numInputs + o], output, own.address, shape);
+      DLTensor &tensor = tensors[numInputs + o];
+      nb::object given = out.is_none() ? nb::none() : nb::object(out[o]);
+      if (!given.is_none()) {
+        if (!views.add(given, ndarray, outputFormats[o], output, tensor,
+                       PyBUF_WRITABLE) ||
+            !std::equal(shape, shape + output.rank, tensor.shape))
+          return nb::none();
+        results.append(given);
+        continue;
+      }
+      uintptr_t address;
+      results.append(makeResult(o, shape, output.rank, address));
+      fill(tensor, output, address, shape);
     }
+    if (!out.is_none())
+      checkOverlap(pointers, numInputs);
+    setRoom(dims.data());
     dlc_status status;
     {
       nb::gil_scoped_release release;
@@ -208,12 +240,13 @@ public:
 
   // An array for an output of this shape, and its address.
   nb::tuple output(size_t number, const std::vector<int64_t> &shape) {
-    const dlc_tensor_info &info = dlc_get_info(instance)->outputs[number];
-    Memory &own = memoryFor(number, info, shape.data());
-    return nb::make_tuple(
-        own.view(ndarray, outputDtypes[number], shape.data(), shape.size()),
-        own.address);
+    uintptr_t address;
+    nb::object array = makeResult(number, shape.data(), shape.size(), address);
+    return nb::make_tuple(array, address);
   }
+
+  // Bytes of results that nobody holds.
+  size_t waitingBytes() { return pool->getWaitingBytes(); }
 
   int64_t stateLength() { return dlc_state_length(instance); }
   size_t stateBytes() { return dlc_state_bytes(instance); }
@@ -300,12 +333,12 @@ private:
     }
     // False for what is no contiguous array of this type and rank.
     bool add(nb::handle object, nb::handle ndarray, const std::string &format,
-             const dlc_tensor_info &info, DLTensor &tensor) {
+             const dlc_tensor_info &info, DLTensor &tensor, int flags = 0) {
       if (!object.type().is(ndarray) || format.empty())
         return false;
       Py_buffer view;
       if (PyObject_GetBuffer(object.ptr(), &view,
-                             PyBUF_C_CONTIGUOUS | PyBUF_FORMAT) != 0) {
+                             PyBUF_C_CONTIGUOUS | PyBUF_FORMAT | flags) != 0) {
         PyErr_Clear();
         return false;
       }
@@ -320,53 +353,73 @@ private:
     std::vector<Py_buffer> views;
   };
 
-  // Memory of an output, an array of bytes, and where a cache line begins in it
-  // (numpy's own memory does not, and then each vector that is stored is in two
-  // lines).
-  struct Memory {
-    nb::object bytes;
-    size_t size = 0, start = 0;
-    uintptr_t address = 0;
+  static size_t bytesOf(const DLTensor &tensor) {
+    size_t bytes = (tensor.dtype.bits + 7) / 8;
+    for (int32_t k = 0; k < tensor.ndim; ++k)
+      bytes *= tensor.shape[k];
+    return bytes;
+  }
 
-    nb::object view(nb::handle ndarray, nb::handle dtype, const int64_t *shape,
-                    int64_t rank) const {
-      nb::object dims = nb::steal(PyTuple_New(rank));
-      for (int64_t k = 0; k < rank; ++k)
-        PyTuple_SET_ITEM(dims.ptr(), k, PyLong_FromLongLong(shape[k]));
-      return ndarray(dims, dtype, bytes, start);
+  // An array in memory of the pool.
+  nb::object makeResult(size_t number, const int64_t *shape, int64_t rank,
+                        uintptr_t &address) {
+    size_t bytes = (dlc_get_info(instance)->outputs[number].type_bits + 7) / 8;
+    nb::object dims = nb::steal(PyTuple_New(rank));
+    for (int64_t k = 0; k < rank; ++k) {
+      bytes *= shape[k];
+      PyTuple_SET_ITEM(dims.ptr(), k, PyLong_FromLongLong(shape[k]));
     }
-  };
+    auto *memory = new ResultMemory(pool, bytes);
+    address = reinterpret_cast<uintptr_t>(memory->data());
+    return ndarray(dims, outputDtypes[number],
+                   nb::cast(memory, nb::rv_policy::take_ownership));
+  }
 
-  // That of an earlier run when nobody holds its result any more, since the
-  // system takes longer to hand out fresh pages than many models take to fill
-  // them.
-  Memory &memoryFor(size_t output, const dlc_tensor_info &info,
-                    const int64_t *shape) {
-    constexpr size_t line = 64, leastKept = 1 << 16, mostKept = 2;
-    size_t size = (info.type_bits + 7) / 8;
-    for (int64_t k = 0; k < info.rank; ++k)
-      size *= shape[k];
-    std::vector<Memory> &kept = memory[output];
-    // Results are views, and hold it too.
-    for (Memory &own : kept)
-      if (own.size == size && Py_REFCNT(own.bytes.ptr()) == 1)
-        return own;
-    Memory own{empty(size + line), size, 0, 0};
-    uintptr_t begin = addressOf(own.bytes);
-    own.address = (begin + line - 1) / line * line;
-    own.start = own.address - begin;
-    if (kept.size() == mostKept || (size < leastKept && !kept.empty()))
-      kept.erase(kept.begin());
-    kept.push_back(std::move(own));
-    return kept.back();
+  // Results of two runs wait at most: of the one before, which its caller may
+  // have let go while this one ran, and of this one.
+  void setRoom(const int64_t *shape) {
+    const dlc_info *info = dlc_get_info(instance);
+    size_t total = 0;
+    for (int64_t o = 0; o < info->num_outputs; ++o) {
+      size_t bytes = (info->outputs[o].type_bits + 7) / 8;
+      for (int64_t k = 0; k < info->outputs[o].rank; ++k)
+        bytes *= std::max<int64_t>(*shape++, 0);
+      total += bytes / 64 * 64 + 64; // as blocks are rounded
+    }
+    pool->setRoom(2 * total);
+  }
+
+  // Code reads its operands as if nobody wrote them meanwhile.
+  void checkOverlap(const std::vector<DLTensor *> &tensors, size_t numInputs) {
+    const dlc_info *info = dlc_get_info(instance);
+    for (size_t o = numInputs; o < tensors.size(); ++o)
+      for (size_t i = 0; i < o; ++i) {
+        auto begin = [](const DLTensor *t) {
+          return reinterpret_cast<uintptr_t>(t->data);
+        };
+        const DLTensor *x = tensors[i], *y = tensors[o];
+        size_t xBytes = bytesOf(*x), yBytes = bytesOf(*y);
+        if (!xBytes || !yBytes || begin(x) + xBytes <= begin(y) ||
+            begin(y) + yBytes <= begin(x))
+          continue;
+        bool isInput = i < numInputs;
+        throw StatusError(
+            DLC_INVALID_ARGUMENT,
+            std::string("out: the array of output '") +
+                info->outputs[o - numInputs].name + "' overlaps that of " +
+                (isInput ? "input '" : "output '") +
+                (isInput ? info->inputs[i] : info->outputs[i - numInputs])
+                    .name +
+                "'");
+      }
   }
 
   dlc_instance *instance = nullptr;
   char error[1024] = {};
-  nb::object ndarray, empty;
-  std::vector<std::string> formats;
+  nb::object ndarray;
+  std::vector<std::string> formats, outputFormats;
   nb::list outputDtypes;
-  std::vector<std::vector<Memory>> memory;
+  std::shared_ptr<ResultPool> pool = std::make_shared<ResultPool>();
 };
 
 } // namespace
@@ -376,14 +429,16 @@ NB_MODULE(_runtime, m) {
   static nb::exception<StatusError> statusError(m, "StatusError",
                                                 PyExc_RuntimeError);
   m.def("address", &addressOf);
+  nb::class_<ResultMemory>(m, "ResultMemory", nb::type_slots(resultSlots));
   nb::class_<Model>(m, "Model")
       .def(nb::init<const std::string &, const std::string &, int>(),
            nb::arg("path"), nb::arg("weights") = "", nb::arg("threads") = 0)
       .def("info", &Model::info)
       .def("output_shapes", &Model::outputShapes)
       .def("expect", &Model::expect)
-      .def("call", &Model::call)
+      .def("call", &Model::call, nb::arg("arrays"), nb::arg("out").none())
       .def("output", &Model::output)
+      .def("waiting_bytes", &Model::waitingBytes)
       .def("run", &Model::run)
       .def("state_length", &Model::stateLength)
       .def("state_bytes", &Model::stateBytes)

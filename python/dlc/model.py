@@ -90,17 +90,40 @@ def _format(dtype):
     return dtype.char if dtype.char in "?bBhHiIlLefd" and not _is_foreign(dtype) else ""
 
 
-def _bytes(size):
-    """Memory for an output."""
-    return np.empty(size, np.uint8)
-
-
 def _address(array):
     """Where a contiguous array's elements are."""
     try:
         return _runtime.address(array)
     except BufferError:  # of a type that the buffer protocol has no name for
         return array.ctypes.data
+
+
+def _writable(value, want, shape):
+    """numpy's view of an array that a run may write: the caller's memory, of the right type and shape."""
+    what = f"out: the array of output '{want['name']}'"
+    if any(d < 0 for d in shape):
+        raise errors.RunError(f"out: output '{want['name']}' has a shape that the data tell: pass None for it")
+    if not isinstance(value, np.ndarray) and not _is_torch(value):
+        raise errors.RunError(f"{what} is of type {type(value).__name__}, not a numpy array or a torch tensor")
+    if _is_torch(value) and (not value.is_contiguous() or value.is_neg()):
+        raise errors.RunError(f"{what} is not contiguous")
+    array = as_array(value)
+    if array.dtype != want["dtype"] and not _has_bits_of(array.dtype, want["dtype"]):
+        raise errors.RunError(f"{what} has dtype {array.dtype}, the model gives {want['dtype']}")
+    if array.shape != tuple(shape):
+        raise errors.RunError(f"{what} has shape {list(array.shape)}, these inputs give {list(shape)}")
+    if not array.flags.c_contiguous:
+        raise errors.RunError(f"{what} is not contiguous")
+    if not array.flags.writeable:
+        raise errors.RunError(f"{what} is read-only")
+    if not array.flags.aligned:
+        raise errors.RunError(f"{what} is not aligned to its elements")
+    return array
+
+
+def _has_bits_of(dtype, foreign):
+    """Whether bit patterns of this type stand for a type that numpy does not have."""
+    return _is_foreign(foreign) and dtype.kind in "ui" and dtype.itemsize == foreign.itemsize
 
 
 def _group(tensors):
@@ -124,7 +147,7 @@ class _Callable:
     info: the same and more; see _complete.
     """
 
-    inputs = outputs = ()
+    inputs = outputs = _names = ()
 
     def _describe_as(self, info):
         """Sets info, inputs and outputs, and what every run asks of them."""
@@ -144,6 +167,30 @@ class _Callable:
                 flat.append(value)
             elif not isinstance(value, (list, tuple)) or len(value) != len(place):
                 raise errors.RunError(f"input '{name}' is a list of {len(place)} arrays")
+            else:
+                flat.extend(value)
+        return flat
+
+    def _outs(self, out):
+        """`out` as one entry an output: an array to write, or None."""
+        groups = self._output_groups
+        names = [name for name, _ in groups]
+        if isinstance(out, dict):
+            if unknown := sorted(set(out) - set(names)):
+                raise errors.RunError(f"out: outputs are {names}; unknown: {unknown}")
+            out = [out.get(name) for name in names]
+        elif not isinstance(out, (list, tuple)):
+            out = [out]
+        if len(out) != len(names):
+            raise errors.RunError(f"out: the model has {len(names)} outputs {names}, got {len(out)}")
+        flat = []
+        for value, (name, place) in zip(out, groups):
+            if not isinstance(place, list):
+                flat.append(value)
+            elif value is None:
+                flat.extend([None] * len(place))
+            elif not isinstance(value, (list, tuple)) or len(value) != len(place):
+                raise errors.RunError(f"out: output '{name}' is a list of {len(place)} arrays")
             else:
                 flat.extend(value)
         return flat
@@ -172,12 +219,13 @@ class _Callable:
         return feeds
 
     def __call__(self, *args, **named):
+        out = named.pop("out", None) if "out" not in self._names else None
         if args and named:
             raise errors.RunError("give inputs either in order or by name")
         values = list(args) if args or not named else [named[n] for n in named]
-        results = self.run(list(args) if args or not named else named)
+        results = self.run(list(args) if args or not named else named, out)
         if any(_is_torch(v) for value in values for v in (value if isinstance(value, (list, tuple)) else [value])):
-            results = [_to_torch(r) for r in results]
+            results = [r if _is_torch(r) else _to_torch(r) for r in results]
         return results[0] if len(results) == 1 else results
 
 
@@ -211,7 +259,8 @@ class Model(_Callable):
         except _runtime.StatusError as e:
             raise errors.RunError(str(e)) from None
         self._describe_as(_complete(self._model.info(), target))
-        self._model.expect(np.ndarray, _bytes, [_format(t["dtype"]) for t in self.inputs], [t["dtype"] for t in self.outputs])
+        self._model.expect(np.ndarray, [_format(t["dtype"]) for t in self.inputs], [_format(t["dtype"]) for t in self.outputs],
+                           [t["dtype"] for t in self.outputs])
         self.info["memory"]["workspace"] = (self.report or {}).get("arena_bytes")
 
     @property
@@ -229,30 +278,30 @@ class Model(_Callable):
         with open(path) as f:
             return json.load(f)
 
-    def run(self, feeds):
+    def run(self, feeds, out=None):
         """Runs the model.
 
         feeds: arrays in graph-input order, or {name: array}; dtypes and shapes as `inputs` says. Bit patterns (uint8,
         uint16) are taken for types numpy has not.
-        Returns numpy arrays in graph-output order. Raises RunError for inputs that do not fit.
+        out: arrays or tensors that the results are written to, in graph-output order or by name; None stands for one that
+        is made. They are contiguous, of the output's dtype and shape, and share no memory with an input or each other.
+        Returns numpy arrays in graph-output order, those of `out` themselves. Raises RunError for what does not fit.
         """
         values = self._feeds(feeds)
+        given = None if out is None else self._outs(out)
         try:
-            results = self._model.call(values)
+            results = self._model.call(values, given)
         except _runtime.StatusError as e:
             raise errors.RunError(str(e)) from None
-        return self._results(self._run_any(values) if results is None else results)
+        return self._results(self._run_any(values, given) if results is None else results)
 
-    def _run_any(self, values):
+    def _run_any(self, values, given):
         """The same of whatever becomes an array, with outputs whose shapes the data tell; says what does not fit."""
         arrays = []
         for value, want in zip(values, self.inputs):
             array = value if type(value) is np.ndarray else as_array(value)
-            if array.dtype != want["dtype"]:
-                # bit patterns are accepted for types numpy does not have
-                if not (_is_foreign(want["dtype"]) and array.dtype.kind in "ui"
-                        and array.dtype.itemsize == want["dtype"].itemsize):
-                    raise errors.RunError(f"input '{want['name']}' has dtype {array.dtype}, the model expects {want['dtype']}")
+            if array.dtype != want["dtype"] and not _has_bits_of(array.dtype, want["dtype"]):
+                raise errors.RunError(f"input '{want['name']}' has dtype {array.dtype}, the model expects {want['dtype']}")
             if not array.flags.c_contiguous:
                 array = np.ascontiguousarray(array)
             arrays.append(array)
@@ -260,8 +309,11 @@ class Model(_Callable):
         try:
             shapes = self._model.output_shapes(ins)
             results, outs = [], []
-            for shape in shapes:
-                if any(d < 0 for d in shape):  # the data tell, or the run refuses these inputs
+            for shape, want, own in zip(shapes, self.outputs, given or [None] * len(shapes)):
+                if own is not None:
+                    results.append(own)
+                    outs.append((_address(_writable(own, want, shape)), shape))
+                elif any(d < 0 for d in shape):  # the data tell, or the run refuses these inputs
                     results.append(None)
                     outs.append((0, [0] * len(shape)))
                 else:
@@ -335,8 +387,9 @@ class InterpretedModel(_Callable):
 
         return _complete(json.loads(self._call("-info")), "interp")
 
-    def run(self, feeds):
+    def run(self, feeds, out=None):
         feeds = self._feeds(feeds)
+        given = self._outs(out) if out is not None else [None] * len(self.outputs)
         with tempfile.TemporaryDirectory(prefix="dlc-run-") as folder:
             files = []
             for i, (value, want) in enumerate(zip(feeds, self.inputs)):
@@ -345,13 +398,14 @@ class InterpretedModel(_Callable):
                     array = array.view("V2" if array.dtype.itemsize == 2 else np.uint8)
                 files.append(os.path.join(folder, f"in{i}.npy"))
                 np.save(files[-1], array)
-            out = os.path.join(folder, "out")
-            os.mkdir(out)
-            self._call(*(["-inputs=" + ",".join(files)] if files else []), "-outputs=" + out)
+            self._call(*(["-inputs=" + ",".join(files)] if files else []), "-outputs=" + folder)
             results = []
             for i, want in enumerate(self.outputs):
-                array = np.load(os.path.join(out, f"output_{i}.npy"))
-                results.append(array.view(want["dtype"]) if _is_foreign(want["dtype"]) else array)
+                array = np.load(os.path.join(folder, f"output_{i}.npy"))
+                array = array.view(want["dtype"]) if _is_foreign(want["dtype"]) else array
+                if given[i] is not None:
+                    _writable(given[i], want, array.shape)[...] = array
+                results.append(array if given[i] is None else given[i])
             return self._results(results)
 
 
@@ -363,7 +417,7 @@ class SequenceModel(_Callable):
         self.sequences, self._compile_for = list(sequences), compile_for
         self._models = {}
 
-    def run(self, feeds):
+    def run(self, feeds, out=None):
         given = feeds.values() if isinstance(feeds, dict) else feeds
         lists = [feeds[n] for n in self.sequences] if isinstance(feeds, dict) else [v for v in given if isinstance(v, (list, tuple))]
         if len(lists) != len(self.sequences):
@@ -375,7 +429,7 @@ class SequenceModel(_Callable):
         key = str(sorted(shapes.items()))
         if key not in self._models:
             self._models[key] = self._compile_for(shapes)
-        return self._models[key].run(feeds)
+        return self._models[key].run(feeds, out)
 
 
 def load(path, threads=0):
