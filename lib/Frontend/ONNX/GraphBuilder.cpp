@@ -314,8 +314,8 @@ Value GraphBuilder::emit(StringRef name, ValueRange operands,
 }
 
 Value GraphBuilder::tryFold(Operation *op) {
-  SmallVector<Attribute> operands;
-  bool allConstant = op->getNumOperands() > 0;
+  SmallVector<Attribute> operands, values;
+  bool allConstant = op->getNumOperands() > 0, readsWeights = false;
   uint64_t bytes = 0;
   auto count = [&](Type type) {
     auto tensor = cast<RankedTensorType>(type);
@@ -326,10 +326,14 @@ Value GraphBuilder::tryFold(Operation *op) {
                 : ~uint64_t(0);
   };
   for (Value operand : op->getOperands()) {
-    DenseElementsAttr value = asConstant(operand);
-    operands.push_back(value);
+    auto constant = operand.getDefiningOp<graph::ConstantOp>();
+    ElementsAttr value = constant ? constant.getValue() : ElementsAttr();
+    DenseElementsAttr small = asConstant(operand);
+    operands.push_back(small);
+    values.push_back(value);
     allConstant &= static_cast<bool>(value);
-    if (value && !value.isSplat())
+    readsWeights |= value && !small;
+    if (value && !(small && small.isSplat()))
       count(operand.getType());
   }
   // The dialect's own folds first: they also look through non-constants.
@@ -347,10 +351,15 @@ Value GraphBuilder::tryFold(Operation *op) {
       return constant(value);
     }
   }
+  uint64_t read = bytes;
   count(op->getResult(0).getType());
   if (!allConstant || !options.fold || bytes > options.maxFoldedBytes)
     return op->getResult(0);
-  FailureOr<DenseElementsAttr> value = options.fold(op, operands);
+  // Weights that take more memory as a result (of eight bits, widened; rows
+  // that are repeated) are left to the kernels that read them.
+  if (readsWeights && bytes > read)
+    return op->getResult(0);
+  FailureOr<DenseElementsAttr> value = options.fold(op, values);
   if (failed(value))
     return op->getResult(0);
   op->erase();
