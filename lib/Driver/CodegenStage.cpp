@@ -180,6 +180,22 @@ static bool diesAt(Value value, graph::CallOp call) {
   return true;
 }
 
+// Whether a call's result is an output that no step reads, under any name.
+static bool leavesModel(Value result) {
+  bool isOutput = false;
+  SmallVector<Value> names{result};
+  for (size_t i = 0; i < names.size(); ++i)
+    for (Operation *user : names[i].getUsers())
+      if (isa<func::ReturnOp>(user))
+        isOutput = true;
+      else if (user->getNumResults() == 1 &&
+               graph::getViewed(user->getResult(0)) == result)
+        names.push_back(user->getResult(0));
+      else
+        return false;
+  return isOutput;
+}
+
 static std::vector<Job> collectJobs(Compilation &c) {
   std::vector<Job> jobs;
   llvm::StringMap<unsigned> numbers;
@@ -218,6 +234,13 @@ static std::vector<Job> collectJobs(Compilation &c) {
       for (auto [i, arg] : llvm::enumerate(call.getArgs()))
         if (diesAt(arg, call))
           job.options.reusableOperands[i] = true;
+      SmallVector<bool> leaving;
+      for (Value result : call.getResults())
+        leaving.push_back(leavesModel(result));
+      if (job.compiled.calls > 1)
+        for (auto [i, before] : llvm::enumerate(job.options.leavingResults))
+          leaving[i] = leaving[i] && before;
+      job.options.leavingResults = leaving;
     });
   }
   // A variant is called where its kernel is.
@@ -233,6 +256,7 @@ static std::vector<Job> collectJobs(Compilation &c) {
         variant.compiled.rooflineSeconds = job.compiled.rooflineSeconds;
         variant.options.constantOperands = job.options.constantOperands;
         variant.options.reusableOperands = job.options.reusableOperands;
+        variant.options.leavingResults = job.options.leavingResults;
       }
   return jobs;
 }

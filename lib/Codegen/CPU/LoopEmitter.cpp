@@ -284,6 +284,44 @@ void LoopEmitter::storeInterleaved(const LoopNode &node, const Values &values) {
   }
 }
 
+static constexpr uint64_t cacheLine = 64;
+
+static uint64_t vectorBytes(Value vector) {
+  auto type = cast<VectorType>(vector.getType());
+  return type.getNumElements() * type.getElementTypeBitWidth() / 8;
+}
+
+std::optional<unsigned> LoopEmitter::findStreamed(unsigned dim) const {
+  for (unsigned id : expr.reachable(expr.root)) {
+    const LoopNode &node = expr.nodes[id];
+    if (node.kind != LoopNode::Store || !options.streamed.contains(node.buffer))
+      continue;
+    auto coefficient = node.index.coefficient(dim);
+    auto step = coefficient ? coefficient->constant() : std::nullopt;
+    bool isKnown = node.data.empty();
+    for (unsigned d : node.needs.set_bits())
+      isKnown &= d == dim || dims[d];
+    if (step == 1 && isKnown)
+      return id;
+  }
+  return std::nullopt;
+}
+
+Value LoopEmitter::elementsToLine(unsigned id) {
+  const LoopNode &node = expr.nodes[id];
+  Value buffer = buffers[node.buffer];
+  int64_t size =
+      cast<MemRefType>(buffer.getType()).getElementTypeBitWidth() / 8;
+  Value begin = memref::ExtractAlignedPointerAsIndexOp::create(b, loc, buffer);
+  Value address = index.add(
+      begin, index.mul(index.emit(node.index, dims), index.constant(size)));
+  // Elements are aligned by themselves.
+  Value bytes =
+      arith::AndIOp::create(b, loc, index.sub(index.constant(0), address),
+                            index.constant(int64_t(cacheLine) - 1));
+  return index.divUnsigned(bytes, index.constant(size));
+}
+
 LoopEmitter::Values LoopEmitter::evaluateStore(const LoopNode &node) {
   Values values = evaluate(node.args[0]);
   Value buffer = buffers[node.buffer];
@@ -312,7 +350,12 @@ LoopEmitter::Values LoopEmitter::evaluateStore(const LoopNode &node) {
           mask, scalar.broadcast({exists, b.getI1Type()}, lanes.width).value);
     }
     if (!mask) {
-      vector::StoreOp::create(b, loc, stored, buffer, addressAt(-1));
+      bool isStreamed = streams == int(node.buffer);
+      hasStreams |= isStreamed;
+      vector::StoreOp::create(
+          b, loc, stored, buffer, addressAt(-1), isStreamed,
+          isStreamed ? llvm::Align(std::min(cacheLine, vectorBytes(stored)))
+                     : llvm::MaybeAlign());
       continue;
     }
     vector::MaskedStoreOp::create(b, loc, buffer, ValueRange{addressAt(-1)},

@@ -11,6 +11,7 @@
 #include "dlc/Dialect/Graph/IR/Laws.h"
 #include "dlc/Dialect/Graph/IR/Placement.h"
 
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
 
 using namespace mlir;
@@ -40,6 +41,7 @@ private:
                                  IndexEmitter &index, Value local);
   int64_t rowsAtOnce();
   bool maskedMemory();
+  bool isStreamed(unsigned result);
   graph::ComputeOrder orderOf(ArrayRef<LoopUnit> units, bool byRows);
   void findInPlace(ArrayRef<LoopUnit> units);
 
@@ -81,6 +83,28 @@ int64_t KernelEmitter::rowsAtOnce() {
     return 1;
   return std::clamp<int64_t>(rowBlockBytes / std::max<int64_t>(*bytes, 1), 1,
                              maxRowBlock);
+}
+
+/// Whether a result is stored past the caches, which need not read its lines
+/// first then: nobody reads it there, and the kernel moves twice what the last
+/// level holds. With less, part of the lines is still there from the run
+/// before, and plain stores are as fast or faster.
+bool KernelEmitter::isStreamed(unsigned result) {
+  const TargetDesc &desc = target.desc();
+  if (desc.arch != "x86" || !options.isLeaving(result) ||
+      graph::hasPitches(kernel))
+    return false;
+  int64_t bytes = 0;
+  for (TypeRange types : {TypeRange(kernel.getArgumentTypes()),
+                          TypeRange(kernel.getResultTypes())})
+    for (Type type : types) {
+      auto tensor = cast<RankedTensorType>(type);
+      if (!tensor.hasStaticShape())
+        return false;
+      bytes += tensor.getNumElements() *
+               graph::elementBytes(tensor.getElementType());
+    }
+  return bytes >= 2 * desc.l3Bytes;
 }
 
 /// Rows that several stages read come from memory in the first of them and from
@@ -272,6 +296,11 @@ void KernelEmitter::emitPhase(MutableArrayRef<LoopUnit> stages,
   LoopEmitterOptions emitterOptions;
   emitterOptions.scalar = ScalarOptions::get(target, options.strict);
   emitterOptions.maskedMemory = maskedMemory();
+  llvm::SmallDenseSet<unsigned> streamed;
+  for (unsigned j = 0; j < kernel.getResultTypes().size(); ++j)
+    if (isStreamed(j))
+      streamed.insert(places.firstResult + j);
+  bool hasStreamed = false;
   // One stage of a row; the row's number gives its coordinates, the last axis
   // fastest.
   auto emitStage = [&](LoopUnit &stage, Value row, ArrayRef<Value> memory) {
@@ -284,6 +313,7 @@ void KernelEmitter::emitPhase(MutableArrayRef<LoopUnit> stages,
     emitterOptions.unrollLimit = stage.plan.unrollLimit;
     emitterOptions.prefetch.clear();
     emitterOptions.prefetchResult.clear();
+    emitterOptions.streamed = streamed;
     if (!isSingle && !outer.empty()) {
       unsigned operands = kernel.getArgumentTypes().size();
       emitterOptions.prefetch =
@@ -291,6 +321,10 @@ void KernelEmitter::emitPhase(MutableArrayRef<LoopUnit> stages,
       emitterOptions.prefetchResult =
           resultsNext(stages, stage, operands, kernel.getResultTypes().size(),
                       outer.back(), rowsAtOnce());
+      for (auto [load, written] :
+           llvm::to_vector(emitterOptions.prefetchResult))
+        if (streamed.contains(written))
+          emitterOptions.prefetchResult.erase(load);
     }
     LoopEmitter emitter(b, loc, stage.expr, memory, symbols, function.status(),
                         emitterOptions);
@@ -308,6 +342,14 @@ void KernelEmitter::emitPhase(MutableArrayRef<LoopUnit> stages,
       loops.emit(inner, pieceBegin, pieceEnd);
     else
       loops.emitTilesBetween(inner, pieceBegin, pieceEnd);
+    hasStreamed |= emitter.hasStreamed();
+  };
+  // Such stores are ordered by nothing that the threads wait for.
+  auto finish = [&] {
+    if (hasStreamed)
+      LLVM::CallIntrinsicOp::create(
+          b, loc, b.getStringAttr("llvm.x86.sse.sfence"), ValueRange());
+    function.finish();
   };
   IndexBuilder rowIndex(b, loc);
   if (tasks.lanesAtOnce && pieceDim == main.plan.laneDim) {
@@ -319,7 +361,7 @@ void KernelEmitter::emitPhase(MutableArrayRef<LoopUnit> stages,
       rowIndex.forEach(begin, end, 1,
                        [&](Value row) { emitStage(main, row, buffers); });
     });
-    return function.finish();
+    return finish();
   }
   rowIndex.forEach(begin, end, block, [&](Value first) {
     if (block == 1) {
@@ -335,7 +377,7 @@ void KernelEmitter::emitPhase(MutableArrayRef<LoopUnit> stages,
         emitStage(stage, row, memory);
       });
   });
-  function.finish();
+  finish();
 }
 
 /// What the phases store, in order.

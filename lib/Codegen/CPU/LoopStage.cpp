@@ -79,14 +79,23 @@ void StageLoops::emitLeaf(Value begin, Value end) {
   if (plan.width == 1 || (isTested && !maskedMemory))
     return run(begin, end, 1, 1, 1, false);
   int64_t width = plan.width, block = width * plan.groups;
+  Value from = begin;
+  if (auto store = isTested || plan.acrossDim >= 0
+                       ? std::nullopt
+                       : emitter.findStreamed(dim)) {
+    emitter.setDim(dim, begin);
+    from = index.min(end, index.add(begin, emitter.elementsToLine(*store)));
+    emitter.setDim(dim, Value());
+    run(begin, from, maskedMemory ? width : 1, maskedMemory ? width : 1, 1,
+        maskedMemory);
+    emitter.streams = expr.nodes[*store].buffer;
+  }
   // The end of the last whole block of `size` elements.
   auto wholeEnd = [&](int64_t size) {
-    Value n = index.sub(end, begin);
-    return index.add(begin,
-                     index.mul(index.divUnsigned(n, index.constant(size)),
-                               index.constant(size)));
+    Value n = index.sub(end, from);
+    return index.add(from, index.mul(index.divUnsigned(n, index.constant(size)),
+                                     index.constant(size)));
   };
-  Value from = begin;
   if (!isTested) {
     Value to = wholeEnd(block);
     run(from, to, block, width, plan.groups, false);
@@ -98,13 +107,14 @@ void StageLoops::emitLeaf(Value begin, Value end) {
       from = to;
     }
   }
-  if (maskedMemory)
-    return run(from, end, width, width, 1, true);
-  if (plan.groups > 1) {
+  if (!maskedMemory && plan.groups > 1) {
     Value to = wholeEnd(width);
     run(from, to, width, width, 1, false);
     from = to;
   }
+  emitter.streams = -1;
+  if (maskedMemory)
+    return run(from, end, width, width, 1, true);
   run(from, end, 1, 1, 1, false);
 }
 

@@ -29,12 +29,18 @@ struct CpuCodegenOptions {
   /// so that a result may take its buffer there (CpuKernel::inPlace). Shorter
   /// means false.
   llvm::SmallVector<bool> reusableOperands;
+  /// leavingResults[i]: result i is an output that no call of the model reads,
+  /// so that its lines need not stay in the caches. Shorter means false.
+  llvm::SmallVector<bool> leavingResults;
 
   bool isConstant(unsigned operand) const {
     return operand < constantOperands.size() && constantOperands[operand];
   }
   bool isReusable(unsigned operand) const {
     return operand < reusableOperands.size() && reusableOperands[operand];
+  }
+  bool isLeaving(unsigned result) const {
+    return result < leavingResults.size() && leavingResults[result];
   }
 };
 

@@ -44,6 +44,8 @@ struct LoopEmitterOptions {
   llvm::SmallDenseMap<unsigned, int64_t> prefetch;
   /// By buffer: a result whose element at the same address is written soon.
   llvm::SmallDenseMap<unsigned, unsigned> prefetchResult;
+  /// Results whose whole lines are stored past the caches.
+  llvm::SmallDenseSet<unsigned> streamed;
 };
 
 class LoopEmitter {
@@ -65,6 +67,9 @@ public:
   llvm::ArrayRef<mlir::Value> getDims() const { return dims; }
   LoopLanes lanes;
   LoopGroups groups;
+  /// The streamed result that the vectors stored now are whole parts of lines
+  /// of; negative: none.
+  int streams = -1;
   /// Windows along the groups overlap: what was loaded is kept at hand.
   bool sharesLoads = false;
   /// Folds whose last axis this is, or is as long, run their lanes along it.
@@ -100,6 +105,14 @@ public:
   /// Of a select whose condition is a set: the operand that is taken, where the
   /// set is decided. Nothing for other nodes.
   std::optional<unsigned> takenOperand(const LoopNode &node) const;
+
+  /// The store of a streamed result, if there is one and lanes along `dim` are
+  /// dense in it.
+  std::optional<unsigned> findStreamed(unsigned dim) const;
+  /// How many elements that store `id` writes lie, from this point on, before
+  /// the next cache line begins.
+  mlir::Value elementsToLine(unsigned id);
+  bool hasStreamed() const { return hasStreams; }
 
   /// scf.for over [begin, end) that carries `values`; returns the last ones.
   llvm::SmallVector<mlir::Value>
@@ -259,6 +272,7 @@ private:
   IndexEmitter index;
   ScalarEmitter scalar;
   mlir::Value status;
+  bool hasStreams = false;
   llvm::SmallVector<mlir::Value> dims;
   /// The part of a fold's last axis that is folded, of at most so many steps;
   /// nothing: all of it.
