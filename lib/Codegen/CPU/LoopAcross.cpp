@@ -137,7 +137,7 @@ static bool leavesTasks(const LoopExpr &expr, const LoopPlan &plan,
 }
 
 void LoopPlan::planAcross(const LoopExpr &expr, const CpuTarget &target,
-                          const LoopSchedule &schedule) {
+                          const LoopSchedule &schedule, int64_t registers) {
   unsigned folds = 0;
   for (unsigned id : expr.reachable(expr.root)) {
     const LoopNode &node = expr.nodes[id];
@@ -163,6 +163,7 @@ void LoopPlan::planAcross(const LoopExpr &expr, const CpuTarget &target,
     most = std::max<int64_t>(most / folds, 2);
     if (steps)
       most = std::min({most, mostWrittenOut, maxTileSteps / steps});
+    most = std::max<int64_t>(most / registers, std::min<int64_t>(most, 2));
     if (schedule.across)
       most = std::min(schedule.across, kMostAcross);
     if (most < 2)

@@ -158,6 +158,26 @@ static int findTileDim(const LoopExpr &expr, unsigned lane) {
   return found;
 }
 
+/// Whether a fold's row of more than one vector and no more than two is guarded
+/// at its ends: neither vector lies inside, and cut into ranges both are tested
+/// for themselves. As one vector of twice the lanes the row is masked, not cut.
+static bool isCutAtBothEnds(const LoopExpr &expr, const CpuTarget &target,
+                            unsigned dim, unsigned width) {
+  auto extent = graph::constantValue(expr.extents[dim]);
+  if (!extent || *extent <= width || *extent > 2 * width ||
+      !ScalarOptions::get(target, /*strict=*/false).maskedMemory)
+    return false;
+  auto isGuarded = [&](unsigned id) {
+    return llvm::any_of(expr.nodes[id].guards, [&](const LoopGuard &guard) {
+      return guard.expr.dependsOnDim(dim);
+    });
+  };
+  return llvm::any_of(expr.nodes, [&](const LoopNode &fold) {
+    return fold.kind == LoopNode::Fold && fold.needs.test(dim) &&
+           llvm::any_of(expr.reachable(fold.args[0]), isGuarded);
+  });
+}
+
 LoopPlan LoopPlan::get(const LoopExpr &expr, const CpuTarget &target,
                        bool strict, const LoopSchedule &schedule) {
   LoopPlan plan;
@@ -175,9 +195,11 @@ LoopPlan LoopPlan::get(const LoopExpr &expr, const CpuTarget &target,
     }
   }
   unsigned vectorBytes = target.desc().vectorBytes;
+  auto lanesOf = [&](unsigned dim) {
+    return std::max(2u, vectorBytes / widestBytes(expr, dim));
+  };
   auto widthFor = [&](unsigned dim) {
-    return schedule.width ? schedule.width
-                          : std::max(2u, vectorBytes / widestBytes(expr, dim));
+    return schedule.width ? schedule.width : lanesOf(dim);
   };
   const LoopNode *fold = expr.splits.empty() ? rowFold(expr, strict) : nullptr;
   if (fold) {
@@ -239,6 +261,9 @@ LoopPlan LoopPlan::get(const LoopExpr &expr, const CpuTarget &target,
   if (auto n = graph::constantValue(expr.extents[plan.laneDim]))
     if (!schedule.width && *n < plan.width)
       plan.width = std::max<uint64_t>(2, llvm::PowerOf2Ceil(*n));
+  if (!schedule.width &&
+      isCutAtBothEnds(expr, target, plan.laneDim, plan.width))
+    plan.width *= 2;
   // Several vectors at a time hide latency, as long as registers suffice.
   int64_t work = 0;
   bool hasFold = false;
@@ -266,6 +291,7 @@ LoopPlan LoopPlan::get(const LoopExpr &expr, const CpuTarget &target,
   if (auto extent = graph::constantValue(expr.extents[plan.laneDim]))
     while (plan.groups > 1 && *extent < plan.groups * plan.width)
       plan.groups /= 2;
-  plan.planAcross(expr, target, schedule);
+  plan.planAcross(expr, target, schedule,
+                  llvm::divideCeil(plan.width, lanesOf(plan.laneDim)));
   return plan;
 }

@@ -25,13 +25,17 @@ static AffineExpr atMost(AffineExpr part, AffineExpr whole) {
                            : part;
 }
 
+static int64_t threadsOf(const CpuTarget &target) {
+  int64_t threads = target.threads() ? target.threads() : target.desc().cores;
+  return std::max<int64_t>(threads, 1);
+}
+
 /// The grain for a phase of known work: all of it when that is little, else so
 /// that few tasks are the same number for every thread.
 static int64_t balancedGrain(int64_t work, const CpuTarget &target) {
   if (work < fewestTasks * defaultGrain)
     return std::max<int64_t>(work, 1);
-  int64_t threads = target.threads() ? target.threads() : target.desc().cores;
-  threads = std::max<int64_t>(threads, 1);
+  int64_t threads = threadsOf(target);
   int64_t tasks = (work + defaultGrain - 1) / defaultGrain;
   if (tasks > 8 * threads)
     return defaultGrain;
@@ -120,10 +124,8 @@ static int64_t lanesThatFit(const LoopUnit &unit, ArrayRef<unsigned> outer,
   if (most < 1 || most >= vectors)
     return 0;
   // As many for each thread.
-  int64_t threads = target.threads() ? target.threads() : desc.cores;
   int64_t blocks = llvm::divideCeil(vectors, most);
-  blocks = std::min(
-      vectors, int64_t(llvm::alignTo(blocks, std::max<int64_t>(threads, 1))));
+  blocks = std::min(vectors, int64_t(llvm::alignTo(blocks, threadsOf(target))));
   return llvm::divideCeil(vectors, blocks) * plan.width;
 }
 
@@ -174,16 +176,18 @@ LoopTasks LoopTasks::get(ArrayRef<LoopUnit> units, const RowPlan &rowPlan,
   if (t.hasPieces)
     t.lanesAtOnce = lanesThatFit(main, t.outer, target);
   if (t.lanesAtOnce) {
-    // All rows of some lanes, if that leaves as many tasks.
+    // All rows of some lanes, if that leaves as many tasks; else a thread's
+    // part of the rows, as what comes before and after is cut.
     AffineExpr tasks =
         graph::simplify(main.expr.extents[t.pieceDim].ceilDiv(t.lanesAtOnce));
     auto most = graph::constantValue(tasks),
          rows = graph::constantValue(t.rowTasks);
-    if (most && rows && *most >= *rows) {
+    if (most && rows && *most >= *rows)
       t.rowsPerTask = t.numRows;
-      t.rowTasks = one;
-    }
-    cutIntoPieces(t.lanesAtOnce, t.rowTasks == one ? t.numRows : one);
+    else if (rows && !schedule.grain && *rows > threadsOf(target))
+      t.rowsPerTask = graph::simplify(t.numRows.ceilDiv(threadsOf(target)));
+    t.rowTasks = graph::simplify(t.numRows.ceilDiv(t.rowsPerTask));
+    cutIntoPieces(t.lanesAtOnce, t.rowsPerTask);
   } else if (t.hasPieces) {
     cutIntoPieces(256, one);
   }

@@ -8,6 +8,14 @@
 // RUN: sed s/960/96/g %s > %t.mlir
 // RUN: dlc %t.mlir -name=m -target=x86:cpu=znver5:threads=2 -emit=llvm -o - -q | FileCheck %s --check-prefix=SHORT
 
+// Fewer blocks than rows: a task has a thread's part of the rows and one of the
+// six blocks of 192 channels. Sixteen threads have two rows each.
+// RUN: sed "s/960/192/g; s/7x7/28x28/g; s/<1, 7, 7/<1, 28, 28/; s/d1 + 8/d1 + 29/; s/d2 + 8/d2 + 29/" %s > %t28.mlir
+// RUN: dlc %t28.mlir -name=m -target=x86:cpu=znver5:threads=1 -emit=program -o - -q | FileCheck %s --check-prefix=TASKS -DTASKS=6
+// RUN: dlc %t28.mlir -name=m -target=x86:cpu=znver5:threads=2 -emit=program -o - -q | FileCheck %s --check-prefix=TASKS -DTASKS=12
+// RUN: dlc %t28.mlir -name=m -target=x86:cpu=znver5:threads=16 -emit=program -o - -q | FileCheck %s --check-prefix=TASKS -DTASKS=84
+
+// TASKS: tasks = affine_map<() -> ([[TASKS]])>
 // CHECK: define internal void @m_window.impl(
 // CHECK: add {{.*}}i64 %{{.*}}, [[LANES]]{{$}}
 // CHECK: {{^}}}

@@ -48,9 +48,10 @@ struct LoopPlan {
                       bool strict, const LoopSchedule &schedule);
 
 private:
-  /// Chooses acrossDim and acrossCount; LoopAcross.cpp.
+  /// Chooses acrossDim and acrossCount, where `width` lanes are so many
+  /// registers; LoopAcross.cpp.
   void planAcross(const LoopExpr &expr, const CpuTarget &target,
-                  const LoopSchedule &schedule);
+                  const LoopSchedule &schedule, int64_t registers);
 };
 
 } // namespace dlc
