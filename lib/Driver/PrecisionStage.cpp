@@ -3,12 +3,14 @@
 // tells what each product's rounding does to the outputs, and then what those
 // of many together do. What is chosen is compiled, measured beside float32 on
 // these and on other inputs, and given up where it is not faster.
+#include "BuiltModel.h"
 #include "Compilation.h"
 
 #include "dlc/Dialect/Graph/IR/Graph.h"
 #include "dlc/Dialect/Graph/Transforms/RoundProducts.h"
 #include "dlc/Driver/RunModel.h"
 #include "dlc/Driver/TensorFile.h"
+#include "dlc/Driver/Turns.h"
 
 #include "llvm/Support/Format.h"
 #include "llvm/Support/FormatVariadic.h"
@@ -26,8 +28,15 @@ using Precision = CompileOptions::Precision;
 /// Errors on inputs that were not measured may be larger: what is chosen by
 /// stays below this share of the bound.
 static constexpr double kShare = 0.75;
-/// What is less faster than this is noise.
+/// What is less faster than this is not worth any error.
 static constexpr double kLeastGain = 1.02;
+/// For how long float32 and the choice run in turns.
+static constexpr double kSeconds = 3;
+/// A product's kernel is slower with rounded factors from this ratio on, where
+/// the difference is so much of all time.
+static constexpr double kSlow = 1.05, kLeastShare = 0.002;
+/// Choices that are compiled: each leaves out what was slow in the last one.
+static constexpr unsigned kMostAttempts = 3;
 
 static std::string nameOf(Operation *op, unsigned index) {
   std::string name;
@@ -40,22 +49,6 @@ static std::string nameOf(Operation *op, unsigned index) {
 }
 
 namespace {
-/// A compiled model in a folder that goes with it.
-class Built {
-public:
-  static Expected<Built> create(const CompileOptions &options,
-                                Precision precision,
-                                ArrayRef<unsigned> rounded = {});
-
-  const Artifact &get() const { return *artifact; }
-  /// Seconds of one run, the fastest of `runs`.
-  Expected<double> measure(ArrayRef<std::string> inputs, unsigned runs) const;
-
-private:
-  std::unique_ptr<TemporaryFolder> folder;
-  std::optional<Artifact> artifact;
-};
-
 class Choice {
 public:
   explicit Choice(Compilation &c) : c(c) {}
@@ -69,8 +62,13 @@ private:
   Expected<double> errorOf(const Outputs &actual, const Outputs &expected);
   /// The worst of the sets that are chosen by.
   Expected<double> jointError(ArrayRef<unsigned> rounded);
+  Error measureAlone();
   Expected<std::vector<unsigned>> choose();
+  Expected<std::optional<Built>> buildWithin(std::vector<unsigned> &chosen);
   Error compare(std::vector<unsigned> &chosen);
+  Expected<unsigned> leaveOutSlow(const Built &plain, const Built &mixed,
+                                  ArrayRef<std::string> files,
+                                  ArrayRef<unsigned> chosen);
   void say(const Twine &text);
 
   Compilation &c;
@@ -80,52 +78,9 @@ private:
   unsigned numChoosing = 0;
   std::vector<Outputs> expected; ///< of the probe that rounds nothing
   std::vector<unsigned> order;   ///< products by error for what they save
+  std::vector<bool> isSlow;      ///< not to be rounded: it takes longer then
 };
 } // namespace
-
-Expected<Built> Built::create(const CompileOptions &options,
-                              Precision precision, ArrayRef<unsigned> rounded) {
-  Built built;
-  auto folder = TemporaryFolder::create();
-  if (!folder)
-    return folder.takeError();
-  built.folder = std::move(*folder);
-  CompileOptions o = options;
-  o.precision = precision;
-  o.roundedProducts.assign(rounded.begin(), rounded.end());
-  o.output = built.folder->getPath("model.so");
-  o.emit = {EmitKind::Shared};
-  o.quiet = true;
-  o.verbose = o.verify = o.timePasses = false;
-  o.explainFusion = o.explainAttention = false;
-  o.dumpDir.clear();
-  o.printAfter.clear();
-  if (o.tune == CompileOptions::Tune::Search)
-    o.tune = CompileOptions::Tune::Lookup;
-  if (precision == Precision::Probe)
-    o.tune = CompileOptions::Tune::Off;
-  auto compiled = compileModel(o);
-  if (!compiled)
-    return compiled.takeError();
-  Expected<Artifact> artifact = Artifact::open(o.output);
-  if (!artifact)
-    return artifact.takeError();
-  built.artifact = std::move(*artifact);
-  return built;
-}
-
-Expected<double> Built::measure(ArrayRef<std::string> inputs,
-                                unsigned runs) const {
-  Artifact::RunOptions options;
-  options.bench = runs;
-  Expected<std::string> text = artifact->run(inputs, options);
-  if (!text)
-    return text.takeError();
-  double ns = 0;
-  if (StringRef(*text).trim().split(' ').first.getAsDouble(ns) || ns <= 0)
-    return makeError(ExitCode::Internal, "no time in '" + *text + "'");
-  return ns * 1e-9;
-}
 
 void Choice::say(const Twine &text) {
   if (c.options.verbose)
@@ -202,10 +157,8 @@ Expected<double> Choice::jointError(ArrayRef<unsigned> rounded) {
   return worst;
 }
 
-/// The longest beginning of `order` whose joint error is small enough.
-Expected<std::vector<unsigned>> Choice::choose() {
+Error Choice::measureAlone() {
   auto &products = c.precision.products;
-  double bound = kShare * c.options.maxError;
   for (auto [i, product] : llvm::enumerate(products)) {
     auto outputs = runProbe(0, {unsigned(i)});
     if (!outputs)
@@ -223,10 +176,22 @@ Expected<std::vector<unsigned>> Choice::choose() {
     return std::pair(square / products[i].flops, i);
   };
   llvm::sort(order, [&](unsigned a, unsigned b) { return cost(a) < cost(b); });
+  isSlow.assign(products.size(), false);
+  return Error::success();
+}
+
+/// The longest beginning of `order`, without the slow ones, whose joint error
+/// is small enough.
+Expected<std::vector<unsigned>> Choice::choose() {
+  auto &products = c.precision.products;
+  double bound = kShare * c.options.maxError;
+  std::vector<unsigned> left;
+  llvm::copy_if(order, std::back_inserter(left),
+                [&](unsigned i) { return !isSlow[i]; });
   // Errors of unlike products add up as if they were independent, about.
   double squares = 0;
-  size_t low = 0, high = order.size() + 1, guess = 0;
-  for (unsigned i : order) {
+  size_t low = 0, high = left.size() + 1, guess = 0;
+  for (unsigned i : left) {
     squares += products[i].error * products[i].error;
     if (std::sqrt(squares) > bound)
       break;
@@ -235,17 +200,72 @@ Expected<std::vector<unsigned>> Choice::choose() {
   // `low` is good, `high` is too many.
   for (; low + 1 < high; guess = (low + high) / 2) {
     size_t n = std::clamp<size_t>(guess, low + 1, high - 1);
-    Expected<double> error = jointError(ArrayRef(order).take_front(n));
+    Expected<double> error = jointError(ArrayRef(left).take_front(n));
     if (!error)
       return error.takeError();
     say(Twine(n) + llvm::formatv(" together: {0:e2}", *error).str());
     (*error <= bound ? low : high) = n;
   }
-  return std::vector<unsigned>(order.begin(), order.begin() + low);
+  left.resize(low);
+  return left;
 }
 
-/// Compiles what was chosen beside float32; leaves out more until the bound
-/// holds on all inputs, and all where it is not faster.
+/// The choice compiled as it will be; leaves out more until the bound holds on
+/// all inputs, and nothing where none is left.
+Expected<std::optional<Built>>
+Choice::buildWithin(std::vector<unsigned> &chosen) {
+  for (; !chosen.empty(); chosen.resize(chosen.size() * 3 / 4)) {
+    Expected<Built> mixed = Built::create(c.options, Precision::Bf16, chosen);
+    if (!mixed)
+      return mixed.takeError();
+    double worst = 0;
+    for (auto [set, wanted] : llvm::zip_equal(inputs, expected)) {
+      auto outputs = mixed->get().run(set, &context, {});
+      if (!outputs)
+        return outputs.takeError();
+      Expected<double> error = errorOf(*outputs, wanted);
+      if (!error)
+        return error.takeError();
+      worst = std::max(worst, *error);
+    }
+    say(Twine(chosen.size()) + llvm::formatv(" compiled: {0:e2}", worst).str());
+    c.precision.error = worst;
+    if (worst <= c.options.maxError)
+      return std::optional(std::move(*mixed));
+  }
+  c.precision.error = 0;
+  return std::nullopt;
+}
+
+/// Marks the chosen products whose kernels take longer with rounded factors.
+/// Samples of single kernels only propose: artifacts in turns decide.
+Expected<unsigned> Choice::leaveOutSlow(const Built &plain, const Built &mixed,
+                                        ArrayRef<std::string> files,
+                                        ArrayRef<unsigned> chosen) {
+  auto before = plain.profile(files), after = mixed.profile(files);
+  if (!before)
+    return before.takeError();
+  if (!after)
+    return after.takeError();
+  unsigned count = 0;
+  for (unsigned i : chosen) {
+    StringRef name = c.precision.products[i].name;
+    auto [was, wasDeviation] = (*before)[name];
+    auto [is, isDeviation] = (*after)[name];
+    double noise = 2 * std::hypot(wasDeviation, isDeviation);
+    if (is - kSlow * was < noise + kLeastShare * (*before)[""].seconds)
+      continue;
+    isSlow[i] = true;
+    ++count;
+    say(name + llvm::formatv(" takes {0:f3} ms a call, float32 {1:f3} ms",
+                             is * 1e3, was * 1e3)
+                   .str());
+  }
+  return count;
+}
+
+/// Compiles choices and takes the one that is fastest beside float32, in turns;
+/// none where nothing is faster beyond noise.
 Error Choice::compare(std::vector<unsigned> &chosen) {
   auto &report = c.precision;
   auto folder = TemporaryFolder::create();
@@ -261,58 +281,58 @@ Error Choice::compare(std::vector<unsigned> &chosen) {
   Expected<Built> plain = Built::create(c.options, Precision::F32);
   if (!plain)
     return plain.takeError();
-  while (!chosen.empty()) {
-    Expected<Built> mixed = Built::create(c.options, Precision::Bf16, chosen);
+  Expected<Built> again = plain->copy();
+  if (!again)
+    return again.takeError();
+  struct Candidate {
+    std::vector<unsigned> chosen;
+    double error = 0;
+    TurnResult times;
+  };
+  std::optional<Candidate> best;
+  for (unsigned attempt = 0;; ++attempt) {
+    auto mixed = buildWithin(chosen);
     if (!mixed)
       return mixed.takeError();
-    report.error = 0;
-    for (auto [set, wanted] : llvm::zip_equal(inputs, expected)) {
-      auto outputs = mixed->get().run(set, &context, {});
-      if (!outputs)
-        return outputs.takeError();
-      Expected<double> error = errorOf(*outputs, wanted);
-      if (!error)
-        return error.takeError();
-      report.error = std::max(report.error, *error);
-    }
-    say(Twine(chosen.size()) +
-        llvm::formatv(" compiled: {0:e2}", report.error).str());
-    if (report.error > c.options.maxError) {
-      chosen.resize(chosen.size() * 3 / 4);
-      continue;
-    }
-    // In turns: what disturbs the machine disturbs both.
-    report.f32Seconds = report.seconds = 1e9;
-    for (unsigned round = 0; round < 3; ++round)
-      for (auto [built, best] : {std::pair(&*plain, &report.f32Seconds),
-                                 std::pair(&*mixed, &report.seconds)}) {
-        unsigned runs =
-            unsigned(std::clamp(0.2 / std::min(*best, 0.1), 2.0, 200.0));
-        Expected<double> seconds = built->measure(files, runs);
-        if (!seconds)
-          return seconds.takeError();
-        *best = std::min(*best, *seconds);
-      }
-    if (report.f32Seconds < kLeastGain * report.seconds) {
-      report.note = llvm::formatv("bf16 is not faster here ({0:f3} ms, "
-                                  "float32 {1:f3} ms)",
-                                  report.seconds * 1e3, report.f32Seconds * 1e3)
-                        .str();
-      chosen.clear();
-      report.seconds = report.f32Seconds;
-      report.error = 0;
-      return Error::success();
-    }
-    report.note =
-        llvm::formatv("error {0:e2}, {1:f3} ms, float32 {2:f3} ms: {3:f2}x",
-                      report.error, report.seconds * 1e3,
-                      report.f32Seconds * 1e3,
-                      report.f32Seconds / report.seconds)
-            .str();
-    return Error::success();
+    if (!*mixed)
+      break;
+    auto rounds = runInTurns(plain->get(), (*mixed)->get(), again->get(), files,
+                             kSeconds);
+    if (!rounds)
+      return rounds.takeError();
+    Candidate candidate{chosen, report.error, judgeTurns(*rounds)};
+    say(candidate.times.str());
+    if (!best || candidate.times.least > best->times.least)
+      best = std::move(candidate);
+    if (attempt + 1 == kMostAttempts)
+      break;
+    Expected<unsigned> slow = leaveOutSlow(*plain, **mixed, files, chosen);
+    if (!slow)
+      return slow.takeError();
+    if (*slow == 0)
+      break;
+    auto others = choose();
+    if (!others)
+      return others.takeError();
+    chosen = std::move(*others);
   }
   report.error = 0;
-  report.note = "no rounding keeps the bound";
+  chosen.clear();
+  if (!best) {
+    report.note = "no rounding keeps the bound";
+    return Error::success();
+  }
+  report.f32Seconds = report.seconds = best->times.plainSeconds;
+  if (!best->times.isFaster(kLeastGain)) {
+    report.note =
+        "bf16 is not faster here beyond noise (" + best->times.str() + ")";
+    return Error::success();
+  }
+  chosen = std::move(best->chosen);
+  report.error = best->error;
+  report.seconds = best->times.seconds;
+  report.note =
+      llvm::formatv("error {0:e2}, ", best->error).str() + best->times.str();
   return Error::success();
 }
 
@@ -334,6 +354,8 @@ Expected<std::vector<unsigned>> Choice::run() {
       return outputs.takeError();
     expected.push_back(std::move(*outputs));
   }
+  if (Error error = measureAlone())
+    return std::move(error);
   Expected<std::vector<unsigned>> found = choose();
   if (!found)
     return found.takeError();

@@ -155,6 +155,10 @@ Expected<std::string> Artifact::run(ArrayRef<std::string> inputs,
     arguments.push_back("-outputs=" + options.outputs);
   if (options.bench)
     arguments.push_back("-bench=" + std::to_string(options.bench));
+  if (!options.beside.empty())
+    arguments.push_back("-beside=" + llvm::join(options.beside, ","));
+  if (options.profile)
+    arguments.push_back("-profile");
   if (options.threads)
     arguments.push_back("-threads=" + std::to_string(options.threads));
   return runProgram(arguments);

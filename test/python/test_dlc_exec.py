@@ -5,6 +5,7 @@ import subprocess
 import models
 import numpy as np
 import pytest
+from onnx import helper
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +41,23 @@ def test_times_and_samples(folder, path):
     shares = {name: int(count) for count, name in map(str.split, samples)}
     assert shares and all(count > 0 for count in shares.values())
     assert set(shares) - {"(runtime)"}
+
+
+def test_artifacts_in_turns(folder):
+    """A line a round with a time of each; one that does hundreds of times the work takes longer in every round."""
+    wide = {"w1": np.ones((33, 20000), np.float32), "w2": np.ones((20000, 10), np.float32)}
+    models.save(folder / "slow.onnx", [helper.make_node("MatMul", ["x", "w1"], ["h"]), helper.make_node("MatMul", ["h", "w2"], ["y"])],
+                [models.value("x", [64, 33])], [models.value("y", [64, 10])], wide)
+    subprocess.run(["dlc", "slow.onnx", "-q", "-o", "slow.so"], check=True, cwd=folder)
+    done = execute(folder, "mlp.so", "-inputs=x.npy", "-bench=5", "-beside=slow.so,./mlp.so", "-threads=1")
+    assert done.returncode == 0, done.stderr
+    rounds = [[int(n) for n in line.split()] for line in done.stdout.splitlines()]
+    assert len(rounds) == 5 and all(len(row) == 3 and min(row) > 0 for row in rounds)
+    assert all(slow > 5 * max(first, again) for first, slow, again in rounds)
+    # All of them need a time, and no samples are taken of several.
+    for status, *more in [(2, "-beside=mlp.so"), (2, "-bench=3", "-beside=mlp.so", "-profile"), (1, "-bench=3", "-beside=absent.so")]:
+        done = execute(folder, "mlp.so", "-inputs=x.npy", *more)
+        assert done.returncode == status and done.stderr.strip(), (more, done.returncode)
 
 
 def test_refusals(folder):

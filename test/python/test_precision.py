@@ -1,5 +1,7 @@
 """-precision: factors of bf16, all of them or as many as measured errors allow; what is refused, and that the bound is kept."""
 import json
+import pathlib
+import shutil
 import subprocess
 
 import numpy as np
@@ -91,6 +93,58 @@ def test_auto_leaves_out_what_is_sensitive(model, tmp_path):
     else:
         assert "bf16 is not faster here" in precision["note"]
     assert "together:" in done.stderr
+
+
+def planted(model, tmp_path, times, slow=False):
+    """What -precision=auto says and reports under a dlc-exec whose times in turns are `times` (plain, rounded, plain again), a row a round.
+    With `slow` the first choice's kernel of layer1 has twenty times its samples."""
+    bin_folder = tmp_path / "bin"
+    bin_folder.mkdir()
+    real = pathlib.Path(shutil.which("dlc")).resolve().parent
+    shutil.copy(real / "dlc", bin_folder / "dlc")
+    (tmp_path / "lib").symlink_to(real.parent / "lib")
+    rows = "\n".join(" ".join(str(int(t * 1e6)) for t in row) for row in times)
+    (bin_folder / "dlc-exec").write_text(f"""#!/bin/sh
+case " $* " in
+*-beside=*) printf '%s\\n' '{rows}' ;;
+*-profile*) echo >> {tmp_path}/profiles
+  if [ {int(slow)} = 1 ] && [ $(wc -l < {tmp_path}/profiles) = 2 ]; then
+    {real / 'dlc-exec'} "$@" | awk '/fused_1$/ {{$1 *= 20}} {{print}}'
+  else
+    {real / 'dlc-exec'} "$@"
+  fi ;;
+*-bench=*) echo 200000 200000 ;;
+*) exec {real / 'dlc-exec'} "$@" ;;
+esac
+""")
+    (bin_folder / "dlc-exec").chmod(0o755)
+    done = run(bin_folder / "dlc", model / "m.onnx", "-target=host:threads=1", "-emit=shared,report", "-o", tmp_path / "m.so", "-v",
+               "-precision=auto:max-error=2e-2")
+    assert done.returncode == 0, done.stderr
+    return json.loads((tmp_path / "m.json").read_text())["precision"], done.stderr
+
+
+@pytest.mark.parametrize("name,rounded", [("faster", True), ("one fast run", False), ("within noise", False)])
+def test_whole_artifacts_in_turns_decide(model, tmp_path, name, rounded):
+    """A time that misleads - one turn of a tenth - is not taken for a gain, nor a gain that is no more than two copies of float32 differ by."""
+    times = [[10, 9, 10.05] if i % 2 else [10.1, 9.1, 10] for i in range(21)]
+    if name == "one fast run":
+        times = [[10, 10.4, 10.05] for _ in range(20)] + [[10, 1, 10]]
+    elif name == "within noise":
+        times = [[10, 9.3, 8.9] if i % 2 else [8.9, 9.2, 10] for i in range(21)]
+    precision, _ = planted(model, tmp_path, times)
+    assert (precision["rounded"] > 0) == rounded, precision["note"]
+    if not rounded:
+        assert "not faster here beyond noise" in precision["note"]
+
+
+def test_products_that_rounding_makes_slow_are_left_out(model, tmp_path):
+    """Samples propose: a second choice is compiled without the slow one, and by the same times in turns the first one stays."""
+    precision, said = planted(model, tmp_path, [[10, 9, 10.05] if i % 2 else [10.1, 9.1, 10] for i in range(21)], slow=True)
+    slow = [line.split()[0] for line in said.splitlines() if " a call, float32 " in line]
+    compiled = [int(line.split()[0]) for line in said.splitlines() if " compiled: " in line]
+    assert slow == ["layer1"] and len(compiled) >= 2 and compiled[1] <= compiled[0] - len(slow)
+    assert precision["rounded"] == compiled[0]
 
 
 def test_auto_gives_up_where_no_rounding_fits(model, tmp_path):

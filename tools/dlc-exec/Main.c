@@ -22,12 +22,19 @@ static const char usage[] =
     "stops\n"
     "  -bench=<n>              runs n more times, prints 'min_ns median_ns' on "
     "stdout\n"
+    "  -beside=<b.so,c.so>     with -bench: these run in turns with the model, "
+    "on the same inputs;\n"
+    "                          prints a line a round: ns of a run of each, as "
+    "it was in a turn\n"
+    "                          of at least 20 ms. Who begins a round changes\n"
     "  -profile                with -bench: then prints where the time went, "
     "'samples kernel' a\n"
     "                          line, one sample a millisecond of CPU time\n"
     "  -threads=<n>            threads to use (default: DLC_NUM_THREADS, "
     "OMP_NUM_THREADS, all)\n"
-    "  -weights=<file>         external weights (default: beside the model)\n"
+    "  -weights=<file>         external weights (default: beside the model; "
+    "those "
+    "of -beside always)\n"
     "  -verify-weights         checks the weights' checksum\n"
     "exit: 0 ok, 1 the model refused or failed, 2 bad usage, 3 a file cannot "
     "be read or\n"
@@ -38,6 +45,7 @@ typedef struct settings {
   const char *weights;
   const char *outputs;
   const char *inputs; /* comma-separated */
+  const char *beside; /* comma-separated */
   int bench;
   int profile;
   int threads;
@@ -64,6 +72,8 @@ static int parse(int argc, char **argv, settings *s) {
       s->weights = a + 8;
     else if (strncmp(a, "bench=", 6) == 0)
       s->bench = atoi(a + 6);
+    else if (strncmp(a, "beside=", 7) == 0)
+      s->beside = a + 7;
     else if (strncmp(a, "threads=", 8) == 0)
       s->threads = atoi(a + 8);
     else if (strcmp(a, "profile") == 0)
@@ -75,6 +85,8 @@ static int parse(int argc, char **argv, settings *s) {
     else
       return 0;
   }
+  if (s->beside && (s->bench < 1 || s->profile))
+    return 0;
   return s->model != NULL && s->bench >= s->profile && s->threads >= 0;
 }
 
@@ -201,6 +213,7 @@ typedef struct session {
   const DLTensor **input_tensors;
   DLTensor **output_tensors;
   void *workspace;
+  dlc_run_options options;
   char error[1024];
 } session;
 
@@ -299,45 +312,110 @@ static int make_outputs(session *s) {
   return ok ? 0 : complain("not enough memory for the outputs", 1);
 }
 
-static int bench(session *s, const dlc_run_options *options, int n) {
+static int run_once(session *s) {
+  dlc_status status =
+      dlc_run(s->model, s->input_tensors, s->output_tensors, &s->options);
+  return status == DLC_OK ? 0 : fail(s, status);
+}
+
+static int bench(session *s, int n) {
   int64_t *times = calloc((size_t)n, sizeof *times);
-  for (int i = 0; i < n; ++i) {
+  int code = 0;
+  for (int i = 0; i < n && code == 0; ++i) {
     int64_t start = now_ns();
-    if (dlc_run(s->model, s->input_tensors, s->output_tensors, options) !=
-        DLC_OK) {
-      free(times);
-      return complain(s->error, 1);
-    }
+    code = run_once(s);
     times[i] = now_ns() - start;
   }
   qsort(times, (size_t)n, sizeof *times, compare);
-  printf("%lld %lld\n", (long long)times[0], (long long)times[n / 2]);
+  if (code == 0)
+    printf("%lld %lld\n", (long long)times[0], (long long)times[n / 2]);
   free(times);
-  return 0;
+  return code;
 }
 
-static int run(session *s, const settings *settings) {
+/* What disturbs the machine disturbs all: a round is a turn of each. A turn is
+ * long enough that what the others left in the caches hardly matters. */
+static int bench_in_turns(session *all, int count, int rounds) {
+  int64_t *times = calloc((size_t)count, sizeof *times);
+  int code = 0;
+  for (int round = 0; round < rounds && code == 0; ++round) {
+    for (int turn = 0; turn < count && code == 0; ++turn) {
+      int which = (round + turn) % count;
+      int64_t start = now_ns(), passed = 0, runs = 0;
+      while (code == 0 && passed < 20000000) {
+        code = run_once(&all[which]);
+        passed = now_ns() - start;
+        ++runs;
+      }
+      times[which] = passed / (runs ? runs : 1);
+    }
+    for (int i = 0; i < count && code == 0; ++i)
+      printf("%lld%c", (long long)times[i], i + 1 < count ? ' ' : '\n');
+  }
+  free(times);
+  return code;
+}
+
+/* Loads a model, reads its inputs and runs it once. */
+static int start(session *s, const char *path, const char *weights,
+                 const settings *settings) {
+  dlc_create_options create = {
+      .struct_size = sizeof create,
+      .weights_path = weights,
+      .num_threads = settings->threads,
+      .flags = settings->verify ? DLC_CREATE_VERIFY_WEIGHTS : 0,
+      .error = s->error,
+      .error_len = sizeof s->error};
+  dlc_status status = dlc_load(path, &create, &s->model);
+  if (status != DLC_OK)
+    return fail(s, status);
+  s->info = dlc_get_info(s->model);
+  s->inputs = calloc((size_t)s->info->num_inputs + 1, sizeof *s->inputs);
+  s->outputs = calloc((size_t)s->info->num_outputs + 1, sizeof *s->outputs);
+  s->input_tensors =
+      calloc((size_t)s->info->num_inputs + 1, sizeof *s->input_tensors);
+  s->output_tensors =
+      calloc((size_t)s->info->num_outputs + 1, sizeof *s->output_tensors);
   int code = read_inputs(s, settings->inputs);
   if (code == 0)
     code = make_outputs(s);
   if (code)
     return code;
-  dlc_run_options options = {.struct_size = sizeof options,
-                             .error = s->error,
-                             .error_len = sizeof s->error};
+  s->options = (dlc_run_options){.struct_size = sizeof s->options,
+                                 .error = s->error,
+                                 .error_len = sizeof s->error};
   /* A device's is the instance's own. */
   if (s->info->device_type == kDLCPU) {
-    options.workspace_size = dlc_workspace(s->model, s->input_tensors);
-    if (options.workspace_size == SIZE_MAX)
+    s->options.workspace_size = dlc_workspace(s->model, s->input_tensors);
+    if (s->options.workspace_size == SIZE_MAX)
       return complain(s->error, 1);
-    if (posix_memalign(&s->workspace, 64, options.workspace_size + 64) != 0)
+    if (posix_memalign(&s->workspace, 64, s->options.workspace_size + 64) != 0)
       return complain("not enough memory for the workspace", 1);
-    options.workspace = s->workspace;
+    s->options.workspace = s->workspace;
   }
-  dlc_status status =
-      dlc_run(s->model, s->input_tensors, s->output_tensors, &options);
-  if (status != DLC_OK)
-    return fail(s, status);
+  return run_once(s);
+}
+
+static void stop(session *s) {
+  for (int64_t i = 0; s->inputs && i < s->info->num_inputs; ++i)
+    npy_free(&s->inputs[i]);
+  for (int64_t i = 0; s->outputs && i < s->info->num_outputs; ++i)
+    npy_free(&s->outputs[i]);
+  free(s->inputs);
+  free(s->outputs);
+  free(s->input_tensors);
+  free(s->output_tensors);
+  free(s->workspace);
+  if (s->model)
+    dlc_unload(s->model);
+}
+
+/* all[0] is the model, the others those beside it. */
+static int run(session *all, int count, const settings *settings) {
+  session *s = &all[0];
+  int code = start(s, settings->model, settings->weights, settings);
+  if (code)
+    return code;
   /* Where this fails, writing the files says why. */
   if (settings->outputs)
     mkdir(settings->outputs, 0777);
@@ -350,9 +428,16 @@ static int run(session *s, const settings *settings) {
   }
   if (!settings->bench)
     return 0;
+  if (settings->beside) {
+    char *text = strdup(settings->beside), *rest = text;
+    for (int i = 1; i < count && code == 0; ++i)
+      code = start(&all[i], strsep(&rest, ","), NULL, settings);
+    free(text);
+    return code ? code : bench_in_turns(all, count, settings->bench);
+  }
   if (settings->profile && !profile_start())
     return complain("the timer of -profile cannot be set", 1);
-  code = bench(s, &options, settings->bench);
+  code = bench(s, settings->bench);
   if (!settings->profile)
     return code;
   profile_stop();
@@ -368,37 +453,15 @@ int main(int argc, char **argv) {
     fputs(usage, stderr);
     return 2;
   }
-  session s;
-  memset(&s, 0, sizeof s);
-  dlc_create_options options = {
-      .struct_size = sizeof options,
-      .weights_path = settings.weights,
-      .num_threads = settings.threads,
-      .flags = settings.verify ? DLC_CREATE_VERIFY_WEIGHTS : 0,
-      .error = s.error,
-      .error_len = sizeof s.error};
   if (settings.info)
     return print_info_of(settings.model);
-  dlc_status status = dlc_load(settings.model, &options, &s.model);
-  if (status != DLC_OK)
-    return fail(&s, status);
-  s.info = dlc_get_info(s.model);
-  s.inputs = calloc((size_t)s.info->num_inputs + 1, sizeof *s.inputs);
-  s.outputs = calloc((size_t)s.info->num_outputs + 1, sizeof *s.outputs);
-  s.input_tensors =
-      calloc((size_t)s.info->num_inputs + 1, sizeof *s.input_tensors);
-  s.output_tensors =
-      calloc((size_t)s.info->num_outputs + 1, sizeof *s.output_tensors);
-  int code = run(&s, &settings);
-  for (int64_t i = 0; i < s.info->num_inputs; ++i)
-    npy_free(&s.inputs[i]);
-  for (int64_t i = 0; i < s.info->num_outputs; ++i)
-    npy_free(&s.outputs[i]);
-  free(s.inputs);
-  free(s.outputs);
-  free(s.input_tensors);
-  free(s.output_tensors);
-  free(s.workspace);
-  dlc_unload(s.model);
+  int count = 1 + (settings.beside != NULL);
+  for (const char *c = settings.beside; c && *c; ++c)
+    count += *c == ',';
+  session *all = calloc((size_t)count, sizeof *all);
+  int code = run(all, count, &settings);
+  for (int i = 0; i < count; ++i)
+    stop(&all[i]);
+  free(all);
   return code;
 }

@@ -18,6 +18,8 @@ public:
   /// cannot be read, Unavailable when no program for its architecture is here.
   static llvm::Expected<Artifact> open(llvm::StringRef path);
 
+  llvm::StringRef getPath() const { return path; }
+
   /// What dlc-exec -info prints.
   const llvm::json::Object &getInfo() const { return info; }
 
@@ -26,9 +28,11 @@ public:
   llvm::StringRef getEmulator() const { return command.front(); }
 
   struct RunOptions {
-    std::string outputs;  ///< a folder that exists
-    unsigned bench = 0;   ///< further runs, measured
-    unsigned threads = 0; ///< 0: the runtime's choice
+    std::string outputs;             ///< a folder that exists
+    unsigned bench = 0;              ///< further runs, measured
+    unsigned threads = 0;            ///< 0: the runtime's choice
+    std::vector<std::string> beside; ///< with bench: artifacts that take turns
+    bool profile = false;            ///< with bench: samples of kernels
   };
   /// Runs it on .npy files; outputs go to <folder>/output_<i>.npy. Returns what
   /// dlc-exec printed. A failure of the model has code Rejected.
