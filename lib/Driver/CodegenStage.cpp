@@ -8,7 +8,6 @@
 #include "dlc/Codegen/CPU/Nests.h"
 #include "dlc/Codegen/Common/CpuLowering.h"
 #include "dlc/Dialect/Graph/IR/Placement.h"
-#include "dlc/Driver/FormedKernels.h"
 #include "dlc/Program/Passes.h"
 #include "dlc/Schedule/Winograd.h"
 #include "mlir/Bytecode/BytecodeReader.h"
@@ -216,7 +215,6 @@ static std::vector<Job> collectJobs(Compilation &c) {
         if (auto form = classifyWinograd(kernel, reason); succeeded(form))
           job.compiled.errorFactor = claim->errorFactor(form->channels);
   }
-  markConstantBits(c.getModule());
   for (auto function : c.getModule().getOps<func::FuncOp>()) {
     SmallVector<int64_t> sizes = typicalSizes(c, function);
     function.walk([&](graph::CallOp call) {

@@ -38,18 +38,12 @@ void dlc::markConstantBits(ModuleOp module) {
     for (auto [i, arg] : llvm::enumerate(call.getArgs()))
       bits[i] = std::max(bits[i], bitsOfConstant(arg));
   });
-  // A variant is called where its kernel is.
-  for (auto kernel : module.getOps<graph::KernelOp>())
-    if (auto dispatch = kernel->getAttrOfType<DictionaryAttr>(kDispatchAttr))
-      for (auto name : dispatch.getAs<ArrayAttr>("kernels")
-                           .getAsRange<FlatSymbolRefAttr>()) {
-        SmallVector<int8_t> bits = ofAllCalls[kernel.getSymName()];
-        ofAllCalls[name.getValue()] = std::move(bits);
-      }
   for (auto kernel : module.getOps<graph::KernelOp>()) {
     ArrayRef<int8_t> bits = ofAllCalls[kernel.getSymName()];
     if (llvm::any_of(bits, [](int8_t some) { return some < 8; }))
       kernel->setAttr(kConstantBits,
                       DenseI8ArrayAttr::get(kernel.getContext(), bits));
+    else
+      kernel->removeAttr(kConstantBits); // of a file: its constants say
   }
 }

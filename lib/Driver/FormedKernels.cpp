@@ -32,7 +32,6 @@ Expected<FormedKernels> dlc::formModelKernels(const CompileOptions &given) {
     return makeError(ExitCode::Usage, "-target=" + options.target +
                                           ": its kernels are not a CPU's");
   llvm::StringMap<KernelCalls> calls = findKernelCalls(c.getModule());
-  markConstantBits(c.getModule());
   FormedKernels formed;
   for (auto op : c.getModule().getOps<graph::KernelOp>()) {
     FormedKernel kernel;

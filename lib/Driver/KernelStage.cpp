@@ -3,6 +3,7 @@
 
 #include "dlc/Dialect/Graph/IR/Graph.h"
 #include "dlc/Dialect/Graph/Transforms/Passes.h"
+#include "dlc/Driver/FormedKernels.h"
 #include "dlc/Program/Passes.h"
 #include "dlc/Schedule/AttentionSpec.h"
 #include "dlc/Schedule/NestChoice.h"
@@ -156,6 +157,8 @@ Error dlc::formKernels(Compilation &c) {
     if (Error error = chooseLayouts(c))
       return error;
   splitByConstantOperands(c.getModule(), c.copyOf);
+  if (c.target && !c.cuda) // variants are copies, and have it, too
+    markConstantBits(c.getModule());
   if (Error error = tuneKernels(c))
     return error;
   if (Error error = chooseSchedules(c))

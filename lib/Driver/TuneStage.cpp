@@ -90,7 +90,6 @@ static std::string keyText(StringRef target, StringRef workload) {
 }
 
 void Stage::collect() {
-  markConstantBits(c.getModule()); // part of what is tuned
   llvm::StringMap<KernelCalls> calls = findKernelCalls(c.getModule());
   for (auto kernel : c.getModule().getOps<graph::KernelOp>()) {
     // A schedule of the file's own stays.
