@@ -312,7 +312,7 @@ Expected<CudaBundle> Writer::finish() {
           : isMachineCode ? "generation"
                           : "newer")
       << "\nrun bundle-" << tuner::sha256(body).substr(0, 16) << " "
-      << tuner::kCodegenVersion << " " << tuner::kSchemaVersion << " "
+      << tuner::kCudaCodegenVersion << " " << tuner::kSchemaVersion << " "
       << getVersion() << "\ntarget " << target << "\n";
   if (Error error = write("candidates.txt", header + body))
     return std::move(error);

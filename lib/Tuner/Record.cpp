@@ -39,6 +39,18 @@ std::optional<Status> dlc::tuner::parseStatus(StringRef text) {
   return std::nullopt;
 }
 
+int dlc::tuner::codegenVersionOf(StringRef workload, StringRef target) {
+  if (target.contains("\"arch\":\"cuda\""))
+    return kCudaCodegenVersion;
+  // Canonical JSON: these texts are the fields.
+  if (workload.contains("\"window\":true"))
+    return 3; // rows of two vectors are one, taps share their loads
+  if (workload.contains("\"nest\":\"contraction\"") ||
+      workload.contains("\"nest\":\"attention\""))
+    return 3; // images, epilogues; one vector of queries where two are wasted
+  return 2;   // maps and rows
+}
+
 static Error invalid(const Twine &text) {
   return llvm::createStringError("record: " + text);
 }
@@ -259,7 +271,7 @@ dlc::tuner::withoutDisturbed(llvm::ArrayRef<Record> records) {
 std::optional<Record> dlc::tuner::findBest(llvm::ArrayRef<Record> records,
                                            const BestOptions &options) {
   auto isCurrent = [&](const Record &record) {
-    return record.codegen == kCodegenVersion &&
+    return record.isCurrent() &&
            (options.takesLibraries || !record.usesLibrary());
   };
   // A schedule that was ever wrong, hung or crashed is none, whatever its time.

@@ -189,7 +189,7 @@ Expected<unsigned> Store::prune(unsigned keep) {
   std::map<std::string, std::vector<const Record *>> groups;
   std::vector<std::string> doomed;
   for (const Record &record : *all) {
-    if (record.codegen != kCodegenVersion)
+    if (!record.isCurrent())
       doomed.push_back(record.key());
     else if (record.status == Status::Ok && !record.isDefault)
       groups[record.target + record.workload].push_back(&record);

@@ -78,7 +78,7 @@ static std::string makeRunId(const Task &task, const CostModel *base,
   for (double number :
        {double(o.batch), o.epsilon, double(o.pool), double(o.population),
         double(o.generations), double(o.seed), guideNumber(o.guide),
-        double(kCodegenVersion)})
+        double(codegenVersionOf(task.workload, task.target))})
     text += " " + std::to_string(number);
   if (task.timing == Timing::Static)
     text += " static";
@@ -145,6 +145,7 @@ Record Tuner::makeRecord(const Candidate &c, unsigned attempt) const {
   Record record;
   record.target = task.target;
   record.workload = task.workload;
+  record.codegen = codegenVersionOf(record.workload, record.target);
   record.schedule = c.other ? scheduleJson(c.other->nest, c.other->knobs)
                             : scheduleJson(task.space.nest, c.point);
   record.run = result.run;

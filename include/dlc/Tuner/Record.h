@@ -15,9 +15,13 @@ namespace dlc::tuner {
 /// Of records and stores. Raise it when a field changes its meaning.
 constexpr int kSchemaVersion = 1;
 
-/// Times hold for the code that was measured: raise this when a nest makes
-/// other code from the same schedule. Lookup ignores records of other versions.
-constexpr int kCodegenVersion = 2;
+/// Times hold for the code that was measured, and ratios for the default beside
+/// it: raise a nest's number (Record.cpp) when it makes other code from the
+/// same schedule or its rules choose another one. Lookup ignores records of
+/// other versions; those of the other nests stay.
+int codegenVersionOf(llvm::StringRef workload, llvm::StringRef target);
+/// Of all nests of GPUs.
+constexpr int kCudaCodegenVersion = 2;
 
 enum class Status {
   Ok,
@@ -49,10 +53,14 @@ struct Record {
   bool isDefault = false; ///< the schedule that rules choose
   unsigned attempt = 0;   ///< 1: the winner, measured again with more samples
   uint64_t seed = 0;
-  int codegen = kCodegenVersion;
+  int codegen = 0;      ///< codegenVersionOf of the dlc that measured
   std::string compiler; ///< dlc's version
   int64_t utc = 0;      ///< seconds since 1970
 
+  /// Measured of the code that this dlc makes.
+  bool isCurrent() const {
+    return codegen == codegenVersionOf(workload, target);
+  }
   /// Its schedule calls a library (nest `library`): nothing to learn of for
   /// searches of our nests.
   bool usesLibrary() const;

@@ -107,9 +107,25 @@ TEST(Record, FindBest) {
   EXPECT_EQ(findBest(mixed)->schedule, mixed[3].schedule);
   // Nor one of another code generator, nor a gain within the noise.
   Record old = makeRecord(1, 0.5);
-  old.codegen = kCodegenVersion + 1;
+  ++old.codegen;
   EXPECT_FALSE(findBest(old));
   EXPECT_FALSE(findBest(makeRecord(1, 0.99)));
+}
+
+// Each nest has its number: where one makes other code, records of the others
+// stay.
+TEST(Record, CodegenVersionsOfNests) {
+  const char *x86 = "{\"arch\":\"x86\"}", *cuda = "{\"arch\":\"cuda\"}";
+  const char *row = "{\"nest\":\"row\"}",
+             *window = "{\"nest\":\"row\",\"window\":true}",
+             *product = "{\"nest\":\"contraction\"}";
+  EXPECT_NE(codegenVersionOf(row, x86), codegenVersionOf(window, x86));
+  EXPECT_NE(codegenVersionOf(row, x86), codegenVersionOf(product, x86));
+  EXPECT_EQ(codegenVersionOf(product, cuda), kCudaCodegenVersion);
+  Record record = makeRecord(1, 0.5);
+  EXPECT_TRUE(record.isCurrent());
+  record.codegen = 0;
+  EXPECT_FALSE(record.isCurrent());
 }
 
 // An estimate counts where it is asked for and nothing was measured, and for

@@ -43,6 +43,7 @@ inline tuner::Record makeRecord(int i, double ratio, int64_t rows = 64) {
   record.reference = {1000, 1050};
   record.clock = "thread_cpu";
   record.run = "test";
+  record.codegen = tuner::codegenVersionOf(record.workload, record.target);
   record.compiler = "0";
   return record;
 }

@@ -353,6 +353,7 @@ TEST(KernelTask, CostQueryByTheModel) {
     Record record;
     record.workload = key->workload;
     record.target = key->target;
+    record.codegen = codegenVersionOf(record.workload, record.target);
     KnobValues knobs{{"tile_rows", rows}};
     record.schedule = scheduleJson("contraction", knobs);
     record.samples = record.reference = {3e9 * scorer.seconds(knobs)};
