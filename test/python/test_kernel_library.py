@@ -11,6 +11,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 
 import numpy as np
 import onnx
@@ -103,6 +104,19 @@ def test_times_beside_peers(folder):
     done, rows = profile(folder, "--ops=matmul_nn_f32", "--seconds=0.01", "--peers=numpy", "--cpu=*")
     assert done.returncode == 0, done.stderr
     assert all(float(row["us"]) > 0 and float(row["numpy_us"]) > 0 and row["best_peer"] == "numpy" for row in rows) and rows
+
+
+def test_a_slow_peer_is_called_twice(library):
+    profile = importlib.import_module("tinylib.profile")
+    calls = {"fast": 0, "near": 0, "slow": 0}
+
+    def call(name, seconds):
+        calls[name] += 1
+        time.sleep(seconds)
+
+    times = profile.measure({"slow": lambda: call("slow", 0.2), "fast": lambda: call("fast", 0.02), "near": lambda: call("near", 0.03)}, 0.01)
+    assert calls["slow"] == 2 and calls["fast"] > 2 and calls["near"] > 2
+    assert times["fast"] < times["near"] < times["slow"]
 
 
 def test_instances_are_chosen_by_size(library):

@@ -16,6 +16,7 @@ import sys
 
 ROOT = os.path.normpath(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
 LEAST = 0.95  # of any call
+HOPELESS = 10  # times the best: who takes so long is not asked again for more rows (torch's f16 products without AMX take minutes)
 GOALS = {"bf16": 1.15, "f32": 1.08, "f16": 1.10, "one row": 0.97, "attention": 1.20, "rows": None}
 FLOATS = ["f32", "bf16", "f16"]
 LARGE, OPEN = {"n": 4096, "k": 4096}, {"n": 1024, "k": 1024}
@@ -67,11 +68,14 @@ def measure(group, o):
     options = argparse.Namespace(threads=o.threads, seconds=o.seconds, peers=o.peers.split(","))
     if "torch" in options.peers:
         importlib.import_module("torch").set_num_threads(o.threads)
-    rows = []
+    rows, peers, hopeless = [], options.peers, {}
     for name, sizes in list_calls(group):
+        options.peers = [peer for peer in peers if peer not in hopeless.setdefault(name, set())]
         op = library.operations[name]
         index = op.select(**sizes)
         times = profile.profile(op, index, [sizes[n] for n in op.names], options, np.random.default_rng(1))
+        limit = HOPELESS * min(times.values())
+        hopeless[name].update(peer for peer, seconds in times.items() if seconds > limit)
         own = times.pop("dlc")
         best = min(times, key=times.get)
         text = "x".join(str(sizes[n]) for n in op.names)
