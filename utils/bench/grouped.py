@@ -28,10 +28,11 @@ def main():
     parser.add_argument("--runs", type=int, default=30)
     parser.add_argument("--open", action="store_true")
     parser.add_argument("--packed", action="store_true")
+    parser.add_argument("--dtypes", default="f32,bf16,f16")
     o = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         dims = {"n": f"@{o.n}", "k": f"@{o.k}"} if o.open else {"n": o.n, "k": o.k}
-        common = {"layouts": ["nt"], "dtypes": ["f32", "bf16"], "packed": o.packed}
+        common = {"layouts": ["nt"], "dtypes": o.dtypes.split(","), "packed": o.packed}
         manifest = {"schema_version": 1, "name": "grouped", "operations": [
             {"op": "matmul", "dims": dict(dims, m=f"@{o.rows}"), **common},
             {"op": "grouped_matmul", "dims": dict(dims, rows=f"@{o.rows}"), **common}]}
@@ -45,10 +46,10 @@ def main():
         ends = np.round(np.cumsum([0] + SEGMENTS) * o.rows).astype(np.int64)
         ends[-1] = o.rows
         rng = np.random.default_rng(1)
-        for dtype in ("f32", "bf16"):
+        for dtype in o.dtypes.split(","):
             def array(*shape):
                 x = rng.standard_normal(shape).astype(np.float32)
-                return x if dtype == "f32" else (x.view(np.uint32) >> 16).astype(np.uint16)
+                return x if dtype == "f32" else x.astype(np.float16) if dtype == "f16" else (x.view(np.uint32) >> 16).astype(np.uint16)
             a, b = array(o.rows, o.k), array(len(SEGMENTS), o.n, o.k)
             c = np.empty((o.rows, o.n), library.DTYPES[dtype])
             name = f"matmul_nt{'_packed' * o.packed}_{dtype}"

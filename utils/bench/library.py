@@ -16,7 +16,7 @@ import sys
 
 ROOT = os.path.normpath(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
 LEAST = 0.95  # of any call
-HOPELESS = 10  # times the best: who takes so long is not asked again for more rows (torch's f16 products without AMX take minutes)
+HOPELESS = 10  # times the best peer: who takes so long is not asked again for more rows (torch's f16 products without AMX take minutes)
 GOALS = {"bf16": 1.15, "f32": 1.08, "f16": 1.10, "one row": 0.97, "attention": 1.20, "rows": None}
 FLOATS = ["f32", "bf16", "f16"]
 LARGE, OPEN = {"n": 4096, "k": 4096}, {"n": 1024, "k": 1024}
@@ -74,10 +74,9 @@ def measure(group, o):
         op = library.operations[name]
         index = op.select(**sizes)
         times = profile.profile(op, index, [sizes[n] for n in op.names], options, np.random.default_rng(1))
-        limit = HOPELESS * min(times.values())
-        hopeless[name].update(peer for peer, seconds in times.items() if seconds > limit)
         own = times.pop("dlc")
         best = min(times, key=times.get)
+        hopeless[name].update(peer for peer, seconds in times.items() if seconds > HOPELESS * times[best])
         text = "x".join(str(sizes[n]) for n in op.names)
         rows.append([group, name, text, op.instances[index]["name"], f"{own * 1e6:.1f}", best, f"{times[best] * 1e6:.1f}", f"{times[best] / own:.3f}"])
     with open(os.path.join(o.out, f"{group.replace(' ', '-')}.csv"), "w") as file:
