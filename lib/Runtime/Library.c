@@ -8,6 +8,7 @@
 #include <alloca.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* What the generated functions call. Hidden in each artifact. */
@@ -94,8 +95,8 @@ static arena *take_arena(size_t bytes) {
 
 /*===-- Choosing ----------------------------------------------------------===*/
 
-static const dlc_library_instance *select(const dlc_library_operation *op,
-                                          const int64_t *dims) {
+static const dlc_library_instance *
+select_instance(const dlc_library_operation *op, const int64_t *dims) {
   for (int64_t i = 0; i < op->num_instances; ++i)
     if (dlc_library_takes(op, &op->instances[i], dims) &&
         dlc_library_is_here(op->instances[i].cpu))
@@ -105,7 +106,7 @@ static const dlc_library_instance *select(const dlc_library_operation *op,
 
 int64_t dlc_library_select(const dlc_library_operation *op,
                            const int64_t *dims) {
-  const dlc_library_instance *instance = select(op, dims);
+  const dlc_library_instance *instance = select_instance(op, dims);
   return instance ? instance - op->instances : -1;
 }
 
@@ -207,7 +208,7 @@ select_packed(const dlc_library_operation *op, const int64_t *dims,
 /* The error where an operation with a packed tensor has no instance. */
 static dlc_status not_packed(const dlc_library_operation *op,
                              const int64_t *dims) {
-  if (!select(op, dims))
+  if (!select_instance(op, dims))
     return dlc_library_no_instance(op, dims);
   char text[160];
   return dlc_rt_fail(dlc_library_error(), DLC_INVALID_ARGUMENT,
@@ -343,15 +344,27 @@ static dlc_status run_whole(const dlc_library_operation *op,
 
 /*===-- Segments ----------------------------------------------------------===*/
 
+/* A segment's place among those that are run. */
+typedef struct segment_turn {
+  int64_t rows; /* of its largest chunk */
+  int64_t segment;
+} segment_turn;
+
+/* As many are sorted; more keep all workers busy in any order. */
+#define MOST_SORTED 1024
+
 /* Segments of rows are cut into chunks, so that the work is even, and a chunk
- * is one task, which runs on one thread from end to end. */
+ * is one task, which runs on one thread from end to end. Whoever is free takes
+ * the largest that is left (Graham, "Bounds on multiprocessing timing
+ * anomalies", 1969), so that workers end together. */
 typedef struct segments_run {
   const dlc_library_operation *op;
   const int64_t *dims;
   void *const *tensors;
   const int64_t *offsets;
-  int64_t most;  /* rows of a chunk */
-  int64_t bytes; /* of a worker's workspace */
+  segment_turn *turns; /* NULL: as they come */
+  int64_t most;        /* rows of a chunk */
+  int64_t bytes;       /* of a worker's workspace */
   char *workspace;
   const char *packed;  /* of the first segment; NULL: no tensor is packed */
   int64_t packed_step; /* bytes from a segment's packed matrix to the next */
@@ -372,10 +385,36 @@ static void run_serially(void *ctx, dlc_task_fn fn, const dlc_frame *frame,
     fn(frame, task, 0);
 }
 
+static int compare_turns(const void *x, const void *y) {
+  const segment_turn *a = x, *b = y;
+  if (a->rows != b->rows)
+    return a->rows < b->rows ? 1 : -1;
+  return a->segment < b->segment ? -1 : a->segment > b->segment;
+}
+
+/* Sorts the segments for chunks of at most `most` rows. */
+static void sort_segments(const segments_run *run, int64_t groups,
+                          int64_t most) {
+  if (!run->turns)
+    return;
+  for (int64_t g = 0; g < groups; ++g) {
+    int64_t size = run->offsets[g + 1] - run->offsets[g];
+    int64_t count = count_chunks(size, most);
+    run->turns[g].segment = g;
+    run->turns[g].rows = count ? size / count + (size % count != 0) : 0;
+  }
+  qsort(run->turns, (size_t)groups, sizeof *run->turns, compare_turns);
+}
+
+static int64_t segment_at(const segments_run *run, int64_t turn) {
+  return run->turns ? run->turns[turn].segment : turn;
+}
+
 /* The chunk's place: segment, first row, rows. */
 static void find_chunk(const segments_run *run, int64_t chunk, int64_t *segment,
                        int64_t *first, int64_t *rows) {
-  for (int64_t g = 0;; ++g) {
+  for (int64_t turn = 0;; ++turn) {
+    int64_t g = segment_at(run, turn);
     int64_t size = run->offsets[g + 1] - run->offsets[g];
     int64_t count = count_chunks(size, run->most);
     if (chunk >= count) {
@@ -396,7 +435,7 @@ static void plan_rows(const segments_run *run, int64_t rows, int64_t *dims,
   memcpy(dims, run->dims, (size_t)run->op->num_dims * 8);
   dims[run->op->segments->rows] = rows;
   *instance = run->packed ? select_packed(run->op, dims, run->packed)
-                          : select(run->op, dims);
+                          : select_instance(run->op, dims);
 }
 
 static void run_chunk(segments_run *run, int64_t chunk, int64_t worker) {
@@ -460,7 +499,9 @@ static int64_t estimate_end(const segments_run *run, int64_t groups,
   int64_t *ends = alloca((size_t)workers * sizeof *ends);
   memset(ends, 0, (size_t)workers * sizeof *ends);
   int64_t last = 0;
-  for (int64_t g = 0; g < groups; ++g) {
+  sort_segments(run, groups, most);
+  for (int64_t turn = 0; turn < groups; ++turn) {
+    int64_t g = segment_at(run, turn);
     int64_t size = run->offsets[g + 1] - run->offsets[g];
     int64_t count = count_chunks(size, most);
     for (int64_t c = 0; c < count; ++c) {
@@ -531,7 +572,10 @@ static dlc_status run_segments(const dlc_library_operation *op,
     if (status != DLC_OK)
       return status;
   }
+  if (workers > 1 && groups <= MOST_SORTED)
+    run.turns = alloca((size_t)groups * sizeof *run.turns);
   run.most = choose_chunk(&run, groups, rows, workers);
+  sort_segments(&run, groups, run.most);
   int64_t chunks = 0;
   int64_t *symbols = alloca(most_numbers(op) * 8);
   int64_t *part = alloca((size_t)op->num_dims * 8);
@@ -610,7 +654,7 @@ dlc_status dlc_library_run(const dlc_library_operation *op, const int64_t *dims,
     return instance ? run_whole(op, instance, dims, tensors)
                     : not_packed(op, dims);
   }
-  instance = select(op, dims);
+  instance = select_instance(op, dims);
   return instance ? run_whole(op, instance, dims, tensors)
                   : dlc_library_no_instance(op, dims);
 }

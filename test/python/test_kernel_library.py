@@ -246,6 +246,18 @@ def test_grouped_rows(library):
         for g in range(4):
             rows = slice(ends[g], ends[g + 1])
             assert np.allclose(c[rows], a[rows] @ b[g].T + bias[g], atol=1e-4)
+    # In any order of sizes, empty ones between, and more than are sorted.
+    for groups, rows in ((9, 900), (1500, 4000)):
+        cuts = np.sort(rng.integers(0, rows, groups - 1))
+        ends = np.concatenate([[0], cuts, [rows]])
+        a, b = rng.normal(size=(rows, 20)).astype(np.float32), rng.normal(size=(groups, 9, 20)).astype(np.float32)
+        bias = rng.normal(size=(groups, 9)).astype(np.float32)
+        which = np.repeat(np.arange(groups), np.diff(ends))
+        expected = np.einsum("rk,rnk->rn", a, b[which]) + bias[which]
+        for threads in (1, 2, 3):
+            library.set_num_threads(threads)
+            assert np.allclose(library.grouped_matmul_nt_bias_f32(a, b, ends, bias), expected, atol=1e-4)
+    a, b, bias = a[:700], b[:4], bias[:4]
     with pytest.raises(library.LibraryError, match="segment 1 ends at row 5, before its begin at 601"):
         library.grouped_matmul_nt_bias_f32(a, b, np.array([0, 601, 5, 603, 700]), bias)
     with pytest.raises(library.LibraryError, match=r"the segments are rows 0..699, there are rows 0..700"):
