@@ -1,12 +1,149 @@
-// How the default schedule blocks columns and cuts k into passes, so that what
-// is used again lies in a near cache. The numbers behind the rules were
-// measured: see docs/codegen-cpu.md.
+// How the default schedule cuts a product into tasks, blocks columns and cuts k
+// into passes, so that what is used again lies in a near cache. The numbers
+// behind the rules were measured: see docs/codegen-cpu.md.
 #include "ContractionFactors.h"
 
 using namespace mlir;
 using namespace dlc;
 
 using Sizes = ContractionSizes;
+
+/// Parts of the rows and of the columns, `least` to `most` tasks together if
+/// there are as many. Each part of one side reads all of the other, so that of
+/// all cuts the one that reads the fewest bytes is taken; of equals the finest.
+static std::pair<int64_t, int64_t>
+cutByTraffic(int64_t most, int64_t least, int64_t threads, int64_t rowSteps,
+             int64_t columnSteps, int64_t lhsBytes, int64_t rhsBytes) {
+  std::pair<int64_t, int64_t> best(1, 1);
+  auto better = [&](std::pair<int64_t, int64_t> cut) {
+    auto tasks = [&](std::pair<int64_t, int64_t> c) {
+      return std::min(c.first * c.second, least);
+    };
+    auto traffic = [&](std::pair<int64_t, int64_t> c) {
+      return c.second * lhsBytes + c.first * rhsBytes;
+    };
+    // Of a few tasks each thread should have the same number.
+    auto isUneven = [&](std::pair<int64_t, int64_t> c) {
+      int64_t count = c.first * c.second;
+      return count > threads && count < 4 * threads && count % threads != 0;
+    };
+    auto rank = [&](std::pair<int64_t, int64_t> c) {
+      return std::make_tuple(-tasks(c), isUneven(c), traffic(c),
+                             -c.first * c.second);
+    };
+    return rank(cut) < rank(best);
+  };
+  int64_t mostRows = std::min(most, (rowSteps + 3) / 4);
+  for (int64_t rows = 1; rows <= mostRows; ++rows)
+    for (int64_t columns = 1; columns <= std::min(most / rows, columnSteps);
+         ++columns) {
+      // Parts are whole steps: fewer may do.
+      int64_t steps = (columnSteps + columns - 1) / columns;
+      std::pair<int64_t, int64_t> cut(rows, (columnSteps + steps - 1) / steps);
+      if (better(cut))
+        best = cut;
+    }
+  return best;
+}
+
+void dlc::cutTasks(ContractionSchedule &s, const Sizes &sizes,
+                   const ContractionSpec &spec, const CpuTarget &target,
+                   int64_t bytes) {
+  const TargetDesc &desc = target.desc();
+  int64_t step = s.columnStep();
+  int64_t columnSteps = (sizes.typicalColumns + step - 1) / step;
+  int64_t rowSteps = (sizes.typicalRows + s.tileRows - 1) / s.tileRows;
+  int64_t columnBytes = sizes.typicalDepth * bytes;
+  int64_t lhsBytes = sizes.typicalRows * columnBytes;
+  bool fillsRhs = s.rhs == FactorSource::Filled;
+  // Of a convolution that is read in place the taps share their pixels.
+  int64_t lhsTraffic = lhsBytes;
+  if (s.lhs == FactorSource::Indirect)
+    if (auto run = graph::constantValue(spec.extentOf(spec.lhsRun())))
+      lhsTraffic = sizes.typicalRows * *run * bytes;
+  // What is filled at a time stays in the second-level cache, beside the rows
+  // that pass, but each block streams all of lhs again: not too few columns.
+  if (fillsRhs) {
+    int64_t steps =
+        std::min(desc.l2Bytes / 4 / columnBytes, int64_t(512)) / step;
+    steps = std::max<int64_t>(
+        steps, lhsBytes > desc.l2Bytes ? (64 + step - 1) / step : 1);
+    if (!sizes.columns || steps * step < *sizes.columns)
+      s.columnsPerBlock = steps * step;
+  }
+
+  int64_t threads = target.threads() ? target.threads() : desc.cores;
+  double work = 2.0 * sizes.typicalRows * sizes.typicalColumns *
+                sizes.typicalDepth * sizes.typicalOuter;
+  // A task takes some microseconds: of arithmetic; or of reading, where rows
+  // are too few for that, a task for each thread.
+  constexpr double leastWork = 2e6, leastBytes = 512 << 10;
+  double read = double(sizes.typicalOuter) *
+                double(lhsBytes + sizes.typicalColumns * columnBytes);
+  double wantedTasks = std::max(std::min(work / leastWork, 4.0 * threads),
+                                std::min(read / leastBytes, 1.0 * threads));
+  int64_t wanted = threads <= 1 ? 1 : std::max<int64_t>(wantedTasks, 1);
+  if (wanted > threads) // as many for each of them
+    wanted = wanted / threads * threads;
+  wanted = std::max<int64_t>(1, wanted / sizes.typicalOuter);
+  int64_t columnTasks, rowTasks;
+  if (fillsRhs && sizes.typicalRows > sizes.typicalColumns) {
+    // Every task along the rows fills the same columns again, so only as many
+    // as there are threads; but each reads its rows of lhs alone.
+    rowTasks = std::min<int64_t>({wanted, threads, rowSteps});
+    columnTasks = 1;
+  } else if (fillsRhs) {
+    int64_t most = columnSteps;
+    // Each of them copies the rows again, for a thirtieth of its products' time
+    // if it has 128 columns.
+    constexpr int64_t wide = 512;
+    if (s.lhs == FactorSource::Filled)
+      most = std::min(most, std::max(threads, columnSteps * step / wide));
+    columnTasks = std::clamp<int64_t>(wanted, 1, most);
+    int64_t left = std::min<int64_t>(wanted, threads);
+    rowTasks = std::clamp<int64_t>(left / columnTasks, 1, (rowSteps + 3) / 4);
+  } else {
+    std::tie(rowTasks, columnTasks) = cutByTraffic(
+        wanted, std::min<int64_t>(wanted, 2 * threads), threads, rowSteps,
+        columnSteps, lhsTraffic, sizes.typicalColumns * columnBytes);
+  }
+  int64_t columnsOfTask = (columnSteps + columnTasks - 1) / columnTasks;
+  int64_t rowsOfTask = (rowSteps + rowTasks - 1) / rowTasks;
+  // A left factor that is filled is streamed from there: it may be large. But
+  // beside a small right factor the copy need not leave the nearest caches.
+  if (s.lhs == FactorSource::Filled) {
+    bool smallRhs = s.rhs == FactorSource::Packed &&
+                    sizes.typicalColumns * columnBytes <= desc.l2Bytes / 2 &&
+                    !s.widensRhs;
+    // Widening is done again for each task.
+    int64_t room = smallRhs      ? desc.l2Bytes / 8
+                   : s.widensRhs ? 32 << 20
+                                 : 8 << 20;
+    int64_t most = std::max<int64_t>(1, room / columnBytes / s.tileRows);
+    int64_t tasks = (rowsOfTask + most - 1) / most;
+    rowsOfTask = (rowsOfTask + tasks - 1) / tasks; // equal ones
+  }
+  s.columnsPerTask =
+      sizes.columns && columnsOfTask >= columnSteps ? 0 : columnsOfTask * step;
+  // More rows than the typical ones may come. Reading the columns' factor again
+  // for a few of them costs more than it shares, filling it again more yet.
+  constexpr int64_t fewRows = 64;
+  bool allRows = rowsOfTask * s.tileRows >= sizes.mostRows ||
+                 (rowTasks == 1 && !sizes.rows &&
+                  (s.rhs != FactorSource::Memory || sizes.mostRows <= fewRows));
+  s.rowsPerTask = allRows ? 0 : rowsOfTask * s.tileRows;
+  if (s.columnsPerTask && s.columnsPerTask <= s.columnsPerBlock)
+    s.columnsPerBlock = 0;
+
+  // What is too large for the caches should be streamed once.
+  int64_t columns =
+      s.columnsPerBlock ? s.columnsPerBlock : columnsOfTask * step;
+  int64_t rhsBytes = std::min(columns, sizes.typicalColumns) * columnBytes;
+  int64_t taskLhs =
+      std::min(rowsOfTask * s.tileRows, sizes.typicalRows) * columnBytes;
+  s.rowsOutside = taskLhs > desc.l3Bytes / 8 && taskLhs > 2 * rhsBytes &&
+                  !s.widensRhs && !s.dot;
+}
 
 /// The length of equal passes over `depth`, of at most `most` steps each or
 /// little more, in whole blocks.

@@ -44,6 +44,12 @@ ProductForm chooseVectorForm(const ContractionSpec &spec,
 
 // ContractionBlocking.cpp
 
+/// How many columns are filled at a time, and which rows and columns a task
+/// has. `bytes`: of an element of a factor, as it lies in the caches.
+void cutTasks(ContractionSchedule &s, const ContractionSizes &sizes,
+              const ContractionSpec &spec, const CpuTarget &target,
+              int64_t bytes);
+
 /// What is used again should lie in the second-level cache meanwhile: lhs, when
 /// it fits, while each panel of rhs passes once; else a block of rhs, while a
 /// tile's rows of lhs lie in the first-level cache.
