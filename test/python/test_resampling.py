@@ -4,6 +4,7 @@ import json
 import subprocess
 
 import numpy as np
+import onnx
 import pytest
 
 import dlc
@@ -79,3 +80,40 @@ def test_phases_are_not_gathered(tmp_path):
     model = models.save(tmp_path / "m.onnx", net.nodes, [models.value("x", (1, 24, 32, 32))], [models.value(net.last, [None] * 4)], net.constants)
     subprocess.run([dlc.compiler.tool("dlc"), model, "-o", str(tmp_path / "m.s"), "-target=x86:cpu=x86-64-v4", "-q"], check=True, timeout=300)
     assert "gather" not in (tmp_path / "m.s").read_text()
+
+
+TRANSFORMS = ["half_pixel", "pytorch_half_pixel", "half_pixel_symmetric", "align_corners", "asymmetric", "tf_crop_and_resize"]
+
+
+def resize(tmp_path, mode, operand, dims, **attributes):
+    """x (N x M) to a result whose sizes are of the model's own arithmetic, or by scales."""
+    constants = {"roi": np.array([0.1, 0.2, 0.7, 1.2], np.float32), "scales": np.array([1.5, 0.75], np.float32)}
+    nodes = [onnx.helper.make_node("Shape", ["like"], ["sizes"]),
+             onnx.helper.make_node("Resize", ["x", "roi", *({"sizes": ["", "sizes"], "scales": ["scales"]}[operand])], ["y"], mode=mode, **attributes)]
+    inputs = [models.value("x", dims), models.value("like", ["P", "Q"])]
+    return models.save(tmp_path / "m.onnx", nodes, inputs, [models.value("y", [None, None])], constants)
+
+
+@pytest.mark.parametrize("mode, attributes, transforms", [
+    ("nearest", {"nearest_mode": "round_prefer_ceil"}, TRANSFORMS), ("nearest", {"nearest_mode": "ceil"}, TRANSFORMS[3:5]), ("linear", {}, TRANSFORMS),
+    ("cubic", {"cubic_coeff_a": -0.5}, TRANSFORMS[:1]), ("linear", {"exclude_outside": 1}, TRANSFORMS[:1]), ("cubic", {"exclude_outside": 1}, TRANSFORMS[3:4])])
+def test_symbolic_sizes_are_resized_as_known_ones(mode, attributes, transforms, tmp_path):
+    """One compilation for all sizes, beside one for each; the second dim of the operand is also known alone."""
+    rng = np.random.default_rng(7)
+    for transform in transforms:
+        for operand, dims in ("sizes", ["N", 6]), ("scales", ["N", "M"]), ("sizes", ["N", 1]):
+            path = resize(tmp_path, mode, operand, dims, coordinate_transformation_mode=transform, extrapolation_value=3.0, **attributes)
+            symbolic = dlc.compile(path)
+            for n, m, p, q in [(4, 7, 7, 20), (9, 5, 1, 3)]:
+                m = dims[1] if isinstance(dims[1], int) else m
+                x, like = rng.normal(size=(n, m)).astype(np.float32), np.zeros((p, q), np.float32)
+                known = dlc.compile(path, target="interp", shapes={"x": [n, m], "like": [p, q]})
+                (actual,), (expected,) = symbolic.run([x, like]), known.run([x, like])
+                assert actual.shape == expected.shape, (transform, operand, n, m, p, q)
+                assert np.allclose(actual, expected, rtol=1e-5, atol=1e-6), (transform, operand, n, m, p, q)
+
+
+def test_what_shrinks_by_an_unknown_factor_is_not_antialiased(tmp_path):
+    path = resize(tmp_path, "linear", "sizes", ["N", "M"], antialias=1)
+    with pytest.raises(dlc.UnsupportedOpError, match="antialiasing a symbolic dim that may shrink"):
+        dlc.compile(path)

@@ -203,3 +203,48 @@ def test_squeeze_of_all_ones_has_one_rank():
         compiled(x[:1])
     single = parse("squeeze (float[N, 1, 3] x) => (float[3] y) { s = Squeeze(x)  y = Relu(s) }")
     assert np.array_equal(dlc.compile(single, dims={"N": 1})(x[:1]), np.maximum(x[0, 0], 0))
+
+
+# As exporters write the length that a strided convolution leaves: a table of places is cut to it.
+STRIDED = """encode (float[N, 4, T] x, float[4, 4, 3] w, float[40, 4] places) => (float[N, S, 4] y, int64[S] steps) {
+  c = Conv <strides = [2], pads = [1, 1]> (x, w)
+  t = Transpose <perm = [0, 2, 1]> (c)
+  frames = Shape <start = 2, end = 3> (x)
+  one = Constant <value_ints = [1]> ()
+  two = Constant <value_ints = [2]> ()
+  zero = Constant <value_ints = [0]> ()
+  before = Sub(frames, one)
+  half = Div(before, two)
+  length = Add(half, one)
+  places_used = Slice(places, zero, length, zero)
+  y = Add(t, places_used)
+  start = Constant <value_int = 0> ()
+  delta = Constant <value_int = 1> ()
+  end = Squeeze(length, zero)
+  steps = Range(start, end, delta)
+}"""
+
+
+def test_the_length_after_a_stride_is_known():
+    model = dlc.compile(parse(STRIDED))
+    w, places = array(4, 4, 3), array(40, 4)
+    for n, t in (1, 1), (2, 2), (3, 7), (1, 80):
+        x = array(n, 4, t)
+        y, steps = model.run([x, w, places])
+        padded, s = np.pad(x, ((0, 0), (0, 0), (1, 1))), (t - 1) // 2 + 1
+        expected = np.stack([np.einsum("nck,ock->no", padded[:, :, 2 * i:2 * i + 3], w) for i in range(s)], 1) + places[:s]
+        assert np.array_equal(steps, np.arange(s)) and np.allclose(y, expected, rtol=1e-4, atol=1e-5), (n, t)
+    with pytest.raises(dlc.RunError, match="a size that is divided is negative"):
+        model.run([array(1, 4, 0), w, places])
+    with pytest.raises(dlc.RunError, match="past"):
+        model.run([array(1, 4, 81), w, places])
+
+
+def test_a_size_that_may_be_negative_is_not_rounded_down():
+    """(100 - N) / 3 rounds to zero: as a number it is the run's, as a size it is refused."""
+    text = """margin (float[N] x) => (int64[1] m) {
+      n = Shape(x) wanted = Constant <value_ints = [100]> () three = Constant <value_ints = [3]> ()
+      rest = Sub(wanted, n) m = Div(rest, three) }"""
+    model = dlc.compile(parse(text))
+    for n in 0, 99, 100, 101, 104:
+        assert model.run([array(n)])[0] == int((100 - n) / 3)

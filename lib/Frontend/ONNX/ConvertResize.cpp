@@ -2,11 +2,12 @@
 //
 // Resize one axis at a time. Each output coordinate reads a fixed number of
 // neighbours with weights known at compile time: a gather of constant indices
-// and a constant factor for each neighbour.
+// and a constant factor for each neighbour. Where sizes are symbolic, the run
+// computes both (ResizeSymbolic.cpp).
 //
 //===----------------------------------------------------------------------===//
 
-#include "Converter.h"
+#include "ResizeSymbolic.h"
 
 #include <cmath>
 
@@ -37,6 +38,8 @@ static double sourceCoordinate(StringRef mode, const AxisPlan &axis, double y) {
     return width == 1 ? 0 : y * last / (width - 1);
   if (mode == "asymmetric")
     return y / axis.scale;
+  if (mode == "tf_half_pixel_for_nn") // opsets 11 and 12
+    return (y + 0.5) / axis.scale;
   if (mode == "tf_crop_and_resize") {
     double span = (axis.roiEnd - axis.roiStart) * last;
     return axis.roiStart * last +
@@ -55,8 +58,11 @@ static double sourceCoordinate(StringRef mode, const AxisPlan &axis, double y) {
                   "'");
 }
 
-static SmallVector<double> nearestWeights(StringRef mode, double ratio) {
+static SmallVector<double> nearestWeights(StringRef mode, double ratio,
+                                          double scale) {
   bool right;
+  if (mode == "simple") // before opset 11
+    mode = scale < 1 ? "ceil" : "floor";
   if (ratio == 1)
     right = true;
   else if (mode == "round_prefer_floor")
@@ -95,7 +101,8 @@ static SmallVector<double> interpolationWeights(NodeContext &node,
                                                 StringRef mode, double ratio,
                                                 double scale) {
   if (mode == "nearest")
-    return nearestWeights(node.s("nearest_mode", "round_prefer_floor"), ratio);
+    return nearestWeights(node.s("nearest_mode", "round_prefer_floor"), ratio,
+                          scale);
   double stretch = node.i("antialias", 0) ? std::min(scale, 1.0) : 1.0;
   if (mode == "linear")
     return kernelWeights(ratio, stretch, 1,
@@ -212,19 +219,39 @@ static Value resizeAxis(NodeContext &node, Value x, int64_t axis,
   return total;
 }
 
-/// Nearest upsampling of a symbolic dim by a whole number.
-static Value repeatAxis(NodeContext &node, Value x, int64_t axis,
-                        double scale) {
+/// The whole number by which nearest upsampling repeats each element of a
+/// symbolic dim; 0 where it does something else.
+static int64_t repetitionOf(NodeContext &node, AffineExpr in,
+                            const SymbolicResize &plan) {
   StringRef transform = node.s("coordinate_transformation_mode", "half_pixel");
   StringRef rounding = node.s("nearest_mode", "round_prefer_floor");
   bool repeats =
-      (transform == "asymmetric" && rounding == "floor") ||
+      (transform == "asymmetric" &&
+       (rounding == "floor" || rounding == "simple")) ||
       ((transform == "half_pixel" || transform == "pytorch_half_pixel") &&
        rounding.starts_with("round"));
-  if (node.s("mode", "nearest") != "nearest" || !repeats ||
-      scale != std::floor(scale) || scale < 1)
-    refuse("resizing a symbolic dim, except repeating its elements");
-  return repeatElements(node.b, x, axis, static_cast<int64_t>(scale));
+  if (node.s("mode", "nearest") != "nearest" || !repeats)
+    return 0;
+  if (plan.scale)
+    return *plan.scale == std::floor(*plan.scale)
+               ? static_cast<int64_t>(*plan.scale)
+               : 0;
+  auto product = dyn_cast<AffineBinaryOpExpr>(plan.out);
+  bool isMultiple = product && product.getKind() == AffineExprKind::Mul &&
+                    product.getLHS() == in;
+  return isMultiple ? graph::constantValue(product.getRHS()).value_or(0) : 0;
+}
+
+static Value resizeSymbolic(NodeContext &node, Value x,
+                            const SymbolicResize &plan) {
+  AffineExpr in = node.b.dim(x, plan.axis);
+  bool crops =
+      node.s("coordinate_transformation_mode", "") == "tf_crop_and_resize";
+  if (!crops && plan.out == in && plan.scale.value_or(1) == 1)
+    return x;
+  if (int64_t times = repetitionOf(node, in, plan); times > 0)
+    return repeatElements(node.b, x, plan.axis, times);
+  return resizeSymbolicAxis(node, x, plan);
 }
 
 static void convertResize(NodeContext &node) {
@@ -265,7 +292,7 @@ static void convertResize(NodeContext &node) {
   std::vector<AxisPlan> plans(axes.size());
   double extreme = 0;
   StringRef policy = node.s("keep_aspect_ratio_policy", "stretch");
-  SmallVector<bool> isSymbolic(axes.size(), false);
+  SmallVector<std::optional<SymbolicResize>> symbolic(axes.size());
   for (auto [i, axis] : llvm::enumerate(axes)) {
     AxisPlan &plan = plans[i];
     std::optional<int64_t> in = graph::constantValue(b.dim(x, axis));
@@ -273,24 +300,15 @@ static void convertResize(NodeContext &node) {
       plan.roiStart = roi[i];
       plan.roiEnd = roi[i + axes.size()];
     }
-    if (!in) {
+    if (!in || (scales.empty() && !graph::constantValue(sizes[i]))) {
+      SymbolicResize &it = symbolic[i].emplace();
+      it = {axis, {}, {}, plan.roiStart, plan.roiEnd};
       if (scales.empty()) {
-        // Sizes computed from the operand's own dim: a whole factor or nothing.
-        AffineExpr size = graph::simplify(sizes[i]);
-        auto product = dyn_cast<AffineBinaryOpExpr>(size);
-        if (size == b.dim(x, axis))
-          plan.scale = 1;
-        else if (product && product.getKind() == AffineExprKind::Mul &&
-                 product.getLHS() == b.dim(x, axis) &&
-                 graph::constantValue(product.getRHS()))
-          plan.scale =
-              static_cast<double>(*graph::constantValue(product.getRHS()));
-        else
-          refuse("resizing a symbolic dim to another size");
+        it.out = graph::simplify(sizes[i]);
       } else {
-        plan.scale = scales[i];
+        it.scale = scales[i];
+        it.out = scaleSize(node, b.dim(x, axis), scales[i]);
       }
-      isSymbolic[i] = true;
       continue;
     }
     plan.in = *in;
@@ -298,8 +316,8 @@ static void convertResize(NodeContext &node) {
       refuse("resizing an empty dim");
     if (scales.empty()) {
       std::optional<int64_t> out = graph::constantValue(sizes[i]);
-      if (!out || *out < 0)
-        refuse("'sizes' must be constant");
+      if (*out < 0)
+        refuseMalformed("a size is negative");
       plan.out = *out;
       plan.scale = static_cast<double>(*out) / static_cast<double>(plan.in);
     } else {
@@ -315,7 +333,7 @@ static void convertResize(NodeContext &node) {
                                        : std::max(extreme, plan.scale);
   }
   if (scales.empty() && policy != "stretch") {
-    if (llvm::is_contained(isSymbolic, true))
+    if (llvm::any_of(symbolic, [](const auto &it) { return it.has_value(); }))
       refuse("keep_aspect_ratio_policy with symbolic dims");
     for (AxisPlan &plan : plans) {
       plan.scale = extreme;
@@ -330,8 +348,8 @@ static void convertResize(NodeContext &node) {
   Value y = b.convert(x, wide);
   for (auto [i, axis] : llvm::enumerate(axes)) {
     const AxisPlan &plan = plans[i];
-    if (isSymbolic[i]) {
-      y = plan.scale == 1 ? y : repeatAxis(node, y, axis, plan.scale);
+    if (symbolic[i]) {
+      y = resizeSymbolic(node, y, *symbolic[i]);
       continue;
     }
     if (plan.out > int64_t(1) << 21)

@@ -64,6 +64,7 @@ importParsed(std::shared_ptr<ModelFile> file, StringRef reason, StringRef name,
   if (model.has_graph())
     clearUnknownDims(model);
   nameEarlyNorms(model);
+  rewriteEarlyGroupNorms(model);
   checkLimits(model, options, problems);
   if (problems.empty()) {
     checkOperatorsKnown(model, problems);

@@ -91,25 +91,6 @@ void dlc::clearUnknownDims(onnx::ModelProto &model) {
   clear(*model.mutable_graph()->mutable_value_info());
 }
 
-void dlc::nameEarlyNorms(onnx::ModelProto &model) {
-  constexpr int64_t firstOpset = 17;
-  int64_t opset = getOpset(model, "");
-  if (opset < 1 || opset >= firstOpset || model.functions_size())
-    return;
-  bool found = false;
-  for (auto &node : *model.mutable_graph()->mutable_node())
-    if (node.op_type() == "LayerNormalization" &&
-        canonicalDomain(node.domain()).empty()) {
-      node.set_domain("com.microsoft");
-      found = true;
-    }
-  if (!found || getOpset(model, "com.microsoft"))
-    return;
-  auto *import = model.add_opset_import();
-  import->set_domain("com.microsoft");
-  import->set_version(1);
-}
-
 void dlc::checkModel(onnx::ModelProto &model,
                      std::vector<ModelProblem> &problems) {
   std::string whole;
@@ -227,6 +208,7 @@ void dlc::convertOpset(onnx::ModelProto &model,
       return;
     }
     model = std::move(converted);
+    keepEarlyMeanings(model, opset);
   } catch (const std::exception &error) {
     problems.push_back(
         {"", "", 0, "",

@@ -36,6 +36,12 @@ void clearUnknownDims(onnx::ModelProto &model);
 /// LayerNormalization in an opset that has none yet is onnxruntime's: gives it
 /// that domain.
 void nameEarlyNorms(onnx::ModelProto &model);
+/// GroupNormalization of opsets 18 to 20, which later ones call deprecated and
+/// the converter is never asked for: written out.
+void rewriteEarlyGroupNorms(onnx::ModelProto &model);
+/// In a model that was converted from `opset`: what onnx's converter leaves
+/// out.
+void keepEarlyMeanings(onnx::ModelProto &model, int64_t opset);
 
 /// Structure that onnx's tools must not meet: versions, sizes, nesting, node
 /// counts after inlining, tensors that do not hold what they say.

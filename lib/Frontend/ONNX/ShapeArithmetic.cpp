@@ -77,11 +77,9 @@ static AffineExpr evaluateBinary(NodeContext &node, StringRef op, AffineExpr x,
   if (op == "Mul")
     return graph::simplify(x * y);
   // Sizes are not negative, so division rounds down as it rounds to zero.
-  bool divides = isNonNegative(x) && isNonNegative(y) && b != 0;
-  if (op == "Div" && divides)
-    return graph::simplify(x.floorDiv(y));
-  if (op == "Mod" && divides)
-    return graph::simplify(x % y);
+  if ((op == "Div" || op == "Mod") && isNonNegative(y) && b != 0 &&
+      requireNonNegative(node, x))
+    return graph::simplify(op == "Div" ? x.floorDiv(y) : x % y);
   if (op == "Max" || op == "Min") { // max(size, 0) and the like
     std::optional<bool> first = compareSizes(node, "GreaterOrEqual", x, y);
     if (!first)

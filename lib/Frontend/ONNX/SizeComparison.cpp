@@ -50,6 +50,20 @@ std::optional<bool> dlc::compareSizes(NodeContext &node, StringRef op,
   return decide(low == 0 && high == 0, low > 0 || high < 0); // Equal
 }
 
+bool dlc::requireNonNegative(NodeContext &node, AffineExpr size) {
+  AffineExpr zero = node.b.c(0);
+  if (isNonNegative(size) ||
+      compareSizes(node, "GreaterOrEqual", size, zero) == true)
+    return true;
+  SmallVector<graph::SizeBounds> bounds(node.b.symbolNames.size());
+  for (graph::SizeBounds &each : bounds)
+    each.low = 1;
+  if (graph::boundsOf(graph::simplify(size), bounds).low < 0)
+    return false;
+  requireAtMost(node, zero, size, "a size that is divided is negative");
+  return true;
+}
+
 void dlc::requireAtMost(NodeContext &node, AffineExpr small, AffineExpr large,
                         StringRef otherwise) {
   std::optional<bool> holds = compareSizes(node, "LessOrEqual", small, large);

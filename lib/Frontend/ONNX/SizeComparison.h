@@ -22,6 +22,11 @@ std::optional<bool> compareSizes(NodeContext &node, llvm::StringRef op,
 void requireAtMost(NodeContext &node, mlir::AffineExpr small,
                    mlir::AffineExpr large, llvm::StringRef otherwise);
 
+/// Whether a size that is computed is 0 or more: for all sizes, or for all
+/// inputs that have elements, as (n - 1) / 2 + 1 has it; the run makes sure
+/// then.
+bool requireNonNegative(NodeContext &node, mlir::AffineExpr size);
+
 } // namespace dlc
 
 #endif // LIB_FRONTEND_ONNX_SIZECOMPARISON_H
