@@ -1,0 +1,1 @@
+"""The torch modules of models.py, one file a kind of model."""
