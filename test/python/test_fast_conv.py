@@ -50,6 +50,22 @@ def test_winograd_in_fast_conv_alone(tmp_path):
     assert 0 < distance < 1e-4
 
 
+def test_results_take_the_place_of_residuals(tmp_path):
+    net, shape = Net(7), [1, 32, 20, 20]
+    skip = net.last
+    for _ in range(3):
+        net.conv(32, 32, 3, 3, pads=[1, 1, 1, 1])
+        sums = net.conv(32, 32, 3, 3, pads=[1, 1, 1, 1], relu=False)
+        net.node("Add", sums, skip)
+        skip = net.node("Relu", net.last)
+    path = models.save(tmp_path / "m.onnx", net.nodes, [models.value("x", shape)], [models.value(net.last, shape)], net.constants)
+    x = np.random.default_rng(1).standard_normal(shape).astype(np.float32)
+    fast, plain = dlc.compile(path, fp="fast-conv"), dlc.compile(path)
+    assert sum(kernel["nest"] == "winograd" for kernel in fast.report["kernels"]) >= 2
+    assert fast.report["arena_bytes"] == 2 * x.nbytes  # three without
+    assert np.abs(fast(x) - plain(x)).max() <= 1e-4 * np.abs(plain(x)).max()
+
+
 def test_verify(tmp_path):
     path = save(tmp_path, [2, 3, 30, 31])
     subprocess.run([dlc.compiler.tool("dlc"), path, "-q", "-fp=fast-conv", "-verify", "-o", str(tmp_path / "v.so")], check=True, timeout=300)

@@ -471,12 +471,15 @@ FailureOr<CpuKernel> WinogradTask::emit(std::string &reason) {
                           TypeRange(kernel.getResultTypes())})
     for (Type type : types)
       task.bufferTypes.push_back(cast<RankedTensorType>(type).getElementType());
+  task.findInPlace(result);
   plan(result);
   packFilters(result);
   if (failed(task.emitEpilogue(reason)))
     return failure();
   task.function.emplace(*task.module, options.symbol, task.bufferTypes,
                         kernel.getNumSymbols());
+  for (graph::InPlacePair pair : result.inPlace)
+    task.function->mayOverlap(pair.operand, task.resultBuffer(pair.result));
   task.index.emplace(b(), loc());
   task.symbols = task.function->symbols();
   task.axes.assign(form.spec.space.extents.size(), index().constant(0));

@@ -4,6 +4,7 @@
 // states, and the claim is what is emitted: with a wrong one results differ.
 #include "NestTest.h"
 
+#include "dlc/Check/InPlace.h"
 #include "dlc/Codegen/CPU/ContractionNest.h"
 #include "dlc/Schedule/Winograd.h"
 
@@ -17,6 +18,7 @@ using interp::Tensor;
 namespace {
 struct Conv {
   int64_t images, rows, columns, channels, filters, pad[2], tile;
+  bool hasResidual = false; ///< what is added is an image, else a row
 
   int64_t outputs(int axis) const {
     return (axis ? columns : rows) + 2 * pad[axis] - 2;
@@ -38,7 +40,7 @@ protected:
 
 std::string Conv::text() const {
   std::string result = R"(
-graph.kernel @conv(%x: tensor<$nx$hx$wx$cxf32>, %g: tensor<$kx$cx3x3xf32>, %b: tensor<$kxf32>) -> tensor<$nx$Hx$Wx$kxf32> attributes {symbols = []} {
+graph.kernel @conv(%x: tensor<$nx$hx$wx$cxf32>, %g: tensor<$kx$cx3x3xf32>, %b: $B) -> tensor<$nx$Hx$Wx$kxf32> attributes {symbols = []} {
   %s = graph.stage domain<$n, $H, $W, $k> reduce<3, 3, $c> fold add : tensor<$nx$Hx$Wx$kxf32> {
   ^bb0(%n: index, %p: index, %q: index, %k: index, %i: index, %j: index, %c: index):
     %z = graph.literal 0.0 : f32 : f32
@@ -51,7 +53,7 @@ graph.kernel @conv(%x: tensor<$nx$hx$wx$cxf32>, %g: tensor<$kx$cx3x3xf32>, %b: t
   ^bb0(%n: index, %p: index, %q: index, %k: index):
     %z = graph.literal 0.0 : f32 : f32
     %v = graph.load %s[affine_map<(d0, d1, d2, d3) -> (d0, d1, d2, d3)>](%n, %p, %q, %k) : tensor<$nx$Hx$Wx$kxf32> -> f32
-    %u = graph.load %b[affine_map<(d0, d1, d2, d3) -> (d3)>](%n, %p, %q, %k) : tensor<$kxf32> -> f32
+    %u = graph.load %b[affine_map<(d0, d1, d2, d3) -> ($M)>](%n, %p, %q, %k) : $B -> f32
     %t = graph.apply add(%v, %u) : (f32, f32) -> f32
     %r = graph.apply max(%t, %z) : (f32, f32) -> f32
     graph.yield %r : f32
@@ -74,6 +76,8 @@ graph.kernel @conv(%x: tensor<$nx$hx$wx$cxf32>, %g: tensor<$kx$cx3x3xf32>, %b: t
              ")> else %z : f32";
   for (auto &[name, value] : std::vector<std::pair<std::string, std::string>>{
            {"$G", guards},
+           {"$B", hasResidual ? "tensor<$nx$Hx$Wx$kxf32>" : "tensor<$kxf32>"},
+           {"$M", hasResidual ? "d0, d1, d2, d3" : "d3"},
            {"$n", std::to_string(images)},
            {"$h", std::to_string(rows)},
            {"$w", std::to_string(columns)},
@@ -97,6 +101,7 @@ Conv WinogradTest::randomConv() {
                                           int64_t(below(4)) - 1);
   for (int axis : {0, 1})
     conv.pad[axis] = pick({0, 1, 1, 1, 2});
+  conv.hasResidual = below(2);
   conv.rows = 4 + int64_t(below(17));
   conv.columns = 4 + int64_t(below(17));
   conv.tile = pick({2, 4});
@@ -135,10 +140,18 @@ double WinogradTest::run(const Conv &conv, const WinogradClaim *lie,
   CpuCodegenOptions options;
   options.symbol = "k";
   options.constantOperands = {false, true, false};
+  options.reusableOperands = {true, false, true};
   auto code = emitWinograd(kernel, target, options, reason);
   EXPECT_TRUE(succeeded(code)) << reason;
   if (failed(code) || failed(expected))
     return -1;
+  // The image is read by other tiles, the residual only where it is added.
+  graph::InPlacePair pair{2, 0};
+  EXPECT_EQ(llvm::is_contained(code->inPlace, pair), conv.hasResidual);
+  EXPECT_EQ(code->inPlace.size(), size_t(conv.hasResidual));
+  EXPECT_EQ(bool(check::admitInPlace(kernel, code->order, pair)),
+            conv.hasResidual);
+  EXPECT_FALSE(bool(check::admitInPlace(kernel, code->order, {0, 0})));
   EXPECT_EQ(code->packings.size(), 1u);
   std::vector<char> packed(code->packings[0].bytes);
   code->packings[0].pack(
@@ -155,7 +168,13 @@ double WinogradTest::run(const Conv &conv, const WinogradClaim *lie,
         b(inputs[2].getBytes(), inputs[2].getNumBytes(), atEnd);
     const Tensor &y = (*expected)[0];
     GuardedBuffer result(y.getNumBytes());
-    EXPECT_EQ(loaded->run({x.data(), u.data(), b.data(), result.data()}, {}),
+    bool inPlace = conv.hasResidual && atEnd;
+    if (inPlace)
+      std::memcpy(result.data(), inputs[2].getBytes(), y.getNumBytes());
+    loaded->runsBackwards = inPlace;
+    EXPECT_EQ(loaded->run({x.data(), u.data(),
+                           inPlace ? result.data() : b.data(), result.data()},
+                          {}),
               0);
     EXPECT_TRUE(result.intact()) << "wrote outside of the result";
     EXPECT_TRUE(loaded->scratchIntact()) << "wrote outside of the scratch";
