@@ -39,7 +39,7 @@ private:
   /// The kept stages' buffers for row `local` of the rows computed at once.
   SmallVector<Value> keptBuffers(KernelFunctionBuilder &function,
                                  IndexEmitter &index, Value local);
-  int64_t rowsAtOnce();
+  int64_t chooseRowBlock(ArrayRef<LoopUnit> units);
   bool maskedMemory();
   bool isStreamed(unsigned result);
   graph::ComputeOrder orderOf(ArrayRef<LoopUnit> units, bool byRows);
@@ -53,8 +53,10 @@ private:
   RowPlan rowPlan;
   LoopBuffers places;
   CpuKernel result;
-  SmallVector<Type> bufferTypes;               ///< of operands and results
-  llvm::SmallDenseSet<unsigned> keptInResults; ///< of rowPlan.kept
+  int64_t rowBlock = 1;          ///< rows computed at once
+  SmallVector<Type> bufferTypes; ///< of operands and results
+  /// By stage of rowPlan.kept: the result in whose rows it lies.
+  llvm::SmallDenseMap<unsigned, unsigned> keptInResults;
 };
 } // namespace
 
@@ -78,21 +80,54 @@ bool KernelEmitter::maskedMemory() {
 static constexpr int64_t rowBlockBytes = 8 << 10, maxRowBlock = 16;
 
 /// Short rows are computed several at a time, stage by stage: the stages of one
-/// row wait for each other, those of several rows do not.
-int64_t KernelEmitter::rowsAtOnce() {
+/// row wait for each other, those of several rows do not. What stages read
+/// again should still lie in the first-level cache then.
+int64_t KernelEmitter::chooseRowBlock(ArrayRef<LoopUnit> units) {
   auto bytes = graph::constantValue(rowPlan.rowBytes);
-  if (rowPlan.mode != RowPlan::Rows || rowPlan.kept.empty() || !bytes)
+  if (rowPlan.mode != RowPlan::Rows || rowPlan.kept.empty() || !bytes ||
+      rowPlan.rowRank == 0)
     return 1;
-  return std::clamp<int64_t>(rowBlockBytes / std::max<int64_t>(*bytes, 1), 1,
-                             maxRowBlock);
+  int64_t block = std::clamp<int64_t>(
+      rowBlockBytes / std::max<int64_t>(*bytes, 1), 1, maxRowBlock);
+  llvm::SmallDenseMap<unsigned, unsigned> readers;
+  llvm::SmallDenseMap<unsigned, int64_t> rowBytes;
+  for (const LoopUnit &unit : units) {
+    llvm::SmallDenseSet<unsigned> seen;
+    for (unsigned id : unit.expr.reachable(unit.expr.root)) {
+      const LoopNode &node = unit.expr.nodes[id];
+      if (node.kind != LoopNode::Load || node.buffer >= places.firstResult)
+        continue;
+      auto coefficient = node.index.coefficient(rowPlan.rowRank - 1);
+      auto step = coefficient ? coefficient->constant() : std::nullopt;
+      if (!step)
+        continue;
+      int64_t &most = rowBytes[node.buffer];
+      most = std::max(most, std::abs(*step) * graph::elementBytes(node.type));
+      if (seen.insert(node.buffer).second)
+        ++readers[node.buffer];
+    }
+  }
+  int64_t readAgain = 0, all = 0;
+  for (auto [buffer, size] : rowBytes) {
+    all += size;
+    readAgain += readers[buffer] > 1 ? size : 0;
+  }
+  if (readAgain)
+    block =
+        std::min(block, std::max<int64_t>(1, target.desc().l1Bytes / 2 / all));
+  return block;
 }
 
 /// Whether a result is stored past the caches, which need not read its lines
 /// first then: nobody reads it there, and the kernel moves twice what the last
 /// level holds. With less, part of the lines is still there from the run
-/// before, and plain stores are as fast or faster.
+/// before, and plain stores are as fast or faster. Rows that lie there first
+/// are in the caches already.
 bool KernelEmitter::isStreamed(unsigned result) {
   const TargetDesc &desc = target.desc();
+  for (auto [stage, buffer] : keptInResults)
+    if (buffer == places.firstResult + result)
+      return false;
   if (desc.arch != "x86" || !options.isLeaving(result) ||
       graph::hasPitches(kernel))
     return false;
@@ -205,7 +240,7 @@ SmallVector<Value> KernelEmitter::keptBuffers(KernelFunctionBuilder &function,
   MLIRContext *context = kernel.getContext();
   SmallVector<Value> views;
   AffineExpr offset = getAffineConstantExpr(0, context);
-  int64_t block = rowsAtOnce();
+  int64_t block = rowBlock;
   for (auto [i, stage] : llvm::enumerate(rowPlan.kept)) {
     Type type = ScalarEmitter::storageType(stage.getElementType());
     if (keptInResults.contains(i)) { // nobody uses it
@@ -279,7 +314,7 @@ void KernelEmitter::emitPhase(MutableArrayRef<LoopUnit> stages,
   IndexEmitter index(b, loc, symbols);
   for (unsigned i = 0; i < places.firstKept; ++i)
     buffers.push_back(function.buffer(i));
-  int64_t block = isSingle ? 1 : rowsAtOnce();
+  int64_t block = isSingle ? 1 : rowBlock;
   if (block == 1)
     buffers.append(keptBuffers(function, index, index.constant(0)));
 
@@ -334,10 +369,10 @@ void KernelEmitter::emitPhase(MutableArrayRef<LoopUnit> stages,
     if (!isSingle && !outer.empty()) {
       unsigned operands = kernel.getArgumentTypes().size();
       emitterOptions.prefetch =
-          rowsAhead(stages, stage, operands, outer.back(), rowsAtOnce());
+          rowsAhead(stages, stage, operands, outer.back(), rowBlock);
       emitterOptions.prefetchResult =
           resultsNext(stages, stage, operands, kernel.getResultTypes().size(),
-                      outer.back(), rowsAtOnce());
+                      outer.back(), rowBlock);
       for (auto [load, written] :
            llvm::to_vector(emitterOptions.prefetchResult))
         if (streamed.contains(written))
@@ -495,7 +530,7 @@ void KernelEmitter::keepInResults(MutableArrayRef<LoopUnit> units) {
       auto distance = distanceOf(store, buffer);
       if (!distance)
         continue;
-      keptInResults.insert(i);
+      keptInResults[i] = store.buffer;
       for (LoopUnit &unit : units) {
         for (LoopNode &node : unit.expr.nodes)
           if ((node.kind == LoopNode::Load || node.kind == LoopNode::Store) &&
@@ -526,6 +561,7 @@ CpuKernel KernelEmitter::emit() {
       LoopPhases::get(places, rowPlan, target, options.strict, schedule);
   result.order = orderOf(units, isByRows);
   findInPlace(units);
+  rowBlock = chooseRowBlock(units);
   if (isByRows) {
     keepInResults(units);
     emitPhase(units, options.symbol);
