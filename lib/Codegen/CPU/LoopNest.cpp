@@ -121,8 +121,9 @@ int64_t KernelEmitter::chooseRowBlock(ArrayRef<LoopUnit> units) {
 /// Whether a result is stored past the caches, which need not read its lines
 /// first then: nobody reads it there, and the kernel moves twice what the last
 /// level holds. With less, part of the lines is still there from the run
-/// before, and plain stores are as fast or faster. Rows that lie there first
-/// are in the caches already.
+/// before, and plain stores are as fast or faster. A target that stands for
+/// many CPUs names the smallest last level: less than 64 MiB never are. Rows
+/// that lie there first are in the caches already.
 bool KernelEmitter::isStreamed(unsigned result) {
   const TargetDesc &desc = target.desc();
   for (auto [stage, buffer] : keptInResults)
@@ -141,7 +142,7 @@ bool KernelEmitter::isStreamed(unsigned result) {
       bytes += tensor.getNumElements() *
                graph::elementBytes(tensor.getElementType());
     }
-  return bytes >= 2 * desc.l3Bytes;
+  return bytes >= std::max<int64_t>(2 * desc.l3Bytes, 64 << 20);
 }
 
 /// Rows that several stages read come from memory in the first of them and from
