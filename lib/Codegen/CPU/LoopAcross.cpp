@@ -15,7 +15,7 @@ using namespace dlc;
 
 // Copies of the code for tiles at the ends, and multiply-adds of one copy.
 static constexpr int64_t maxEndTiles = 4, maxTileSteps = 200,
-                         mostWrittenOut = 8;
+                         mostWrittenOut = 8, manyTaps = 25;
 
 /// Loads of a fold's step that points along `dim` share: those that do not
 /// depend on it, and those whose windows overlap.
@@ -118,6 +118,17 @@ static int64_t stepsToWriteOut(const LoopExpr &expr,
   return most;
 }
 
+/// Whether some load moves by two elements from lane to lane.
+static bool stepsByTwo(const LoopExpr &expr, unsigned dim) {
+  return llvm::any_of(expr.nodes, [&](const LoopNode &node) {
+    if (node.kind != LoopNode::Load || !node.needs.test(dim))
+      return false;
+    auto along = node.index.coefficient(dim);
+    auto step = along ? along->constant() : std::nullopt;
+    return step && std::abs(*step) == 2;
+  });
+}
+
 /// Whether tasks still have an axis to be cut along, if there is work for more
 /// than one.
 static bool leavesTasks(const LoopExpr &expr, const LoopPlan &plan,
@@ -158,12 +169,22 @@ void LoopPlan::planAcross(const LoopExpr &expr, const CpuTarget &target,
     if (!guards)
       continue;
     int64_t steps = stepsToWriteOut(expr, guards->axes);
-    // Accumulators, what is loaded once for all of them, and a few more.
+    // Accumulators, what is loaded once for all of them, and a few more. (The
+    // second fold of an average, of whole numbers, mostly needs none.)
     int64_t most = target.desc().vectorRegisters >= 32 ? 14 : 6;
-    most = std::max<int64_t>(most / folds, 2);
-    if (steps)
+    most = std::max<int64_t>(most / std::max<int64_t>(folds, registers), 2);
+    // An axis that is one tile has both ends in one copy of the code.
+    llvm::SmallDenseSet<unsigned> all;
+    for (const LoopNode &node : expr.nodes)
+      all.insert(node.axes.begin(), node.axes.end());
+    bool isOneTile = stepsToWriteOut(expr, all) >= manyTaps &&
+                     *extent <= most && *extent * steps <= 2 * maxTileSteps;
+    if (steps && !isOneTile)
       most = std::min({most, mostWrittenOut, maxTileSteps / steps});
-    most = std::max<int64_t>(most / registers, std::min<int64_t>(most, 2));
+    // Taps two elements apart are taken from two loads: those of the next tap
+    // stay in registers, too.
+    if (registers > 1 && stepsByTwo(expr, laneDim))
+      most = std::min(most, std::max<int64_t>(mostWrittenOut / registers, 2));
     if (schedule.across)
       most = std::min(schedule.across, kMostAcross);
     if (most < 2)
