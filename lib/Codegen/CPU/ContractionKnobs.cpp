@@ -35,7 +35,8 @@ KnobValues dlc::toKnobs(const ContractionSchedule &s) {
           {"depth_per_pass", s.depthPerPass},
           {"rows_outside", s.rowsOutside},
           {"widens_rhs", s.widensRhs},
-          {"dot", s.dot}};
+          {"dot", s.dot},
+          {"epilogue_in_tiles", s.epilogueInTiles}};
 }
 
 ContractionSchedule dlc::withKnobs(ContractionSchedule s,
@@ -94,6 +95,8 @@ ContractionSchedule dlc::withKnobs(ContractionSchedule s,
   s.depthPerPass = tiles("depth_per_pass", 1);
   s.rowsOutside = get("rows_outside", s.rowsOutside) != 0;
   s.widensRhs = get("widens_rhs", s.widensRhs) != 0;
+  s.epilogueInTiles =
+      get("epilogue_in_tiles", s.epilogueInTiles && !s.dot) != 0;
   return s;
 }
 
@@ -147,7 +150,7 @@ ScheduleSpace dlc::contractionSpace(const ContractionSpec &spec,
     add("prefetch", {0, 4, 8, 16, 32});
   // Where the factors can be read from, alone; the tile does not matter here.
   auto works = [&](KnobValues knobs) {
-    for (const char *name : {"depth_per_pass", "dot"})
+    for (const char *name : {"depth_per_pass", "dot", "epilogue_in_tiles"})
       knobs.emplace(name, 0);
     std::string reason;
     return isLegal(withKnobs(base, knobs, spec, target), spec, target, reason);
@@ -177,6 +180,8 @@ ScheduleSpace dlc::contractionSpace(const ContractionSpec &spec,
     add("widens_rhs", {0, 1});
   if (works({{"lhs", 0}, {"rhs", 0}, {"dot", 1}}))
     add("dot", {0, 1});
+  if (works({{"epilogue_in_tiles", 1}}) && works({{"epilogue_in_tiles", 0}}))
+    add("epilogue_in_tiles", {0, 1});
 
   int64_t bytes = std::max(1u, spec.accumulator.getIntOrFloatBitWidth() / 8);
   space.isLegal = [&spec, base, target, rows, columns, depth,

@@ -82,7 +82,7 @@ void ContractionTask::layOutScratch(CpuKernel &result) {
   sumsPitch = filled.ceilDiv(width) * width;
   if (keepsSums())
     sums = rowsOfTask.ceilDiv(s.tileRows) * s.tileRows * sumsPitch;
-  if (!directResult())
+  if (storesSums() && !directResult())
     offset = offset + area(sums, bytesOf(accumulator()));
   zeroScratch = offset;
   if (s.lhs == FactorSource::Indirect && spec.lhs.guarded)
@@ -279,7 +279,10 @@ void ContractionTask::locateResult() {
   resultBase =
       index->add(outerOffset(constantExpr(0), spec.resultStrides),
                  index->add(index->mul(firstRow, resultRow), firstColumn));
-  if (auto direct = directResult()) {
+  if (!storesSums()) {
+    out = function->buffer(resultBuffer(0));
+    outRow = resultRow;
+  } else if (auto direct = directResult()) {
     out = function->buffer(resultBuffer(*direct));
     outRow = resultRow;
   } else {
@@ -413,7 +416,8 @@ FailureOr<CpuKernel> ContractionTask::emit(std::string &reason) {
   layOutScratch(result);
   if (failed(packConstants(result, reason)))
     return failure();
-  if ((spec.hasEpilogue() || copiesSums()) && failed(emitEpilogue(reason)))
+  if (!s.epilogueInTiles && (spec.hasEpilogue() || copiesSums()) &&
+      failed(emitEpilogue(reason)))
     return failure();
   if (failed(emitTask(reason)))
     return failure();

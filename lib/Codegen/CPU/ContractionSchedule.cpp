@@ -36,6 +36,7 @@ std::string ContractionSchedule::str() const {
   flags += wholeRows ? " whole-rows" : wholeSteps ? " whole-steps" : "";
   flags += widensRhs ? " widen" : "";
   flags += fetchesAhead ? " ahead" : "";
+  flags += epilogueInTiles ? " epilogue-in-tiles" : "";
   if (rowsOutsideFrom)
     flags += " rows-outside-from=" + std::to_string(rowsOutsideFrom);
   return llvm::formatv(
@@ -538,6 +539,7 @@ ContractionSchedule dlc::defaultSchedule(const ContractionSpec &wide,
   // as far.
   if (s.prefetch && ComputedFactor::isInTiles(spec, s))
     s.prefetch *= isHalved ? 8 : 2;
+  s.epilogueInTiles = !s.dot && isShortEpilogue(spec);
   return s;
 }
 
@@ -605,6 +607,8 @@ bool dlc::isLegal(const ContractionSchedule &s, const ContractionSpec &wide,
   if (s.widensRhs &&
       (!canWidenRhs(spec, s) || s.rowsOutside || s.rowsOutsideFrom))
     return refuse("rhs is not widened by columns");
+  if (s.epilogueInTiles && (s.dot || s.usesTiles() || !isShortEpilogue(spec)))
+    return refuse("what comes after the sum is not computed in registers");
   int64_t step = s.columnStep();
   if (s.columnsPerTask % step || s.columnsPerBlock % step)
     return refuse(

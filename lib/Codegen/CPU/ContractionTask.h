@@ -184,6 +184,8 @@ private:
   mlir::LogicalResult copyLastRows(std::string &reason);
   /// Whether sums lie in scratch although nothing is computed from them.
   bool copiesSums() const { return s.usesTiles() && !directResult(); }
+  /// Whether the sums of a tile lie in memory at all.
+  bool storesSums() const { return !s.epilogueInTiles || s.depthPerPass; }
 
   const ContractionSpec spec; ///< its factors are what lies in panels
   const ContractionSchedule &s;

@@ -359,6 +359,18 @@ TileBody::Accumulators TileBody::start(Value out, Value outOffset) {
   return Accumulators(branch.getResults());
 }
 
+void TileBody::store(const Accumulators &sums, Value out, Value outOffset) {
+  for (unsigned r = 0; r < shape.rows; ++r)
+    for (unsigned v = 0; v < shape.vectors; ++v) {
+      Value at = outAt(outOffset, r, v);
+      Value sum = sums[r * shape.vectors + v];
+      if (Value mask = p.maskOut ? maskOf(v) : Value())
+        vector::MaskedStoreOp::create(b, loc, out, at, mask, sum);
+      else
+        vector::StoreOp::create(b, loc, sum, out, at);
+    }
+}
+
 void TileBody::emit(Value lhsMemory, Value lhsOffset, Value rhsMemory,
                     Value rhsOffset, Value out, Value outOffset, Value columns,
                     Value firstTermRow, Value firstTermColumn,
@@ -399,15 +411,17 @@ void TileBody::emit(Value lhsMemory, Value lhsOffset, Value rhsMemory,
                  index.add(lhsOffset, index.mul(blocks, p.lhsBlock)),
                  index.add(rhsOffset, index.mul(blocks, blockRhs)), one, sums);
   }
-  for (unsigned r = 0; r < shape.rows; ++r)
-    for (unsigned v = 0; v < shape.vectors; ++v) {
-      Value at = outAt(outOffset, r, v);
-      Value sum = sums[r * shape.vectors + v];
-      if (Value mask = p.maskOut ? maskOf(v) : Value())
-        vector::MaskedStoreOp::create(b, loc, out, at, mask, sum);
-      else
-        vector::StoreOp::create(b, loc, sum, out, at);
-    }
+  if (!p.epilogue)
+    return store(sums, out, outOffset);
+  if (!result.isLast)
+    return finish(sums);
+  auto branch =
+      scf::IfOp::create(b, loc, result.isLast, /*withElseRegion=*/true);
+  OpBuilder::InsertionGuard guard(b);
+  b.setInsertionPointToStart(branch.thenBlock());
+  finish(sums);
+  b.setInsertionPointToStart(branch.elseBlock());
+  store(sums, out, outOffset);
 }
 
 func::FuncOp TileEmitter::create(TileShape shape, Value depth, Type lhs,
@@ -440,7 +454,13 @@ func::FuncOp TileEmitter::create(TileShape shape, Value depth, Type lhs,
         inputs.push_back(term->getType());
     inputs.append(2, i);
   }
+  for (Value value : params.epilogueValues)
+    inputs.push_back(value.getType());
   bool hasFirst = params.accumulates && params.indirect;
+  if (params.epilogue)
+    inputs.append(3, i);
+  if (params.epilogue && params.accumulates)
+    inputs.push_back(b.getI1Type());
   if (params.accumulates)
     inputs.push_back(b.getI1Type());
   if (hasFirst)
@@ -452,7 +472,8 @@ func::FuncOp TileEmitter::create(TileShape shape, Value depth, Type lhs,
       func::FuncOp::create(b, loc, name, b.getFunctionType(inputs, {}));
   function.setPrivate();
   for (unsigned argument : {0, 2, 4})
-    function.setArgAttr(argument, "llvm.noalias", b.getUnitAttr());
+    if (argument != 4 || !params.epilogue) // that stores to the results
+      function.setArgAttr(argument, "llvm.noalias", b.getUnitAttr());
   b.setInsertionPointToStart(function.addEntryBlock());
   unsigned next = 7;
   IndexBuilder index(b, loc);
@@ -463,11 +484,14 @@ func::FuncOp TileEmitter::create(TileShape shape, Value depth, Type lhs,
     *value = constant ? index.constant(*constant)
                       : Value(function.getArgument(next++));
   }
-  for (Value &value : inside.surroundings) {
-    auto constant = IndexBuilder::constantOf(value);
-    Value argument = function.getArgument(next++);
-    value = constant ? index.constant(*constant) : argument;
-  }
+  auto enter = [&](SmallVectorImpl<Value> &outside) {
+    for (Value &value : outside) {
+      auto constant = IndexBuilder::constantOf(value);
+      Value argument = function.getArgument(next++);
+      value = constant ? index.constant(*constant) : argument;
+    }
+  };
+  enter(inside.surroundings);
   Value termRow, termColumn;
   if (params.hasTerms()) {
     for (Value *term : terms)
@@ -476,6 +500,13 @@ func::FuncOp TileEmitter::create(TileShape shape, Value depth, Type lhs,
     termRow = function.getArgument(next++);
     termColumn = function.getArgument(next++);
   }
+  enter(inside.epilogueValues);
+  TileResult result;
+  if (params.epilogue)
+    for (Value *value : {&result.offset, &result.row, &result.column})
+      *value = function.getArgument(next++);
+  if (params.epilogue && params.accumulates)
+    result.isLast = function.getArgument(next++);
   if (params.accumulates)
     pass.accumulate = function.getArgument(next++);
   if (hasFirst)
@@ -489,7 +520,7 @@ func::FuncOp TileEmitter::create(TileShape shape, Value depth, Type lhs,
     func::ReturnOp::create(b, loc);
     return function;
   }
-  TileBody(b, loc, inside, shape, pass)
+  TileBody(b, loc, inside, shape, pass, result)
       .emit(function.getArgument(0), function.getArgument(1),
             function.getArgument(2), function.getArgument(3),
             function.getArgument(4), function.getArgument(5),
@@ -501,7 +532,7 @@ func::FuncOp TileEmitter::create(TileShape shape, Value depth, Type lhs,
 void TileEmitter::call(IndexBuilder &index, TileShape shape, TilePass pass,
                        Value lhs, Value lhsOffset, Value rhs, Value rhsOffset,
                        Value out, Value outOffset, Value columns, Value termRow,
-                       Value termColumn, Value ahead) {
+                       Value termColumn, Value ahead, TileResult result) {
   func::FuncOp &function = functions[shape.key()];
   if (!function)
     function =
@@ -521,6 +552,11 @@ void TileEmitter::call(IndexBuilder &index, TileShape shape, TilePass pass,
         arguments.push_back(term);
     arguments.append({termRow, termColumn});
   }
+  llvm::append_range(arguments, params.epilogueValues);
+  if (params.epilogue)
+    arguments.append({result.offset, result.row, result.column});
+  if (params.epilogue && params.accumulates)
+    arguments.push_back(result.isLast);
   if (params.accumulates)
     arguments.push_back(pass.accumulate);
   if (params.accumulates && params.indirect)

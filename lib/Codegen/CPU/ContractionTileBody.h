@@ -12,9 +12,9 @@ namespace dlc {
 class TileBody {
 public:
   TileBody(mlir::OpBuilder &b, mlir::Location loc, const TileParams &params,
-           TileShape shape, TilePass pass)
+           TileShape shape, TilePass pass, TileResult result)
       : b(b), loc(loc), index(b, loc), scalars(b, loc, params.scalar),
-        p(params), shape(shape), pass(pass),
+        p(params), shape(shape), pass(pass), result(result),
         type(mlir::VectorType::get(
             {params.lanes}, ScalarEmitter::computeType(params.accumulator))) {}
 
@@ -66,6 +66,10 @@ private:
   mlir::Value outAt(mlir::Value outOffset, unsigned row, unsigned vector);
   /// Zeros, or the sums in `out` so far.
   Accumulators start(mlir::Value out, mlir::Value outOffset);
+  /// The sums to `out`.
+  void store(const Accumulators &sums, mlir::Value out, mlir::Value outOffset);
+  /// What is computed from them to the results; ContractionEpilogue.cpp.
+  void finish(const Accumulators &sums);
   /// The sums before the first product.
   Accumulators initialSums();
   /// A row's element, or its group of them, in every lane.
@@ -89,6 +93,7 @@ private:
   const TileParams &p;
   TileShape shape;
   TilePass pass;
+  TileResult result;
   mlir::VectorType type;
   llvm::SmallVector<mlir::Value> masks; // of each vector; null: all lanes
   llvm::SmallVector<mlir::Value> rowOffsets;

@@ -1,5 +1,6 @@
 // The loops over a task's tiles: whole ones, then what is left of columns and
 // rows.
+#include "ContractionEpilogue.h"
 #include "ContractionTask.h"
 
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
@@ -58,6 +59,15 @@ void ContractionTask::emitTiles() {
   params.prefetchAcross = s.rhs == FactorSource::Memory && s.depthPerPass;
   params.fma = s.fma;
   params.accumulates = s.depthPerPass != 0;
+  if (s.epilogueInTiles) {
+    params.epilogue = &spec;
+    params.problem = &problem;
+    for (unsigned buffer : epilogueBuffers(spec))
+      params.epilogueValues.push_back(function->buffer(buffer));
+    llvm::append_range(params.epilogueValues, symbols);
+    for (unsigned axis : spec.outer)
+      params.epilogueValues.push_back(axes[axis]);
+  }
   params.scalar = scalarOptions;
   params.form = s.form;
   params.group = s.group();
@@ -421,7 +431,7 @@ void ContractionTask::emitTile(RowTile rowTile, ColumnTile columnTile,
     rhsOffset = index->add(firstColumn, column);
   Value resultOffset =
       index->add(resultBase, index->add(index->mul(row, resultRow), column));
-  Value outOffset = directResult() ? resultOffset
+  Value outOffset = directResult() || !storesSums() ? resultOffset
                     : keepsSums()
                         ? index->add(index->mul(row, symbolic(sumsPitch)),
                                      index->mul(column, int64_t(rows)))
@@ -437,7 +447,9 @@ void ContractionTask::emitTile(RowTile rowTile, ColumnTile columnTile,
              isCopied ? index->constant(0) : index->add(lhsBase, lhsOffset),
              s.widensRhs ? widened : rhs, rhsOffset, out, outOffset,
              validColumns, row, column,
-             s.fetchesAhead ? aheadOf(rowTile, columnTile, pass) : Value());
+             s.fetchesAhead ? aheadOf(rowTile, columnTile, pass) : Value(),
+             {resultOffset, index->add(firstRow, row),
+              index->add(firstColumn, column), pass.isLast});
   if (!epilogue)
     return;
   Value always = arith::ConstantIntOp::create(function->builder(),

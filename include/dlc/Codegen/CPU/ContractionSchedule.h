@@ -107,6 +107,9 @@ struct ContractionSchedule {
   /// panel into scratch before the rows pass, instead of by each tile. Columns
   /// are outside then.
   bool widensRhs = false;
+  /// What is computed from the sums (isShortEpilogue) is computed in the tile's
+  /// registers, instead of in a loop over the stored tile.
+  bool epilogueInTiles = false;
 
   unsigned panelColumns() const { return panelVectors * lanes; }
   /// Columns of the wider of a tile and a panel: what tasks and blocks are cut
@@ -173,6 +176,10 @@ int64_t symbolicRowsCost(const ContractionSchedule &schedule,
 /// The result in which a tile's sums can lie, of the accumulator's type: the
 /// sum's own if it is one; none: a tile lies in scratch until its epilogue.
 std::optional<unsigned> findResultOfSums(const ContractionSpec &spec);
+
+/// Whether what is computed from the sums fits a tile's registers: few cheap
+/// functions of the sum and of numbers that lie side by side along the columns.
+bool isShortEpilogue(const ContractionSpec &spec);
 
 /// Steps of k that one position of the first inner axis has, when lhs is read
 /// indirectly: passes are so many or a multiple. 0: no passes.

@@ -63,6 +63,14 @@ struct TileParams {
   /// column, and `surroundings`: the buffers of spec.rhsLoads, the symbols, the
   /// outer axes. Not together with an indirect lhs.
   const ComputedFactor *computed = nullptr;
+  /// Set: what is computed from the sums of the last pass is computed in
+  /// registers and stored; `out` then has sums between passes only, and is the
+  /// first result where there are none. The tile functions take
+  /// `epilogueValues`: its buffers (epilogueBuffers), the kernel's symbols, the
+  /// outer axes.
+  const ContractionSpec *epilogue = nullptr;
+  llvm::SmallVector<mlir::Value> epilogueValues;
+  std::string *problem = nullptr; ///< why it cannot be emitted
   /// The sums continue what lies in out, where the call's `accumulate` holds.
   bool accumulates = false;
   ScalarOptions scalar;
@@ -107,6 +115,13 @@ struct TilePass {
   mlir::Value first = {};
 };
 
+/// Where a tile lies, for an epilogue in registers.
+struct TileResult {
+  mlir::Value offset;      ///< of its first element in the results
+  mlir::Value row, column; ///< the numbers of the first ones
+  mlir::Value isLast;      ///< i1: whether the pass is; null: it is
+};
+
 // ContractionMatrix.cpp: matrix tiles.
 
 /// Configures this thread's tile registers; `scratch` is a memref of 64 bytes.
@@ -134,7 +149,8 @@ public:
             mlir::Value lhs, mlir::Value lhsOffset, mlir::Value rhs,
             mlir::Value rhsOffset, mlir::Value out, mlir::Value outOffset,
             mlir::Value columns, mlir::Value termRow = {},
-            mlir::Value termColumn = {}, mlir::Value ahead = {});
+            mlir::Value termColumn = {}, mlir::Value ahead = {},
+            TileResult result = {});
 
 private:
   mlir::func::FuncOp create(TileShape shape, mlir::Value depth, mlir::Type lhs,
