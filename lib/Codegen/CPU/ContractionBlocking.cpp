@@ -220,13 +220,20 @@ void dlc::blockForCaches(ContractionSchedule &s, const Sizes &sizes,
   constexpr int64_t veryMany = 1 << 20;
   int64_t rows =
       s.rowsPerTask ? s.rowsPerTask : std::min(sizes.mostRows, veryMany);
-  if (s.widensRhs && rows <= s.tileRows && findResultOfSums(spec)) {
-    // A tile uses what was widened at once, from the first-level cache.
+  // Few rows use what was widened at once, from the first-level cache, while
+  // all of lhs lies in the second.
+  constexpr int64_t fewRows = 16;
+  bool staysNear =
+      rows <= fewRows && rows * sizes.typicalDepth * bytes <= desc.l2Bytes / 2;
+  if (s.widensRhs && (rows <= s.tileRows || staysNear) &&
+      findResultOfSums(spec)) {
     int64_t most =
         desc.l1Bytes / 2 / (int64_t(s.tileVectors) * s.lanes * bytes);
     most = std::max<int64_t>(most / s.kBlock, 1) * s.kBlock;
-    if (sizes.typicalDepth > most)
+    if (sizes.typicalDepth > most) {
       s.depthPerPass = most;
+      s.passesInside = staysNear;
+    }
   }
   if (s.rhs == FactorSource::Memory)
     return passByStrides(s, sizes, spec, bytes);
@@ -242,7 +249,7 @@ void dlc::blockForCaches(ContractionSchedule &s, const Sizes &sizes,
     int64_t most = std::max(
         shortest, std::min(budget / (rows * bytes),
                            budget / 2 / (s.tileVectors * s.lanes * bytes)));
-    if (findResultOfSums(spec) && depth > most)
+    if (!s.depthPerPass && findResultOfSums(spec) && depth > most)
       s.depthPerPass = cutDepth(depth, most, s.kBlock);
     return;
   }

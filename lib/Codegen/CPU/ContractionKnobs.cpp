@@ -95,6 +95,7 @@ ContractionSchedule dlc::withKnobs(ContractionSchedule s,
   s.depthPerPass = tiles("depth_per_pass", 1);
   s.rowsOutside = get("rows_outside", s.rowsOutside) != 0;
   s.widensRhs = get("widens_rhs", s.widensRhs) != 0;
+  s.passesInside &= s.widensRhs;
   s.epilogueInTiles =
       get("epilogue_in_tiles", s.epilogueInTiles && !s.dot) != 0;
   return s;

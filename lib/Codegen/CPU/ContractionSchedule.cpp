@@ -35,6 +35,7 @@ std::string ContractionSchedule::str() const {
   flags += dot ? " dot" : fma ? "" : " strict";
   flags += wholeRows ? " whole-rows" : wholeSteps ? " whole-steps" : "";
   flags += widensRhs ? " widen" : "";
+  flags += passesInside ? " passes-inside" : "";
   flags += fetchesAhead ? " ahead" : "";
   flags += epilogueInTiles ? " epilogue-in-tiles" : "";
   if (rowsOutsideFrom)
@@ -607,6 +608,8 @@ bool dlc::isLegal(const ContractionSchedule &s, const ContractionSpec &wide,
   if (s.widensRhs &&
       (!canWidenRhs(spec, s) || s.rowsOutside || s.rowsOutsideFrom))
     return refuse("rhs is not widened by columns");
+  if (s.passesInside && !s.widensRhs)
+    return refuse("only what is widened has its passes inside");
   if (s.epilogueInTiles && (s.dot || s.usesTiles() || !isShortEpilogue(spec)))
     return refuse("what comes after the sum is not computed in registers");
   int64_t step = s.columnStep();

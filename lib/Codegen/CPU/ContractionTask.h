@@ -57,6 +57,7 @@ private:
     unsigned vectors, tailLanes;
     mlir::Value validColumns;
   };
+  void forEachPass(llvm::function_ref<void(const Pass &)> body);
   void forEachColumnTile(llvm::function_ref<void(ColumnTile)> body);
   void forEachRowTile(llvm::function_ref<void(RowTile)> body);
   void forEachRestOfRows(mlir::Value whole, mlir::Value rest,
@@ -65,6 +66,7 @@ private:
   /// The part of rhs that a tile's columns and a pass need, in scratch.
   void widenPanel(const ColumnTile &columnTile, const Pass &pass);
   void planAhead(TileParams &params);
+  mlir::Value outAheadOf(mlir::Value row, mlir::Value column);
   mlir::Value aheadOf(const RowTile &rowTile, const ColumnTile &columnTile,
                       const Pass &pass);
   void setPart(const Pass &pass);

@@ -329,8 +329,7 @@ TileBody::Accumulators TileBody::initialSums() {
 TileBody::Accumulators TileBody::start(Value out, Value outOffset) {
   // The tile is written long after this: by then its lines have come. Sums that
   // go on are read at once: theirs came with the tile before.
-  Value from = pass.accumulate && p.outAhead ? index.add(outOffset, p.outAhead)
-                                             : outOffset;
+  Value from = pass.outAhead ? index.add(outOffset, pass.outAhead) : outOffset;
   for (unsigned r = 0; r < shape.rows; ++r)
     for (unsigned v = 0; v < shape.vectors; ++v)
       memref::PrefetchOp::create(b, loc, out, outAt(from, r, v),
@@ -438,9 +437,9 @@ func::FuncOp TileEmitter::create(TileShape shape, Value depth, Type lhs,
   SmallVector<Type> inputs{lhs, i, rhs, i, out, i, i};
   TileParams inside = params;
   TilePass pass{depth, Value()};
-  Value *values[] = {&pass.depth,       &inside.lhsRow,   &inside.lhsBlock,
-                     &inside.rhsStep,   &inside.rhsPanel, &inside.outRow,
-                     &inside.rhsColumn, &inside.outAhead};
+  Value *values[] = {&pass.depth,      &inside.lhsRow,   &inside.lhsBlock,
+                     &inside.rhsStep,  &inside.rhsPanel, &inside.outRow,
+                     &inside.rhsColumn};
   for (Value *value : values)
     if (*value && !IndexBuilder::constantOf(*value))
       inputs.push_back(i);
@@ -462,7 +461,7 @@ func::FuncOp TileEmitter::create(TileShape shape, Value depth, Type lhs,
   if (params.epilogue && params.accumulates)
     inputs.push_back(b.getI1Type());
   if (params.accumulates)
-    inputs.push_back(b.getI1Type());
+    inputs.append({b.getI1Type(), i});
   if (hasFirst)
     inputs.push_back(i);
   if (params.aheadPanels)
@@ -507,8 +506,10 @@ func::FuncOp TileEmitter::create(TileShape shape, Value depth, Type lhs,
       *value = function.getArgument(next++);
   if (params.epilogue && params.accumulates)
     result.isLast = function.getArgument(next++);
-  if (params.accumulates)
+  if (params.accumulates) {
     pass.accumulate = function.getArgument(next++);
+    pass.outAhead = function.getArgument(next++);
+  }
   if (hasFirst)
     pass.first = function.getArgument(next++);
   Value ahead =
@@ -541,7 +542,7 @@ void TileEmitter::call(IndexBuilder &index, TileShape shape, TilePass pass,
                                out, outOffset, columns};
   for (Value value :
        {pass.depth, params.lhsRow, params.lhsBlock, params.rhsStep,
-        params.rhsPanel, params.outRow, params.rhsColumn, params.outAhead})
+        params.rhsPanel, params.outRow, params.rhsColumn})
     if (value && !IndexBuilder::constantOf(value))
       arguments.push_back(value);
   llvm::append_range(arguments, params.surroundings);
@@ -558,7 +559,7 @@ void TileEmitter::call(IndexBuilder &index, TileShape shape, TilePass pass,
   if (params.epilogue && params.accumulates)
     arguments.push_back(result.isLast);
   if (params.accumulates)
-    arguments.push_back(pass.accumulate);
+    arguments.append({pass.accumulate, pass.outAhead});
   if (params.accumulates && params.indirect)
     arguments.push_back(pass.first);
   if (params.aheadPanels)

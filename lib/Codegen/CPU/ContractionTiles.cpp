@@ -97,10 +97,6 @@ void ContractionTask::planAhead(TileParams &params) {
   int64_t rows = graph::constantValue(spec.extentOf(spec.rows)).value_or(128);
   if (s.rowsPerTask)
     rows = std::min(rows, s.rowsPerTask);
-  if (s.depthPerPass)
-    params.outAhead = s.rowsOutside
-                          ? index->constant(int64_t(s.tileVectors) * s.lanes)
-                          : index->mul(outRow, int64_t(s.tileRows));
   if (!s.fetchesAhead)
     return;
   aheadTiles = std::max<int64_t>((rows + s.tileRows - 1) / s.tileRows, 1);
@@ -166,6 +162,26 @@ void ContractionTask::emitPasses() {
     tilesOf({index->constant(0), {depth, Value()}, Value()});
     return;
   }
+  if (s.passesInside) {
+    forEachColumnTile([&](ColumnTile column) {
+      forEachPass([&](const Pass &pass) {
+        widenPanel(column, pass);
+        forEachRowTile([&](RowTile row) { emitTile(row, column, pass); });
+      });
+    });
+    return;
+  }
+  forEachPass([&](const Pass &pass) {
+    if (fillsPasses() || fillsRowsOfTiles())
+      setPart(pass);
+    if (fillsPasses())
+      fillPass();
+    tilesOf(pass);
+  });
+}
+
+/// The passes over k, one after the other.
+void ContractionTask::forEachPass(function_ref<void(const Pass &)> body) {
   auto all = IndexBuilder::constantOf(depth);
   Value whole = index->constant(s.depthPerPass);
   // A sum of no terms still is a result.
@@ -175,12 +191,7 @@ void ContractionTask::emitPasses() {
                       ? whole
                       : index->min(whole, index->sub(depth, k));
     Value isLast = index->atLeast(index->add(k, s.depthPerPass), depth);
-    Pass pass{k, {steps, index->less(index->constant(0), k), k}, isLast};
-    if (fillsPasses() || fillsRowsOfTiles())
-      setPart(pass);
-    if (fillsPasses())
-      fillPass();
-    tilesOf(pass);
+    body({k, {steps, index->less(index->constant(0), k), k}, isLast});
   });
 }
 
@@ -405,6 +416,19 @@ void ContractionTask::widenPanel(const ColumnTile &columnTile,
   index->forEach(whole, steps, 1, [&](Value k) { fillStep(k, 0, 1); });
 }
 
+/// From a tile's sums to those that the next one goes on with; 0 after the
+/// last.
+Value ContractionTask::outAheadOf(Value row, Value column) {
+  int64_t width = int64_t(s.tileVectors) * s.lanes;
+  Value ahead = s.rowsOutside ? index->constant(width)
+                              : index->mul(outRow, int64_t(s.tileRows));
+  Value isLast = s.rowsOutside
+                     ? index->atLeast(index->add(column, width), columnCount)
+                     : index->atLeast(index->add(row, s.tileRows), rowCount);
+  return arith::SelectOp::create(function->builder(), function->loc(), isLast,
+                                 index->constant(0), ahead);
+}
+
 void ContractionTask::emitTile(RowTile rowTile, ColumnTile columnTile,
                                const Pass &pass) {
   auto [rows, panelRow, inPanel, validRows] = rowTile;
@@ -442,8 +466,11 @@ void ContractionTask::emitTile(RowTile rowTile, ColumnTile columnTile,
   shape.tailLanes = tailLanes;
   shape.dynamicTail = !IndexBuilder::constantOf(validColumns);
   bool isCopied = validRows && copiesLastRows();
+  TilePass steps = pass.steps;
+  if (s.depthPerPass)
+    steps.outAhead = outAheadOf(row, column);
   (isCopied ? lastTiles : tiles)
-      ->call(*index, shape, pass.steps, isCopied ? lastRows : lhs,
+      ->call(*index, shape, steps, isCopied ? lastRows : lhs,
              isCopied ? index->constant(0) : index->add(lhsBase, lhsOffset),
              s.widensRhs ? widened : rhs, rhsOffset, out, outOffset,
              validColumns, row, column,

@@ -546,6 +546,27 @@ TEST_F(NarrowContraction, WeightsAreDequantisedByTilesAndInPanels) {
       }
 }
 
+// All passes over some columns come before the next columns where rows are few.
+TEST_F(NarrowContraction, PassesLieInsideColumnsForFewRows) {
+  CpuTarget target = llvm::cantFail(parseCpuTarget("x86:cpu=x86-64-v4"));
+  CpuCodegenOptions options;
+  options.constantOperands = {false, true, true};
+  auto scheduleOf = [&](int64_t m) {
+    mlir::OwningOpRef<mlir::ModuleOp> module;
+    std::string reason, text = fourBits(m, 64, 512, "ui8", "8.000000e+00");
+    auto spec = classifyContraction(kernelOf(context, module, text), reason);
+    EXPECT_TRUE(mlir::succeeded(spec)) << reason;
+    return defaultSchedule(*spec, target, options);
+  };
+  for (int64_t m : {14, 16}) {
+    ContractionSchedule schedule = scheduleOf(m);
+    EXPECT_TRUE(schedule.widensRhs && schedule.passesInside) << schedule.str();
+    EXPECT_TRUE(schedule.depthPerPass > 0 && schedule.depthPerPass < 512);
+  }
+  for (int64_t m : {4, 24, 200})
+    EXPECT_FALSE(scheduleOf(m).passesInside);
+}
+
 // Two of them lie in a byte, read by tiles, by words of eight k or one by one,
 // and in panels.
 TEST_F(NarrowContraction, NumbersOfFourBits) {
@@ -568,6 +589,17 @@ TEST_F(NarrowContraction, NumbersOfFourBits) {
           options.adjust = [=](ContractionSchedule &s) {
             s.unroll = unroll;
             s.tileVectors = 1;
+          };
+          check(text, options, target);
+        }
+        options.adjust = nullptr;
+        // A few steps of k in panels at a time, columns or passes outside.
+        for (bool inside : {false, true}) {
+          options.adjust = [=](ContractionSchedule &s) {
+            s.widensRhs = true;
+            s.rowsOutside = s.rowsOutsideFrom = false;
+            s.depthPerPass = s.kBlock;
+            s.passesInside = inside;
           };
           check(text, options, target);
         }

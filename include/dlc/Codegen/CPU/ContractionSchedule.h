@@ -107,6 +107,9 @@ struct ContractionSchedule {
   /// panel into scratch before the rows pass, instead of by each tile. Columns
   /// are outside then.
   bool widensRhs = false;
+  /// All passes of some columns before the next columns' turn: what is widened
+  /// streams as it is packed, and rows of lhs, which are few, come again.
+  bool passesInside = false;
   /// What is computed from the sums (isShortEpilogue) is computed in the tile's
   /// registers, instead of in a loop over the stored tile.
   bool epilogueInTiles = false;

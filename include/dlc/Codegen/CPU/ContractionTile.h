@@ -47,8 +47,6 @@ struct TileParams {
   /// elements a step of k, in each of `aheadPanels` panels. 0 panels: nothing.
   unsigned aheadPanels = 0;
   int64_t aheadStep = 0;
-  /// From a tile of the sums to the next one, fetched where sums go on.
-  mlir::Value outAhead;
   bool fma = true;
   /// Set: lhs is read indirectly. The tile functions then take, for an lhs
   /// offset, the number of the tile's first row, and `surroundings`.
@@ -113,6 +111,9 @@ struct TilePass {
   /// Of an indirect lhs: the first of the steps, whole taps of the first inner
   /// axis; null: 0.
   mlir::Value first = {};
+  /// From the tile's sums to the next tile's, which are fetched where sums go
+  /// on: behind the last tile lies what other threads use. Null: nothing is.
+  mlir::Value outAhead = {};
 };
 
 /// Where a tile lies, for an epilogue in registers.
