@@ -117,3 +117,32 @@ def test_what_shrinks_by_an_unknown_factor_is_not_antialiased(tmp_path):
     path = resize(tmp_path, "linear", "sizes", ["N", "M"], antialias=1)
     with pytest.raises(dlc.UnsupportedOpError, match="antialiasing a symbolic dim that may shrink"):
         dlc.compile(path)
+
+
+def transpose_convolve(x, w, strides, pads, extra):
+    """Every product is added where it belongs; what the pads cut off is dropped."""
+    size = [(n - 1) * s + k + e for n, s, k, e in zip(x.shape[2:], strides, w.shape[2:], extra)]
+    y = np.zeros((len(x), w.shape[1], *size))
+    for i in range(x.shape[2]):
+        for j in range(x.shape[3]):
+            part = np.einsum("nc,ckuv->nkuv", x[:, :, i, j].astype(np.float64), w)
+            y[:, :, i * strides[0]:i * strides[0] + w.shape[2], j * strides[1]:j * strides[1] + w.shape[3]] += part
+    return y[:, :, pads[0]:size[0] - pads[2], pads[1]:size[1] - pads[3]]
+
+
+@pytest.mark.parametrize("flags", [{}, {"fuse": "off"}, {"target": CPUS[1]}])
+@pytest.mark.parametrize("kernel, strides, pads, extra", [((3, 3), (2, 2), (1, 1, 1, 1), (1, 1)), ((4, 4), (2, 2), (1, 1, 1, 1), (0, 0)),
+                                                          ((3, 5), (3, 2), (0, 2, 1, 0), (0, 1)), ((2, 3), (4, 1), (0, 0, 0, 1), (1, 0))])
+def test_transposed_convolutions_of_symbolic_sizes(kernel, strides, pads, extra, flags, tmp_path):
+    """Of products with taps, none with the zeros between pixels; also where the result is cut out of a longer one."""
+    net = Net(5)
+    w = net.rng.normal(0, 0.3, (6, 5, *kernel)).astype(np.float32)
+    net.node("ConvTranspose", "x", net.constant(w), strides=strides, pads=pads, output_padding=extra)
+    path = models.save(tmp_path / "m.onnx", net.nodes, [models.value("x", ["N", 6, "H", "W"])], [models.value(net.last, [None] * 4)], net.constants)
+    graph = subprocess.run([dlc.compiler.tool("dlc"), path, "-emit=graph", "-o", "-", "-q"], capture_output=True, text=True, check=True).stdout
+    assert "graph.conv " in graph and "graph.conv_transpose" not in graph
+    model = dlc.compile(path, **flags)
+    for shape in (1, 6, 5, 7), (2, 6, 1, 1), (1, 6, 33, 18):
+        x = net.rng.normal(size=shape).astype(np.float32)
+        y, expected = model.run([x])[0], transpose_convolve(x, w, strides, pads, extra)
+        assert y.shape == expected.shape and np.allclose(y, expected, rtol=1e-4, atol=1e-4), shape

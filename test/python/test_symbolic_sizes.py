@@ -248,3 +248,20 @@ def test_a_size_that_may_be_negative_is_not_rounded_down():
     model = dlc.compile(parse(text))
     for n in 0, 99, 100, 101, 104:
         assert model.run([array(n)])[0] == int((100 - n) / 3)
+
+
+@pytest.mark.parametrize("operator", ["MaxPool", "AveragePool"])
+def test_the_last_window_may_reach_over_a_symbolic_dim(operator):
+    """ceil_mode; refused where a window may begin in the padding, which then does not count."""
+    text = """pool (float[1, 2, T] x) => (float[1, 2, S] y) { y = OPERATOR <kernel_shape = [3], strides = [2], pads = [PADS], ceil_mode = 1> (x) }"""
+    for pads in "0, 0", "1, 1":
+        model = dlc.compile(parse(text.replace("OPERATOR", operator).replace("PADS", pads)))
+        low, high = map(int, pads.split(","))
+        for t in 3, 4, 9, 10, 40:
+            x = array(1, 2, t)
+            count = -((low + high + t - 3) // -2) + 1
+            windows = [x[:, :, max(0, 2 * i - low):2 * i - low + 3] for i in range(count)]
+            fold = np.max if operator == "MaxPool" else np.mean
+            assert np.allclose(model.run([x])[0], np.stack([fold(v, 2) for v in windows], 2), atol=1e-6), (pads, t)
+    with pytest.raises(dlc.UnsupportedOpError, match="may start in the padding"):
+        dlc.compile(parse(text.replace("OPERATOR", operator).replace("PADS", "0, 2")))

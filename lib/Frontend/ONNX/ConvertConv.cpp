@@ -90,7 +90,7 @@ struct Transposed {
 //
 //   y[s q + r] = sum over u of x[q - u] w[s u + r]
 //
-// Null where the sizes are symbolic and the result is cut out of a longer one.
+// Null where what is cut off at the end depends on a symbolic size.
 static Value convolveResidues(GraphBuilder &b, Value x, Value w,
                               const Transposed &t) {
   size_t spatial = t.kernel.size();
@@ -108,10 +108,7 @@ static Value convolveResidues(GraphBuilder &b, Value x, Value w,
       u += llvm::divideCeil(-*left, t.strides[i]);
     taps.push_back(u);
     filled[2 + i] = u * t.strides[i] - t.kernel[i];
-    bool cuts = t.low[i] != 0 || *left != 0;
-    if (cuts && !graph::constantValue(n))
-      return {};
-    isCut |= cuts;
+    isCut |= t.low[i] != 0 || *left != 0;
   }
   if (llvm::any_of(filled, [](int64_t n) { return n != 0; }))
     w = b.pad(w, b.splat(0, b.element(w)), none, filled);

@@ -73,10 +73,13 @@ Dims dlc::windowOutput(GraphBuilder &b, Value x, const Window &w, bool ceil) {
     int64_t reach = (w.kernel[i] - 1) * w.dilations[i] + 1;
     AffineExpr room = b.dim(x, 2 + i) + (w.low[i] + w.high[i] - reach);
     std::optional<int64_t> n = graph::constantValue(graph::simplify(room));
-    if (!n && ceil)
-      refuse("ceil_mode of a symbolic dim");
     if (!n) {
-      out.push_back(graph::simplify(room.floorDiv(w.strides[i]) + 1));
+      // No window starts behind the operand, where one would not count.
+      if (ceil && w.high[i] + w.strides[i] > reach)
+        refuse("ceil_mode of a symbolic dim, with windows that may start in "
+               "the padding behind it");
+      AffineExpr steps = ceil ? room + (w.strides[i] - 1) : room;
+      out.push_back(graph::simplify(steps.floorDiv(w.strides[i]) + 1));
       continue;
     }
     if (*n < 0)
