@@ -265,3 +265,33 @@ def test_the_last_window_may_reach_over_a_symbolic_dim(operator):
             assert np.allclose(model.run([x])[0], np.stack([fold(v, 2) for v in windows], 2), atol=1e-6), (pads, t)
     with pytest.raises(dlc.UnsupportedOpError, match="may start in the padding"):
         dlc.compile(parse(text.replace("OPERATOR", operator).replace("PADS", "0, 2")))
+
+
+# Text, what numpy does, and for which sizes of x it runs.
+PARTS = {
+    "every second": ("<int64[1] start = {1}, int64[1] end = {9223372036854775807}, int64[1] axis = {0}, int64[1] step = {2}> { z = Slice(x, start, end, axis, step) }",
+                     lambda x: [x[1::2]], lambda n: n >= 1),
+    "every third but one": ("<int64[1] start = {0}, int64[1] end = {-1}, int64[1] axis = {0}, int64[1] step = {3}> { z = Slice(x, start, end, axis, step) }",
+                            lambda x: [x[:-1:3]], lambda n: n >= 1),
+    "backwards": ("<int64[1] start = {-1}, int64[1] end = {-9223372036854775807}, int64[1] axis = {0}, int64[1] step = {-3}> { z = Slice(x, start, end, axis, step) }",
+                  lambda x: [x[::-3]], lambda n: n >= 1),
+    "halves": ("{ z, rest = Split <axis = 0, num_outputs = 2> (x) }", lambda x: np.array_split(x, 2), lambda n: True),
+    "fourths": ("{ z, a, b, rest = Split <axis = 0, num_outputs = 4> (x) }",
+                lambda x: [x[i * -(len(x) // -4):(i + 1) * -(len(x) // -4)] for i in range(4)], lambda n: n >= 3 * -(n // -4)),
+    "patches": ("""<int64[2] even = {0, 0}, int64[2] odd = {1, 0}, int64[2] end = {9223372036854775807, 9223372036854775807}, int64[2] axes = {0, 1}, int64[2] steps = {2, 1}>
+                   { a = Slice(x, even, end, axes, steps)  b = Slice(x, odd, end, axes, steps)  z = Concat <axis = 1> (a, b) }""",
+                lambda x: [np.concatenate([x[::2], x[1::2]], 1)], lambda n: n % 2 == 0 and n),
+}
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_parts_of_a_symbolic_dim(name):
+    text, reference, fits = PARTS[name]
+    model = dlc.compile(parse(f"part (float[N, 3] x) => (float[K, W] z) {text}"))
+    for n in 0, 1, 2, 3, 4, 5, 7, 12, 41:
+        x = array(n, 3)
+        if fits(n):
+            assert np.array_equal(model.run([x])[0], reference(x)[0]), n
+        elif n:
+            with pytest.raises(dlc.RunError):
+                model.run([x])

@@ -189,17 +189,24 @@ static void convertSplit(NodeContext &node) {
       refuseMalformed("'split' does not add up to the dim");
   } else {
     // Equal parts, the last one smaller if they do not divide.
-    std::optional<int64_t> size = graph::constantValue(node.b.dim(x, axis));
-    if (!size)
-      refuse("splitting a symbolic dim needs 'split'");
+    AffineExpr whole = node.b.dim(x, axis);
     if (node.hasAttr("num_outputs") && node.i("num_outputs", 0) != parts)
       refuseMalformed("num_outputs is " +
                       std::to_string(node.i("num_outputs", 0)) + " for " +
                       std::to_string(parts) + " results");
-    int64_t each = llvm::divideCeil(*size, parts);
-    for (int64_t i = 0; i < parts; ++i)
-      sizes.push_back(
-          node.b.c(std::max<int64_t>(0, std::min(each, *size - i * each))));
+    if (std::optional<int64_t> size = graph::constantValue(whole)) {
+      int64_t each = llvm::divideCeil(*size, parts);
+      for (int64_t i = 0; i < parts; ++i)
+        sizes.push_back(
+            node.b.c(std::max<int64_t>(0, std::min(each, *size - i * each))));
+    } else {
+      // The run makes sure that something is left for the last one.
+      AffineExpr each = graph::simplify(
+          whole.isMultipleOf(parts) ? whole.floorDiv(parts)
+                                    : (whole + (parts - 1)).floorDiv(parts));
+      sizes.assign(parts - 1, each);
+      sizes.push_back(graph::simplify(whole - each * (parts - 1)));
+    }
   }
   AffineExpr start = node.b.c(0);
   for (auto [i, size] : llvm::enumerate(sizes)) {
@@ -242,8 +249,8 @@ static void sliceAxis(NodeContext &node, AffineExpr size, AffineExpr from,
   constexpr int64_t endless = 1000000000;
   if (step < 0 && f == -1 && t && *t <= -endless) { // all, backwards
     start = graph::simplify(size - 1);
-    count = step == -1 ? size : AffineExpr();
-  } else if (step == 1) {
+    count = graph::simplify((size + (-step - 1)).floorDiv(-step));
+  } else if (step > 0) {
     // Symbolic: negative constants count from the end, huge ones mean the end.
     // A bound that passes the dim is the end, if that holds for all sizes; one
     // that may pass it for some is refused if constant, else checked.
@@ -264,8 +271,13 @@ static void sliceAxis(NodeContext &node, AffineExpr size, AffineExpr from,
     if (!graph::constantValue(end) ||
         compareSizes(node, "LessOrEqual", end, size) == true)
       count = graph::simplify(end - start);
-    if (count)
+    if (count) {
       requireAtMost(node, end, size, "the end is past the dim");
+      if (step > 1) { // nor may the start be past the end
+        requireAtMost(node, start, end, "the start is past the end");
+        count = graph::simplify((count + (step - 1)).floorDiv(step));
+      }
+    }
   }
   if (!count)
     refuse("a slice of a symbolic dim with these bounds; give the dim's own "
