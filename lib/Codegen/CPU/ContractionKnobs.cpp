@@ -2,6 +2,7 @@
 #include "dlc/Codegen/CPU/ContractionKnobs.h"
 
 #include "ContractionFactors.h"
+#include "ContractionPairs.h"
 #include "ContractionPanels.h"
 
 using namespace mlir;
@@ -96,6 +97,7 @@ ContractionSchedule dlc::withKnobs(ContractionSchedule s,
   s.rowsOutside = get("rows_outside", s.rowsOutside) != 0;
   s.widensRhs = get("widens_rhs", s.widensRhs) != 0;
   s.passesInside &= s.widensRhs;
+  s.pairsTail &= canPairTail(spec, s);
   s.epilogueInTiles =
       get("epilogue_in_tiles", s.epilogueInTiles && !s.dot) != 0;
   return s;

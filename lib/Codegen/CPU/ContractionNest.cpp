@@ -125,6 +125,8 @@ LogicalResult ContractionTask::packConstants(CpuKernel &result,
       made->depthStep = s.depthStep;
     made->isHalved = block == ComputedFactor::kHalvedBlock && isRhs &&
                      ComputedFactor::isHalved(spec, operand);
+    if (isRhs && s.pairsTail)
+      made->pairedLanes = s.lanes;
     if (isRhs && isBytes()) {
       made->flips = flipsRhs(spec, s.form);
       made->hasSums = true;

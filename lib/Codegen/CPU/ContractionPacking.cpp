@@ -2,6 +2,8 @@
 // the destination.
 #include "dlc/Codegen/CPU/ContractionPacking.h"
 
+#include "ContractionPairs.h"
+
 #include "llvm/Support/xxhash.h"
 
 #include <cstring>
@@ -73,7 +75,11 @@ void PackedLayout::pack(llvm::ArrayRef<char> constant,
   case 2:
     return packElements<uint16_t>(*this, constant.data(), packed.data());
   case 4:
-    return packElements<uint32_t>(*this, constant.data(), packed.data());
+    packElements<uint32_t>(*this, constant.data(), packed.data());
+    if (pairedLanes)
+      pairTail(*this, {reinterpret_cast<float *>(packed.data()),
+                       packed.size() / sizeof(float)});
+    return;
   default:
     return packElements<uint64_t>(*this, constant.data(), packed.data());
   }
@@ -99,6 +105,8 @@ std::string PackedLayout::str() const {
     extras += " depth" + std::to_string(depth());
   if (isHalved)
     extras += " halved";
+  if (pairedLanes)
+    extras += " paired" + std::to_string(pairedLanes);
   int64_t matrix = int64_t(major.size() * inner.size());
   bool isRegular = majorStep && innerStep && batch[0] == 0 &&
                    (batch.size() == 1 || stepOf(batch) == matrix);

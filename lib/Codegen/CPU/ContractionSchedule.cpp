@@ -5,6 +5,7 @@
 #include "ContractionComputed.h"
 #include "ContractionFactors.h"
 #include "ContractionPadding.h"
+#include "ContractionPairs.h"
 #include "ContractionPanels.h"
 #include "dlc/Codegen/CPU/ContractionPacking.h"
 #include "dlc/Codegen/Common/KernelFunction.h"
@@ -37,6 +38,7 @@ std::string ContractionSchedule::str() const {
   flags += widensRhs ? " widen" : "";
   flags += passesInside ? " passes-inside" : "";
   flags += fetchesAhead ? " ahead" : "";
+  flags += pairsTail ? " pair-tail" : "";
   flags += epilogueInTiles ? " epilogue-in-tiles" : "";
   if (rowsOutsideFrom)
     flags += " rows-outside-from=" + std::to_string(rowsOutsideFrom);
@@ -541,6 +543,7 @@ ContractionSchedule dlc::defaultSchedule(const ContractionSpec &wide,
   if (s.prefetch && ComputedFactor::isInTiles(spec, s))
     s.prefetch *= isHalved ? 8 : 2;
   s.epilogueInTiles = !s.dot && isShortEpilogue(spec);
+  s.pairsTail = desc.arch == "x86" && canPairTail(spec, s);
   return s;
 }
 
@@ -610,6 +613,8 @@ bool dlc::isLegal(const ContractionSchedule &s, const ContractionSpec &wide,
     return refuse("rhs is not widened by columns");
   if (s.passesInside && !s.widensRhs)
     return refuse("only what is widened has its passes inside");
+  if (s.pairsTail && !canPairTail(spec, s))
+    return refuse("the last columns do not have two steps of k at once");
   if (s.epilogueInTiles && (s.dot || s.usesTiles() || !isShortEpilogue(spec)))
     return refuse("what comes after the sum is not computed in registers");
   int64_t step = s.columnStep();

@@ -267,25 +267,27 @@ TileBody::Accumulators TileBody::steps(Value count, Value lhsAt, Value rhsAt,
     Value right = index.add(rhsAt, index.mul(k, p.rhsStep));
     if (!p.computed)
       right = index.add(right, index.mul(p.rhsStep, int64_t(plus)));
-    return step(left, right, plus, std::move(in));
+    return hasPairs() ? pairStep(left, right, std::move(in))
+                      : step(left, right, plus, std::move(in));
   };
-  int64_t many = int64_t(p.unroll) * p.group;
+  int64_t by = hasPairs() ? 2 : p.group,
+          many = llvm::alignTo(int64_t(p.unroll) * p.group, by);
   Value whole = index.mul(index.div(count, index.constant(many)), many);
   sums =
       loop(index.constant(0), whole, many, sums, [&](Value k, Accumulators in) {
         fetchAhead(index.add(begun, k));
-        for (unsigned u = 0; u < p.unroll; ++u)
-          in = stepAt(k, u * p.group, std::move(in));
+        for (int64_t plus = 0; plus < many; plus += by)
+          in = stepAt(k, plus, std::move(in));
         return in;
       });
   auto begin = IndexBuilder::constantOf(whole),
        end = IndexBuilder::constantOf(count);
   if (begin && end) {
-    for (int64_t k = *begin; k < *end; k += p.group)
+    for (int64_t k = *begin; k < *end; k += by)
       sums = stepAt(whole, k - *begin, std::move(sums));
     return sums;
   }
-  return loop(whole, count, p.group, sums, [&](Value k, Accumulators in) {
+  return loop(whole, count, by, sums, [&](Value k, Accumulators in) {
     return stepAt(k, 0, std::move(in));
   });
 }
@@ -352,6 +354,7 @@ TileBody::Accumulators TileBody::start(Value out, Value outOffset) {
       else
         sums.push_back(vector::LoadOp::create(b, loc, type, out, at));
     }
+  spreadPairs(sums);
   scf::YieldOp::create(b, loc, sums);
   b.setInsertionPointToStart(branch.elseBlock());
   scf::YieldOp::create(b, loc, initialSums());
@@ -410,6 +413,7 @@ void TileBody::emit(Value lhsMemory, Value lhsOffset, Value rhsMemory,
                  index.add(lhsOffset, index.mul(blocks, p.lhsBlock)),
                  index.add(rhsOffset, index.mul(blocks, blockRhs)), one, sums);
   }
+  addPairs(sums);
   if (!p.epilogue)
     return store(sums, out, outOffset);
   if (!result.isLast)

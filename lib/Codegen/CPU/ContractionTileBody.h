@@ -31,6 +31,15 @@ private:
   /// `lhsStep` apart.
   Accumulators steps(mlir::Value count, mlir::Value lhsAt, mlir::Value rhsAt,
                      mlir::Value lhsStep, Accumulators sums);
+  // ContractionPairs.cpp
+  /// Whether the last vector has two steps of k.
+  bool hasPairs() const;
+  /// Two steps of k.
+  Accumulators pairStep(mlir::Value lhsAt, mlir::Value rhsAt,
+                        Accumulators sums);
+  /// Sums of columns to sums of even and of odd steps, and back.
+  void spreadPairs(Accumulators &sums);
+  void addPairs(Accumulators &sums);
   void fetchAhead(mlir::Value k);
   void emitDots(mlir::Value lhsOffset, mlir::Value rhsOffset, mlir::Value out,
                 mlir::Value outOffset, mlir::Value columns);

@@ -48,6 +48,7 @@ void ContractionTask::emitTiles() {
     params.rhsPanel = index->constant(0);
   }
   params.dot = s.dot;
+  params.pairsTail = s.pairsTail;
   params.registers = registers;
   params.rhsColumn = rhsColumn;
   params.maskRhs = s.rhs == FactorSource::Memory;

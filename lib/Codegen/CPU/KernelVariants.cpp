@@ -103,7 +103,7 @@ static bool packsAlike(const ContractionSchedule &a,
   // Two forms may read one layout.
   if ((isPacked(a.lhs) || isPacked(a.rhs)) &&
       (a.group() != b.group() || a.depthStep != b.depthStep ||
-       isByteForm(a.form) != isByteForm(b.form)))
+       a.pairsTail != b.pairsTail || isByteForm(a.form) != isByteForm(b.form)))
     return false;
   return a.panelColumns() == b.panelColumns() &&
          (!isPacked(a.lhs) ||

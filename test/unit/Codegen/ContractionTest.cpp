@@ -44,6 +44,39 @@ TEST_F(Contraction, EverySourceOfFactors) {
               std::to_string(int(lhs)) + std::to_string(int(rhs)));
 }
 
+// Last columns that fill half a vector have two steps of k at once.
+TEST_F(Contraction, PairedTails) {
+  for (const char *target : {"x86:cpu=x86-64-v4", "x86:cpu=x86-64-v3"})
+    for (int64_t n : {8, 24, 40, 12})
+      for (int64_t k : {2, 38, 37})
+        for (FactorSource lhs :
+             {FactorSource::Memory, FactorSource::Filled, FactorSource::Packed})
+          for (int64_t m : {2, 29}) {
+            Options options = constants(lhs == FactorSource::Packed, true);
+            options.target = target;
+            options.adjust = [=](ContractionSchedule &s) {
+              bool isHalf = n % s.lanes == s.lanes / 2 && k % 2 == 0;
+              EXPECT_EQ(s.pairsTail, isHalf) << n << " " << k;
+              s.lhs = lhs;
+              s.tileRows = s.panelRows = 6;
+              s.tileVectors = 2;
+              s.columnsPerTask = s.columnsPerBlock = 0;
+              if (m == 29 && k > 16) // sums that go on
+                s.depthPerPass = 16;
+              s.rowsPerTask = 0;
+            };
+            check(einsum("mk,kn->mn", mnk(m, n, k)), options,
+                  std::string(target) + " " + std::to_string(n) + " " +
+                      std::to_string(k) + " " + std::to_string(int(lhs)));
+          }
+  // Sums in their order: not.
+  Options strict = constants(false, true);
+  strict.target = "x86:cpu=x86-64-v4";
+  strict.strict = true;
+  strict.adjust = [](ContractionSchedule &s) { EXPECT_FALSE(s.pairsTail); };
+  check(einsum("mk,kn->mn", mnk(5, 24, 16)), strict, "strict");
+}
+
 TEST_F(Contraction, TasksAndBlocks) {
   for (int64_t rows : {0, 14, 28})
     for (int64_t columns : {0, 32, 96})

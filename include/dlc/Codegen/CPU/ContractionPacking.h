@@ -23,6 +23,9 @@ struct PackedLayout {
   /// Bytes whose numbers have four bits: a block of eight k is a word, the
   /// first in its lowest bits.
   bool isHalved = false;
+  /// f32: so many lanes, of which the last columns fill half, hold two steps of
+  /// k of them in turns, in the first one's place; 0: none do.
+  int64_t pairedLanes = 0;
   bool flips = false; ///< bytes: the sign bit is turned over
   /// Bytes only: behind the panels, at sumsOffset(), lies the sum of each row
   /// or column as i32, [batch][panel][row or column].

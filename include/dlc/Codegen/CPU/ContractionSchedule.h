@@ -102,6 +102,9 @@ struct ContractionSchedule {
   /// Sums along vectors of k instead of along columns, for few rows against an
   /// rhs whose k are contiguous. Both factors are read from memory.
   bool dot = false;
+  /// The last columns of a packed rhs fill half a vector, which holds two steps
+  /// of k of them. Layout.
+  bool pairsTail = false;
   bool fma = true; ///< false: multiply, round, add
   /// A packed rhs of another type than the accumulator's is widened panel by
   /// panel into scratch before the rows pass, instead of by each tile. Columns

@@ -35,6 +35,9 @@ struct TileParams {
   bool dot = false;
   unsigned registers = 16; ///< of vectors; read in dot form
   mlir::Value rhsColumn;
+  /// The last vector of a tile with a tail, half of the lanes, has two steps of
+  /// k in turns; steps come in twos then.
+  bool pairsTail = false;
   bool maskRhs = false; ///< rhs has no padding: tails must not read past it
   bool maskOut = true;  ///< nor has the place of the sums
   mlir::Value outRow;   ///< distance of result rows
