@@ -45,10 +45,13 @@ int dlc::tuner::codegenVersionOf(StringRef workload, StringRef target) {
   // Canonical JSON: these texts are the fields.
   if (workload.contains("\"window\":true"))
     return 3; // rows of two vectors are one, taps share their loads
-  if (workload.contains("\"nest\":\"contraction\"") ||
-      workload.contains("\"nest\":\"attention\""))
-    return 3; // images, epilogues; one vector of queries where two are wasted
-  return 2;   // maps and rows
+  if (workload.contains("\"nest\":\"contraction\""))
+    return 4; // epilogues in registers, pairs of steps in half vectors
+  if (workload.contains("\"nest\":\"attention\""))
+    return 3; // one vector of queries where two are wasted
+  if (workload.contains("\"nest\":\"row\""))
+    return 3; // rows in the result's place, as many at once as the cache holds
+  return 2;   // maps
 }
 
 static Error invalid(const Twine &text) {

@@ -116,11 +116,11 @@ TEST(Record, FindBest) {
 // stay.
 TEST(Record, CodegenVersionsOfNests) {
   const char *x86 = "{\"arch\":\"x86\"}", *cuda = "{\"arch\":\"cuda\"}";
-  const char *row = "{\"nest\":\"row\"}",
-             *window = "{\"nest\":\"row\",\"window\":true}",
+  const char *map = "{\"nest\":\"map\"}",
+             *window = "{\"nest\":\"map\",\"window\":true}",
              *product = "{\"nest\":\"contraction\"}";
-  EXPECT_NE(codegenVersionOf(row, x86), codegenVersionOf(window, x86));
-  EXPECT_NE(codegenVersionOf(row, x86), codegenVersionOf(product, x86));
+  EXPECT_NE(codegenVersionOf(map, x86), codegenVersionOf(window, x86));
+  EXPECT_NE(codegenVersionOf(map, x86), codegenVersionOf(product, x86));
   EXPECT_EQ(codegenVersionOf(product, cuda), kCudaCodegenVersion);
   Record record = makeRecord(1, 0.5);
   EXPECT_TRUE(record.isCurrent());
