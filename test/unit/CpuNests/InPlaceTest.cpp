@@ -97,27 +97,6 @@ TEST_F(InPlaceTest, RowsThatAreReadBefore) {
   }
 }
 
-// A kept row that the last loop reads where it stores lies in the result, not
-// in scratch; not one that it reads elsewhere, nor where the result has the
-// place of an operand, which Check knows to be written once.
-TEST_F(InPlaceTest, KeptRowsLieInResults) {
-  exactWhenStrict = false;
-  auto scratch = [&](const CpuKernel &code) {
-    return graph::constantValue(code.scratchBytes).value_or(-1);
-  };
-  CpuCodegenOptions plain;
-  plain.symbol = "k";
-  std::string text = softmax(40, 33);
-  int64_t own = scratch(*emitLoopNest(parse(text), target, plain));
-  EXPECT_GT(scratch(emitReusing(parse(text))), own);
-  checkText(text, {{40, 33}});
-
-  std::string turned = text, at = "graph.load %e[affine_map<(d0, d1) -> (d0, ";
-  turned.replace(turned.find(at) + at.size(), 2, "-d1 + 32");
-  EXPECT_GT(scratch(*emitLoopNest(parse(turned), target, plain)), own);
-  checkText(turned, {{40, 33}});
-}
-
 TEST_F(InPlaceTest, Elements) {
   OpCase row{"add",
              "",
