@@ -543,7 +543,12 @@ ContractionSchedule dlc::defaultSchedule(const ContractionSpec &wide,
   if (s.prefetch && ComputedFactor::isInTiles(spec, s))
     s.prefetch *= isHalved ? 8 : 2;
   s.epilogueInTiles = !s.dot && isShortEpilogue(spec);
-  s.pairsTail = desc.arch == "x86" && canPairTail(spec, s);
+  // Of many columns the last ones are no work to speak of, and equal columns
+  // keep equal sums.
+  constexpr int64_t mostVectors = 8;
+  auto width = graph::constantValue(spec.extentOf(spec.columns));
+  s.pairsTail = desc.arch == "x86" && width && *width < mostVectors * s.lanes &&
+                canPairTail(spec, s);
   return s;
 }
 
