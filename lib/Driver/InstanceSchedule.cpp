@@ -93,8 +93,7 @@ static std::optional<KnobValues> ifLegal(const ContractionSchedule &base,
 // each thread.
 static int64_t columnsOfTask(int64_t columns, int64_t most,
                              const CpuTarget &target) {
-  int64_t threads = std::max<int64_t>(
-      1, target.threads() ? target.threads() : target.desc().cores);
+  int64_t threads = target.plannedThreads();
   return std::min(most, (columns + threads - 1) / threads);
 }
 

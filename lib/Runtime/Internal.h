@@ -61,6 +61,15 @@ int dlc_rt_has_feature(const char *name, size_t length);
  * quota; >= 1. */
 int64_t dlc_rt_default_num_threads(void);
 
+/* CPUs that a thread may run on, as the kernel's masks have them. */
+typedef struct dlc_rt_cpus {
+  unsigned long words[16384 / (8 * sizeof(long))];
+  size_t bytes; /* that the kernel knows */
+} dlc_rt_cpus;
+
+/* Reads those of the calling thread; returns how many they are, 0 on failure.
+ */
+int64_t dlc_rt_read_affinity(dlc_rt_cpus *cpus);
 /* The CPU that the calling thread runs on; -1: not known. */
 int32_t dlc_rt_current_cpu(void);
 /* Moves the calling thread from `cpu`, if there are CPUs for `num_threads`. */

@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #define PATH_SIZE 512
@@ -41,13 +40,8 @@ static int64_t from_environment(const char *name) {
 }
 
 static int64_t from_affinity(void) {
-  /* The system call itself: glibc has an old sched_getaffinity with other
-   * parameters. */
-  unsigned long mask[16384 / (8 * sizeof(long))];
-  long bytes = syscall(SYS_sched_getaffinity, 0, sizeof mask, mask);
-  int64_t count = 0;
-  for (long i = 0; i < bytes / (long)sizeof(long); ++i)
-    count += __builtin_popcountl(mask[i]);
+  dlc_rt_cpus cpus;
+  int64_t count = dlc_rt_read_affinity(&cpus);
   return count > 0 ? count : 1;
 }
 

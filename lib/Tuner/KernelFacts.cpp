@@ -58,11 +58,6 @@ std::vector<bool> dlc::tuner::findFactors(graph::KernelOp kernel) {
   return factors;
 }
 
-unsigned dlc::tuner::getTuneThreads(const CpuTarget &target) {
-  return std::max(1u,
-                  target.threads() ? target.threads() : target.desc().cores);
-}
-
 TargetFacts dlc::tuner::factsOf(const TargetDesc &desc) {
   TargetFacts facts;
   facts.arch = desc.arch;
@@ -146,7 +141,7 @@ ContractionFacts dlc::tuner::factsOf(const ContractionSpec &spec,
   f.panelColumns = base.panelColumns();
   f.kBlock = base.kBlock;
   f.strict = options.strict;
-  f.threads = getTuneThreads(target);
+  f.threads = target.plannedThreads();
   f.kernel = sha256(canonicalText(spec.kernel));
   return f;
 }
@@ -248,7 +243,7 @@ LoopFacts dlc::tuner::loopFactsOf(graph::KernelOp kernel,
   f.window = loopKindOf(kernel) == LoopKind::Window;
   addOutline(f, kernel, target, options, choice.mergesMoments);
   f.strict = options.strict;
-  f.threads = getTuneThreads(target);
+  f.threads = target.plannedThreads();
   f.kernel = sha256(canonicalText(kernel));
   return f;
 }
@@ -280,7 +275,7 @@ AttentionFacts dlc::tuner::factsOf(const AttentionSpec &spec,
   f.onePass = !spec.weightRounding;
   f.few = defaultSchedule(spec, target).few;
   f.strict = options.strict;
-  f.threads = getTuneThreads(target);
+  f.threads = target.plannedThreads();
   f.kernel = sha256(canonicalText(spec.kernel));
   return f;
 }

@@ -152,7 +152,7 @@ static Expected<double> estimateSeconds(llvm::Module &module,
                                         const CpuTarget &target,
                                         double traffic) {
   constexpr double taskCycles = 200;
-  int64_t threads = getTuneThreads(target);
+  int64_t threads = target.plannedThreads();
   double cycles = 0;
   for (const CpuPhase &phase : code.phases) {
     std::unique_ptr<llvm::Module> copy = llvm::CloneModule(module);
@@ -342,7 +342,7 @@ KernelTask::create(graph::KernelOp kernel, const CpuTarget &target,
   task.scorer = std::move(*scorer);
   state.classified = Classified(copy, state.options);
   task.space = spaceOf(copy, *state.target, state.options, state.classified);
-  task.problem.threads = getTuneThreads(target);
+  task.problem.threads = target.plannedThreads();
   task.timing = timing;
   task.build = [&state, &task](const KnobValues &knobs) {
     return build(task, task.space.nest, knobs, state.bytecode, *state.target,

@@ -7,7 +7,7 @@ and prints, for 1, 2, 4, ... trials, the GFLOP/s of the best of them by each tun
 searched: the best that each found in the folder and dlc's default run in turns, and what they reach is printed, with the trials
 after which each tuner had 95 % of the best of all (own times are scaled to those measured together).
 
-Runs in a Python that has TVM (`pip install apache-tvm`), with dlc's programs in PATH. apache-tvm 0.27.0.post1 ends by a signal in ToJSONGraph with
+Runs in a Python that has TVM and what its tuner imports (`pip install apache-tvm cloudpickle psutil xgboost-cpu`), with dlc's programs in PATH. apache-tvm 0.27.0.post1 ends by a signal in ToJSONGraph with
 the apache-tvm-ffi 0.1.15.post2 that its wheel asks for; with `pip install apache-tvm-ffi==0.1.14.post0` it runs."""
 import argparse
 import json

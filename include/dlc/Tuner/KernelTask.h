@@ -74,9 +74,6 @@ bool isForLibraries(const CpuTarget &target, std::string &reason);
 bool isLibraryLegalFor(graph::KernelOp kernel, const KnobValues &knobs,
                        const CpuCodegenOptions &options, std::string &reason);
 
-/// The threads that `target` is tuned for.
-unsigned getTuneThreads(const CpuTarget &target);
-
 } // namespace dlc::tuner
 
 #endif // DLC_TUNER_KERNELTASK_H

@@ -254,7 +254,7 @@ AttentionSchedule dlc::defaultSchedule(const AttentionSpec &spec,
   s.copiesValues = !isStridedFactor(spec, spec.value, spec.columns);
   s.prefetchesValues = !s.copiesValues && desc.arch == "x86" &&
                        *spec.strideOf(spec.value, spec.columns) == 1;
-  unsigned threads = target.threads() ? target.threads() : desc.cores;
+  unsigned threads = target.plannedThreads();
   int64_t outer = sizeOf(spec.extentOf(spec.outer));
   // Few: with half a vector of queries or less most lanes would be empty.
   if (std::min(total, queries) <= int64_t(s.lanes) / 2 || spec.rows.empty()) {

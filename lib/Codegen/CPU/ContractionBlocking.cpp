@@ -72,7 +72,7 @@ void dlc::cutTasks(ContractionSchedule &s, const Sizes &sizes,
       s.columnsPerBlock = steps * step;
   }
 
-  int64_t threads = target.threads() ? target.threads() : desc.cores;
+  int64_t threads = target.plannedThreads();
   double work = 2.0 * sizes.typicalRows * sizes.typicalColumns *
                 sizes.typicalDepth * sizes.typicalOuter;
   // A task takes some microseconds: of arithmetic; or of reading, where rows

@@ -79,14 +79,10 @@ bool dlc::tilesPay(const ContractionSpec &spec, const CpuTarget &target,
          std::max(cycles(otherwise, double(rows), depth), memory);
 }
 
-static unsigned threadsOf(const CpuTarget &target) {
-  return target.threads() ? target.threads() : target.desc().cores;
-}
-
 /// How many tasks of a reasonable size there may be.
 static int64_t countTasks(const ContractionSizes &sizes,
                           const CpuTarget &target) {
-  int64_t threads = threadsOf(target);
+  int64_t threads = target.plannedThreads();
   double work = 2.0 * double(sizes.typicalRows) * double(sizes.typicalColumns) *
                 double(sizes.typicalDepth) * double(sizes.typicalOuter);
   int64_t wanted =
@@ -130,7 +126,7 @@ static void cutIntoPasses(ContractionSchedule &s, const ContractionSizes &sizes,
   s.lhs = FactorSource::Filled;
   s.rowsOutside = true;
   s.depthPerPass = depthOfPass;
-  int64_t threads = threadsOf(target), wanted = countTasks(sizes, target),
+  int64_t threads = target.plannedThreads(), wanted = countTasks(sizes, target),
           step = s.panelColumns();
   int64_t columnSteps = llvm::divideCeil(sizes.typicalColumns, step),
           rowSteps = llvm::divideCeil(sizes.typicalRows, s.tileRows);
@@ -176,7 +172,7 @@ static void cutIntoTasks(ContractionSchedule &s, const ContractionSizes &sizes,
                std::min(desc.l2Bytes / 2 / lineBytes, int64_t(busy))) /
       s.tileRows;
   nearRows = std::max<int64_t>(1, nearRows);
-  int64_t threads = threadsOf(target), wanted = countTasks(sizes, target);
+  int64_t threads = target.plannedThreads(), wanted = countTasks(sizes, target);
 
   int64_t rowTasks, columnTasks;
   if (s.rhs == FactorSource::Filled) {

@@ -25,17 +25,12 @@ static AffineExpr atMost(AffineExpr part, AffineExpr whole) {
                            : part;
 }
 
-static int64_t threadsOf(const CpuTarget &target) {
-  int64_t threads = target.threads() ? target.threads() : target.desc().cores;
-  return std::max<int64_t>(threads, 1);
-}
-
 /// The grain for a phase of known work: all of it when that is little, else so
 /// that few tasks are the same number for every thread.
 static int64_t balancedGrain(int64_t work, const CpuTarget &target) {
   if (work < fewestTasks * defaultGrain)
     return std::max<int64_t>(work, 1);
-  int64_t threads = threadsOf(target);
+  int64_t threads = target.plannedThreads();
   int64_t tasks = (work + defaultGrain - 1) / defaultGrain;
   if (tasks > 8 * threads)
     return defaultGrain;
@@ -125,7 +120,8 @@ static int64_t lanesThatFit(const LoopUnit &unit, ArrayRef<unsigned> outer,
     return 0;
   // As many for each thread.
   int64_t blocks = llvm::divideCeil(vectors, most);
-  blocks = std::min(vectors, int64_t(llvm::alignTo(blocks, threadsOf(target))));
+  blocks = std::min(vectors,
+                    int64_t(llvm::alignTo(blocks, target.plannedThreads())));
   return llvm::divideCeil(vectors, blocks) * plan.width;
 }
 
@@ -184,8 +180,9 @@ LoopTasks LoopTasks::get(ArrayRef<LoopUnit> units, const RowPlan &rowPlan,
          rows = graph::constantValue(t.rowTasks);
     if (most && rows && *most >= *rows)
       t.rowsPerTask = t.numRows;
-    else if (rows && !schedule.grain && *rows > threadsOf(target))
-      t.rowsPerTask = graph::simplify(t.numRows.ceilDiv(threadsOf(target)));
+    else if (rows && !schedule.grain && *rows > target.plannedThreads())
+      t.rowsPerTask =
+          graph::simplify(t.numRows.ceilDiv(target.plannedThreads()));
     t.rowTasks = graph::simplify(t.numRows.ceilDiv(t.rowsPerTask));
     cutIntoPieces(t.lanesAtOnce, t.rowsPerTask);
   } else if (t.hasPieces) {

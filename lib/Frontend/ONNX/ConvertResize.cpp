@@ -58,11 +58,15 @@ static double sourceCoordinate(StringRef mode, const AxisPlan &axis, double y) {
                   "'");
 }
 
-static SmallVector<double> nearestWeights(StringRef mode, double ratio,
-                                          double scale) {
-  bool right;
+StringRef dlc::nearestMode(NodeContext &node, double scale) {
+  StringRef mode = node.s("nearest_mode", "round_prefer_floor");
   if (mode == "simple") // before opset 11
-    mode = scale < 1 ? "ceil" : "floor";
+    return scale < 1 ? "ceil" : "floor";
+  return mode;
+}
+
+static SmallVector<double> nearestWeights(StringRef mode, double ratio) {
+  bool right;
   if (ratio == 1)
     right = true;
   else if (mode == "round_prefer_floor")
@@ -101,8 +105,7 @@ static SmallVector<double> interpolationWeights(NodeContext &node,
                                                 StringRef mode, double ratio,
                                                 double scale) {
   if (mode == "nearest")
-    return nearestWeights(node.s("nearest_mode", "round_prefer_floor"), ratio,
-                          scale);
+    return nearestWeights(nearestMode(node, scale), ratio);
   double stretch = node.i("antialias", 0) ? std::min(scale, 1.0) : 1.0;
   if (mode == "linear")
     return kernelWeights(ratio, stretch, 1,

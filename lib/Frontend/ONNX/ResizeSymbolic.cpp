@@ -165,9 +165,8 @@ Value dlc::resizeSymbolicAxis(NodeContext &node, Value x,
   };
   Value total;
   if (mode == "nearest") {
-    StringRef rounding = node.s("nearest_mode", "round_prefer_floor");
-    if (rounding == "simple") // before opset 11, when scales were given
-      rounding = plan.scale.value_or(1) < 1 ? "ceil" : "floor";
+    // Where the rounding depends on scales, they are given.
+    StringRef rounding = nearestMode(node, plan.scale.value_or(1));
     total = b.gather(x, vectors.nearest(rounding), plan.axis);
   } else {
     int64_t first = mode == "linear" ? 0 : -1, count = mode == "linear" ? 2 : 4;

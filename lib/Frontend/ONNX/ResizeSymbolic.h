@@ -24,6 +24,9 @@ struct SymbolicResize {
 mlir::AffineExpr scaleSize(NodeContext &node, mlir::AffineExpr in,
                            double scale);
 
+/// The node's `nearest_mode` along an axis of this scale.
+llvm::StringRef nearestMode(NodeContext &node, double scale);
+
 mlir::Value resizeSymbolicAxis(NodeContext &node, mlir::Value x,
                                const SymbolicResize &plan);
 

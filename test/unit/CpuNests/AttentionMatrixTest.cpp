@@ -242,14 +242,9 @@ TEST_F(MatrixAttention, WhichKernelsHavePairs) {
 
 /// Seeded combinations; DLC_TEST_COUNT of them (30) from DLC_TEST_FIRST.
 TEST_F(MatrixAttention, SeededCombinations) {
-  auto number = [](const char *name, int otherwise) {
-    const char *text = getenv(name);
-    return text ? std::atoi(text) : otherwise;
-  };
-  int first = number("DLC_TEST_FIRST", 0);
-  int end = first + number("DLC_TEST_COUNT", 30);
+  Seeds seeds(30);
   const std::vector<Form> all = forms();
-  for (int i = first; i < end; ++i) {
+  for (int i = int(seeds.first); i < int(seeds.end); ++i) {
     const Form &form = all[i % all.size()];
     generator.seed(500000 + i);
     std::string knobs;

@@ -412,13 +412,8 @@ TEST_F(AttentionTest, Refusals) {
 
 TEST_F(AttentionTest, SeededCombinations) {
   // The full tier runs 2,000 of them, in parts.
-  auto number = [](const char *name, int otherwise) {
-    const char *text = getenv(name);
-    return text ? std::atoi(text) : otherwise;
-  };
-  int first = number("DLC_TEST_FIRST", 0);
-  int end = first + number("DLC_TEST_COUNT", 100);
-  for (int i = first; i < end; ++i) {
+  Seeds seeds(100);
+  for (int i = int(seeds.first); i < int(seeds.end); ++i) {
     generator.seed(1000 + i);
     std::string knobs;
     bool specials;

@@ -222,17 +222,12 @@ void EpilogueTest::checkSampled(unsigned seed) {
 
 // 40 of them; DLC_TEST_FIRST and DLC_TEST_COUNT choose others.
 TEST_F(EpilogueTest, Seeded) {
-  auto number = [](const char *name, unsigned value) {
-    const char *text = getenv(name);
-    return text ? unsigned(std::atoi(text)) : value;
-  };
-  unsigned first = number("DLC_TEST_FIRST", 0),
-           count = number("DLC_TEST_COUNT", 40);
-  for (unsigned seed = first; seed < first + count && !HasFailure(); ++seed) {
+  Seeds seeds(40);
+  for (unsigned seed = seeds.first; seed < seeds.end && !HasFailure(); ++seed) {
     generator.seed(11000 + seed);
     checkSampled(seed);
   }
-  EXPECT_GT(numInPlace, count / 8);
-  EXPECT_GT(numInTiles, count / 2);
+  EXPECT_GT(numInPlace, seeds.count / 8);
+  EXPECT_GT(numInTiles, seeds.count / 2);
 }
 } // namespace

@@ -121,6 +121,22 @@ protected:
 /// The instruction sets that this machine can run.
 std::vector<std::string> runnableTargets();
 
+/// The seeds of a test with random cases, [first, end): `count` from 0, or what
+/// DLC_TEST_FIRST and DLC_TEST_COUNT say.
+struct Seeds {
+  explicit Seeds(unsigned defaultCount)
+      : first(fromEnvironment("DLC_TEST_FIRST", 0)),
+        count(fromEnvironment("DLC_TEST_COUNT", defaultCount)),
+        end(first + count) {}
+  unsigned first, count, end;
+
+private:
+  static unsigned fromEnvironment(const char *name, unsigned otherwise) {
+    const char *text = getenv(name);
+    return text ? unsigned(std::atoi(text)) : otherwise;
+  }
+};
+
 } // namespace dlc::test
 
 #endif // DLC_TEST_UNIT_CPUNESTS_NESTTEST_H

@@ -263,18 +263,13 @@ void ScheduleTest::checkSampled(const std::string &text, unsigned seed) {
 
 // 30 of each; DLC_TEST_FIRST and DLC_TEST_COUNT choose others.
 TEST_F(ScheduleTest, SeededSchedules) {
-  auto number = [](const char *name, unsigned value) {
-    const char *text = getenv(name);
-    return text ? unsigned(std::atoi(text)) : value;
-  };
-  unsigned first = number("DLC_TEST_FIRST", 0),
-           count = number("DLC_TEST_COUNT", 30);
-  for (unsigned seed = first; seed < first + count && !HasFailure(); ++seed) {
+  Seeds seeds(30);
+  for (unsigned seed = seeds.first; seed < seeds.end && !HasFailure(); ++seed) {
     generator.seed(7000 + seed);
     checkSampled(window(), seed);
     checkSampled(rows(), seed);
     checkSampled(groups(), seed);
   }
-  EXPECT_GT(numInPlace, count / 4);
+  EXPECT_GT(numInPlace, seeds.count / 4);
 }
 } // namespace

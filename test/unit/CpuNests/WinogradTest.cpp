@@ -194,14 +194,9 @@ double WinogradTest::run(const Conv &conv, const WinogradClaim *lie,
 
 // 30; DLC_TEST_FIRST and DLC_TEST_COUNT choose others.
 TEST_F(WinogradTest, SeededConvolutions) {
-  auto number = [](const char *name, unsigned value) {
-    const char *text = getenv(name);
-    return text ? unsigned(std::atoi(text)) : value;
-  };
-  unsigned first = number("DLC_TEST_FIRST", 0),
-           count = number("DLC_TEST_COUNT", 30);
+  Seeds seeds(30);
   std::vector<std::string> targets = runnableTargets();
-  for (unsigned seed = first; seed < first + count && !HasFailure(); ++seed) {
+  for (unsigned seed = seeds.first; seed < seeds.end && !HasFailure(); ++seed) {
     generator.seed(9000 + seed);
     Conv conv = randomConv();
     std::string target =

@@ -26,6 +26,10 @@ public:
 
   const TargetDesc &desc() const { return description; }
   unsigned threads() const { return threadCount; }
+  /// How many threads to plan for: threads(), or the CPU's cores; >= 1.
+  unsigned plannedThreads() const {
+    return threadCount ? threadCount : description.cores;
+  }
 
   /// True when the instruction set has `feature` (LLVM's name, no sign).
   bool hasFeature(llvm::StringRef feature) const;
