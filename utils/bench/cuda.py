@@ -2,6 +2,7 @@
 """dlc's CUDA kernels beside their peers on one GPU: utils/bench-cuda [case ...]
 
     --list              the cases
+    --jobs N            references computed side by side, before anything is timed (the CPUs)
     --small             sizes that the emulated driver runs; times then say nothing
     --driver PATH       the CUDA driver (libcuda.so.1); build/lib/libdlc_emulated_cuda.so needs no GPU
     --no-peers          without torch
@@ -14,14 +15,15 @@
                         measures them (dlc-cuda-measure) and prints the best one's ratios too; `dlc-tune import FOLDER` takes the records
     --device NAME       a description: h100 (default), h200, a100, l4, rtx4090, ...
 
-Each case is a small ONNX model with random inputs, compiled for the device's architecture. Its results are compared with numpy's
-before it is timed, and a case that is wrong ends the program with exit code 1: max|a-b| / max|b| must be at most the case's limit,
+Each case is a small ONNX model with random inputs, compiled for the device's architecture. Its results are compared with numpy's,
+and a case that is wrong makes the exit code 1: max|a-b| / max|b| must be at most the case's limit,
 and the judge must reject the same results with one element changed. Times are of runs one after the other on one stream, tensors on
 the device, waited for once a batch of runs: the median of the batches.
 
 Columns: time; GB/s of the least traffic there can be (each input read once, each output written once) and its part of a measured
 copy's bandwidth; TFLOP/s where there is something to multiply; each peer's time over dlc's (above 1: dlc is faster)."""
 import argparse
+import concurrent.futures
 import functools
 import importlib
 import json
@@ -334,7 +336,7 @@ def write_bundle(folder, chosen, small, targets, candidates=0, device=""):
         sys.exit(f"the bundle has more than {MOST_BUNDLE_BYTES >> 20} MiB: choose fewer cases")
 
 
-def measure_dlc(case, target, driver, stream, seconds, work, bundle):
+def measure_dlc(case, feeds, target, driver, stream, seconds, work, bundle):
     """(seconds of a run, the output, bytes of inputs and outputs)."""
     if bundle:
         path, shape = bundled(case.name, target), bundle["shapes"][case.name]
@@ -343,7 +345,7 @@ def measure_dlc(case, target, driver, stream, seconds, work, bundle):
     model = Instance(path)
     if model.status:
         sys.exit(f"{case.name}: {model.text()}")
-    feeds, result = case.inputs(), np.zeros(shape, case.result)
+    result = np.zeros(shape, case.result)
     inputs, output = [DeviceArray(driver, x) for x in feeds], DeviceArray(driver, result)
 
     def run():
@@ -359,10 +361,10 @@ def measure_dlc(case, target, driver, stream, seconds, work, bundle):
     return spent, got, sum(x.nbytes for x in feeds) + result.nbytes
 
 
-def measure_peers(case, torch, seconds):
+def measure_peers(case, feeds, torch, seconds):
     """{name: seconds}; a peer that fails is left out, with its reason on standard error."""
     kinds = {"float": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16, "int8": torch.int8}
-    tensors = [torch.from_numpy(x if case.dtype == "int8" else x.astype(np.float32)).to("cuda", kinds[case.dtype]) for x in case.inputs()]
+    tensors = [torch.from_numpy(x if case.dtype == "int8" else x.astype(np.float32)).to("cuda", kinds[case.dtype]) for x in feeds]
     times = {}
     for name, peer in case.peers.items():
         try:
@@ -371,6 +373,12 @@ def measure_peers(case, torch, seconds):
         except Exception as error:  # noqa: BLE001 - of any kind: the peer is not ours
             print(f"{case.name}: {name}: {error}", file=sys.stderr)
     return times
+
+
+def make_reference(case):
+    """(inputs, what numpy makes of them)"""
+    feeds = case.inputs()
+    return feeds, case.reference(*feeds)
 
 
 def find_torch(name):
@@ -388,6 +396,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("cases", nargs="*", metavar="case")
     parser.add_argument("--list", action="store_true")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count())
     parser.add_argument("--small", action="store_true")
     parser.add_argument("--no-peers", action="store_true")
     parser.add_argument("--peers", metavar="MODULE")
@@ -427,13 +436,15 @@ def main():
     peers = "torch " + torch.__version__ if torch else "no torch with CUDA"
     print(f"-target={target}, copy {bandwidth / 1e9:.0f} GB/s, {peers}" + ("; emulated: times say nothing" if emulated else ""), flush=True)
     figures, wrong = [], False
-    with tempfile.TemporaryDirectory() as work:
-        for name in arguments.cases or known:
-            case = known[name].choose(arguments.small)
-            spent, got, nbytes = measure_dlc(case, target, driver, stream, arguments.seconds, work, bundle)
-            right, error = is_right(got, case.reference(*case.inputs()), case.limit)
+    with tempfile.TemporaryDirectory() as work, concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool:
+        chosen = [known[name].choose(arguments.small) for name in arguments.cases or known]
+        for case, (feeds, expected) in zip(chosen, list(pool.map(make_reference, chosen))):
+            name = case.name
+            spent, got, nbytes = measure_dlc(case, feeds, target, driver, stream, arguments.seconds, work, bundle)
+            judged = pool.submit(is_right, got, expected, case.limit)
+            times = measure_peers(case, feeds, torch, arguments.seconds) if torch else {}
+            right, error = judged.result()
             wrong |= not right
-            times = measure_peers(case, torch, arguments.seconds) if torch else {}
             figure = {"case": name, "seconds": spent, "error": error, "right": right, "bytes_per_second": nbytes / spent,
                       "copy": nbytes / spent / bandwidth, "flops_per_second": case.flops / spent, "peers": times,
                       "ratios": {peer: theirs / spent for peer, theirs in times.items()}}
