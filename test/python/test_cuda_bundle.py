@@ -214,6 +214,18 @@ def test_wrong_and_crashing_candidates_are_never_chosen(made, tmp_path):
     assert not re.search(r"schedule = \{[^}]*tile_rows", text)
 
 
+def test_a_candidate_that_writes_an_operand_is_wrong(made):
+    # A process's second launch is its first candidate's; the lowest bit of a float is within every tolerance.
+    text, errors = measure(made, settings="sm=80,scribble=2", code=1)
+    assert "0 ok, 5 wrong" in text and errors.count("an operand was written") == 5
+
+
+def test_the_device_is_the_one_a_bundle_is_for(made):
+    for name, is_it in (("NVIDIA A100-SXM4-80GB", True), ("A100 80GB PCIe", True), ("NVIDIA A10", False), ("NVIDIA A1000", False), ("GRID XA100", False)):
+        _, errors = measure(made, settings=f"sm=80,name={name}", code=0 if is_it else 5)
+        assert is_it or f"the bundle is for a100 (sm_80), the device is {name} (sm_80)" in errors
+
+
 def test_a_hanging_candidate_is_a_result(tmp_path):
     model = tmp_path / "m.onnx"
     onnx.save(onnx.parser.parse_model('<ir_version: 10, opset_import: ["" : 21]>\ng (float[30, 64] a) => (float[30, 64] y) { y = Tanh(a) }'), model)

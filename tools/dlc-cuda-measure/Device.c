@@ -69,7 +69,7 @@ bool find_device(const char *path, char *name, size_t size, unsigned *arch,
 
 typedef struct code {
   const candidate *what;
-  handle functions[DLC_MOST_LAUNCHES];
+  handle module, functions[DLC_MOST_LAUNCHES];
   address scratch[DLC_MOST_BUFFERS];
 } code;
 
@@ -78,8 +78,9 @@ typedef struct trial {
   const kernel *k;
   report *out;
   address operands[DLC_MOST_BUFFERS], results[DLC_MOST_BUFFERS], status;
-  /* The reference's results, which the oracle found right. */
-  char *expected[DLC_MOST_BUFFERS];
+  /* What the operands hold, and the reference's results, which the oracle
+   * found right. */
+  char *held[DLC_MOST_BUFFERS], *expected[DLC_MOST_BUFFERS];
 } trial;
 
 static bool __attribute__((format(printf, 3, 4)))
@@ -141,8 +142,7 @@ static bool load_code(trial *t, const candidate *c, code *out) {
   char *image = read_file(t->b->folder, c->file, &size);
   if (!image)
     return give_up(t, TRIAL_COMPILE, "%s is missing", c->file);
-  handle module;
-  int result = cu.module_load(&module, image, 0, NULL, NULL);
+  int result = cu.module_load(&out->module, image, 0, NULL, NULL);
   free(image);
   if (result) {
     succeeded(t, result, "the driver does not take the code");
@@ -151,7 +151,7 @@ static bool load_code(trial *t, const candidate *c, code *out) {
   }
   for (unsigned i = 0; i < c->num_launches; ++i)
     if (!succeeded(t,
-                   cu.module_get_function(&out->functions[i], module,
+                   cu.module_get_function(&out->functions[i], out->module,
                                           c->launches[i].symbol),
                    c->launches[i].symbol))
       return false;
@@ -159,6 +159,14 @@ static bool load_code(trial *t, const candidate *c, code *out) {
     if (!allocate(t, (size_t)c->scratch[i], &out->scratch[i]))
       return false;
   return true;
+}
+
+static void unload_code(const code *c) {
+  for (unsigned i = 0; i < c->what->num_scratch; ++i)
+    if (c->scratch[i])
+      cu.release(c->scratch[i] - GUARD);
+  if (c->module)
+    cu.module_unload(c->module);
 }
 
 static bool run(trial *t, const code *c) {
@@ -267,7 +275,8 @@ static bool check(trial *t, const code *c, bool is_reference) {
       t->expected[i] = got;
     } else {
       judge all = {0, 0, false};
-      for (int64_t e = 0; e < r->elements; ++e)
+      bool is_same = !memcmp(got, t->expected[i], bytes);
+      for (int64_t e = 0; !is_same && e < r->elements; ++e)
         compare(&all, dlc_bundle_read(r->kind, got, e),
                 dlc_bundle_read(r->kind, t->expected[i], e));
       free(got);
@@ -364,12 +373,11 @@ static bool prepare(trial *t) {
     if (!memory)
       return give_up(t, TRIAL_CRASH, "no memory");
     dlc_bundle_fill(o->kind, o->factor, o->seed, o->elements, memory);
-    bool good = allocate(t, bytes, &t->operands[i]) &&
-                succeeded(t, cu.copy_in(t->operands[i], memory, bytes, NULL),
-                          "operands") &&
-                finish(t);
-    free(memory);
-    if (!good)
+    t->held[i] = memory;
+    if (!allocate(t, bytes, &t->operands[i]) ||
+        !succeeded(t, cu.copy_in(t->operands[i], memory, bytes, NULL),
+                   "operands") ||
+        !finish(t))
       return false;
   }
   for (unsigned i = 0; i < t->k->num_results; ++i)
@@ -378,39 +386,79 @@ static bool prepare(trial *t) {
   return allocate(t, sizeof(unsigned), &t->status);
 }
 
-static bool run_all(trial *t, const candidate *c, const char *driver,
-                    unsigned samples) {
+/* Whether the operands are as they were: the next candidate reads them. */
+static bool has_operands(trial *t) {
+  for (unsigned i = 0; i < t->k->num_operands; ++i) {
+    size_t bytes = bytes_of(&t->k->operands[i]);
+    char *got = malloc(bytes ? bytes : 1);
+    if (!got)
+      return give_up(t, TRIAL_CRASH, "no memory");
+    bool good =
+        succeeded(t, cu.copy_out(got, t->operands[i], bytes, NULL),
+                  "operands") &&
+        finish(t);
+    bool is_same = good && !memcmp(got, t->held[i], bytes);
+    free(got);
+    if (!good)
+      return false;
+    if (!is_same)
+      return give_up(t, TRIAL_WRONG, "an operand was written");
+    if (!is_intact(t, t->operands[i], bytes))
+      return false;
+  }
+  return true;
+}
+
+/* The device, the operands and the default's results, found right. */
+static bool open_kernel(trial *t, const char *driver, code *reference) {
   handle context;
   int device;
   char reason[200];
-  static code reference, own;
   if (!open_driver(driver, reason, sizeof reason))
     return give_up(t, TRIAL_CRASH, "%s", reason);
   if (!succeeded(t, cu.device_get(&device, 0), "the device") ||
       !succeeded(t, cu.context_retain(&context, device), "the context") ||
       !succeeded(t, cu.context_push(context), "the context") || !prepare(t))
     return false;
-  if (!load_code(t, &t->k->candidates[0], &reference) ||
-      !check(t, &reference, /*is_reference=*/true)) {
-    char why[sizeof t->out->reason];
-    memcpy(why, t->out->reason, sizeof why);
-    return give_up(t, t->out->status, "the reference: %.200s", why);
-  }
-  if (!c)
-    return measure_peer(t, &reference, samples);
-  /* Before and after it was measured: it is right every time. */
-  work w = {&own, NULL};
-  return load_code(t, c, &own) && check(t, &own, false) &&
-         measure(t, &reference, &w, samples) && check(t, &own, false);
+  if (load_code(t, &t->k->candidates[0], reference) &&
+      check(t, reference, /*is_reference=*/true))
+    return true;
+  char why[sizeof t->out->reason];
+  memcpy(why, t->out->reason, sizeof why);
+  return give_up(t, t->out->status, "the reference: %.200s", why);
 }
 
-void run_trial(const bundle *b, const kernel *k, const candidate *c,
-               const char *driver, unsigned samples, report *out) {
+static bool run_candidate(trial *t, const code *reference, const candidate *c,
+                          unsigned samples) {
+  if (!c)
+    return measure_peer(t, reference, samples);
+  /* Before and after it was measured: it is right every time. */
+  code own;
+  const work w = {&own, NULL};
+  bool good = load_code(t, c, &own) && check(t, &own, false) &&
+              measure(t, reference, &w, samples) && check(t, &own, false) &&
+              has_operands(t);
+  if (good)
+    unload_code(&own);
+  return good;
+}
+
+void run_trials(const bundle *b, const kernel *k, const candidate *const *list,
+                unsigned count, const char *driver, unsigned samples,
+                report *reports, volatile unsigned *current) {
   static trial t;
+  static code reference;
   t.b = b;
   t.k = k;
-  t.out = out;
-  if (run_all(&t, c, driver, samples))
-    out->status = TRIAL_OK;
-  out->is_done = 1;
+  for (unsigned i = *current; i < count; ++i) {
+    *current = i;
+    t.out = &reports[i];
+    if ((t.results[0] || open_kernel(&t, driver, &reference)) &&
+        run_candidate(&t, &reference, list[i], samples))
+      t.out->status = TRIAL_OK;
+    t.out->is_done = 1;
+    /* An error of a kernel spoils the context, and perhaps memory. */
+    if (t.out->status != TRIAL_OK)
+      return;
+  }
 }

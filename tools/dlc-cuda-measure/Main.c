@@ -1,6 +1,7 @@
 /* dlc-cuda-measure FOLDER: verifies and measures the candidates of a bundle
  * that `dlc-tune bundle -target=cuda` made, on a machine that needs nothing but
- * the CUDA driver. Each trial is a process: what crashes or hangs is a result.
+ * the CUDA driver. Trials run in a process of their own, and what follows one
+ * that was not good in another: what crashes or hangs is a result.
  * What was found goes to FOLDER/results.jsonl, which `dlc-tune import FOLDER`
  * reads; times of cuBLAS and cuDNN, where there are such, to peers.jsonl. */
 #include "Measure.h"
@@ -10,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -81,64 +83,92 @@ static bool read_settings(int argc, char **argv, settings *s) {
   return s->folder != NULL;
 }
 
-/* Whether the name of a description stands in that of the device: "h100" in
- * "NVIDIA H100 80GB HBM3". */
+/* Whether the name of a description is a word of the device's: "h100" of
+ * "NVIDIA H100 80GB HBM3", "rtx4090" of "NVIDIA GeForce RTX 4090". */
 static bool is_named(const char *device, const char *wanted) {
-  char name[128];
-  size_t used = 0;
-  for (; *device && used + 1 < sizeof name; ++device)
-    if (isalnum((unsigned char)*device))
-      name[used++] = (char)tolower((unsigned char)*device);
-  name[used] = 0;
-  const char *found = strstr(name, wanted);
-  return (found && !isdigit((unsigned char)found[strlen(wanted)])) ||
-         !strcmp(name, "emulatedgpu");
+  if (!strcmp(device, "emulated GPU"))
+    return true;
+  for (const char *start = device; *start; ++start) {
+    if (start != device && isalnum((unsigned char)start[-1]))
+      continue;
+    const char *at = start, *next = wanted;
+    for (; *at && *next; ++at) {
+      if (tolower((unsigned char)*at) == *next)
+        ++next;
+      else if (*at != ' ' || at == start)
+        break;
+    }
+    if (!*next && !isalnum((unsigned char)*at))
+      return true;
+  }
+  return false;
 }
 
-/* What runs in another process, and how long it may take. */
-static bool ask(const settings *s, const bundle *b, const kernel *k,
-                const candidate *c, unsigned samples, report *r, char *name,
-                unsigned *arch) {
-  memset(r, 0, sizeof *r);
-  fflush(NULL);
-  pid_t child = fork();
-  if (child == 0) {
-    alarm(s->seconds + 5); /* should the parent be gone */
-    if (k) {
-      run_trial(b, k, c, s->driver, samples, r);
-    } else {
-      bool found =
-          find_device(s->driver, name, 96, arch, r->reason, sizeof r->reason);
-      r->status = found ? TRIAL_OK : TRIAL_CRASH;
-      r->is_done = 1;
-    }
-    _exit(0);
-  }
-  if (child < 0) {
-    r->status = TRIAL_CRASH;
-    snprintf(r->reason, sizeof r->reason, "no process can be started");
-    return false;
-  }
-  int status = 0;
-  for (unsigned waited = 0;; ++waited) {
-    if (waitpid(child, &status, WNOHANG) == child)
-      break;
-    if (waited >= s->seconds * 1000) {
-      kill(child, SIGKILL);
-      waitpid(child, &status, 0);
-      r->status = TRIAL_TIMEOUT;
-      snprintf(r->reason, sizeof r->reason, "more than %u s", s->seconds);
-      return false;
+/* Lies in memory shared with the process that runs the trials. */
+typedef struct work {
+  volatile unsigned current;
+  report reports[DLC_MOST_CANDIDATES];
+  char name[96]; /* of the device */
+  unsigned arch;
+} work;
+
+/* Waits for a child, and ends it when one trial takes too long. */
+static bool wait_for(pid_t child, const settings *s, const work *w,
+                     int *status) {
+  unsigned at = w->current;
+  for (unsigned waited = 0; waited < s->seconds * 1000; ++waited) {
+    if (waitpid(child, status, WNOHANG) == child)
+      return true;
+    if (w->current != at) {
+      at = w->current;
+      waited = 0;
     }
     usleep(1000);
   }
-  if (!r->is_done) {
-    r->status = TRIAL_CRASH;
-    snprintf(r->reason, sizeof r->reason,
-             WIFSIGNALED(status) ? "signal %d" : "it ended with %d",
-             WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
+  kill(child, SIGKILL);
+  waitpid(child, status, 0);
+  return false;
+}
+
+/* Runs trials of a kernel (NULL: looks for the device), in as many processes
+ * as it takes; whether the last one was good. */
+static bool ask(const settings *s, const bundle *b, const kernel *k,
+                const candidate *const *list, unsigned count, unsigned samples,
+                work *w) {
+  memset(w->reports, 0, count * sizeof *w->reports);
+  for (w->current = 0; w->current < count; ++w->current) {
+    fflush(NULL);
+    pid_t child = fork();
+    if (child == 0) {
+      prctl(PR_SET_PDEATHSIG, SIGKILL); /* should the parent be gone */
+      if (k) {
+        run_trials(b, k, list, count, s->driver, samples, w->reports,
+                   &w->current);
+      } else {
+        report *r = &w->reports[0];
+        bool found = find_device(s->driver, w->name, sizeof w->name, &w->arch,
+                                 r->reason, sizeof r->reason);
+        r->status = found ? TRIAL_OK : TRIAL_CRASH;
+        r->is_done = 1;
+      }
+      _exit(0);
+    }
+    int status = 0;
+    bool ended = child > 0 && wait_for(child, s, w, &status);
+    report *r = &w->reports[w->current];
+    if (r->is_done)
+      continue;
+    r->status = child > 0 && !ended ? TRIAL_TIMEOUT : TRIAL_CRASH;
+    if (child < 0)
+      snprintf(r->reason, sizeof r->reason, "no process can be started");
+    else if (!ended)
+      snprintf(r->reason, sizeof r->reason, "more than %u s", s->seconds);
+    else
+      snprintf(r->reason, sizeof r->reason,
+               WIFSIGNALED(status) ? "signal %d" : "it ended with %d",
+               WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
   }
-  return r->status == TRIAL_OK;
+  return w->reports[count - 1].status == TRIAL_OK;
 }
 
 static int by_value(const void *x, const void *y) {
@@ -215,10 +245,12 @@ static void print_record(FILE *file, const bundle *b, const kernel *k,
  * faster). Where the kernel does more, the library has less to do; else this is
  * a trial of it, for `dlc-tune eval -gaps`. */
 static void measure_library(const settings *s, const bundle *b, const kernel *k,
-                            double best, report *r, FILE *out, FILE *peers) {
+                            double best, work *w, FILE *out, FILE *peers) {
   const char *name = peer_name(&k->other);
   static bool told[3]; /* that there is none, by kind */
-  if (!ask(s, b, k, NULL, s->samples, r, NULL, NULL)) {
+  const candidate *const library_alone[] = {NULL};
+  const report *r = &w->reports[0];
+  if (!ask(s, b, k, library_alone, 1, s->samples, w)) {
     if (r->status == TRIAL_ABSENT && told[k->other.kind])
       return;
     told[k->other.kind] |= r->status == TRIAL_ABSENT;
@@ -248,43 +280,52 @@ static void measure_library(const settings *s, const bundle *b, const kernel *k,
 
 /* How many candidates were wrong. */
 static unsigned measure_kernel(const settings *s, const bundle *b,
-                               const kernel *k, report *r, FILE *out,
+                               const kernel *k, work *w, FILE *out,
                                FILE *peers) {
   double ratios[DLC_MOST_CANDIDATES], default_ns = 0;
+  const candidate *list[DLC_MOST_CANDIDATES];
   unsigned counts[5] = {0};
+  for (unsigned i = 0; i < k->num_candidates; ++i)
+    list[i] = &k->candidates[i];
+  ask(s, b, k, list, k->num_candidates, s->samples, w);
   for (unsigned i = 0; i < k->num_candidates; ++i) {
-    const candidate *c = &k->candidates[i];
-    bool good = ask(s, b, k, c, s->samples, r, NULL, NULL);
+    const report *r = &w->reports[i];
+    bool good = r->status == TRIAL_OK;
     ratios[i] = good ? ratio_of(r) : 1e30;
     ++counts[r->status];
-    print_record(out, b, k, c, 0, r);
+    print_record(out, b, k, list[i], 0, r);
     double median;
     if (good && i == 0)
       fastest(r->reference_ns, r->samples, &default_ns, &median);
     if (!good)
-      fprintf(stderr, "%s: %s is %s: %s\n", k->name, c->schedule,
+      fprintf(stderr, "%s: %s is %s: %s\n", k->name, list[i]->schedule,
               kStatus[r->status], r->reason);
   }
   /* The best of many is partly luck: the two fastest, once more. */
-  unsigned winner = 0, more = 2 * s->samples + 2;
+  unsigned winner = 0, more = 2 * s->samples + 2, fastest_two[2], found = 0;
   if (more > DLC_MOST_SAMPLES)
     more = DLC_MOST_SAMPLES;
-  double best = 1;
-  for (unsigned again = 0; again < 2; ++again) {
+  for (; found < 2; ++found) {
     unsigned next = 0;
     for (unsigned i = 1; i < k->num_candidates; ++i)
       if (ratios[i] < 1 && (!next || ratios[i] < ratios[next]))
         next = i;
     if (!next)
       break;
-    const candidate *c = &k->candidates[next];
-    bool good = ask(s, b, k, c, more, r, NULL, NULL);
-    double ratio = good ? ratio_of(r) : 1e30;
-    print_record(out, b, k, c, 1, r);
+    fastest_two[found] = next;
+    list[found] = &k->candidates[next];
     ratios[next] = 1e30;
+  }
+  double best = 1;
+  if (found)
+    ask(s, b, k, list, found, more, w);
+  for (unsigned i = 0; i < found; ++i) {
+    const report *r = &w->reports[i];
+    double ratio = r->status == TRIAL_OK ? ratio_of(r) : 1e30;
+    print_record(out, b, k, list[i], 1, r);
     if (ratio < best) {
       best = ratio;
-      winner = next;
+      winner = fastest_two[i];
     }
   }
   printf("%s: default %.4f ms, best %.2fx%s%s; %u ok", k->name,
@@ -296,7 +337,7 @@ static unsigned measure_kernel(const settings *s, const bundle *b,
   printf("\n");
   fflush(stdout);
   if (k->other.kind != PEER_NONE && !s->no_peers && counts[TRIAL_OK])
-    measure_library(s, b, k, best, r, out, peers);
+    measure_library(s, b, k, best, w, out, peers);
   return counts[TRIAL_WRONG];
 }
 
@@ -308,20 +349,15 @@ int main(int argc, char **argv) {
   }
   static bundle b;
   read_bundle(&b, s.folder);
-  struct shared {
-    report trial;
-    char name[96];
-    unsigned arch;
-  } *shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE,
-                   MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  work *shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE,
+                      MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   if (shared == MAP_FAILED) {
     fprintf(stderr, "dlc-cuda-measure: no memory\n");
     return 5;
   }
-  if (!ask(&s, &b, NULL, NULL, 0, &shared->trial, shared->name,
-           &shared->arch)) {
+  if (!ask(&s, &b, NULL, NULL, 1, 0, shared)) {
     fprintf(stderr, "dlc-cuda-measure: no CUDA device: %s\n",
-            shared->trial.reason);
+            shared->reports[0].reason);
     return 5;
   }
   bool runs = b.exact ? shared->arch == b.arch : shared->arch >= b.arch;
@@ -351,8 +387,7 @@ int main(int argc, char **argv) {
   unsigned wrong = 0;
   for (unsigned i = 0; i < b.num_kernels; ++i)
     if (!s.kernel || strstr(b.kernels[i].name, s.kernel))
-      wrong +=
-          measure_kernel(&s, &b, &b.kernels[i], &shared->trial, out, peers);
+      wrong += measure_kernel(&s, &b, &b.kernels[i], shared, out, peers);
   if (fclose(out) || fclose(peers)) {
     perror("results");
     return 2;

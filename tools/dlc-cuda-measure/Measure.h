@@ -110,11 +110,13 @@ typedef struct report {
  * `reason`, where there is none. Not after a fork of it. */
 bool find_device(const char *path, char *name, size_t size, unsigned *arch,
                  char *reason, size_t reason_size);
-/* Checks and measures one candidate (NULL: the kernel's peer) beside the
- * reference; runs in a process of its own, since an error of a kernel spoils
- * the whole context. */
-void run_trial(const bundle *b, const kernel *k, const candidate *c,
-               const char *driver, unsigned samples, report *out);
+/* Checks and measures candidates (NULL: the kernel's peer) of a list beside the
+ * reference, from `*current` on, which says where it is; comes back at the first
+ * that is not good. Runs in a process of its own, since an error of a kernel
+ * spoils the whole context. */
+void run_trials(const bundle *b, const kernel *k, const candidate *const *list,
+                unsigned count, const char *driver, unsigned samples,
+                report *reports, volatile unsigned *current);
 
 /* A library's call, ready to run. The first members are the caller's. */
 typedef struct peer_call {

@@ -43,6 +43,10 @@ Settings Settings::parse(StringRef text, std::string &problem) {
       ;
     else if (key == "crash" && isNumber)
       s.crashLaunch = number;
+    else if (key == "scribble" && isNumber)
+      s.scribbleLaunch = number;
+    else if (key == "name" && !value.empty())
+      s.name = value.str();
     else if (key == "seed" && isNumber)
       s.seed = number;
     else if (key == "leaks" && (value == "on" || value == "off"))
@@ -404,6 +408,8 @@ Result Device::run(Function *function, const LaunchShape &shape,
     complain(llvm::toString(std::move(error)));
     return LaunchFailed;
   }
+  if (launches == settings.scribbleLaunch)
+    *reinterpret_cast<unsigned char *>(values.front()) ^= 1;
   return Success;
 }
 

@@ -57,6 +57,10 @@ struct Settings {
   unsigned skipCall = 0;
   /// crash=<n>: the n-th launch fails while it runs.
   unsigned crashLaunch = 0;
+  /// scribble=<n>: the n-th launch besides changes the byte its first parameter
+  /// points to.
+  unsigned scribbleLaunch = 0;
+  std::string name = "emulated GPU";
   bool reportsLeaks = false;
   unsigned seed = 1; ///< of the order of independent streams
 

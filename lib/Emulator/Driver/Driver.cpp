@@ -115,7 +115,8 @@ DRIVER_API int cuDeviceGet(int *handle, int ordinal) {
 
 DRIVER_API int cuDeviceGetName(char *name, int size, int) {
   BEGIN(Anywhere);
-  std::snprintf(name, static_cast<size_t>(size), "emulated GPU");
+  std::snprintf(name, static_cast<size_t>(size), "%s",
+                device.settings.name.c_str());
   return Success;
 }
 
