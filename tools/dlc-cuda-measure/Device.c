@@ -393,10 +393,9 @@ static bool has_operands(trial *t) {
     char *got = malloc(bytes ? bytes : 1);
     if (!got)
       return give_up(t, TRIAL_CRASH, "no memory");
-    bool good =
-        succeeded(t, cu.copy_out(got, t->operands[i], bytes, NULL),
-                  "operands") &&
-        finish(t);
+    bool good = succeeded(t, cu.copy_out(got, t->operands[i], bytes, NULL),
+                          "operands") &&
+                finish(t);
     bool is_same = good && !memcmp(got, t->held[i], bytes);
     free(got);
     if (!good)

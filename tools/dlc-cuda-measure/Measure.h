@@ -111,9 +111,9 @@ typedef struct report {
 bool find_device(const char *path, char *name, size_t size, unsigned *arch,
                  char *reason, size_t reason_size);
 /* Checks and measures candidates (NULL: the kernel's peer) of a list beside the
- * reference, from `*current` on, which says where it is; comes back at the first
- * that is not good. Runs in a process of its own, since an error of a kernel
- * spoils the whole context. */
+ * reference, from `*current` on, which says where it is; comes back at the
+ * first that is not good. Runs in a process of its own, since an error of a
+ * kernel spoils the whole context. */
 void run_trials(const bundle *b, const kernel *k, const candidate *const *list,
                 unsigned count, const char *driver, unsigned samples,
                 report *reports, volatile unsigned *current);
