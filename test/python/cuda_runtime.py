@@ -169,11 +169,21 @@ class Instance:
 
     def run(self, inputs, outputs, device_id=0, **options):
         """The status; the text of an error is returned beside it."""
+        return self.bind(inputs, outputs, device_id, **options)()
+
+    def bind(self, inputs, outputs, device_id=0, **options):
+        """run() with these tensors, as a function that does little besides the call."""
         error = ctypes.create_string_buffer(1024)
-        tensors = [[self._tensor(a, device_id) for a in arrays] for arrays in (inputs, outputs)]
+        lists = [self._list([self._tensor(a, device_id) for a in arrays]) for arrays in (inputs, outputs)]
         given = RunOptions(struct_size=ctypes.sizeof(RunOptions), error=ctypes.cast(error, ctypes.c_char_p), error_len=1024, **options)
-        status = self.lib.dlc_run(self.handle, self._list(tensors[0]), self._list(tensors[1]), ctypes.byref(given))
-        return status, error.value.decode()
+        call, arguments = self.lib.dlc_run, (self.handle, *lists, ctypes.byref(given))
+
+        def run():
+            status = call(*arguments)
+            return status, error.value.decode() if status else ""
+
+        run.kept = given, inputs, outputs  # as long as it is called
+        return run
 
     @staticmethod
     def _list(tensors):

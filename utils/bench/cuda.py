@@ -347,9 +347,10 @@ def measure_dlc(case, feeds, target, driver, stream, seconds, work, bundle):
         sys.exit(f"{case.name}: {model.text()}")
     result = np.zeros(shape, case.result)
     inputs, output = [DeviceArray(driver, x) for x in feeds], DeviceArray(driver, result)
+    bound = model.bind(inputs, [output], stream=stream)
 
     def run():
-        status, text = model.run(inputs, [output], stream=stream)
+        status, text = bound()
         if status:
             sys.exit(f"{case.name}: {text}")
 

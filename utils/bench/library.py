@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""A kernel library beside oneDNN (torch), onnxruntime and OpenBLAS (numpy): library.py [--groups=bf16,f32,...] [--threads=1] [--table]
+"""A kernel library beside oneDNN (torch), onnxruntime and OpenBLAS (numpy), on a GPU beside cuBLAS and SDPA (torch): library.py [--groups=bf16,f32,...] [--threads=1] [--table]
 
 Builds a library for this machine, times the instance that a call takes with the library's own profiler (all systems in turn in one
 process, warm medians), and prints a row a group: how many calls, the geometric mean of best peer / dlc, its goal, the worst call. A
@@ -35,28 +35,29 @@ MANIFEST = {
     ]}
 
 
-def list_calls(group):
-    """(operation, sizes by name) of a group. Products of 4096 have an instance, those of 1024 are any size's."""
+def list_calls(group, is_device):
+    """(operation, sizes by name) of a group. Products of 4096 have an instance, those of 1024 are any size's. A device gets more to do."""
+    counts, lengths = (ROWS + [4096], (512, 2048)) if is_device else (ROWS, (128, 512))
     layouts = ["matmul_nn", "matmul_nt", "matmul_nt_packed"]
     products = lambda dtype, rows: [(f"{layout}_{dtype}", dict(shape, m=m)) for layout in layouts
                                     for shape in ([LARGE] if "packed" in layout else [LARGE, OPEN]) for m in rows]
     if group in FLOATS:
-        return products(group, ROWS)
+        return products(group, counts)
     if group == "one row":
         return [call for dtype in FLOATS for call in products(dtype, [1]) if call[1]["n"] == 4096]
     if group == "attention":
-        return [(f"attention_prefill_{dtype}", dict(HEADS, batch=1, tokens=tokens)) for dtype in FLOATS for tokens in (128, 512)] + [
+        return [(f"attention_prefill_{dtype}", dict(HEADS, batch=1, tokens=tokens)) for dtype in FLOATS for tokens in lengths] + [
             (f"attention_decode_{dtype}", dict(HEADS, batch=1, keys=1024)) for dtype in FLOATS]
-    return [(f"{kind}_{dtype}", {"rows": 128, "columns": columns}) for kind, dtypes in (
+    return [(f"{kind}_{dtype}", {"rows": 65536 if is_device else 128, "columns": columns}) for kind, dtypes in (
         ("softmax", FLOATS), ("layer_norm", FLOATS[:2]), ("rms_norm", FLOATS[:2])) for dtype in dtypes for columns in (512, 4096)]
 
 
-def build(folder):
+def build(folder, target):
     os.makedirs(folder, exist_ok=True)
     path = os.path.join(folder, "benchlib.json")
     with open(path, "w") as file:
-        json.dump(MANIFEST, file)
-    subprocess.run(["dlc", path, "-emit=kernel-library", "-target=x86:cpu=host", "-q", "-o", os.path.join(folder, "library")], check=True)
+        json.dump({key: value for key, value in MANIFEST.items() if key != "cpus" or not target.startswith("cuda")}, file)
+    subprocess.run(["dlc", path, "-emit=kernel-library", "-target=" + target, "-q", "-o", os.path.join(folder, "library")], check=True)
 
 
 def measure(group, o):
@@ -69,7 +70,7 @@ def measure(group, o):
     if "torch" in options.peers:
         importlib.import_module("torch").set_num_threads(o.threads)
     rows, peers, hopeless = [], options.peers, {}
-    for name, sizes in list_calls(group):
+    for name, sizes in list_calls(group, library.ON_DEVICE):
         options.peers = [peer for peer in peers if peer not in hopeless.setdefault(name, set())]
         op = library.operations[name]
         index = op.select(**sizes)
@@ -112,6 +113,7 @@ def main():
     parser.add_argument("--seconds", type=float, default=0.1, help="for each call and system")
     parser.add_argument("--peers", default="numpy,torch,onnxruntime")
     parser.add_argument("--out", default=os.path.join(ROOT, "build", "bench", "library"))
+    parser.add_argument("--target", default="x86:cpu=host", help="of dlc; cuda:sm=90a is measured on device 0, beside torch alone")
     parser.add_argument("--table", action="store_true")
     parser.add_argument("--build", action="store_true", help="only that")
     parser.add_argument("--no-build", action="store_true", help="take the library that lies there")
@@ -125,7 +127,7 @@ def main():
     if unknown:
         parser.error(f"no group {unknown[0]!r}; there are {', '.join(GOALS)}")
     if not o.table and not o.no_build:
-        build(o.out)
+        build(o.out, o.target)
     if not o.table and not o.build:
         for group in groups:
             measure(group, o)

@@ -74,9 +74,10 @@ def run(found, driver, stream, seconds, limit):
         return {"error": text}
     right, error = is_equal(outputs, expected, limit)
     device_inputs, device_outputs = [[DeviceArray(driver, x) for x in arrays] for arrays in (feeds, [np.zeros(x.shape, x.dtype) for x in expected])]
+    bound = model.bind(device_inputs, device_outputs, stream=stream)
 
     def go():
-        status, text = model.run(device_inputs, device_outputs, stream=stream)
+        status, text = bound()
         if status:
             raise RuntimeError(text)
 
