@@ -382,7 +382,10 @@ typedef struct dlc_device_function {
   const char *kernel;    /*  8: for messages */
   int64_t block_threads; /* 16 */
   int64_t num_params;    /* 24 */
-} dlc_device_function;   /* 32 bytes */
+  /* 32: bytes of dynamic shared memory of a block, in code for exactly the
+   * device's architecture; other code has none. */
+  int64_t shared_bytes;
+} dlc_device_function; /* 40 bytes */
 
 typedef struct dlc_device_image {
   const struct dlc_device_backend *backend; /* 0: of the artifact's runtime */

@@ -21,7 +21,7 @@ static_assert(sizeof(dlc_info) == 176 && sizeof(dlc_state_info) == 88 &&
                   sizeof(dlc_dim) == 24 && sizeof(dlc_symbol_info) == 32 &&
                   sizeof(dlc_device_image) == 56 &&
                   sizeof(dlc_device_module) == 40 &&
-                  sizeof(dlc_device_function) == 32 &&
+                  sizeof(dlc_device_function) == 40 &&
                   sizeof(dlc_external_image) == 24,
               "emitModelTable writes these structs field by field");
 
@@ -175,7 +175,8 @@ Constant *TableBuilder::image(const DeviceImage &image) {
   for (const DeviceImage::Function &function : image.functions)
     functions.push_back(
         record({string(function.symbol), string(function.kernel),
-                integer(function.blockThreads), integer(function.numParams)}));
+                integer(function.blockThreads), integer(function.numParams),
+                integer(function.sharedBytes)}));
   for (StringRef site : image.sites)
     sites.push_back(string(site));
   // Defined in the runtime that the artifact is linked with.

@@ -137,7 +137,7 @@ static void emitHost(Compilation &c, bool isPublic = true) {
   image.modules = std::move(c.deviceModules);
   for (DeviceFunction &f : host.deviceFunctions)
     image.functions.push_back(
-        {f.symbol, f.kernel, f.blockThreads, f.numParams});
+        {f.symbol, f.kernel, f.blockThreads, f.numParams, f.sharedBytes});
   image.sites = host.deviceSites;
   ExternalImage external = externalImage(c);
   emitModelTable(

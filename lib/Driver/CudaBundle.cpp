@@ -224,7 +224,7 @@ Error Writer::addCandidate(Compilation &c, graph::KernelOp kernel,
     os << "scratch " << bytes << "\n";
   for (const auto &launch : instance.launches)
     os << "launch " << launch.symbol << " " << launch.gridBlocks << " "
-       << launch.blockThreads << "\n";
+       << launch.blockThreads << " " << launch.sharedBytes << "\n";
   ++result.candidates;
   return Error::success();
 }
@@ -269,6 +269,7 @@ Error Writer::add(Compilation &c) {
   CudaCodegenOptions codegen;
   codegen.strict = c.options.strict;
   codegen.tf32 = c.options.precision == CompileOptions::Precision::Tf32;
+  codegen.warpGroups = c.cuda->hasWarpGroups();
   for (auto kernel : c.getModule().getOps<graph::KernelOp>()) {
     std::string reason;
     auto key = tuner::makeCudaKey(kernel, *c.cuda, codegen, reason);

@@ -39,7 +39,7 @@ Error dlc::formCudaKernels(ModelSource &source) {
 
 Expected<CudaModel> dlc::compileCuda(ModelSource &source,
                                      const CudaTarget &target, StringRef prefix,
-                                     bool strict, bool tf32) {
+                                     bool strict, bool tf32, bool portable) {
   loadCudaDialects(*source.context);
   std::vector<CudaKernel> kernels;
   std::vector<std::string> names;
@@ -50,6 +50,8 @@ Expected<CudaModel> dlc::compileCuda(ModelSource &source,
     options.symbol = (prefix + "_" + op.getSymName()).str();
     options.strict = strict;
     options.tf32 = tf32;
+    options.warpGroups = target.hasWarpGroups();
+    options.portable = portable;
     FailureOr<CudaKernel> kernel = emitCudaKernel(op, target, options);
     if (failed(kernel)) {
       CompileError error = toCompileError(
@@ -161,6 +163,7 @@ Expected<SmallVector<Tensor>> Launcher::call(graph::CallOp op,
     LaunchShape shape;
     shape.grid.x = static_cast<uint32_t>(launch.gridBlocks);
     shape.block.x = launch.blockThreads;
+    shape.sharedBytes = launch.sharedBytes;
     steps.launches.push_back({launch.symbol, shape});
   }
   Expected<int32_t> status = emulated->runKernel(steps, buffers, actual);

@@ -49,15 +49,35 @@ static void addModule(Compilation &c, dlc_device_code kind, StringRef sm,
   c.deviceModules.push_back({kind, arch, exact, std::move(bytes)});
 }
 
-// Machine code first; the driver takes the first that its device runs.
-static Error addModules(Compilation &c, CudaModel &model) {
-  if (model.kernels.empty())
-    return Error::success();
+static Expected<CudaModel> compileForm(Compilation &c, bool portable) {
+  return compileCuda(c.source, *c.cuda, c.name, c.options.strict,
+                     c.options.precision == CompileOptions::Precision::Tf32,
+                     portable);
+}
+
+static bool usesDynamicShared(const CudaModel &model) {
+  for (const auto &entry : model.kernels)
+    for (const CudaLaunch &launch : entry.second.launches)
+      if (launch.sharedBytes)
+        return true;
+  return false;
+}
+
+/// What the emulator runs; empty where it is not to.
+static std::string bitcodeOf(const Compilation &c, const CudaModel &model) {
   std::string bitcode;
   if (c.cuda->emulate) {
     llvm::raw_string_ostream os(bitcode);
     llvm::WriteBitcodeToFile(*model.module, os);
   }
+  return bitcode;
+}
+
+// Machine code first; the driver takes the first that its device runs.
+static Error addModules(Compilation &c, CudaModel &model) {
+  if (model.kernels.empty())
+    return Error::success();
+  std::string bitcode = bitcodeOf(c, model);
   const std::string &sm = c.cuda->desc().sm;
   if (!c.cubin.empty())
     addModule(c, DLC_DEVICE_CUBIN, sm, c.cubin, bitcode);
@@ -68,7 +88,17 @@ static Error addModules(Compilation &c, CudaModel &model) {
     addModule(c, DLC_DEVICE_PTX, sm, c.ptx, bitcode);
   if (!c.options.fallback)
     return Error::success();
-  Expected<std::string> ptx = emitPtx(model, *fallback);
+  // What other devices lack is done by other instructions, in the same grids.
+  CudaModel *form = &model;
+  Expected<CudaModel> portable = CudaModel();
+  if (c.cuda->hasWarpGroups() && usesDynamicShared(model)) {
+    portable = compileForm(c, /*portable=*/true);
+    if (!portable)
+      return portable.takeError();
+    form = &*portable;
+    bitcode = bitcodeOf(c, *form);
+  }
+  Expected<std::string> ptx = emitPtx(*form, *fallback);
   if (!ptx)
     return ptx.takeError();
   addModule(c, DLC_DEVICE_PTX, fallback->desc().sm, std::move(*ptx), bitcode);
@@ -84,6 +114,10 @@ static void describeKernels(Compilation &c, const CudaModel &model) {
     for (const CudaLaunch &launch : kernel.launches) {
       code.phases.push_back({launch.symbol, launch.gridBlocks});
       code.threads.push_back(launch.blockThreads);
+      code.shared.push_back(launch.sharedBytes);
+      // ptxas counts what is static.
+      if (auto it = c.resources.find(launch.symbol); it != c.resources.end())
+        it->second.sharedBytes += launch.sharedBytes;
     }
     code.buffers = kernel.scratchBytes;
     CompiledKernel &compiled = c.kernels.emplace_back();
@@ -98,9 +132,7 @@ static void describeKernels(Compilation &c, const CudaModel &model) {
 }
 
 Error dlc::compileCudaKernels(Compilation &c) {
-  Expected<CudaModel> model =
-      compileCuda(c.source, *c.cuda, c.name, c.options.strict,
-                  c.options.precision == CompileOptions::Precision::Tf32);
+  Expected<CudaModel> model = compileForm(c, /*portable=*/false);
   if (!model)
     return model.takeError();
   Expected<std::string> ptx = emitPtx(*model, *c.cuda);

@@ -17,6 +17,7 @@ static Error choose(Compilation &c) {
   CudaCodegenOptions codegen;
   codegen.strict = c.options.strict;
   codegen.tf32 = c.options.precision == CompileOptions::Precision::Tf32;
+  codegen.warpGroups = c.cuda->hasWarpGroups();
   for (auto kernel : c.getModule().getOps<graph::KernelOp>()) {
     if (kernel.getScheduleAttr())
       continue; // the file's own stays

@@ -88,9 +88,10 @@ void HostEmitter::emitDeviceCall(program::CallOp call) {
     auto [it, isNew] = functionNumbers.try_emplace(
         phase.getValue(), functions.deviceFunctions.size());
     if (isNew)
-      functions.deviceFunctions.push_back({phase.getValue().str(),
-                                           kernel.getSymName().str(),
-                                           (*kernel.getThreads())[i], count});
+      functions.deviceFunctions.push_back(
+          {phase.getValue().str(), kernel.getSymName().str(),
+           (*kernel.getThreads())[i], count,
+           kernel.getShared() ? (*kernel.getShared())[i] : 0});
     AffineExpr blocks = toModel(kernel.getTasks()->getResult(i), call);
     callRuntime("dlc_device_launch",
                 {exec, b.getInt64(it->second), sizes.emit(blocks), params},

@@ -96,7 +96,8 @@ struct ConvertGraphToProgram
           kernel.getNumSymbols(), builder.getArrayAttr({}), AffineMapAttr(),
           AffineMapAttr(), StringAttr(), canFail(kernel), AffineMapAttr(),
           DenseI64ArrayAttr(), ArrayAttr(), DenseI64ArrayAttr(),
-          AffineMapAttr(), DenseI64ArrayAttr(), pitchesInBytes(kernel));
+          DenseI64ArrayAttr(), AffineMapAttr(), DenseI64ArrayAttr(),
+          pitchesInBytes(kernel));
       if (auto dispatch =
               kernel->getAttrOfType<DictionaryAttr>(kDispatchAttr)) {
         declared.setSizeAttr(dispatch.getAs<AffineMapAttr>("size"));

@@ -49,6 +49,8 @@ static void completeKernel(KernelOp kernel, const KernelCode &code) {
   if (code.threads.empty())
     return;
   kernel.setThreadsAttr(builder.getDenseI64ArrayAttr(code.threads));
+  if (llvm::any_of(code.shared, [](int64_t bytes) { return bytes != 0; }))
+    kernel.setSharedAttr(builder.getDenseI64ArrayAttr(code.shared));
   kernel.setBuffersAttr(AffineMapAttr::get(
       AffineMap::get(0, numSymbols, code.buffers, kernel.getContext())));
   AffineExpr total = builder.getAffineConstantExpr(0);

@@ -21,7 +21,8 @@ enum {
   DLC_CU_ATTRIBUTE_MINOR = 76,
   DLC_CU_JIT_ERROR_LOG_BUFFER = 5,
   DLC_CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES = 6,
-  DLC_CU_EVENT_DISABLE_TIMING = 2
+  DLC_CU_EVENT_DISABLE_TIMING = 2,
+  DLC_CU_MAX_DYNAMIC_SHARED_BYTES = 8 /* CU_FUNC_ATTRIBUTE_* */
 };
 
 /* DLC_CU_FUNCTION(member, name in the library, parameters) */
@@ -45,6 +46,7 @@ enum {
   F(module_unload, "cuModuleUnload", (dlc_cu_handle))                          \
   F(module_get_function, "cuModuleGetFunction",                                \
     (dlc_cu_handle *, dlc_cu_handle, const char *))                            \
+  F(function_set_attribute, "cuFuncSetAttribute", (dlc_cu_handle, int, int))   \
   F(allocate, "cuMemAlloc_v2", (dlc_cu_pointer *, size_t))                     \
   F(release, "cuMemFree_v2", (dlc_cu_pointer))                                 \
   F(copy_in, "cuMemcpyHtoDAsync_v2",                                           \

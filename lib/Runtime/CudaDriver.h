@@ -54,6 +54,7 @@ typedef struct dlc_cu_model {
   dlc_cu_device device;
   dlc_cu_handle context; /* the device's primary one; NULL: not retained */
   dlc_cu_handle module;
+  bool is_exact; /* its code is for this architecture only */
   dlc_cu_handle *functions;
   dlc_cu_pointer weights;
   /* Memory of runs without a workspace of the caller. Work that uses it may go
@@ -65,6 +66,12 @@ typedef struct dlc_cu_model {
   bool in_flight;
   dlc_cu_graph graph;
 } dlc_cu_model;
+
+/* Bytes of dynamic shared memory of a block of the loaded code. */
+static inline unsigned dlc_cu_shared_bytes(const dlc_cu_model *m,
+                                           const dlc_device_function *f) {
+  return m->is_exact ? (unsigned)f->shared_bytes : 0;
+}
 
 /* dlc_device_backend.run; with `in_order` the default stream is like others:
  * its work may go on after the return. */

@@ -132,6 +132,7 @@ static void describe(const dlc_cu_model *m, const dlc_cu_launch *launch,
   node->grid[1] = node->grid[2] = 1;
   node->block[0] = (unsigned)f->block_threads;
   node->block[1] = node->block[2] = 1;
+  node->shared_bytes = dlc_cu_shared_bytes(m, f);
   node->params = pointers;
 }
 

@@ -90,10 +90,12 @@ static dlc_status load_code(dlc_cu_model *m, dlc_rt_error error) {
     void *values[] = {log, (void *)(uintptr_t)sizeof log};
     dlc_cu_handle module = NULL;
     result = m->driver.module_load(&module, code->bytes, 2, options, values);
-    if (result == DLC_CU_SUCCESS)
+    if (result == DLC_CU_SUCCESS) {
       m->module = module;
-    else if (result == DLC_CU_OUT_OF_MEMORY)
+      m->is_exact = code->exact;
+    } else if (result == DLC_CU_OUT_OF_MEMORY) {
       return fail(m, result, "loading its kernels", error);
+    }
   }
   if (m->module)
     return DLC_OK;
@@ -120,6 +122,11 @@ static dlc_status find_functions(dlc_cu_model *m, dlc_rt_error error) {
   for (int64_t i = 0; i < image->num_functions; ++i) {
     dlc_cu_result result = m->driver.module_get_function(
         &m->functions[i], m->module, image->functions[i].symbol);
+    /* More than 48 KiB of shared memory must be asked for. */
+    unsigned shared = dlc_cu_shared_bytes(m, &image->functions[i]);
+    if (result == DLC_CU_SUCCESS && shared)
+      result = m->driver.function_set_attribute(
+          m->functions[i], DLC_CU_MAX_DYNAMIC_SHARED_BYTES, (int)shared);
     if (result != DLC_CU_SUCCESS) {
       char what[256];
       snprintf(what, sizeof what, "kernel '%s'", image->functions[i].kernel);

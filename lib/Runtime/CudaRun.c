@@ -112,8 +112,9 @@ static int32_t launch_now(cuda_run *r, int64_t function, int64_t blocks,
   int32_t status =
       check(r,
             r->m->driver.launch(r->m->functions[function], (unsigned)blocks, 1,
-                                1, (unsigned)f->block_threads, 1, 1, 0,
-                                r->stream, pointers, NULL),
+                                1, (unsigned)f->block_threads, 1, 1,
+                                dlc_cu_shared_bytes(r->m, f), r->stream,
+                                pointers, NULL),
             "cuLaunchKernel", f->kernel);
   if (status == DLC_OK && r->waits_always)
     status = wait(r, f->kernel);

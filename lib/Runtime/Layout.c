@@ -144,7 +144,8 @@ AT(dlc_device_function, symbol, 0);
 AT(dlc_device_function, kernel, 8);
 AT(dlc_device_function, block_threads, 16);
 AT(dlc_device_function, num_params, 24);
-SIZE(dlc_device_function, 32);
+AT(dlc_device_function, shared_bytes, 32);
+SIZE(dlc_device_function, 40);
 
 AT(dlc_device_image, backend, 0);
 AT(dlc_device_image, modules, 8);

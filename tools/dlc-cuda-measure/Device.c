@@ -153,7 +153,13 @@ static bool load_code(trial *t, const candidate *c, code *out) {
     if (!succeeded(t,
                    cu.module_get_function(&out->functions[i], out->module,
                                           c->launches[i].symbol),
-                   c->launches[i].symbol))
+                   c->launches[i].symbol) ||
+        (c->launches[i].shared &&
+         !succeeded(t,
+                    cu.function_set_attribute(out->functions[i],
+                                              DLC_CU_MAX_DYNAMIC_SHARED_BYTES,
+                                              (int)c->launches[i].shared),
+                    c->launches[i].symbol)))
       return false;
   for (unsigned i = 0; i < c->num_scratch; ++i)
     if (!allocate(t, (size_t)c->scratch[i], &out->scratch[i]))
@@ -184,7 +190,7 @@ static bool run(trial *t, const code *c) {
     if (l->blocks &&
         !succeeded(t,
                    cu.launch(c->functions[i], l->blocks, 1, 1, l->threads, 1, 1,
-                             0, NULL, params, NULL),
+                             l->shared, NULL, params, NULL),
                    l->symbol))
       return false;
   }

@@ -16,7 +16,7 @@
  *           the result> <pads> <steps> <dilations>    (of rows, of columns)
  *   candidate <file> <JSON of the schedule>     the first has the rules'
  *   scratch <bytes>
- *   launch <symbol> <blocks> <threads>
+ *   launch <symbol> <blocks> <threads> <bytes of dynamic shared memory>
  */
 #include "Measure.h"
 
@@ -197,7 +197,8 @@ static bool read_line(bundle *b, const char *line) {
     if (c->num_launches == DLC_MOST_LAUNCHES)
       return false;
     launch *l = &c->launches[c->num_launches++];
-    return sscanf(rest, "%127s %u %u", l->symbol, &l->blocks, &l->threads) == 3;
+    return sscanf(rest, "%127s %u %u %u", l->symbol, &l->blocks, &l->threads,
+                  &l->shared) == 4;
   }
   return false;
 }

@@ -17,7 +17,7 @@ enum {
 
 typedef struct launch {
   char symbol[128];
-  unsigned blocks, threads;
+  unsigned blocks, threads, shared; /* bytes of dynamic shared memory */
 } launch;
 
 typedef struct candidate {

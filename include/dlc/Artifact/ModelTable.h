@@ -86,6 +86,7 @@ struct DeviceImage {
     std::string symbol, kernel;
     int64_t blockThreads = 0;
     int64_t numParams = 0;
+    int64_t sharedBytes = 0; ///< dynamic
   };
   /// The runtime's table of the device's functions.
   std::string backend;

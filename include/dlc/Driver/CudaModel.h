@@ -26,12 +26,13 @@ struct CudaModel {
 
 /// Generates code for every graph.kernel of `source`, whose operators must have
 /// become kernels and calls. `prefix` begins the functions' names; `tf32`:
-/// products of f32 may round their factors. Fails with a CompileError that
-/// lists all kernels that cannot be generated.
+/// products of f32 may round their factors; `portable`: as
+/// CudaCodegenOptions::portable. Fails with a CompileError that lists all
+/// kernels that cannot be generated.
 llvm::Expected<CudaModel> compileCuda(ModelSource &source,
                                       const CudaTarget &target,
                                       llvm::StringRef prefix, bool strict,
-                                      bool tf32 = false);
+                                      bool tf32 = false, bool portable = false);
 
 /// PTX text of the model.
 llvm::Expected<std::string> emitPtx(CudaModel &model, const CudaTarget &target);

@@ -21,6 +21,7 @@ struct DeviceFunction {
   std::string symbol, kernel;
   int64_t blockThreads = 0;
   int64_t numParams = 0;
+  int64_t sharedBytes = 0; ///< dynamic
 };
 
 /// The functions of one model; null where runtime.h allows NULL.

@@ -19,9 +19,9 @@ struct KernelCode {
   llvm::SmallVector<OperandPacking> packings;
   /// Results that may be stored over operands, as Check has admitted.
   llvm::SmallVector<graph::InPlacePair> inPlace;
-  /// Of a device: the threads of a task of each phase, and the sizes of the
-  /// scratch buffers; `scratchBytes` is not used.
-  llvm::SmallVector<int64_t> threads;
+  /// Of a device: the threads of a task of each phase and its dynamic shared
+  /// memory, and the sizes of the scratch buffers; `scratchBytes` is not used.
+  llvm::SmallVector<int64_t> threads, shared;
   llvm::SmallVector<mlir::AffineExpr> buffers;
 
   /// The layout in which operand `i` is read; null: as in the model.

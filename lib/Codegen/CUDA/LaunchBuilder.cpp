@@ -113,6 +113,19 @@ Value LaunchBuilder::shared(Type type, int64_t count) {
   return memref::GetGlobalOp::create(b, l, memref, name);
 }
 
+// An external array of no elements is what NVPTX declares without a size.
+Value LaunchBuilder::dynamicShared(Type type, int64_t alignment) {
+  auto memref = MemRefType::get({0}, type, MemRefLayoutAttrInterface(),
+                                b.getI64IntegerAttr(kSharedMemorySpace));
+  std::string name = (function.getName() + ".dynamic").str();
+  OpBuilder::InsertionGuard guard(b);
+  b.setInsertionPoint(function);
+  memref::GlobalOp::create(b, l, name, StringAttr(), memref, Attribute(),
+                           /*constant=*/false, b.getI64IntegerAttr(alignment));
+  b.setInsertionPointToStart(&function.getBody().front());
+  return memref::GetGlobalOp::create(b, l, memref, name);
+}
+
 // shfl.sync moves 32 bits: narrower values are widened, wider ones cut.
 Value LaunchBuilder::shuffleXor(Value value, unsigned offset) {
   Type type = value.getType();

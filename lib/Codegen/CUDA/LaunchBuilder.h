@@ -60,6 +60,9 @@ public:
   void barrier();
   /// A block's own memory: memref<count x type> in shared memory.
   mlir::Value shared(mlir::Type type, int64_t count);
+  /// The block's dynamic shared memory, as much as the launch gives, from a
+  /// multiple of `alignment` on: memref<0 x type>. Call once.
+  mlir::Value dynamicShared(mlir::Type type, int64_t alignment);
   /// Folds one value per thread; all threads get the result. Contains barriers:
   /// call where all threads of the block come.
   using Combine = llvm::function_ref<mlir::Value(mlir::Value, mlir::Value)>;

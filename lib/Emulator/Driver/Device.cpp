@@ -274,7 +274,7 @@ Result Device::findFunction(Module *module, const char *name,
   auto &made = functions[{module, name}];
   if (!made)
     made = std::make_unique<Function>(
-        Function{module, name, module->code->numParameters(name)});
+        Function{module, name, module->code->numParameters(name), 48 << 10});
   function = made.get();
   return Success;
 }
@@ -389,6 +389,21 @@ Result Device::destroyEvent(void *handle) {
 // Launches
 //===----------------------------------------------------------------------===//
 
+Result Device::setMostDynamicShared(Function *function, int bytes) {
+  bool isKnown = false;
+  for (const auto &[key, known] : functions)
+    isKnown |= known.get() == function;
+  if (!isKnown)
+    return InvalidHandle;
+  const int most = settings.sm >= 90   ? 227 << 10
+                   : settings.sm == 80 ? 163 << 10
+                                       : 99 << 10;
+  if (bytes < 0 || bytes > most)
+    return InvalidValue;
+  function->mostDynamicShared = static_cast<unsigned>(bytes);
+  return Success;
+}
+
 Result Device::run(Function *function, const LaunchShape &shape,
                    const std::vector<uint64_t> &values) {
   if (++launches == settings.crashLaunch) {
@@ -424,6 +439,14 @@ Result Device::prepare(Function *function, const LaunchShape &shape,
   if (!grid.product() || !block.product() || block.product() > 1024 ||
       grid.x > 0x7fffffffu || grid.y > 65535 || grid.z > 65535) {
     complain("a launch of '" + function->name + "' with a bad shape");
+    return InvalidValue;
+  }
+  if (shape.sharedBytes > function->mostDynamicShared) {
+    complain("a launch of '" + function->name + "' with " +
+             std::to_string(shape.sharedBytes) +
+             " bytes of dynamic shared memory, of " +
+             std::to_string(function->mostDynamicShared) +
+             " that it has asked for");
     return InvalidValue;
   }
   values.resize(function->numParameters);

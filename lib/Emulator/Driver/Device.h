@@ -77,6 +77,7 @@ struct Function {
   Module *module;
   std::string name;
   size_t numParameters;
+  unsigned mostDynamicShared; ///< bytes that a launch may ask for
 };
 
 struct Stream;
@@ -155,6 +156,8 @@ public:
   Event *event(void *handle);
   Result destroyEvent(void *handle);
 
+  /// Bytes that its launches may ask for from now on.
+  Result setMostDynamicShared(Function *function, int bytes);
   Result launch(Function *function, LaunchShape shape, void **params,
                 Stream *stream);
 

@@ -222,6 +222,15 @@ DRIVER_API int cuModuleGetFunction(void **function, void *module,
   return result;
 }
 
+DRIVER_API int cuFuncSetAttribute(void *function, int attribute, int value) {
+  BEGIN(InContext);
+  constexpr int maxDynamicSharedBytes = 8;
+  if (attribute != maxDynamicSharedBytes)
+    return InvalidValue;
+  return device.setMostDynamicShared(static_cast<emu::Function *>(function),
+                                     value);
+}
+
 DRIVER_API int cuLaunchKernel(void *function, unsigned gridX, unsigned gridY,
                               unsigned gridZ, unsigned blockX, unsigned blockY,
                               unsigned blockZ, unsigned sharedBytes,

@@ -36,14 +36,20 @@ struct CudaCodegenOptions {
   /// Factors of f32 products may be rounded to the nearest tf32, for tensor
   /// cores.
   bool tf32 = false;
+  /// The device has wgmma (sm_90a).
+  bool warpGroups = false;
+  /// With warpGroups: the same grids and blocks, by what every device since
+  /// sm_80 has, without dynamic shared memory.
+  bool portable = false;
 };
 
 /// One launch: a one-dimensional grid of one-dimensional blocks. Shared memory
-/// is static. A grid of zero blocks is not launched.
+/// is static, but for `sharedBytes`. A grid of zero blocks is not launched.
 struct CudaLaunch {
   std::string symbol;
   mlir::AffineExpr gridBlocks; ///< over the kernel's symbols
   unsigned blockThreads = 0;
+  unsigned sharedBytes = 0; ///< dynamic, of a block
 };
 
 struct CudaKernel {
@@ -64,6 +70,7 @@ struct CudaKernelInstance {
     std::string symbol;
     uint64_t gridBlocks;
     unsigned blockThreads;
+    unsigned sharedBytes;
   };
   std::vector<Launch> launches;
   std::vector<uint64_t> scratchBytes;

@@ -43,6 +43,8 @@ public:
   explicit CudaTarget(CudaDesc desc) : description(std::move(desc)) {}
 
   const CudaDesc &desc() const { return description; }
+  /// Products of whole warpgroups (wgmma), which only this architecture has.
+  bool hasWarpGroups() const { return description.sm == "sm_90a"; }
   /// The CPU that runs the host part, as a `-target=` text ("" = this machine).
   std::string host;
   /// Keep the kernels' bitcode in the artifact, for the emulator.

@@ -89,6 +89,10 @@ LogicalResult KernelOp::verify() {
   if (getThreads() && getThreads()->size() != counts)
     return emitOpError("has ") << counts << " launches and "
                                << getThreads()->size() << " sizes of blocks";
+  if (getShared() && getShared()->size() != counts)
+    return emitOpError("has ")
+           << counts << " launches and " << getShared()->size()
+           << " sizes of shared memory";
   for (std::optional<AffineMap> map :
        {getTasks(), getScratch(), getSize(), getBuffers()})
     if (map && (map->getNumDims() != 0 ||

@@ -65,7 +65,8 @@ def Program_KernelOp : Program_Op<"kernel", [Symbol, DeclareOpInterfaceMethods<S
     when a value in the data is invalid.
 
     On a device a phase is a launch, its tasks are blocks of `threads[i]`
-    threads, and `buffers` lists the sizes of the scratch buffers that all
+    threads with `shared[i]` bytes of dynamic shared memory (without it none) in
+    the device's own code, and `buffers` lists the sizes of the scratch buffers that all
     launches are given.
 
     Where `size`, over the kernel's symbols, is at most `limits[i]` (and no
@@ -85,7 +86,8 @@ def Program_KernelOp : Program_Op<"kernel", [Symbol, DeclareOpInterfaceMethods<S
                        OptionalAttr<AffineMapAttr>:$scratch, OptionalAttr<StrAttr>:$nest, UnitAttr:$can_fail,
                        OptionalAttr<AffineMapAttr>:$size, OptionalAttr<DenseI64ArrayAttr>:$limits,
                        OptionalAttr<FlatSymbolRefArrayAttr>:$variants,
-                       OptionalAttr<DenseI64ArrayAttr>:$threads, OptionalAttr<AffineMapAttr>:$buffers,
+                       OptionalAttr<DenseI64ArrayAttr>:$threads, OptionalAttr<DenseI64ArrayAttr>:$shared,
+                       OptionalAttr<AffineMapAttr>:$buffers,
                        OptionalAttr<DenseI64ArrayAttr>:$in_place, OptionalAttr<DenseI64ArrayAttr>:$pitches);
   let assemblyFormat = "$sym_name attr-dict";
   let hasVerifier = 1;
