@@ -115,6 +115,7 @@ struct Compilation {
   std::vector<DeviceImage::Module> deviceModules;
   /// By the name of the launch.
   llvm::StringMap<KernelResources> resources;
+  std::vector<std::string> assemblerRemarks; ///< PtxasResult::remarks
 
   /// The host program; the graph module became it.
   program::ModelOp program;

@@ -27,6 +27,7 @@ static Error assemble(Compilation &c, bool isNeeded) {
   Expected<PtxasResult> assembled = runPtxas(c.ptx, c.cuda->desc().sm);
   if (assembled) {
     c.cubin = std::move(assembled->cubin);
+    c.assemblerRemarks = std::move(assembled->remarks);
     for (KernelResources &used : assembled->kernels)
       c.resources[used.kernel] = used;
     return Error::success();

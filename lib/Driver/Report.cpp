@@ -205,6 +205,11 @@ std::string dlc::makeReport(Compilation &c) {
       for (const Progress::Stage &stage : c.progress.getStages())
         out.attribute(stage.name, stage.seconds);
     });
+    if (!c.assemblerRemarks.empty())
+      out.attributeArray("assembler_remarks", [&] {
+        for (const std::string &remark : c.assemblerRemarks)
+          out.value(remark);
+      });
     out.attributeArray("kernels", [&] {
       for (const CompiledKernel &kernel : c.kernels)
         writeKernel(out, c, kernel, c.code[kernel.name]);

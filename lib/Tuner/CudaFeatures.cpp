@@ -115,6 +115,7 @@ struct Account {
   // Of the machine.
   double lanes, hertz, tensorPerCycle;
   // Of the schedule.
+  bool usesWarpGroups = false;
   double tileRows = 0, tileColumns = 0, threadRows = 0, threadColumns = 0;
   double panelSteps = 0, stages = 0, parts = 1, elements = 1;
   // What follows.
@@ -150,7 +151,8 @@ Account::Account(const CudaFacts &f, const KnobValues &knobs,
   double units = std::max<double>(1, double(t.multiprocessors));
   hertz = t.f32Tflops * 1e12 / (2 * lanes * units);
   // mma.sync reaches about two thirds of what Hopper's wgmma does.
-  double share = t.sm == "sm_90a" ? 0.65 : 0.9;
+  usesWarpGroups = get("instruction_rows", 16) == 64;
+  double share = t.sm == "sm_90a" && !usesWarpGroups ? 0.65 : 0.9;
   double width = f.factorBytes == 1 ? 2 : f.factorBytes == 4 ? 0.5 : 1;
   tensorPerCycle = t.tensorTflops * 1e12 / (2 * units * hertz) * share * width;
   parts = std::max(1.0, get("parts", get("fold_parts", 1)));
@@ -197,6 +199,11 @@ void Account::product(const CudaFacts &f) {
     // An instruction has 16 x 8 sums and 32 bytes of the fold.
     issueCycles =
         warps * (threadRows / 16) * (threadColumns / 8) * bytes / 32 * 1.6 / 4;
+    if (usesWarpGroups) {
+      // 64 rows and all columns, read from shared memory for each.
+      sharedCycles = tileRows / 64 * (64 + tileColumns) * bytes / 128;
+      issueCycles = tileRows / 64 * bytes / 32 * 4;
+    }
   } else {
     threadRows = get("thread_rows", 4);
     threadColumns = get("thread_columns", 4);
@@ -219,16 +226,18 @@ void Account::product(const CudaFacts &f) {
   // The barrier, the loop, and the way to memory at the end.
   blockCycles =
       ceilDiv(steps, panelSteps) * 40 + 1500 + tileRows * tileColumns / 16;
-  sharedBytes = std::max(
-      sharedBytes, std::min(48.0 * 1024, tileRows * (tileColumns + 1) * 4));
+  double sums = tileRows * (tileColumns + 1) * 4;
+  sharedBytes = std::max(sharedBytes,
+                         usesWarpGroups ? sums : std::min(48.0 * 1024, sums));
   double rows = double(f.rows), columns = double(f.columns);
   blocks = double(f.outer) * ceilDiv(rows, tileRows) *
            ceilDiv(columns, tileColumns) * parts;
   waste = ceilDiv(rows, tileRows) * tileRows * ceilDiv(columns, tileColumns) *
           tileColumns / (rows * columns);
   // Products that a thread has under way.
-  inFlight = f.tensor ? threadRows * threadColumns / 128
-                      : threadRows * threadColumns / 8;
+  inFlight = usesWarpGroups ? 8 // two panels
+             : f.tensor     ? threadRows * threadColumns / 128
+                            : threadRows * threadColumns / 8;
 }
 
 void Account::attention(const CudaFacts &f) {

@@ -322,6 +322,40 @@ def test_nothing_leaks_whatever_fails(mlp, tmp_path, function):
     assert failed > 0, "the call is never made"
 
 
+LARGE = '''
+g (float16[1160, 88] a, float16[1480, 88] b, float16[1480] c) => (float16[1160, 1480] y) {
+  t = Transpose<perm = [1, 0]>(b)
+  p = MatMul(a, t)
+  s = Add(p, c)
+  y = Relu(s)
+}
+'''
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory):
+    """Enough tiles for wgmma, in dynamic shared memory."""
+    return compile_model(LARGE, str(tmp_path_factory.mktemp("large") / "large"), "-target=cuda:sm=90a:emulate=on")
+
+
+@pytest.mark.parametrize("settings", ["check=2", "sm=80", "sm=120"])
+def test_warpgroups_and_their_form_for_other_devices(large, tmp_path, settings):
+    """The machine code of sm_90a has wgmma in it; the PTX for others computes the same in the same grids."""
+    a, b, c = (ramp(*shape).astype(np.float16) for shape in ((1160, 88), (1480, 88), (1480,)))
+    code, text, outputs = execute(large, [a, b, c], tmp_path, settings + ",leaks=on")
+    assert code == 0, text
+    want = np.maximum(a.astype(np.float32) @ b.astype(np.float32).T + c, 0)
+    assert np.abs(outputs[0] - want).max() <= 1e-3 * np.abs(want).max()
+
+
+def test_large_shared_memory_is_asked_for(large, tmp_path):
+    inputs = [np.zeros(shape, np.float16) for shape in ((1160, 88), (1480, 88), (1480,))]
+    code, text, _ = execute(large, inputs, tmp_path, "skip=cuFuncSetAttribute:1")
+    assert code == 1 and "bytes of dynamic shared memory, of 49152 that it has asked for" in text
+    code, text, _ = execute(large, inputs, tmp_path, "fail=cuFuncSetAttribute:1,leaks=on")
+    assert code != 0 and "CUDA_ERROR_" in text and "not given back" not in text
+
+
 SKIPS = ["cuMemcpyHtoDAsync_v2:1", "cuMemcpyHtoDAsync_v2:2", "cuLaunchKernel:1", "cuLaunchKernel:3", "cuMemcpyDtoHAsync_v2:1",
          "cuStreamSynchronize:2"]
 

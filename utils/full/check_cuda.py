@@ -3,7 +3,7 @@
 
     check_cuda.py CASE [--emulate | --random] [--fuse on,off]
 
-Static gate, for sm_80, sm_89 and sm_90a: ptxas takes the kernels, none has more than 64 bytes of spills, and those that have some
+Static gate, for sm_80, sm_89 and sm_90a: ptxas takes the kernels without remarks (wgmma that it serialises), none has more than 64 bytes of spills, and those that have some
 are listed. nvdisasm, where it is installed, then reads the machine code (sass.py): nothing spilled in any loop, tensor cores and
 asynchronous copies where the PTX has them. Without it kernels with a main loop (contractions, attentions) may spill nothing.
 --emulate: the artifact runs on the emulated driver, and max|a-b| / max|b| of every output must be at most the limit of
@@ -30,6 +30,8 @@ def gate(report, sees_loops=None):
     wrong, notes = [], []
     if sees_loops is None:
         sees_loops = bool(sass.find_nvdisasm())
+    # What else ptxas says, such as that it lets wgmma run one after the other.
+    wrong += report.get("assembler_remarks", [])
     for kernel in report["kernels"]:
         for launch in kernel["launches"]:
             if "registers" not in launch:

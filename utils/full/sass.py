@@ -18,9 +18,9 @@ LABEL = re.compile(r"^(\.L_x_\d+):")
 KERNEL = re.compile(r"^\.text\.(\S+):")
 TARGET = re.compile(r"`\((\.L_x_\d+)\)")
 LOCAL, CALLS, F64 = ("LDL", "STL"), ("CALL",), ("DADD", "DMUL", "DFMA", "DSETP")
-PRODUCTS = ("FFMA", "FMUL", "HMMA", "IMMA", "DFMA")
+PRODUCTS = ("FFMA", "FMUL", "HMMA", "IMMA", "HGMMA", "IGMMA", "DFMA")
 #: What a kernel's PTX has, and its machine code must have, too.
-EXPECTED = {"mma.sync": ("HMMA", "IMMA"), "ldmatrix": ("LDSM",), "cp.async": ("LDGSTS",)}
+EXPECTED = {"mma.sync": ("HMMA", "IMMA"), "wgmma.mma_async": ("HGMMA", "IGMMA"), "ldmatrix": ("LDSM",), "cp.async": ("LDGSTS",)}
 
 
 def find_nvdisasm():

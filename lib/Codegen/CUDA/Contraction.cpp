@@ -134,8 +134,8 @@ static void chooseFactors(Contraction &c, bool allowsTf32) {
     c.narrowLeft = c.left, c.narrowRight = c.right;
 }
 
-std::optional<Contraction> dlc::matchContraction(StageOp stage,
-                                                 bool allowsTf32) {
+std::optional<Contraction>
+dlc::matchContraction(StageOp stage, const CudaCodegenOptions &options) {
   Type type = stage.getElementType();
   if (stage.getFoldKind() != FoldKind::add ||
       !(type.isF32() || type.isSignlessInteger(32)))
@@ -161,7 +161,9 @@ std::optional<Contraction> dlc::matchContraction(StageOp stage,
     if (axes.empty() || (extent && *extent < kWorthTiling))
       return std::nullopt;
   }
-  chooseFactors(result, allowsTf32);
+  // Factors of f32 may be rounded.
+  chooseFactors(result, options.tf32 && !options.strict);
+  result.hasWarpGroups = options.warpGroups;
   if (result.isExact() && !result.usesTensorCores())
     return std::nullopt; // no tile on plain units
   chooseCut(result);
@@ -298,10 +300,11 @@ FactorCopy dlc::copyOf(const Contraction &c, bool isLeft) {
   return copy;
 }
 
-LogicalResult
-dlc::emitTile(LaunchBuilder &launch, StageEmitter &emitter,
-              const Contraction &contraction,
-              llvm::function_ref<void(Scalar, ValueRange)> store) {
+LogicalResult dlc::emitTile(LaunchBuilder &launch, StageEmitter &emitter,
+                            const Contraction &contraction,
+                            StoreElements store) {
+  if (contraction.usesWarpGroups())
+    return emitWarpGroupTile(launch, emitter, contraction, store);
   if (contraction.usesTensorCores())
     return emitTensorTile(launch, emitter, contraction, store);
   return emitPlainTile(launch, emitter, contraction, store);

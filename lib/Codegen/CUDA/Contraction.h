@@ -5,6 +5,7 @@
 
 #include "StageEmitter.h"
 
+#include "dlc/Codegen/CUDA/CudaKernel.h"
 #include "dlc/Schedule/ScheduleSpace.h"
 
 #include <optional>
@@ -31,6 +32,9 @@ struct Contraction {
   unsigned threads = 256;
   /// Sums of one thread on plain units.
   int64_t threadRows = 4, threadColumns = 4;
+  /// Rows of an instruction of tensor cores: 16, of a warp (mma.sync), or 64,
+  /// of a warpgroup (wgmma).
+  int64_t instructionRows = 16;
   /// Warps next to each other along a tile's columns on tensor cores.
   int64_t warpColumns = 4;
   /// Steps of the fold between two barriers, and panels of so many in shared
@@ -40,16 +44,21 @@ struct Contraction {
   /// the device: another launch adds the parts of an element, in order. 0: all.
   int64_t stepsAPart = 0;
 
+  bool hasWarpGroups = false; ///< the device has wgmma
+
   bool usesTensorCores() const { return narrowLeft != nullptr; }
+  bool usesWarpGroups() const {
+    return usesTensorCores() && instructionRows == 64;
+  }
   /// Sums of integers: in any order the same.
   bool isExact() const;
 };
 
 /// The stage as a contraction worth tiling: of f32, or of i32 with factors of
 /// bytes, with enough rows and columns (as far as they are known) to fill a
-/// tile. `allowsTf32`: factors of f32 may be rounded.
+/// tile.
 std::optional<Contraction> matchContraction(graph::StageOp stage,
-                                            bool allowsTf32);
+                                            const CudaCodegenOptions &options);
 
 /// How a factor gets to shared memory.
 struct FactorCopy {
@@ -67,8 +76,12 @@ FactorCopy copyOf(const Contraction &contraction, bool isLeft);
 /// and off each other's banks.
 inline constexpr int64_t kPanelPadding = 4;
 
-/// Sets tile, threads, panels and parts as the rules have it.
+/// Sets instruction, tile, threads, panels and parts as the rules have it.
 void chooseCut(Contraction &contraction);
+
+/// Of a tile of wgmma: the same tile, threads and parts by mma.sync, in static
+/// shared memory; nothing: there is none.
+std::optional<Contraction> portableForm(const Contraction &contraction);
 
 /// The knobs of a contraction: what chooseCut chose, what they may be, and the
 /// same with other values; fails in words where those make no tile. Values of 0
@@ -84,10 +97,14 @@ bool isCopiedAsync(const Contraction &contraction);
 /// Threads that a multiprocessor is to have resident, for the registers of one.
 unsigned residentThreads(const Contraction &contraction);
 
-/// Static shared memory of a block for panels and sums, in bytes, and the rows
-/// of a tile that pass through it at once on their way to memory.
+/// Shared memory of a block for panels and sums, in bytes, dynamic with wgmma,
+/// else static; and the rows of a tile that pass through it at once on their
+/// way to memory, and the words from one to the next.
 int64_t sharedBytes(const Contraction &contraction);
 int64_t rowsAPass(const Contraction &contraction);
+int64_t rowPitch(const Contraction &contraction);
+/// Neighbours along a row that a thread takes at once on that way.
+int64_t elementsAtOnce(const Contraction &contraction);
 
 /// The product of the sizes of these domain axes.
 mlir::AffineExpr extentOf(graph::StageOp stage, llvm::ArrayRef<unsigned> axes);
@@ -103,23 +120,27 @@ int64_t countParts(const Contraction &contraction);
 bool liesAlongFold(graph::StageOp stage, mlir::Value factor);
 
 /// Emits the tile of the running block: panels of both factors go through
-/// shared memory, each thread keeps its sums in registers. `store` takes a
-/// finished element, or its part in the running block (whose number is
-/// block / countTiles of the parts), and its point in the domain.
-llvm::LogicalResult
-emitTile(LaunchBuilder &launch, StageEmitter &emitter,
-         const Contraction &contraction,
-         llvm::function_ref<void(Scalar, mlir::ValueRange)> store);
+/// shared memory, each thread keeps its sums in registers. `store` takes
+/// finished elements, or their parts in the running block (whose number is
+/// block / countTiles of the parts), neighbours along the innermost axis, and
+/// the first one's point in the domain.
+using StoreElements =
+    llvm::function_ref<void(llvm::ArrayRef<Scalar>, mlir::ValueRange)>;
+llvm::LogicalResult emitTile(LaunchBuilder &launch, StageEmitter &emitter,
+                             const Contraction &contraction,
+                             StoreElements store);
 
-/// The same on the plain f32 units, and by tensor cores.
-llvm::LogicalResult
-emitPlainTile(LaunchBuilder &launch, StageEmitter &emitter,
-              const Contraction &contraction,
-              llvm::function_ref<void(Scalar, mlir::ValueRange)> store);
-llvm::LogicalResult
-emitTensorTile(LaunchBuilder &launch, StageEmitter &emitter,
-               const Contraction &contraction,
-               llvm::function_ref<void(Scalar, mlir::ValueRange)> store);
+/// The same on the plain f32 units, by tensor cores of a warp, of a warpgroup.
+llvm::LogicalResult emitPlainTile(LaunchBuilder &launch, StageEmitter &emitter,
+                                  const Contraction &contraction,
+                                  StoreElements store);
+llvm::LogicalResult emitTensorTile(LaunchBuilder &launch, StageEmitter &emitter,
+                                   const Contraction &contraction,
+                                   StoreElements store);
+llvm::LogicalResult emitWarpGroupTile(LaunchBuilder &launch,
+                                      StageEmitter &emitter,
+                                      const Contraction &contraction,
+                                      StoreElements store);
 
 } // namespace dlc
 

@@ -1,7 +1,9 @@
 // How a contraction is cut into tiles, panels and parts: by rule, and by the
 // knobs of a schedule, with what code generation cannot do refused before any
 // code is made.
+#include "MmaSync.h"
 #include "PlaceParts.h"
+#include "WarpGroup.h"
 
 #include "mlir/IR/BuiltinTypes.h"
 
@@ -15,8 +17,8 @@ constexpr int64_t kRows = 16, kColumns = 8;
 /// Blocks that use a device (an A100 has 108 multiprocessors).
 constexpr int64_t kEnoughTiles = 108;
 constexpr int64_t kWordBytes = 4;
-/// Static shared memory ends there.
-constexpr int64_t kMostShared = 48 << 10;
+/// Static shared memory ends there; dynamic of sm_90.
+constexpr int64_t kMostShared = 48 << 10, kMostDynamicShared = 227 << 10;
 /// Of a thread, and of a multiprocessor.
 constexpr int64_t kMostRegisters = 255, kRegisters = 64 << 10;
 constexpr int64_t kMostThreads = 1024, kMostParts = 64;
@@ -60,7 +62,22 @@ static int64_t factorWords(const Contraction &c) {
 }
 
 static int64_t storeBytes(const Contraction &c, int64_t rows) {
-  return (rows * (c.tileColumns + 1) + factorWords(c)) * kWordBytes;
+  return (rows * rowPitch(c) + factorWords(c)) * kWordBytes;
+}
+
+// Of wgmma's sums two neighbours are stored, and rows read in 16 bytes; else
+// columns are read as fast as rows.
+int64_t dlc::rowPitch(const Contraction &c) {
+  return c.tileColumns + (c.usesWarpGroups() ? 8 : 1);
+}
+
+int64_t dlc::elementsAtOnce(const Contraction &c) {
+  constexpr int64_t most = 8; // 16 bytes of results of 16 bits
+  StageOp stage = c.stage;
+  unsigned inner = stage.getDomainRank() - 1;
+  auto size = constantValue(stage.getDomainDims()[inner]);
+  bool isWhole = size && *size % most == 0 && c.columnAxes.back() == inner;
+  return c.usesWarpGroups() && isWhole ? most : 1;
 }
 
 static int64_t tableBytes(const Contraction &c) {
@@ -71,6 +88,8 @@ static int64_t tableBytes(const Contraction &c) {
 }
 
 int64_t dlc::rowsAPass(const Contraction &c) {
+  if (c.usesWarpGroups())
+    return c.tileRows;
   int64_t rows = c.tileRows, most = kMostShared - tableBytes(c);
   while (storeBytes(c, rows) > most && rows % 2 == 0)
     rows /= 2;
@@ -83,6 +102,9 @@ int64_t dlc::sharedBytes(const Contraction &c) {
 
 /// An estimate: sums, factors of two steps, what waits in registers.
 static int64_t registersOf(const Contraction &c) {
+  if (c.usesWarpGroups()) // a thread's copies of a panel need their addresses
+    return c.tileRows * c.tileColumns / c.threads + kOtherRegisters +
+           stageBytes(c) / kChunkBytes / c.threads;
   if (c.usesTensorCores()) {
     int64_t warps = c.threads / kWarpThreads;
     int64_t rows = c.tileRows / (kRows * (warps / c.warpColumns)),
@@ -112,6 +134,16 @@ unsigned dlc::residentThreads(const Contraction &c) {
 // The rules
 //===----------------------------------------------------------------------===//
 
+/// wgmma reads panels that cp.async has filled in chunks, and cannot add up the
+/// rows of bytes on the way; only 16-bit factors need not lie along the fold.
+static bool canUseWarpGroups(const Contraction &c) {
+  if (!c.hasWarpGroups || !c.usesTensorCores() || factorBytes(c) > 2 ||
+      c.zeroLeft || c.zeroRight)
+    return false;
+  return copyOf(c, /*isLeft=*/true).contiguous &&
+         copyOf(c, /*isLeft=*/false).contiguous;
+}
+
 // Large tiles reuse more of what they load, where there are enough of them for
 // every multiprocessor and they compute little that is no element.
 static void chooseTile(Contraction &c) {
@@ -131,6 +163,18 @@ static void chooseTile(Contraction &c) {
     return *rows >= tileRows && *columns >= tileColumns &&
            count >= kEnoughTiles && 8 * area <= 9 * least;
   };
+  if (c.usesWarpGroups()) {
+    for (auto [tileRows, tileColumns] :
+         {std::pair(large, 2 * large), std::pair(2 * large, large),
+          std::pair(large, large), std::pair(small, 2 * large),
+          std::pair(small, large)})
+      if (fits(tileRows, tileColumns)) {
+        c.tileRows = tileRows;
+        c.tileColumns = tileColumns;
+        break;
+      }
+    return;
+  }
   if (c.usesTensorCores()) {
     if (*rows >= large && *columns >= large &&
         tiles(large, large) >= kEnoughTiles)
@@ -176,6 +220,15 @@ static void chooseParts(Contraction &c) {
 
 /// As many stages as fit, four at most; two where nothing is asynchronous.
 static void chooseStages(Contraction &c) {
+  if (c.usesWarpGroups()) {
+    // Two small blocks stand on a multiprocessor, and store in turns.
+    int64_t bytes = stageBytes(c), half = kMostDynamicShared / 2;
+    bool isSmall = 3 * bytes <= half && c.threads <= kResidentThreads / 2 &&
+                   registersOf(c) <= kRegisters / kResidentThreads;
+    c.stages = isSmall ? half / bytes : kMostDynamicShared / bytes;
+    c.stages = std::min<int64_t>(c.stages, 4);
+    return;
+  }
   bool isAsync = copyOf(c, true).isAsync() || copyOf(c, false).isAsync();
   c.stages = 2;
   if (isAsync && c.usesTensorCores())
@@ -183,13 +236,59 @@ static void chooseStages(Contraction &c) {
         std::min<int64_t>((kMostShared - tableBytes(c)) / stageBytes(c), 4);
 }
 
-void dlc::chooseCut(Contraction &c) {
-  constexpr int64_t panelBytes = 64;
-  c.panelSteps = c.usesTensorCores() ? panelBytes / factorBytes(c) : 16;
+/// All but the instruction, by rule.
+static void chooseRest(Contraction &c) {
+  const Contraction byDefault;
+  c.tileRows = byDefault.tileRows;
+  c.tileColumns = byDefault.tileColumns;
+  c.threads = byDefault.threads;
+  c.warpColumns = byDefault.warpColumns;
   c.stepsAPart = 0;
+  c.panelSteps = 16;
+  if (c.usesTensorCores())
+    c.panelSteps = (c.usesWarpGroups() ? kSwizzleBytes : 64) / factorBytes(c);
   chooseTile(c);
+  if (c.usesWarpGroups()) {
+    // 64 x 256 sums of a warpgroup are as many as its registers hold.
+    int64_t groups = c.tileRows / kWarpGroupRows;
+    if (c.tileColumns < 2 * kWarpGroupThreads && groups > 2)
+      groups /= 2;
+    c.threads = unsigned(groups * kWarpGroupThreads);
+    c.warpColumns = 1;
+  }
   chooseParts(c);
   chooseStages(c);
+}
+
+// wgmma, where there are enough tiles for it.
+void dlc::chooseCut(Contraction &c) {
+  if (canUseWarpGroups(c)) {
+    Contraction groups = c;
+    groups.instructionRows = kWarpGroupRows;
+    chooseRest(groups);
+    auto tiles = constantValue(countTiles(groups));
+    if (tiles && *tiles >= kEnoughTiles && groups.tileColumns > 64 &&
+        portableForm(groups)) {
+      c = groups;
+      return;
+    }
+  }
+  chooseRest(c);
+}
+
+static const char *whyNoTile(const Contraction &c);
+
+std::optional<Contraction> dlc::portableForm(const Contraction &contraction) {
+  Contraction c = contraction;
+  c.instructionRows = kRows;
+  c.panelSteps = 64 / factorBytes(c);
+  for (int64_t columns : {4, 2, 1}) {
+    c.warpColumns = columns;
+    chooseStages(c);
+    if (!whyNoTile(c))
+      return c;
+  }
+  return std::nullopt;
 }
 
 //===----------------------------------------------------------------------===//
@@ -202,6 +301,8 @@ KnobValues dlc::toKnobs(const Contraction &c) {
                    {"stages", c.stages},
                    {"parts", countParts(c)}};
   if (c.usesTensorCores()) {
+    if (canUseWarpGroups(c))
+      knobs["instruction_rows"] = c.instructionRows;
     knobs["warps"] = c.threads / kWarpThreads;
     knobs["warp_columns"] = c.warpColumns;
     knobs["panel_bytes"] = c.panelSteps * factorBytes(c);
@@ -224,6 +325,8 @@ std::vector<ScheduleSpace::Knob> dlc::contractionKnobs(const Contraction &c) {
         {"tile_rows", {32, 64, 128, 256}}, {"tile_columns", {32, 64, 128, 256}},
         {"thread_rows", {4, 8}},           {"thread_columns", {4, 8}},
         {"panel_steps", {8, 16, 32}},      {"stages", {2, 3, 4}}};
+  if (canUseWarpGroups(c))
+    knobs.insert(knobs.begin(), {"instruction_rows", {kRows, kWarpGroupRows}});
   std::vector<int64_t> parts{1};
   if (auto depth = depthOf(c))
     for (int64_t count = 2;
@@ -239,9 +342,34 @@ static bool isIdle(std::optional<int64_t> size, int64_t tile, int64_t least) {
   return size && tile > least && tile >= 2 * *size;
 }
 
+static const char *whyNoWarpGroupTile(const Contraction &c) {
+  int64_t groups = c.threads / kWarpGroupThreads;
+  if (!canUseWarpGroups(c))
+    return "wgmma multiplies 16-bit floats and bytes without zero points that "
+           "lie in chunks, on sm_90a";
+  if (c.threads % kWarpGroupThreads || c.warpColumns != 1)
+    return "a warpgroup has four warps and all columns of its rows";
+  if (c.tileRows % (groups * kWarpGroupRows) ||
+      c.tileRows > 2 * groups * kWarpGroupRows)
+    return "a warpgroup has 64 or 128 rows";
+  if (c.tileColumns % 64 || c.tileColumns < 64 || c.tileColumns > 256)
+    return "wgmma has 64 to 256 columns, a multiple of 64";
+  if (c.panelSteps * factorBytes(c) != kSwizzleBytes)
+    return "panels of wgmma have 128 bytes";
+  if (c.stages < 3 || c.stages > 8)
+    return "3 to 8 stages of wgmma: one is read, one was";
+  if (sharedBytes(c) > kMostDynamicShared)
+    return "more than 227 KiB of shared memory";
+  if (!portableForm(c))
+    return "other devices have no such tile";
+  return nullptr;
+}
+
 static const char *whyNoTensorTile(const Contraction &c) {
   constexpr int64_t least = 64;
   int64_t warps = c.threads / kWarpThreads;
+  if (c.instructionRows != kRows)
+    return "an instruction has 16 or 64 rows";
   if (warps < 1 || c.warpColumns < 1 || warps % c.warpColumns)
     return "warp_columns does not divide the warps";
   if (c.tileRows < least || c.tileColumns < least || c.tileRows % least ||
@@ -276,12 +404,13 @@ static const char *whyNoTile(const Contraction &c) {
     return "no tile has this size";
   if (c.threads < kWarpThreads || c.threads > kMostThreads)
     return "a block has 32 to 1024 threads";
-  if (const char *why =
-          c.usesTensorCores() ? whyNoTensorTile(c) : whyNoPlainTile(c))
+  if (const char *why = c.usesWarpGroups()    ? whyNoWarpGroupTile(c)
+                        : c.usesTensorCores() ? whyNoTensorTile(c)
+                                              : whyNoPlainTile(c))
     return why;
   if (c.stages < 2 || c.stages > 8)
     return "2 to 8 stages";
-  if (sharedBytes(c) + tableBytes(c) > kMostShared)
+  if (!c.usesWarpGroups() && sharedBytes(c) + tableBytes(c) > kMostShared)
     return "more than 48 KiB of shared memory";
   if (registersOf(c) >
       std::min<int64_t>(kMostRegisters, kRegisters / c.threads))
@@ -295,6 +424,13 @@ static const char *whyNoTile(const Contraction &c) {
 
 bool dlc::applyKnobs(Contraction &c, const KnobValues &knobs,
                      std::string &reason) {
+  // What else the rules choose depends on the instruction.
+  if (auto it = knobs.find("instruction_rows");
+      it != knobs.end() && it->second && it->second != c.instructionRows &&
+      canUseWarpGroups(c)) {
+    c.instructionRows = it->second;
+    chooseRest(c);
+  }
   KnobValues values = toKnobs(c);
   bool any = false, setsParts = false;
   for (auto &[name, value] : values)

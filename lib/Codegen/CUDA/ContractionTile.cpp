@@ -24,18 +24,36 @@ void ContractionTile::setAxes(SmallVectorImpl<Value> &coordinates,
     coordinates[axis] = coordinate;
 }
 
+// Row by row; with wgmma, whose tiles are large, in bands of so many rows that
+// what the device's blocks read at a time is about as high as wide: most of it
+// comes from the second-level cache.
+std::pair<Value, Value> ContractionTile::tileAt(Value number, Value rowTiles,
+                                                Value columnTiles) {
+  if (!c.usesWarpGroups())
+    return {index.div(number, columnTiles), index.rem(number, columnTiles)};
+  constexpr int64_t bandRows = 2048;
+  Value height = index.constant(bandRows / c.tileRows);
+  Value size = index.mul(height, columnTiles);
+  Value first = index.mul(index.div(number, size), height);
+  Value inBand = index.rem(number, size);
+  Value rows = index.min(height, index.sub(rowTiles, first));
+  return {index.add(first, index.rem(inBand, rows)), index.div(inBand, rows)};
+}
+
 void ContractionTile::begin() {
   Value rowTiles = index.ceilDiv(count(c.rowAxes), index.constant(c.tileRows));
   Value columnTiles =
       index.ceilDiv(count(c.columnAxes), index.constant(c.tileColumns));
-  SmallVector<Value> extents{count(c.batchAxes), rowTiles, columnTiles};
+  SmallVector<Value> extents{count(c.batchAxes),
+                             index.mul(rowTiles, columnTiles)};
   if (c.stepsAPart)
     extents.insert(extents.begin(), index.constant(countParts(c)));
   SmallVector<Value> tile = index.delinearize(launch.block(), extents);
   batch.assign(stage.getDomainRank(), index.constant(0));
-  setAxes(batch, c.batchAxes, tile.end()[-3]);
-  firstRow = index.mul(tile.end()[-2], index.constant(c.tileRows));
-  firstColumn = index.mul(tile.end()[-1], index.constant(c.tileColumns));
+  setAxes(batch, c.batchAxes, tile.end()[-2]);
+  auto [row, column] = tileAt(tile.back(), rowTiles, columnTiles);
+  firstRow = index.mul(row, index.constant(c.tileRows));
+  firstColumn = index.mul(column, index.constant(c.tileColumns));
   depth = launch.size(product(stage.getContext(), stage.getReduceDims()));
   firstStep = index.constant(0);
   if (c.stepsAPart) {
@@ -282,16 +300,17 @@ Value ContractionTile::behind(Value pointer, int64_t bytes) {
 void ContractionTile::storeTile(
     Value words, int64_t rowsAPass,
     llvm::function_ref<void(Value firstOfPass, StoreSum put)> scatter,
-    llvm::function_ref<void(Scalar, ValueRange)> store, AdjustSum adjust) {
+    StoreElements store, AdjustSum adjust) {
   Type word = b.getI32Type(), type = stage.getElementType();
   auto toType = [&](Value value, Type wanted) -> Value {
     if (value.getType() == wanted)
       return value;
     return arith::BitcastOp::create(b, loc, wanted, value);
   };
-  Value pitch = index.constant(c.tileColumns + 1);
+  Value pitch = index.constant(rowPitch(c));
   bool alongRows = llvm::is_contained(c.rowAxes, stage.getDomainRank() - 1);
-  Value inner = index.constant(alongRows ? rowsAPass : c.tileColumns);
+  const int64_t atOnce = elementsAtOnce(c);
+  Value inner = index.constant(alongRows ? rowsAPass : c.tileColumns / atOnce);
   for (int64_t first = 0; first < c.tileRows; first += rowsAPass) {
     if (first) // the pass before has been read
       launch.barrier();
@@ -303,22 +322,27 @@ void ContractionTile::storeTile(
     };
     scatter(firstOfPass, put);
     launch.barrier();
-    launch.loop(launch.thread(), index.constant(rowsAPass * c.tileColumns),
-                index.constant(c.threads), [&](Value i) {
-                  Value row = index.div(i, inner), column = index.rem(i, inner);
-                  if (alongRows)
-                    std::swap(row, column);
-                  Value bits = memref::LoadOp::create(
-                      b, loc, words, index.add(index.mul(row, pitch), column));
-                  row = index.add(row, firstOfPass);
-                  storeAt(row, column, toType(bits, type), store, adjust);
-                });
+    launch.loop(
+        launch.thread(), index.constant(rowsAPass * c.tileColumns / atOnce),
+        index.constant(c.threads), [&](Value i) {
+          Value row = index.div(i, inner), column = index.rem(i, inner);
+          if (alongRows)
+            std::swap(row, column);
+          column = index.mul(column, atOnce);
+          Value place = index.add(index.mul(row, pitch), column);
+          SmallVector<Value> sums;
+          for (int64_t k = 0; k < atOnce; ++k)
+            sums.push_back(toType(
+                memref::LoadOp::create(b, loc, words, index.add(place, k)),
+                type));
+          storeAt(index.add(row, firstOfPass), column, sums, store, adjust);
+        });
   }
 }
 
-void ContractionTile::storeAt(
-    Value rowInTile, Value columnInTile, Value sum,
-    llvm::function_ref<void(Scalar, ValueRange)> store, AdjustSum adjust) {
+void ContractionTile::storeAt(Value rowInTile, Value columnInTile,
+                              ArrayRef<Value> sums, StoreElements store,
+                              AdjustSum adjust) {
   Value row = index.add(firstRow, rowInTile),
         column = index.add(firstColumn, columnInTile);
   Value isInside =
@@ -328,8 +352,11 @@ void ContractionTile::storeAt(
     SmallVector<Value> point(batch);
     setAxes(point, c.rowAxes, row);
     setAxes(point, c.columnAxes, column);
+    SmallVector<Scalar> elements;
+    for (Value sum : sums)
+      elements.push_back({sum, stage.getElementType()});
     if (adjust)
-      sum = adjust(rowInTile, columnInTile, point, sum);
-    store({sum, stage.getElementType()}, point);
+      elements[0].value = adjust(rowInTile, columnInTile, point, sums[0]);
+    store(elements, point);
   });
 }

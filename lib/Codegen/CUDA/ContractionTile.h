@@ -67,23 +67,23 @@ protected:
   mlir::Value word(int64_t value);
 
   /// Words of shared memory that storeTile needs for this many rows.
-  int64_t tileWords(int64_t rows) const { return rows * (c.tileColumns + 1); }
+  int64_t tileWords(int64_t rows) const { return rows * rowPitch(c); }
   using StoreSum = llvm::function_ref<void(mlir::Value row, mlir::Value column,
                                            mlir::Value)>;
   using AdjustSum =
       llvm::function_ref<mlir::Value(mlir::Value row, mlir::Value column,
                                      mlir::ValueRange point, mlir::Value sum)>;
   /// Stores the tile's sums: through shared memory (`words`, of i32), so that
-  /// neighbour threads store neighbour elements and what follows a sum is
-  /// emitted once, `rowsAPass` rows a time. `scatter` is called once a pass
-  /// with the first of its rows and gives the thread's own sums of these rows,
-  /// at places in the tile. `adjust` makes the stage's sum of one of the
-  /// tile's, whose place in the tile and whose point it is given.
+  /// neighbour threads store neighbour elements, elementsAtOnce each, and what
+  /// follows a sum is emitted once for each, `rowsAPass` rows a time. `scatter`
+  /// is called once a pass with the first of its rows and gives the thread's
+  /// own sums of these rows, at places in the tile. `adjust` makes the stage's
+  /// sum of one of the tile's, whose place in the tile and whose point it is
+  /// given.
   void storeTile(
       mlir::Value words, int64_t rowsAPass,
       llvm::function_ref<void(mlir::Value firstOfPass, StoreSum put)> scatter,
-      llvm::function_ref<void(Scalar, mlir::ValueRange)> store,
-      AdjustSum adjust = nullptr);
+      StoreElements store, AdjustSum adjust = nullptr);
 
   LaunchBuilder &launch;
   StageEmitter &emitter;
@@ -97,12 +97,15 @@ protected:
   bool failedInside = false;
 
 private:
+  /// Row and column, in tiles, of the tile of this number.
+  std::pair<mlir::Value, mlir::Value>
+  tileAt(mlir::Value number, mlir::Value rowTiles, mlir::Value columnTiles);
   mlir::Value linearPlace(const PlaceParts &parts,
                           llvm::ArrayRef<mlir::AffineExpr> map,
                           mlir::ValueRange coordinates);
   llvm::SmallVector<mlir::Value> stepCoordinates(mlir::Value atDepth);
-  void storeAt(mlir::Value rowInTile, mlir::Value columnInTile, mlir::Value sum,
-               llvm::function_ref<void(Scalar, mlir::ValueRange)> store,
+  void storeAt(mlir::Value rowInTile, mlir::Value columnInTile,
+               llvm::ArrayRef<mlir::Value> sums, StoreElements store,
                AdjustSum adjust);
   void setAxes(llvm::SmallVectorImpl<mlir::Value> &coordinates,
                llvm::ArrayRef<unsigned> axes, mlir::Value linear);

@@ -55,7 +55,7 @@ static bool isWhole(Type type) {
 // but for integers, which are not rounded.
 std::optional<Contraction>
 CudaKernelEmitter::contractionOf(StageOp stage) const {
-  auto match = matchContraction(stage, options.tf32 && !options.strict);
+  auto match = matchContraction(stage, options);
   if (!match || (options.strict && !match->isExact()))
     return std::nullopt;
   std::string reason; // isLegal has looked

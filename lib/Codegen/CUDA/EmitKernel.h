@@ -74,12 +74,13 @@ private:
   llvm::SmallVector<Group> formGroups();
   bool isReadOutside(const StagePlan &plan, Group group) const;
   llvm::LogicalResult storeGroup(LaunchBuilder &launch, StageEmitter &emitter,
-                                 Group group, Scalar first,
+                                 Group group, llvm::ArrayRef<Scalar> first,
                                  mlir::ValueRange point, mlir::Value position);
   void placeStages(LaunchBuilder &launch, StageEmitter &emitter);
   int64_t pointsAThread(Group group) const;
-  llvm::LogicalResult computeGroup(LaunchBuilder &launch, StageEmitter &emitter,
-                                   Group group, mlir::ValueRange point,
+  llvm::LogicalResult computeGroup(StageEmitter &emitter, Group group,
+                                   llvm::FailureOr<Scalar> first,
+                                   mlir::ValueRange point,
                                    llvm::SmallVectorImpl<Scalar> &elements);
   llvm::LogicalResult emitPoints(Group group, llvm::StringRef symbol);
   llvm::LogicalResult emitReduce(Group group, llvm::StringRef symbol);

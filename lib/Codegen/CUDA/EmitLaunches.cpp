@@ -74,34 +74,36 @@ void CudaKernelEmitter::placeStages(LaunchBuilder &launch,
                   {resultMemory(launch, plan), Scalar(), 0});
 }
 
-/// Stores the first stage's element at a point, then computes and stores those
-/// of the other stages there.
+/// Stores the first stage's elements at a point and its neighbours along the
+/// innermost axis, and those of the other stages there. Loads first: stores
+/// between them would keep them apart.
 LogicalResult CudaKernelEmitter::storeGroup(LaunchBuilder &launch,
                                             StageEmitter &emitter, Group group,
-                                            Scalar first, ValueRange point,
-                                            Value position) {
-  Scalar element = first;
-  for (auto [i, plan] : llvm::enumerate(group)) {
-    if (i) {
-      FailureOr<Scalar> next = emitter.body(plan.stage, point);
-      if (failed(next))
-        return failure();
-      element = *next;
-    }
-    storeResults(launch, emitter, plan, element, position);
-    emitter.place(StageOp(plan.stage).getResult(), {Value(), element, 0});
+                                            ArrayRef<Scalar> first,
+                                            ValueRange point, Value position) {
+  IndexBuilder &index = launch.index();
+  SmallVector<Scalar> elements;
+  for (auto [k, element] : llvm::enumerate(first)) {
+    SmallVector<Value> neighbour(point);
+    if (k)
+      neighbour.back() = index.add(point.back(), static_cast<int64_t>(k));
+    if (failed(computeGroup(emitter, group, element, neighbour, elements)))
+      return failure();
   }
+  for (auto [k, element] : llvm::enumerate(elements))
+    storeResults(launch, emitter, group[k % group.size()], element,
+                 index.add(position, static_cast<int64_t>(k / group.size())));
   return success();
 }
 
-/// The elements of all stages of the group at a point.
+/// Adds the elements of all stages of the group at a point, of which the first
+/// stage's is given.
 LogicalResult
-CudaKernelEmitter::computeGroup(LaunchBuilder &launch, StageEmitter &emitter,
-                                Group group, ValueRange point,
+CudaKernelEmitter::computeGroup(StageEmitter &emitter, Group group,
+                                FailureOr<Scalar> first, ValueRange point,
                                 SmallVectorImpl<Scalar> &elements) {
   for (auto [i, plan] : llvm::enumerate(group)) {
-    FailureOr<Scalar> element = i ? emitter.body(plan.stage, point)
-                                  : emitter.element(plan.stage, point);
+    FailureOr<Scalar> element = i ? emitter.body(plan.stage, point) : first;
     if (failed(element))
       return failure();
     emitter.place(StageOp(plan.stage).getResult(), {Value(), *element, 0});
@@ -135,8 +137,9 @@ LogicalResult CudaKernelEmitter::emitPoints(Group group, StringRef symbol) {
       SmallVector<Value> neighbour(point);
       if (k)
         neighbour.back() = index.add(point.back(), k);
-      good =
-          succeeded(computeGroup(launch, emitter, group, neighbour, elements));
+      good = succeeded(computeGroup(emitter, group,
+                                    emitter.element(stage, neighbour),
+                                    neighbour, elements));
     }
     for (auto [k, element] : llvm::enumerate(elements))
       storeResults(launch, emitter, group[k % group.size()], element,
@@ -290,8 +293,11 @@ LogicalResult CudaKernelEmitter::emitPartSums(Group group, StringRef symbol) {
 }
 
 LogicalResult CudaKernelEmitter::emitContraction(Group group,
-                                                 const Contraction &match,
+                                                 const Contraction &chosen,
                                                  StringRef symbol) {
+  Contraction match = chosen;
+  if (match.usesWarpGroups() && options.portable)
+    match = *portableForm(match);
   std::string tiles =
       match.stepsAPart ? (symbol + "__parts").str() : symbol.str();
   LaunchBuilder launch =
@@ -300,27 +306,31 @@ LogicalResult CudaKernelEmitter::emitContraction(Group group,
   placeStages(launch, emitter);
   StageOp stage = group.front().stage;
   bool good = true;
-  auto storePart = [&](Scalar sum, ValueRange point) {
+  auto storeParts = [&](ArrayRef<Scalar> sums, ValueRange point) {
     IndexBuilder &index = launch.index();
     AffineExpr blocks = countTiles(match);
     Value part =
         index.div(launch.block(),
                   launch.size(simplify(blocks.floorDiv(countParts(match)))));
     Value points = launch.size(product(context, stage.getDomainDims()));
-    emitter.store(sum, partsMemory(launch, group.front()),
-                  index.add(index.mul(part, points),
-                            emitter.linear(point, stage.getDomainDims())));
+    Value first = index.add(index.mul(part, points),
+                            emitter.linear(point, stage.getDomainDims()));
+    for (auto [k, sum] : llvm::enumerate(sums))
+      emitter.store(sum, partsMemory(launch, group.front()),
+                    index.add(first, static_cast<int64_t>(k)));
   };
-  auto store = [&](Scalar element, ValueRange point) {
+  auto store = [&](ArrayRef<Scalar> elements, ValueRange point) {
     if (match.stepsAPart)
-      return storePart(element, point);
-    good &= succeeded(storeGroup(launch, emitter, group, element, point,
+      return storeParts(elements, point);
+    good &= succeeded(storeGroup(launch, emitter, group, elements, point,
                                  emitter.linear(point, stage.getDomainDims())));
   };
   if (failed(emitTile(launch, emitter, match, store)) || !good)
     return failure();
   launch.finish();
-  result.launches.push_back({tiles, countTiles(match), match.threads});
+  auto shared =
+      static_cast<unsigned>(match.usesWarpGroups() ? sharedBytes(match) : 0);
+  result.launches.push_back({tiles, countTiles(match), match.threads, shared});
   return match.stepsAPart ? emitPartSums(group, symbol) : success();
 }
 

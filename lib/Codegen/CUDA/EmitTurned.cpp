@@ -171,7 +171,9 @@ LogicalResult CudaKernelEmitter::emitTurned(Group group, Turn turn,
                     {Value(), scalars.fromStorage(stored, load.getType()), 0});
     }
     SmallVector<Scalar> elements;
-    good &= succeeded(computeGroup(launch, emitter, group, point, elements));
+    good &= succeeded(computeGroup(emitter, group,
+                                   emitter.element(group.front().stage, point),
+                                   point, elements));
     Value position = emitter.linear(point, dims);
     for (auto [plan, element] : llvm::zip(group, elements))
       storeResults(launch, emitter, plan, element, position);

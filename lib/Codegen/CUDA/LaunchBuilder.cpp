@@ -113,11 +113,12 @@ Value LaunchBuilder::shared(Type type, int64_t count) {
   return memref::GetGlobalOp::create(b, l, memref, name);
 }
 
-// An external array of no elements is what NVPTX declares without a size.
+// An external array of no elements is what NVPTX declares without a size; names
+// of external variables are taken as they are.
 Value LaunchBuilder::dynamicShared(Type type, int64_t alignment) {
   auto memref = MemRefType::get({0}, type, MemRefLayoutAttrInterface(),
                                 b.getI64IntegerAttr(kSharedMemorySpace));
-  std::string name = (function.getName() + ".dynamic").str();
+  std::string name = (function.getName() + "_dynamic").str();
   OpBuilder::InsertionGuard guard(b);
   b.setInsertionPoint(function);
   memref::GlobalOp::create(b, l, name, StringAttr(), memref, Attribute(),

@@ -76,7 +76,7 @@ public:
               copyOf(c, /*isLeft=*/false),
               partsOf(c, /*isLeft=*/false)} {}
 
-  LogicalResult emit(llvm::function_ref<void(Scalar, ValueRange)> store);
+  LogicalResult emit(StoreElements store);
 
 private:
   using Elements = SmallVector<Value>;
@@ -384,8 +384,7 @@ SmallVector<Value> PlainTile::foldStages() {
       });
 }
 
-LogicalResult
-PlainTile::emit(llvm::function_ref<void(Scalar, ValueRange)> store) {
+LogicalResult PlainTile::emit(StoreElements store) {
   begin();
   left.first = firstRow;
   right.first = firstColumn;
@@ -447,9 +446,8 @@ PlainTile::emit(llvm::function_ref<void(Scalar, ValueRange)> store) {
   return success(!failedInside);
 }
 
-LogicalResult
-dlc::emitPlainTile(LaunchBuilder &launch, StageEmitter &emitter,
-                   const Contraction &contraction,
-                   llvm::function_ref<void(Scalar, ValueRange)> store) {
+LogicalResult dlc::emitPlainTile(LaunchBuilder &launch, StageEmitter &emitter,
+                                 const Contraction &contraction,
+                                 StoreElements store) {
   return PlainTile(launch, emitter, contraction).emit(store);
 }

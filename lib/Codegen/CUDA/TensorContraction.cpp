@@ -74,7 +74,7 @@ public:
   TensorTile(LaunchBuilder &launch, StageEmitter &emitter, const Contraction &c)
       : ContractionTile(launch, emitter, c) {}
 
-  LogicalResult emit(llvm::function_ref<void(Scalar, ValueRange)> store);
+  LogicalResult emit(StoreElements store);
 
 private:
   Panel makePanel(Value factor, ArrayRef<unsigned> axes, int64_t extent,
@@ -518,8 +518,7 @@ Value TensorTile::shiftSum(Value place, Value row, Value column,
 // The tile
 //===----------------------------------------------------------------------===//
 
-LogicalResult
-TensorTile::emit(llvm::function_ref<void(Scalar, ValueRange)> store) {
+LogicalResult TensorTile::emit(StoreElements store) {
   begin();
   const int64_t warps = c.threads / kWarpThreads;
   warpTileRows = c.tileRows / (kRows * (warps / c.warpColumns));
@@ -618,9 +617,8 @@ TensorTile::emit(llvm::function_ref<void(Scalar, ValueRange)> store) {
   return success(!failedInside);
 }
 
-LogicalResult
-dlc::emitTensorTile(LaunchBuilder &launch, StageEmitter &emitter,
-                    const Contraction &contraction,
-                    llvm::function_ref<void(Scalar, ValueRange)> store) {
+LogicalResult dlc::emitTensorTile(LaunchBuilder &launch, StageEmitter &emitter,
+                                  const Contraction &contraction,
+                                  StoreElements store) {
   return TensorTile(launch, emitter, contraction).emit(store);
 }

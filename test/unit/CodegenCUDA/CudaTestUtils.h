@@ -29,6 +29,10 @@ public:
   std::string nest;
   std::string ptx;
   size_t numLaunches = 0;
+  std::vector<CudaKernelInstance::Launch>
+  launches(llvm::ArrayRef<int64_t> symbols = {}) const {
+    return instantiate(kernel, symbols).launches;
+  }
 
   /// Runs all launches with every check of the emulator. Returns the error's
   /// text, empty for success; `status` receives the kernel's data error code.

@@ -198,6 +198,7 @@ struct Case {
   bool tf32 = false;
   /// Of the largest result.
   double tolerance = 2e-6;
+  bool warpGroups = false; ///< on sm_90a, by wgmma
 };
 
 std::vector<Case> cases() {
@@ -235,7 +236,13 @@ std::vector<Case> cases() {
           {"convolution bytes", narrowConvolution("i8"), false, 0},
           {"convolution tf32", kConvolution, true},
           {"unpadded", kUnpadded},
-          {"unpadded tf32", kUnpadded, true}};
+          {"unpadded tf32", kUnpadded, true},
+          {"groups", product(200, 136, 200, "bf16", true, false), false, 2e-6,
+           true},
+          {"groups turned", product(136, 264, 560, "f16", false, true), false,
+           2e-6, true},
+          {"groups of bytes", product(130, 72, 304, "i8", true, true), false, 0,
+           true}};
 }
 
 struct Environment {
@@ -356,7 +363,7 @@ TEST(CudaKnobs, SampledSchedulesAreRight) {
   for (const Case &c : cases()) {
     Environment e(c);
     ASSERT_TRUE(e.kernel && !e.expected.empty()) << c.name;
-    CudaCodegenOptions options{"k", /*strict=*/false, c.tf32};
+    CudaCodegenOptions options{"k", /*strict=*/false, c.tf32, c.warpGroups};
     ScheduleSpace space = cudaScheduleSpace(e.kernel, options);
     ASSERT_FALSE(space.knobs.empty()) << c.name;
     std::string reason;
@@ -364,9 +371,13 @@ TEST(CudaKnobs, SampledSchedulesAreRight) {
     for (unsigned seed = first; seed < first + count; ++seed) {
       ScheduleSpace::Random random(seed + 1);
       auto point = space.sample(random);
+      // Without, their points are those of the other cases.
+      while (c.warpGroups && point && point->at("instruction_rows") != 64)
+        point = space.sample(random);
       ASSERT_TRUE(point) << c.name;
       std::string text = e.textWith(*point);
-      CompiledKernel kernel(text, "cuda:sm=80", options);
+      CompiledKernel kernel(text, c.warpGroups ? "cuda:sm=90a" : "cuda:sm=80",
+                            options);
       std::string where;
       for (auto &[name, value] : *point)
         where += " " + name + "=" + std::to_string(value);

@@ -3,17 +3,20 @@
 // emitter reads them from the kernel's `schedule` attribute; a knob that is
 // absent, or 0, is the rules'.
 //
-//   tile_rows, tile_columns     a block's elements of a product; of an
-//                               attention rows, and tile_keys keys of a step
-//   thread_rows, thread_columns sums of a thread (plain f32)
-//   warps, warp_columns         of a block, and along its columns (tensor
-//   cores) panel_steps, panel_bytes    of the fold between two barriers stages
-//   panels in shared memory at a time parts                       of the fold
-//   (of the keys), added up by a launch row_threads                 of a block
-//   that has a row fold_threads, fold_parts    of a block that folds an
-//   element; blocks for one slice_warps                 of a block whose warps
-//   fold a part each point_threads, point_elements  of a block; elements of a
-//   thread
+// clang-format off
+//   tile_rows, tile_columns      a block's elements of a product; of an
+//                                attention rows, and tile_keys keys of a step
+//   thread_rows, thread_columns  sums of a thread (plain f32)
+//   instruction_rows             of tensor cores: 16 (mma.sync), 64 (wgmma)
+//   warps, warp_columns          of a block, and along its columns (tensor cores)
+//   panel_steps, panel_bytes     of the fold between two barriers
+//   stages                       panels in shared memory at a time
+//   parts                        of the fold (of the keys), added up by a launch
+//   row_threads                  of a block that has a row
+//   fold_threads, fold_parts     of a block that folds an element; blocks for one
+//   slice_warps                  of a block whose warps fold a part each
+//   point_threads, point_elements  of a block; elements of a thread
+// clang-format on
 #ifndef DLC_CODEGEN_CUDA_CUDAKNOBS_H
 #define DLC_CODEGEN_CUDA_CUDAKNOBS_H
 
