@@ -146,6 +146,7 @@ Error dlc::formKernels(Compilation &c) {
           manager.addPass(createCSEPass());
           if (!c.options.strict)
             manager.addPass(graph::createExposeBands());
+          manager.addPass(graph::createFoldUniform());
         }
         manager.addPass(graph::createFormKernels());
       }))

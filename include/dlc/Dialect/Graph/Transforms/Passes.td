@@ -43,6 +43,33 @@ def ExposeBands : Pass<"graph-expose-bands", "::mlir::ModuleOp"> {
   let dependentDialects = ["::dlc::graph::GraphDialect"];
 }
 
+def FoldUniform : Pass<"graph-fold-uniform", "::mlir::ModuleOp"> {
+  let summary = "folds tensors that are one number everywhere, and what changes nothing";
+  let description = [{
+    What an element may be is told by literals, positions (`graph.iota`, sizes)
+    and the choices between them; comparisons of positions are decided by the
+    bounds of coordinates. No bit of a result changes.
+
+    - An operator that has one number for all its elements is that number:
+      written out where it is small, else its broadcast, a literal in the kernels
+      that read it. Elementwise operators read one number instead of a constant
+      of many equal ones where another operand gives the shape.
+    - `x + 0`, `x - 0`, `x * 1`, `x / 1`, `max(x, -inf)`, `min(x, inf)`, `x and
+      true`, `x or false` and choices that are decided are `x`. With `-0 + +0`
+      and `-0 - -0`, which are `+0`: only where `x` is never `-0` (a sum in f32
+      or f64, which starts from `+0`; a known number) or where no result tells
+      one zero from the other (all readers, through what passes it on, are
+      exponentials, comparisons or sums).
+    - max, min, and, or along axes that a value does not depend on are the value.
+      So is a number that no element exceeds and that each row has somewhere:
+      looked for at the first and the last element and on the diagonals (the
+      maximum of a causal mask's row). A sum is count times the number where no
+      partial sum is rounded. Axes that may be empty stay as they are.
+  }];
+  let statistics = [Statistic<"numFolded", "folded", "operators and operands that were folded">];
+  let dependentDialects = ["::dlc::graph::GraphDialect"];
+}
+
 def HoistSlices : Pass<"graph-hoist-slices", "::mlir::ModuleOp"> {
   let summary = "computes only the rows that are read of what is computed";
   let description = [{
