@@ -81,14 +81,14 @@ void FoldForm::walk(NodeId node, llvm::function_ref<void(const Node &)> visit) {
   }
 }
 
-bool FoldForm::varies(NodeId node) {
+bool FoldForm::varies(NodeId node, unsigned level) {
   bool found = false;
   auto scan = [&](PolyId poly) {
     std::vector<AtomId> atoms;
     index.collectAtoms(poly, atoms);
     for (AtomId atom : atoms) {
       const Atom &a = index.getAtom(atom);
-      found |= a.kind == Atom::Data || (a.kind == Atom::Axis && a.a > 0);
+      found |= a.kind == Atom::Data || (a.kind == Atom::Axis && a.a >= level);
     }
   };
   auto scanGuard = [&](GuardId guard) {

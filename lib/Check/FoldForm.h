@@ -39,9 +39,9 @@ protected:
 
   /// Calls `visit` for every node below.
   void walk(NodeId node, llvm::function_ref<void(const Node &)> visit);
-  /// Whether a value depends on the coordinates of the fold (axes of level 1),
-  /// or may.
-  bool varies(NodeId node);
+  /// Whether a value depends on the coordinates of the fold (axes of `level`,
+  /// 1, or above), or may.
+  bool varies(NodeId node, unsigned level = 1);
   bool loads(NodeId node, unsigned fold);
   /// The fold that a node loads an element of, if it does.
   std::optional<unsigned> loadedFold(const Node &node) const {

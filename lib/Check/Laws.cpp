@@ -1,6 +1,7 @@
 // Which laws a kernel's folds obey.
 #include "dlc/Check/Laws.h"
 
+#include "Distribute.h"
 #include "Moments.h"
 #include "Softmax.h"
 #include "Winograd.h"
@@ -37,7 +38,10 @@ check::Admission check::admitLaws(KernelOp kernel, ArrayRef<Law> laws,
       continue;
     }
     if (law.kind == LawKind::distribute) {
-      if (Admission admission = admitWinograd(kernel, mode); !admission)
+      Admission admission = law.fold == FoldKind::none
+                                ? admitWinograd(kernel, mode)
+                                : admitDistributeAdd(kernel, mode);
+      if (!admission)
         return admission;
       continue;
     }

@@ -119,6 +119,12 @@ Error dlc::chooseSchedules(Compilation &c) {
         schedule->nest = kRow;
       }
     }
+    // Scales of weights outside of sums, where Check finds them shared.
+    if (graph::Law law = graph::Law::distributeAdd();
+        mayChange && c.target && !c.cuda &&
+        !llvm::is_contained(schedule->laws, law) &&
+        bestNest(kernel).sharesScales && check::admitLaws(kernel, {law}, mode))
+      schedule->laws.push_back(law);
     // The same for sums and the squares about their means, where rows are long.
     // It is not for the "generic" nest, which is the plainest code.
     if (graph::Law law = graph::Law::homWelford();

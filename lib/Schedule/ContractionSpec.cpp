@@ -449,6 +449,39 @@ static bool applyPitch(ContractionSpec &spec, ArrayRef<graph::StageOp> results,
   return true;
 }
 
+/// The scale of a computed rhs that most steps share.
+static std::optional<SharedScale> findScale(const ContractionSpec &spec) {
+  auto product = spec.rhs.value.getDefiningOp<graph::ApplyOp>();
+  if (spec.rhsLoads.empty() || !isa<FloatType>(spec.accumulator) || !product ||
+      product.getFn() != graph::ScalarFn::mul)
+    return std::nullopt;
+  /// How many steps share a value; 0: not known.
+  auto sharedBy = [&](Value value) -> int64_t {
+    SmallVector<ContractionOperand> loads;
+    if (failed(collectLoads(value, spec.space, loads)) || loads.empty())
+      return 0;
+    int64_t steps = 1;
+    for (unsigned axis : llvm::reverse(spec.inner)) {
+      auto extent = graph::constantValue(spec.space.extents[axis]);
+      if (!extent)
+        return 0;
+      if (llvm::any_of(loads, [&](const ContractionOperand &load) {
+            return load.strides[axis] != 0;
+          }))
+        break;
+      steps *= *extent;
+    }
+    return steps;
+  };
+  Value left = product.getArgs()[0], right = product.getArgs()[1];
+  int64_t ofLeft = sharedBy(left), ofRight = sharedBy(right);
+  if (ofLeft == 1 && ofRight > 1)
+    return SharedScale{left, right, ofRight};
+  if (ofRight == 1 && ofLeft > 1)
+    return SharedScale{right, left, ofLeft};
+  return std::nullopt;
+}
+
 /// Classifies the sum `stage` of a kernel (or part of one) with `results`.
 static FailureOr<ContractionSpec> classify(graph::StageOp stage,
                                            ArrayRef<graph::StageOp> results,
@@ -568,6 +601,7 @@ static FailureOr<ContractionSpec> classify(graph::StageOp stage,
   if (spec.rows.empty() && !isPlain)
     return decline(
         "no axis over which a filled factor is used again (depthwise)");
+  spec.scale = findScale(spec);
   return spec;
 }
 

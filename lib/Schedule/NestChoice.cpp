@@ -61,8 +61,9 @@ NestChoice dlc::bestNest(graph::KernelOp kernel) {
     choice.isOnePass = !attention->weightRounding;
     return choice;
   }
-  if (succeeded(classifyContraction(kernel, choice.reason))) {
+  if (auto spec = classifyContraction(kernel, choice.reason); succeeded(spec)) {
     choice.nest = "contraction";
+    choice.sharesScales = spec->scale.has_value();
     return choice;
   }
   choice.nest = "map";

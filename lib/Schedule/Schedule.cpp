@@ -127,6 +127,15 @@ Expected<Schedule> Schedule::parseJson(StringRef text) {
 // Laws
 //===----------------------------------------------------------------------===//
 
+bool dlc::hasLaw(graph::KernelOp kernel, const graph::Law &law) {
+  DictionaryAttr attr = kernel.getScheduleAttr();
+  auto laws = attr ? attr.getAs<ArrayAttr>(kLaws) : ArrayAttr();
+  return laws && llvm::any_of(laws, [&](Attribute named) {
+           auto text = dyn_cast<StringAttr>(named);
+           return text && text.getValue() == law.str();
+         });
+}
+
 std::vector<graph::Law> dlc::defaultLaws(graph::KernelOp kernel,
                                          graph::NumericsMode mode) {
   std::vector<graph::Law> laws;

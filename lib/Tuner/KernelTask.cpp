@@ -192,6 +192,8 @@ static Expected<BuiltKernel> build(const Task &task, StringRef nest,
   // planRows found.
   if (!options.strict && nest == "row" && bestNest(kernel).mergesMoments)
     schedule.laws.push_back(graph::Law::homWelford());
+  if (!options.strict && nest == "contraction" && bestNest(kernel).sharesScales)
+    schedule.laws.push_back(graph::Law::distributeAdd());
   kernel.setScheduleAttr(schedule.toAttr(context.get()));
   auto code = emitCpuKernel(kernel, target, options);
   if (failed(code))

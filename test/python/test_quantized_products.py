@@ -131,6 +131,33 @@ def test_weights_of_eight_bits(m, block, tmp_path):
     assert kernels(proto, tmp_path) == ["contraction"]
 
 
+def blocks_of_four_bits(m, zeros, k=256, n=584, block=32):
+    """MatMulNBits: numbers of four bits less 8 or zero points, a scale for each block of k; too many to be computed by the compiler."""
+    rng = np.random.default_rng(11)
+    constants = {"q": rng.integers(0, 256, (n, k // block, block // 2), np.uint8), "s": rng.uniform(0.01, 0.02, n * k // block).astype(np.float32)}
+    if zeros:
+        constants["z"] = rng.integers(0, 256, n * k // block // 2, np.uint8)
+    node = helper.make_node("MatMulNBits", ["x", *constants], ["y"], domain="com.microsoft", K=k, N=n, bits=4, block_size=block)
+    proto = model([node], [value("x", TensorProto.FLOAT, [m, k])], [value("y", TensorProto.FLOAT, [m, n])], constants)
+    proto.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+    return proto, rng.normal(size=(m, k)).astype(np.float32)
+
+
+@pytest.mark.parametrize("zeros", [False, True])
+@pytest.mark.parametrize("m", [1, 3, 9])
+def test_scales_of_blocks_multiply_sums(m, zeros):
+    """Under a law that strict numerics do not have, where every bit is the interpreter's."""
+    proto, x = blocks_of_four_bits(m, zeros)
+    wanted = dlc.compile(proto, "interp")(x=x)
+    for target in TARGETS:
+        compiled = dlc.compile(proto, target)
+        assert "distribute(add)" in compiled.info["laws"]
+        assert np.allclose(compiled(x=x), wanted, rtol=0, atol=1e-5 * np.abs(wanted).max()), target
+    strict = dlc.compile(proto, fp="strict")
+    assert "distribute" not in strict.info["laws"]
+    assert np.array_equal(strict(x=x), wanted)
+
+
 @pytest.mark.parametrize("target", TARGETS)
 def test_a_factor_that_is_quantised_as_it_is_read(target):
     """Few rows are computed while they are filled: the left factor lies nowhere as bytes."""

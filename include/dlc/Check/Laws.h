@@ -35,6 +35,9 @@ struct Admission {
 /// distribute(winograd) (C-DISTRIBUTE): in `fast-conv` alone, where the
 /// kernel's sum is a convolution and its claim's matrices satisfy the identity,
 /// both by Check's own derivation (lib/Check/Winograd.h).
+///
+/// distribute(add) (C-DISTRIBUTE): not in `strict`, where a factor of a sum's
+/// terms is the same for runs of its last axis (lib/Check/Distribute.h).
 Admission admitLaws(graph::KernelOp kernel, llvm::ArrayRef<graph::Law> laws,
                     graph::NumericsMode mode);
 

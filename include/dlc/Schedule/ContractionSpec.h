@@ -90,6 +90,13 @@ struct NarrowProduct {
   bool isBytes() const { return !lhs.value.getType().isBF16(); }
 };
 
+/// A factor of the factor rhs that runs of steps share, rhs = number * scale: a
+/// scale of a block of weights, or of a column.
+struct SharedScale {
+  mlir::Value number, scale; ///< both made of `rhsLoads` and literals
+  int64_t steps = 0;         ///< of k, in memory order, of one scale
+};
+
 struct ContractionSpec {
   graph::KernelOp kernel;
   graph::StageOp stage; ///< the sum
@@ -106,6 +113,8 @@ struct ContractionSpec {
   /// the loads it is computed from, all plain, one for each operand. Empty: it
   /// is not computed, or from something else.
   llvm::SmallVector<ContractionOperand> rhsLoads;
+  /// Of a computed rhs, in sums of floats, where it has one.
+  std::optional<SharedScale> scale;
   mlir::Type accumulator;
   /// Offset of an element of each result: sum of axis * stride.
   llvm::SmallVector<mlir::AffineExpr> resultStrides;

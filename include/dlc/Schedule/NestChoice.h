@@ -22,6 +22,9 @@ struct NestChoice {
   /// squares about its mean, so that they are passed over once, which is the
   /// law hom(welford). Else the folds are computed one after the other.
   bool mergesMoments = false;
+  /// "contraction": weights have scales that runs of steps share, which may
+  /// stand outside of their sums by the law distribute(add).
+  bool sharesScales = false;
   /// A stage would be a contraction on its own, but the kernel as a whole is
   /// none: its sums run in a loop nest, at about a quarter of the peak or less.
   /// Such a kernel is slower than its parts.

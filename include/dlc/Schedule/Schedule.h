@@ -42,6 +42,9 @@ struct Schedule {
 /// The schedule of `kernel`; empty without the attribute.
 llvm::Expected<Schedule> getSchedule(graph::KernelOp kernel);
 
+/// Whether the schedule that `kernel` has names the law.
+bool hasLaw(graph::KernelOp kernel, const graph::Law &law);
+
 /// The laws code generation uses for `kernel` when its order is free: float
 /// sums and products are split over lanes and combined in another order. Folds
 /// that are exact in any order need no admission and are listed all the same.

@@ -214,7 +214,7 @@ Value ComputedEmitter::lookUp(const ComputedPoint &point,
   return Value();
 }
 
-Value ComputedEmitter::emit(const ComputedPoint &point) {
+Value ComputedEmitter::emit(const ComputedPoint &point, Value scalar) {
   const ContractionSpec &spec = factor.spec;
   ExprPoint coordinates;
   coordinates.axes = axes;
@@ -242,8 +242,7 @@ Value ComputedEmitter::emit(const ComputedPoint &point) {
   expressions.forget();
   if (known)
     expressions.setValue(function, {known, function.getType()});
-  auto value =
-      expressions.emitNext(spec.rhs.value, coordinates, factor.problem);
+  auto value = expressions.emitNext(scalar, coordinates, factor.problem);
   expressions.packedLoad = nullptr;
   if (failed(value))
     return Value();

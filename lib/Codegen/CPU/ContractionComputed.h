@@ -57,9 +57,9 @@ public:
         symbols(symbols), axes(axes.begin(), axes.end()),
         buffer(std::move(buffer)) {}
 
-  /// A vector in the accumulator's type; null where the factor's `problem`
-  /// says why.
-  mlir::Value emit(const ComputedPoint &point);
+  /// A vector of `scalar`, of which rhs is made or which it is, in the
+  /// accumulator's type; null where the factor's `problem` says why.
+  mlir::Value emit(const ComputedPoint &point, mlir::Value scalar);
 
 private:
   mlir::Value load(graph::LoadOp load, const ComputedPoint &point,

@@ -4,6 +4,7 @@
 #include "ContractionFactors.h"
 #include "ContractionPairs.h"
 #include "ContractionPanels.h"
+#include "ContractionScaled.h"
 
 using namespace mlir;
 using namespace dlc;
@@ -97,6 +98,7 @@ ContractionSchedule dlc::withKnobs(ContractionSchedule s,
   s.rowsOutside = get("rows_outside", s.rowsOutside) != 0;
   s.widensRhs = get("widens_rhs", s.widensRhs) != 0;
   s.passesInside &= s.widensRhs;
+  s.scalesSums &= canScaleSums(spec, s, target);
   s.pairsTail &= canPairTail(spec, s);
   s.epilogueInTiles =
       get("epilogue_in_tiles", s.epilogueInTiles && !s.dot) != 0;

@@ -7,6 +7,7 @@
 #include "ContractionPadding.h"
 #include "ContractionPairs.h"
 #include "ContractionPanels.h"
+#include "ContractionScaled.h"
 #include "dlc/Codegen/CPU/ContractionPacking.h"
 #include "dlc/Codegen/Common/KernelFunction.h"
 #include "dlc/Codegen/Common/ScalarEmitter.h"
@@ -37,6 +38,7 @@ std::string ContractionSchedule::str() const {
   flags += wholeRows ? " whole-rows" : wholeSteps ? " whole-steps" : "";
   flags += widensRhs ? " widen" : "";
   flags += passesInside ? " passes-inside" : "";
+  flags += scalesSums ? " scales-sums" : "";
   flags += fetchesAhead ? " ahead" : "";
   flags += pairsTail ? " pair-tail" : "";
   flags += epilogueInTiles ? " epilogue-in-tiles" : "";
@@ -509,6 +511,12 @@ ContractionSchedule dlc::defaultSchedule(const ContractionSpec &wide,
     if (row && *row == 1 && !(inner && *inner == 1))
       s.kBlock = s.group();
   }
+  // Numbers of four bits one panel at a time, where that leaves registers for
+  // sums of what shares a scale: and it is one stream of memory.
+  ContractionSchedule narrow = s;
+  narrow.tileVectors = s.panelVectors;
+  if (sizes.mostRows <= s.tileRows && canScaleSums(spec, narrow, target))
+    s.tileVectors = s.panelVectors;
   // Widening an element costs a fraction of a tile's column of products. What
   // is computed and used by one tile of rows need not lie in memory between.
   constexpr int64_t manyRows = 48;
@@ -542,6 +550,7 @@ ContractionSchedule dlc::defaultSchedule(const ContractionSpec &wide,
   // as far.
   if (s.prefetch && ComputedFactor::isInTiles(spec, s))
     s.prefetch *= isHalved ? 8 : 2;
+  s.scalesSums = canScaleSums(spec, s, target);
   s.epilogueInTiles = !s.dot && isShortEpilogue(spec);
   // Of many columns the last ones are no work to speak of, and equal columns
   // keep equal sums.
@@ -618,6 +627,8 @@ bool dlc::isLegal(const ContractionSchedule &s, const ContractionSpec &wide,
     return refuse("rhs is not widened by columns");
   if (s.passesInside && !s.widensRhs)
     return refuse("only what is widened has its passes inside");
+  if (s.scalesSums && !canScaleSums(spec, s, target))
+    return refuse("no scale is outside of the sums");
   if (s.pairsTail && !canPairTail(spec, s))
     return refuse("the last columns do not have two steps of k at once");
   if (s.epilogueInTiles && (s.dot || s.usesTiles() || !isShortEpilogue(spec)))

@@ -56,6 +56,8 @@ Value TileBody::multiplyAdd(Value left, Value right, Value sum) {
   if (p.group > 1)
     return emitGroupedProduct(b, loc, p.form, p.lhsUnsigned, left, right, sum);
   bool isFloat = isa<FloatType>(type.getElementType());
+  if (isFloat && !sum)
+    return arith::MulFOp::create(b, loc, left, right);
   if (isFloat && p.fma)
     return vector::FMAOp::create(b, loc, left, right, sum);
   if (isFloat)
@@ -188,7 +190,8 @@ Value TileBody::loadRhs(Value rhsAt, unsigned v) {
                      : toAccumulator(scalars, value, p.rhsType, p.accumulator);
 }
 
-Value TileBody::computeRhs(Value k, unsigned plus, unsigned v) {
+Value TileBody::computeRhs(Value scalar, Value k, unsigned plus,
+                           unsigned stepsAlign, unsigned v) {
   const ContractionSchedule &s = p.computed->schedule;
   if (!computed) {
     const ContractionSpec &spec = p.computed->spec;
@@ -220,8 +223,8 @@ Value TileBody::computeRhs(Value k, unsigned plus, unsigned v) {
   point.panel = index.sub(column, point.inside);
   point.first = k;
   point.plus = plus;
-  point.stepsAlign = p.unroll;
-  Value value = computed->emit(point);
+  point.stepsAlign = stepsAlign;
+  Value value = computed->emit(point, scalar);
   return value ? value : zeroVector(type.getElementType());
 }
 
@@ -229,8 +232,14 @@ TileBody::Accumulators TileBody::step(Value lhsAt, Value rhsAt, unsigned plus,
                                       Accumulators sums) {
   SmallVector<Value> right;
   for (unsigned v = 0; v < shape.vectors; ++v)
-    right.push_back(p.computed ? computeRhs(rhsAt, plus, v)
+    right.push_back(p.computed ? computeRhs(p.computed->spec.rhs.value, rhsAt,
+                                            plus, p.unroll, v)
                                : loadRhs(rhsAt, v));
+  return multiply(lhsAt, right, std::move(sums));
+}
+
+TileBody::Accumulators TileBody::multiply(Value lhsAt, ArrayRef<Value> right,
+                                          Accumulators sums) {
   for (unsigned r = 0; r < shape.rows; ++r) {
     if (!isPadding.empty() && isPadding[r])
       continue;
@@ -394,7 +403,9 @@ void TileBody::emit(Value lhsMemory, Value lhsOffset, Value rhsMemory,
   }
   Accumulators sums = start(out, outOffset);
   Value one = index.constant(1);
-  if (p.indirect) {
+  if (p.scalesSums) {
+    sums = scaledSteps(lhsOffset, std::move(sums));
+  } else if (p.indirect) {
     sums = indirectSteps(lhsOffset, rhsOffset, std::move(sums));
   } else if (p.kBlock == 1) {
     sums = steps(pass.depth, lhsOffset, rhsOffset, p.lhsBlock, sums);

@@ -46,13 +46,23 @@ private:
   /// `width` columns from `column` on, all rows.
   void dots(unsigned width, mlir::Value column, mlir::Value lhsOffset,
             mlir::Value rhsOffset, mlir::Value out, mlir::Value outOffset);
+  /// `sum` null, of floats: the product alone.
   mlir::Value multiplyAdd(mlir::Value left, mlir::Value right, mlir::Value sum);
   /// One step of k; `plus` of those from (lhsAt, rhsAt) on that are unrolled.
   Accumulators step(mlir::Value lhsAt, mlir::Value rhsAt, unsigned plus,
                     Accumulators sums);
   /// Vector `v` of rhs at a step.
   mlir::Value loadRhs(mlir::Value rhsAt, unsigned v);
-  mlir::Value computeRhs(mlir::Value k, unsigned plus, unsigned v);
+  /// The same of `scalar`, which a computed rhs is or is made of, at step
+  /// k + plus, k being a multiple of `stepsAlign` and plus less.
+  mlir::Value computeRhs(mlir::Value scalar, mlir::Value k, unsigned plus,
+                         unsigned stepsAlign, unsigned v);
+  /// One step's products, of all rows.
+  Accumulators multiply(mlir::Value lhsAt, llvm::ArrayRef<mlir::Value> right,
+                        Accumulators sums);
+  // ContractionScaled.cpp
+  /// Sums of the steps that share a scale, times the scale.
+  Accumulators scaledSteps(mlir::Value lhsOffset, Accumulators sums);
   /// Sums over all steps with an address for each row.
   Accumulators indirectSteps(mlir::Value firstRow, mlir::Value rhsOffset,
                              Accumulators sums);

@@ -30,6 +30,7 @@ void ContractionTask::emitTiles() {
   }
   if (ComputedFactor::isInTiles(spec, s)) {
     params.computed = &computed;
+    params.scalesSums = s.scalesSums;
     for (const ContractionOperand &load : spec.rhsLoads)
       params.surroundings.push_back(function->buffer(load.operand));
     llvm::append_range(params.surroundings, symbols);
@@ -394,7 +395,7 @@ void ContractionTask::widenPanel(const ColumnTile &columnTile,
     point.first = k;
     point.plus = plus;
     point.stepsAlign = of;
-    return emitter.emit(point);
+    return emitter.emit(point, spec.rhs.value);
   };
   auto fillStep = [&](Value k, unsigned plus, unsigned of) {
     for (unsigned v = 0; v < columnTile.vectors; ++v) {

@@ -10,6 +10,7 @@
 #include "dlc/Codegen/Common/KernelFunction.h"
 #include "dlc/Dialect/Graph/IR/Laws.h"
 #include "dlc/Dialect/Graph/IR/Placement.h"
+#include "dlc/Schedule/Schedule.h"
 
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
@@ -514,11 +515,7 @@ LoopSchedule LoopSchedule::get(graph::KernelOp kernel) {
   schedule.groups = number("groups");
   schedule.across = number("across");
   schedule.grain = number("grain");
-  if (auto laws = attr.getAs<ArrayAttr>("laws"))
-    schedule.mergesMoments = llvm::any_of(laws, [](Attribute law) {
-      auto text = dyn_cast<StringAttr>(law);
-      return text && text.getValue() == graph::Law::homWelford().str();
-    });
+  schedule.mergesMoments = hasLaw(kernel, graph::Law::homWelford());
   return schedule;
 }
 

@@ -157,25 +157,28 @@ inline std::string convChannelsLast(std::vector<int64_t> x,
          type(y) + "\n}";
 }
 
-/// x times numbers of four bits, less `zero`, in blocks of 8 k with a scale.
+/// x times numbers of four bits, less `zero`, in blocks of k with a scale,
+/// under a schedule's attributes.
 inline std::string fourBits(int64_t m, int64_t n, int64_t k,
-                            const std::string &type, const std::string &zero) {
+                            const std::string &type, const std::string &zero,
+                            int64_t block = 8,
+                            const std::string &schedule = "") {
   auto text = [](int64_t size) { return std::to_string(size); };
   std::string at = ">] (%i, %j, %k) : ", dims = "affine_map<(d0, d1, d2) -> (";
   std::string x = tensorType({text(m), text(k)}, "f32"),
               q = tensorType({text(n), text(k)}, type),
-              s = tensorType({text(n), text(k / 8)}, "f32"),
+              s = tensorType({text(n), text(k / block)}, "f32"),
               y = tensorType({text(m), text(n)}, "f32");
   return "graph.kernel @kernel(%x: " + x + ", %q: " + q + ", %s: " + s +
          ") -> " + y +
          " attributes {symbols = [], graph.constant_bits = array<i8: 8, 4, "
-         "8>} {\n%r = graph.stage domain <" +
-         text(m) + ", " + text(n) + "> reduce <" + text(k) +
-         "> fold add : " + y +
+         "8>" +
+         schedule + "} {\n%r = graph.stage domain <" + text(m) + ", " +
+         text(n) + "> reduce <" + text(k) + "> fold add : " + y +
          " {\n^bb0(%i: index, %j: index, %k: index):\n%a = graph.load %x[" +
          dims + "d0, d2)" + at + x + " -> f32\n%b = graph.load %q[" + dims +
          "d1, d2)" + at + q + " -> " + type + "\n%c = graph.load %s[" + dims +
-         "d1, d2 floordiv 8)" + at + s +
+         "d1, d2 floordiv " + text(block) + ")" + at + s +
          " -> f32\n%d = graph.scalar_cast %b : " + type +
          " -> f32\n%e = graph.literal " + zero +
          " : f32 : f32\n%f = graph.apply sub(%d, %e) : (f32, f32) -> f32\n%w = "

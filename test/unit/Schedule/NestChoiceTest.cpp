@@ -177,6 +177,31 @@ TEST_F(NestChoiceTest, LanesAcrossFolds) {
   EXPECT_EQ(choose(folds(100, 2, true)).plan.rowRank, 0u);
 }
 
+// Weights with a scale of ten steps or of a column; not with one of each step.
+TEST_F(NestChoiceTest, ScalesThatStepsShare) {
+  auto shares = [&](const std::string &at) {
+    return choose(
+               R"(graph.kernel @k(%a: tensor<20x30xf32>, %b: tensor<30x40xi8>, %c: tensor<30x40xf32>) -> tensor<20x40xf32> attributes {symbols = []} {
+  %s = graph.stage domain<20, 40> reduce<30> fold add : tensor<20x40xf32> {
+  ^bb0(%i: index, %j: index, %l: index):
+    %x = graph.load %a[affine_map<(d0, d1, d2) -> (d0, d2)>](%i, %j, %l) : tensor<20x30xf32> -> f32
+    %w = graph.load %b[affine_map<(d0, d1, d2) -> (d2, d1)>](%i, %j, %l) : tensor<30x40xi8> -> i8
+    %f = graph.scalar_cast %w : i8 -> f32
+    %t = graph.load %c[affine_map<(d0, d1, d2) -> ()" +
+               at + R"(, d1)>](%i, %j, %l) : tensor<30x40xf32> -> f32
+    %d = graph.apply mul(%t, %f) : (f32, f32) -> f32
+    %p = graph.apply mul(%x, %d) : (f32, f32) -> f32
+    graph.yield %p : f32
+  }
+  graph.return %s : tensor<20x40xf32>
+})")
+        .sharesScales;
+  };
+  EXPECT_TRUE(shares("d2 floordiv 10"));
+  EXPECT_TRUE(shares("0"));
+  EXPECT_FALSE(shares("d2"));
+}
+
 /// Sums and squares about the mean of rows; `results` of %s, %c (the elements
 /// less the mean) and %q.
 std::string moments(const std::string &squares, const std::string &results,

@@ -113,6 +113,9 @@ struct ContractionSchedule {
   /// All passes of some columns before the next columns' turn: what is widened
   /// streams as it is packed, and rows of lhs, which are few, come again.
   bool passesInside = false;
+  /// Where rhs is computed in tiles, scales that runs of steps share multiply
+  /// the sums of these steps (ContractionSpec::scale, the law distribute(add)).
+  bool scalesSums = false;
   /// What is computed from the sums (isShortEpilogue) is computed in the tile's
   /// registers, instead of in a loop over the stored tile.
   bool epilogueInTiles = false;

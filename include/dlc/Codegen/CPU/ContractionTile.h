@@ -64,6 +64,8 @@ struct TileParams {
   /// column, and `surroundings`: the buffers of spec.rhsLoads, the symbols, the
   /// outer axes. Not together with an indirect lhs.
   const ComputedFactor *computed = nullptr;
+  /// Its scale multiplies sums of the steps that share it.
+  bool scalesSums = false;
   /// Set: what is computed from the sums of the last pass is computed in
   /// registers and stored; `out` then has sums between passes only, and is the
   /// first result where there are none. The tile functions take

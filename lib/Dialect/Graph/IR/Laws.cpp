@@ -6,13 +6,14 @@ using namespace dlc::graph;
 
 static constexpr StringLiteral kHomSoftmax = "hom(softmax)",
                                kHomWelford = "hom(welford)",
-                               kWinograd = "distribute(winograd)";
+                               kWinograd = "distribute(winograd)",
+                               kDistributeAdd = "distribute(add)";
 
 std::string Law::str() const {
   if (kind == LawKind::hom)
     return (state == HomState::softmax ? kHomSoftmax : kHomWelford).str();
   if (kind == LawKind::distribute)
-    return kWinograd.str();
+    return (fold == FoldKind::none ? kWinograd : kDistributeAdd).str();
   StringRef name = kind == LawKind::split     ? "split"
                    : kind == LawKind::reorder ? "reorder"
                                               : "flush";
@@ -27,6 +28,8 @@ FailureOr<Law> Law::parse(StringRef text) {
     return homWelford();
   if (text == kWinograd)
     return winograd();
+  if (text == kDistributeAdd)
+    return distributeAdd();
   if (text.consume_front("split("))
     law.kind = LawKind::split;
   else if (text.consume_front("reorder("))

@@ -20,10 +20,11 @@ namespace dlc::graph {
 /// flush: in a sum of products of two bf16 numbers, factors, products and sums
 /// that are subnormal (below 2^-126) count as zero, as dot-product instructions
 /// have it (C-FLUSH).
-/// distribute: products are distributed over sums (C-DISTRIBUTE);
-/// distribute(winograd) is the one there is: a convolution by Winograd's
-/// minimal filtering, with the matrices that the kernel's claim
-/// `graph.winograd` holds.
+/// distribute: products are distributed over sums (C-DISTRIBUTE).
+/// distribute(winograd): a convolution by Winograd's minimal filtering, with
+/// the matrices that the kernel's claim `graph.winograd` holds.
+/// distribute(add): a factor that neighbouring terms of a sum share multiplies
+/// their sum.
 enum class LawKind { split, reorder, hom, flush, distribute };
 
 /// The state that a law hom(..) speaks of.
@@ -31,7 +32,7 @@ enum class HomState { softmax, welford };
 
 struct Law {
   LawKind kind;
-  FoldKind fold = FoldKind::none; // what is folded; none for hom, distribute
+  FoldKind fold = FoldKind::none;     // what is folded; none for hom, winograd
   HomState state = HomState::softmax; // for hom
 
   static Law homSoftmax() { return {LawKind::hom, FoldKind::none}; }
@@ -39,6 +40,7 @@ struct Law {
     return {LawKind::hom, FoldKind::none, HomState::welford};
   }
   static Law winograd() { return {LawKind::distribute, FoldKind::none}; }
+  static Law distributeAdd() { return {LawKind::distribute, FoldKind::add}; }
 
   std::string str() const;
   /// Fails on text that names no law or no fold.
