@@ -280,12 +280,15 @@ void Account::memory(const CudaFacts &f, const CudaTargetFacts &t) {
   elements = get("point_elements", 1);
   double points = double(f.points), folded = double(f.folded);
   if (knobs.count("row_threads") || knobs.count("fold_threads")) {
-    threads = get("row_threads", get("fold_threads", 256));
-    blocks = std::max(1.0, points / double(f.rowElements)) * parts;
+    double rowThreads = get("row_threads", get("fold_threads", 256)),
+           rows = get("block_rows", 1);
+    threads = rowThreads * rows;
+    blocks =
+        ceilDiv(std::max(1.0, points / double(f.rowElements)), rows) * parts;
     double each = std::max(double(f.rowElements), folded) / parts;
-    // Loads one after the other, and a block's folds.
-    elements = std::max(1.0, each / threads);
-    waste = ceilDiv(each, threads) * threads / each;
+    // A thread's loads, and a block's folds.
+    elements = std::max(1.0, each / rowThreads);
+    waste = ceilDiv(each, rowThreads) * rowThreads / each;
     blockCycles =
         600 + 60 * std::log2(threads) * std::max(1.0, folded > 1 ? 2.0 : 1.0);
   } else if (knobs.count("slice_warps")) {

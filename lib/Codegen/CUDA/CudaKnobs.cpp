@@ -55,7 +55,13 @@ ScheduleSpace CudaKernelEmitter::space() {
   }
   if (rowAxes) {
     space.nest = "row";
-    add({"row_threads", threads}, rowThreads(rowAxes));
+    if (auto share = rowShare(rowAxes)) {
+      add({"row_threads", doubled(1, kMostThreads)}, share->threads);
+      add({"block_rows", doubled(1, kMostThreads / kWarpThreads)},
+          share->blockRows);
+    } else {
+      add({"row_threads", threads}, rowThreads(rowAxes));
+    }
     return space;
   }
   space.nest = "map";
@@ -80,6 +86,7 @@ ScheduleSpace CudaKernelEmitter::space() {
           kPointThreads / kWarpThreads);
       break;
     case Layout::Turned:
+      add({"turn_side", {32, 64}}, turnSide(group, *findTurn(group)));
       break;
     case Layout::Points:
       add({"point_threads", threads}, kPointThreads);
@@ -116,6 +123,9 @@ bool CudaKernelEmitter::isLegal(const KnobValues &values, std::string &reason) {
     auto it = values.find(name);
     return it == values.end() ? 0 : it->second;
   };
+  if (rowAxes)
+    if (auto share = rowShare(rowAxes))
+      return applyKnobs(*share, values, reason);
   for (const char *name : {"row_threads", "fold_threads", "point_threads"})
     if (int64_t wanted = get(name);
         wanted && !isPowerOfTwoUpTo(wanted, kWarpThreads, kMostThreads))
@@ -139,6 +149,12 @@ bool CudaKernelEmitter::isLegal(const KnobValues &values, std::string &reason) {
       Contraction match = *contractionOf(stage);
       if (!applyKnobs(match, values, reason))
         return false;
+    }
+    if (int64_t side = get("turn_side"); side && layout == Layout::Turned) {
+      if (side != 32 && side != 64)
+        return refuse("turn_side is 32 or 64");
+      if (turnBytes(*findTurn(group), side) > kMostSharedBytes)
+        return refuse("tiles are larger than 48 KiB of shared memory");
     }
     int64_t elements = get("point_elements");
     if (layout != Layout::Points || elements <= 1 ||

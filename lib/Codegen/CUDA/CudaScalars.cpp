@@ -25,41 +25,81 @@ ScalarOptions CudaScalars::options(bool strict) {
   return options;
 }
 
-// exp(x) = 2^n * 2^r with n = round(x / ln 2): the hardware's 2^r is good to 2
-// ulp for |r| <= 1/2, and 2^n is put together from bits in two halves, so that
-// neither half overflows where the product does not.
+// exp(x) = 2^r * 2^n with n = round(x / ln 2), which is kept within -126 and
+// 126: beyond, r is large instead, and the hardware's 2^r, which is good to 2
+// ulp, overflows or makes the product subnormal as it must. n is what a sum
+// with 1.5 * 2^23 leaves in the last bits: conversions and roundings would be
+// for the few units that 2^r needs, too.
 Value CudaScalars::exp(Value x) {
   Type f32 = b.getF32Type(), word = b.getI32Type();
   auto number = [&](double value) -> Value {
     return arith::ConstantOp::create(b, loc, b.getFloatAttr(f32, value));
   };
-  auto integer = [&](int32_t value) -> Value {
-    return arith::ConstantOp::create(b, loc, b.getI32IntegerAttr(value));
-  };
   const float high = static_cast<float>(std::numbers::log2e);
   const double low = std::numbers::log2e - static_cast<double>(high);
-  Value n = math::RoundEvenOp::create(
-      b, loc, arith::MulFOp::create(b, loc, x, number(high)));
-  // Not-a-number in x becomes a number here and stays in r.
-  n = arith::MinNumFOp::create(b, loc, n, number(128));
-  n = arith::MaxNumFOp::create(b, loc, n, number(-150));
+  constexpr double shift = 0x1.8p23;
+  constexpr int bias = 127, most = 126;
+  Value share = math::FmaOp::create(
+      b, loc, x, number(std::numbers::log2e / (2 * most)), number(0.5));
+  share = arith::MaxNumFOp::create(b, loc, share, number(0));
+  share = arith::MinNumFOp::create(b, loc, share, number(1));
+  Value sum = math::FmaOp::create(b, loc, share, number(2 * most),
+                                  number(shift + bias - most));
+  Value n = arith::SubFOp::create(b, loc, sum, number(shift + bias));
   Value r = math::FmaOp::create(b, loc, x, number(high),
                                 arith::NegFOp::create(b, loc, n));
   r = math::FmaOp::create(b, loc, x, number(low), r);
-  Value power = LLVM::CallIntrinsicOp::create(
-                    b, loc, f32, b.getStringAttr("llvm.nvvm.ex2.approx.f32"),
-                    ValueRange{r})
-                    .getResult(0);
-  Value whole = arith::FPToSIOp::create(b, loc, word, n);
-  Value half = arith::ShRSIOp::create(b, loc, whole, integer(1));
-  Value rest = arith::SubIOp::create(b, loc, whole, half);
-  for (Value part : {half, rest}) {
-    Value biased = arith::AddIOp::create(b, loc, part, integer(127));
-    Value bits = arith::ShLIOp::create(b, loc, biased, integer(23));
-    Value scale = arith::BitcastOp::create(b, loc, f32, bits);
-    power = arith::MulFOp::create(b, loc, power, scale);
-  }
-  return power;
+  Value power =
+      LLVM::CallIntrinsicOp::create(
+          b, loc, f32, b.getStringAttr("llvm.nvvm.ex2.approx.ftz.f32"),
+          ValueRange{r})
+          .getResult(0);
+  Value bits = arith::ShLIOp::create(
+      b, loc, arith::BitcastOp::create(b, loc, word, sum),
+      arith::ConstantOp::create(b, loc, b.getI32IntegerAttr(23)));
+  return arith::MulFOp::create(b, loc, power,
+                               arith::BitcastOp::create(b, loc, f32, bits));
+}
+
+// 1/y is a number and a rest, below and of its sign, so that an infinite x
+// makes no NaN of their sum. Where y is far from 1 it is scaled, as x/y is
+// then.
+Scalar CudaScalars::divideByShared(Scalar x, Scalar y) {
+  if (!y.value.getType().isF32() || strict)
+    return ScalarEmitter::apply(ScalarFn::div, {x, y});
+  using arith::CmpFPredicate;
+  Type f32 = b.getF32Type(), word = b.getI32Type();
+  auto number = [&](double value) -> Value {
+    return arith::ConstantOp::create(b, loc, b.getFloatAttr(f32, value));
+  };
+  auto choose = [&](Value magnitude, CmpFPredicate is, double limit, Value then,
+                    Value otherwise) -> Value {
+    Value holds = arith::CmpFOp::create(b, loc, is, magnitude, number(limit));
+    return arith::SelectOp::create(b, loc, holds, then, otherwise);
+  };
+  Value magnitude = math::AbsFOp::create(b, loc, y.value);
+  Value scale = choose(magnitude, CmpFPredicate::OGT, 0x1p60, number(0x1p-64),
+                       choose(magnitude, CmpFPredicate::OLT, 0x1p-60,
+                              number(0x1p64), number(1)));
+  Value divisor = arith::MulFOp::create(b, loc, y.value, scale);
+  Value nearest = arith::DivFOp::create(b, loc, number(1), divisor);
+  Value one = arith::ConstantOp::create(b, loc, b.getI32IntegerAttr(1));
+  Value below = arith::BitcastOp::create(
+      b, loc, f32,
+      arith::SubIOp::create(
+          b, loc, arith::BitcastOp::create(b, loc, word, nearest), one));
+  Value rest = arith::MulFOp::create(
+      b, loc,
+      math::FmaOp::create(b, loc, arith::NegFOp::create(b, loc, divisor), below,
+                          number(1)),
+      nearest);
+  // 1/infinity has nothing below.
+  const double infinity = std::numeric_limits<double>::infinity();
+  below = choose(magnitude, CmpFPredicate::OEQ, infinity, nearest, below);
+  rest = choose(magnitude, CmpFPredicate::OEQ, infinity, nearest, rest);
+  Value quotient = math::FmaOp::create(
+      b, loc, x.value, below, arith::MulFOp::create(b, loc, x.value, rest));
+  return cast({arith::MulFOp::create(b, loc, quotient, scale), f32}, x.type);
 }
 
 Scalar CudaScalars::apply(ScalarFn fn, llvm::ArrayRef<Scalar> args) {

@@ -17,6 +17,11 @@ public:
 
   Scalar apply(graph::ScalarFn fn, llvm::ArrayRef<Scalar> args);
 
+  /// x / y with the reciprocal of a y that many x have, which is computed once
+  /// (equal code): right to 0.5 + 2^-22 of a unit in the last place, to one
+  /// where the quotient is subnormal.
+  Scalar divideByShared(Scalar x, Scalar y);
+
   /// Of every GPU since sm_80.
   static ScalarOptions options(bool strict);
 

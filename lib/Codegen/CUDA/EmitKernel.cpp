@@ -7,11 +7,12 @@
 //   points   one thread per element, or per 16 bytes of them, grid-stride; a
 //            fold is a loop in the thread (which also serves small products)
 //   turned   as in points, for operands that are contiguous along another axis
-//            than the results: tiles of 32 x 32 go through shared memory
-//   rows     one launch: one block per row. The stages share leading axes (the
-//            row); a fold over the whole row is dealt out to the block's
-//            threads, what stages pass on stays in registers, shared memory or
-//            a scratch buffer
+//            than the results: tiles go through shared memory
+//   rows     one launch: the stages share leading axes (the row); a fold over
+//            the whole row is dealt out to the row's threads. Where stages pass
+//            on values of the same element only, they stay in registers
+//            (RowShare.h); else a row is a block's and they lie in shared
+//            memory or a scratch buffer
 //   reduce   as in points, but a block per element for a fold whose operands
 //            lie contiguous along the fold; several blocks, where elements
 //            are few and folds long
@@ -35,8 +36,7 @@ static constexpr int64_t kLongRow = 16 << 10;
 // Analysis
 //===----------------------------------------------------------------------===//
 
-// The block argument that result `i` of a load's map simply is.
-static std::optional<unsigned> plainCoordinate(LoadOp load, unsigned i) {
+std::optional<unsigned> dlc::plainCoordinate(LoadOp load, unsigned i) {
   auto dim = dyn_cast<AffineDimExpr>(load.getMap().getResult(i));
   if (!dim)
     return std::nullopt;
@@ -351,7 +351,8 @@ FailureOr<CudaKernel> CudaKernelEmitter::emit() {
 
   if (rowAxes) {
     result.nest = "row";
-    if (failed(emitRows(rowAxes)))
+    auto share = rowShare(rowAxes);
+    if (failed(share ? emitSharedRows(*share, rowAxes) : emitRows(rowAxes)))
       return failure();
     return std::move(result);
   }

@@ -5,6 +5,7 @@
 
 #include "Attention.h"
 #include "Contraction.h"
+#include "RowShare.h"
 #include "StageEmitter.h"
 
 #include "dlc/Codegen/CUDA/CudaKnobs.h"
@@ -15,6 +16,8 @@ inline constexpr unsigned kPointThreads = 256;
 /// Of shared memory that row buffers of one kernel may take: leaves room for
 /// several blocks on a multiprocessor.
 inline constexpr int64_t kRowBufferBytes = 32 << 10;
+/// Static shared memory of a block.
+inline constexpr int64_t kMostSharedBytes = 48 << 10;
 /// Of a multiprocessor that runs attention, at least: 255 registers are left
 /// for each.
 inline constexpr unsigned kAttentionThreads = 256;
@@ -30,6 +33,9 @@ struct StagePlan {
   int64_t numParts = 1;
 };
 
+/// The block argument that result `i` of a load's map simply is.
+std::optional<unsigned> plainCoordinate(graph::LoadOp load, unsigned i);
+
 class CudaKernelEmitter {
 public:
   CudaKernelEmitter(graph::KernelOp kernel, const CudaCodegenOptions &options)
@@ -43,6 +49,7 @@ public:
   CudaShape shape();
 
 private:
+  friend class RowEmitter;
   enum class Layout { Tiles, Reduce, Slices, Turned, Points };
   void analyse();
   bool readSchedule();
@@ -96,6 +103,8 @@ private:
     llvm::SmallVector<graph::LoadOp> loads;
   };
   std::optional<Turn> findTurn(Group group) const;
+  int64_t turnSide(Group group, const Turn &turn) const;
+  static int64_t turnBytes(const Turn &turn, int64_t side);
   llvm::LogicalResult emitTurned(Group group, Turn turn,
                                  llvm::StringRef symbol);
   llvm::LogicalResult emitContraction(Group group, const Contraction &match,
@@ -104,6 +113,9 @@ private:
   llvm::LogicalResult emitAttentionMerge(const AttentionPlan &plan,
                                          const std::string &symbol);
   llvm::LogicalResult emitGroup(Group group, llvm::StringRef symbol);
+  /// Where the stages of a row pass on values of the same element only.
+  std::optional<RowShare> rowShare(unsigned rank) const;
+  llvm::LogicalResult emitSharedRows(RowShare share, unsigned rank);
   llvm::LogicalResult emitRows(unsigned rank);
   llvm::LogicalResult emitRowStage(LaunchBuilder &launch, StageEmitter &emitter,
                                    StagePlan &plan, mlir::ValueRange row);

@@ -1,7 +1,7 @@
 // Maps whose operands are contiguous along another axis than their results, as
 // in a transpose: neighbour threads would read far from each other. A block
-// loads a tile of 32 x 32 such elements along the operand's axis into shared
-// memory and computes along the result's.
+// loads a tile of such elements along the operand's axis into shared memory and
+// computes along the result's, both in accesses of up to 16 bytes.
 #include "EmitKernel.h"
 
 #include "dlc/Codegen/Common/KernelFunction.h"
@@ -13,8 +13,8 @@ using namespace mlir;
 using namespace dlc;
 using namespace dlc::graph;
 
-/// Elements of a tile's side: a warp has a row.
-static constexpr int64_t kSide = kWarpThreads;
+/// Elements of the side of a tile that is not small.
+static constexpr int64_t kLargeSide = 64;
 /// Shorter axes leave most of a tile empty.
 static constexpr int64_t kWorthTurning = 16;
 
@@ -96,6 +96,50 @@ CudaKernelEmitter::findTurn(Group group) const {
   return turn.loads.empty() ? std::nullopt : std::optional(turn);
 }
 
+/// Bytes of shared memory of the load's tile: rows are an odd number of words
+/// longer than the banks, so that columns are in different ones.
+static int64_t pitchOf(LoadOp load, int64_t side) {
+  constexpr int64_t wordBytes = 4;
+  return side + std::max<int64_t>(1, wordBytes / elementBytes(load.getType()));
+}
+
+int64_t CudaKernelEmitter::turnBytes(const Turn &turn, int64_t side) {
+  int64_t bytes = 0;
+  for (LoadOp load : turn.loads)
+    bytes += side * pitchOf(load, side) * elementBytes(load.getType());
+  return bytes;
+}
+
+// Sides of 64 make accesses of 256 bytes of f32, where tiles are enough for all
+// multiprocessors (an A100 has 108).
+int64_t CudaKernelEmitter::turnSide(Group group, const Turn &turn) const {
+  if (auto wanted = knob("turn_side"))
+    return *wanted;
+  constexpr int64_t enough = 4 * 108, goodBytes = 36 << 10;
+  StageOp first = group.front().stage;
+  auto points = constantValue(product(context, first.getDomainDims()));
+  bool isLarge = points && *points / (kLargeSide * kLargeSide) >= enough;
+  for (unsigned axis : {turn.axis, unsigned(first.getDomainRank() - 1)}) {
+    auto extent = constantValue(first.getDomainDims()[axis]);
+    isLarge &= extent && *extent >= kLargeSide;
+  }
+  return isLarge && turnBytes(turn, kLargeSide) <= goodBytes ? kLargeSide
+                                                             : kWarpThreads;
+}
+
+/// Neighbours that a thread has together, of elements of so many bytes, along
+/// an axis of this extent in memory.
+static int64_t countTogether(int64_t bytes, ArrayRef<AffineExpr> extents) {
+  constexpr int64_t accessBytes = 16, most = 4;
+  int64_t count = std::clamp<int64_t>(accessBytes / bytes, 1, most);
+  for (AffineExpr expr : extents) {
+    auto extent = constantValue(expr);
+    while (count > 1 && (!extent || *extent % count))
+      count /= 2;
+  }
+  return count;
+}
+
 LogicalResult CudaKernelEmitter::emitTurned(Group group, Turn turn,
                                             StringRef symbol) {
   StageOp first = group.front().stage;
@@ -107,79 +151,126 @@ LogicalResult CudaKernelEmitter::emitTurned(Group group, Turn turn,
   Location loc = launch.loc();
   unsigned inner = first.getDomainRank() - 1;
   ArrayRef<AffineExpr> dims = first.getDomainDims();
+  const int64_t side = turnSide(group, turn);
 
   // Tiles along both axes, elements along the others.
   SmallVector<AffineExpr> grid(dims);
   for (unsigned axis : {turn.axis, inner})
-    grid[axis] = grid[axis].ceilDiv(kSide);
+    grid[axis] = grid[axis].ceilDiv(side);
   SmallVector<Value> tile =
       index.delinearize(launch.block(), launch.sizes(grid));
   for (unsigned axis : {turn.axis, inner})
-    tile[axis] = index.mul(tile[axis], kSide);
-  Value side = index.constant(kSide);
-  Value lane = index.rem(launch.thread(), side);
-  Value warp = index.div(launch.thread(), side);
-  constexpr int64_t warps = kPointThreads / kSide;
+    tile[axis] = index.mul(tile[axis], side);
 
-  // For each row of the tile that is the thread's: its point, when inside.
-  auto forEach =
-      [&](bool alongTurned,
-          llvm::function_ref<void(ValueRange point, Value row)> body) {
-        for (int64_t begin = 0; begin < kSide; begin += warps) {
-          Value row = index.add(warp, begin);
-          SmallVector<Value> point(tile);
-          point[turn.axis] =
-              index.add(point[turn.axis], alongTurned ? lane : row);
-          point[inner] = index.add(point[inner], alongTurned ? row : lane);
-          Value isInside = arith::AndIOp::create(
-              b, loc,
-              index.less(point[turn.axis], launch.size(dims[turn.axis])),
-              index.less(point[inner], launch.size(dims[inner])));
-          launch.onlyIf(isInside, [&] { body(point, row); });
-        }
-      };
+  // A thread's elements of the tile, `together` neighbours along `axis` each:
+  // their row and first column in the tile, the point, and whether it is in the
+  // domain. Points behind the end are those of the last elements.
+  struct Piece {
+    Value row, column, isInside;
+    SmallVector<Value> point;
+  };
+  auto piecesAlong = [&](unsigned axis, int64_t together) {
+    SmallVector<Piece> pieces;
+    unsigned other = axis == inner ? turn.axis : inner;
+    Value inRow = index.constant(side / together);
+    for (int64_t begin = 0; begin < side * side / together;
+         begin += kPointThreads) {
+      Value number = index.add(launch.thread(), begin);
+      Piece piece;
+      piece.row = index.div(number, inRow);
+      piece.column = index.mul(index.rem(number, inRow), together);
+      piece.point = tile;
+      Value isInside;
+      for (auto [at, offset, count] :
+           {std::tuple(axis, piece.column, together),
+            std::tuple(other, piece.row, int64_t(1))}) {
+        Value extent = launch.size(dims[at]);
+        Value place = index.add(tile[at], offset);
+        Value holds = index.less(place, extent);
+        isInside =
+            isInside
+                ? arith::AndIOp::create(b, loc, isInside, holds).getResult()
+                : holds;
+        piece.point[at] =
+            index.min(place, index.sub(extent, index.constant(count)));
+      }
+      piece.isInside = isInside;
+      pieces.push_back(std::move(piece));
+    }
+    return pieces;
+  };
+  auto neighbour = [&](const Piece &piece, unsigned axis, int64_t k) {
+    SmallVector<Value> point(piece.point);
+    point[axis] = index.add(point[axis], k);
+    return point;
+  };
 
-  // A row is an odd number of words longer than the banks: columns of a tile
-  // are in different ones.
+  int64_t loadBytes = 1, storeBytes = 1;
+  SmallVector<AffineExpr> loadExtents{dims[turn.axis]};
   SmallVector<Value> tiles;
-  SmallVector<int64_t> pitches;
   for (LoadOp load : turn.loads) {
-    constexpr int64_t wordBytes = 4;
-    int64_t bytes = elementBytes(load.getType());
-    pitches.push_back(kSide + std::max<int64_t>(1, wordBytes / bytes));
-    tiles.push_back(
-        launch.shared(getStorageType(load.getType()), kSide * pitches.back()));
+    loadBytes = std::max(loadBytes, elementBytes(load.getType()));
+    loadExtents.push_back(getDims(load.getTensor().getType()).back());
+    tiles.push_back(launch.shared(getStorageType(load.getType()),
+                                  side * pitchOf(load, side)));
   }
+  for (const StagePlan &plan : group)
+    storeBytes = std::max(storeBytes,
+                          elementBytes(StageOp(plan.stage).getElementType()));
+
+  // All loads are under way before the first value is needed.
   CudaScalars scalars(b, loc, options.strict);
-  bool good = true;
-  forEach(/*alongTurned=*/true, [&](ValueRange point, Value row) {
-    for (auto [i, load] : llvm::enumerate(turn.loads)) {
-      auto stage = load->getParentOfType<StageOp>();
-      FailureOr<Scalar> value = emitter.scalar(stage, point, load.getResult());
-      good &= succeeded(value);
-      if (good)
-        emitter.store(*value, tiles[i],
-                      index.add(index.mul(row, pitches[i]), lane));
+  int64_t together = countTogether(loadBytes, loadExtents);
+  auto loaded = piecesAlong(turn.axis, together);
+  SmallVector<Scalar> values;
+  for (const Piece &piece : loaded)
+    for (LoadOp load : turn.loads)
+      for (int64_t k = 0; k < together; ++k) {
+        FailureOr<Scalar> value =
+            emitter.scalar(load->getParentOfType<StageOp>(),
+                           neighbour(piece, turn.axis, k), load.getResult());
+        if (failed(value))
+          return failure();
+        values.push_back(*value);
+      }
+  const Scalar *next = values.begin();
+  for (const Piece &piece : loaded)
+    for (auto [memory, load] : llvm::zip_equal(tiles, turn.loads)) {
+      Value row = index.mul(piece.row, pitchOf(load, side));
+      for (int64_t k = 0; k < together; ++k)
+        emitter.store(*next++, memory,
+                      index.add(index.add(row, piece.column), k));
     }
-  });
   launch.barrier();
-  forEach(/*alongTurned=*/false, [&](ValueRange point, Value row) {
-    for (auto [i, load] : llvm::enumerate(turn.loads)) {
-      Value at = index.add(index.mul(lane, pitches[i]), row);
-      Value stored = memref::LoadOp::create(b, loc, tiles[i], at);
-      emitter.place(load.getTensor(),
-                    {Value(), scalars.fromStorage(stored, load.getType()), 0});
+
+  together = countTogether(storeBytes, {dims[inner]});
+  auto stored = piecesAlong(inner, together);
+  SmallVector<Scalar> elements;
+  for (const Piece &piece : stored)
+    for (int64_t k = 0; k < together; ++k) {
+      for (auto [memory, load] : llvm::zip_equal(tiles, turn.loads)) {
+        Value row = index.mul(index.add(piece.column, k), pitchOf(load, side));
+        Value bits =
+            memref::LoadOp::create(b, loc, memory, index.add(row, piece.row));
+        emitter.place(load.getTensor(),
+                      {Value(), scalars.fromStorage(bits, load.getType()), 0});
+      }
+      SmallVector<Value> point = neighbour(piece, inner, k);
+      if (failed(computeGroup(emitter, group,
+                              emitter.element(group.front().stage, point),
+                              point, elements)))
+        return failure();
     }
-    SmallVector<Scalar> elements;
-    good &= succeeded(computeGroup(emitter, group,
-                                   emitter.element(group.front().stage, point),
-                                   point, elements));
-    Value position = emitter.linear(point, dims);
-    for (auto [plan, element] : llvm::zip(group, elements))
-      storeResults(launch, emitter, plan, element, position);
-  });
+  next = elements.begin();
+  for (const Piece &piece : stored)
+    launch.onlyIf(piece.isInside, [&] {
+      Value position = emitter.linear(piece.point, dims);
+      for (int64_t k = 0; k < together; ++k)
+        for (const StagePlan &plan : group)
+          storeResults(launch, emitter, plan, *next++, index.add(position, k));
+    });
   launch.finish();
   result.launches.push_back(
       {symbol.str(), simplify(product(context, grid)), kPointThreads});
-  return success(good);
+  return success();
 }

@@ -165,9 +165,14 @@ Value LaunchBuilder::shuffleXor(Value value, unsigned offset) {
   return arith::BitcastOp::create(b, l, type, moved);
 }
 
-Value LaunchBuilder::reduceBlock(Value value, Combine combine) {
-  for (unsigned offset = kWarpThreads / 2; offset > 0; offset /= 2)
+Value LaunchBuilder::reduceLanes(Value value, unsigned lanes, Combine combine) {
+  for (unsigned offset = lanes / 2; offset > 0; offset /= 2)
     value = combine(value, shuffleXor(value, offset));
+  return value;
+}
+
+Value LaunchBuilder::reduceBlock(Value value, Combine combine) {
+  value = reduceLanes(value, kWarpThreads, combine);
   unsigned warps = threads / kWarpThreads;
   if (warps == 1)
     return value;

@@ -67,6 +67,8 @@ public:
   /// call where all threads of the block come.
   using Combine = llvm::function_ref<mlir::Value(mlir::Value, mlir::Value)>;
   mlir::Value reduceBlock(mlir::Value value, Combine combine);
+  /// The same for each group of `lanes` (1 to 32) neighbour threads.
+  mlir::Value reduceLanes(mlir::Value value, unsigned lanes, Combine combine);
   /// The value of the lane whose number differs by this one bit.
   mlir::Value shuffleXor(mlir::Value value, unsigned offset);
 

@@ -77,8 +77,23 @@ Scalar StageEmitter::load(LoadOp op, ValueRange coordinates, Scalar other) {
     Value stored = memref::LoadOp::create(b, loc, where.memory, position);
     return scalars.fromStorage(stored, op.getType());
   };
-  if (!op.getGuard())
-    return read();
+  if (!op.getGuard()) {
+    if (!reusesLoads || !where.memory)
+      return read();
+    std::vector<const void *> key{op.getTensor().getAsOpaquePointer()};
+    for (AffineExpr expr : op.getMap().getResults())
+      if (auto dim = dyn_cast<AffineDimExpr>(expr)) {
+        key.push_back(coordinates[dim.getPosition()].getAsOpaquePointer());
+      } else if (isa<AffineConstantExpr>(expr)) {
+        key.push_back(expr.getAsOpaquePointer());
+      } else {
+        return read();
+      }
+    auto [it, isNew] = loaded.try_emplace(key);
+    if (isNew)
+      it->second = read();
+    return it->second;
+  }
   Value holds = guardHolds(*op.getGuard(), coordinates);
   auto choice = scf::IfOp::create(b, loc, other.value.getType(), holds,
                                   /*withElseRegion=*/true);
@@ -154,6 +169,8 @@ FailureOr<Scalar> StageEmitter::scalar(StageOp stage, ValueRange coordinates,
   IRMapping points;
   points.map(stage.getBlock()->getArguments(), coordinates);
   llvm::DenseMap<Value, Scalar> values;
+  llvm::DenseSet<Value> ofRow; // the same at all elements of the row
+  auto isOfRow = [&](Value v) { return ofRow.contains(v); };
   auto mapped = [&](ValueRange coords) {
     return llvm::map_to_vector(coords,
                                [&](Value v) { return points.lookup(v); });
@@ -166,15 +183,27 @@ FailureOr<Scalar> StageEmitter::scalar(StageOp stage, ValueRange coordinates,
     if (auto op = dyn_cast<LoadOp>(operation)) {
       Scalar other = op.getOther() ? values.lookup(op.getOther()) : Scalar();
       values[result] = load(op, mapped(op.getCoords()), other);
+      if (!op.getGuard() && places.find(op.getTensor())->second.isOfRow)
+        ofRow.insert(result);
     } else if (auto op = dyn_cast<ApplyOp>(operation)) {
       auto arguments = llvm::map_to_vector(
           op.getArgs(), [&](Value v) { return values.lookup(v); });
-      values[result] = scalars.apply(op.getFn(), arguments);
+      if (llvm::all_of(op.getArgs(), isOfRow))
+        ofRow.insert(result);
+      if (op.getFn() == ScalarFn::div && isOfRow(op.getArgs()[1]) &&
+          !isOfRow(op.getArgs()[0]) &&
+          !op.getArgs()[1].getDefiningOp<LiteralOp>())
+        values[result] = scalars.divideByShared(arguments[0], arguments[1]);
+      else
+        values[result] = scalars.apply(op.getFn(), arguments);
     } else if (auto op = dyn_cast<CastOp>(operation)) {
       values[result] = scalars.cast(values.lookup(op.getValue()), op.getType(),
                                     op.getSaturate());
+      if (isOfRow(op.getValue()))
+        ofRow.insert(result);
     } else if (auto op = dyn_cast<LiteralOp>(operation)) {
       values[result] = scalars.literal(op.getValue());
+      ofRow.insert(result);
     } else if (auto op = dyn_cast<CoordOp>(operation)) {
       Value value = launch.index().expr(
           op.getMap().getResult(0), mapped(op.getCoords()), launch.symbols());
@@ -196,6 +225,10 @@ FailureOr<Scalar> StageEmitter::scalar(StageOp stage, ValueRange coordinates,
 //===----------------------------------------------------------------------===//
 // Folds
 //===----------------------------------------------------------------------===//
+
+Value StageEmitter::identity(StageOp stage) {
+  return scalars.identity(stage.getFoldKind(), stage.getElementType()).value;
+}
 
 Scalar StageEmitter::foldStart(StageOp stage) {
   if (TypedAttr init = stage.getInitAttr())

@@ -10,6 +10,9 @@
 
 #include "llvm/ADT/DenseMap.h"
 
+#include <map>
+#include <vector>
+
 namespace dlc {
 
 /// Where the elements of a tensor are while a launch runs.
@@ -20,6 +23,8 @@ struct TensorPlace {
   Scalar scalar;
   /// Leading axes that are the running row's and hence not in `memory`.
   unsigned firstAxis = 0;
+  /// The scalar is the same for all elements of the running row.
+  bool isOfRow = false;
 };
 
 class StageEmitter {
@@ -28,6 +33,12 @@ public:
       : launch(launch), scalars(launch.builder(), launch.loc(), strict) {}
 
   void place(mlir::Value tensor, TensorPlace where) { places[tensor] = where; }
+
+  /// From now on an operand's element is loaded once, wherever it is read again
+  /// at the same coordinates: the same values, all in one block of code.
+  void reuseLoads() { reusesLoads = true; }
+  /// What was loaded is out of scope.
+  void forgetLoads() { loaded.clear(); }
 
   /// The value of the stage's body at these coordinates (domain, then reduce).
   /// Fails with a diagnostic on what is not supported.
@@ -42,6 +53,7 @@ public:
 
   /// What the stage's fold starts from.
   Scalar foldStart(graph::StageOp stage);
+  mlir::Value identity(graph::StageOp stage);
 
   /// The stage's element at a domain point: its body, or a serial fold of it in
   /// the order of the reduce axes.
@@ -90,6 +102,9 @@ private:
   LaunchBuilder &launch;
   CudaScalars scalars;
   llvm::DenseMap<mlir::Value, TensorPlace> places;
+  bool reusesLoads = false;
+  /// By tensor, map and coordinates.
+  std::map<std::vector<const void *>, Scalar> loaded;
 };
 
 } // namespace dlc

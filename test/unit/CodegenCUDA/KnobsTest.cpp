@@ -158,6 +158,67 @@ graph.kernel @k(%x: tensor<40x100xf32>) -> tensor<40x100xf32> {
   graph.return %y : tensor<40x100xf32>
 })";
 
+// A row's mean, and its elements less that, of two axes: of f16.
+const char *const kCentred = R"(
+graph.kernel @k(%x: tensor<9x6x40xf16>, %c: tensor<6x40xf32>) -> (tensor<9x1x1xf32>, tensor<9x6x40xf16>) {
+  %m = graph.stage domain<9, 1, 1> reduce<6, 40> fold add init 0.5 : f32 : tensor<9x1x1xf32> {
+  ^bb0(%i: index, %o: index, %u: index, %j: index, %k: index):
+    %v = graph.load %x[affine_map<(d0, d1, d2) -> (d0, d1, d2)>](%i, %j, %k) : tensor<9x6x40xf16> -> f16
+    %w = graph.scalar_cast %v : f16 -> f32
+    graph.yield %w : f32
+  }
+  %y = graph.stage domain<9, 6, 40> : tensor<9x6x40xf16> {
+  ^bb0(%i: index, %j: index, %k: index):
+    %v = graph.load %x[affine_map<(d0, d1, d2) -> (d0, d1, d2)>](%i, %j, %k) : tensor<9x6x40xf16> -> f16
+    %w = graph.scalar_cast %v : f16 -> f32
+    %a = graph.load %m[affine_map<(d0, d1, d2) -> (d0, 0, 0)>](%i, %j, %k) : tensor<9x1x1xf32> -> f32
+    %n = graph.literal 240.0 : f32 : f32
+    %b = graph.apply div(%a, %n) : (f32, f32) -> f32
+    %e = graph.load %c[affine_map<(d0, d1, d2) -> (d1, d2)>](%i, %j, %k) : tensor<6x40xf32> -> f32
+    %d = graph.apply sub(%w, %b) : (f32, f32) -> f32
+    %p = graph.apply mul(%d, %e) : (f32, f32) -> f32
+    %q = graph.scalar_cast %p : f32 -> f16
+    graph.yield %q : f16
+  }
+  graph.return %m, %y : tensor<9x1x1xf32>, tensor<9x6x40xf16>
+})";
+
+// Stages of a row that read each other's elements at other places.
+const char *const kMirrored = R"(
+graph.kernel @k(%x: tensor<40x100xf32>) -> tensor<40x100xf32> {
+  %e = graph.stage domain<40, 100> : tensor<40x100xf32> {
+  ^bb0(%i: index, %j: index):
+    %v = graph.load %x[affine_map<(d0, d1) -> (d0, d1)>](%i, %j) : tensor<40x100xf32> -> f32
+    %n = graph.apply neg(%v) : (f32) -> f32
+    graph.yield %n : f32
+  }
+  %y = graph.stage domain<40, 100> : tensor<40x100xf32> {
+  ^bb0(%i: index, %j: index):
+    %v = graph.load %e[affine_map<(d0, d1) -> (d0, 99 - d1)>](%i, %j) : tensor<40x100xf32> -> f32
+    graph.yield %v : f32
+  }
+  graph.return %y : tensor<40x100xf32>
+})";
+
+// y[i, j] = x[j, i] + c[j].
+std::string transpose(int64_t m, int64_t n, const std::string &type) {
+  std::string x = "tensor<" + std::to_string(n) + "x" + std::to_string(m) +
+                  "x" + type + ">",
+              c = "tensor<" + std::to_string(n) + "x" + type + ">",
+              y = "tensor<" + std::to_string(m) + "x" + std::to_string(n) +
+                  "x" + type + ">";
+  return "graph.kernel @k(%x: " + x + ", %c: " + c + ") -> " + y +
+         " {\n  %s = graph.stage domain<" + std::to_string(m) + ", " +
+         std::to_string(n) + "> : " + y +
+         " {\n  ^bb0(%i: index, %j: index):\n"
+         "    %v = graph.load %x[affine_map<(d0, d1) -> (d1, d0)>](%i, %j) : " +
+         x + " -> " + type +
+         "\n    %w = graph.load %c[affine_map<(d0, d1) -> (d1)>](%i, %j) : " +
+         c + " -> " + type + "\n    %t = graph.apply add(%v, %w) : (" + type +
+         ", " + type + ") -> " + type + "\n    graph.yield %t : " + type +
+         "\n  }\n  graph.return %s : " + y + "\n}\n";
+}
+
 const char *const kReduce = R"(
 graph.kernel @k(%x: tensor<3x20000xf32>) -> tensor<3xf32> {
   %m = graph.stage domain<3> reduce<20000> fold add : tensor<3xf32> {
@@ -224,6 +285,11 @@ std::vector<Case> cases() {
           {"tf32", product(66, 72, 40, "f32", true, false), true},
           {"bytes", product(80, 70, 160, "i8", true, true), false, 0},
           {"rows", kRows},
+          {"rows of two axes", kCentred, false, 1e-3},
+          {"mirrored rows", kMirrored},
+          {"transpose", transpose(136, 132, "f32"), false, 0},
+          {"transpose half", transpose(70, 200, "f16"), false, 0},
+          {"transpose bytes", transpose(67, 33, "i8"), false, 0},
           {"reduce", kReduce},
           {"slices", kSlices},
           {"map", kMap},
@@ -310,6 +376,8 @@ double numberAt(const Tensor &tensor, int64_t i) {
     return tensor.getData<float>()[size_t(i)];
   if (type.isInteger(32))
     return tensor.getData<int32_t>()[size_t(i)];
+  if (type.isInteger(8))
+    return tensor.getData<int8_t>()[size_t(i)];
   uint16_t bits;
   std::memcpy(&bits, bytes + 2 * i, 2);
   return llvm::APFloat(mlir::cast<mlir::FloatType>(type).getFloatSemantics(),

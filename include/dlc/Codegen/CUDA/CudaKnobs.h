@@ -12,9 +12,10 @@
 //   panel_steps, panel_bytes     of the fold between two barriers
 //   stages                       panels in shared memory at a time
 //   parts                        of the fold (of the keys), added up by a launch
-//   row_threads                  of a block that has a row
+//   row_threads, block_rows      of a row; rows of a block
 //   fold_threads, fold_parts     of a block that folds an element; blocks for one
 //   slice_warps                  of a block whose warps fold a part each
+//   turn_side                    of a tile that is read along the other axis
 //   point_threads, point_elements  of a block; elements of a thread
 // clang-format on
 #ifndef DLC_CODEGEN_CUDA_CUDAKNOBS_H
