@@ -205,6 +205,8 @@ bool KernelCheck::checkLaws() {
                                         (text ? text.str() : "") + "'");
     Condition condition = law->kind == LawKind::split ? Condition::Split
                           : law->kind == LawKind::hom ? Condition::Hom
+                          : law->kind == LawKind::round
+                              ? Condition::Round
                                                       : Condition::Reorder;
     if (Admission admission = admitLaws(kernel, {*law}, mode); !admission)
       return refuse(condition, admission.reason);

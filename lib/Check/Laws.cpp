@@ -37,6 +37,11 @@ check::Admission check::admitLaws(KernelOp kernel, ArrayRef<Law> laws,
         return admission;
       continue;
     }
+    if (law.kind == LawKind::round) {
+      if (Admission admission = admitRoundedSoftmax(kernel, mode); !admission)
+        return admission;
+      continue;
+    }
     if (law.kind == LawKind::distribute) {
       Admission admission = law.fold == FoldKind::none
                                 ? admitWinograd(kernel, mode)

@@ -1,4 +1,4 @@
-// hom(softmax): found in the kernel's folds by their inlined expressions.
+// hom(softmax) and round(softmax): found in the kernel's folds by their inlined expressions.
 #include "Softmax.h"
 
 #include "FoldForm.h"
@@ -11,10 +11,14 @@ using namespace dlc::graph;
 namespace {
 class SoftmaxForm : FoldForm {
 public:
-  explicit SoftmaxForm(KernelOp kernel) : FoldForm(kernel, "hom(softmax)") {}
+  explicit SoftmaxForm(KernelOp kernel, bool mayRound = false)
+      : FoldForm(kernel, mayRound ? "round(softmax)" : "hom(softmax)"),
+        mayRound(mayRound) {}
 
   Admission check() {
-    return conclude([&] { return findMaximum() && checkSums(); });
+    return conclude([&] {
+      return findMaximum() && checkSums() && (!mayRound || checkRounding());
+    });
   }
 
 private:
@@ -24,7 +28,11 @@ private:
   bool checkExponential(NodeId exponential, ArrayRef<PolyId> keys,
                         ContextId context);
   bool isRowFunction(NodeId node, unsigned own);
+  bool checkRounding();
 
+  bool mayRound;
+  Type valueType;          ///< 16 bits, of what is weighted; null: nothing is
+  bool isRounded = false; ///< a weight is, to that type
   std::optional<unsigned> maximum;
   SmallVector<unsigned> sums; ///< that read the maximum
 };
@@ -111,12 +119,21 @@ bool SoftmaxForm::checkSum(unsigned fold) {
   const SmallVector<PolyId> &keys = point.keys;
   ContextId context = point.context;
   NodeId weight = bodyAt(fold, point.at, keys, context);
+  bool weighs = false;
   // Off with the factor that is summed with it.
   if (auto a = argument(weight, ScalarFn::mul, 0)) {
     NodeId b = *argument(weight, ScalarFn::mul, 1);
     bool inA = loads(*a, *maximum), inB = loads(b, *maximum);
     if (inA != inB) {
       weight = inA ? *a : b;
+      const Node &value = exprs.get(inA ? b : *a);
+      Type from = value.kind == Node::Cast ? exprs.get(value.args[0]).type
+                                           : Type();
+      if (mayRound && (!from || !(from.isF16() || from.isBF16()) ||
+                       (valueType && valueType != from)))
+        return refuse("the values are not of one 16-bit float type");
+      valueType = from;
+      weighs = true;
       walk(inA ? b : *a, [&](const Node &n) {
         if (n.kind == Node::Load && n.payload >= numOperands)
           refuse("what is weighted is a fold of this kernel");
@@ -131,10 +148,13 @@ bool SoftmaxForm::checkSum(unsigned fold) {
     const Node &n = exprs.get(weight);
     if (n.kind == Node::Cast) {
       Type from = exprs.get(n.args[0]).type;
-      if (!isa<FloatType>(n.type) || !isa<FloatType>(from) ||
-          n.type.getIntOrFloatBitWidth() < from.getIntOrFloatBitWidth())
+      bool isFloat = isa<FloatType>(n.type) && isa<FloatType>(from);
+      bool rounds = isFloat && n.type.getIntOrFloatBitWidth() <
+                                   from.getIntOrFloatBitWidth();
+      if (!isFloat || (rounds && !(mayRound && weighs && n.type == valueType)))
         return refuse("the weights are rounded before they are summed "
                       "(C-ROUND)");
+      isRounded |= rounds;
       weight = n.args[0];
     } else if (n.kind == Node::Apply && n.fn() == ScalarFn::div) {
       rows.push_back(n.args[1]);
@@ -181,6 +201,25 @@ bool SoftmaxForm::checkSum(unsigned fold) {
       return refuse("the divisor is the sum of other exponentials");
   }
   return true;
+}
+
+// Who sees weights that are rounded, where the kernel rounds none: nobody, if
+// all that leaves is rounded as much.
+bool SoftmaxForm::checkRounding() {
+  if (!valueType)
+    return refuse("no values are weighted");
+  bool isNarrow = llvm::all_of(kernel.getResultTypes(), [&](Type type) {
+    return cast<RankedTensorType>(type).getElementType() == valueType;
+  });
+  return isRounded || isNarrow
+             ? true
+             : refuse("neither weights nor results are rounded");
+}
+
+Admission check::admitRoundedSoftmax(KernelOp kernel, NumericsMode mode) {
+  if (mode == NumericsMode::strict)
+    return {false, "round(softmax): -fp=strict keeps every rounding"};
+  return SoftmaxForm(kernel, /*mayRound=*/true).check();
 }
 
 Admission check::admitSoftmax(KernelOp kernel, NumericsMode mode) {

@@ -17,6 +17,11 @@ namespace dlc::check {
 /// the law keeps a branch for it, in which the row is what the folds say.
 Admission admitSoftmax(graph::KernelOp kernel, graph::NumericsMode mode);
 
+/// round(softmax): the same form, where the sums with values are of numbers of
+/// one 16-bit float type, and weights are rounded to nothing narrower or else.
+Admission admitRoundedSoftmax(graph::KernelOp kernel,
+                              graph::NumericsMode mode);
+
 } // namespace dlc::check
 
 #endif // DLC_LIB_CHECK_SOFTMAX_H

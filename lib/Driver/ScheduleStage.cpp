@@ -125,6 +125,14 @@ Error dlc::chooseSchedules(Compilation &c) {
         !llvm::is_contained(schedule->laws, law) &&
         bestNest(kernel).sharesScales && check::admitLaws(kernel, {law}, mode))
       schedule->laws.push_back(law);
+    // Weights of 16 bits rounded once, for tensor cores.
+    if (graph::Law law = graph::Law::roundSoftmax();
+        mayChange && c.cuda &&
+        (schedule->nest.empty() || schedule->nest == kAttention) &&
+        !llvm::is_contained(schedule->laws, law) &&
+        bestNest(kernel).mayRoundWeights &&
+        check::admitLaws(kernel, {law}, mode))
+      schedule->laws.push_back(law);
     // The same for sums and the squares about their means, where rows are long.
     // It is not for the "generic" nest, which is the plainest code.
     if (graph::Law law = graph::Law::homWelford();

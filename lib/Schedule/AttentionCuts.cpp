@@ -34,10 +34,15 @@ public:
   SmallVector<Value> data;
 
 private:
+  struct Conjunct {
+    AffineExpr kept;
+    Value condition; ///< `truth` exactly where 0 <= kept; null: unknown
+    bool truth;
+  };
   /// The conditions, each `expr >= 0`, of which every one must hold for the i1
   /// `condition` to be `truth`; those that are not linear are left out.
   void findConjuncts(Value condition, bool truth,
-                     SmallVectorImpl<AffineExpr> &found);
+                     SmallVectorImpl<Conjunct> &found);
   std::optional<AffineExpr> asCoordinate(Value value);
   /// A number from data that is the same for all rows and keys.
   std::optional<AffineExpr> asData(Value value);
@@ -141,7 +146,7 @@ std::optional<AffineExpr> CutFinder::asCoordinate(Value value) {
 }
 
 void CutFinder::findConjuncts(Value condition, bool truth,
-                              SmallVectorImpl<AffineExpr> &found) {
+                              SmallVectorImpl<Conjunct> &found) {
   condition = resolve(condition);
   if (auto inside = condition.getDefiningOp<graph::InsideOp>()) {
     IntegerSet set = inside.getSet();
@@ -150,7 +155,9 @@ void CutFinder::findConjuncts(Value condition, bool truth,
     for (unsigned i = 0; i < set.getNumConstraints(); ++i) {
       auto expr = space.toAxes(set.getConstraint(i), inside.getCoords());
       if (succeeded(expr) && !set.isEq(i))
-        found.push_back(truth ? *expr : -*expr - 1);
+        found.push_back({truth ? *expr : -*expr - 1,
+                         set.getNumConstraints() == 1 ? condition : Value(),
+                         truth});
     }
     return;
   }
@@ -164,7 +171,7 @@ void CutFinder::findConjuncts(Value condition, bool truth,
     if (!a || !b)
       return; // a < b: b - a - 1 >= 0; not (a < b): a - b >= 0
     AffineExpr holds = *b - *a - (strict ? 1 : 0);
-    found.push_back(truth ? holds : -holds - 1);
+    found.push_back({truth ? holds : -holds - 1, condition, truth});
   };
   switch (apply.getFn()) {
   case ScalarFn::bit_not:
@@ -195,17 +202,18 @@ void CutFinder::addCuts(Value condition, bool keptWhen, double fill,
     replaces = (replaces || std::isinf(fill)) && otherwise.replaces;
     fill = otherwise.fill;
   }
-  SmallVector<AffineExpr> found;
+  SmallVector<Conjunct> found;
   findConjuncts(condition, keptWhen, found);
-  for (AffineExpr kept : found) {
-    kept = graph::simplify(kept);
+  for (const Conjunct &conjunct : found) {
+    AffineExpr kept = graph::simplify(conjunct.kept);
     bool usesKeys = llvm::any_of(
         keys, [&](unsigned key) { return kept.isFunctionOfDim(key); });
     bool isLinear = true;
     for (unsigned axis = 0; axis < space.extents.size(); ++axis)
       isLinear &= linearCoefficient(kept, axis).has_value();
     if (usesKeys && isLinear)
-      cuts.push_back({kept, {}, replaces, fill});
+      cuts.push_back(
+          {kept, {}, replaces, fill, conjunct.condition, conjunct.truth});
   }
 }
 

@@ -394,11 +394,18 @@ LogicalResult Classifier::checkWeights() {
          width < spec.weightRounding.getIntOrFloatBitWidth()))
       spec.weightRounding = type;
   };
+  auto rounds = [](graph::CastOp cast) {
+    return isa<FloatType>(cast.getType()) &&
+           cast.getType().getIntOrFloatBitWidth() <
+               cast.getValue().getType().getIntOrFloatBitWidth();
+  };
   Value at = resolve(spec.weight);
   while (!same(at, spec.exponential)) {
     at = resolve(at);
     if (auto cast = at.getDefiningOp<graph::CastOp>()) {
       narrow(cast.getType());
+      if (rounds(cast))
+        spec.roundings.push_back(cast);
       if (!isa<FloatType>(cast.getType()))
         return decline("weights", "the weights are converted to integers");
       at = cast.getValue();

@@ -47,6 +47,26 @@ bool dlc::hasAttentionNest(const AttentionSpec &spec, std::string &reason) {
   return true;
 }
 
+Value dlc::widenedFrom(Value value) {
+  auto cast = throughStages(value).getDefiningOp<graph::CastOp>();
+  if (!cast || !cast.getType().isF32())
+    return {};
+  Type type = cast.getValue().getType();
+  return type.isF16() || type.isBF16() ? cast.getValue() : Value();
+}
+
+/// Queries, keys and values are all of one 16-bit type.
+static bool hasNarrowFactors(const AttentionSpec &spec) {
+  Value query = widenedFrom(spec.query.value);
+  return query && llvm::all_of(ArrayRef<Value>{spec.key.value,
+                                               spec.value.value},
+                               [&](Value value) {
+                                 Value narrow = widenedFrom(value);
+                                 return narrow &&
+                                        narrow.getType() == query.getType();
+                               });
+}
+
 NestChoice dlc::bestNest(graph::KernelOp kernel) {
   NestChoice choice;
   if (kernel.getOpaque()) {
@@ -59,6 +79,7 @@ NestChoice dlc::bestNest(graph::KernelOp kernel) {
   if (succeeded(attention) && hasAttentionNest(*attention, why)) {
     choice.nest = "attention";
     choice.isOnePass = !attention->weightRounding;
+    choice.mayRoundWeights = hasNarrowFactors(*attention);
     return choice;
   }
   if (auto spec = classifyContraction(kernel, choice.reason); succeeded(spec)) {

@@ -34,6 +34,10 @@ struct KeyCut {
   static constexpr int64_t maxData = int64_t(1) << 40;
   bool replaces = false;
   double fill = 0; ///< -inf, or a finite number below -1000
+  /// The comparison inside the score that says so: it is `keptWhen` exactly
+  /// where 0 <= kept. Null: none does alone.
+  mlir::Value condition;
+  bool keptWhen = true;
 };
 
 struct AttentionSpec {
@@ -79,6 +83,8 @@ struct AttentionSpec {
   /// The narrowest float type p is rounded to before it is multiplied; null
   /// where no rounding stands between e and the product.
   mlir::Type weightRounding;
+  /// The conversions that round on the way from e to p, the last first.
+  llvm::SmallVector<mlir::Value> roundings;
   /// The weights of a row whose sum is NaN (all scores -inf, or a NaN) are 0:
   /// select(isnan(p), 0, p).
   bool zeroesNaN = false;

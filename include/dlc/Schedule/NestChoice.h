@@ -18,6 +18,10 @@ struct NestChoice {
   /// "attention": keys are passed over once, which is the law hom(softmax).
   /// Else, where weights are rounded, maximum and sum of a row come first.
   bool isOnePass = false;
+  /// "attention" of a 16-bit float type throughout but for what is added up:
+  /// matrix units take weights that are rounded as they are multiplied, which
+  /// is the law round(softmax), and keys are passed over once.
+  bool mayRoundWeights = false;
   /// "row": rows are too long to stay in the cache between a sum and the sum of
   /// squares about its mean, so that they are passed over once, which is the
   /// law hom(welford). Else the folds are computed one after the other.
@@ -45,6 +49,9 @@ NestChoice bestNest(graph::KernelOp kernel);
 /// Whether the attention nest has code for `spec`, whatever the machine;
 /// `reason` says why not. Not with strict numerics: sums are reordered.
 bool hasAttentionNest(const AttentionSpec &spec, std::string &reason);
+
+/// The 16-bit float that `value`, of f32, is widened from; null: from none.
+mlir::Value widenedFrom(mlir::Value value);
 
 } // namespace dlc
 

@@ -57,25 +57,21 @@ int64_t AttentionPlan::columnTiles() const {
 // Planning
 //===----------------------------------------------------------------------===//
 
-/// The 16-bit float that `value` is widened from; null: from none.
-static Value widened(Value value) {
-  auto cast = throughStages(value).getDefiningOp<CastOp>();
-  if (!cast || !cast.getType().isF32())
-    return {};
-  Type type = cast.getValue().getType();
-  return type.isF16() || type.isBF16() ? cast.getValue() : Value();
-}
-
-static void findNarrow(AttentionPlan &plan) {
-  const AttentionSpec &spec = plan.spec;
-  Value query = widened(spec.query.value), key = widened(spec.key.value),
-        value = widened(spec.value.value), weight = widened(spec.weight);
+/// `roundsOnce`: under the law round(softmax) weights are what multiplies takes.
+static void findNarrow(AttentionPlan &plan, bool roundsOnce) {
+  AttentionSpec &spec = plan.spec;
+  Value query = widenedFrom(spec.query.value),
+        key = widenedFrom(spec.key.value),
+        value = widenedFrom(spec.value.value),
+        weight = roundsOnce ? value : widenedFrom(spec.weight);
   if (!query || !key || !value || !weight)
     return;
   Type type = query.getType();
   for (Value other : {key, value, weight})
     if (other.getType() != type)
       return;
+  if (roundsOnce)
+    spec.weightRounding = {};
   plan.narrow = type;
   plan.narrowQuery = query;
   plan.narrowKey = key;
@@ -115,9 +111,11 @@ std::optional<AttentionPlan> dlc::planAttention(KernelOp kernel) {
     return std::nullopt;
   AttentionPlan plan;
   plan.spec = std::move(*spec);
-  findNarrow(plan);
+  AttentionSpec given = plan.spec;
+  findNarrow(plan, llvm::is_contained(schedule->laws, Law::roundSoftmax()));
   if (!(plan.narrow && fitTensorTile(plan))) {
     plan.narrow = {};
+    plan.spec = std::move(given);
     if (!fitPlainTile(plan))
       return std::nullopt;
   }

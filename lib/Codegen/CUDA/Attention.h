@@ -7,7 +7,9 @@
 // and a decoder's single query fills a tile with its heads.
 //
 // Where the model rounds weights, a weight needs the row's whole sum: the keys
-// are passed over twice, for maximum and sum first. Where rows are too few to
+// are passed over twice, for maximum and sum first. Under the law
+// round(softmax) weights are rounded relative to the maximum so far instead,
+// and one pass does. Where rows are too few to
 // fill the device, blocks take a part of the keys each, and one more launch
 // adds the parts of a row, in order.
 #ifndef DLC_LIB_CODEGEN_CUDA_ATTENTION_H
@@ -33,6 +35,7 @@ struct AttentionPlan {
   /// Keys of a part; 0: a block takes all of them.
   int64_t keysPerPart = 0;
 
+  /// Weights are rounded before they are multiplied: the sum comes first.
   bool rounds() const { return static_cast<bool>(spec.weightRounding); }
   /// Axes that a block's rows may differ in.
   llvm::SmallVector<unsigned> rowAxes() const;

@@ -34,6 +34,14 @@ Value AttentionRows::finite(Value maximum) {
                                  number(0), maximum);
 }
 
+static Value powerOfTwo(OpBuilder &b, Location loc, Value exponent,
+                        const char *name) {
+  return LLVM::CallIntrinsicOp::create(b, loc, b.getF32Type(),
+                                       b.getStringAttr(name),
+                                       ValueRange{exponent})
+      .getResult(0);
+}
+
 // 2^n * 2^r with n whole and |r| <= 1/2; the hardware's 2^n is exact, and zero
 // or subnormal where it has to be.
 Value AttentionRows::expOfNonPositive(Value x) {
@@ -45,14 +53,20 @@ Value AttentionRows::expOfNonPositive(Value x) {
   Value r = math::FmaOp::create(b, loc, x, number(high),
                                 arith::NegFOp::create(b, loc, n));
   r = math::FmaOp::create(b, loc, x, number(low), r);
-  auto power = [&](Value exponent) -> Value {
-    return LLVM::CallIntrinsicOp::create(
-               b, loc, b.getF32Type(),
-               b.getStringAttr("llvm.nvvm.ex2.approx.f32"),
-               ValueRange{exponent})
-        .getResult(0);
+  auto power = [&](Value exponent) {
+    return powerOfTwo(b, loc, exponent, "llvm.nvvm.ex2.approx.f32");
   };
   return arith::MulFOp::create(b, loc, power(r), power(n));
+}
+
+Value AttentionRows::expOfDifference(Value x, Value y) {
+  if (!isQuick)
+    return expOfNonPositive(arith::SubFOp::create(b, loc, x, y));
+  Value scale = number(std::numbers::log2e);
+  Value subtracted = arith::NegFOp::create(
+      b, loc, arith::MulFOp::create(b, loc, y, scale));
+  return powerOfTwo(b, loc, math::FmaOp::create(b, loc, x, scale, subtracted),
+                    "llvm.nvvm.ex2.approx.ftz.f32");
 }
 
 //===----------------------------------------------------------------------===//
@@ -86,6 +100,11 @@ FailureOr<Value> AttentionRows::score(const Axes &axes, Value sum) {
     return sum;
   ExprEmitter expressions = this->expressions();
   expressions.setStageValue(spec.scores, {sum, b.getF32Type()});
+  for (auto [condition, holds] : known)
+    expressions.setValue(condition,
+                         {arith::ConstantOp::create(b, loc,
+                                                    b.getBoolAttr(holds)),
+                          condition.getType()});
   auto value = expressions.emitNext(spec.score, pointAt(axes), reason);
   return failed(value) ? FailureOr<Value>(failure()) : value->value;
 }
@@ -128,6 +147,15 @@ FailureOr<Value> AttentionRows::weight(const Axes &axes, Value e,
     e = arith::MulFOp::create(b, loc, e, state.scale);
   Value exponential = spec.exponential;
   expressions.setValue(exponential, {e, exponential.getType()});
+  // Weights that are rounded as they are multiplied are not before.
+  if (!spec.weightRounding)
+    for (Value rounding : llvm::reverse(spec.roundings)) {
+      auto cast = rounding.getDefiningOp<graph::CastOp>();
+      auto exact = expressions.emitNext(cast.getValue(), pointAt(axes), reason);
+      if (failed(exact))
+        return failure();
+      expressions.setValue(rounding, {exact->value, cast.getType()});
+    }
   auto weight = expressions.emitNext(spec.weight, pointAt(axes), reason);
   return failed(weight) ? FailureOr<Value>(failure()) : weight->value;
 }

@@ -30,6 +30,10 @@ public:
   mlir::Value finite(mlir::Value maximum);
   /// e^x of x <= 0 (or NaN), to 3 ulp.
   mlir::Value expOfNonPositive(mlir::Value x);
+  /// e^(x - y) of x <= y. With `isQuick` by one fused step and the hardware's
+  /// 2^x: to some 2^-23 (|x| + |y| + 4), which is enough for 16-bit weights.
+  mlir::Value expOfDifference(mlir::Value x, mlir::Value y);
+  bool isQuick = false;
 
   /// The score that `sum`, of products of query and key, becomes.
   mlir::FailureOr<mlir::Value> score(const Axes &axes, mlir::Value sum);
@@ -60,6 +64,9 @@ public:
   }
   /// Sets `axes` to number `linear` of these, walked as one.
   void setAxes(Axes &all, llvm::ArrayRef<unsigned> axes, mlir::Value linear);
+
+  /// Comparisons inside scores whose results are known.
+  llvm::SmallVector<std::pair<mlir::Value, bool>> known;
 
   /// Why the last function that failed did.
   std::string reason;

@@ -188,30 +188,83 @@ Value AttentionTile::storedAt(Value factor, const Axes &axes, Value inside) {
 // Scores
 //===----------------------------------------------------------------------===//
 
-AttentionTile::Values AttentionTile::scoresOf(Value key) {
-  Values scores = multiplyKeys(key);
+/// Whether every row of the block keeps every key of the step at `key`; null:
+/// certainly. Sets what is known then.
+Value AttentionTile::keepsAll(Value key) {
+  rows.known.clear();
+  SmallVector<unsigned> axes = plan.rowAxes();
+  Value one = index.constant(1), zero = index.constant(0), all;
+  Value heads = launch.size(spec.extentOf(spec.group));
+  Value lastRow =
+      index.min(index.add(firstRow, plan.rows - 1), index.sub(totalRows, one));
+  unsigned keyAxis = spec.keys.front();
+  for (const KeyCut &cut : spec.cuts) {
+    auto byKey = constantCoefficient(cut.kept, keyAxis);
+    if (!cut.data.empty() || !cut.condition || !byKey ||
+        !llvm::all_of(axes, [&](unsigned axis) {
+          return constantCoefficient(cut.kept, axis).has_value();
+        }))
+      continue;
+    // Where `kept` is least.
+    Axes at(blockAxes);
+    at[keyAxis] = *byKey < 0 ? index.add(key, plan.keys - 1) : key;
+    for (unsigned axis : axes) {
+      bool isFirst = *constantCoefficient(cut.kept, axis) >= 0;
+      bool isPosition = spec.rows.size() == 1 && axis == spec.rows.front();
+      at[axis] = isPosition ? index.div(isFirst ? firstRow : lastRow, heads)
+                 : isFirst
+                     ? zero
+                     : index.sub(launch.size(spec.space.extents[axis]), one);
+    }
+    all = both(all, index.atLeast(rows.at(cut.kept, at), zero));
+    rows.known.push_back({cut.condition, cut.keptWhen});
+  }
+  if (!isMultiple(spec.extentOf(spec.keys), plan.keys))
+    all = both(all, index.atLeast(totalKeys, index.add(key, plan.keys)));
+  return all;
+}
+
+AttentionTile::Values AttentionTile::scoresOf(Value key, Values products) {
   bool exact = isMultiple(spec.extentOf(spec.keys), plan.keys);
   Value last = index.sub(totalKeys, index.constant(1));
-  for (unsigned j = 0; j < numKeys; ++j) {
-    Value at = index.add(key, keyOf(j)), exists;
-    if (!exact) {
-      exists = index.less(at, totalKeys);
-      at = index.min(at, last);
+  auto compute = [&](bool whole) {
+    Values scores(products);
+    for (unsigned j = 0; j < numKeys; ++j) {
+      Value at = index.add(key, keyOf(j)), exists;
+      if (!exact && !whole) {
+        exists = index.less(at, totalKeys);
+        at = index.min(at, last);
+      }
+      for (unsigned i = 0; i < numRows; ++i) {
+        Axes axes = threadRows[i].axes;
+        axes[spec.keys.front()] = at;
+        Value &score = scores[i * numKeys + j];
+        auto value = rows.score(axes, score);
+        failedInside |= failed(value);
+        if (succeeded(value))
+          score = *value;
+        if (exists)
+          score = arith::SelectOp::create(b, loc, exists, score,
+                                          rows.number(-INFINITY));
+      }
     }
-    for (unsigned i = 0; i < numRows; ++i) {
-      Axes axes = threadRows[i].axes;
-      axes[spec.keys.front()] = at;
-      Value &score = scores[i * numKeys + j];
-      auto value = rows.score(axes, score);
-      failedInside |= failed(value);
-      if (succeeded(value))
-        score = *value;
-      if (exists)
-        score = arith::SelectOp::create(b, loc, exists, score,
-                                        rows.number(-INFINITY));
-    }
-  }
-  return scores;
+    return scores;
+  };
+  Value isWhole = skipsMasks ? keepsAll(key) : Value();
+  auto known = std::exchange(rows.known, {});
+  if (!isWhole)
+    return compute(/*whole=*/false);
+  SmallVector<Type> types(products.size(), b.getF32Type());
+  auto choice = scf::IfOp::create(b, loc, types, isWhole,
+                                  /*withElseRegion=*/true);
+  OpBuilder::InsertionGuard guard(b);
+  b.setInsertionPointToStart(choice.elseBlock());
+  scf::YieldOp::create(b, loc, compute(/*whole=*/false));
+  b.setInsertionPointToStart(choice.thenBlock());
+  rows.known = std::move(known);
+  scf::YieldOp::create(b, loc, compute(/*whole=*/true));
+  rows.known.clear();
+  return Values(choice.getResults());
 }
 
 Value AttentionTile::largestOf(ValueRange scores, Value old) {
@@ -234,43 +287,60 @@ Value AttentionTile::sumLanes(Value value) {
 // Passes
 //===----------------------------------------------------------------------===//
 
-// Carries maxima and the thread's parts of the sums of each row, then sums with
-// values. The maximum of a row may grow: what was summed before is then
-// multiplied by exp(old maximum - new one).
-AttentionTile::Values AttentionTile::onePass(Value key, ValueRange carried) {
-  Values scores = scoresOf(key), maxima, sums, factors;
+// The maximum of a row may grow: what was summed before is then multiplied by
+// exp(old maximum - new one).
+AttentionTile::Softmax AttentionTile::weigh(Values scores, ValueRange maxima,
+                                            ValueRange sums) {
+  Softmax next;
   for (unsigned i = 0; i < numRows; ++i) {
     MutableArrayRef<Value> row =
         MutableArrayRef<Value>(scores).slice(i * numKeys, numKeys);
-    Value old = carried[i];
+    Value old = maxima[i];
     Value maximum = largestOf(row, old), subtracted = rows.finite(maximum);
-    Value factor =
-        rows.expOfNonPositive(arith::SubFOp::create(b, loc, old, subtracted));
-    Value sum = arith::MulFOp::create(b, loc, carried[numRows + i], factor);
+    Value factor = rows.expOfDifference(old, subtracted);
+    Value sum = arith::MulFOp::create(b, loc, sums[i], factor);
     for (Value &score : row) {
-      score = rows.expOfNonPositive(
-          arith::SubFOp::create(b, loc, score, subtracted));
+      score = rows.expOfDifference(score, subtracted);
       sum = arith::AddFOp::create(b, loc, sum, score);
     }
-    maxima.push_back(maximum);
-    sums.push_back(sum);
-    factors.push_back(factor);
+    next.maxima.push_back(maximum);
+    next.sums.push_back(sum);
+    next.factors.push_back(factor);
   }
-  Values output(carried.drop_front(2 * numRows));
-  for (unsigned i = 0; i < numRows; ++i)
-    for (unsigned c = 0; c < numColumns; ++c) {
-      Value &sum = output[i * numColumns + c];
-      sum = arith::MulFOp::create(b, loc, sum, factors[i]);
-    }
-  output = addValues(key, scores, output);
-  Values next(maxima);
-  llvm::append_range(next, sums);
-  llvm::append_range(next, output);
+  next.weights = std::move(scores);
   return next;
 }
 
+AttentionTile::Values AttentionTile::scaled(ValueRange output,
+                                            ValueRange factors) {
+  Values next(output);
+  for (unsigned i = 0; i < numRows; ++i)
+    for (unsigned c = 0; c < numColumns; ++c) {
+      Value &sum = next[i * numColumns + c];
+      sum = arith::MulFOp::create(b, loc, sum, factors[i]);
+    }
+  return next;
+}
+
+AttentionTile::Values AttentionTile::onePass(Value from, Value to,
+                                             ValueRange carried) {
+  return inSteps(
+      from, to, carried, /*withValues=*/true, [&](Value key, ValueRange now) {
+        Softmax softmax =
+            weigh(scoresOf(key, multiplyKeys(key)), now.take_front(numRows),
+                  now.slice(numRows, numRows));
+        Values output = addValues(
+            key, softmax.weights,
+            scaled(now.drop_front(2 * numRows), softmax.factors));
+        Values next(softmax.maxima);
+        llvm::append_range(next, softmax.sums);
+        llvm::append_range(next, output);
+        return next;
+      });
+}
+
 AttentionTile::Values AttentionTile::statsPass(Value key, ValueRange carried) {
-  Values scores = scoresOf(key), maxima, sums;
+  Values scores = scoresOf(key, multiplyKeys(key)), maxima, sums;
   for (unsigned i = 0; i < numRows; ++i) {
     ArrayRef<Value> row = ArrayRef<Value>(scores).slice(i * numKeys, numKeys);
     Value old = carried[i];
@@ -291,7 +361,7 @@ AttentionTile::Values AttentionTile::statsPass(Value key, ValueRange carried) {
 }
 
 AttentionTile::Values AttentionTile::weightsPass(Value key, ValueRange sums) {
-  Values weights = scoresOf(key);
+  Values weights = scoresOf(key, multiplyKeys(key));
   bool exact = isMultiple(spec.extentOf(spec.keys), plan.keys);
   for (unsigned i = 0; i < numRows; ++i)
     for (unsigned j = 0; j < numKeys; ++j) {
@@ -312,18 +382,20 @@ AttentionTile::Values AttentionTile::weightsPass(Value key, ValueRange sums) {
   return addValues(key, weights, sums);
 }
 
-AttentionTile::Values AttentionTile::overKeys(Values initial, bool withValues,
-                                              KeyBody body) {
-  auto pass = [&](Value from, Value to, ValueRange carried) {
-    startKeys(from, withValues);
-    Values after = launch.loop(from, to, index.constant(plan.keys), carried,
-                               [&](Value key, ValueRange values) {
-                                 enterKeys(key, withValues);
-                                 return body(key, values);
-                               });
-    leaveKeys();
-    return after;
-  };
+AttentionTile::Values AttentionTile::inSteps(Value from, Value to,
+                                             ValueRange carried,
+                                             bool withValues, KeyBody body) {
+  startKeys(from, withValues);
+  Values after = launch.loop(from, to, index.constant(plan.keys), carried,
+                             [&](Value key, ValueRange values) {
+                               enterKeys(key, withValues);
+                               return body(key, values);
+                             });
+  leaveKeys();
+  return after;
+}
+
+AttentionTile::Values AttentionTile::overKeys(Values initial, Pass pass) {
   if (!leastBound)
     return pass(firstKey, endKey, initial);
   // Where some row turns out to have no score above the masked ones', those
@@ -488,8 +560,9 @@ LogicalResult AttentionTile::emit(AttentionStep step, AttentionScratch scratch,
   llvm::append_range(initial, sums);
   if (!plan.rounds()) {
     llvm::append_range(initial, output);
-    Values carried = overKeys(
-        initial, true, [&](Value k, ValueRange v) { return onePass(k, v); });
+    Values carried = overKeys(initial, [&](Value from, Value to, ValueRange v) {
+      return onePass(from, to, v);
+    });
     split(carried);
     output.assign(carried.begin() + 2 * numRows, carried.end());
   } else {
@@ -498,14 +571,19 @@ LogicalResult AttentionTile::emit(AttentionStep step, AttentionScratch scratch,
         std::tie(maxima[i], sums[i]) =
             mergeStats(launch, rows, plan, scratch.stats, threadRows[i].number);
     } else {
-      split(overKeys(initial, false,
-                     [&](Value k, ValueRange v) { return statsPass(k, v); }));
+      split(overKeys(initial, [&](Value from, Value to, ValueRange v) {
+        return inSteps(
+            from, to, v, /*withValues=*/false,
+            [&](Value k, ValueRange v) { return statsPass(k, v); });
+      }));
     }
     if (step != AttentionStep::Stats) {
       findStates(maxima, sums);
       if (!failedInside)
-        output = overKeys(output, true, [&](Value k, ValueRange v) {
-          return weightsPass(k, v);
+        output = overKeys(output, [&](Value from, Value to, ValueRange v) {
+          return inSteps(
+              from, to, v, /*withValues=*/true,
+              [&](Value k, ValueRange v) { return weightsPass(k, v); });
         });
     }
   }

@@ -62,6 +62,22 @@ protected:
   virtual void startKeys(mlir::Value /*key*/, bool /*withValues*/) {}
   virtual void enterKeys(mlir::Value /*key*/, bool /*withValues*/) {}
   virtual void leaveKeys() { launch.barrier(); }
+  /// What the keys of [from, to) make of `carried`: maxima and the thread's
+  /// parts of the sums of each row, then sums with values.
+  virtual Values onePass(mlir::Value from, mlir::Value to,
+                         mlir::ValueRange carried);
+  /// The scores that `products` [row][key] are, of keys from `key` on.
+  Values scoresOf(mlir::Value key, Values products);
+  /// Scores that no mask touches are computed without it.
+  bool skipsMasks = false;
+  /// Weights less each row's maximum so far, and what becomes of the row; what
+  /// was summed before is to be multiplied by its factor.
+  struct Softmax {
+    Values weights, maxima, sums, factors;
+  };
+  Softmax weigh(Values scores, mlir::ValueRange maxima, mlir::ValueRange sums);
+  Values scaled(mlir::ValueRange output, mlir::ValueRange factors);
+
   /// Sums of products of the thread's rows with its keys of the block at `key`:
   /// [row][key].
   virtual Values multiplyKeys(mlir::Value key) = 0;
@@ -97,13 +113,16 @@ private:
     mlir::Value exists; ///< null: certainly
   };
   using KeyBody = llvm::function_ref<Values(mlir::Value key, mlir::ValueRange)>;
+  using Pass = llvm::function_ref<Values(mlir::Value from, mlir::Value to,
+                                         mlir::ValueRange)>;
   void begin(AttentionStep step);
   void boundKeys(bool mayBeFinite);
-  Values overKeys(Values carried, bool withValues, KeyBody body);
-  Values scoresOf(mlir::Value key);
+  Values inSteps(mlir::Value from, mlir::Value to, mlir::ValueRange carried,
+                 bool withValues, KeyBody body);
+  Values overKeys(Values carried, Pass pass);
+  mlir::Value keepsAll(mlir::Value key);
   mlir::Value largestOf(mlir::ValueRange scores, mlir::Value old);
   mlir::Value sumLanes(mlir::Value value);
-  Values onePass(mlir::Value key, mlir::ValueRange carried);
   Values statsPass(mlir::Value key, mlir::ValueRange carried);
   Values weightsPass(mlir::Value key, mlir::ValueRange sums);
   /// Calls `body` for each row of the thread, where it exists.

@@ -6,12 +6,15 @@ using namespace dlc::graph;
 
 static constexpr StringLiteral kHomSoftmax = "hom(softmax)",
                                kHomWelford = "hom(welford)",
+                               kRoundSoftmax = "round(softmax)",
                                kWinograd = "distribute(winograd)",
                                kDistributeAdd = "distribute(add)";
 
 std::string Law::str() const {
   if (kind == LawKind::hom)
     return (state == HomState::softmax ? kHomSoftmax : kHomWelford).str();
+  if (kind == LawKind::round)
+    return kRoundSoftmax.str();
   if (kind == LawKind::distribute)
     return (fold == FoldKind::none ? kWinograd : kDistributeAdd).str();
   StringRef name = kind == LawKind::split     ? "split"
@@ -26,6 +29,8 @@ FailureOr<Law> Law::parse(StringRef text) {
     return homSoftmax();
   if (text == kHomWelford)
     return homWelford();
+  if (text == kRoundSoftmax)
+    return roundSoftmax();
   if (text == kWinograd)
     return winograd();
   if (text == kDistributeAdd)

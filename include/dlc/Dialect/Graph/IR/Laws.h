@@ -20,25 +20,30 @@ namespace dlc::graph {
 /// flush: in a sum of products of two bf16 numbers, factors, products and sums
 /// that are subnormal (below 2^-126) count as zero, as dot-product instructions
 /// have it (C-FLUSH).
+/// round(softmax): where the form of hom(softmax) weighs values of a 16-bit
+/// float type, weights are rounded to it once, as they are multiplied, in place
+/// of where the kernel rounds them (C-ROUND). The division may follow the sum.
 /// distribute: products are distributed over sums (C-DISTRIBUTE).
 /// distribute(winograd): a convolution by Winograd's minimal filtering, with
 /// the matrices that the kernel's claim `graph.winograd` holds.
 /// distribute(add): a factor that neighbouring terms of a sum share multiplies
 /// their sum.
-enum class LawKind { split, reorder, hom, flush, distribute };
+enum class LawKind { split, reorder, hom, flush, round, distribute };
 
 /// The state that a law hom(..) speaks of.
 enum class HomState { softmax, welford };
 
 struct Law {
   LawKind kind;
-  FoldKind fold = FoldKind::none;     // what is folded; none for hom, winograd
+  // What is folded; none for hom, round, distribute(winograd).
+  FoldKind fold = FoldKind::none;
   HomState state = HomState::softmax; // for hom
 
   static Law homSoftmax() { return {LawKind::hom, FoldKind::none}; }
   static Law homWelford() {
     return {LawKind::hom, FoldKind::none, HomState::welford};
   }
+  static Law roundSoftmax() { return {LawKind::round, FoldKind::none}; }
   static Law winograd() { return {LawKind::distribute, FoldKind::none}; }
   static Law distributeAdd() { return {LawKind::distribute, FoldKind::add}; }
 
