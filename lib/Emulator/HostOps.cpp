@@ -256,6 +256,31 @@ static uint32_t tf32(float x) {
   return std::isnan(x) ? 0x7fffe000u : (bits + 0x1000u) & 0xffffe000u;
 }
 
+// To nearest even; NaN is the one that the hardware makes.
+static uint32_t bf16(float x) {
+  auto bits = llvm::bit_cast<uint32_t>(x);
+  return std::isnan(x) ? 0x7fff : (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
+}
+static uint32_t bf16Pair(float high, float low) {
+  return bf16(high) << 16 | bf16(low);
+}
+
+static uint32_t half(float x) {
+  if (std::isnan(x))
+    return 0x7fff;
+  uint32_t sign = std::signbit(x) ? 0x8000 : 0;
+  float magnitude = std::fabs(x);
+  if (magnitude >= 65520)
+    return sign | 0x7c00;
+  if (magnitude < 0x1p-14f) // the last bit is worth 2^-24
+    return sign | static_cast<uint32_t>(std::nearbyint(magnitude * 0x1p24f));
+  auto bits = llvm::bit_cast<uint32_t>(magnitude);
+  return sign | ((bits + 0xfff + (bits >> 13 & 1) - (112u << 23)) >> 13);
+}
+static uint32_t halfPair(float high, float low) {
+  return half(high) << 16 | half(low);
+}
+
 template <typename Fn>
 static void *pointer(Fn *fn) {
   return reinterpret_cast<void *>(fn);
@@ -316,6 +341,8 @@ llvm::ArrayRef<HostOp> dlc::emu::hostOps() {
       {"dlc_emu_tanh", pointer(hyperbolicTangent)},
       {"dlc_emu_saturate", pointer(saturate)},
       {"dlc_emu_tf32", pointer(tf32)},
+      {"dlc_emu_bf16x2", pointer(bf16Pair)},
+      {"dlc_emu_half2", pointer(halfPair)},
   };
   return ops;
 }

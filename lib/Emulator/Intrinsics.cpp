@@ -475,6 +475,14 @@ public:
     return sum;
   }
 
+  /// Two numbers as f16 or bf16, the first in the high half.
+  Value *roundPair(bool isHalf) {
+    Value *word = callHost(builder, isHalf ? "dlc_emu_half2" : "dlc_emu_bf16x2",
+                           builder.getInt32Ty(),
+                           {call.getArgOperand(0), call.getArgOperand(1)});
+    return builder.CreateBitCast(word, call.getType());
+  }
+
   Value *exit() {
     return callHost(builder, "dlc_emu_exit", builder.getVoidTy(), {});
   }
@@ -576,6 +584,8 @@ static Value *lower(CallInst &call, StringRef name, SiteOf siteOf) {
     return ConstantInt::getFalse(call.getContext());
   if (name == "idp4a.s.s" || name == "idp4a.u.u")
     return lowering.dotBytes(name == "idp4a.u.u");
+  if (name == "ff2f16x2.rn" || name == "ff2bf16x2.rn")
+    return lowering.roundPair(name == "ff2f16x2.rn");
   if (name == "bar.warp.sync")
     return lowering.warpBarrier();
   if (name == "elect.sync")

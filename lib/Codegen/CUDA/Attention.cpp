@@ -16,6 +16,8 @@ static constexpr int64_t kEnoughBlocks = 2 * 108;
 static constexpr int64_t kLeastKeys = 256;
 /// What a schedule may ask for.
 static constexpr int64_t kMostParts = 64, kLeastPart = 64;
+/// The knob `instruction`.
+static constexpr int64_t kMmaSync = 1, kWgmma = 2;
 
 //===----------------------------------------------------------------------===//
 // The plan
@@ -96,7 +98,29 @@ static void splitKeys(AttentionPlan &plan) {
     plan.keysPerPart = 0;
 }
 
-std::optional<AttentionPlan> dlc::planAttention(KernelOp kernel) {
+/// By wgmma where rule and device have it, else by mma.sync.
+static bool fitNarrowTile(AttentionPlan &plan, int64_t rows = 0,
+                          int64_t keys = 0, int64_t instruction = 0) {
+  plan.sharedBytes = 0;
+  bool mayUse = plan.hasWarpGroups && instruction != kMmaSync;
+  plan.usesWarpGroups = mayUse && fitWarpGroupTile(plan, rows, keys);
+  if (plan.usesWarpGroups)
+    return true;
+  return instruction != kWgmma && fitTensorTile(plan, rows, keys);
+}
+
+AttentionPlan dlc::portableForm(const AttentionPlan &plan) {
+  AttentionPlan form = plan;
+  form.usesWarpGroups = false;
+  form.sharedBytes = 0;
+  for (int64_t keys = 64; keys >= 16; keys -= 16)
+    if (plan.keys % keys == 0 && fitTensorTile(form, plan.rows, keys))
+      break;
+  return form;
+}
+
+std::optional<AttentionPlan>
+dlc::planAttention(KernelOp kernel, const CudaCodegenOptions &options) {
   auto schedule = getSchedule(kernel);
   if (!schedule) {
     llvm::consumeError(schedule.takeError());
@@ -111,9 +135,10 @@ std::optional<AttentionPlan> dlc::planAttention(KernelOp kernel) {
     return std::nullopt;
   AttentionPlan plan;
   plan.spec = std::move(*spec);
+  plan.hasWarpGroups = options.warpGroups;
   AttentionSpec given = plan.spec;
   findNarrow(plan, llvm::is_contained(schedule->laws, Law::roundSoftmax()));
-  if (!(plan.narrow && fitTensorTile(plan))) {
+  if (!(plan.narrow && fitNarrowTile(plan))) {
     plan.narrow = {};
     plan.spec = std::move(given);
     if (!fitPlainTile(plan))
@@ -136,6 +161,8 @@ KnobValues dlc::toKnobs(const AttentionPlan &plan) {
   KnobValues knobs{{"tile_rows", plan.rows}, {"parts", countParts(plan)}};
   if (plan.narrow)
     knobs["tile_keys"] = plan.keys;
+  if (plan.hasWarpGroups && plan.narrow)
+    knobs["instruction"] = plan.usesWarpGroups ? kWgmma : kMmaSync;
   return knobs;
 }
 
@@ -145,6 +172,14 @@ dlc::attentionKnobs(const AttentionPlan &plan) {
   if (plan.narrow)
     knobs = {{"tile_rows", {16, 32, 64, 128}},
              {"tile_keys", {16, 32, 48, 64, 96, 128}}};
+  if (plan.narrow && plan.hasWarpGroups) {
+    for (auto [knob, more] : {std::pair{0, 192}, {1, 80}, {1, 112}, {1, 160},
+                              {1, 176}, {1, 192}})
+      knobs[knob].values.push_back(more);
+    for (ScheduleSpace::Knob &knob : knobs)
+      llvm::sort(knob.values);
+    knobs.push_back({"instruction", {kMmaSync, kWgmma}});
+  }
   else
     knobs = {{"tile_rows", {16, 32, 64}}};
   std::vector<int64_t> parts{1};
@@ -164,8 +199,8 @@ bool dlc::applyKnobs(AttentionPlan &plan, const KnobValues &knobs,
     return it == knobs.end() ? 0 : it->second;
   };
   int64_t rows = get("tile_rows"), keys = get("tile_keys"),
-          parts = get("parts");
-  if (!rows && !keys && !parts)
+          parts = get("parts"), instruction = get("instruction");
+  if (!rows && !keys && !parts && !instruction)
     return true;
   auto refuse = [&](const char *why) {
     reason = why;
@@ -173,12 +208,14 @@ bool dlc::applyKnobs(AttentionPlan &plan, const KnobValues &knobs,
   };
   if (rows < 0 || keys < 0 || parts < 0 || parts > kMostParts)
     return refuse("no tile has this size");
+  if (instruction < 0 || instruction > kWgmma)
+    return refuse("no instruction has this number");
   // Rows that nobody has would be computed.
   auto all = constantValue(plan.allRows());
   constexpr int64_t least = 16;
   if (all && rows > least && rows >= 2 * *all)
     return refuse("most of the tile is idle");
-  if (!(plan.narrow ? fitTensorTile(plan, rows, keys)
+  if (!(plan.narrow ? fitNarrowTile(plan, rows, keys, instruction)
                     : !keys && fitPlainTile(plan, rows)))
     return refuse("the tile does not fit registers and shared memory");
   plan.keysPerPart = 0;

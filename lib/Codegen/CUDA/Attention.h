@@ -15,6 +15,7 @@
 #ifndef DLC_LIB_CODEGEN_CUDA_ATTENTION_H
 #define DLC_LIB_CODEGEN_CUDA_ATTENTION_H
 
+#include "dlc/Codegen/CUDA/CudaKernel.h"
 #include "dlc/Schedule/AttentionSpec.h"
 #include "dlc/Schedule/ScheduleSpace.h"
 
@@ -28,6 +29,10 @@ struct AttentionPlan {
   /// axes' extent as far as products are padded to.
   int64_t rows = 0, keys = 0, columns = 0, inner = 0;
   unsigned threads = 0;
+  /// Which products: of warpgroups (wgmma) where the device has them. Then a
+  /// block has dynamic shared memory.
+  bool hasWarpGroups = false, usesWarpGroups = false;
+  unsigned sharedBytes = 0;
   /// f16 or bf16 where queries, keys, values and weights all are of that type:
   /// tensor cores take these scalars. Null: they do not.
   mlir::Type narrow;
@@ -49,7 +54,11 @@ struct AttentionPlan {
 
 /// The kernel as an attention that fits a block's registers and shared memory;
 /// nothing otherwise. A property of the kernel alone.
-std::optional<AttentionPlan> planAttention(graph::KernelOp kernel);
+std::optional<AttentionPlan> planAttention(graph::KernelOp kernel,
+                                           const CudaCodegenOptions &options);
+
+/// The plan for devices without wgmma, with the same grid and blocks.
+AttentionPlan portableForm(const AttentionPlan &plan);
 
 /// The knobs of an attention: what was planned, what they may be, and the same
 /// plan with other values; fails in words where these do not fit. Values of 0

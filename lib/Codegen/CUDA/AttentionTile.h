@@ -13,6 +13,9 @@ namespace dlc {
 /// does not fit.
 bool fitTensorTile(AttentionPlan &plan, int64_t rows = 0, int64_t keys = 0);
 bool fitPlainTile(AttentionPlan &plan, int64_t rows = 0);
+/// The same for wgmma (sm_90a), where keys are passed over once and rows are
+/// many.
+bool fitWarpGroupTile(AttentionPlan &plan, int64_t rows = 0, int64_t keys = 0);
 
 /// Where parts of the keys leave what they found: scratch buffers of f32.
 struct AttentionScratch {
@@ -148,6 +151,8 @@ std::unique_ptr<AttentionTile> makePlainTile(LaunchBuilder &launch,
                                              const AttentionPlan &plan);
 std::unique_ptr<AttentionTile> makeTensorTile(LaunchBuilder &launch,
                                               const AttentionPlan &plan);
+std::unique_ptr<AttentionTile> makeWarpGroupTile(LaunchBuilder &launch,
+                                                 const AttentionPlan &plan);
 
 } // namespace dlc
 

@@ -73,7 +73,10 @@ LogicalResult CudaKernelEmitter::emitAttentionMerge(const AttentionPlan &plan,
   return outcome;
 }
 
-LogicalResult CudaKernelEmitter::emitAttention(const AttentionPlan &plan) {
+LogicalResult CudaKernelEmitter::emitAttention(const AttentionPlan &given) {
+  AttentionPlan plan = given.usesWarpGroups && options.portable
+                           ? portableForm(given)
+                           : given;
   result.nest = "attention";
   auto emitStep = [&](AttentionStep step, const std::string &symbol) {
     LaunchBuilder launch =
@@ -84,9 +87,10 @@ LogicalResult CudaKernelEmitter::emitAttention(const AttentionPlan &plan) {
           kernel.getArgumentTypes().size() + kernel.getResultTypes().size();
       scratch = {launch.buffer(first), launch.buffer(first + 1)};
     }
-    std::unique_ptr<AttentionTile> tile = plan.narrow
-                                              ? makeTensorTile(launch, plan)
-                                              : makePlainTile(launch, plan);
+    std::unique_ptr<AttentionTile> tile =
+        plan.usesWarpGroups ? makeWarpGroupTile(launch, plan)
+        : plan.narrow       ? makeTensorTile(launch, plan)
+                            : makePlainTile(launch, plan);
     std::string reason;
     if (failed(tile->emit(step, scratch, reason)))
       return failure();
@@ -96,7 +100,7 @@ LogicalResult CudaKernelEmitter::emitAttention(const AttentionPlan &plan) {
         {symbol,
          graph::simplify(plan.spec.extentOf(plan.spec.outer) * plan.rowTiles() *
                          plan.parts() * columnTiles),
-         plan.threads});
+         plan.threads, plan.sharedBytes});
     return success();
   };
   if (!plan.keysPerPart)

@@ -307,7 +307,7 @@ CudaKernelEmitter::Layout CudaKernelEmitter::layoutOf(Group group) const {
 
 void CudaKernelEmitter::analyse() {
   if (!options.strict)
-    attention = planAttention(kernel);
+    attention = planAttention(kernel, options);
   for (StageOp stage : kernel.getStages()) {
     StagePlan plan;
     plan.stage = stage;

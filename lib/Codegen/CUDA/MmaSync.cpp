@@ -78,6 +78,17 @@ SmallVector<Value> dlc::multiplyMatrices(OpBuilder &b, Location loc, Type left,
   return callForFour(b, loc, name, b.getF32Type(), operands);
 }
 
+Value dlc::roundPair(OpBuilder &b, Location loc, Type type, Value low,
+                     Value high) {
+  StringRef name =
+      type.isF16() ? "llvm.nvvm.ff2f16x2.rn" : "llvm.nvvm.ff2bf16x2.rn";
+  Value two = LLVM::CallIntrinsicOp::create(
+                  b, loc, VectorType::get({2}, type), b.getStringAttr(name),
+                  ValueRange{high, low})
+                  .getResult(0);
+  return LLVM::BitcastOp::create(b, loc, b.getI32Type(), two);
+}
+
 Value dlc::toTf32(OpBuilder &b, Location loc, Value word) {
   Value number = LLVM::BitcastOp::create(b, loc, b.getF32Type(), word);
   return LLVM::CallIntrinsicOp::create(b, loc, b.getI32Type(),

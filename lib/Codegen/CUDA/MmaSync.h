@@ -33,6 +33,10 @@ multiplyMatrices(mlir::OpBuilder &b, mlir::Location loc, mlir::Type left,
                  mlir::Type right, mlir::ValueRange a, mlir::ValueRange pairB,
                  mlir::ValueRange sums);
 
+/// `low` and `high`, of f32, rounded to f16 or bf16, in a word.
+mlir::Value roundPair(mlir::OpBuilder &b, mlir::Location loc, mlir::Type type,
+                      mlir::Value low, mlir::Value high);
+
 /// The nearest tf32, ties away from zero, of the f32 whose bits are in `word`.
 mlir::Value toTf32(mlir::OpBuilder &b, mlir::Location loc, mlir::Value word);
 

@@ -115,7 +115,7 @@ SmallVector<Value> dlc::multiplyWarpGroup(OpBuilder &b, Location loc,
   const size_t firstA = 2 * count, firstB = firstA + a.size();
   bool inRegisters = a.size() > 1;
   bool isHalf = product.left.isF16() || product.left.isBF16();
-  // The sums are added to: the predicate is a constant.
+  // Whether the sums are added to: the predicate is a constant.
   std::string text = "{ .reg .pred p; setp.ne.b32 p, " + operand(firstB + 1) +
                      ", 0; wgmma.mma_async.sync.aligned.m64n" +
                      std::to_string(product.columns) + typesOf(product) + " " +
@@ -131,7 +131,8 @@ SmallVector<Value> dlc::multiplyWarpGroup(OpBuilder &b, Location loc,
   text += "; }";
   SmallVector<Value> inputs(a);
   inputs.push_back(right);
-  inputs.push_back(arith::ConstantOp::create(b, loc, b.getI32IntegerAttr(1)));
+  inputs.push_back(arith::ConstantOp::create(
+      b, loc, b.getI32IntegerAttr(product.startsAtZero ? 0 : 1)));
   return assemble(b, loc, text, sums, inputs);
 }
 

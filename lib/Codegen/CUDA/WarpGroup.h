@@ -40,6 +40,7 @@ struct WarpGroupProduct {
   mlir::Type left, right; ///< f16 or bf16, both; f32 (as tf32); bytes
   int64_t columns;        ///< 8 to 256
   bool transposesLeft = false, transposesRight = false; ///< MN-major
+  bool startsAtZero = false; ///< whatever the sums are
 };
 
 /// sums + a x b: 64 rows, 32 bytes of the fold. `a` is a descriptor or four

@@ -5,61 +5,8 @@
 
 #include "dlc/Target/CUDA/Ptxas.h"
 
-#include <cmath>
-
 using namespace dlc;
 using namespace dlc::test;
-
-/// Runs the kernel on numbers of this seed; empty when there is no report and
-/// every result is right. `positive`: products of queries and keys are.
-static std::string check(CompiledKernel &kernel, const AttentionCase &c,
-                         bool positive = false) {
-  constexpr unsigned seed = 1;
-  auto q = eighths(c.queries(), seed),
-       k = eighths(c.heads * c.keys * c.inner, seed + 1),
-       v = eighths(c.heads * c.keys * c.columns, seed + 2),
-       m = eighths(c.mask == "data" ? c.rows * c.keys : 0, seed + 3);
-  if (positive)
-    for (std::vector<float> *factor : {&q, &k})
-      for (float &x : *factor)
-        x = std::fabs(x) + 1;
-  for (size_t i = 0; i < m.size(); i += 5)
-    m[i] = -INFINITY;
-  std::vector<double> wanted = attend(c, q, k, v, m);
-  std::vector<float> y(c.results(), -9);
-  std::vector<int64_t> symbols;
-  if (c.symbolic)
-    symbols = {c.rows, c.keys};
-  std::string report;
-  bool isBf16 = c.type == "bf16";
-  if (c.type == "f32") {
-    std::vector<EmulatedBuffer> buffers{in(q, "q"), in(k, "k"), in(v, "v")};
-    if (c.mask == "data")
-      buffers.push_back(in(m, "m"));
-    buffers.push_back(out(y, "y"));
-    report = kernel.run(buffers, symbols);
-  } else {
-    auto qn = toBits(q, isBf16), kn = toBits(k, isBf16), vn = toBits(v, isBf16);
-    std::vector<EmulatedBuffer> buffers{in(qn, "q"), in(kn, "k"), in(vn, "v")};
-    if (c.mask == "data")
-      buffers.push_back(in(m, "m"));
-    buffers.push_back(out(y, "y"));
-    report = kernel.run(buffers, symbols);
-  }
-  if (!report.empty())
-    return report;
-  // Half a unit of a 16-bit weight.
-  double tolerance = c.type == "f32" ? 2e-6 : isBf16 ? 1.0 / 256 : 1.0 / 2048;
-  for (size_t i = 0; i < y.size(); ++i) {
-    bool isRight = std::isnan(wanted[i])
-                       ? std::isnan(y[i])
-                       : std::fabs(y[i] - wanted[i]) <= tolerance;
-    if (!isRight)
-      return "result " + std::to_string(i) + " is " + std::to_string(y[i]) +
-             ", not " + std::to_string(wanted[i]);
-  }
-  return {};
-}
 
 TEST(Attention, OneLaunchWhateverTheMask) {
   AttentionCase cases[] = {
@@ -78,7 +25,7 @@ TEST(Attention, OneLaunchWhateverTheMask) {
     ASSERT_EQ(kernel.error, "");
     EXPECT_EQ(kernel.nest, "attention");
     EXPECT_EQ(kernel.numLaunches, 1u);
-    EXPECT_EQ(check(kernel, c), "") << c.mask << " " << c.rows;
+    EXPECT_EQ(checkAttention(kernel, c), "") << c.mask << " " << c.rows;
   }
 }
 
@@ -89,7 +36,7 @@ TEST(Attention, SymbolicSizes) {
   EXPECT_EQ(kernel.nest, "attention");
   for (auto [rows, keys] : {std::pair{1, 1}, {33, 64}, {64, 129}}) {
     c.rows = rows, c.keys = keys;
-    EXPECT_EQ(check(kernel, c), "") << rows << " " << keys;
+    EXPECT_EQ(checkAttention(kernel, c), "") << rows << " " << keys;
   }
 }
 
@@ -99,14 +46,14 @@ TEST(Attention, MaskedKeysThatCount) {
   AttentionCase c{.rows = 70, .keys = 140, .mask = "fill", .scale = -4000.0f};
   CompiledKernel kernel(attentionText(c));
   ASSERT_EQ(kernel.error, "");
-  EXPECT_EQ(check(kernel, c, /*positive=*/true), "");
+  EXPECT_EQ(checkAttention(kernel, c, /*positive=*/true), "");
   // The control: another mask is told apart by such scores.
   AttentionCase causal = c;
   causal.mask = "causal";
   CompiledKernel other(attentionText(causal));
   ASSERT_EQ(other.error, "");
-  EXPECT_EQ(check(other, causal, true), "");
-  EXPECT_NE(check(other, c, true), "");
+  EXPECT_EQ(checkAttention(other, causal, true), "");
+  EXPECT_NE(checkAttention(other, c, true), "");
 }
 
 TEST(Attention, PartsOfTheKeys) {
@@ -123,12 +70,12 @@ TEST(Attention, PartsOfTheKeys) {
     EXPECT_EQ(kernel.nest, "attention");
     // Rounded weights need the sum of all parts first.
     EXPECT_EQ(kernel.numLaunches, c.type == "f32" ? 2u : 3u);
-    EXPECT_EQ(check(kernel, c), "");
+    EXPECT_EQ(checkAttention(kernel, c), "");
     c.mask = "causal";
     c.past = 300; // whole parts are masked
     CompiledKernel causal(attentionText(c));
     ASSERT_EQ(causal.error, "");
-    EXPECT_EQ(check(causal, c), "");
+    EXPECT_EQ(checkAttention(causal, c), "");
   }
 }
 
@@ -151,7 +98,7 @@ TEST(Attention, TensorCores) {
       EXPECT_EQ(kernel.numLaunches, 1u);
       EXPECT_NE(kernel.ptx.find("mma.sync.aligned.m16n8k16"),
                 std::string::npos);
-      EXPECT_EQ(check(kernel, c), "") << type << " " << c.rows << c.mask;
+      EXPECT_EQ(checkAttention(kernel, c), "") << type << " " << c.rows << c.mask;
     }
 }
 
@@ -162,7 +109,7 @@ TEST(Attention, BarriersAreNeeded) {
     ASSERT_EQ(kernel.error, "");
     for (unsigned number : {0, 1}) {
       ASSERT_TRUE(kernel.dropBarrier(number));
-      EXPECT_NE(check(kernel, c).find("race at byte"), std::string::npos)
+      EXPECT_NE(checkAttention(kernel, c).find("race at byte"), std::string::npos)
           << type << " " << number;
       kernel.restore();
     }
@@ -174,7 +121,7 @@ TEST(Attention, StrictSumsKeepTheirOrder) {
   CompiledKernel kernel(attentionText(c), "cuda:sm=80", /*strict=*/true);
   ASSERT_EQ(kernel.error, "");
   EXPECT_NE(kernel.nest, "attention");
-  EXPECT_EQ(check(kernel, c), "");
+  EXPECT_EQ(checkAttention(kernel, c), "");
 }
 
 TEST(Attention, KeepsItsSumsInRegisters) {

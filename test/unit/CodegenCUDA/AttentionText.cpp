@@ -83,8 +83,13 @@ std::string dlc::test::attentionText(const AttentionCase &c) {
   if (c.mask == "data")
     text += ", %m: " + m;
   text += ") -> " + y;
+  std::vector<std::string> attributes;
   if (c.symbolic)
-    text += " attributes {symbols = [\"r\", \"j\"]}";
+    attributes.push_back("symbols = [\"r\", \"j\"]");
+  if (!c.schedule.empty())
+    attributes.push_back("schedule = {" + c.schedule + "}");
+  if (!attributes.empty())
+    text += " attributes {" + join(attributes) + "}";
   text += " {\n";
   text += head4("s", join({h, r, j}), d, "add", s, fourIn);
   text += load("x", "q", four, "d0, d1, d3", fourAt, q, c.type) +
@@ -209,4 +214,53 @@ std::vector<uint16_t> dlc::test::toBits(const std::vector<float> &values,
     bits.push_back(static_cast<uint16_t>(narrow));
   }
   return bits;
+}
+
+std::string dlc::test::checkAttention(CompiledKernel &kernel,
+                                      const AttentionCase &c, bool positive) {
+  constexpr unsigned seed = 1;
+  auto q = eighths(c.queries(), seed),
+       k = eighths(c.heads * c.keys * c.inner, seed + 1),
+       v = eighths(c.heads * c.keys * c.columns, seed + 2),
+       m = eighths(c.mask == "data" ? c.rows * c.keys : 0, seed + 3);
+  if (positive)
+    for (std::vector<float> *factor : {&q, &k})
+      for (float &x : *factor)
+        x = std::fabs(x) + 1;
+  for (size_t i = 0; i < m.size(); i += 5)
+    m[i] = -INFINITY;
+  std::vector<double> wanted = attend(c, q, k, v, m);
+  std::vector<float> y(c.results(), -9);
+  std::vector<int64_t> symbols;
+  if (c.symbolic)
+    symbols = {c.rows, c.keys};
+  std::string report;
+  bool isBf16 = c.type == "bf16";
+  if (c.type == "f32") {
+    std::vector<EmulatedBuffer> buffers{in(q, "q"), in(k, "k"), in(v, "v")};
+    if (c.mask == "data")
+      buffers.push_back(in(m, "m"));
+    buffers.push_back(out(y, "y"));
+    report = kernel.run(buffers, symbols);
+  } else {
+    auto qn = toBits(q, isBf16), kn = toBits(k, isBf16), vn = toBits(v, isBf16);
+    std::vector<EmulatedBuffer> buffers{in(qn, "q"), in(kn, "k"), in(vn, "v")};
+    if (c.mask == "data")
+      buffers.push_back(in(m, "m"));
+    buffers.push_back(out(y, "y"));
+    report = kernel.run(buffers, symbols);
+  }
+  if (!report.empty())
+    return report;
+  // Half a unit of a 16-bit weight.
+  double tolerance = c.type == "f32" ? 2e-6 : isBf16 ? 1.0 / 256 : 1.0 / 2048;
+  for (size_t i = 0; i < y.size(); ++i) {
+    bool isRight = std::isnan(wanted[i])
+                       ? std::isnan(y[i])
+                       : std::fabs(y[i] - wanted[i]) <= tolerance;
+    if (!isRight)
+      return "result " + std::to_string(i) + " is " + std::to_string(y[i]) +
+             ", not " + std::to_string(wanted[i]);
+  }
+  return {};
 }

@@ -2,6 +2,8 @@
 #ifndef DLC_TEST_UNIT_CODEGENCUDA_ATTENTIONTEXT_H
 #define DLC_TEST_UNIT_CODEGENCUDA_ATTENTIONTEXT_H
 
+#include "CudaTestUtils.h"
+
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -20,6 +22,7 @@ struct AttentionCase {
   bool symbolic = false;   ///< in rows and keys
   bool transposed = false; ///< keys lie [inner][key], values [column][key]
   float scale = 0.25f;
+  std::string schedule = ""; ///< entries of the kernel's attribute
 
   int64_t queries() const { return heads * group * rows * inner; }
   int64_t results() const { return heads * group * rows * columns; }
@@ -33,6 +36,11 @@ std::vector<double> attend(const AttentionCase &c, const std::vector<float> &q,
                            const std::vector<float> &k,
                            const std::vector<float> &v,
                            const std::vector<float> &m);
+
+/// Runs the kernel on numbers of one seed; empty when there is no report and
+/// every result is right. `positive`: products of queries and keys are.
+std::string checkAttention(CompiledKernel &kernel, const AttentionCase &c,
+                           bool positive = false);
 
 /// Eighths between -1 and 1, which every type holds.
 std::vector<float> eighths(int64_t count, unsigned seed);

@@ -28,8 +28,10 @@ CompiledKernel::CompiledKernel(const std::string &text, llvm::StringRef target,
   if (!source)
     return;
   auto cuda = llvm::cantFail(parseCudaTarget(target));
+  CudaCodegenOptions own = options;
+  own.warpGroups = cuda.hasWarpGroups();
   auto emitted =
-      emitCudaKernel(*source->getOps<graph::KernelOp>().begin(), cuda, options);
+      emitCudaKernel(*source->getOps<graph::KernelOp>().begin(), cuda, own);
   if (failed(emitted))
     return;
   kernel = std::move(*emitted);
@@ -68,10 +70,11 @@ std::string CompiledKernel::run(std::vector<EmulatedBuffer> buffers,
   steps.scratchBytes.assign(instance.scratchBytes.begin(),
                             instance.scratchBytes.end());
   for (const auto &launch : instance.launches)
-    steps.launches.push_back({launch.symbol,
-                              {{uint32_t(launch.gridBlocks)},
-                               {launch.blockThreads},
-                               launch.sharedBytes}});
+    steps.launches.push_back(
+        {launch.symbol,
+         {{uint32_t(launch.gridBlocks)},
+          {launch.blockThreads},
+          launch.sharedBytes}});
   auto code = (*emulated)->runKernel(steps, buffers, symbols);
   if (!code)
     return llvm::toString(code.takeError());

@@ -33,6 +33,14 @@ public:
   launches(llvm::ArrayRef<int64_t> symbols = {}) const {
     return instantiate(kernel, symbols).launches;
   }
+  /// Grid and threads of each launch, for these symbols.
+  std::vector<std::pair<uint64_t, unsigned>>
+  shapes(std::vector<int64_t> symbols = {}) const {
+    std::vector<std::pair<uint64_t, unsigned>> all;
+    for (const auto &launch : instantiate(kernel, symbols).launches)
+      all.push_back({launch.gridBlocks, launch.blockThreads});
+    return all;
+  }
 
   /// Runs all launches with every check of the emulator. Returns the error's
   /// text, empty for success; `status` receives the kernel's data error code.
