@@ -320,11 +320,12 @@ static Error lowerMultiply(CallInst &call, SiteOf siteOf) {
   return Error::success();
 }
 
+/// A wait, or no text at all; what operands are tied to stays as it is.
 static Error lowerWait(CallInst &call, StringRef text, SiteOf siteOf) {
   unsigned left = 0;
   StringRef rest = text.trim();
-  rest.consume_front(kWait);
-  if (rest.consumeInteger(10, left) || rest.trim() != ";")
+  bool waits = rest.consume_front(kWait);
+  if (waits && (rest.consumeInteger(10, left) || rest.trim() != ";"))
     return unknown(call);
   Operands operands(call);
   IRBuilder<> builder(&call);
@@ -334,8 +335,9 @@ static Error lowerWait(CallInst &call, StringRef text, SiteOf siteOf) {
     if (!results.back())
       return unknown(call);
   }
-  callHost(builder, "dlc_emu_wgmma_wait", builder.getVoidTy(),
-           {builder.getInt32(left), builder.getInt32(siteOf(call))});
+  if (waits)
+    callHost(builder, "dlc_emu_wgmma_wait", builder.getVoidTy(),
+             {builder.getInt32(left), builder.getInt32(siteOf(call))});
   finish(call, results.empty() ? nullptr : pack(builder, call, results));
   return Error::success();
 }
@@ -344,7 +346,8 @@ Error lowerAssembly(CallInst &call, SiteOf siteOf) {
   std::string text = textOf(call);
   if (StringRef(text).contains(kMultiply))
     return lowerMultiply(call, siteOf);
-  if (StringRef(text).trim().starts_with(kWait))
+  StringRef trimmed = StringRef(text).trim();
+  if (trimmed.empty() || trimmed.starts_with(kWait))
     return lowerWait(call, text, siteOf);
   return unknown(call);
 }

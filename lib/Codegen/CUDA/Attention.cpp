@@ -18,6 +18,8 @@ static constexpr int64_t kLeastKeys = 256;
 static constexpr int64_t kMostParts = 64, kLeastPart = 64;
 /// The knob `instruction`.
 static constexpr int64_t kMmaSync = 1, kWgmma = 2;
+/// The knob `gated_waits`.
+static constexpr int64_t kNo = 1, kYes = 2;
 
 //===----------------------------------------------------------------------===//
 // The plan
@@ -163,6 +165,8 @@ KnobValues dlc::toKnobs(const AttentionPlan &plan) {
     knobs["tile_keys"] = plan.keys;
   if (plan.hasWarpGroups && plan.narrow)
     knobs["instruction"] = plan.usesWarpGroups ? kWgmma : kMmaSync;
+  if (plan.hasWarpGroups && plan.narrow)
+    knobs["gated_waits"] = plan.gatesWaits ? kYes : kNo;
   return knobs;
 }
 
@@ -179,6 +183,7 @@ dlc::attentionKnobs(const AttentionPlan &plan) {
     for (ScheduleSpace::Knob &knob : knobs)
       llvm::sort(knob.values);
     knobs.push_back({"instruction", {kMmaSync, kWgmma}});
+    knobs.push_back({"gated_waits", {kNo, kYes}});
   }
   else
     knobs = {{"tile_rows", {16, 32, 64}}};
@@ -199,8 +204,9 @@ bool dlc::applyKnobs(AttentionPlan &plan, const KnobValues &knobs,
     return it == knobs.end() ? 0 : it->second;
   };
   int64_t rows = get("tile_rows"), keys = get("tile_keys"),
-          parts = get("parts"), instruction = get("instruction");
-  if (!rows && !keys && !parts && !instruction)
+          parts = get("parts"), instruction = get("instruction"),
+          gated = get("gated_waits");
+  if (!rows && !keys && !parts && !instruction && !gated)
     return true;
   auto refuse = [&](const char *why) {
     reason = why;
@@ -208,8 +214,9 @@ bool dlc::applyKnobs(AttentionPlan &plan, const KnobValues &knobs,
   };
   if (rows < 0 || keys < 0 || parts < 0 || parts > kMostParts)
     return refuse("no tile has this size");
-  if (instruction < 0 || instruction > kWgmma)
+  if (instruction < 0 || instruction > kWgmma || gated < 0 || gated > kYes)
     return refuse("no instruction has this number");
+  plan.gatesWaits = gated != kNo;
   // Rows that nobody has would be computed.
   auto all = constantValue(plan.allRows());
   constexpr int64_t least = 16;

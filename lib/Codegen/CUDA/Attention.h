@@ -33,6 +33,8 @@ struct AttentionPlan {
   /// block has dynamic shared memory.
   bool hasWarpGroups = false, usesWarpGroups = false;
   unsigned sharedBytes = 0;
+  /// Sums are waited for when weights are made, not before.
+  bool gatesWaits = true;
   /// f16 or bf16 where queries, keys, values and weights all are of that type:
   /// tensor cores take these scalars. Null: they do not.
   mlir::Type narrow;

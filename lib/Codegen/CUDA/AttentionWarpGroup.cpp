@@ -31,6 +31,7 @@ namespace {
 constexpr int64_t kStep = 16, kRunElements = kSwizzleBytes / 2;
 constexpr int64_t kRunChunks = kSwizzleBytes / kChunkBytes;
 constexpr int64_t kMostColumns = 128, kMostKeys = 256, kStages = 2;
+constexpr int64_t kGateBytes = 16;
 constexpr int64_t kMostGroups = 3, kFewestRows = 64;
 /// Of a block, dynamic, on sm_90.
 constexpr int64_t kMostShared = 227 << 10;
@@ -45,7 +46,8 @@ int64_t bytesOf(int64_t rows, int64_t elements) {
 int64_t sharedBytesOf(const AttentionPlan &plan) {
   return bytesOf(plan.rows, plan.inner) +
          kStages * (bytesOf(plan.keys, plan.inner) +
-                    bytesOf(plan.keys, plan.columns));
+                    bytesOf(plan.keys, plan.columns)) +
+         kGateBytes;
 }
 
 class WarpGroupTile final : public StagedTile {
@@ -66,6 +68,11 @@ public:
 
 private:
   void fetchQueries() override {
+    gate = pointerTo(b, loc, words, kSharedSpace,
+                     index.constant(plan.sharedBytes - kGateBytes));
+    if (plan.gatesWaits)
+      launch.onlyIf(index.less(launch.thread(), index.constant(1)),
+                    [&] { openGate(b, loc, gate); });
     fill(queries, index.constant(queries.offset), firstRow, plan.rows);
   }
   Values onePass(Value from, Value to, ValueRange carried) override;
@@ -90,9 +97,11 @@ private:
   Values startScores(Value key);
   Values startSums(Value key, ValueRange weights, ValueRange sums);
   Values weightWords(ValueRange weights);
+  Softmax gated(const Softmax &softmax);
 
   Panel queries, keys, values;
   int64_t keyBytes, valueBytes;
+  Value gate;
 };
 
 } // namespace
@@ -277,6 +286,25 @@ AttentionTile::Values WarpGroupTile::weightWords(ValueRange weights) {
   return all;
 }
 
+// All of it is computed before the gate.
+AttentionTile::Softmax WarpGroupTile::gated(const Softmax &softmax) {
+  Softmax behind;
+  Values all;
+  for (const Values *part : {&softmax.weights, &softmax.maxima, &softmax.sums,
+                             &softmax.factors})
+    llvm::append_range(all, *part);
+  ValueRange rest = all = passGate(b, loc, gate, all);
+  for (auto [part, from] :
+       {std::pair{&behind.weights, &softmax.weights},
+        {&behind.maxima, &softmax.maxima},
+        {&behind.sums, &softmax.sums},
+        {&behind.factors, &softmax.factors}}) {
+    *part = Values(rest.take_front(from->size()));
+    rest = rest.drop_front(from->size());
+  }
+  return behind;
+}
+
 AttentionTile::Values WarpGroupTile::onePass(Value from, Value to,
                                              ValueRange carried) {
   const unsigned numSums = numRows * numColumns;
@@ -329,6 +357,8 @@ AttentionTile::Values WarpGroupTile::onePass(Value from, Value to,
                                 toRegisters(outputOf(now), numColumns));
         scores = waitForWarpGroup(b, loc, 1, scores);
         Softmax softmax = weighStep(key, scores, now);
+        if (plan.gatesWaits)
+          softmax = gated(softmax);
         sums = waitForWarpGroup(b, loc, 0, sums);
         Values next = join(softmax, scaled(toElements(sums, numColumns),
                                            softmax.factors));

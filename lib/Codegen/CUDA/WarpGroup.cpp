@@ -6,6 +6,7 @@
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/LLVMIR/NVVMDialect.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
 
 #include "llvm/ADT/StringExtras.h"
 
@@ -149,6 +150,40 @@ SmallVector<Value> dlc::waitForWarpGroup(OpBuilder &b, Location loc,
   return assemble(
       b, loc, "wgmma.wait_group.sync.aligned " + std::to_string(groups) + ";",
       values, {});
+}
+
+void dlc::openGate(OpBuilder &b, Location loc, Value pointer) {
+  Value one = arith::ConstantOp::create(b, loc, b.getI32IntegerAttr(1));
+  LLVM::CallIntrinsicOp::create(
+      b, loc, b.getStringAttr("llvm.nvvm.mbarrier.init.shared"),
+      ValueRange{pointer, one});
+  LLVM::CallIntrinsicOp::create(
+      b, loc, b.getI64Type(),
+      b.getStringAttr("llvm.nvvm.mbarrier.arrive.shared"), pointer);
+}
+
+SmallVector<Value> dlc::passGate(OpBuilder &b, Location loc, Value pointer,
+                                 ValueRange values) {
+  SmallVector<Value> computed = assemble(b, loc, "", values, {});
+  scf::WhileOp::create(
+      b, loc, TypeRange(), ValueRange(),
+      [&](OpBuilder &b, Location loc, ValueRange) {
+        Value phase = arith::ConstantOp::create(b, loc, b.getI32IntegerAttr(0));
+        Value isOver =
+            LLVM::CallIntrinsicOp::create(
+                b, loc, b.getI1Type(),
+                b.getStringAttr("llvm.nvvm.mbarrier.try.wait.parity.scope.cta."
+                                "space.cta"),
+                ValueRange{pointer, phase})
+                .getResult(0);
+        Value truth = arith::ConstantOp::create(b, loc, b.getBoolAttr(true));
+        scf::ConditionOp::create(
+            b, loc, arith::XOrIOp::create(b, loc, isOver, truth), ValueRange());
+      },
+      [](OpBuilder &b, Location loc, ValueRange) {
+        scf::YieldOp::create(b, loc);
+      });
+  return computed;
 }
 
 void dlc::fenceAsyncProxy(OpBuilder &b, Location loc) {

@@ -61,6 +61,14 @@ llvm::SmallVector<mlir::Value> waitForWarpGroup(mlir::OpBuilder &b,
                                                 mlir::Location loc,
                                                 int64_t groups,
                                                 mlir::ValueRange values);
+/// ptxas moves a wait before whatever independent code stands in front of it,
+/// but not out of its basic block. A gate is the end of one: an mbarrier (8
+/// bytes of shared memory) whose first phase one thread ends, and a loop that
+/// asks whether it is over. `values` are computed before: what they are behind.
+void openGate(mlir::OpBuilder &b, mlir::Location loc, mlir::Value pointer);
+llvm::SmallVector<mlir::Value> passGate(mlir::OpBuilder &b, mlir::Location loc,
+                                        mlir::Value pointer,
+                                        mlir::ValueRange values);
 /// What the running thread has written to shared memory is there for wgmma of
 /// those that meet it at a barrier afterwards.
 void fenceAsyncProxy(mlir::OpBuilder &b, mlir::Location loc);

@@ -36,7 +36,7 @@ TEST(AttentionWarpGroup, IsRight) {
       c.schedule = kRound;
       CompiledKernel kernel(attentionText(c), "cuda:sm=90a");
       ASSERT_EQ(kernel.error, "");
-            EXPECT_TRUE(usesWgmma(kernel));
+      EXPECT_TRUE(usesWgmma(kernel));
       EXPECT_EQ(checkAttention(kernel, c), "")
           << type << " " << c.rows << c.mask;
     }
