@@ -203,11 +203,10 @@ bool KernelCheck::checkLaws() {
     if (failed(law))
       return refuse(Condition::Hom, "no theorem is known for the law '" +
                                         (text ? text.str() : "") + "'");
-    Condition condition = law->kind == LawKind::split ? Condition::Split
-                          : law->kind == LawKind::hom ? Condition::Hom
-                          : law->kind == LawKind::round
-                              ? Condition::Round
-                                                      : Condition::Reorder;
+    Condition condition = law->kind == LawKind::split   ? Condition::Split
+                          : law->kind == LawKind::hom   ? Condition::Hom
+                          : law->kind == LawKind::round ? Condition::Round
+                                                        : Condition::Reorder;
     if (Admission admission = admitLaws(kernel, {*law}, mode); !admission)
       return refuse(condition, admission.reason);
     if (certificate.getObligation() == "exact" &&

@@ -1,4 +1,5 @@
-// hom(softmax) and round(softmax): found in the kernel's folds by their inlined expressions.
+// hom(softmax) and round(softmax): found in the kernel's folds by their inlined
+// expressions.
 #include "Softmax.h"
 
 #include "FoldForm.h"
@@ -31,7 +32,7 @@ private:
   bool checkRounding();
 
   bool mayRound;
-  Type valueType;          ///< 16 bits, of what is weighted; null: nothing is
+  Type valueType;         ///< 16 bits, of what is weighted; null: nothing is
   bool isRounded = false; ///< a weight is, to that type
   std::optional<unsigned> maximum;
   SmallVector<unsigned> sums; ///< that read the maximum
@@ -127,8 +128,8 @@ bool SoftmaxForm::checkSum(unsigned fold) {
     if (inA != inB) {
       weight = inA ? *a : b;
       const Node &value = exprs.get(inA ? b : *a);
-      Type from = value.kind == Node::Cast ? exprs.get(value.args[0]).type
-                                           : Type();
+      Type from =
+          value.kind == Node::Cast ? exprs.get(value.args[0]).type : Type();
       if (mayRound && (!from || !(from.isF16() || from.isBF16()) ||
                        (valueType && valueType != from)))
         return refuse("the values are not of one 16-bit float type");

@@ -19,8 +19,7 @@ Admission admitSoftmax(graph::KernelOp kernel, graph::NumericsMode mode);
 
 /// round(softmax): the same form, where the sums with values are of numbers of
 /// one 16-bit float type, and weights are rounded to nothing narrower or else.
-Admission admitRoundedSoftmax(graph::KernelOp kernel,
-                              graph::NumericsMode mode);
+Admission admitRoundedSoftmax(graph::KernelOp kernel, graph::NumericsMode mode);
 
 } // namespace dlc::check
 

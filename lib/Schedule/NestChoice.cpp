@@ -58,13 +58,12 @@ Value dlc::widenedFrom(Value value) {
 /// Queries, keys and values are all of one 16-bit type.
 static bool hasNarrowFactors(const AttentionSpec &spec) {
   Value query = widenedFrom(spec.query.value);
-  return query && llvm::all_of(ArrayRef<Value>{spec.key.value,
-                                               spec.value.value},
-                               [&](Value value) {
-                                 Value narrow = widenedFrom(value);
-                                 return narrow &&
-                                        narrow.getType() == query.getType();
-                               });
+  return query &&
+         llvm::all_of(ArrayRef<Value>{spec.key.value, spec.value.value},
+                      [&](Value value) {
+                        Value narrow = widenedFrom(value);
+                        return narrow && narrow.getType() == query.getType();
+                      });
 }
 
 NestChoice dlc::bestNest(graph::KernelOp kernel) {

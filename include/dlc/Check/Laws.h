@@ -24,11 +24,11 @@ struct Admission {
 /// that form by Check's own derivation (lib/Check/Softmax.h); C-FINITE is kept
 /// by whoever uses it, with a branch for rows without a score above -inf.
 /// round(softmax) (C-ROUND): in `reassoc`, where hom(softmax) would be but for
-/// roundings to the 16-bit type T of the values; without them, where all results
-/// are of T. A weight is then rounded once, relative to its row's maximum, and
-/// differs by half a unit of T, as it does where the kernel rounds it.
-/// hom(welford) (C-HOM): in `reassoc`, where every fold that reads another is
-/// the sum of squares about its mean (lib/Check/Moments.h).
+/// roundings to the 16-bit type T of the values; without them, where all
+/// results are of T. A weight is then rounded once, relative to its row's
+/// maximum, and differs by half a unit of T, as it does where the kernel rounds
+/// it. hom(welford) (C-HOM): in `reassoc`, where every fold that reads another
+/// is the sum of squares about its mean (lib/Check/Moments.h).
 ///
 /// flush (C-FLUSH) is about sums of products of bf16 numbers only, and refused
 /// in `strict`. A product of two bf16 numbers is exact in f32, so the rounding

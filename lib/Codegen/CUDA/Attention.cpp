@@ -61,7 +61,8 @@ int64_t AttentionPlan::columnTiles() const {
 // Planning
 //===----------------------------------------------------------------------===//
 
-/// `roundsOnce`: under the law round(softmax) weights are what multiplies takes.
+/// `roundsOnce`: under the law round(softmax) weights are what multiplies
+/// takes.
 static void findNarrow(AttentionPlan &plan, bool roundsOnce) {
   AttentionSpec &spec = plan.spec;
   Value query = widenedFrom(spec.query.value),
@@ -177,15 +178,14 @@ dlc::attentionKnobs(const AttentionPlan &plan) {
     knobs = {{"tile_rows", {16, 32, 64, 128}},
              {"tile_keys", {16, 32, 48, 64, 96, 128}}};
   if (plan.narrow && plan.hasWarpGroups) {
-    for (auto [knob, more] : {std::pair{0, 192}, {1, 80}, {1, 112}, {1, 160},
-                              {1, 176}, {1, 192}})
+    for (auto [knob, more] :
+         {std::pair{0, 192}, {1, 80}, {1, 112}, {1, 160}, {1, 176}, {1, 192}})
       knobs[knob].values.push_back(more);
     for (ScheduleSpace::Knob &knob : knobs)
       llvm::sort(knob.values);
     knobs.push_back({"instruction", {kMmaSync, kWgmma}});
     knobs.push_back({"gated_waits", {kNo, kYes}});
-  }
-  else
+  } else
     knobs = {{"tile_rows", {16, 32, 64}}};
   std::vector<int64_t> parts{1};
   if (auto keys = constantValue(plan.spec.extentOf(plan.spec.keys)))

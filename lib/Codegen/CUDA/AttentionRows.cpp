@@ -59,14 +59,50 @@ Value AttentionRows::expOfNonPositive(Value x) {
   return arith::MulFOp::create(b, loc, power(r), power(n));
 }
 
-Value AttentionRows::expOfDifference(Value x, Value y) {
+Value AttentionRows::expOfDifference(Value x, Value y, double scale) {
   if (!isQuick)
     return expOfNonPositive(arith::SubFOp::create(b, loc, x, y));
-  Value scale = number(std::numbers::log2e);
   Value subtracted = arith::NegFOp::create(
-      b, loc, arith::MulFOp::create(b, loc, y, scale));
-  return powerOfTwo(b, loc, math::FmaOp::create(b, loc, x, scale, subtracted),
-                    "llvm.nvvm.ex2.approx.ftz.f32");
+      b, loc, arith::MulFOp::create(b, loc, y, number(std::numbers::log2e)));
+  Value exponent = math::FmaOp::create(
+      b, loc, x, number(scale * std::numbers::log2e), subtracted);
+  return powerOfTwo(b, loc, exponent, "llvm.nvvm.ex2.approx.ftz.f32");
+}
+
+/// What `value` is, behind stages that only pass it on.
+static graph::ApplyOp applyBehind(Value value) {
+  return throughStages(value).getDefiningOp<graph::ApplyOp>();
+}
+
+static std::optional<double> literalBehind(Value value) {
+  auto literal = throughStages(value).getDefiningOp<graph::LiteralOp>();
+  auto number = literal ? dyn_cast<FloatAttr>(literal.getValue()) : FloatAttr();
+  return number && number.getType().isF32()
+             ? std::optional(number.getValueAsDouble())
+             : std::nullopt;
+}
+
+double AttentionRows::takeScale() {
+  graph::ApplyOp apply = applyBehind(spec.score);
+  while (apply && apply.getFn() == graph::ScalarFn::select) {
+    auto first = literalBehind(apply.getArgs()[1]),
+         second = literalBehind(apply.getArgs()[2]);
+    if (first != -INFINITY && second != -INFINITY)
+      return 1;
+    apply = applyBehind(apply.getArgs()[first == -INFINITY ? 2 : 1]);
+  }
+  if (!apply || apply.getFn() != graph::ScalarFn::mul)
+    return 1;
+  for (int i : {0, 1}) {
+    auto load = apply.getArgs()[i].getDefiningOp<graph::LoadOp>();
+    auto scale = literalBehind(apply.getArgs()[1 - i]);
+    if (!load || load.getTensor() != graph::StageOp(spec.scores).getResult() ||
+        !scale || !(*scale > 0) || std::isinf(*scale))
+      continue;
+    scaledSum = apply.getResult();
+    return *scale;
+  }
+  return 1;
 }
 
 //===----------------------------------------------------------------------===//
@@ -100,11 +136,12 @@ FailureOr<Value> AttentionRows::score(const Axes &axes, Value sum) {
     return sum;
   ExprEmitter expressions = this->expressions();
   expressions.setStageValue(spec.scores, {sum, b.getF32Type()});
+  if (scaledSum)
+    expressions.setValue(scaledSum, {sum, b.getF32Type()});
   for (auto [condition, holds] : known)
-    expressions.setValue(condition,
-                         {arith::ConstantOp::create(b, loc,
-                                                    b.getBoolAttr(holds)),
-                          condition.getType()});
+    expressions.setValue(
+        condition, {arith::ConstantOp::create(b, loc, b.getBoolAttr(holds)),
+                    condition.getType()});
   auto value = expressions.emitNext(spec.score, pointAt(axes), reason);
   return failed(value) ? FailureOr<Value>(failure()) : value->value;
 }

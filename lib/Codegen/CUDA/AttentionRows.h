@@ -30,10 +30,14 @@ public:
   mlir::Value finite(mlir::Value maximum);
   /// e^x of x <= 0 (or NaN), to 3 ulp.
   mlir::Value expOfNonPositive(mlir::Value x);
-  /// e^(x - y) of x <= y. With `isQuick` by one fused step and the hardware's
-  /// 2^x: to some 2^-23 (|x| + |y| + 4), which is enough for 16-bit weights.
-  mlir::Value expOfDifference(mlir::Value x, mlir::Value y);
+  /// e^(scale x - y) of scale x <= y. With `isQuick` by one fused step and the
+  /// hardware's 2^x: to some 2^-23 (|scale x| + |y| + 4), which is enough for
+  /// 16-bit weights.
+  mlir::Value expOfDifference(mlir::Value x, mlir::Value y, double scale = 1);
   bool isQuick = false;
+  /// A positive number that all scores are multiplied by, or they are -inf:
+  /// leaves it to whoever takes them. 1 where there is none.
+  double takeScale();
 
   /// The score that `sum`, of products of query and key, becomes.
   mlir::FailureOr<mlir::Value> score(const Axes &axes, mlir::Value sum);
@@ -72,6 +76,8 @@ public:
   std::string reason;
 
 private:
+  mlir::Value scaledSum; ///< what takeScale has left out; null: nothing
+
   LaunchBuilder &launch;
   const AttentionSpec &spec;
   mlir::OpBuilder &b;

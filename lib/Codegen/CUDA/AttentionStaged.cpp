@@ -134,4 +134,3 @@ void StagedTile::loadChunk(const Panel &panel, Value at, Value first,
     memref::StoreOp::create(b, loc, bits, words,
                             index.add(word, static_cast<int64_t>(i)));
 }
-

@@ -1,8 +1,8 @@
 // A tile of attention whose 16-bit factors go through shared memory, in chunks
 // of 16 bytes: by cp.async where an operand is nothing but contiguous chunks,
 // else by registers. Scores and sums are fragments of tensor cores (MmaSync.h,
-// WarpGroup.h): a thread has two rows of the 16 of its warp, eight apart, and of
-// every eight keys or columns two neighbours.
+// WarpGroup.h): a thread has two rows of the 16 of its warp, eight apart, and
+// of every eight keys or columns two neighbours.
 #ifndef DLC_LIB_CODEGEN_CUDA_ATTENTIONSTAGED_H
 #define DLC_LIB_CODEGEN_CUDA_ATTENTIONSTAGED_H
 
@@ -19,8 +19,8 @@ protected:
     numKeys = plan.keys / 4;
     numColumns = plan.columns / 4;
     lane = index.rem(launch.thread(), index.constant(kWarpThreads));
-    warpRow = index.mul(
-        index.div(launch.thread(), index.constant(kWarpThreads)), 16);
+    warpRow =
+        index.mul(index.div(launch.thread(), index.constant(kWarpThreads)), 16);
     group = index.div(lane, index.constant(4));
     inGroup = index.mul(index.rem(lane, index.constant(4)), 2);
     rows.isQuick = true;

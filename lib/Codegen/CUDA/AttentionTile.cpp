@@ -1,5 +1,6 @@
 // A block's tile of attention.
 #include "AttentionTile.h"
+#include "WarpGroup.h"
 
 #include "dlc/Schedule/KeyBounds.h"
 
@@ -258,22 +259,27 @@ AttentionTile::Values AttentionTile::scoresOf(Value key, Values products) {
   auto choice = scf::IfOp::create(b, loc, types, isWhole,
                                   /*withElseRegion=*/true);
   OpBuilder::InsertionGuard guard(b);
+  Value whole = products.front();
   b.setInsertionPointToStart(choice.elseBlock());
+  // A branch, not selects that every step would pay for.
+  products.front() = keepInPlace(b, loc, products.front()).front();
   scf::YieldOp::create(b, loc, compute(/*whole=*/false));
   b.setInsertionPointToStart(choice.thenBlock());
+  products.front() = whole;
   rows.known = std::move(known);
   scf::YieldOp::create(b, loc, compute(/*whole=*/true));
   rows.known.clear();
   return Values(choice.getResults());
 }
 
-Value AttentionTile::largestOf(ValueRange scores, Value old) {
-  Value largest = scores.front();
-  for (Value score : scores.drop_front())
-    largest = rows.larger(largest, score);
+Value AttentionTile::largestOf(ValueRange scores) {
+  Value part[] = {scores[0], scores[1]};
+  for (size_t j = 2; j < scores.size(); ++j)
+    part[j % 2] = rows.larger(part[j % 2], scores[j]);
+  Value largest = rows.larger(part[0], part[1]);
   for (unsigned offset = lanes / 2; offset > 0; offset /= 2)
     largest = rows.larger(largest, launch.shuffleXor(largest, offset));
-  return rows.larger(old, largest);
+  return largest;
 }
 
 Value AttentionTile::sumLanes(Value value) {
@@ -295,16 +301,22 @@ AttentionTile::Softmax AttentionTile::weigh(Values scores, ValueRange maxima,
   for (unsigned i = 0; i < numRows; ++i) {
     MutableArrayRef<Value> row =
         MutableArrayRef<Value>(scores).slice(i * numKeys, numKeys);
-    Value old = maxima[i];
-    Value maximum = largestOf(row, old), subtracted = rows.finite(maximum);
+    Value old = maxima[i], largest = largestOf(row);
+    if (scale != 1)
+      largest = arith::MulFOp::create(b, loc, largest, rows.number(scale));
+    Value maximum = rows.larger(old, largest),
+          subtracted = rows.finite(maximum);
     Value factor = rows.expOfDifference(old, subtracted);
-    Value sum = arith::MulFOp::create(b, loc, sums[i], factor);
-    for (Value &score : row) {
-      score = rows.expOfDifference(score, subtracted);
-      sum = arith::AddFOp::create(b, loc, sum, score);
+    // Two sums, so that one addition need not wait for the other.
+    Value sum[] = {arith::MulFOp::create(b, loc, sums[i], factor), Value()};
+    for (auto [j, score] : llvm::enumerate(row)) {
+      score = rows.expOfDifference(score, subtracted, scale);
+      Value &part = sum[j % 2];
+      part =
+          part ? arith::AddFOp::create(b, loc, part, score).getResult() : score;
     }
     next.maxima.push_back(maximum);
-    next.sums.push_back(sum);
+    next.sums.push_back(arith::AddFOp::create(b, loc, sum[0], sum[1]));
     next.factors.push_back(factor);
   }
   next.weights = std::move(scores);
@@ -329,9 +341,9 @@ AttentionTile::Values AttentionTile::onePass(Value from, Value to,
         Softmax softmax =
             weigh(scoresOf(key, multiplyKeys(key)), now.take_front(numRows),
                   now.slice(numRows, numRows));
-        Values output = addValues(
-            key, softmax.weights,
-            scaled(now.drop_front(2 * numRows), softmax.factors));
+        Values output =
+            addValues(key, softmax.weights,
+                      scaled(now.drop_front(2 * numRows), softmax.factors));
         Values next(softmax.maxima);
         llvm::append_range(next, softmax.sums);
         llvm::append_range(next, output);
@@ -344,7 +356,8 @@ AttentionTile::Values AttentionTile::statsPass(Value key, ValueRange carried) {
   for (unsigned i = 0; i < numRows; ++i) {
     ArrayRef<Value> row = ArrayRef<Value>(scores).slice(i * numKeys, numKeys);
     Value old = carried[i];
-    Value maximum = largestOf(row, old), subtracted = rows.finite(maximum);
+    Value maximum = rows.larger(old, largestOf(row)),
+          subtracted = rows.finite(maximum);
     Value factor =
         rows.expOfNonPositive(arith::SubFOp::create(b, loc, old, subtracted));
     Value sum = arith::MulFOp::create(b, loc, carried[numRows + i], factor);
@@ -572,9 +585,8 @@ LogicalResult AttentionTile::emit(AttentionStep step, AttentionScratch scratch,
             mergeStats(launch, rows, plan, scratch.stats, threadRows[i].number);
     } else {
       split(overKeys(initial, [&](Value from, Value to, ValueRange v) {
-        return inSteps(
-            from, to, v, /*withValues=*/false,
-            [&](Value k, ValueRange v) { return statsPass(k, v); });
+        return inSteps(from, to, v, /*withValues=*/false,
+                       [&](Value k, ValueRange v) { return statsPass(k, v); });
       }));
     }
     if (step != AttentionStep::Stats) {

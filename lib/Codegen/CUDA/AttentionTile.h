@@ -73,6 +73,7 @@ protected:
   Values scoresOf(mlir::Value key, Values products);
   /// Scores that no mask touches are computed without it.
   bool skipsMasks = false;
+  double scale = 1; ///< of scores, not in them yet
   /// Weights less each row's maximum so far, and what becomes of the row; what
   /// was summed before is to be multiplied by its factor.
   struct Softmax {
@@ -124,7 +125,7 @@ private:
                  bool withValues, KeyBody body);
   Values overKeys(Values carried, Pass pass);
   mlir::Value keepsAll(mlir::Value key);
-  mlir::Value largestOf(mlir::ValueRange scores, mlir::Value old);
+  mlir::Value largestOf(mlir::ValueRange scores);
   mlir::Value sumLanes(mlir::Value value);
   Values statsPass(mlir::Value key, mlir::ValueRange carried);
   Values weightsPass(mlir::Value key, mlir::ValueRange sums);

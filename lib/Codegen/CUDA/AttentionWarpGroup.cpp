@@ -55,6 +55,7 @@ public:
   WarpGroupTile(LaunchBuilder &launch, const AttentionPlan &plan)
       : StagedTile(launch, plan) {
     skipsMasks = true;
+    scale = rows.takeScale();
     words = launch.dynamicShared(b.getI32Type(), kSwizzleAlignment);
     int64_t queryBytes = bytesOf(plan.rows, plan.inner);
     keyBytes = bytesOf(plan.keys, plan.inner);
@@ -117,8 +118,9 @@ bool dlc::fitWarpGroupTile(AttentionPlan &plan, int64_t rows, int64_t keys) {
   int64_t columns = extent(plan.spec.columns);
   int64_t tiles = llvm::divideCeil(columns, kMostColumns);
   plan.columns = llvm::alignTo(llvm::divideCeil(columns, tiles), kStep);
-  plan.rows = rows ? rows : *all > kWarpGroupRows ? 2 * kWarpGroupRows
-                                                  : kWarpGroupRows;
+  plan.rows = rows                    ? rows
+              : *all > kWarpGroupRows ? 2 * kWarpGroupRows
+                                      : kWarpGroupRows;
   int64_t groups = plan.rows / kWarpGroupRows;
   if (plan.rows % kWarpGroupRows || groups < 1 || groups > kMostGroups ||
       keys % kStep || keys > kMostKeys)
@@ -186,10 +188,10 @@ void WarpGroupTile::fill(const Panel &panel, Value to, Value first,
                 wholeChunks ? Value() : index.less(element, total));
   };
   bool contiguous = isContiguous(panel);
-  auto stride = panel.ofRows
-                    ? std::nullopt
-                    : graph::constantValue(
-                          panel.operand->strides[spec.keys.front()]);
+  auto stride =
+      panel.ofRows
+          ? std::nullopt
+          : graph::constantValue(panel.operand->strides[spec.keys.front()]);
   const int64_t rowStep = threads / std::max<int64_t>(chunks, 1);
   if (contiguous && stride && threads % chunks == 0 &&
       rowStep % kRunChunks == 0 && count % rowStep == 0) {
@@ -231,11 +233,9 @@ void WarpGroupTile::awaitCopies() {
 
 // One group: the registers of products of queries and the keys at `key`.
 AttentionTile::Values WarpGroupTile::startScores(Value key) {
-  Value group =
-      index.div(launch.thread(), index.constant(kWarpGroupThreads));
-  Value left = descriptorAt(
-      index.add(index.mul(group, kWarpGroupRows * kSwizzleBytes),
-                queries.offset));
+  Value group = index.div(launch.thread(), index.constant(kWarpGroupThreads));
+  Value left = descriptorAt(index.add(
+      index.mul(group, kWarpGroupRows * kSwizzleBytes), queries.offset));
   Value right = descriptorAt(stageOf(keys, key));
   WarpGroupProduct product{plan.narrow, plan.narrow, plan.keys};
   product.startsAtZero = true;
@@ -259,8 +259,7 @@ AttentionTile::Values WarpGroupTile::startScores(Value key) {
 // `key`.
 AttentionTile::Values WarpGroupTile::startSums(Value key, ValueRange weights,
                                                ValueRange sums) {
-  Value right =
-      descriptorAt(stageOf(values, key), plan.keys * kSwizzleBytes);
+  Value right = descriptorAt(stageOf(values, key), plan.keys * kSwizzleBytes);
   WarpGroupProduct product{plan.narrow, plan.narrow, plan.columns};
   product.transposesRight = true;
   Values next(sums);
@@ -290,15 +289,14 @@ AttentionTile::Values WarpGroupTile::weightWords(ValueRange weights) {
 AttentionTile::Softmax WarpGroupTile::gated(const Softmax &softmax) {
   Softmax behind;
   Values all;
-  for (const Values *part : {&softmax.weights, &softmax.maxima, &softmax.sums,
-                             &softmax.factors})
+  for (const Values *part :
+       {&softmax.weights, &softmax.maxima, &softmax.sums, &softmax.factors})
     llvm::append_range(all, *part);
   ValueRange rest = all = passGate(b, loc, gate, all);
-  for (auto [part, from] :
-       {std::pair{&behind.weights, &softmax.weights},
-        {&behind.maxima, &softmax.maxima},
-        {&behind.sums, &softmax.sums},
-        {&behind.factors, &softmax.factors}}) {
+  for (auto [part, from] : {std::pair{&behind.weights, &softmax.weights},
+                            {&behind.maxima, &softmax.maxima},
+                            {&behind.sums, &softmax.sums},
+                            {&behind.factors, &softmax.factors}}) {
     *part = Values(rest.take_front(from->size()));
     rest = rest.drop_front(from->size());
   }
@@ -347,8 +345,7 @@ AttentionTile::Values WarpGroupTile::onePass(Value from, Value to,
 
   Value step = index.constant(plan.keys);
   Values after = launch.loop(
-      index.add(from, step), to, step, initial,
-      [&](Value key, ValueRange now) {
+      index.add(from, step), to, step, initial, [&](Value key, ValueRange now) {
         awaitCopies();
         copy(key);
         Values scores = startScores(key);
@@ -360,19 +357,19 @@ AttentionTile::Values WarpGroupTile::onePass(Value from, Value to,
         if (plan.gatesWaits)
           softmax = gated(softmax);
         sums = waitForWarpGroup(b, loc, 0, sums);
-        Values next = join(softmax, scaled(toElements(sums, numColumns),
-                                           softmax.factors));
+        Values next = join(
+            softmax, scaled(toElements(sums, numColumns), softmax.factors));
         // Weights are what the product has read: new ones come behind it.
         llvm::append_range(next, weightWords(softmax.weights));
         return next;
       });
   awaitCopies();
   // The last step, where values still are to be added.
-  Value last = index.mul(
-      index.div(index.sub(to, index.constant(1)), step), step);
-  Values sums = startSums(last,
-                          ValueRange(after).drop_front(2 * numRows + numSums),
-                          toRegisters(outputOf(after), numColumns));
+  Value last =
+      index.mul(index.div(index.sub(to, index.constant(1)), step), step);
+  Values sums =
+      startSums(last, ValueRange(after).drop_front(2 * numRows + numSums),
+                toRegisters(outputOf(after), numColumns));
   sums = waitForWarpGroup(b, loc, 0, sums);
   launch.barrier();
   Values results(after.begin(), after.begin() + 2 * numRows);

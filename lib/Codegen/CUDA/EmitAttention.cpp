@@ -74,9 +74,8 @@ LogicalResult CudaKernelEmitter::emitAttentionMerge(const AttentionPlan &plan,
 }
 
 LogicalResult CudaKernelEmitter::emitAttention(const AttentionPlan &given) {
-  AttentionPlan plan = given.usesWarpGroups && options.portable
-                           ? portableForm(given)
-                           : given;
+  AttentionPlan plan =
+      given.usesWarpGroups && options.portable ? portableForm(given) : given;
   result.nest = "attention";
   auto emitStep = [&](AttentionStep step, const std::string &symbol) {
     LaunchBuilder launch =

@@ -82,9 +82,9 @@ Value dlc::roundPair(OpBuilder &b, Location loc, Type type, Value low,
                      Value high) {
   StringRef name =
       type.isF16() ? "llvm.nvvm.ff2f16x2.rn" : "llvm.nvvm.ff2bf16x2.rn";
-  Value two = LLVM::CallIntrinsicOp::create(
-                  b, loc, VectorType::get({2}, type), b.getStringAttr(name),
-                  ValueRange{high, low})
+  Value two = LLVM::CallIntrinsicOp::create(b, loc, VectorType::get({2}, type),
+                                            b.getStringAttr(name),
+                                            ValueRange{high, low})
                   .getResult(0);
   return LLVM::BitcastOp::create(b, loc, b.getI32Type(), two);
 }

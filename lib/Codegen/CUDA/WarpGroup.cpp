@@ -152,6 +152,11 @@ SmallVector<Value> dlc::waitForWarpGroup(OpBuilder &b, Location loc,
       values, {});
 }
 
+SmallVector<Value> dlc::keepInPlace(OpBuilder &b, Location loc,
+                                    ValueRange values) {
+  return assemble(b, loc, "", values, {});
+}
+
 void dlc::openGate(OpBuilder &b, Location loc, Value pointer) {
   Value one = arith::ConstantOp::create(b, loc, b.getI32IntegerAttr(1));
   LLVM::CallIntrinsicOp::create(
@@ -164,7 +169,7 @@ void dlc::openGate(OpBuilder &b, Location loc, Value pointer) {
 
 SmallVector<Value> dlc::passGate(OpBuilder &b, Location loc, Value pointer,
                                  ValueRange values) {
-  SmallVector<Value> computed = assemble(b, loc, "", values, {});
+  SmallVector<Value> computed = keepInPlace(b, loc, values);
   scf::WhileOp::create(
       b, loc, TypeRange(), ValueRange(),
       [&](OpBuilder &b, Location loc, ValueRange) {

@@ -61,6 +61,10 @@ llvm::SmallVector<mlir::Value> waitForWarpGroup(mlir::OpBuilder &b,
                                                 mlir::Location loc,
                                                 int64_t groups,
                                                 mlir::ValueRange values);
+/// The same values by an empty assembly, before and behind which nothing that
+/// has effects moves, and which no branch becomes a select over.
+llvm::SmallVector<mlir::Value>
+keepInPlace(mlir::OpBuilder &b, mlir::Location loc, mlir::ValueRange values);
 /// ptxas moves a wait before whatever independent code stands in front of it,
 /// but not out of its basic block. A gate is the end of one: an mbarrier (8
 /// bytes of shared memory) whose first phase one thread ends, and a loop that

@@ -124,6 +124,7 @@ void addSpectral(ConverterTable &table);
 void addTraining(ConverterTable &table);
 void addRandom(ConverterTable &table);
 void addClassical(ConverterTable &table);
+void addAttention(ConverterTable &table);
 /// Operators of com.microsoft; after the standard ones, which some repeat.
 void addContrib(ConverterTable &table);
 

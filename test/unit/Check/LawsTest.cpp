@@ -114,6 +114,8 @@ TEST_F(LawsTest, TextRoundTrips) {
        {"reorder", "reorder()", "split(none)", "split(add", "hom(mean)"})
     EXPECT_TRUE(failed(Law::parse(bad))) << bad.str();
   EXPECT_EQ(*Law::parse("hom(softmax)"), Law::homSoftmax());
+  EXPECT_EQ(*Law::parse("round(softmax)"), Law::roundSoftmax());
+  EXPECT_EQ(Law::roundSoftmax().str(), "round(softmax)");
   EXPECT_EQ(Law::homSoftmax().str(), "hom(softmax)");
   EXPECT_EQ(*Law::parse("hom(welford)"), Law::homWelford());
   EXPECT_EQ(Law::homWelford().str(), "hom(welford)");

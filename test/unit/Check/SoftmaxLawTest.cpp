@@ -18,13 +18,18 @@ struct SoftmaxLawTest : testing::Test {
 
   /// Why it is refused; "" when it is admitted.
   std::string ask(const Parts &parts,
-                  graph::NumericsMode mode = graph::NumericsMode::reassoc) {
-    auto module = parseSourceString<ModuleOp>(kernel(parts), &context);
-    EXPECT_TRUE(module) << kernel(parts);
+                  graph::NumericsMode mode = graph::NumericsMode::reassoc,
+                  graph::Law law = graph::Law::homSoftmax()) {
+    return askText(kernel(parts), mode, law);
+  }
+  std::string askText(const std::string &text, graph::NumericsMode mode,
+                      graph::Law law) {
+    auto module = parseSourceString<ModuleOp>(text, &context);
+    EXPECT_TRUE(module) << text;
     if (!module)
       return "?";
     auto answer = check::admitLaws(*module->getOps<graph::KernelOp>().begin(),
-                                   {graph::Law::homSoftmax()}, mode);
+                                   {law}, mode);
     return answer.reason;
   }
   void expectRefused(const Parts &parts, const std::string &why) {
@@ -32,6 +37,36 @@ struct SoftmaxLawTest : testing::Test {
     EXPECT_NE(reason.find(why), std::string::npos)
         << (reason.empty() ? "admitted" : reason) << "\n"
         << kernel(parts);
+  }
+
+  /// What round(softmax) says where values are numbers of one type and weights
+  /// are rounded to another; "": as they are.
+  std::string
+  askRounded(const std::string &values, const std::string &weights,
+             Parts parts = {},
+             graph::NumericsMode mode = graph::NumericsMode::reassoc) {
+    auto rounded = [](const std::string &from, const std::string &to,
+                      const std::string &type) {
+      return "    %" + to + "n = graph.scalar_cast %" + from + " : f32 -> " +
+             type + "\n    %" + to + " = graph.scalar_cast %" + to +
+             "n : " + type + " -> f32\n";
+    };
+    if (!values.empty()) {
+      parts.factor = rounded("x", "xx", values);
+      parts.ofValue = "%xx";
+    }
+    if (!weights.empty())
+      parts.factor += rounded("w", "ww", weights);
+    std::string text = kernel(parts);
+    if (!weights.empty()) {
+      const std::string given = "mul(%w, ";
+      text.replace(text.find(given), given.size(), "mul(%ww, ");
+    }
+    return askText(text, mode, graph::Law::roundSoftmax());
+  }
+  void expectNotRounded(const std::string &answer, const std::string &why) {
+    EXPECT_NE(answer.find(why), std::string::npos)
+        << (answer.empty() ? "admitted" : answer);
   }
 
   MLIRContext context;
@@ -118,6 +153,27 @@ TEST_F(SoftmaxLawTest, WhatStandsBetweenIsRefused) {
     %uu = graph.apply sub(%tt, %m) : (f32, f32) -> f32
     %e2 = graph.apply exp(%uu) : (f32) -> f32)";
   expectRefused(p, "another tensor");
+}
+
+TEST_F(SoftmaxLawTest, WeightsAreRoundedOnce) {
+  EXPECT_EQ(askRounded("bf16", "bf16"), "");
+  EXPECT_EQ(askRounded("f16", "f16"), "");
+  expectNotRounded(askRounded("bf16", "f16"), "C-ROUND");
+  expectNotRounded(askRounded("f16", "bf16"), "C-ROUND");
+  expectNotRounded(askRounded("", "bf16"), "16-bit");
+  expectNotRounded(askRounded("", ""), "16-bit");
+  // f32 results would show it.
+  expectNotRounded(askRounded("bf16", ""), "neither weights nor results");
+  expectNotRounded(askRounded("bf16", "bf16", {}, graph::NumericsMode::strict),
+                   "strict");
+  // What is summed is rounded, too.
+  Parts p;
+  p.exponential = R"(%n = graph.scalar_cast %e : f32 -> bf16
+    %e2 = graph.scalar_cast %n : bf16 -> f32)";
+  p.ofExp = "%e2";
+  expectNotRounded(askRounded("bf16", "bf16", p), "C-ROUND");
+  p = {}, p.maxRow = "(d0, d1, 0, 0)";
+  expectNotRounded(askRounded("bf16", "bf16", p), "other places");
 }
 
 TEST_F(SoftmaxLawTest, ValuesThatAreFoldsAreRefused) {

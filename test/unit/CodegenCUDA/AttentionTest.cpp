@@ -98,7 +98,8 @@ TEST(Attention, TensorCores) {
       EXPECT_EQ(kernel.numLaunches, 1u);
       EXPECT_NE(kernel.ptx.find("mma.sync.aligned.m16n8k16"),
                 std::string::npos);
-      EXPECT_EQ(checkAttention(kernel, c), "") << type << " " << c.rows << c.mask;
+      EXPECT_EQ(checkAttention(kernel, c), "")
+          << type << " " << c.rows << c.mask;
     }
 }
 
@@ -109,7 +110,8 @@ TEST(Attention, BarriersAreNeeded) {
     ASSERT_EQ(kernel.error, "");
     for (unsigned number : {0, 1}) {
       ASSERT_TRUE(kernel.dropBarrier(number));
-      EXPECT_NE(checkAttention(kernel, c).find("race at byte"), std::string::npos)
+      EXPECT_NE(checkAttention(kernel, c).find("race at byte"),
+                std::string::npos)
           << type << " " << number;
       kernel.restore();
     }

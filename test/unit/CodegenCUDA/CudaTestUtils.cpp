@@ -70,11 +70,10 @@ std::string CompiledKernel::run(std::vector<EmulatedBuffer> buffers,
   steps.scratchBytes.assign(instance.scratchBytes.begin(),
                             instance.scratchBytes.end());
   for (const auto &launch : instance.launches)
-    steps.launches.push_back(
-        {launch.symbol,
-         {{uint32_t(launch.gridBlocks)},
-          {launch.blockThreads},
-          launch.sharedBytes}});
+    steps.launches.push_back({launch.symbol,
+                              {{uint32_t(launch.gridBlocks)},
+                               {launch.blockThreads},
+                               launch.sharedBytes}});
   auto code = (*emulated)->runKernel(steps, buffers, symbols);
   if (!code)
     return llvm::toString(code.takeError());

@@ -259,13 +259,14 @@ struct Case {
   bool tf32 = false;
   /// Of the largest result.
   double tolerance = 2e-6;
-  bool warpGroups = false; ///< on sm_90a, by wgmma
+  const char *target = "cuda:sm=80";
 };
 
 std::vector<Case> cases() {
   auto attention = [](const std::string &type, int64_t group, int64_t rows,
-                      int64_t keys) {
+                      int64_t keys, const char *schedule = "") {
     AttentionCase c;
+    c.schedule = schedule;
     c.heads = 2;
     c.group = group;
     c.rows = rows;
@@ -297,6 +298,9 @@ std::vector<Case> cases() {
           {"decode", attention("f32", 4, 1, 300), false, 1e-5},
           {"attention half", attention("f16", 2, 40, 200), false, 4e-3},
           {"decode half", attention("bf16", 4, 1, 300), false, 2e-2},
+          {"attention wgmma",
+           attention("bf16", 2, 70, 300, "laws = [\"round(softmax)\"]"), false,
+           2e-2, "cuda:sm=90a"},
           {"channels last", kChannelsLast},
           {"convolution half", narrowConvolution("f16")},
           {"convolution bytes", narrowConvolution("i8"), false, 0},
@@ -304,11 +308,11 @@ std::vector<Case> cases() {
           {"unpadded", kUnpadded},
           {"unpadded tf32", kUnpadded, true},
           {"groups", product(200, 136, 200, "bf16", true, false), false, 2e-6,
-           true},
+           "cuda:sm=90a"},
           {"groups turned", product(136, 264, 560, "f16", false, true), false,
            2e-6, true},
           {"groups of bytes", product(130, 72, 304, "i8", true, true), false, 0,
-           true}};
+           "cuda:sm=90a"}};
 }
 
 struct Environment {
@@ -354,9 +358,10 @@ struct Environment {
     return tensor;
   }
 
-  /// The kernel's text under a schedule.
+  /// The kernel's text under a schedule, and the laws it has.
   std::string textWith(const KnobValues &knobs) {
-    Schedule schedule;
+    mlir::DictionaryAttr given = kernel.getScheduleAttr();
+    Schedule schedule = llvm::cantFail(getSchedule(kernel));
     schedule.knobs.insert(knobs.begin(), knobs.end());
     // As databases keep it.
     schedule = llvm::cantFail(Schedule::parseJson(schedule.toJson()));
@@ -364,7 +369,10 @@ struct Environment {
     std::string text;
     llvm::raw_string_ostream os(text);
     module->print(os, mlir::OpPrintingFlags().useLocalScope());
-    kernel.removeScheduleAttr();
+    if (given)
+      kernel.setScheduleAttr(given);
+    else
+      kernel.removeScheduleAttr();
     return text;
   }
 };
@@ -431,7 +439,9 @@ TEST(CudaKnobs, SampledSchedulesAreRight) {
   for (const Case &c : cases()) {
     Environment e(c);
     ASSERT_TRUE(e.kernel && !e.expected.empty()) << c.name;
-    CudaCodegenOptions options{"k", /*strict=*/false, c.tf32, c.warpGroups};
+    CudaCodegenOptions options{"k", /*strict=*/false, c.tf32};
+    options.warpGroups =
+        llvm::cantFail(parseCudaTarget(c.target)).hasWarpGroups();
     ScheduleSpace space = cudaScheduleSpace(e.kernel, options);
     ASSERT_FALSE(space.knobs.empty()) << c.name;
     std::string reason;
@@ -439,13 +449,13 @@ TEST(CudaKnobs, SampledSchedulesAreRight) {
     for (unsigned seed = first; seed < first + count; ++seed) {
       ScheduleSpace::Random random(seed + 1);
       auto point = space.sample(random);
-      // Without, their points are those of the other cases.
-      while (c.warpGroups && point && point->at("instruction_rows") != 64)
+      // Without wgmma their points are those of the other cases.
+      while (options.warpGroups && point && point->count("instruction_rows") &&
+             point->at("instruction_rows") != 64)
         point = space.sample(random);
       ASSERT_TRUE(point) << c.name;
       std::string text = e.textWith(*point);
-      CompiledKernel kernel(text, c.warpGroups ? "cuda:sm=90a" : "cuda:sm=80",
-                            options);
+      CompiledKernel kernel(text, c.target, options);
       std::string where;
       for (auto &[name, value] : *point)
         where += " " + name + "=" + std::to_string(value);
