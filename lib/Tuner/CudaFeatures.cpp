@@ -281,21 +281,25 @@ void Account::memory(const CudaFacts &f, const CudaTargetFacts &t) {
   double points = double(f.points), folded = double(f.folded);
   if (knobs.count("row_threads") || knobs.count("fold_threads")) {
     double rowThreads = get("row_threads", get("fold_threads", 256)),
-           rows = get("block_rows", 1);
+           rows = get("block_rows", 1), columns = get("fold_columns", 1);
     threads = rowThreads * rows;
-    blocks =
-        ceilDiv(std::max(1.0, points / double(f.rowElements)), rows) * parts;
-    double each = std::max(double(f.rowElements), folded) / parts;
-    // A thread's loads, and a block's folds.
+    blocks = std::max(1.0, ceilDiv(std::max(1.0, points / double(f.rowElements)),
+                                   rows) /
+                               columns) *
+             parts;
+    double each = std::max(double(f.rowElements), folded) * columns / parts;
+    // Loads one after the other, and a block's folds.
     elements = std::max(1.0, each / rowThreads);
     waste = ceilDiv(each, rowThreads) * rowThreads / each;
     blockCycles =
         600 + 60 * std::log2(threads) * std::max(1.0, folded > 1 ? 2.0 : 1.0);
   } else if (knobs.count("slice_warps")) {
     threads = get("slice_warps", 8) * 32;
-    blocks = ceilDiv(points, 32);
-    elements = std::min(4.0, folded / (threads / 32));
-    blockCycles = 600 + ceilDiv(folded, threads / 32) * 8;
+    double lanes = get("fold_lanes", 8), columns = get("fold_columns", 4),
+           slices = threads / lanes;
+    blocks = ceilDiv(points, lanes * columns);
+    elements = columns * std::min(get("fold_steps", 8), folded / slices);
+    blockCycles = 600 + ceilDiv(folded, slices) * columns * 2;
   } else {
     threads = get("point_threads", 256);
     blocks = ceilDiv(points, threads * elements);

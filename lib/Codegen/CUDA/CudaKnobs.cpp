@@ -77,13 +77,15 @@ ScheduleSpace CudaKernelEmitter::space() {
     case Layout::Reduce:
       if (space.nest == "map")
         space.nest = "row";
-      add({"fold_threads", threads}, foldThreads(stage));
-      if (int64_t parts = countFoldParts(stage); parts > 1)
+      if (int64_t parts = countFoldParts(stage); parts > 1) {
+        add({"fold_threads", threads}, foldThreads(stage));
         add({"fold_parts", doubled(2, kMostFoldParts)}, parts);
+      } else {
+        addAll(toKnobs(foldCutOf(stage, true), true), foldKnobs(true));
+      }
       break;
     case Layout::Slices:
-      add({"slice_warps", doubled(2, kMostThreads / kWarpThreads)},
-          kPointThreads / kWarpThreads);
+      addAll(toKnobs(foldCutOf(stage, false), false), foldKnobs(false));
       break;
     case Layout::Turned:
       add({"turn_side", {32, 64}}, turnSide(group, *findTurn(group)));
@@ -155,6 +157,12 @@ bool CudaKernelEmitter::isLegal(const KnobValues &values, std::string &reason) {
         return refuse("turn_side is 32 or 64");
       if (turnBytes(*findTurn(group), side) > kMostSharedBytes)
         return refuse("tiles are larger than 48 KiB of shared memory");
+    }
+    bool isAlong = layout == Layout::Reduce;
+    if ((isAlong && countFoldParts(stage) == 1) || layout == Layout::Slices) {
+      FoldCut cut = chooseFoldCut(stage, isAlong);
+      if (!applyKnobs(cut, stage, values, reason))
+        return false;
     }
     int64_t elements = get("point_elements");
     if (layout != Layout::Points || elements <= 1 ||

@@ -13,11 +13,11 @@
 //            on values of the same element only, they stay in registers
 //            (RowShare.h); else a row is a block's and they lie in shared
 //            memory or a scratch buffer
-//   reduce   as in points, but a block per element for a fold whose operands
-//            lie contiguous along the fold; several blocks, where elements
-//            are few and folds long
-//   slices   as in points, but a block per 32 elements, each warp with a part
-//            of their folds, for few elements with long folds
+//   reduce   as in points, but a block per few elements for a fold whose
+//            operands lie contiguous along the fold; several blocks, where
+//            elements are few and folds long (FoldCut.h)
+//   slices   as in points, but a block per line of elements, whose threads
+//            share their folds, for few elements with long folds
 //   opaque   the loops of an operator that no expression declares
 //   tiles    a matrix product or convolution (Contraction.h)
 //   attention  a softmax between two products: no score is stored (Attention.h)
@@ -164,7 +164,7 @@ int64_t CudaKernelEmitter::countFoldParts(StageOp stage) const {
 // A thread an element would leave most of the device idle, with much to fold in
 // each: products of few rows (a decoder's step).
 bool CudaKernelEmitter::isFewLongFolds(StageOp stage) const {
-  constexpr int64_t fewPoints = 64 << 10, longFold = 128;
+  constexpr int64_t fewPoints = 512 << 10, longFold = 128;
   if (stage.getReduceRank() == 0 || stage.getFoldKind() >= FoldKind::argmax ||
       !isWhole(stage.getElementType()))
     return false;
@@ -281,6 +281,13 @@ unsigned CudaKernelEmitter::foldThreads(StageOp stage) const {
   while (threads < kPointThreads && (!folded || threads < *folded))
     threads *= 2;
   return threads;
+}
+
+FoldCut CudaKernelEmitter::foldCutOf(StageOp stage, bool isAlong) const {
+  FoldCut cut = chooseFoldCut(stage, isAlong);
+  std::string reason; // isLegal has looked
+  applyKnobs(cut, stage, knobs, reason);
+  return cut;
 }
 
 /// Parts of the group's sums that a launch of their own adds up.

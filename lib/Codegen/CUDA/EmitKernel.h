@@ -5,6 +5,7 @@
 
 #include "Attention.h"
 #include "Contraction.h"
+#include "FoldCut.h"
 #include "RowShare.h"
 #include "StageEmitter.h"
 
@@ -90,11 +91,14 @@ private:
                                    mlir::ValueRange point,
                                    llvm::SmallVectorImpl<Scalar> &elements);
   llvm::LogicalResult emitPoints(Group group, llvm::StringRef symbol);
-  llvm::LogicalResult emitReduce(Group group, llvm::StringRef symbol);
   bool isFewLongFolds(graph::StageOp stage) const;
-  llvm::LogicalResult emitSlices(Group group, llvm::StringRef symbol);
+  /// Of reduce and slices: as the rules and the schedule have it.
+  FoldCut foldCutOf(graph::StageOp stage, bool isAlong) const;
+  llvm::LogicalResult emitFolds(Group group, const FoldCut &cut,
+                                llvm::StringRef symbol);
   int64_t countFoldParts(graph::StageOp stage) const;
   mlir::Value partsMemory(LaunchBuilder &launch, const StagePlan &plan);
+  llvm::LogicalResult emitFoldParts(Group group, llvm::StringRef symbol);
   llvm::LogicalResult emitPartSums(Group group, llvm::StringRef symbol);
   /// Loads that are contiguous along `axis` of the domain and not along its
   /// innermost one.

@@ -1,4 +1,5 @@
-// The launches of the layouts: points, reduce, tiles, rows.
+// The launches of the layouts: points, tiles, rows (EmitFolds.cpp: reduce and
+// slices).
 #include "EmitKernel.h"
 
 #include "dlc/Codegen/Common/KernelFunction.h"
@@ -151,147 +152,6 @@ LogicalResult CudaKernelEmitter::emitPoints(Group group, StringRef symbol) {
   return success(good);
 }
 
-LogicalResult CudaKernelEmitter::emitReduce(Group group, StringRef symbol) {
-  StagePlan &plan = group.front();
-  StageOp stage = plan.stage;
-  const unsigned threads = foldThreads(stage);
-  AffineExpr points = product(context, stage.getDomainDims());
-  std::string name = plan.parts ? (symbol + "__parts").str() : symbol.str();
-  LaunchBuilder launch = newLaunch(name, threads);
-  StageEmitter emitter(launch, options.strict);
-  placeStages(launch, emitter);
-  IndexBuilder &index = launch.index();
-  auto extents = launch.sizes(stage.getDomainDims());
-  Value isFirst = index.less(launch.thread(), index.constant(1));
-  bool good = true;
-  if (plan.parts) {
-    // Every part-th piece of as many steps as a block has threads.
-    Value element = index.div(launch.block(), index.constant(plan.numParts));
-    Value part = index.rem(launch.block(), index.constant(plan.numParts));
-    Value first =
-        index.add(index.mul(part, index.constant(threads)), launch.thread());
-    FailureOr<Scalar> value =
-        emitter.foldPart(stage, index.delinearize(element, extents), first,
-                         plan.numParts * threads);
-    if (failed(value))
-      return failure();
-    Value whole = launch.reduceBlock(value->value, [&](Value x, Value y) {
-      return emitter.combineParts(stage, x, y);
-    });
-    launch.onlyIf(isFirst, [&] {
-      emitter.store({whole, stage.getElementType()}, partsMemory(launch, plan),
-                    index.add(index.mul(part, launch.size(points)), element));
-    });
-  } else {
-    SmallVector<Value> point = index.delinearize(launch.block(), extents);
-    FailureOr<Scalar> element = emitter.elementByBlock(stage, point);
-    if (failed(element))
-      return failure();
-    launch.onlyIf(isFirst, [&] {
-      good = succeeded(
-          storeGroup(launch, emitter, group, *element, point, launch.block()));
-    });
-  }
-  launch.finish();
-  result.launches.push_back({name, simplify(points * plan.numParts), threads});
-  if (!good)
-    return failure();
-  return plan.parts ? emitPartSums(group, symbol) : success();
-}
-
-// Neighbour lanes have neighbour elements, so that a warp reads what lies next
-// to each other across the fold.
-LogicalResult CudaKernelEmitter::emitSlices(Group group, StringRef symbol) {
-  const int64_t slices =
-      knob("slice_warps").value_or(kPointThreads / kWarpThreads);
-  const unsigned blockThreads = unsigned(slices * kWarpThreads);
-  StageOp stage = group.front().stage;
-  LaunchBuilder launch = newLaunch(symbol, blockThreads);
-  StageEmitter emitter(launch, options.strict);
-  placeStages(launch, emitter);
-  IndexBuilder &index = launch.index();
-  OpBuilder &b = launch.builder();
-  Location loc = launch.loc();
-  Value warpThreads = index.constant(kWarpThreads);
-  Value lane = index.rem(launch.thread(), warpThreads);
-  Value slice = index.div(launch.thread(), warpThreads);
-  AffineExpr points = product(context, stage.getDomainDims());
-  Value i = index.add(index.mul(launch.block(), warpThreads), lane);
-  // Lanes behind the end do what the last element's does, and store nothing.
-  Value last = index.sub(launch.size(points), index.constant(1));
-  Value element = index.min(i, last);
-  SmallVector<Value> point =
-      index.delinearize(element, launch.sizes(stage.getDomainDims()));
-  FailureOr<Scalar> part = emitter.foldPart(stage, point, slice, slices);
-  if (failed(part))
-    return failure();
-  Type stored = getStorageType(stage.getElementType());
-  Value parts = launch.shared(stored, blockThreads);
-  emitter.store(*part, parts, launch.thread());
-  launch.barrier();
-  Value isFirst = index.less(slice, index.constant(1));
-  Value isInside = index.less(i, launch.size(points));
-  bool good = true;
-  launch.onlyIf(arith::AndIOp::create(b, loc, isFirst, isInside), [&] {
-    Value fold = part->value;
-    for (int64_t other = 1; other < slices; ++other) {
-      Value place = index.add(lane, index.constant(other * kWarpThreads));
-      fold = emitter.combineParts(stage, fold,
-                                  memref::LoadOp::create(b, loc, parts, place));
-    }
-    good = succeeded(storeGroup(launch, emitter, group,
-                                emitter.addStart(stage, fold), point, i));
-  });
-  launch.finish();
-  result.launches.push_back(
-      {symbol.str(), simplify(points.ceilDiv(kWarpThreads)), blockThreads});
-  return success(good);
-}
-
-Value CudaKernelEmitter::partsMemory(LaunchBuilder &launch,
-                                     const StagePlan &plan) {
-  return launch.buffer(kernel.getArgumentTypes().size() +
-                       kernel.getResultTypes().size() + *plan.parts);
-}
-
-// One thread an element: its parts in order, then the rest of the group.
-LogicalResult CudaKernelEmitter::emitPartSums(Group group, StringRef symbol) {
-  StagePlan &plan = group.front();
-  StageOp stage = plan.stage;
-  LaunchBuilder launch = newLaunch(symbol, kPointThreads);
-  StageEmitter emitter(launch, options.strict);
-  placeStages(launch, emitter);
-  IndexBuilder &index = launch.index();
-  OpBuilder &b = launch.builder();
-  Location loc = launch.loc();
-  Value memory = partsMemory(launch, plan);
-  AffineExpr points = product(context, stage.getDomainDims());
-  Value total = launch.size(points);
-  Value i = index.add(index.mul(launch.block(), index.constant(kPointThreads)),
-                      launch.thread());
-  bool good = true;
-  launch.onlyIf(index.less(i, total), [&] {
-    auto partAt = [&](Value at) -> Value {
-      return memref::LoadOp::create(b, loc, memory, at);
-    };
-    Value fold = launch.loop(index.constant(1), index.constant(plan.numParts),
-                             index.constant(1), {partAt(i)},
-                             [&](Value part, ValueRange so) {
-                               Value at = index.add(index.mul(part, total), i);
-                               return SmallVector<Value>{emitter.combineParts(
-                                   stage, so[0], partAt(at))};
-                             })[0];
-    SmallVector<Value> point =
-        index.delinearize(i, launch.sizes(stage.getDomainDims()));
-    good = succeeded(storeGroup(launch, emitter, group,
-                                emitter.addStart(stage, fold), point, i));
-  });
-  launch.finish();
-  result.launches.push_back(
-      {symbol.str(), simplify(points.ceilDiv(kPointThreads)), kPointThreads});
-  return success(good);
-}
-
 LogicalResult CudaKernelEmitter::emitContraction(Group group,
                                                  const Contraction &chosen,
                                                  StringRef symbol) {
@@ -343,7 +203,9 @@ LogicalResult CudaKernelEmitter::emitGroup(Group group, StringRef symbol) {
   case Layout::Reduce:
     if (result.nest == "map")
       result.nest = "row";
-    return emitReduce(group, symbol);
+    return group.front().parts
+               ? emitFoldParts(group, symbol)
+               : emitFolds(group, foldCutOf(stage, /*isAlong=*/true), symbol);
   default:
     break;
   }
@@ -351,7 +213,7 @@ LogicalResult CudaKernelEmitter::emitGroup(Group group, StringRef symbol) {
     result.nest = "generic";
   switch (layoutOf(group)) {
   case Layout::Slices:
-    return emitSlices(group, symbol);
+    return emitFolds(group, foldCutOf(stage, /*isAlong=*/false), symbol);
   case Layout::Turned:
     return emitTurned(group, *findTurn(group), symbol);
   default:

@@ -61,19 +61,22 @@ Scalar StageEmitter::load(LoadOp op, ValueRange coordinates, Scalar other) {
     SmallVector<Value> point;
     for (AffineExpr expr : op.getMap().getResults().drop_front(where.firstAxis))
       point.push_back(launch.index().expr(expr, coordinates, launch.symbols()));
-    SmallVector<AffineExpr> sizes = getDims(op.getTensor().getType());
+    auto sizes = SmallVector<AffineExpr>(getDims(op.getTensor().getType()));
+    sizes.erase(sizes.begin(), sizes.begin() + where.firstAxis);
     // So many elements behind a place is an offset of that place's address:
     // neighbours are found to be ones.
     int64_t behind = 0;
-    if (!point.empty())
-      if (auto sum = point.back().getDefiningOp<arith::AddIOp>())
+    std::optional<int64_t> stride = 1;
+    for (size_t i = point.size(); i-- > 0 && stride;) {
+      if (auto sum = point[i].getDefiningOp<arith::AddIOp>())
         if (auto constant = IndexBuilder::constantOf(sum.getRhs())) {
-          behind = *constant;
-          point.back() = sum.getLhs();
+          behind += *constant * *stride;
+          point[i] = sum.getLhs();
         }
-    Value position = launch.index().add(
-        linear(point, ArrayRef<AffineExpr>(sizes).drop_front(where.firstAxis)),
-        behind);
+      auto size = constantValue(sizes[i]);
+      stride = size ? std::optional(*stride * *size) : std::nullopt;
+    }
+    Value position = launch.index().add(linear(point, sizes), behind);
     Value stored = memref::LoadOp::create(b, loc, where.memory, position);
     return scalars.fromStorage(stored, op.getType());
   };
@@ -341,6 +344,17 @@ Scalar StageEmitter::addStart(StageOp stage, Value fold) {
 
 FailureOr<Scalar> StageEmitter::foldPart(StageOp stage, ValueRange point,
                                          Value first, int64_t step) {
+  auto part = foldParts(stage, SmallVector<Value>(point), first, step, 1);
+  if (failed(part))
+    return failure();
+  return Scalar{part->front(), stage.getElementType()};
+}
+
+// Neighbour steps stand in one body, so that what they load is on its way
+// together, and is one access where it lies next to each other.
+FailureOr<SmallVector<Value>>
+StageEmitter::foldParts(StageOp stage, ArrayRef<SmallVector<Value>> points,
+                        Value first, int64_t stride, int64_t together) {
   IndexBuilder &index = launch.index();
   FoldKind kind = stage.getFoldKind();
   Type type = stage.getElementType();
@@ -349,18 +363,32 @@ FailureOr<Scalar> StageEmitter::foldPart(StageOp stage, ValueRange point,
   for (Value extent : extents)
     count = index.mul(count, extent);
   bool failedInside = false;
-  Value part = launch.loop(
-      first, count, index.constant(step), {scalars.identity(kind, type).value},
-      [&](Value k, ValueRange carried) -> SmallVector<Value> {
-        SmallVector<Value> coordinates(point);
-        llvm::append_range(coordinates, index.delinearize(k, extents));
-        FailureOr<Scalar> value = body(stage, coordinates);
-        failedInside |= failed(value);
-        if (failedInside)
-          return {carried[0]};
-        return {scalars.combine(kind, {carried[0], type}, *value).value};
-      })[0];
-  return failedInside ? FailureOr<Scalar>(failure()) : Scalar{part, type};
+  SmallVector<Value> parts = launch.loop(
+      first, index.div(count, index.constant(together)), index.constant(stride),
+      SmallVector<Value>(points.size(), scalars.identity(kind, type).value),
+      [&](Value k, ValueRange carried) {
+        SmallVector<Value> next(carried);
+        SmallVector<Value> at =
+            index.delinearize(index.mul(k, together), extents);
+        Value innermost = at.back();
+        for (int64_t step = 0; step < together; ++step) {
+          if (step)
+            at.back() = index.add(innermost, step);
+          for (auto [point, part] : llvm::zip_equal(points, next)) {
+            SmallVector<Value> coordinates(point);
+            llvm::append_range(coordinates, at);
+            FailureOr<Scalar> value = body(stage, coordinates);
+            failedInside |= failed(value);
+            if (failedInside)
+              return SmallVector<Value>(carried);
+            part = scalars.combine(kind, {part, type}, *value).value;
+          }
+        }
+        return next;
+      });
+  if (failedInside)
+    return failure();
+  return parts;
 }
 
 FailureOr<Scalar> StageEmitter::elementByBlock(StageOp stage,

@@ -68,6 +68,13 @@ public:
   /// stage's initial value. Not for argmin and argmax.
   llvm::FailureOr<Scalar> foldPart(graph::StageOp stage, mlir::ValueRange point,
                                    mlir::Value first, int64_t step);
+  /// The same at several domain points, `together` neighbour steps of the
+  /// innermost reduce axis at a time: `first` and `stride` count such groups,
+  /// which divide that axis.
+  llvm::FailureOr<llvm::SmallVector<mlir::Value>>
+  foldParts(graph::StageOp stage,
+            llvm::ArrayRef<llvm::SmallVector<mlir::Value>> points,
+            mlir::Value first, int64_t stride, int64_t together);
   /// Two parts of the stage's fold, and what it starts from, if it says so.
   mlir::Value combineParts(graph::StageOp stage, mlir::Value x, mlir::Value y);
   Scalar addStart(graph::StageOp stage, mlir::Value fold);

@@ -4,18 +4,24 @@
 // absent, or 0, is the rules'.
 //
 // clang-format off
-//   tile_rows, tile_columns      a block's elements of a product; of an
-//                                attention rows, and tile_keys keys of a step
-//   thread_rows, thread_columns  sums of a thread (plain f32)
-//   instruction_rows             of tensor cores: 16 (mma.sync), 64 (wgmma)
-//   warps, warp_columns          of a block, and along its columns (tensor cores)
-//   panel_steps, panel_bytes     of the fold between two barriers
-//   stages                       panels in shared memory at a time
-//   parts                        of the fold (of the keys), added up by a launch
-//   row_threads, block_rows      of a row; rows of a block
-//   fold_threads, fold_parts     of a block that folds an element; blocks for one
-//   slice_warps                  of a block whose warps fold a part each
-//   turn_side                    of a tile that is read along the other axis
+//   tile_rows, tile_columns        a block's elements of a product; of an
+//                                  attention rows, and tile_keys keys of a step
+//   thread_rows, thread_columns    sums of a thread (plain f32)
+//   instruction_rows               of tensor cores: 16 (mma.sync), 64 (wgmma)
+//   warps, warp_columns            of a block, and along its columns (tensor cores)
+//   panel_steps, panel_bytes       of the fold between two barriers
+//   stages                         panels in shared memory at a time
+//   parts                          of the fold (of the keys), added up by a launch
+//   key_warps, inner_lanes         of an attention with few rows: warps that
+//                                  share them, lanes that share a key
+//   row_threads, block_rows        of a row; rows of a block
+//   fold_threads, slice_warps      of a block that folds along, or across, what
+//                                  is contiguous
+//   fold_columns, fold_steps       elements and steps of a thread at a time
+//   fold_lanes                     threads next to each other that fold
+//                                  different elements
+//   fold_parts                     blocks for one element
+//   turn_side                      of a tile that is read along the other axis
 //   point_threads, point_elements  of a block; elements of a thread
 // clang-format on
 #ifndef DLC_CODEGEN_CUDA_CUDAKNOBS_H
