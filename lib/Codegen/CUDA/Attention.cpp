@@ -1,6 +1,6 @@
 // Which kernels are attentions for CUDA, and how they are cut.
 #include "Attention.h"
-#include "AttentionTile.h"
+#include "AttentionDecode.h"
 
 #include "dlc/Schedule/DataCoordinates.h"
 #include "dlc/Schedule/NestChoice.h"
@@ -53,6 +53,17 @@ int64_t AttentionPlan::allColumns() const {
   return *constantValue(spec.extentOf(spec.columns));
 }
 
+AffineExpr AttentionPlan::paddedKeys() const {
+  return simplify(spec.extentOf(spec.keys).ceilDiv(keys) * keys);
+}
+
+bool AttentionPlan::keepsScores() const {
+  constexpr int64_t written = 4 + 4; // and read again
+  auto all = constantValue(allRows());
+  return keyWarps && rounds() && all &&
+         *all * written <= inner * (narrow ? 2 : 4);
+}
+
 int64_t AttentionPlan::columnTiles() const {
   return llvm::divideCeil(allColumns(), columns);
 }
@@ -87,14 +98,18 @@ static void findNarrow(AttentionPlan &plan, bool roundsOnce) {
 static void splitKeys(AttentionPlan &plan) {
   auto blocks = constantValue(plan.spec.extentOf(plan.spec.outer) *
                               plan.rowTiles() * plan.columnTiles());
-  if (!blocks || 2 * *blocks > kEnoughBlocks)
+  // Small blocks that wait for memory: several on a multiprocessor.
+  int64_t enough = plan.keyWarps ? 2 * kEnoughBlocks : kEnoughBlocks;
+  if (!blocks || 2 * *blocks > enough)
     return;
   auto keys = constantValue(plan.spec.extentOf(plan.spec.keys));
   int64_t least = llvm::alignTo(kLeastKeys, plan.keys);
   plan.keysPerPart = least;
   if (!keys)
     return;
-  int64_t wanted = llvm::divideCeil(kEnoughBlocks, *blocks);
+  if (plan.keyWarps)
+    least = llvm::alignTo(kLeastKeys / 2, plan.keys);
+  int64_t wanted = llvm::divideCeil(enough, *blocks);
   plan.keysPerPart = std::max<int64_t>(
       least, llvm::alignTo(llvm::divideCeil(*keys, wanted), plan.keys));
   if (plan.keysPerPart >= *keys)
@@ -141,10 +156,10 @@ dlc::planAttention(KernelOp kernel, const CudaCodegenOptions &options) {
   plan.hasWarpGroups = options.warpGroups;
   AttentionSpec given = plan.spec;
   findNarrow(plan, llvm::is_contained(schedule->laws, Law::roundSoftmax()));
-  if (!(plan.narrow && fitNarrowTile(plan))) {
+  if (!fitDecodeTile(plan) && !(plan.narrow && fitNarrowTile(plan))) {
     plan.narrow = {};
     plan.spec = std::move(given);
-    if (!fitPlainTile(plan))
+    if (!fitDecodeTile(plan) && !fitPlainTile(plan))
       return std::nullopt;
   }
   splitKeys(plan);
@@ -161,7 +176,15 @@ static int64_t countParts(const AttentionPlan &plan) {
 }
 
 KnobValues dlc::toKnobs(const AttentionPlan &plan) {
-  KnobValues knobs{{"tile_rows", plan.rows}, {"parts", countParts(plan)}};
+  KnobValues knobs{{"parts", countParts(plan)}};
+  if (plan.keyWarps) {
+    knobs["key_warps"] = plan.keyWarps;
+    knobs["tile_keys"] = plan.keys / plan.keyWarps;
+    if (plan.innerLanes)
+      knobs["inner_lanes"] = plan.innerLanes;
+    return knobs;
+  }
+  knobs["tile_rows"] = plan.rows;
   if (plan.narrow)
     knobs["tile_keys"] = plan.keys;
   if (plan.hasWarpGroups && plan.narrow)
@@ -174,19 +197,21 @@ KnobValues dlc::toKnobs(const AttentionPlan &plan) {
 std::vector<ScheduleSpace::Knob>
 dlc::attentionKnobs(const AttentionPlan &plan) {
   std::vector<ScheduleSpace::Knob> knobs;
-  if (plan.narrow)
+  if (plan.keyWarps) {
+    knobs = {{"key_warps", {1, 2, 4, 8}}, {"tile_keys", {8, 16, 32, 48, 64}}};
+    if (plan.innerLanes)
+      knobs.push_back({"inner_lanes", {4, 8, 16, 32}});
+  } else if (plan.narrow && plan.hasWarpGroups) {
+    knobs = {{"tile_rows", {16, 32, 64, 128, 192}},
+             {"tile_keys", {16, 32, 48, 64, 80, 96, 112, 128, 160, 176, 192}},
+             {"instruction", {kMmaSync, kWgmma}},
+             {"gated_waits", {kNo, kYes}}};
+  } else if (plan.narrow) {
     knobs = {{"tile_rows", {16, 32, 64, 128}},
              {"tile_keys", {16, 32, 48, 64, 96, 128}}};
-  if (plan.narrow && plan.hasWarpGroups) {
-    for (auto [knob, more] :
-         {std::pair{0, 192}, {1, 80}, {1, 112}, {1, 160}, {1, 176}, {1, 192}})
-      knobs[knob].values.push_back(more);
-    for (ScheduleSpace::Knob &knob : knobs)
-      llvm::sort(knob.values);
-    knobs.push_back({"instruction", {kMmaSync, kWgmma}});
-    knobs.push_back({"gated_waits", {kNo, kYes}});
-  } else
+  } else {
     knobs = {{"tile_rows", {16, 32, 64}}};
+  }
   std::vector<int64_t> parts{1};
   if (auto keys = constantValue(plan.spec.extentOf(plan.spec.keys)))
     for (int64_t count = 2; count <= kMostParts && count * kLeastPart <= *keys;
@@ -205,14 +230,16 @@ bool dlc::applyKnobs(AttentionPlan &plan, const KnobValues &knobs,
   };
   int64_t rows = get("tile_rows"), keys = get("tile_keys"),
           parts = get("parts"), instruction = get("instruction"),
-          gated = get("gated_waits");
-  if (!rows && !keys && !parts && !instruction && !gated)
+          gated = get("gated_waits"), warps = get("key_warps"),
+          lanes = get("inner_lanes");
+  if (!rows && !keys && !parts && !instruction && !gated && !warps && !lanes)
     return true;
   auto refuse = [&](const char *why) {
     reason = why;
     return false;
   };
-  if (rows < 0 || keys < 0 || parts < 0 || parts > kMostParts)
+  if (rows < 0 || keys < 0 || warps < 0 || lanes < 0 || parts < 0 ||
+      parts > kMostParts)
     return refuse("no tile has this size");
   if (instruction < 0 || instruction > kWgmma || gated < 0 || gated > kYes)
     return refuse("no instruction has this number");
@@ -222,8 +249,9 @@ bool dlc::applyKnobs(AttentionPlan &plan, const KnobValues &knobs,
   constexpr int64_t least = 16;
   if (all && rows > least && rows >= 2 * *all)
     return refuse("most of the tile is idle");
-  if (!(plan.narrow ? fitNarrowTile(plan, rows, keys, instruction)
-                    : !keys && fitPlainTile(plan, rows)))
+  if (!(plan.keyWarps ? !rows && fitDecodeTile(plan, warps, keys, lanes)
+        : plan.narrow ? fitNarrowTile(plan, rows, keys, instruction)
+                      : !keys && fitPlainTile(plan, rows)))
     return refuse("the tile does not fit registers and shared memory");
   plan.keysPerPart = 0;
   if (!parts) {

@@ -41,7 +41,15 @@ struct AttentionPlan {
   mlir::Value narrowQuery, narrowKey, narrowValue;
   /// Keys of a part; 0: a block takes all of them.
   int64_t keysPerPart = 0;
+  /// Few rows (AttentionDecode.cpp): all warps have them, each its own keys.
+  /// Warps; lanes along the inner axes on plain units. 0: another tile.
+  int64_t keyWarps = 0, innerLanes = 0;
 
+  /// A first pass over the keys leaves scores for the second one, where they
+  /// are less to read than keys.
+  bool keepsScores() const;
+  /// Keys, padded to whole steps.
+  mlir::AffineExpr paddedKeys() const;
   /// Weights are rounded before they are multiplied: the sum comes first.
   bool rounds() const { return static_cast<bool>(spec.weightRounding); }
   /// Axes that a block's rows may differ in.

@@ -43,18 +43,7 @@ Value StagedTile::pair(Value low, Value high) {
 }
 
 bool StagedTile::isContiguous(const Panel &panel) const {
-  const ContractionOperand &operand = *panel.operand;
-  if (!operand.plain || operand.element != plan.narrow ||
-      !operand.base.isMultipleOf(kChunk))
-    return false;
-  auto stride = spec.strideOf(operand, panel.along);
-  auto extent = graph::constantValue(spec.extentOf(panel.along));
-  if (!stride || *stride != 1 || *extent % kChunk)
-    return false;
-  for (auto [axis, stride] : llvm::enumerate(operand.strides))
-    if (!llvm::is_contained(panel.along, axis) && !stride.isMultipleOf(kChunk))
-      return false;
-  return true;
+  return liesInChunks(plan, *panel.operand, panel.along);
 }
 
 AttentionRows::Axes StagedTile::axesAt(const Panel &panel, Value at,

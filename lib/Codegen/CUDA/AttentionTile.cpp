@@ -185,6 +185,24 @@ Value AttentionTile::storedAt(Value factor, const Axes &axes, Value inside) {
   return choice.getResult(0);
 }
 
+bool dlc::liesInChunks(const AttentionPlan &plan,
+                       const ContractionOperand &operand,
+                       ArrayRef<unsigned> along) {
+  constexpr int64_t chunk = 8; // 16-bit elements
+  const AttentionSpec &spec = plan.spec;
+  if (!operand.plain || operand.element != plan.narrow ||
+      !operand.base.isMultipleOf(chunk))
+    return false;
+  auto stride = spec.strideOf(operand, along);
+  auto extent = graph::constantValue(spec.extentOf(along));
+  if (!stride || *stride != 1 || *extent % chunk)
+    return false;
+  for (auto [axis, stride] : llvm::enumerate(operand.strides))
+    if (!llvm::is_contained(along, axis) && !stride.isMultipleOf(chunk))
+      return false;
+  return true;
+}
+
 //===----------------------------------------------------------------------===//
 // Scores
 //===----------------------------------------------------------------------===//
@@ -353,6 +371,8 @@ AttentionTile::Values AttentionTile::onePass(Value from, Value to,
 
 AttentionTile::Values AttentionTile::statsPass(Value key, ValueRange carried) {
   Values scores = scoresOf(key, multiplyKeys(key)), maxima, sums;
+  if (plan.keepsScores())
+    keepScores(key, scores);
   for (unsigned i = 0; i < numRows; ++i) {
     ArrayRef<Value> row = ArrayRef<Value>(scores).slice(i * numKeys, numKeys);
     Value old = carried[i];
@@ -374,7 +394,8 @@ AttentionTile::Values AttentionTile::statsPass(Value key, ValueRange carried) {
 }
 
 AttentionTile::Values AttentionTile::weightsPass(Value key, ValueRange sums) {
-  Values weights = scoresOf(key, multiplyKeys(key));
+  Values weights = plan.keepsScores() ? keptScores(key)
+                                      : scoresOf(key, multiplyKeys(key));
   bool exact = isMultiple(spec.extentOf(spec.keys), plan.keys);
   for (unsigned i = 0; i < numRows; ++i)
     for (unsigned j = 0; j < numKeys; ++j) {
@@ -446,7 +467,7 @@ AttentionTile::Values AttentionTile::overKeys(Values initial, Pass pass) {
 // The end
 //===----------------------------------------------------------------------===//
 
-Value AttentionTile::isFirstLane() {
+Value AttentionTile::storesRows() {
   return index.less(index.rem(launch.thread(), index.constant(lanes)),
                     index.constant(1));
 }
@@ -460,8 +481,7 @@ static Value recordOf(LaunchBuilder &launch, const AttentionPlan &plan,
 
 void AttentionTile::storeStats(ValueRange maxima, ValueRange sums,
                                Value stats) {
-  Value stores =
-      both(isFirstLane(), index.less(firstColumn, index.constant(1)));
+  Value stores = both(storesRows(), index.less(firstColumn, index.constant(1)));
   for (unsigned i = 0; i < numRows; ++i)
     launch.onlyIf(both(stores, threadRows[i].exists), [&] {
       Value at =
@@ -471,6 +491,21 @@ void AttentionTile::storeStats(ValueRange maxima, ValueRange sums,
     });
 }
 
+Value dlc::overParts(LaunchBuilder &launch, const AttentionPlan &plan,
+                     Value initial, function_ref<Value(Value, Value)> body) {
+  IndexBuilder &index = launch.index();
+  Value parts = launch.size(plan.parts());
+  if (auto count = IndexBuilder::constantOf(parts)) {
+    for (int64_t part = 0; part < *count; ++part)
+      initial = body(index.constant(part), initial);
+    return initial;
+  }
+  return launch.loop(index.constant(0), parts, index.constant(1), {initial},
+                     [&](Value part, ValueRange so) {
+                       return SmallVector<Value>{body(part, so[0])};
+                     })[0];
+}
+
 std::pair<Value, Value> dlc::mergeStats(LaunchBuilder &launch,
                                         AttentionRows &rows,
                                         const AttentionPlan &plan, Value stats,
@@ -478,23 +513,20 @@ std::pair<Value, Value> dlc::mergeStats(LaunchBuilder &launch,
   OpBuilder &b = launch.builder();
   Location loc = launch.loc();
   IndexBuilder &index = launch.index();
-  auto overParts = [&](Value initial,
-                       function_ref<Value(Value at, Value so)> body) {
-    return launch.loop(
-        index.constant(0), launch.size(plan.parts()), index.constant(1),
-        {initial}, [&](Value part, ValueRange so) {
-          Value at = index.mul(recordOf(launch, plan, part, row), 2);
-          return SmallVector<Value>{body(at, so[0])};
-        })[0];
+  auto overRecords = [&](Value initial,
+                         function_ref<Value(Value at, Value so)> body) {
+    return overParts(launch, plan, initial, [&](Value part, Value so) {
+      return body(index.mul(recordOf(launch, plan, part, row), 2), so);
+    });
   };
   auto load = [&](Value at) -> Value {
     return memref::LoadOp::create(b, loc, stats, at);
   };
-  Value maximum = overParts(rows.number(-INFINITY), [&](Value at, Value so) {
+  Value maximum = overRecords(rows.number(-INFINITY), [&](Value at, Value so) {
     return rows.larger(so, load(at));
   });
   Value subtracted = rows.finite(maximum);
-  Value sum = overParts(rows.number(0), [&](Value at, Value so) -> Value {
+  Value sum = overRecords(rows.number(0), [&](Value at, Value so) -> Value {
     Value factor = rows.expOfNonPositive(
         arith::SubFOp::create(b, loc, load(at), subtracted));
     return math::FmaOp::create(b, loc, load(index.add(at, 1)), factor, so);
@@ -520,7 +552,7 @@ void AttentionTile::forEachRow(function_ref<void(unsigned)> body) {
 }
 
 void AttentionTile::onlyIfColumn(Value column, function_ref<void()> body) {
-  if (plan.allColumns() % plan.columns == 0)
+  if (coversColumns())
     body();
   else
     launch.onlyIf(index.less(column, totalColumns), body);
@@ -556,8 +588,9 @@ void AttentionTile::finish(ValueRange sums) {
   });
 }
 
-LogicalResult AttentionTile::emit(AttentionStep step, AttentionScratch scratch,
+LogicalResult AttentionTile::emit(AttentionStep step, AttentionScratch memory,
                                   std::string &reason) {
+  scratch = memory;
   begin(step);
   boundKeys(/*mayBeFinite=*/step == AttentionStep::Whole && !plan.rounds());
   fetchQueries();
@@ -568,6 +601,7 @@ LogicalResult AttentionTile::emit(AttentionStep step, AttentionScratch scratch,
     sums.clear();
     for (unsigned i = 0; i < numRows; ++i)
       sums.push_back(sumLanes(carried[numRows + i]));
+    combineStats(maxima, sums);
   };
   Values initial(maxima);
   llvm::append_range(initial, sums);
@@ -599,6 +633,8 @@ LogicalResult AttentionTile::emit(AttentionStep step, AttentionScratch scratch,
         });
     }
   }
+  if (!failedInside && step != AttentionStep::Stats)
+    combineSums(output);
   if (!failedInside) {
     if (step == AttentionStep::Whole) {
       if (states.empty())

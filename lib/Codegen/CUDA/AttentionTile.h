@@ -19,8 +19,9 @@ bool fitWarpGroupTile(AttentionPlan &plan, int64_t rows = 0, int64_t keys = 0);
 
 /// Where parts of the keys leave what they found: scratch buffers of f32.
 struct AttentionScratch {
-  mlir::Value stats; ///< [part][outer][row]: maximum, sum
-  mlir::Value sums;  ///< [part][outer][row][column]
+  mlir::Value stats;  ///< [part][outer][row]: maximum, sum
+  mlir::Value sums;   ///< [part][outer][row][column]
+  mlir::Value scores; ///< [outer][row of the tile][key], plan.keepsScores()
 };
 
 /// What a launch of tiles does.
@@ -30,6 +31,17 @@ enum class AttentionStep {
   Stats,   ///< stats of a part
   Weighted ///< sums of a part, where stats of all parts are there
 };
+
+/// Folds a row's parts, in order; a known number of them without a loop, so
+/// that all are on their way at once.
+mlir::Value
+overParts(LaunchBuilder &launch, const AttentionPlan &plan, mlir::Value initial,
+          llvm::function_ref<mlir::Value(mlir::Value part, mlir::Value so)>);
+
+/// Chunks along these axes are contiguous, aligned and wholly inside or
+/// outside.
+bool liesInChunks(const AttentionPlan &plan, const ContractionOperand &operand,
+                  llvm::ArrayRef<unsigned> along);
 
 /// The maximum and sum of a row from its parts; `row` counts outer points and
 /// rows as one.
@@ -89,6 +101,22 @@ protected:
   virtual Values addValues(mlir::Value key, mlir::ValueRange weights,
                            mlir::ValueRange sums) = 0;
 
+  /// Leaves a thread's scores [row][key] for a second pass, and takes them.
+  virtual void keepScores(mlir::Value /*key*/, mlir::ValueRange /*scores*/) {}
+  virtual Values keptScores(mlir::Value key) {
+    return scoresOf(key, multiplyKeys(key));
+  }
+  /// What warps that share rows have found becomes the block's: of each row,
+  /// then of its columns, which are dealt out anew.
+  virtual void combineStats(Values & /*maxima*/, Values & /*sums*/) {}
+  virtual void combineSums(Values & /*sums*/) {}
+  /// This thread stores what there is once a row.
+  virtual mlir::Value storesRows();
+  /// All of a thread's columns exist.
+  virtual bool coversColumns() const {
+    return plan.allColumns() % plan.columns == 0;
+  }
+
   /// A factor's axes: the row's, or those of a key; others are the block's.
   AttentionRows::Axes axesOfRow(mlir::Value row);
   AttentionRows::Axes axesOfKey(mlir::Value key);
@@ -109,6 +137,9 @@ protected:
   AttentionRows rows;
   mlir::Value firstRow, totalRows, totalKeys, firstColumn, totalColumns;
   bool failedInside = false;
+  AttentionScratch scratch;
+  mlir::Value outer;
+  mlir::Value existsOf(unsigned i) const { return threadRows[i].exists; }
 
 private:
   struct Row {
@@ -137,10 +168,9 @@ private:
   void storeSums(mlir::ValueRange sums, mlir::Value memory);
   void finish(mlir::ValueRange sums);
   void findStates(mlir::ValueRange maxima, mlir::ValueRange sums);
-  mlir::Value isFirstLane();
 
   AttentionRows::Axes blockAxes;
-  mlir::Value outer, part;
+  mlir::Value part;
   mlir::Value firstKey, endKey;     ///< of the block, multiples of a step
   std::optional<double> leastBound; ///< see leastMaximum
   llvm::SmallVector<Row> threadRows;

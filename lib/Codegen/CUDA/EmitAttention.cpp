@@ -1,5 +1,5 @@
 // The launches of an attention kernel.
-#include "AttentionTile.h"
+#include "AttentionDecode.h"
 #include "EmitKernel.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -39,23 +39,20 @@ LogicalResult CudaKernelEmitter::emitAttentionMerge(const AttentionPlan &plan,
     auto [maximum, sum] = mergeStats(launch, rows, plan, stats, row);
     Value subtracted = rows.finite(maximum);
     Value points = launch.size(plan.allPoints());
-    Value output = launch.loop(
-        index.constant(0), launch.size(plan.parts()), index.constant(1),
-        {rows.number(0)}, [&](Value part, ValueRange so) {
+    Value output = overParts(
+        launch, plan, rows.number(0), [&](Value part, Value so) -> Value {
           Value record = index.add(index.mul(part, points), row);
           Value partial = memref::LoadOp::create(
               b, loc, sums,
               index.add(index.mul(record, plan.allColumns()), place[2]));
           if (plan.rounds()) // of weights that are the row's
-            return SmallVector<Value>{
-                arith::AddFOp::create(b, loc, so[0], partial)};
+            return arith::AddFOp::create(b, loc, so, partial);
           Value least =
               memref::LoadOp::create(b, loc, stats, index.mul(record, 2));
           Value factor = rows.expOfNonPositive(
               arith::SubFOp::create(b, loc, least, subtracted));
-          return SmallVector<Value>{
-              math::FmaOp::create(b, loc, partial, factor, so[0])};
-        })[0];
+          return math::FmaOp::create(b, loc, partial, factor, so);
+        });
     auto state = rows.state(axes, maximum, sum);
     if (failed(state)) {
       outcome = failure();
@@ -81,15 +78,19 @@ LogicalResult CudaKernelEmitter::emitAttention(const AttentionPlan &given) {
     LaunchBuilder launch =
         newLaunch(symbol, plan.threads, /*residentThreads=*/kAttentionThreads);
     AttentionScratch scratch;
+    unsigned next =
+        kernel.getArgumentTypes().size() + kernel.getResultTypes().size();
     if (plan.keysPerPart) {
-      unsigned first =
-          kernel.getArgumentTypes().size() + kernel.getResultTypes().size();
-      scratch = {launch.buffer(first), launch.buffer(first + 1)};
+      scratch.stats = launch.buffer(next++);
+      scratch.sums = launch.buffer(next++);
     }
+    if (plan.keepsScores())
+      scratch.scores = launch.buffer(next);
     std::unique_ptr<AttentionTile> tile =
-        plan.usesWarpGroups ? makeWarpGroupTile(launch, plan)
-        : plan.narrow       ? makeTensorTile(launch, plan)
-                            : makePlainTile(launch, plan);
+        plan.keyWarps         ? makeDecodeTile(launch, plan)
+        : plan.usesWarpGroups ? makeWarpGroupTile(launch, plan)
+        : plan.narrow         ? makeTensorTile(launch, plan)
+                              : makePlainTile(launch, plan);
     std::string reason;
     if (failed(tile->emit(step, scratch, reason)))
       return failure();
@@ -102,15 +103,21 @@ LogicalResult CudaKernelEmitter::emitAttention(const AttentionPlan &given) {
          plan.threads, plan.sharedBytes});
     return success();
   };
+  constexpr int64_t bytes = sizeof(float);
+  auto addFloats = [&](AffineExpr count) {
+    scratchTypes.push_back(Float32Type::get(context));
+    result.scratchBytes.push_back(graph::simplify(count * bytes));
+  };
+  AffineExpr records = plan.allPoints() * plan.parts();
+  if (plan.keysPerPart) {
+    addFloats(records * 2);
+    addFloats(records * plan.allColumns());
+  }
+  if (plan.keepsScores())
+    addFloats(plan.spec.extentOf(plan.spec.outer) * plan.rows *
+              plan.paddedKeys());
   if (!plan.keysPerPart)
     return emitStep(AttentionStep::Whole, options.symbol);
-  AffineExpr records = plan.allPoints() * plan.parts();
-  constexpr int64_t bytes = sizeof(float);
-  for (AffineExpr size :
-       {records * (2 * bytes), records * (plan.allColumns() * bytes)}) {
-    scratchTypes.push_back(Float32Type::get(context));
-    result.scratchBytes.push_back(graph::simplify(size));
-  }
   if (plan.rounds()) {
     if (failed(emitStep(AttentionStep::Stats, options.symbol + "__stats")) ||
         failed(emitStep(AttentionStep::Weighted, options.symbol + "__parts")))

@@ -103,6 +103,90 @@ TEST(Attention, TensorCores) {
     }
 }
 
+// Few rows: warps share them, on tensor cores and on plain units.
+TEST(Attention, FewRows) {
+  AttentionCase cases[] = {
+      {.heads = 2, .rows = 1, .keys = 70, .inner = 64, .columns = 64},
+      {.group = 4, .rows = 1, .keys = 300, .inner = 128, .columns = 128},
+      {.group = 4,
+       .rows = 3,
+       .keys = 130,
+       .inner = 32,
+       .mask = "causal",
+       .past = 127},
+      {.group = 8,
+       .rows = 1,
+       .keys = 257,
+       .inner = 80,
+       .columns = 96,
+       .mask = "data"},
+      {.rows = 5,
+       .keys = 5,
+       .inner = 24,
+       .columns = 40,
+       .mask = "fill",
+       .past = 1},
+      {.group = 2, .rows = 1, .keys = 90, .inner = 20, .columns = 12},
+      {.group = 3,
+       .rows = 1,
+       .keys = 128,
+       .inner = 16,
+       .columns = 256,
+       .transposed = true},
+      {.rows = 2, .keys = 70, .inner = 16, .mask = "causal", .past = -2},
+  };
+  for (AttentionCase c : cases)
+    for (const char *type : {"f32", "f16", "bf16"}) {
+      c.type = type;
+      CompiledKernel kernel(attentionText(c));
+      ASSERT_EQ(kernel.error, "");
+      EXPECT_EQ(kernel.nest, "attention");
+      EXPECT_EQ(check(kernel, c), "")
+          << type << " " << c.group << " " << c.keys << c.mask;
+    }
+}
+
+// Keys and values are read in accesses of 16 bytes, straight to registers, and
+// for rounded weights no key twice.
+TEST(Attention, FewRowsReadKeysOnce) {
+  AttentionCase c{.group = 4,
+                  .rows = 1,
+                  .keys = 4096,
+                  .inner = 128,
+                  .columns = 128,
+                  .type = "f16"};
+  CompiledKernel kernel(attentionText(c));
+  ASSERT_EQ(kernel.error, "");
+  EXPECT_EQ(kernel.numLaunches, 3u);
+  EXPECT_EQ(kernel.ptx.find("cp.async"), std::string::npos);
+  size_t wide = 0;
+  for (size_t at = 0;
+       (at = kernel.ptx.find("ld.global.v4", at)) != std::string::npos; ++at)
+    ++wide;
+  // 32 keys of a warp's step: 16 accesses of a thread for keys in one launch,
+  // and for values in the other.
+  EXPECT_EQ(wide, 32u);
+}
+
+TEST(Attention, FewRowsNeedTheirBarriers) {
+  for (const char *type : {"f32", "bf16"}) {
+    AttentionCase c{.group = 2,
+                    .rows = 1,
+                    .keys = 150,
+                    .inner = 32,
+                    .columns = 64,
+                    .type = type};
+    CompiledKernel kernel(attentionText(c));
+    ASSERT_EQ(kernel.error, "");
+    for (unsigned number : {0, 1}) {
+      ASSERT_TRUE(kernel.dropBarrier(number));
+      EXPECT_NE(check(kernel, c).find("race at byte"), std::string::npos)
+          << type << " " << number;
+      kernel.restore();
+    }
+  }
+}
+
 TEST(Attention, BarriersAreNeeded) {
   for (const char *type : {"f32", "bf16"}) {
     AttentionCase c{.rows = 40, .keys = 150, .inner = 16, .type = type};
