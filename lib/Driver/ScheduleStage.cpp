@@ -108,8 +108,9 @@ Error dlc::chooseSchedules(Compilation &c) {
     // One pass over the keys is another form of the folds, and Check itself has
     // to find it; without, they are computed one after the other.
     bool mayChange = mode != graph::NumericsMode::strict;
-    if (mayChange && (schedule->nest.empty() || schedule->nest == kAttention) &&
-        bestNest(kernel).isOnePass) {
+    NestChoice choice = mayChange ? bestNest(kernel) : NestChoice();
+    if ((schedule->nest.empty() || schedule->nest == kAttention) &&
+        choice.isOnePass) {
       graph::Law law = graph::Law::homSoftmax();
       if (schedule->nest == kAttention ||
           check::admitLaws(kernel, {law}, mode)) {
@@ -121,9 +122,9 @@ Error dlc::chooseSchedules(Compilation &c) {
     }
     // Scales of weights outside of sums, where Check finds them shared.
     if (graph::Law law = graph::Law::distributeAdd();
-        mayChange && c.target && !c.cuda &&
+        choice.sharesScales && c.target && !c.cuda &&
         !llvm::is_contained(schedule->laws, law) &&
-        bestNest(kernel).sharesScales && check::admitLaws(kernel, {law}, mode))
+        check::admitLaws(kernel, {law}, mode))
       schedule->laws.push_back(law);
     // Weights of 16 bits rounded once, for tensor cores.
     if (graph::Law law = graph::Law::roundSoftmax();
@@ -136,10 +137,10 @@ Error dlc::chooseSchedules(Compilation &c) {
     // The same for sums and the squares about their means, where rows are long.
     // It is not for the "generic" nest, which is the plainest code.
     if (graph::Law law = graph::Law::homWelford();
-        mayChange && c.target &&
+        choice.mergesMoments && c.target &&
         (schedule->nest.empty() || schedule->nest == kRow) &&
         !llvm::is_contained(schedule->laws, law) &&
-        bestNest(kernel).mergesMoments && check::admitLaws(kernel, {law}, mode))
+        check::admitLaws(kernel, {law}, mode))
       schedule->laws.push_back(law);
     check::Admission admission = check::admitLaws(kernel, schedule->laws, mode);
     if (!admission)

@@ -131,14 +131,15 @@ def test_weights_of_eight_bits(m, block, tmp_path):
     assert kernels(proto, tmp_path) == ["contraction"]
 
 
-def blocks_of_four_bits(m, zeros, k=256, n=584, block=32):
+def blocks_of_four_bits(m, zeros, static=True, k=256, n=584, block=32):
     """MatMulNBits: numbers of four bits less 8 or zero points, a scale for each block of k; too many to be computed by the compiler."""
     rng = np.random.default_rng(11)
     constants = {"q": rng.integers(0, 256, (n, k // block, block // 2), np.uint8), "s": rng.uniform(0.01, 0.02, n * k // block).astype(np.float32)}
     if zeros:
         constants["z"] = rng.integers(0, 256, n * k // block // 2, np.uint8)
     node = helper.make_node("MatMulNBits", ["x", *constants], ["y"], domain="com.microsoft", K=k, N=n, bits=4, block_size=block)
-    proto = model([node], [value("x", TensorProto.FLOAT, [m, k])], [value("y", TensorProto.FLOAT, [m, n])], constants)
+    rows = m if static else "rows"
+    proto = model([node], [value("x", TensorProto.FLOAT, [rows, k])], [value("y", TensorProto.FLOAT, [rows, n])], constants)
     proto.opset_import.append(helper.make_opsetid("com.microsoft", 1))
     return proto, rng.normal(size=(m, k)).astype(np.float32)
 
@@ -156,6 +157,17 @@ def test_scales_of_blocks_multiply_sums(m, zeros):
     strict = dlc.compile(proto, fp="strict")
     assert "distribute" not in strict.info["laws"]
     assert np.array_equal(strict(x=x), wanted)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_scales_of_blocks_and_any_number_of_rows(target):
+    """Few rows and many are variants of one kernel."""
+    proto, _ = blocks_of_four_bits(1, False, static=False)
+    compiled, oracle = dlc.compile(proto, target), dlc.compile(proto, "interp")
+    for m in (1, 2, 3, 4, 5, 11, 40):
+        x = np.random.default_rng(m).normal(size=(m, 256)).astype(np.float32)
+        wanted = oracle(x=x)
+        assert np.allclose(compiled(x=x), wanted, rtol=0, atol=1e-5 * np.abs(wanted).max()), m
 
 
 @pytest.mark.parametrize("target", TARGETS)
