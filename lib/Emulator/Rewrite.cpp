@@ -235,9 +235,38 @@ void Rewriter::collectGlobals() {
 // Instructions
 //===----------------------------------------------------------------------===//
 
+// To the nearest bf16, ties to even, which hosts may have no instruction for;
+// a NaN is 0x7fff (PTX ISA, "cvt").
+static void expandRounding(FPTruncInst &instruction) {
+  Type *type = instruction.getType();
+  if (!type->getScalarType()->isBFloatTy())
+    return;
+  IRBuilder<> b(&instruction);
+  Value *x = instruction.getOperand(0);
+  auto integer = [&](unsigned bits) -> Type * {
+    return type->getWithNewType(b.getIntNTy(bits));
+  };
+  auto number = [&](uint64_t value) {
+    return ConstantInt::get(integer(32), value);
+  };
+  Value *bits = b.CreateBitCast(x, integer(32));
+  Value *odd = b.CreateAnd(b.CreateLShr(bits, 16), number(1));
+  Value *rounded =
+      b.CreateLShr(b.CreateAdd(bits, b.CreateAdd(odd, number(0x7fff))), 16);
+  Value *chosen =
+      b.CreateSelect(b.CreateFCmpUNO(x, x), number(0x7fff), rounded);
+  instruction.replaceAllUsesWith(
+      b.CreateBitCast(b.CreateTrunc(chosen, integer(16)), type));
+  instruction.eraseFromParent();
+}
+
 Error Rewriter::rewriteCalls(Function &function) {
   for (Instruction &instruction :
        make_early_inc_range(instructions(function))) {
+    if (auto *rounding = dyn_cast<FPTruncInst>(&instruction)) {
+      expandRounding(*rounding);
+      continue;
+    }
     auto *call = dyn_cast<CallInst>(&instruction);
     if (!call)
       continue;

@@ -221,12 +221,16 @@ static void chooseParts(Contraction &c) {
 /// As many stages as fit, four at most; two where nothing is asynchronous.
 static void chooseStages(Contraction &c) {
   if (c.usesWarpGroups()) {
-    // Two small blocks stand on a multiprocessor, and store in turns.
+    // Where there are several small blocks for a multiprocessor, two stand on
+    // it, and store in turns.
+    constexpr int64_t units = 132, mostStages = 6;
     int64_t bytes = stageBytes(c), half = kMostDynamicShared / 2;
-    bool isSmall = 3 * bytes <= half && c.threads <= kResidentThreads / 2 &&
-                   registersOf(c) <= kRegisters / kResidentThreads;
-    c.stages = isSmall ? half / bytes : kMostDynamicShared / bytes;
-    c.stages = std::min<int64_t>(c.stages, 4);
+    auto tiles = constantValue(countTiles(c));
+    bool areTwo = tiles && *tiles > units && 3 * bytes <= half &&
+                  c.threads <= kResidentThreads / 2 &&
+                  registersOf(c) <= kRegisters / kResidentThreads;
+    c.stages =
+        std::min((areTwo ? half : kMostDynamicShared) / bytes, mostStages);
     return;
   }
   bool isAsync = copyOf(c, true).isAsync() || copyOf(c, false).isAsync();

@@ -56,7 +56,6 @@ static LogicalResult lower(ModuleOp module) {
   MLIRContext *context = module.getContext();
   RewritePatternSet expansions(context);
   arith::populateCeilFloorDivExpandOpsPatterns(expansions);
-  arith::populateExpandBFloat16Patterns(expansions);
   // Expressed by other functions first (tan, sinh, pow, ...), then those as
   // polynomials.
   math::populateExpansionPatterns(expansions,

@@ -20,6 +20,7 @@ ScalarOptions CudaScalars::options(bool strict) {
   ScalarOptions options;
   options.fma = true;
   options.halfConvert = true;
+  options.bf16Convert = true;
   options.nanMaximum = true;
   options.strict = strict;
   return options;

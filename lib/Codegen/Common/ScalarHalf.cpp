@@ -19,7 +19,7 @@ Value ScalarEmitter::narrow(Value x, Type type) {
     return Op::create(b, loc, l, r);
   };
   auto number32 = [&](int64_t v) { return integer(i32, v); };
-  if (type.isF16() && options.halfConvert) {
+  if (type.isF16() ? options.halfConvert : options.bf16Convert) {
     Value half =
         arith::TruncFOp::create(b, loc, withElement(x.getType(), type), x);
     return arith::BitcastOp::create(b, loc, i16, half);

@@ -276,3 +276,26 @@ TEST(Kernel, RoundsToTf32AndMultipliesBytes) {
     EXPECT_EQ(static_cast<int32_t>(z[i]), wanted) << i;
   }
 }
+
+// To the nearest, ties to even; what is too large is infinite, a NaN 0x7fff.
+TEST(Kernel, RoundsToBf16) {
+  auto module = loadOrFail(R"(
+define ptx_kernel void @round(ptr %x, ptr %y) {
+  %t = call i32 @llvm.nvvm.read.ptx.sreg.tid.x()
+  %px = getelementptr float, ptr %x, i32 %t
+  %v = load float, ptr %px
+  %h = fptrunc float %v to bfloat
+  %py = getelementptr bfloat, ptr %y, i32 %t
+  store bfloat %h, ptr %py
+  ret void
+})");
+  std::vector<uint32_t> x{0x3f800000, 0x3f808000, 0x3f818000, 0x3f808001,
+                          0xbf807fff, 0x7f7fffff, 0xff800000, 0x7f800001};
+  std::vector<uint16_t> y(8, 0x1234),
+      wanted{0x3f80, 0x3f80, 0x3f82, 0x3f81, 0xbf80, 0x7f80, 0xff80, 0x7fff};
+  ASSERT_EQ(
+      errorOf(module->launch("round", {{1}, {8}},
+                             {buffer(x, "x", false), buffer(y, "y")}, {})),
+      "");
+  EXPECT_EQ(y, wanted);
+}

@@ -14,6 +14,7 @@ namespace dlc {
 struct ScalarOptions {
   bool fma = true;            ///< fused multiply-add instructions
   bool halfConvert = true;    ///< f16 <-> f32 instructions
+  bool bf16Convert = false;   ///< f32 -> bf16 as one
   bool nanMaximum = false;    ///< max and min instructions that keep NaN
   bool scaleExponent = false; ///< x * 2^n as one instruction, of vectors too
   bool tables = false;        ///< 32 floats are looked up by one instruction
