@@ -356,6 +356,25 @@ def test_large_shared_memory_is_asked_for(large, tmp_path):
     assert code != 0 and "CUDA_ERROR_" in text and "not given back" not in text
 
 
+def test_the_gate_refuses_what_ptxas_remarks(monkeypatch):
+    monkeypatch.syspath_prepend(os.path.join(ROOT, "utils", "full"))
+    import check_cuda
+    import sass
+
+    launch = {"name": "k", "registers": 200, "spill_store_bytes": 0, "spill_load_bytes": 0}
+    report = {"kernels": [{"nest": "contraction", "launches": [launch]}]}
+    assert check_cuda.gate(report) == ([], [])
+    remark = "(C7510) Potential Performance Loss: wgmma.mma_async instructions are serialized"
+    assert check_cuda.gate({**report, "assembler_remarks": [remark]}) == ([remark], [])
+    # wgmma in the text, and none in the machine code.
+    kernel = sass.Kernel("k")
+    kernel.code = [(0, "HMMA.16816.F32"), (16, "LDGSTS.E")]
+    ptx = {"k": "wgmma.mma_async.sync.aligned.m64n256k16; cp.async.cg"}
+    assert len(sass.lint([kernel], ptx)[0]) == 1
+    kernel.code = [(0, "HGMMA.64x256x16.F32"), (16, "LDGSTS.E")]
+    assert sass.lint([kernel], ptx)[0] == []
+
+
 SKIPS = ["cuMemcpyHtoDAsync_v2:1", "cuMemcpyHtoDAsync_v2:2", "cuLaunchKernel:1", "cuLaunchKernel:3", "cuMemcpyDtoHAsync_v2:1",
          "cuStreamSynchronize:2"]
 

@@ -88,10 +88,10 @@ def main():
         sys.exit(1 if wrong or not launches else 0)
     folder = arguments.case
     if not os.path.isdir(folder):
-        import compare
+        import compare as cases
 
         folder = os.path.join(ROOT, "cases", arguments.case)
-        compare.make_cases([arguments.case], os.path.dirname(folder))
+        cases.make_cases([arguments.case], os.path.dirname(folder))
     path, name, failed = os.path.join(folder, "model.onnx"), os.path.basename(folder), False
     if not sass.find_nvdisasm():
         print("nvdisasm is not installed (utils/requirements-cuda.txt): the machine code is not read")
