@@ -186,8 +186,9 @@ LogicalResult WarpGroupTile::emit(StoreElements store) {
                                          static_cast<uint32_t>(ahead - 1));
         fenceAsyncProxy(b, loc);
         launch.barrier();
-        SmallVector<Value> next = multiplyStage(placeOf(i), carried);
+        // The product before keeps the tensor cores busy while copies start.
         fillStage(index.add(i, ahead));
+        SmallVector<Value> next = multiplyStage(placeOf(i), carried);
         return waitForWarpGroup(b, loc, 1, next);
       });
   sums = waitForWarpGroup(b, loc, 0, sums);
