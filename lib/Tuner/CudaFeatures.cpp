@@ -249,7 +249,17 @@ void Account::attention(const CudaFacts &f) {
   double passes = f.rounds ? 1.5 : 1; // scores are computed again
   double products = tileRows * keys * (passes * depth + columns);
   double scores = tileRows * keys;
-  if (f.tensor) {
+  if (f.tensor && usesWarpGroups) {
+    threads = tileRows / 64 * 128;
+    double width = std::min(columns, 128.0);
+    registers = width / 2 + tileKeys * 3 / 4 + 50;
+    sharedBytes = tileRows * depth * 2 + 4 * tileKeys * (depth + width);
+    mathCycles = products / tensorPerCycle;
+    // Each warpgroup reads all keys and values; queries once a step.
+    sharedCycles = tileRows / 64 * keys *
+                   (depth * (1 + 64 / tileKeys) + columns) * 2 / 128;
+    issueCycles = scores * 8 / 128;
+  } else if (f.tensor) {
     threads = tileRows / 16 * 32;
     registers = depth / 4 + columns / 2 + tileKeys / 2 + 60;
     sharedBytes = 2 * tileKeys * (depth + columns + 16) * 2;

@@ -33,6 +33,8 @@ constexpr int64_t kRunChunks = kSwizzleBytes / kChunkBytes;
 constexpr int64_t kMostColumns = 128, kMostKeys = 256, kStages = 2;
 constexpr int64_t kGateBytes = 16;
 constexpr int64_t kMostGroups = 3, kFewestRows = 64;
+/// Three quarters of an H100's multiprocessors.
+constexpr int64_t kEnoughBlocks = 99;
 /// Of a block, dynamic, on sm_90.
 constexpr int64_t kMostShared = 227 << 10;
 /// For scores, weights and sums: of 255 registers, and of 168 where three
@@ -118,9 +120,13 @@ bool dlc::fitWarpGroupTile(AttentionPlan &plan, int64_t rows, int64_t keys) {
   int64_t columns = extent(plan.spec.columns);
   int64_t tiles = llvm::divideCeil(columns, kMostColumns);
   plan.columns = llvm::alignTo(llvm::divideCeil(columns, tiles), kStep);
-  plan.rows = rows                    ? rows
-              : *all > kWarpGroupRows ? 2 * kWarpGroupRows
-                                      : kWarpGroupRows;
+  // Two warpgroups share what is copied, where that leaves blocks for all.
+  auto outer = graph::constantValue(plan.spec.extentOf(plan.spec.outer));
+  int64_t blocks =
+      outer.value_or(1) * tiles * llvm::divideCeil(*all, 2 * kWarpGroupRows);
+  plan.rows = rows                      ? rows
+              : blocks >= kEnoughBlocks ? 2 * kWarpGroupRows
+                                        : kWarpGroupRows;
   int64_t groups = plan.rows / kWarpGroupRows;
   if (plan.rows % kWarpGroupRows || groups < 1 || groups > kMostGroups ||
       keys % kStep || keys > kMostKeys)

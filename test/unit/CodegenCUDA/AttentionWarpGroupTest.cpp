@@ -45,6 +45,9 @@ TEST(AttentionWarpGroup, IsRight) {
     for (const char *type : {"f16", "bf16"}) {
       c.type = type;
       c.schedule = kRound;
+      // One warpgroup, which the rule takes for few blocks, and two.
+      if (c.type == "bf16" && c.rows * c.group > 64)
+        c.schedule += ", tile_rows = 128 : i64";
       CompiledKernel kernel(attentionText(c), "cuda:sm=90a");
       ASSERT_EQ(kernel.error, "");
       EXPECT_TRUE(usesWgmma(kernel));
@@ -125,7 +128,8 @@ TEST(AttentionWarpGroup, PlantedBugsAreFound) {
                   .type = "bf16",
                   .mask = "causal",
                   .past = 230};
-  c.schedule = std::string(kRound) + ", parts = 1 : i64, tile_keys = 64 : i64";
+  c.schedule = std::string(kRound) +
+               ", parts = 1 : i64, tile_keys = 64 : i64, tile_rows = 128 : i64";
   CompiledKernel kernel(attentionText(c), "cuda:sm=90a");
   ASSERT_EQ(kernel.error, "");
   ASSERT_EQ(checkAttention(kernel, c), "");
@@ -186,7 +190,8 @@ TEST(AttentionWarpGroup, IsNotSerialised) {
     GTEST_SKIP() << "no ptxas";
   }
   for (int64_t width : {64, 80, 128, 256})
-    for (const char *knobs : {"", ", tile_rows = 64 : i64"})
+    for (const char *knobs :
+         {", tile_rows = 128 : i64", ", tile_rows = 64 : i64"})
       for (const char *mask : {"none", "causal"}) {
         AttentionCase c{.heads = 8,
                         .rows = 1024,
