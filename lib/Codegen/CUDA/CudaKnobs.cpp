@@ -47,6 +47,10 @@ ScheduleSpace CudaKernelEmitter::space() {
     for (ScheduleSpace::Knob &knob : knobs)
       add(knob, byRule.at(knob.name));
   };
+  auto addShare = [&](const RowShare &share) {
+    add({"row_threads", doubled(1, kMostThreads)}, share.threads);
+    add({"block_rows", doubled(1, kMostThreads)}, share.blockRows);
+  };
   const std::vector<int64_t> threads = doubled(kWarpThreads, kMostThreads);
   if (attention) {
     space.nest = "attention";
@@ -55,13 +59,10 @@ ScheduleSpace CudaKernelEmitter::space() {
   }
   if (rowAxes) {
     space.nest = "row";
-    if (auto share = rowShare(rowAxes)) {
-      add({"row_threads", doubled(1, kMostThreads)}, share->threads);
-      add({"block_rows", doubled(1, kMostThreads / kWarpThreads)},
-          share->blockRows);
-    } else {
+    if (auto share = rowShare(plans, rowAxes))
+      addShare(*share);
+    else
       add({"row_threads", threads}, rowThreads(rowAxes));
-    }
     return space;
   }
   space.nest = "map";
@@ -80,6 +81,10 @@ ScheduleSpace CudaKernelEmitter::space() {
       if (int64_t parts = countFoldParts(stage); parts > 1) {
         add({"fold_threads", threads}, foldThreads(stage));
         add({"fold_parts", doubled(2, kMostFoldParts)}, parts);
+      } else if (auto share = foldShare(group)) {
+        // Rows of different lengths would not go with the same threads.
+        if (groups.size() == 1)
+          addShare(*share);
       } else {
         addAll(toKnobs(foldCutOf(stage, true), true), foldKnobs(true));
       }
@@ -126,9 +131,10 @@ bool CudaKernelEmitter::isLegal(const KnobValues &values, std::string &reason) {
     return it == values.end() ? 0 : it->second;
   };
   if (rowAxes)
-    if (auto share = rowShare(rowAxes))
+    if (auto share = rowShare(plans, rowAxes))
       return applyKnobs(*share, values, reason);
-  for (const char *name : {"row_threads", "fold_threads", "point_threads"})
+  for (const char *name : {rowAxes ? "row_threads" : "fold_threads",
+                           "fold_threads", "point_threads"})
     if (int64_t wanted = get(name);
         wanted && !isPowerOfTwoUpTo(wanted, kWarpThreads, kMostThreads))
       return refuse(Twine(name) + " is a power of two from 32 to 1024");
@@ -152,6 +158,10 @@ bool CudaKernelEmitter::isLegal(const KnobValues &values, std::string &reason) {
       if (!applyKnobs(match, values, reason))
         return false;
     }
+    if (layout == Layout::Reduce)
+      if (auto share = foldShare(group);
+          share && !applyKnobs(*share, values, reason))
+        return false;
     if (int64_t side = get("turn_side"); side && layout == Layout::Turned) {
       if (side != 32 && side != 64)
         return refuse("turn_side is 32 or 64");
@@ -159,7 +169,8 @@ bool CudaKernelEmitter::isLegal(const KnobValues &values, std::string &reason) {
         return refuse("tiles are larger than 48 KiB of shared memory");
     }
     bool isAlong = layout == Layout::Reduce;
-    if ((isAlong && countFoldParts(stage) == 1) || layout == Layout::Slices) {
+    if ((isAlong && countFoldParts(stage) == 1 && !foldShare(group)) ||
+        layout == Layout::Slices) {
       FoldCut cut = chooseFoldCut(stage, isAlong);
       if (!applyKnobs(cut, stage, values, reason))
         return false;

@@ -13,9 +13,10 @@
 //            on values of the same element only, they stay in registers
 //            (RowShare.h); else a row is a block's and they lie in shared
 //            memory or a scratch buffer
-//   reduce   as in points, but a block per few elements for a fold whose
-//            operands lie contiguous along the fold; several blocks, where
-//            elements are few and folds long (FoldCut.h)
+//   reduce   as in points, but for a fold whose operands lie contiguous along
+//            it: as a row that keeps nothing; a block per few elements that
+//            share an operand (FoldCut.h); several blocks an element, where
+//            elements are few and folds long
 //   slices   as in points, but a block per line of elements, whose threads
 //            share their folds, for few elements with long folds
 //   opaque   the loops of an operator that no expression declares
@@ -358,8 +359,9 @@ FailureOr<CudaKernel> CudaKernelEmitter::emit() {
 
   if (rowAxes) {
     result.nest = "row";
-    auto share = rowShare(rowAxes);
-    if (failed(share ? emitSharedRows(*share, rowAxes) : emitRows(rowAxes)))
+    auto share = rowShare(plans, rowAxes);
+    if (failed(share ? emitSharedRows(plans, *share, rowAxes, options.symbol)
+                     : emitRows(rowAxes)))
       return failure();
     return std::move(result);
   }

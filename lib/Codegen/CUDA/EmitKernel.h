@@ -51,6 +51,8 @@ public:
 
 private:
   friend class RowEmitter;
+  /// Stages that one launch computes: the first and those at its points.
+  using Group = llvm::MutableArrayRef<StagePlan>;
   enum class Layout { Tiles, Reduce, Slices, Turned, Points };
   void analyse();
   bool readSchedule();
@@ -77,8 +79,6 @@ private:
                     const StagePlan &plan, Scalar element,
                     mlir::Value position);
 
-  /// Stages that one launch computes: the first and those at its points.
-  using Group = llvm::MutableArrayRef<StagePlan>;
   llvm::SmallVector<Group> formGroups();
   bool isReadOutside(const StagePlan &plan, Group group) const;
   llvm::LogicalResult storeGroup(LaunchBuilder &launch, StageEmitter &emitter,
@@ -118,8 +118,11 @@ private:
                                          const std::string &symbol);
   llvm::LogicalResult emitGroup(Group group, llvm::StringRef symbol);
   /// Where the stages of a row pass on values of the same element only.
-  std::optional<RowShare> rowShare(unsigned rank) const;
-  llvm::LogicalResult emitSharedRows(RowShare share, unsigned rank);
+  std::optional<RowShare> rowShare(Group group, unsigned rank) const;
+  /// The same of folds, each element's a row, that are in no parts.
+  std::optional<RowShare> foldShare(Group group) const;
+  llvm::LogicalResult emitSharedRows(Group group, RowShare share, unsigned rank,
+                                     llvm::StringRef symbol);
   llvm::LogicalResult emitRows(unsigned rank);
   llvm::LogicalResult emitRowStage(LaunchBuilder &launch, StageEmitter &emitter,
                                    StagePlan &plan, mlir::ValueRange row);

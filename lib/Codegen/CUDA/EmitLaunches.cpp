@@ -203,9 +203,11 @@ LogicalResult CudaKernelEmitter::emitGroup(Group group, StringRef symbol) {
   case Layout::Reduce:
     if (result.nest == "map")
       result.nest = "row";
-    return group.front().parts
-               ? emitFoldParts(group, symbol)
-               : emitFolds(group, foldCutOf(stage, /*isAlong=*/true), symbol);
+    if (group.front().parts)
+      return emitFoldParts(group, symbol);
+    if (auto share = foldShare(group))
+      return emitSharedRows(group, *share, stage.getDomainRank(), symbol);
+    return emitFolds(group, foldCutOf(stage, /*isAlong=*/true), symbol);
   default:
     break;
   }

@@ -41,12 +41,21 @@ static SmallVector<AffineExpr> extentsOf(StageOp stage) {
   return extents;
 }
 
+/// The stage of the group that the load reads; null: it reads memory.
+static StageOp sourceIn(ArrayRef<StagePlan> group, LoadOp load) {
+  for (const StagePlan &plan : group)
+    if (load.getTensor() == StageOp(plan.stage).getResult())
+      return plan.stage;
+  return {};
+}
+
 /// Every stage's element of a row that this one reads is the one it stands at.
-static bool readsOwnElements(StageOp stage, unsigned rank) {
+static bool readsOwnElements(StageOp stage, ArrayRef<StagePlan> group,
+                             unsigned rank) {
   SmallVector<unsigned> walk = walkOf(stage, rank);
   bool own = true;
   stage.walk([&](LoadOp load) {
-    auto source = load.getTensor().getDefiningOp<StageOp>();
+    StageOp source = sourceIn(group, load);
     if (!source)
       return;
     auto axes = wideAxes(source.getDomainDims().drop_front(rank), rank);
@@ -62,18 +71,59 @@ static bool readsOwnElements(StageOp stage, unsigned rank) {
   return own;
 }
 
-std::optional<RowShare> CudaKernelEmitter::rowShare(unsigned rank) const {
+/// Only places in memory depend on where in the row the stage stands, and each
+/// lies as far behind the row's first as the element does.
+static bool readsFlat(StageOp stage, unsigned rank) {
+  SmallVector<unsigned> walk = walkOf(stage, rank);
+  SmallVector<AffineExpr> all = extentsOf(stage);
+  auto isWalked = [&](Value coordinate) {
+    auto argument = dyn_cast<BlockArgument>(coordinate);
+    return !argument || llvm::is_contained(walk, argument.getArgNumber());
+  };
+  bool flat = true;
+  stage.walk([&](Operation *op) {
+    auto load = dyn_cast<LoadOp>(op);
+    if (isa<CoordOp, InsideOp, ToIndexOp>(op))
+      flat = false;
+    if (!load || llvm::none_of(load.getCoords(), isWalked))
+      return;
+    AffineMap map = load.getMap();
+    SmallVector<AffineExpr> sizes = getDims(load.getTensor().getType());
+    unsigned first = 0; // of the load's axes that change
+    auto changes = [&](unsigned axis) {
+      return llvm::any_of(llvm::enumerate(load.getCoords()), [&](auto it) {
+        return isWalked(it.value()) &&
+               map.getResult(axis).isFunctionOfDim(it.index());
+      });
+    };
+    while (first < sizes.size() && !changes(first))
+      ++first;
+    if (first == sizes.size())
+      return; // the coordinates are given, and not looked at
+    if (load.getGuard() || sizes.size() - first != walk.size()) {
+      flat = false;
+      return;
+    }
+    for (auto [i, axis] : llvm::enumerate(walk))
+      flat &= plainCoordinate(load, first + i) == axis &&
+              simplify(sizes[first + i] - all[axis]) == 0;
+  });
+  return flat;
+}
+
+std::optional<RowShare> CudaKernelEmitter::rowShare(Group group,
+                                                    unsigned rank) const {
   if (options.strict)
     return std::nullopt;
   RowShare share;
   int64_t bytes = 1;
-  for (const StagePlan &plan : plans) {
+  for (const StagePlan &plan : group) {
     StageOp stage = plan.stage;
     FoldKind kind = stage.getFoldKind();
     auto own = wideAxes(stage.getDomainDims().drop_front(rank), rank);
     bool folds = kind != FoldKind::none;
     if (kind >= FoldKind::argmax || (folds && !own.empty()) ||
-        !readsOwnElements(stage, rank))
+        !readsOwnElements(stage, group, rank))
       return std::nullopt;
     SmallVector<unsigned> walk = walkOf(stage, rank);
     if (folds && walk.size() != wideAxes(stage.getReduceDims(), 0).size())
@@ -95,7 +145,7 @@ std::optional<RowShare> CudaKernelEmitter::rowShare(unsigned rank) const {
       bytes = std::max(bytes, elementBytes(stage.getElementType()));
     stage.walk([&](LoadOp load) {
       auto type = cast<RankedTensorType>(load.getTensor().getType());
-      if (!load.getTensor().getDefiningOp<StageOp>())
+      if (!sourceIn(group, load))
         bytes = std::max(bytes, elementBytes(type.getElementType()));
     });
   }
@@ -103,13 +153,18 @@ std::optional<RowShare> CudaKernelEmitter::rowShare(unsigned rank) const {
     return std::nullopt;
   constexpr int64_t accessBytes = 16, most = 8;
   int64_t together = std::min(accessBytes / bytes, most);
+  // Then a row's axes are walked as one.
+  if (share.axes.size() > 1 && llvm::all_of(group, [&](const StagePlan &plan) {
+        return readsFlat(plan.stage, rank);
+      }))
+    share.axes = {simplify(product(context, share.axes))};
   auto inner = constantValue(share.axes.back());
   while (together > 1 && (!inner || *inner % together != 0))
     together /= 2;
   share.elements = constantValue(product(context, share.axes));
   if (share.elements == 0)
     return std::nullopt;
-  StageOp first = plans.front().stage;
+  StageOp first = group.front().stage;
   share.rows =
       constantValue(product(context, first.getDomainDims().take_front(rank)));
   shareRows(share, together);
@@ -124,7 +179,9 @@ namespace dlc {
 
 class RowEmitter {
 public:
-  RowEmitter(CudaKernelEmitter &owner, const RowShare &share, unsigned rank);
+  using Group = CudaKernelEmitter::Group;
+  RowEmitter(CudaKernelEmitter &owner, Group group, const RowShare &share,
+             unsigned rank, StringRef symbol);
   LogicalResult emit();
 
 private:
@@ -134,7 +191,7 @@ private:
     SmallVector<SmallVector<Value>> coordinates;
     SmallVector<Value> isInside; ///< of a piece; null: always
   };
-  Step stepAt(Value firstPiece);
+  Step stepAt(Value firstPiece, bool isInside);
   SmallVector<Value> pointOf(StageOp stage, ValueRange walked);
   LogicalResult compute(StageOp stage, const Step &step,
                         SmallVectorImpl<Scalar> &elements);
@@ -151,8 +208,10 @@ private:
   void onlyIf(ArrayRef<Value> conditions, llvm::function_ref<void()> body);
 
   CudaKernelEmitter &owner;
+  Group group;
   const RowShare &share;
   unsigned rank;
+  StringRef symbol;
   LaunchBuilder launch;
   StageEmitter emitter;
   IndexBuilder &index;
@@ -165,11 +224,10 @@ private:
 
 } // namespace dlc
 
-RowEmitter::RowEmitter(CudaKernelEmitter &owner, const RowShare &share,
-                       unsigned rank)
-    : owner(owner), share(share), rank(rank),
-      launch(owner.newLaunch(owner.options.symbol,
-                             unsigned(share.blockThreads()))),
+RowEmitter::RowEmitter(CudaKernelEmitter &owner, Group group,
+                       const RowShare &share, unsigned rank, StringRef symbol)
+    : owner(owner), group(group), share(share), rank(rank), symbol(symbol),
+      launch(owner.newLaunch(symbol, unsigned(share.blockThreads()))),
       emitter(launch, owner.options.strict), index(launch.index()) {}
 
 void RowEmitter::onlyIf(ArrayRef<Value> conditions,
@@ -184,20 +242,18 @@ void RowEmitter::onlyIf(ArrayRef<Value> conditions,
   all ? launch.onlyIf(all, body) : body();
 }
 
-RowEmitter::Step RowEmitter::stepAt(Value firstPiece) {
+RowEmitter::Step RowEmitter::stepAt(Value firstPiece, bool isInside) {
   Step step;
   Value count = index.div(launch.size(product(owner.context, share.axes)),
                           index.constant(share.together));
   Value last = index.sub(count, index.constant(1));
   auto known = IndexBuilder::constantOf(count),
        first = IndexBuilder::constantOf(firstPiece);
-  int64_t stepPieces = share.pieces * share.threads;
   SmallVector<Value> extents = launch.sizes(share.axes);
   for (int64_t i = 0; i < share.pieces; ++i) {
     Value piece = index.add(index.add(firstPiece, lane), i * share.threads);
-    bool isIn =
-        known && (*known % stepPieces == 0 ||
-                  (first && *first + (i + 1) * share.threads <= *known));
+    bool isIn = isInside ||
+                (known && first && *first + (i + 1) * share.threads <= *known);
     step.isInside.push_back(isIn ? Value() : index.less(piece, count));
     if (!isIn)
       piece = index.min(piece, last);
@@ -216,7 +272,10 @@ RowEmitter::Step RowEmitter::stepAt(Value firstPiece) {
 SmallVector<Value> RowEmitter::pointOf(StageOp stage, ValueRange walked) {
   SmallVector<Value> point(rowPoint);
   point.resize(extentsOf(stage).size(), index.constant(0));
-  for (auto [axis, coordinate] : llvm::zip_equal(walkOf(stage, rank), walked))
+  // Where axes are walked as one, the last has it all.
+  SmallVector<unsigned> walk = walkOf(stage, rank);
+  for (auto [axis, coordinate] :
+       llvm::zip_equal(ArrayRef(walk).take_back(walked.size()), walked))
     point[axis] = coordinate;
   return point;
 }
@@ -241,7 +300,7 @@ LogicalResult RowEmitter::compute(StageOp stage, const Step &step,
 LogicalResult RowEmitter::computeSources(StageOp stage, const Step &step) {
   SmallVector<StageOp> sources;
   stage.walk([&](LoadOp load) {
-    auto source = load.getTensor().getDefiningOp<StageOp>();
+    StageOp source = sourceIn(group, load);
     if (source && source.getFoldKind() == FoldKind::none &&
         !wideAxes(source.getDomainDims().drop_front(rank), rank).empty())
       sources.push_back(source);
@@ -264,22 +323,31 @@ SmallVector<Value> RowEmitter::pass(
     return body(*whole, carried);
   Value count = index.div(launch.size(product(owner.context, share.axes)),
                           index.constant(share.together));
-  auto results = launch.loop(index.constant(0), count,
-                             index.constant(share.pieces * share.threads),
-                             carried, [&](Value first, ValueRange so) {
-                               kept.clear();
-                               emitter.forgetLoads();
-                               return body(stepAt(first), so);
-                             });
-  kept.clear();
-  emitter.forgetLoads();
+  Value step = index.constant(share.pieces * share.threads);
+  // Steps that are wholly inside, and a last one that may not be.
+  Value inside = index.mul(index.div(count, step), step);
+  SmallVector<Value> results(carried);
+  for (bool isLast : {false, true}) {
+    results = launch.loop(isLast ? inside : index.constant(0),
+                          isLast ? count : inside, step, results,
+                          [&](Value first, ValueRange so) {
+                            kept.clear();
+                            emitter.forgetLoads();
+                            return body(stepAt(first, !isLast), so);
+                          });
+    kept.clear();
+    emitter.forgetLoads();
+    if (IndexBuilder::constantOf(count) &&
+        IndexBuilder::constantOf(count) == IndexBuilder::constantOf(inside))
+      break;
+  }
   return results;
 }
 
 void RowEmitter::storeOne(StagePlan &plan, Scalar element) {
   emitter.place(StageOp(plan.stage).getResult(),
                 {Value(), element, 0, /*isOfRow=*/true});
-  if (!plan.results.empty())
+  if (!plan.results.empty() || plan.scratch)
     onlyIf({index.less(lane, index.constant(1)), isRow},
            [&] { owner.storeResults(launch, emitter, plan, element, row); });
 }
@@ -339,7 +407,7 @@ LogicalResult RowEmitter::emitElements(StagePlan &plan) {
       kept[stage.getResult()] = std::move(elements);
     return SmallVector<Value>();
   };
-  if (whole || !plan.results.empty())
+  if (whole || !plan.results.empty() || plan.scratch)
     pass({}, computeAndStore);
   return success(good);
 }
@@ -353,11 +421,11 @@ LogicalResult RowEmitter::emitOne(StagePlan &plan) {
 }
 
 LogicalResult RowEmitter::emit() {
-  owner.placeOperands(launch, emitter);
+  owner.placeStages(launch, emitter);
   emitter.reuseLoads();
-  AffineExpr rows = product(
-      owner.context,
-      StageOp(owner.plans.front().stage).getDomainDims().take_front(rank));
+  ArrayRef<AffineExpr> rowDims =
+      StageOp(group.front().stage).getDomainDims().take_front(rank);
+  AffineExpr rows = product(owner.context, rowDims);
   Value threads = index.constant(share.threads);
   lane = launch.thread();
   row = launch.block();
@@ -371,13 +439,10 @@ LogicalResult RowEmitter::emit() {
       row = index.min(row, index.sub(count, index.constant(1)));
     }
   }
-  rowPoint = index.delinearize(
-      row,
-      launch.sizes(
-          StageOp(owner.plans.front().stage).getDomainDims().take_front(rank)));
+  rowPoint = index.delinearize(row, launch.sizes(rowDims));
   if (share.keeps)
-    whole = stepAt(index.constant(0));
-  for (StagePlan &plan : owner.plans) {
+    whole = stepAt(index.constant(0), /*isInside=*/false);
+  for (StagePlan &plan : group) {
     StageOp stage = plan.stage;
     LogicalResult done = stage.getFoldKind() != FoldKind::none ? emitFold(plan)
                          : walkOf(stage, rank).empty() ? emitOne(plan)
@@ -386,14 +451,25 @@ LogicalResult RowEmitter::emit() {
       return failure();
   }
   launch.finish();
-  owner.result.launches.push_back({owner.options.symbol,
+  owner.result.launches.push_back({symbol.str(),
                                    simplify(rows.ceilDiv(share.blockRows)),
                                    unsigned(share.blockThreads())});
   return success();
 }
 
-LogicalResult CudaKernelEmitter::emitSharedRows(RowShare share, unsigned rank) {
+LogicalResult CudaKernelEmitter::emitSharedRows(Group group, RowShare share,
+                                                unsigned rank,
+                                                StringRef symbol) {
   std::string reason; // readSchedule has looked
   applyKnobs(share, knobs, reason);
-  return RowEmitter(*this, share, rank).emit();
+  return RowEmitter(*this, group, share, rank, symbol).emit();
+}
+
+std::optional<RowShare> CudaKernelEmitter::foldShare(Group group) const {
+  StageOp stage = group.front().stage;
+  // Elements that share an operand fold together.
+  FoldCut cut = chooseFoldCut(stage, /*isAlong=*/true);
+  if (countFoldParts(stage) > 1 || cut.columns > 1 || cut.rows > 1)
+    return std::nullopt;
+  return rowShare(group, stage.getDomainRank());
 }

@@ -49,7 +49,7 @@ void dlc::shareRows(RowShare &share, int64_t together) {
   share.together = together;
   share.keeps = share.elements && *share.elements <= kBlockElements;
   if (!share.keeps) {
-    share.threads = share.elements ? kMostThreads : 256;
+    share.threads = share.elements ? 512 : 256;
     share.blockRows = 1;
     return countPieces(share);
   }

@@ -14,7 +14,8 @@
 namespace dlc {
 
 struct RowShare {
-  /// Extents of a row's axes, without those that are 1.
+  /// Extents of a row's axes, without those that are 1; the product where they
+  /// can be walked as one.
   llvm::SmallVector<mlir::AffineExpr> axes;
   std::optional<int64_t> elements, rows; ///< of a row, of all; where known
   int64_t together = 1;                  ///< elements of a piece

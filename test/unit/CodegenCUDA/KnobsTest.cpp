@@ -229,6 +229,24 @@ graph.kernel @k(%x: tensor<3x20000xf32>) -> tensor<3xf32> {
   graph.return %m : tensor<3xf32>
 })";
 
+// Folds of rows along memory, and what follows from each.
+const char *const kNorms = R"(
+graph.kernel @k(%x: tensor<2x35x6x44xf32>) -> tensor<2x35xf32> {
+  %m = graph.stage domain<2, 35> reduce<6, 44> fold add : tensor<2x35xf32> {
+  ^bb0(%i: index, %j: index, %k: index, %l: index):
+    %v = graph.load %x[affine_map<(d0, d1, d2, d3) -> (d0, d1, d2, d3)>](%i, %j, %k, %l) : tensor<2x35x6x44xf32> -> f32
+    %w = graph.apply mul(%v, %v) : (f32, f32) -> f32
+    graph.yield %w : f32
+  }
+  %y = graph.stage domain<2, 35> : tensor<2x35xf32> {
+  ^bb0(%i: index, %j: index):
+    %v = graph.load %m[affine_map<(d0, d1) -> (d0, d1)>](%i, %j) : tensor<2x35xf32> -> f32
+    %w = graph.apply sqrt(%v) : (f32) -> f32
+    graph.yield %w : f32
+  }
+  graph.return %y : tensor<2x35xf32>
+})";
+
 // A product of one row: warps fold a part each.
 const char *const kSlices = R"(
 graph.kernel @k(%a: tensor<1x300xf32>, %b: tensor<300x70xf32>) -> tensor<1x70xf32> {
@@ -292,6 +310,7 @@ std::vector<Case> cases() {
           {"transpose half", transpose(70, 200, "f16"), false, 0},
           {"transpose bytes", transpose(67, 33, "i8"), false, 0},
           {"reduce", kReduce},
+          {"norms", kNorms},
           {"slices", kSlices},
           {"map", kMap},
           {"attention", attention("f32", 1, 40, 200), false, 1e-5},

@@ -2,6 +2,7 @@
 #include "CudaTestUtils.h"
 
 #include <cmath>
+#include <numeric>
 
 using namespace dlc;
 using namespace dlc::test;
@@ -329,6 +330,30 @@ TEST(Row, SoftmaxOfFixedSize) {
         << n;
     EXPECT_EQ(kernel.ptx.find("st.global.v4") != std::string::npos, isWide);
   }
+}
+
+// The mean of a picture: neighbours are found across its lines, also where they
+// are odd.
+TEST(Row, AxesThatAreWalkedAsOne) {
+  CompiledKernel kernel(R"(
+graph.kernel @k(%x: tensor<300x6x14xf32>) -> tensor<300xf32> {
+  %s = graph.stage domain<300> reduce<6, 14> fold add : tensor<300xf32> {
+  ^bb0(%i: index, %j: index, %k: index):
+    %v = graph.load %x[affine_map<(d0, d1, d2) -> (d0, d1, d2)>](%i, %j, %k) : tensor<300x6x14xf32> -> f32
+    graph.yield %v : f32
+  }
+  graph.return %s : tensor<300xf32>
+})");
+  ASSERT_EQ(kernel.error, "");
+  EXPECT_NE(kernel.ptx.find("ld.global.v4"), std::string::npos) << kernel.ptx;
+  EXPECT_EQ(kernel.ptx.find("bar.sync"), std::string::npos);
+  auto x = randomFloats(300 * 84, 6);
+  std::vector<float> y(300);
+  ASSERT_EQ(kernel.run({in(x, "x"), out(y, "y")}), "");
+  std::vector<double> expected;
+  for (int i = 0; i < 300; ++i)
+    expected.push_back(std::accumulate(&x[i * 84], &x[i * 84] + 84, 0.0));
+  expectNear(y, expected, 1e-5);
 }
 
 // Each operand is read once, whichever stages read it, and where a warp has the

@@ -261,3 +261,52 @@ TEST(Types, PowersOfDoubles) {
       EXPECT_NEAR(y[i] / expected, 1, 1e-12) << x[i] << "^" << e[i];
   }
 }
+
+// What all elements of a row are divided by has its reciprocal computed once.
+TEST(Division, ByWhatARowHasOnce) {
+  const float infinity = std::numeric_limits<float>::infinity();
+  std::vector<float> divisors = {
+      3,      -7,     1,    0x1.fffffep0f, 1e-30f,   1e30f,     -3e38f,
+      2e-45f, 1e-40f, 0.0f, -0.0f,         infinity, -infinity, NAN};
+  std::vector<float> dividends = sweep(-1e4, 1e4);
+  for (float x : {3e38f, -2e38f, 1e38f, 3e-39f, 1e-45f})
+    dividends.push_back(x);
+  std::string rows = std::to_string(divisors.size()),
+              columns = std::to_string(dividends.size());
+  std::string x = "tensor<" + columns + "xf32>", d = "tensor<" + rows + "xf32>",
+              m = "tensor<" + rows + "x1xf32>",
+              y = "tensor<" + rows + "x" + columns + "xf32>";
+  // A row's divisor is the largest of equal ones.
+  CompiledKernel kernel(
+      "graph.kernel @k(%x: " + x + ", %d: " + d + ") -> " + y +
+      " {\n  %m = graph.stage domain<" + rows + ", 1> reduce<" + columns +
+      "> fold max : " + m +
+      " {\n  ^bb0(%i: index, %o: index, %k: index):\n"
+      "    %v = graph.load %d[affine_map<(d0, d1, d2) -> (d0)>](%i, %o, %k) "
+      ": " +
+      d + " -> f32\n    graph.yield %v : f32\n  }\n" +
+      "  %s = graph.stage domain<" + rows + ", " + columns + "> : " + y +
+      " {\n  ^bb0(%i: index, %j: index):\n"
+      "    %v = graph.load %x[affine_map<(d0, d1) -> (d1)>](%i, %j) : " +
+      x +
+      " -> f32\n"
+      "    %w = graph.load %m[affine_map<(d0, d1) -> (d0, 0)>](%i, %j) : " +
+      m +
+      " -> f32\n    %q = graph.apply div(%v, %w) : (f32, f32) -> f32\n"
+      "    graph.yield %q : f32\n  }\n  graph.return %s : " +
+      y + "\n}");
+  ASSERT_EQ(kernel.error, "");
+  EXPECT_EQ(kernel.nest, "row");
+  std::vector<float> q(divisors.size() * dividends.size());
+  ASSERT_EQ(kernel.run({in(dividends, "x"), in(divisors, "d"), out(q, "q")}),
+            "");
+  for (size_t i = 0; i < divisors.size(); ++i)
+    for (size_t j = 0; j < dividends.size(); ++j) {
+      float wanted = dividends[j] / divisors[i];
+      bool isSubnormal =
+          std::fabs(wanted) < 2 * std::numeric_limits<float>::min();
+      float got = q[i * dividends.size() + j];
+      EXPECT_LE(ulps(got, wanted), isSubnormal ? 1 : 0)
+          << dividends[j] << " / " << divisors[i] << " = " << got;
+    }
+}
