@@ -39,7 +39,7 @@ constexpr int64_t kEnoughBlocks = 99;
 constexpr int64_t kMostShared = 227 << 10;
 /// For scores, weights and sums: of 255 registers, and of 168 where three
 /// warpgroups share them.
-constexpr int64_t kMostRegisters = 176, kMostOfThree = 128;
+constexpr int64_t kMostRegisters = 160, kMostOfThree = 128;
 
 /// Bytes of `rows` rows of `elements`.
 int64_t bytesOf(int64_t rows, int64_t elements) {
