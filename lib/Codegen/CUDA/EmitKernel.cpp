@@ -32,6 +32,7 @@ using namespace dlc::graph;
 /// See rowsFillDevice.
 static constexpr int64_t kEnoughRows = 32;
 static constexpr int64_t kLongRow = 16 << 10;
+static constexpr int64_t kMuchToFold = 256 << 10;
 
 //===----------------------------------------------------------------------===//
 // Analysis
@@ -96,8 +97,8 @@ unsigned CudaKernelEmitter::rowRank() const {
   return rank;
 }
 
-// A block a row uses the device only with enough rows: fewer, with long rows,
-// are better spread out point by point.
+// A block a row uses the device only with enough rows: fewer, with long rows or
+// much to fold in each (a product), are better spread out.
 bool CudaKernelEmitter::rowsFillDevice(unsigned rank) const {
   StageOp first = plans.front().stage;
   auto rows =
@@ -106,7 +107,10 @@ bool CudaKernelEmitter::rowsFillDevice(unsigned rank) const {
     return true;
   return llvm::all_of(plans, [&](const StagePlan &plan) {
     auto elements = rowElements(plan.stage, rank);
-    return elements && *elements <= kLongRow;
+    auto folded =
+        constantValue(product(context, StageOp(plan.stage).getReduceDims()));
+    return elements && folded && *elements <= kLongRow &&
+           *elements * *folded <= kMuchToFold;
   });
 }
 

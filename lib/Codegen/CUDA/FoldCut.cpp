@@ -49,7 +49,7 @@ namespace {
 struct FoldLoads {
   SmallVector<LoadOp> streamed; ///< change along fold and columns
   bool areShared = false;       ///< others change along the fold only
-  int64_t leastBytes = 4, mostBytes = 1;
+  int64_t leastBytes = 4;       ///< of an element of the streamed ones
 };
 } // namespace
 
@@ -63,7 +63,6 @@ static FoldLoads findLoads(StageOp stage, unsigned columnAxis) {
     if (!alongFold)
       return;
     int64_t bytes = elementBytes(load.getType());
-    found.mostBytes = std::max(found.mostBytes, bytes);
     if (!changesAlong(load, columnAxis)) {
       found.areShared = true;
       return;
@@ -121,7 +120,7 @@ FoldCut dlc::chooseFoldCut(StageOp stage, bool isAlong) {
   };
   if (isAlong) {
     cut.steps = dividing(innermost,
-                         std::max<int64_t>(1, kAccessBytes / loads.mostBytes));
+                         std::min(kMostSteps, kAccessBytes / loads.leastBytes));
     // What columns share is read once for some of them.
     if (loads.areShared && points)
       cut.columns = dividing(columns, 4);

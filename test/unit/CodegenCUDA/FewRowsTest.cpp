@@ -15,6 +15,7 @@ struct FewRows {
   int64_t m, n, k;
   std::string type = "f32";
   bool isAlong = false;
+  bool isDoubled = false; ///< a stage before makes 2 a of a (f32)
 
   std::string text() const {
     auto number = [](int64_t value) { return std::to_string(value); };
@@ -25,16 +26,18 @@ struct FewRows {
                 y = "tensor<" + number(m) + "x" + number(n) + "xf32>",
                 domain = "domain<" + number(m) + ", " + number(n) + ">";
     bool narrow = type != "f32";
-    std::string text = "graph.kernel @k(%a: " + a + ", %w: " + w +
-                       ", %c: " + c + ") -> " + y + " {\n  %s = graph.stage " +
-                       domain + " reduce<" + number(k) + "> fold add : " + y +
-                       R"( {
+    std::string text =
+        "graph.kernel @k(%a: " + a + ", %w: " + w + ", %c: " + c + ") -> " + y +
+        " {\n" + (isDoubled ? doubling(a) : "") + "  %s = graph.stage " +
+        domain + " reduce<" + number(k) + "> fold add : " + y +
+        R"( {
   ^bb0(%i: index, %j: index, %q: index):
-    %x = graph.load %a[affine_map<(d0, d1, d2) -> (d0, d2)>](%i, %j, %q) : )" +
-                       a + " -> " + type +
-                       "\n    %z = graph.load %w[affine_map<(d0, d1, d2) -> " +
-                       (isAlong ? "(d1, d2)" : "(d2, d1)") +
-                       ">](%i, %j, %q) : " + w + " -> " + type + "\n";
+    %x = graph.load )" +
+        (isDoubled ? "%t" : "%a") +
+        "[affine_map<(d0, d1, d2) -> (d0, d2)>](%i, %j, %q) : " + a + " -> " +
+        type + "\n    %z = graph.load %w[affine_map<(d0, d1, d2) -> " +
+        (isAlong ? "(d1, d2)" : "(d2, d1)") + ">](%i, %j, %q) : " + w + " -> " +
+        type + "\n";
     if (narrow)
       text += "    %u = graph.scalar_cast %x : " + type +
               " -> f32\n    %v = graph.scalar_cast %z : " + type + " -> f32\n";
@@ -57,6 +60,18 @@ struct FewRows {
     return text;
   }
 
+  std::string doubling(const std::string &a) const {
+    return "  %t = graph.stage domain<" + std::to_string(m) + ", " +
+           std::to_string(k) + "> : " + a + R"( {
+  ^bb0(%i: index, %q: index):
+    %x = graph.load %a[affine_map<(d0, d1) -> (d0, d1)>](%i, %q) : )" +
+           a + R"( -> f32
+    %z = graph.apply add(%x, %x) : (f32, f32) -> f32
+    graph.yield %z : f32
+  }
+)";
+  }
+
   std::string check(CompiledKernel &kernel) const {
     auto a = eighths(size_t(m * k), 1), w = eighths(size_t(k * n), 2),
          c = eighths(size_t(n), 3);
@@ -74,7 +89,7 @@ struct FewRows {
       for (int64_t j = 0; j < n; ++j) {
         double sum = c[size_t(j)]; // exact: sixty-fourths
         for (int64_t q = 0; q < k; ++q)
-          sum += double(a[size_t(i * k + q)]) *
+          sum += (isDoubled ? 2 : 1) * double(a[size_t(i * k + q)]) *
                  w[size_t(isAlong ? j * k + q : q * n + j)];
         if (y[size_t(i * n + j)] != float(sum))
           return "wrong number at " + std::to_string(i) + " " +
@@ -103,6 +118,18 @@ TEST(FewRows, AreRight) {
         EXPECT_EQ(rows.check(kernel), "")
             << type << " " << isAlong << " " << m << " " << n << " " << k;
       }
+}
+
+// A row with a product in it is no block's: its elements are spread out.
+TEST(FewRows, AProductIsNoRow) {
+  for (auto [n, launches] : {std::pair(40, 1), {520, 2}}) {
+    FewRows rows{1, n, 512};
+    rows.isAlong = rows.isDoubled = true;
+    CompiledKernel kernel(rows.text());
+    ASSERT_EQ(kernel.error, "");
+    EXPECT_EQ(kernel.numLaunches, size_t(launches));
+    EXPECT_EQ(rows.check(kernel), "") << n;
+  }
 }
 
 // Weights in accesses of 16 bytes, read once for all rows.
