@@ -635,9 +635,14 @@ static bool fitTensor(AttentionPlan &plan, int64_t all, int64_t keys) {
   if (plan.columns > kMostColumns)
     return false;
   int64_t warpKeys = keys ? keys : 2 * kValueKeys;
-  auto words = [&] { // of chunks, queries and sums
-    return warpKeys * wide / 64 * (plan.rounds() ? 1 : 2) + plan.inner / 4 +
-           plan.columns / 2;
+  plan.keyWarps = 1; // keepsScores asks
+  // Queries and sums are held in different launches, or passes, where scores
+  // are kept.
+  int64_t queries = plan.inner / 4,
+          sums = plan.columns / 4 * (plan.rows / kHalfRows);
+  int64_t held = plan.keepsScores() ? std::max(queries, sums) : queries + sums;
+  auto words = [&] {
+    return warpKeys * wide / 64 * (plan.rounds() ? 1 : 2) + held;
   };
   if (!keys && words() > kMostWords)
     warpKeys = kValueKeys;

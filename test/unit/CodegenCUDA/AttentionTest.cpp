@@ -133,6 +133,7 @@ TEST(Attention, FewRows) {
        .inner = 16,
        .columns = 256,
        .transposed = true},
+      {.group = 4, .rows = 1, .keys = 150, .inner = 256, .columns = 256},
       {.rows = 2, .keys = 70, .inner = 16, .mask = "causal", .past = -2},
   };
   for (AttentionCase c : cases)
