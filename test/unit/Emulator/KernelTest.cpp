@@ -226,6 +226,46 @@ define ptx_kernel void @count(ptr %sum, i32 %scale, ptr byval({i32, i32}) %pair)
   EXPECT_EQ(sum[0], 2 * 2 * (10 + 20 + 30 + 40) + 16 * 7);
 }
 
+// Two numbers in a word, the first in its high half: to the nearest, ties to
+// even, also of subnormal f16; empty assembly that values pass through.
+TEST(Kernel, RoundsPairs) {
+  auto module = loadOrFail(R"(
+declare <2 x half> @llvm.nvvm.ff2f16x2.rn(float, float)
+declare <2 x bfloat> @llvm.nvvm.ff2bf16x2.rn(float, float)
+
+define ptx_kernel void @pairs(ptr %x, ptr %y, ptr %z) {
+  %t = call i32 @llvm.nvvm.read.ptx.sreg.tid.x()
+  %px = getelementptr float, ptr %x, i32 %t
+  %given = load float, ptr %px
+  %v = call float asm sideeffect "", "=f,0"(float %given)
+  %h = call <2 x half> @llvm.nvvm.ff2f16x2.rn(float %v, float 1.0)
+  %b = call <2 x bfloat> @llvm.nvvm.ff2bf16x2.rn(float 1.0, float %v)
+  %py = getelementptr i32, ptr %y, i32 %t
+  store <2 x half> %h, ptr %py
+  %pz = getelementptr i32, ptr %z, i32 %t
+  store <2 x bfloat> %b, ptr %pz
+  ret void
+})");
+  std::vector<uint32_t> x{
+      0x3f801000, 0x3f803000, 0xbf801001, // halves: to even, up, up
+      0x477fefff, 0x477ff000,             // the largest, and beyond
+      0x33000000, 0x33000001, 0x33c00000, // 2^-25, more, and 3 * 2^-25
+      0xff800000, 0x7f800001};
+  std::vector<uint32_t> y(x.size()), z(x.size());
+  ASSERT_EQ(errorOf(module->launch(
+                "pairs", {{1}, {static_cast<unsigned>(x.size())}},
+                {buffer(x, "x", false), buffer(y, "y"), buffer(z, "z")}, {})),
+            "");
+  std::vector<uint32_t> halves{0x3c00, 0x3c02, 0xbc01, 0x7bff, 0x7c00,
+                               0,      1,      2,      0xfc00, 0x7fff},
+      bfloats{0x3f80, 0x3f80, 0xbf80, 0x4780, 0x4780,
+              0x3300, 0x3300, 0x33c0, 0xff80, 0x7fff};
+  for (size_t i = 0; i < x.size(); ++i) {
+    EXPECT_EQ(y[i], halves[i] << 16 | 0x3c00) << i;
+    EXPECT_EQ(z[i], 0x3f800000 | bfloats[i]) << i;
+  }
+}
+
 // y[i] = x[i] rounded to tf32, z[i] = 5 and the four bytes of x[i], each signed
 // times 1, 2, -3, 100, and unsigned times 1, 2, 253, 100.
 static const char *const kBytes = R"(
