@@ -29,7 +29,7 @@ CompiledKernel::CompiledKernel(const std::string &text, llvm::StringRef target,
     return;
   auto cuda = llvm::cantFail(parseCudaTarget(target));
   CudaCodegenOptions own = options;
-  own.warpGroups = cuda.hasWarpGroups();
+  own.warpGroups |= cuda.hasWarpGroups();
   auto emitted =
       emitCudaKernel(*source->getOps<graph::KernelOp>().begin(), cuda, own);
   if (failed(emitted))
