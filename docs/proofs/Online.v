@@ -237,6 +237,33 @@ Proof.
 Qed.
 End FP.
 
+(** ** The laws distribute(scale) and excess
+    Sums of products of factors that are multiplied by numbers: the numbers may follow the sum. *)
+Fixpoint dot (xs : list (R * R)) : R :=
+  match xs with [] => 0 | (x, y) :: rest => x * y + dot rest end.
+Theorem scale_distributes : forall a b xs,
+  dot (map (fun p => (fst p * a, snd p * b)) xs) = a * b * dot xs.
+Proof.
+  intros a b xs. induction xs as [|[x y] rest IH]; simpl; [ring|]. rewrite IH. ring.
+Qed.
+(** An internal value [x] is [exact] but for [e]; a rounding would move it by at most [r] more.
+    What a function that grows distances at most [K] times makes of it is within [K * e] without
+    the rounding and within [K * (e + r)] with it: the bound never rises when it is left out. *)
+Theorem excess_bound : forall (f : R -> R) K x rounded exact e r, 0 <= K -> 0 <= r ->
+  (forall a b, Rabs (f a - f b) <= K * Rabs (a - b)) ->
+  Rabs (x - exact) <= e -> Rabs (rounded - x) <= r ->
+  Rabs (f x - f exact) <= K * e /\ Rabs (f rounded - f exact) <= K * (e + r) /\ K * e <= K * (e + r).
+Proof.
+  intros f K x rounded exact e r HK Hr L Hx Hq.
+  assert (Rabs (rounded - exact) <= e + r) as Hd.
+  { replace (rounded - exact) with ((rounded - x) + (x - exact)) by ring.
+    eapply Rle_trans; [apply Rabs_triang|]. lra. }
+  repeat split.
+  - eapply Rle_trans; [apply L|]. apply Rmult_le_compat_l; assumption.
+  - eapply Rle_trans; [apply L|]. apply Rmult_le_compat_l; assumption.
+  - apply Rmult_le_compat_l; lra.
+Qed.
+
 (** ** Why C-CONTRACT and C-ROUND are conditions
     Numbers of two decimal digits, rounded down: [round2 121 = 120]. *)
 Definition round2 (x : Z) : Z := if (Z.abs x <? 100)%Z then x else (10 * (x / 10))%Z.

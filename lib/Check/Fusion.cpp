@@ -2,6 +2,7 @@
 #include "dlc/Check/Fusion.h"
 
 #include "Compare.h"
+#include "Precision.h"
 #include "Rows.h"
 #include "Values.h"
 #include "dlc/Check/Laws.h"
@@ -42,7 +43,8 @@ public:
               const SymbolTable &symbols, NumericsMode mode,
               ProofBudget &budget)
       : kernel(kernel), certificate(certificate), symbolTable(symbols),
-        mode(mode), exprs(index), inliner(index, exprs), prover(index, budget) {
+        mode(mode), exprs(index), inliner(index, exprs), prover(index, budget),
+        precision(exprs, kernel.getContext()) {
     verdict.kernel = kernel.getSymName().str();
     verdict.certificate = certificate.getSymName().str();
   }
@@ -91,6 +93,7 @@ private:
   ExprArena exprs;
   Inliner inliner;
   Prover prover;
+  PrecisionForm precision;
   SmallVector<PolyId> symbols;
   SmallVector<TensorId> leaves, expected, actual;
   std::vector<std::pair<KernelOp, uint32_t>> members; // and environments
@@ -203,10 +206,12 @@ bool KernelCheck::checkLaws() {
     if (failed(law))
       return refuse(Condition::Hom, "no theorem is known for the law '" +
                                         (text ? text.str() : "") + "'");
-    Condition condition = law->kind == LawKind::split   ? Condition::Split
-                          : law->kind == LawKind::hom   ? Condition::Hom
-                          : law->kind == LawKind::round ? Condition::Round
-                                                        : Condition::Reorder;
+    Condition condition =
+        law->kind == LawKind::split ? Condition::Split
+        : law->kind == LawKind::hom ? Condition::Hom
+        : law->kind == LawKind::round || law->kind == LawKind::excess
+            ? Condition::Round
+            : Condition::Reorder;
     if (Admission admission = admitLaws(kernel, {*law}, mode); !admission)
       return refuse(condition, admission.reason);
     if (certificate.getObligation() == "exact" &&
@@ -214,11 +219,17 @@ bool KernelCheck::checkLaws() {
       return refuse(condition, law->str() +
                                    " does not keep bits, but the "
                                    "certificate's obligation is exact");
+    if (law->kind == LawKind::excess &&
+        certificate.getObligation() != "precision")
+      return refuse(condition, law->str() + " leaves out roundings, but the "
+                                            "certificate's obligation is not "
+                                            "precision");
+    precision.add(*law);
     verdict.conditions.push_back(condition);
   }
-  if (certificate.getObligation() == "precision")
+  if (certificate.getObligation() == "precision" && !precision.isExcess())
     return refuse(Condition::Round,
-                  "no rule is known that changes the precision of a group");
+                  "no law of the certificate changes the precision");
   return true;
 }
 
@@ -255,6 +266,10 @@ bool KernelCheck::compareResults() {
     ContextId context = index.withExtents(index.emptyContext(), sizes);
     NodeId a = inliner.read(expected[i], at, 0, context),
            b = inliner.read(actual[i], at, 0, context);
+    if (precision.isUsed()) {
+      a = precision.spread(precision.run(a));
+      b = precision.spread(b);
+    }
     if (inliner.failure())
       return false;
     Comparer comparer(index, exprs, prover);

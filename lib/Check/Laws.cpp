@@ -42,6 +42,18 @@ check::Admission check::admitLaws(KernelOp kernel, ArrayRef<Law> laws,
         return admission;
       continue;
     }
+    if (law.kind == LawKind::excess || law == Law::scale()) {
+      if (mode == NumericsMode::strict)
+        return {false, law.str() + ": -fp=strict keeps every rounding"};
+      // Who sees that a rounding is left out: nobody who gets fewer bits.
+      if (law.kind == LawKind::excess &&
+          !llvm::all_of(kernel.getResultTypes(), [](Type type) {
+            Type element = cast<RankedTensorType>(type).getElementType();
+            return element.isF16() || element.isBF16();
+          }))
+        return {false, law.str() + ": a result is not of a 16-bit float type"};
+      continue;
+    }
     if (law.kind == LawKind::distribute) {
       Admission admission = law.fold == FoldKind::none
                                 ? admitWinograd(kernel, mode)

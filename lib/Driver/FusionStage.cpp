@@ -65,6 +65,7 @@ Error dlc::fuseKernels(Compilation &c) {
   limits.nestsInlineSingleLoads = false; // by weight (Schedule/RowPlan.h)
   limits.multipliesNarrow = c.cuda.has_value();
   limits.readsPages = !c.cuda;
+  limits.reassociates = !c.options.strict;
   fusion::NestPolicy policy(target, cost, limits);
   fusion::FusionOptions options;
   options.explains = c.options.explainFusion || c.options.explainAttention;

@@ -1,8 +1,10 @@
 // From members to one kernel that is an attention.
 #include "AttentionForm.h"
 
+#include "Precision.h"
 #include "dlc/Fusion/Compose.h"
 #include "dlc/Schedule/AttentionSpec.h"
+#include "dlc/Schedule/NestChoice.h"
 
 #include "llvm/ADT/MapVector.h"
 #include "llvm/ADT/SetVector.h"
@@ -164,6 +166,22 @@ static std::vector<TensorId> operandsOf(Value value,
   return found;
 }
 
+/// The 16-bit float type that numbers are rounded to, results too; null: none.
+static Type narrowTypeOf(const Body &body, ArrayRef<TensorId> outputs,
+                         const TensorTable &tensors) {
+  auto isNarrow = [](Type type) { return type.isF16() || type.isBF16(); };
+  if (!llvm::all_of(outputs, [&](TensorId id) {
+        return isNarrow(tensors.typeOf(id).getElementType());
+      }))
+    return {};
+  for (const StageRef &stage : body.stages)
+    for (const Node &node : stage->nodes)
+      if ((node.kind == Node::Cast || node.kind == Node::Apply) &&
+          isNarrow(node.type))
+        return node.type;
+  return {};
+}
+
 std::optional<AttentionForm>
 AttentionFormer::tryForm(std::vector<unsigned> members,
                          std::vector<unsigned> clones, std::string &reason) {
@@ -187,8 +205,29 @@ AttentionFormer::tryForm(std::vector<unsigned> members,
   group.body = std::move(body);
   Location loc = graph.main.getLoc();
   graph::KernelOp kernel = emitKernel(graph, group, loc);
-  std::vector<TensorId> operands = getOperands(graph, group);
   auto spec = classifyAttention(kernel, reason);
+  // The same by laws, as long as it stays one.
+  std::vector<graph::Law> laws = policy.attentionLaws(
+      narrowTypeOf(*group.body, group.outputs, graph.tensors));
+  std::optional<Body> by =
+      succeeded(spec) && !laws.empty()
+          ? applyPrecision(*group.body, group.outputs, laws, graph.tensors)
+          : std::nullopt;
+  if (by) {
+    std::swap(*group.body, *by);
+    graph::KernelOp other = emitKernel(graph, group, loc);
+    std::string why;
+    auto otherSpec = classifyAttention(other, why);
+    if (succeeded(otherSpec) && bestNest(other).nest == "attention") {
+      std::swap(kernel, other);
+      spec = std::move(otherSpec);
+      group.laws = std::move(laws);
+    } else {
+      std::swap(*group.body, *by);
+    }
+    other.erase();
+  }
+  std::vector<TensorId> operands = getOperands(graph, group);
   if (succeeded(spec)) {
     form.text = spec->str();
     form.cuts = spec->cuts.size();

@@ -96,7 +96,16 @@ GroupEmitter::emitCertificate(const Group &group, graph::KernelOp kernel,
   Location loc = kernel.getLoc();
   auto certificate = graph::CertificateOp::create(
       builder, loc, "fused_certificate", "fused", kernel.getRows().value_or(0),
-      builder.getArrayAttr({}), "exact");
+      builder.getStrArrayAttr({}), "exact");
+  SmallVector<Attribute> laws;
+  for (const graph::Law &law : group.laws) {
+    laws.push_back(builder.getStringAttr(law.str()));
+    if (law.kind == graph::LawKind::excess)
+      certificate.setObligation("precision");
+    else if (certificate.getObligation() == "exact")
+      certificate.setObligation("reassociation");
+  }
+  certificate.setLawsAttr(builder.getArrayAttr(laws));
   Block *block = builder.createBlock(&certificate.getBody());
   IRMapping mapping;
   for (auto [id, arg] :

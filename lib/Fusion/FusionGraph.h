@@ -66,6 +66,8 @@ struct Group {
   std::vector<unsigned> clones;
   std::optional<Body> body;
   std::vector<TensorId> outputs; ///< in the members' order
+  /// By which the body differs from the members'.
+  std::vector<graph::Law> laws;
   double seconds = 0;
   unsigned version = 0;
   unsigned slot = 0; ///< place in the topological order

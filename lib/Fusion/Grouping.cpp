@@ -281,6 +281,7 @@ bool Grouper::mergeAll(Group &&attention) {
     graph.clonedIn[clone].push_back(a);
   group.body = std::move(attention.body);
   group.outputs = std::move(attention.outputs);
+  group.laws = std::move(attention.laws);
   group.isAttention = true;
   ++group.version;
   group.seconds = policy.getSeconds(candidate(group));

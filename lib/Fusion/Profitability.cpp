@@ -607,3 +607,20 @@ bool NestPolicy::takesAttention(graph::KernelOp kernel,
     hasAttentionNest(*spec, reason);
   return false;
 }
+
+// Where products take numbers of 16 bits as they lie, rounded factors cost
+// less; elsewhere a weight that is rounded needs its row's whole sum first. A
+// GPU copies keys as they lie; in a CPU's loop, that waits for memory, a
+// product with a number is free.
+std::vector<graph::Law> NestPolicy::attentionLaws(Type narrow) const {
+  if (!limits.reassociates)
+    return {};
+  std::vector<graph::Law> laws;
+  if (limits.multipliesNarrow)
+    laws.push_back(graph::Law::scale());
+  if (narrow)
+    laws.push_back(graph::Law::excess(
+        /*all=*/!limits.multipliesNarrow &&
+        !(narrow.isBF16() && target.bf16FlopsPerCycle > 0)));
+  return laws;
+}

@@ -36,6 +36,11 @@ struct Admission {
 /// which shows only beside sums that are as small, or where one factor is
 /// subnormal and the other one huge.
 ///
+/// excess(sums), excess(all) (C-ROUND), distribute(scale) (C-DISTRIBUTE): in
+/// certificates, under `reassoc`; excess(..) where every result is of a 16-bit
+/// float type itself. What they license is compared there
+/// (lib/Check/Precision.h). In a schedule they license nothing.
+///
 /// distribute(winograd) (C-DISTRIBUTE): in `fast-conv` alone, where the
 /// kernel's sum is a convolution and its claim's matrices satisfy the identity,
 /// both by Check's own derivation (lib/Check/Winograd.h).

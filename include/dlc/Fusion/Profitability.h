@@ -4,6 +4,7 @@
 #ifndef DLC_FUSION_PROFITABILITY_H
 #define DLC_FUSION_PROFITABILITY_H
 
+#include "dlc/Dialect/Graph/IR/Laws.h"
 #include "dlc/Fusion/Legality.h"
 #include "dlc/Schedule/CostQuery.h"
 
@@ -47,6 +48,9 @@ public:
   /// why not.
   virtual bool takesAttention(graph::KernelOp kernel,
                               std::string &reason) const = 0;
+  /// The laws by which an attention is to be computed whose numbers are of
+  /// `narrow` (null: of no 16-bit float type).
+  virtual std::vector<graph::Law> attentionLaws(mlir::Type narrow) const = 0;
 };
 
 /// What today's nests run well, on one target.
@@ -66,6 +70,9 @@ public:
     bool multipliesNarrow = false;
     /// Attention reads keys and values in pages; else they are gathered before.
     bool readsPages = true;
+    /// Sums may be computed otherwise than they are written, and numbers inside
+    /// a kernel with more precision than the model asks for.
+    bool reassociates = false;
     double startSeconds = 4e-8; ///< of a kernel, measured on one core
     /// Form attentions that no nest takes: for tests of what is found.
     bool formsEveryAttention = false;
@@ -83,6 +90,7 @@ public:
                                const Candidate &second) const override;
   bool takesAttention(graph::KernelOp kernel,
                       std::string &reason) const override;
+  std::vector<graph::Law> attentionLaws(mlir::Type narrow) const override;
 
 private:
   std::optional<Refusal> checkSize(const Candidate &merged) const;

@@ -8,7 +8,10 @@ static constexpr StringLiteral kHomSoftmax = "hom(softmax)",
                                kHomWelford = "hom(welford)",
                                kRoundSoftmax = "round(softmax)",
                                kWinograd = "distribute(winograd)",
-                               kDistributeAdd = "distribute(add)";
+                               kDistributeAdd = "distribute(add)",
+                               kScale = "distribute(scale)",
+                               kExcessSums = "excess(sums)",
+                               kExcessAll = "excess(all)";
 
 std::string Law::str() const {
   if (kind == LawKind::hom)
@@ -16,7 +19,12 @@ std::string Law::str() const {
   if (kind == LawKind::round)
     return kRoundSoftmax.str();
   if (kind == LawKind::distribute)
-    return (fold == FoldKind::none ? kWinograd : kDistributeAdd).str();
+    return (second                   ? kScale
+            : fold == FoldKind::none ? kWinograd
+                                     : kDistributeAdd)
+        .str();
+  if (kind == LawKind::excess)
+    return (second ? kExcessAll : kExcessSums).str();
   StringRef name = kind == LawKind::split     ? "split"
                    : kind == LawKind::reorder ? "reorder"
                                               : "flush";
@@ -35,6 +43,10 @@ FailureOr<Law> Law::parse(StringRef text) {
     return winograd();
   if (text == kDistributeAdd)
     return distributeAdd();
+  if (text == kScale)
+    return scale();
+  if (text == kExcessSums || text == kExcessAll)
+    return excess(text == kExcessAll);
   if (text.consume_front("split("))
     law.kind = LawKind::split;
   else if (text.consume_front("reorder("))

@@ -23,12 +23,18 @@ namespace dlc::graph {
 /// round(softmax): where the form of hom(softmax) weighs values of a 16-bit
 /// float type, weights are rounded to it once, as they are multiplied, in place
 /// of where the kernel rounds them (C-ROUND). The division may follow the sum.
+/// excess: a rounding to a 16-bit float type of a value in f32 that stays
+/// inside the kernel is left out, and what is computed between is computed in
+/// f32 (C-ROUND); of certificates only. excess(sums): factors of sums of
+/// products stay as rounded as they are. excess(all): they do not.
 /// distribute: products are distributed over sums (C-DISTRIBUTE).
 /// distribute(winograd): a convolution by Winograd's minimal filtering, with
 /// the matrices that the kernel's claim `graph.winograd` holds.
 /// distribute(add): a factor that neighbouring terms of a sum share multiplies
 /// their sum.
-enum class LawKind { split, reorder, hom, flush, round, distribute };
+/// distribute(scale): numbers that the factors of a sum of products in f32 are
+/// multiplied by multiply the sum; of certificates only.
+enum class LawKind { split, reorder, hom, flush, round, distribute, excess };
 
 /// The state that a law hom(..) speaks of.
 enum class HomState { softmax, welford };
@@ -38,6 +44,8 @@ struct Law {
   // What is folded; none for hom, round, distribute(winograd).
   FoldKind fold = FoldKind::none;
   HomState state = HomState::softmax; // for hom
+  /// distribute: scale, else winograd. excess: all, else sums.
+  bool second = false;
 
   static Law homSoftmax() { return {LawKind::hom, FoldKind::none}; }
   static Law homWelford() {
@@ -46,12 +54,20 @@ struct Law {
   static Law roundSoftmax() { return {LawKind::round, FoldKind::none}; }
   static Law winograd() { return {LawKind::distribute, FoldKind::none}; }
   static Law distributeAdd() { return {LawKind::distribute, FoldKind::add}; }
+  static Law scale() {
+    return {LawKind::distribute, FoldKind::none, HomState::softmax, true};
+  }
+  /// `all`: roundings of factors, too.
+  static Law excess(bool all) {
+    return {LawKind::excess, FoldKind::none, HomState::softmax, all};
+  }
 
   std::string str() const;
   /// Fails on text that names no law or no fold.
   static llvm::FailureOr<Law> parse(llvm::StringRef text);
   bool operator==(const Law &other) const {
-    return kind == other.kind && fold == other.fold && state == other.state;
+    return kind == other.kind && fold == other.fold && state == other.state &&
+           second == other.second;
   }
 };
 
