@@ -4,6 +4,8 @@ import os
 import subprocess
 import sys
 
+import onnx
+import onnx.parser
 from cuda_runtime import BUILD, DRIVER, ROOT
 
 BENCH = os.path.join(ROOT, "utils", "bench", "cuda.py")
@@ -71,8 +73,23 @@ def test_a_bundle_runs_by_itself(tmp_path):
 
 def test_a_bundle_with_candidates(tmp_path):
     folder = tmp_path / "bundle"
-    code, text, errors, _ = bench(tmp_path, "gemm_float", "transpose_float", "--bundle", str(folder), "--candidates", "3")
-    assert code == 0 and "transpose_float: no candidates: " in errors and "leave nothing to choose" in errors, text + errors
+    # In the transpose's place a sort, whose launches have no knobs.
+    opaque = tmp_path / "opaque.onnx"
+    onnx.save(onnx.parser.parse_model("""<ir_version: 10, opset_import: ["" : 20]>
+        g (float[70] x) => (float[3] y, int64[3] i) { k = Constant <value = int64[1] {3}> () y, i = TopK (x, k) }"""), opaque)
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    tune = tools / "dlc-tune"
+    tune.write_text(f"""#!/bin/sh
+command=$1 target=$2 model=$3
+shift 3
+case $model in *transpose_float*) model={opaque} ;; esac
+exec {BUILD}/bin/dlc-tune "$command" "$target" "$model" "$@"
+""")
+    tune.chmod(0o755)
+    path = os.pathsep.join([str(tools), os.path.join(BUILD, "bin"), os.environ["PATH"]])
+    code, text, errors, _ = bench(tmp_path, "gemm_float", "transpose_float", "--bundle", str(folder), "--candidates", "3", PATH=path)
+    assert code == 0 and "transpose_float: no candidates: " in errors and "it is an opaque operator" in errors, text + errors
     env = {**os.environ, "PATH": "/usr/bin:/bin", "PYTHON": sys.executable, "PYTHONPATH": "", "DLC_EMULATED_CUDA": "sm=80"}
     figures = tmp_path / "far.json"
     done = subprocess.run([str(folder / "run"), "--driver", DRIVER, "--seconds", "0", "--json", str(figures)], capture_output=True, text=True,
