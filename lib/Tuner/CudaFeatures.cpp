@@ -293,10 +293,11 @@ void Account::memory(const CudaFacts &f, const CudaTargetFacts &t) {
     double rowThreads = get("row_threads", get("fold_threads", 256)),
            rows = get("block_rows", 1), columns = get("fold_columns", 1);
     threads = rowThreads * rows;
-    blocks = std::max(1.0, ceilDiv(std::max(1.0, points / double(f.rowElements)),
-                                   rows) /
-                               columns) *
-             parts;
+    blocks =
+        std::max(1.0,
+                 ceilDiv(std::max(1.0, points / double(f.rowElements)), rows) /
+                     columns) *
+        parts;
     double each = std::max(double(f.rowElements), folded) * columns / parts;
     // Loads one after the other, and a block's folds.
     elements = std::max(1.0, each / rowThreads);

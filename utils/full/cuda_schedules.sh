@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Schedules of CUDA kernels on the emulator with every check, beside the interpreter: 600 seeded points of the spaces of
-# 30 kernels (20 of each), in four parts; and what the machine code of plain tiles is made of.
+# Schedules of CUDA kernels on the emulator with every check, beside the interpreter: 620 seeded points of the spaces of
+# 31 kernels (20 of each), in four parts; and what the machine code of plain tiles is made of.
 set -euo pipefail
 [ "$1" != --list ] || { printf 'part0\npart1\npart2\npart3\nfma\n'; exit; }
 cd "$(dirname "$0")/../.."

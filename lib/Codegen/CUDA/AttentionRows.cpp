@@ -82,14 +82,46 @@ static std::optional<double> literalBehind(Value value) {
              : std::nullopt;
 }
 
+bool AttentionRows::AddedMask::addsZero(
+    ArrayRef<std::pair<Value, bool>> known) const {
+  graph::ApplyOp choice = this->choice;
+  Value condition = throughStages(choice.getArgs()[0]);
+  for (auto [value, holds] : known)
+    if (throughStages(value) == condition)
+      return literalBehind(choice.getArgs()[holds ? 1 : 2]) == 0.0;
+  return false;
+}
+
+/// A choice between -inf and 0.
+static graph::ApplyOp maskBehind(Value value) {
+  graph::ApplyOp choice = applyBehind(value);
+  if (!choice || choice.getFn() != graph::ScalarFn::select)
+    return {};
+  auto first = literalBehind(choice.getArgs()[1]),
+       second = literalBehind(choice.getArgs()[2]);
+  bool isMask = (first == -INFINITY && second == 0.0) ||
+                (first == 0.0 && second == -INFINITY);
+  return isMask ? choice : graph::ApplyOp();
+}
+
 double AttentionRows::takeScale() {
   graph::ApplyOp apply = applyBehind(spec.score);
-  while (apply && apply.getFn() == graph::ScalarFn::select) {
-    auto first = literalBehind(apply.getArgs()[1]),
-         second = literalBehind(apply.getArgs()[2]);
-    if (first != -INFINITY && second != -INFINITY)
+  while (apply && (apply.getFn() == graph::ScalarFn::select ||
+                   apply.getFn() == graph::ScalarFn::add)) {
+    bool adds = apply.getFn() == graph::ScalarFn::add;
+    Value left = apply.getArgs()[adds ? 0 : 1],
+          right = apply.getArgs()[adds ? 1 : 2];
+    auto leavesOut = [&](Value value) {
+      return adds ? bool(maskBehind(value)) : literalBehind(value) == -INFINITY;
+    };
+    bool isLeft = leavesOut(left);
+    if (!isLeft && !leavesOut(right))
       return 1;
-    apply = applyBehind(apply.getArgs()[first == -INFINITY ? 2 : 1]);
+    Value score = isLeft ? right : left;
+    if (adds)
+      addedMasks.push_back(
+          {apply.getResult(), score, maskBehind(isLeft ? left : right)});
+    apply = applyBehind(score);
   }
   if (!apply || apply.getFn() != graph::ScalarFn::mul)
     return 1;
@@ -142,6 +174,14 @@ FailureOr<Value> AttentionRows::score(const Axes &axes, Value sum) {
     expressions.setValue(
         condition, {arith::ConstantOp::create(b, loc, b.getBoolAttr(holds)),
                     condition.getType()});
+  // Nobody sees the sign of a zero behind exponentials.
+  for (const AddedMask &mask : llvm::reverse(addedMasks))
+    if (mask.addsZero(known)) {
+      auto kept = expressions.emitNext(mask.score, pointAt(axes), reason);
+      if (failed(kept))
+        return failure();
+      expressions.setValue(mask.sum, *kept);
+    }
   auto value = expressions.emitNext(spec.score, pointAt(axes), reason);
   return failed(value) ? FailureOr<Value>(failure()) : value->value;
 }

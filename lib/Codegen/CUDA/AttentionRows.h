@@ -76,7 +76,14 @@ public:
   std::string reason;
 
 private:
+  /// A score that -inf is added to, or 0 where a key is kept.
+  struct AddedMask {
+    mlir::Value sum, score;
+    graph::ApplyOp choice; ///< between the two
+    bool addsZero(mlir::ArrayRef<std::pair<mlir::Value, bool>> known) const;
+  };
   mlir::Value scaledSum; ///< what takeScale has left out; null: nothing
+  llvm::SmallVector<AddedMask> addedMasks; ///< the outermost first
 
   LaunchBuilder &launch;
   const AttentionSpec &spec;

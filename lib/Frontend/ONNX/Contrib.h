@@ -25,21 +25,13 @@ mlir::Value makeRotary(GraphBuilder &b, mlir::Value x, mlir::Value cos,
 /// softmax(scale * q k' + bias) v over q (B, H, S, D), k (B, K, T, D) and
 /// v (B, K, T, E), where K divides H.
 struct AttentionTerms {
-  double scale = 0;    ///< 0: 1 / sqrt(D)
-  double softcap = 0;  ///< 0: none
-  mlir::Value bias;    ///< added before the softmax, f32; may be null
-  mlir::Value sink;    ///< (1, H, 1, 1): a logit without a value; may be null
-  mlir::Value allowed; ///< i1: elsewhere scores are -inf; may be null
-  /// Weights are rounded to the operands' type before they are multiplied.
-  bool roundsWeights = false;
+  double scale = 0;   ///< 0: 1 / sqrt(D)
+  double softcap = 0; ///< 0: none
+  mlir::Value bias;   ///< added before the softmax, f32; may be null
+  mlir::Value sink;   ///< (1, H, 1, 1): a logit without a value; may be null
 };
 mlir::Value makeAttention(GraphBuilder &b, mlir::Value q, mlir::Value k,
                           mlir::Value v, const AttentionTerms &terms);
-
-/// Whether a key is no later than its query, the first of which is at `past`:
-/// (S, T).
-mlir::Value isCausal(NodeContext &node, mlir::AffineExpr length,
-                     mlir::AffineExpr total, mlir::AffineExpr past);
 
 /// 0 where the i1 condition holds, else `value`; f32.
 mlir::Value penalty(GraphBuilder &b, mlir::Value allowed, double value);

@@ -118,9 +118,6 @@ Value dlc::makeAttention(GraphBuilder &b, Value q, Value k, Value v,
         terms.softcap);
   if (terms.bias)
     scores = b.add(scores, b.convert(terms.bias, wide));
-  if (terms.allowed)
-    scores = b.select(terms.allowed, scores,
-                      b.splat(-std::numeric_limits<double>::infinity(), wide));
   Value top = b.reduce(scores, FoldKind::max, {3});
   Value sink = terms.sink ? b.convert(terms.sink, wide) : Value();
   if (sink)
@@ -130,8 +127,6 @@ Value dlc::makeAttention(GraphBuilder &b, Value q, Value k, Value v,
   if (sink)
     sum = b.add(sum, b.unary("graph.exp", b.sub(sink, top)));
   Value p = b.div(e, sum);
-  if (terms.roundsWeights)
-    p = b.convert(b.convert(p, element), wide);
   return b.convert(makeWeightedSum(b, p, b.convert(v, wide)), element);
 }
 
@@ -205,15 +200,11 @@ static Value makeMaskBias(NodeContext &node, Value mask, AffineExpr batch,
   refuse("a mask of rank " + std::to_string(dims.size()));
 }
 
-Value dlc::isCausal(NodeContext &node, AffineExpr length, AffineExpr total,
-                    AffineExpr past) {
-  auto [row, column] = makePositions(node, length, total, past);
-  return node.b.emit("graph.le", {column, row});
-}
-
 Value dlc::makeCausalBias(NodeContext &node, AffineExpr length,
                           AffineExpr total, AffineExpr past) {
-  return penalty(node.b, isCausal(node, length, total, past),
+  GraphBuilder &b = node.b;
+  auto [row, column] = makePositions(node, length, total, past);
+  return penalty(b, b.emit("graph.le", {column, row}),
                  -std::numeric_limits<float>::infinity());
 }
 

@@ -37,8 +37,8 @@ const ConverterTable &dlc::getConverterTable() {
           addNormalization, addResize,       addQuantization, addControlFlow,
           addSequences,     addGenerators,   addRecurrent,    addSampling,
           addSorting,       addScatters,     addSpectral,     addTraining,
-          addRandom,        addClassical,    addAttention,    addDataSizes,
-          addRuntimeAxes,   addContrib})
+          addRandom,        addClassical,    addDataSizes,    addRuntimeAxes,
+          addContrib})
       add(rows);
     return rows;
   }();

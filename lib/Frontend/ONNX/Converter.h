@@ -124,7 +124,6 @@ void addSpectral(ConverterTable &table);
 void addTraining(ConverterTable &table);
 void addRandom(ConverterTable &table);
 void addClassical(ConverterTable &table);
-void addAttention(ConverterTable &table);
 /// Operators of com.microsoft; after the standard ones, which some repeat.
 void addContrib(ConverterTable &table);
 

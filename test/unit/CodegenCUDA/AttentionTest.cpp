@@ -142,7 +142,7 @@ TEST(Attention, FewRows) {
       CompiledKernel kernel(attentionText(c));
       ASSERT_EQ(kernel.error, "");
       EXPECT_EQ(kernel.nest, "attention");
-      EXPECT_EQ(check(kernel, c), "")
+      EXPECT_EQ(checkAttention(kernel, c), "")
           << type << " " << c.group << " " << c.keys << c.mask;
     }
 }
@@ -181,7 +181,8 @@ TEST(Attention, FewRowsNeedTheirBarriers) {
     ASSERT_EQ(kernel.error, "");
     for (unsigned number : {0, 1}) {
       ASSERT_TRUE(kernel.dropBarrier(number));
-      EXPECT_NE(check(kernel, c).find("race at byte"), std::string::npos)
+      EXPECT_NE(checkAttention(kernel, c).find("race at byte"),
+                std::string::npos)
           << type << " " << number;
       kernel.restore();
     }

@@ -329,7 +329,7 @@ std::vector<Case> cases() {
           {"groups", product(200, 136, 200, "bf16", true, false), false, 2e-6,
            "cuda:sm=90a"},
           {"groups turned", product(136, 264, 560, "f16", false, true), false,
-           2e-6, true},
+           2e-6, "cuda:sm=90a"},
           {"groups of bytes", product(130, 72, 304, "i8", true, true), false, 0,
            "cuda:sm=90a"}};
 }
