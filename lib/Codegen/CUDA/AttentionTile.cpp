@@ -394,8 +394,8 @@ AttentionTile::Values AttentionTile::statsPass(Value key, ValueRange carried) {
 }
 
 AttentionTile::Values AttentionTile::weightsPass(Value key, ValueRange sums) {
-  Values weights = plan.keepsScores() ? keptScores(key)
-                                      : scoresOf(key, multiplyKeys(key));
+  Values weights =
+      plan.keepsScores() ? keptScores(key) : scoresOf(key, multiplyKeys(key));
   bool exact = isMultiple(spec.extentOf(spec.keys), plan.keys);
   for (unsigned i = 0; i < numRows; ++i)
     for (unsigned j = 0; j < numKeys; ++j) {
