@@ -21,7 +21,7 @@ constexpr int kSchemaVersion = 1;
 /// other versions; those of the other nests stay.
 int codegenVersionOf(llvm::StringRef workload, llvm::StringRef target);
 /// Of all nests of GPUs.
-constexpr int kCudaCodegenVersion = 3;
+constexpr int kCudaCodegenVersion = 4;
 
 enum class Status {
   Ok,

@@ -16,6 +16,7 @@ namespace {
 constexpr int64_t kRows = 16, kColumns = 8;
 /// Blocks that use a device (an A100 has 108 multiprocessors).
 constexpr int64_t kEnoughTiles = 108;
+constexpr int64_t kUnits = 132; ///< multiprocessors of an H100, for wgmma
 constexpr int64_t kWordBytes = 4;
 /// Static shared memory ends there; dynamic of sm_90.
 constexpr int64_t kMostShared = 48 << 10, kMostDynamicShared = 227 << 10;
@@ -164,21 +165,40 @@ static void chooseTile(Contraction &c) {
            count >= kEnoughTiles && 8 * area <= 9 * least;
   };
   if (c.usesWarpGroups()) {
-    for (auto [tileRows, tileColumns] :
-         {std::pair(large, 2 * large), std::pair(2 * large, large),
-          std::pair(large, large), std::pair(small, 2 * large),
-          std::pair(small, large)})
-      if (fits(tileRows, tileColumns)) {
+    // What a multiprocessor does of its peak, measured (docs/performance-cuda):
+    // larger tiles read less from the L2, but leave more of the last wave idle.
+    struct Choice {
+      int64_t rows, columns;
+      double efficiency;
+    };
+    double least = INFINITY;
+    for (auto [tileRows, tileColumns, efficiency] :
+         {Choice{large, 2 * large, 1}, Choice{2 * large, large, 0.65},
+          Choice{large, large, 0.8}, Choice{small, 2 * large, 0.7},
+          Choice{small, large, 0.6}}) {
+      if (!fits(tileRows, tileColumns))
+        continue;
+      int64_t waves = llvm::divideCeil(tiles(tileRows, tileColumns), kUnits);
+      double cost = double(waves * tileRows * tileColumns) / efficiency;
+      if (cost < least) {
+        least = cost;
         c.tileRows = tileRows;
         c.tileColumns = tileColumns;
-        break;
       }
+    }
+    // Few tiles in parts of the sum (chooseParts).
+    if (least == INFINITY && *rows >= large && *columns >= small)
+      c.tileRows = large;
+    else if (least == INFINITY && *rows >= small && *columns >= large)
+      c.tileColumns = large;
     return;
   }
   if (c.usesTensorCores()) {
     if (*rows >= large && *columns >= large &&
         tiles(large, large) >= kEnoughTiles)
       c.tileRows = c.tileColumns = large;
+    else if (*rows >= large && tiles(large, small) >= kEnoughTiles)
+      c.tileRows = large;
     return;
   }
   for (auto [tileRows, tileColumns] :
@@ -210,7 +230,9 @@ static void chooseParts(Contraction &c) {
   constexpr int64_t leastSteps = 256, mostParts = 16;
   auto tiles = constantValue(countTiles(c));
   auto depth = depthOf(c);
-  if (!tiles || !depth || *tiles == 0 || 2 * *tiles > kEnoughTiles ||
+  // A tile of wgmma takes longer than the second launch costs.
+  int64_t most = c.usesWarpGroups() ? 3 * kEnoughTiles / 4 : kEnoughTiles / 2;
+  if (!tiles || !depth || *tiles == 0 || *tiles > most ||
       *depth < 2 * leastSteps)
     return;
   setParts(c, std::min<int64_t>(
@@ -221,16 +243,9 @@ static void chooseParts(Contraction &c) {
 /// As many stages as fit, four at most; two where nothing is asynchronous.
 static void chooseStages(Contraction &c) {
   if (c.usesWarpGroups()) {
-    // Where there are several small blocks for a multiprocessor, two stand on
-    // it, and store in turns.
-    constexpr int64_t units = 132, mostStages = 6;
-    int64_t bytes = stageBytes(c), half = kMostDynamicShared / 2;
-    auto tiles = constantValue(countTiles(c));
-    bool areTwo = tiles && *tiles > units && 3 * bytes <= half &&
-                  c.threads <= kResidentThreads / 2 &&
-                  registersOf(c) <= kRegisters / kResidentThreads;
-    c.stages =
-        std::min((areTwo ? half : kMostDynamicShared) / bytes, mostStages);
+    // One block with more panels under way is faster than two with fewer.
+    constexpr int64_t mostStages = 6;
+    c.stages = std::min(kMostDynamicShared / stageBytes(c), mostStages);
     return;
   }
   bool isAsync = copyOf(c, true).isAsync() || copyOf(c, false).isAsync();
@@ -264,14 +279,17 @@ static void chooseRest(Contraction &c) {
   chooseStages(c);
 }
 
-// wgmma, where there are enough tiles for it.
+static const char *whyNoTile(const Contraction &c);
+
+// wgmma, where there are enough tiles, or parts of them, for it.
 void dlc::chooseCut(Contraction &c) {
   if (canUseWarpGroups(c)) {
     Contraction groups = c;
     groups.instructionRows = kWarpGroupRows;
     chooseRest(groups);
     auto tiles = constantValue(countTiles(groups));
-    if (tiles && *tiles >= kEnoughTiles && groups.tileColumns > 64 &&
+    if (tiles && *tiles * countParts(groups) >= kEnoughTiles &&
+        groups.tileRows * groups.tileColumns > 64 * 64 && !whyNoTile(groups) &&
         portableForm(groups)) {
       c = groups;
       return;
@@ -279,8 +297,6 @@ void dlc::chooseCut(Contraction &c) {
   }
   chooseRest(c);
 }
-
-static const char *whyNoTile(const Contraction &c);
 
 std::optional<Contraction> dlc::portableForm(const Contraction &contraction) {
   Contraction c = contraction;

@@ -318,6 +318,33 @@ TEST(WarpGroup, TheRulesTakeItWhereThereAreTiles) {
   EXPECT_NE(few.ptx.find("mma.sync"), std::string::npos);
 }
 
+// Tiles and parts that were the fastest on an H100 (docs/performance-cuda.md).
+TEST(WarpGroup, TheRulesTakeWhatWasFast) {
+  struct {
+    int64_t m, n, k;
+    const char *instruction;
+    uint64_t blocks;
+    size_t launches;
+  } cases[] = {
+      {4096, 4096, 4096, "m64n256k16", 512, 1}, // 128 x 256
+      {512, 11008, 4096, "m64n128k16", 344, 1}, // a third of a wave less
+      {128, 4096, 4096, "m64n64k16", 128, 2},   // 64 tiles in two parts
+      {128, 4096, 320, nullptr, 0, 1}};         // sums too short for parts
+  for (auto c : cases) {
+    Product p;
+    p.m = c.m, p.n = c.n, p.k = c.k, p.schedule.clear();
+    CompiledKernel kernel(p.text(), "cuda:sm=90a", kOptions);
+    ASSERT_EQ(kernel.error, "");
+    EXPECT_EQ(kernel.numLaunches, c.launches) << c.m;
+    if (!c.instruction) {
+      EXPECT_EQ(kernel.ptx.find("wgmma"), std::string::npos) << c.k;
+      continue;
+    }
+    EXPECT_NE(kernel.ptx.find(c.instruction), std::string::npos) << c.m;
+    EXPECT_EQ(kernel.launches()[0].gridBlocks, c.blocks) << c.m;
+  }
+}
+
 TEST(WarpGroup, WhatMakesNoTileIsRefused) {
   struct {
     std::string schedule, reason;
