@@ -23,10 +23,12 @@ import cuda  # noqa: E402
 import skeleton  # noqa: E402
 from cuda_runtime import DeviceArray, Driver, Instance  # noqa: E402
 
+
 def prepare(case, work, target, options):
     """Compiles a case and computes its outputs with onnxruntime: a dictionary, with "error" where that fails."""
     name = os.path.splitext(os.path.basename(case.rstrip("/")))[0]
-    folder, artifact, found = case, os.path.join(work, name + ".so"), {"case": name}
+    folder, work, found = case, tempfile.mkdtemp(dir=work), {"case": name}  # cases of one name are not each other's
+    artifact = os.path.join(work, name + ".so")
     try:
         if case.endswith(".npz"):
             folder = skeleton.fill(case, os.path.join(work, name))
