@@ -16,8 +16,8 @@ static constexpr int64_t kEnoughBlocks = 2 * 108;
 static constexpr int64_t kLeastKeys = 256;
 /// What a schedule may ask for.
 static constexpr int64_t kMostParts = 64, kLeastPart = 64;
-/// The knob `instruction`.
-static constexpr int64_t kMmaSync = 1, kWgmma = 2;
+/// The knob `instruction_rows`: of mma.sync and of wgmma.
+static constexpr int64_t kMmaSync = 16, kWgmma = 64;
 /// The knob `gated_waits`.
 static constexpr int64_t kNo = 1, kYes = 2;
 
@@ -188,7 +188,7 @@ KnobValues dlc::toKnobs(const AttentionPlan &plan) {
   if (plan.narrow)
     knobs["tile_keys"] = plan.keys;
   if (plan.hasWarpGroups && plan.narrow)
-    knobs["instruction"] = plan.usesWarpGroups ? kWgmma : kMmaSync;
+    knobs["instruction_rows"] = plan.usesWarpGroups ? kWgmma : kMmaSync;
   if (plan.hasWarpGroups && plan.narrow)
     knobs["gated_waits"] = plan.gatesWaits ? kYes : kNo;
   return knobs;
@@ -204,7 +204,7 @@ dlc::attentionKnobs(const AttentionPlan &plan) {
   } else if (plan.narrow && plan.hasWarpGroups) {
     knobs = {{"tile_rows", {16, 32, 64, 128, 192}},
              {"tile_keys", {16, 32, 48, 64, 80, 96, 112, 128, 160, 176, 192}},
-             {"instruction", {kMmaSync, kWgmma}},
+             {"instruction_rows", {kMmaSync, kWgmma}},
              {"gated_waits", {kNo, kYes}}};
   } else if (plan.narrow) {
     knobs = {{"tile_rows", {16, 32, 64, 128}},
@@ -229,7 +229,7 @@ bool dlc::applyKnobs(AttentionPlan &plan, const KnobValues &knobs,
     return it == knobs.end() ? 0 : it->second;
   };
   int64_t rows = get("tile_rows"), keys = get("tile_keys"),
-          parts = get("parts"), instruction = get("instruction"),
+          parts = get("parts"), instruction = get("instruction_rows"),
           gated = get("gated_waits"), warps = get("key_warps"),
           lanes = get("inner_lanes");
   if (!rows && !keys && !parts && !instruction && !gated && !warps && !lanes)
@@ -241,8 +241,9 @@ bool dlc::applyKnobs(AttentionPlan &plan, const KnobValues &knobs,
   if (rows < 0 || keys < 0 || warps < 0 || lanes < 0 || parts < 0 ||
       parts > kMostParts)
     return refuse("no tile has this size");
-  if (instruction < 0 || instruction > kWgmma || gated < 0 || gated > kYes)
-    return refuse("no instruction has this number");
+  if ((instruction && instruction != kMmaSync && instruction != kWgmma) ||
+      gated < 0 || gated > kYes)
+    return refuse("no instruction has so many rows");
   plan.gatesWaits = gated != kNo;
   // Rows that nobody has would be computed.
   auto all = constantValue(plan.allRows());

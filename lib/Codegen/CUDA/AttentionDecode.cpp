@@ -357,28 +357,17 @@ AttentionTile::Values TensorDecode::chunkAt(Value factor,
 
 // Steps of sixteen stand for elements 0-3 and 4-7 of a lane's eight.
 void TensorDecode::fetchQueries() {
-  Value depth = launch.size(spec.extentOf(spec.inner));
-  bool exact = *graph::constantValue(spec.extentOf(spec.inner)) == plan.inner;
   for (int64_t step = 0; step < plan.inner / kValueKeys; ++step)
     for (int64_t part = 0; part < 4; ++part) {
       if (part % 2 >= numRows) {
         queries.push_back(word(0));
         continue;
       }
-      Value row = index.add(firstRow, rowOf(unsigned(part % 2)));
-      Value exists = existsOf(unsigned(part % 2));
-      Value elements[2];
-      for (int64_t i = 0; i < 2; ++i) {
-        Value k =
-            index.add(index.mul(inGroup, kChunk),
-                      step / 2 * kInnerBlock + step % 2 * 4 + part / 2 * 2 + i);
-        AttentionRows::Axes axes = axesOfRow(row);
-        rows.setAxes(axes, spec.inner, k);
-        elements[i] =
-            storedAt(plan.narrowQuery, axes,
-                     both(exists, exact ? Value() : index.less(k, depth)));
-      }
-      queries.push_back(join(elements[0], elements[1]));
+      auto [first, second] =
+          queryPair(index.add(firstRow, rowOf(unsigned(part % 2))),
+                    existsOf(unsigned(part % 2)), index.mul(inGroup, kChunk),
+                    step / 2 * kInnerBlock + step % 2 * 4 + part / 2 * 2);
+      queries.push_back(join(first, second));
     }
 }
 

@@ -108,22 +108,12 @@ std::unique_ptr<AttentionTile> dlc::makeTensorTile(LaunchBuilder &launch,
 //===----------------------------------------------------------------------===//
 
 void TensorTile::fetchQueries() {
-  Value depth = launch.size(spec.extentOf(spec.inner));
-  bool exact = *graph::constantValue(spec.extentOf(spec.inner)) == plan.inner;
   for (int64_t step = 0; step < plan.inner; step += kStep)
     for (int64_t part = 0; part < 4; ++part) {
       Value row = index.add(firstRow, rowOf(part % 2));
-      Value exists = index.less(row, totalRows);
-      Value elements[2];
-      for (int64_t i = 0; i < 2; ++i) {
-        Value k = index.add(inGroup, step + part / 2 * kChunk + i);
-        AttentionRows::Axes axes = axesOfRow(row);
-        rows.setAxes(axes, spec.inner, k);
-        elements[i] =
-            storedAt(plan.narrowQuery, axes,
-                     both(exists, exact ? Value() : index.less(k, depth)));
-      }
-      queries.push_back(pair(elements[0], elements[1]));
+      auto [first, second] = queryPair(row, index.less(row, totalRows), inGroup,
+                                       step + part / 2 * kChunk);
+      queries.push_back(pair(first, second));
     }
 }
 

@@ -185,6 +185,20 @@ Value AttentionTile::storedAt(Value factor, const Axes &axes, Value inside) {
   return choice.getResult(0);
 }
 
+std::pair<Value, Value> AttentionTile::queryPair(Value row, Value exists,
+                                                 Value base, int64_t offset) {
+  bool exact = *graph::constantValue(spec.extentOf(spec.inner)) == plan.inner;
+  Value depth = launch.size(spec.extentOf(spec.inner));
+  auto element = [&](Value at) {
+    Axes axes = axesOfRow(row);
+    rows.setAxes(axes, spec.inner, at);
+    return storedAt(plan.narrowQuery, axes,
+                    both(exists, exact ? Value() : index.less(at, depth)));
+  };
+  Value first = element(index.add(base, offset));
+  return {first, element(index.add(base, offset + 1))};
+}
+
 bool dlc::liesInChunks(const AttentionPlan &plan,
                        const ContractionOperand &operand,
                        ArrayRef<unsigned> along) {

@@ -126,6 +126,12 @@ protected:
   /// The same as it lies in memory, for 16-bit factors: i16.
   mlir::Value storedAt(mlir::Value factor, const AttentionRows::Axes &axes,
                        mlir::Value inside);
+  /// Two neighbours of a row's query, as they lie in memory: elements
+  /// `base + offset` and the next, 0 where they or the row do not exist.
+  std::pair<mlir::Value, mlir::Value> queryPair(mlir::Value row,
+                                                mlir::Value exists,
+                                                mlir::Value base,
+                                                int64_t offset);
   mlir::Value both(mlir::Value x, mlir::Value y);
 
   LaunchBuilder &launch;

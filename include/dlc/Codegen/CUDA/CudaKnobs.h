@@ -14,6 +14,7 @@
 //   parts                          of the fold (of the keys), added up by a launch
 //   key_warps, inner_lanes         of an attention with few rows: warps that
 //                                  share them, lanes that share a key
+//   gated_waits                    of an attention by wgmma: 1 (no), 2 (yes)
 //   row_threads, block_rows        of a row; rows of a block
 //   fold_threads, slice_warps      of a block that folds along, or across, what
 //                                  is contiguous
