@@ -2,7 +2,7 @@
 """dlc's CUDA kernels beside their peers on one GPU: utils/bench-cuda [case ...]
 
     --list              the cases
-    --jobs N            references computed side by side, before anything is timed (the CPUs)
+    --jobs N            references computed side by side, before anything is timed; needs the memory of all cases at once (1: case by case)
     --small             sizes that the emulated driver runs; times then say nothing
     --driver PATH       the CUDA driver (libcuda.so.1); build/lib/libdlc_emulated_cuda.so needs no GPU
     --no-peers          without torch
@@ -231,6 +231,16 @@ def measure(run, wait, seconds):
     return statistics.median(batches)
 
 
+def open_driver(path):
+    """The driver, for this process and the artifacts it opens; exit code 5 where there is none."""
+    os.environ["DLC_CUDA_DRIVER"] = path
+    try:
+        return Driver(path)
+    except (OSError, AssertionError) as error:
+        print(f"no CUDA device: {error}", file=sys.stderr)
+        sys.exit(5)
+
+
 def device_target(driver):
     """What -target= takes for device 0."""
     import ctypes
@@ -397,7 +407,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("cases", nargs="*", metavar="case")
     parser.add_argument("--list", action="store_true")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count())
+    parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--small", action="store_true")
     parser.add_argument("--no-peers", action="store_true")
     parser.add_argument("--peers", metavar="MODULE")
@@ -423,12 +433,7 @@ def main():
         targets = ["cuda:sm=80:emulate=on"] if emulated else ["cuda:sm=" + sm for sm in ARCHITECTURES]
         return write_bundle(arguments.bundle, [known[name] for name in arguments.cases or known], arguments.small, targets, arguments.candidates,
                             targets[0] if emulated else "cuda:device=" + arguments.device)
-    os.environ["DLC_CUDA_DRIVER"] = arguments.driver
-    try:
-        driver = Driver(arguments.driver)
-    except (OSError, AssertionError) as error:
-        print(f"no CUDA device: {error}", file=sys.stderr)
-        sys.exit(5)
+    driver = open_driver(arguments.driver)
     # Peers on a device are no measure of an emulated one.
     torch = None if arguments.no_peers or (emulated and not arguments.peers) else find_torch(arguments.peers or "torch")
     target = "cuda:sm=80:emulate=on" if emulated else device_target(driver)
@@ -439,7 +444,8 @@ def main():
     figures, wrong = [], False
     with tempfile.TemporaryDirectory() as work, concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool:
         chosen = [known[name].choose(arguments.small) for name in arguments.cases or known]
-        for case, (feeds, expected) in zip(chosen, list(pool.map(make_reference, chosen))):
+        prepared = list(pool.map(make_reference, chosen)) if arguments.jobs > 1 else map(make_reference, chosen)
+        for case, (feeds, expected) in zip(chosen, prepared):
             name = case.name
             spent, got, nbytes = measure_dlc(case, feeds, target, driver, stream, arguments.seconds, work, bundle)
             judged = pool.submit(is_right, got, expected, case.limit)

@@ -21,7 +21,7 @@ ROOT = os.path.normpath(os.path.join(os.path.dirname(os.path.abspath(__file__)),
 sys.path[:0] = [os.path.join(ROOT, "utils", "bench"), os.path.join(ROOT, "test", "python")]
 import cuda  # noqa: E402
 import skeleton  # noqa: E402
-from cuda_runtime import DeviceArray, Driver, Instance  # noqa: E402
+from cuda_runtime import DeviceArray, Instance  # noqa: E402
 
 
 def prepare(case, work, target, options):
@@ -102,12 +102,7 @@ def main():
     parser.add_argument("--option", action="append", default=[], help="of dlc; more than once for several")
     parser.add_argument("--json")
     o = parser.parse_args()
-    os.environ["DLC_CUDA_DRIVER"] = o.driver
-    try:
-        driver = Driver(o.driver)
-    except (OSError, AssertionError) as error:
-        print(f"no CUDA device: {error}", file=sys.stderr)
-        sys.exit(5)
+    driver = cuda.open_driver(o.driver)
     target, stream, figures = o.target or cuda.device_target(driver), driver.stream(), []
     with tempfile.TemporaryDirectory() as work, concurrent.futures.ThreadPoolExecutor(o.jobs) as pool:
         prepared = list(pool.map(lambda case: prepare(case, work, target, o.option), o.cases))
