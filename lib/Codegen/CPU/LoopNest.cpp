@@ -45,6 +45,7 @@ private:
   bool isStreamed(unsigned result);
   graph::ComputeOrder orderOf(ArrayRef<LoopUnit> units, bool byRows);
   void findInPlace(ArrayRef<LoopUnit> units);
+  void keepInResults(MutableArrayRef<LoopUnit> units);
 
   graph::KernelOp kernel;
   const CpuTarget &target;
@@ -55,6 +56,8 @@ private:
   CpuKernel result;
   int64_t rowBlock = 1;          ///< rows computed at once
   SmallVector<Type> bufferTypes; ///< of operands and results
+  /// By stage of rowPlan.kept: the result in whose rows it lies.
+  llvm::SmallDenseMap<unsigned, unsigned> keptInResults;
 };
 } // namespace
 
@@ -120,9 +123,13 @@ int64_t KernelEmitter::chooseRowBlock(ArrayRef<LoopUnit> units) {
 /// first then: nobody reads it there, and the kernel moves twice what the last
 /// level holds. With less, part of the lines is still there from the run
 /// before, and plain stores are as fast or faster. A target that stands for
-/// many CPUs names the smallest last level: less than 64 MiB never are.
+/// many CPUs names the smallest last level: less than 64 MiB never are. Rows
+/// that lie there first are in the caches already.
 bool KernelEmitter::isStreamed(unsigned result) {
   const TargetDesc &desc = target.desc();
+  for (auto [stage, buffer] : keptInResults)
+    if (buffer == places.firstResult + result)
+      return false;
   if (desc.arch != "x86" || !options.isLeaving(result) ||
       graph::hasPitches(kernel))
     return false;
@@ -181,16 +188,26 @@ rowsAhead(ArrayRef<LoopUnit> stages, const LoopUnit &stage, unsigned operands,
 // Bytes of the rows computed at once of a result that is fetched early.
 static constexpr int64_t resultBlockBytes = 16 << 10;
 
-/// Results that the last stage writes: the lines are fetched one stage before,
-/// so that stores need not wait for them, and loads of the next rows not for
-/// stores. By the operand of `stage` that is read at the addresses that are
-/// written.
+/// Results that the last stage writes: the lines are fetched one stage before
+/// the first that writes them, so that stores need not wait for them, and loads
+/// of the next rows not for stores. By the operand of `stage` that is read at
+/// the addresses that are written.
 static llvm::SmallDenseMap<unsigned, unsigned>
 resultsNext(ArrayRef<LoopUnit> stages, const LoopUnit &stage, unsigned operands,
             unsigned results, unsigned outer, int64_t rows) {
   llvm::SmallDenseMap<unsigned, unsigned> found;
-  if (stages.size() < 2 || &stage != &stages[stages.size() - 2])
+  if (&stage == &stages.back())
     return found;
+  // A kept row may lie in the result.
+  auto isNextToWrite = [&](unsigned buffer) {
+    auto stores = [&](const LoopUnit &unit) {
+      return llvm::any_of(unit.expr.reachable(unit.expr.root), [&](unsigned i) {
+        const LoopNode &node = unit.expr.nodes[i];
+        return node.kind == LoopNode::Store && node.buffer == buffer;
+      });
+    };
+    return llvm::find_if(stages, stores) == &stage + 1;
+  };
   auto forEach = [&](const LoopUnit &unit, LoopNode::Kind kind, auto visit) {
     for (unsigned id : unit.expr.reachable(unit.expr.root)) {
       const LoopNode &node = unit.expr.nodes[id];
@@ -204,7 +221,8 @@ resultsNext(ArrayRef<LoopUnit> stages, const LoopUnit &stage, unsigned operands,
   forEach(
       stages.back(), LoopNode::Store, [&](const LoopNode &store, int64_t step) {
         if (store.buffer < operands || store.buffer >= operands + results ||
-            step < 256 || step * rows > resultBlockBytes)
+            step < 256 || step * rows > resultBlockBytes ||
+            !isNextToWrite(store.buffer))
           return;
         bool isTaken = false;
         forEach(stage, LoopNode::Load, [&](const LoopNode &load, int64_t own) {
@@ -225,8 +243,12 @@ SmallVector<Value> KernelEmitter::keptBuffers(KernelFunctionBuilder &function,
   SmallVector<Value> views;
   AffineExpr offset = getAffineConstantExpr(0, context);
   int64_t block = rowBlock;
-  for (StageOp stage : rowPlan.kept) {
+  for (auto [i, stage] : llvm::enumerate(rowPlan.kept)) {
     Type type = ScalarEmitter::storageType(stage.getElementType());
+    if (keptInResults.contains(i)) { // nobody uses it
+      views.push_back(function.scratchView(type, index.emit(offset)));
+      continue;
+    }
     AffineExpr bytes =
         getAffineConstantExpr(type.getIntOrFloatBitWidth() / 8, context);
     for (AffineExpr n : stage.getDomainDims().drop_front(rowPlan.rowRank))
@@ -466,6 +488,70 @@ void KernelEmitter::findInPlace(ArrayRef<LoopUnit> units) {
     }
 }
 
+/// A kept stage that the last loop reads where it stores its only result, of
+/// the same type, lies in the result's rows until then: one row less in the
+/// caches. (What computes a second result would read it after that store.)
+void KernelEmitter::keepInResults(MutableArrayRef<LoopUnit> units) {
+  if (graph::hasPitches(kernel))
+    return; // as above
+  LoopExpr &last = units.back().expr;
+  std::vector<unsigned> nodes = last.reachable(last.root);
+  auto isInPlace = [&](unsigned buffer) {
+    return llvm::any_of(result.inPlace, [&](graph::InPlacePair pair) {
+      return places.firstResult + pair.result == buffer;
+    });
+  };
+  if (llvm::count_if(nodes, [&](unsigned id) {
+        return last.nodes[id].kind == LoopNode::Store;
+      }) != 1)
+    return;
+  // From a kept row's addresses to the result's.
+  auto distanceOf = [&](const LoopNode &store, unsigned buffer) {
+    std::optional<IndexPoly> distance;
+    for (unsigned id : nodes) {
+      const LoopNode &load = last.nodes[id];
+      if (load.kind != LoopNode::Load || load.buffer != buffer)
+        continue;
+      IndexPoly from = store.index - load.index;
+      bool isRow = load.guards.empty() && load.data.empty();
+      for (unsigned d = rowPlan.rowRank; d < last.extents.size(); ++d)
+        isRow &= !from.dependsOnDim(d);
+      if (!isRow || (distance && !(*distance == from)))
+        return std::optional<IndexPoly>();
+      distance = from;
+    }
+    return distance;
+  };
+  for (unsigned id : nodes) {
+    LoopNode store = last.nodes[id];
+    if (store.kind != LoopNode::Store || !store.guards.empty() ||
+        store.buffer < places.firstResult || store.buffer >= places.firstKept ||
+        isInPlace(store.buffer))
+      continue;
+    for (auto [i, stage] : llvm::enumerate(rowPlan.kept)) {
+      unsigned buffer = places.firstKept + i;
+      if (ScalarEmitter::storageType(stage.getElementType()) !=
+              bufferTypes[store.buffer] ||
+          keptInResults.contains(i))
+        continue;
+      auto distance = distanceOf(store, buffer);
+      if (!distance)
+        continue;
+      keptInResults[i] = store.buffer;
+      for (LoopUnit &unit : units) {
+        for (LoopNode &node : unit.expr.nodes)
+          if ((node.kind == LoopNode::Load || node.kind == LoopNode::Store) &&
+              node.buffer == buffer) {
+            node.buffer = store.buffer;
+            node.index = node.index + *distance;
+          }
+        unit.expr.computeNeeds();
+      }
+      break;
+    }
+  }
+}
+
 CpuKernel KernelEmitter::emit() {
   MLIRContext *context = kernel.getContext();
   result.symbol = options.symbol;
@@ -484,6 +570,7 @@ CpuKernel KernelEmitter::emit() {
   findInPlace(units);
   rowBlock = chooseRowBlock(units);
   if (isByRows) {
+    keepInResults(units);
     emitPhase(units, options.symbol);
     return std::move(result);
   }

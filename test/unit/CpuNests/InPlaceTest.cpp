@@ -97,6 +97,48 @@ TEST_F(InPlaceTest, RowsThatAreReadBefore) {
   }
 }
 
+// A kept row that the last loop reads where it stores lies in the result, not
+// in scratch; not one that it reads elsewhere, nor where the result has the
+// place of an operand, which Check knows to be written once.
+TEST_F(InPlaceTest, KeptRowsLieInResults) {
+  exactWhenStrict = false;
+  auto scratch = [&](const CpuKernel &code) {
+    return graph::constantValue(code.scratchBytes).value_or(-1);
+  };
+  CpuCodegenOptions plain;
+  plain.symbol = "k";
+  std::string text = softmax(40, 33);
+  int64_t own = scratch(*emitLoopNest(parse(text), target, plain));
+  EXPECT_GT(scratch(emitReusing(parse(text))), own);
+  checkText(text, {{40, 33}});
+
+  std::string turned = text, at = "graph.load %e[affine_map<(d0, d1) -> (d0, ";
+  turned.replace(turned.find(at) + at.size(), 2, "-d1 + 32");
+  EXPECT_GT(scratch(*emitLoopNest(parse(turned), target, plain)), own);
+  checkText(turned, {{40, 33}});
+
+  // A second result of that loop reads the row after the first one's store.
+  std::string two = text;
+  for (auto [from, to] :
+       {std::pair("-> tensor<40x33xf32> attributes",
+                  "-> (tensor<40x33xf32>, tensor<40x33xf32>) attributes"),
+        std::pair("graph.return %y : tensor<40x33xf32>",
+                  R"(%z = graph.stage domain<40, 33> : tensor<40x33xf32> {
+  ^bb0(%p: index, %q: index):
+    %v = graph.load %e[affine_map<(d0, d1) -> (d0, d1)>](%p, %q) : tensor<40x33xf32> -> f32
+    %u = graph.load %s[affine_map<(d0, d1) -> (d0, 0)>](%p, %q) : tensor<40x1xf32> -> f32
+    %t = graph.apply add(%v, %u) : (f32, f32) -> f32
+    graph.yield %t : f32
+  }
+  graph.return %y, %z : tensor<40x33xf32>, tensor<40x33xf32>)")}) {
+    size_t at = two.find(from);
+    ASSERT_NE(at, std::string::npos) << from;
+    two.replace(at, StringRef(from).size(), to);
+  }
+  EXPECT_GT(scratch(*emitLoopNest(parse(two), target, plain)), own);
+  checkText(two, {{40, 33}});
+}
+
 TEST_F(InPlaceTest, Elements) {
   OpCase row{"add",
              "",
