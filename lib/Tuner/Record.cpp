@@ -50,7 +50,7 @@ int dlc::tuner::codegenVersionOf(StringRef workload, StringRef target) {
   if (workload.contains("\"nest\":\"attention\""))
     return 3; // one vector of queries where two are wasted
   if (workload.contains("\"nest\":\"row\""))
-    return 3; // as many rows at once as the first-level cache holds
+    return 4; // kept rows lie in the result
   return 2;   // maps
 }
 
