@@ -44,14 +44,14 @@ int dlc::tuner::codegenVersionOf(StringRef workload, StringRef target) {
     return kCudaCodegenVersion;
   // Canonical JSON: these texts are the fields.
   if (workload.contains("\"window\":true"))
-    return 3; // rows of two vectors are one, taps share their loads
+    return 4; // few tasks a thread
   if (workload.contains("\"nest\":\"contraction\""))
     return 4; // epilogues in registers, pairs of steps in half vectors
   if (workload.contains("\"nest\":\"attention\""))
     return 3; // one vector of queries where two are wasted
   if (workload.contains("\"nest\":\"row\""))
-    return 4; // kept rows lie in the result
-  return 2;   // maps
+    return 4; // kept rows lie in the result, few tasks a thread
+  return 3;   // maps: few tasks a thread
 }
 
 static Error invalid(const Twine &text) {

@@ -107,7 +107,10 @@ void StageLoops::emitLeaf(Value begin, Value end) {
       from = to;
     }
   }
-  if (!maskedMemory && plan.groups > 1) {
+  // Whole vectors need no mask (what is stored by one waits longer to be read).
+  auto extent = graph::constantValue(expr.extents[dim]);
+  bool hasWhole = !isTested && extent && *extent % block >= width;
+  if (plan.groups > 1 && (!maskedMemory || hasWhole)) {
     Value to = wholeEnd(width);
     run(from, to, width, width, 1, false);
     from = to;

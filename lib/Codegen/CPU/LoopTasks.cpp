@@ -7,6 +7,9 @@ using namespace dlc;
 // Scalar operations of one task: some microseconds. Phases of fewer than three
 // such tasks gain nothing from another thread: its part is in the wrong cache.
 static constexpr int64_t defaultGrain = 1 << 17, fewestTasks = 3;
+// A thread's tasks of a long phase, which are few as long as they are short
+// enough for one thread to be kept from its part: about 20 us.
+static constexpr int64_t tasksOfThread = 8, largestGrain = 1 << 21;
 
 /// ceil(grain / cost), at least 1 for any cost including 0.
 static AffineExpr perTask(int64_t grain, AffineExpr cost) {
@@ -31,11 +34,11 @@ static int64_t balancedGrain(int64_t work, const CpuTarget &target) {
   if (work < fewestTasks * defaultGrain)
     return std::max<int64_t>(work, 1);
   int64_t threads = target.plannedThreads();
-  int64_t tasks = (work + defaultGrain - 1) / defaultGrain;
-  if (tasks > 8 * threads)
-    return defaultGrain;
-  tasks = (tasks + threads - 1) / threads * threads;
-  return (work + tasks - 1) / tasks;
+  int64_t tasks = llvm::divideCeil(work, defaultGrain);
+  if (tasks > tasksOfThread * threads)
+    return std::clamp<int64_t>(work / (tasksOfThread * threads), defaultGrain,
+                               largestGrain);
+  return llvm::divideCeil(work, llvm::alignTo(tasks, threads));
 }
 
 /// Different elements that one lane of a load reads while `dims` run, -1 when
