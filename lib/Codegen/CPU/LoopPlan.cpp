@@ -236,9 +236,14 @@ LoopPlan LoopPlan::get(const LoopExpr &expr, const CpuTarget &target,
       plan.laneDim = -1;
       plan.rowAxis = axis;
       plan.width = width;
-      plan.rowGroups = !extent || *extent >= 4 * width ? 4
-                       : *extent >= 2 * width          ? 2
-                                                       : 1;
+      // Sums wait for each other; rows of short vectors have many.
+      auto has = [&](int64_t vectors) {
+        return !extent || *extent >= vectors * width;
+      };
+      plan.rowGroups = vectorBytes <= 16 && has(16) ? 8
+                       : has(4)                     ? 4
+                       : has(2)                     ? 2
+                                                    : 1;
       // Each fold of the loop has its accumulators.
       while (plan.rowGroups > 1 && plan.rowGroups * countStates(expr) > 8)
         plan.rowGroups /= 2;
@@ -282,8 +287,8 @@ LoopPlan LoopPlan::get(const LoopExpr &expr, const CpuTarget &target,
   // A fold of what is only loaded passes over memory with long steps: the wider
   // what it reads of each row, the more of a page is read at a time.
   unsigned most = 8;
-  if (hasFold && !hasGuards && work <= 6 && target.desc().vectorRegisters >= 32)
-    plan.groups = most = 16;
+  if (hasFold && !hasGuards && work <= 6)
+    plan.groups = most = target.desc().vectorRegisters >= 32 ? 16 : 8;
   while (plan.groups > 1 && plan.groups * countStates(expr) > most)
     plan.groups /= 2;
   if (schedule.groups)

@@ -1,4 +1,5 @@
-// How many tasks a phase is, and which vectors of a row have a mask.
+// How many tasks a phase is, how many sums run side by side, and which vectors
+// of a row have a mask.
 #include "NestTest.h"
 
 #include "dlc/Codegen/CPU/LoopOutline.h"
@@ -45,6 +46,33 @@ TEST_F(TasksTest, AsManyAsThreadsNeed) {
     EXPECT_GT(huge.tasks(), large.tasks());
     EXPECT_LE(huge.rowsPerTask * huge.rowCost, 1 << 22);
   }
+}
+
+// Sums wait for each other, so that rows of short vectors have eight of them;
+// sums of columns read as much of each row as registers allow.
+TEST_F(TasksTest, SumsSideBySide) {
+  auto groupsOf = [&](int64_t extent, const char *axis, const char *cpu) {
+    std::string n = std::to_string(extent);
+    bool isRow = *axis == '1';
+    OpCase c{"reduce",
+             std::string("axes = array<i64: ") + axis +
+                 ">, kind = #graph<fold add>",
+             {"tensor<64x" + n + "xf32>"},
+             isRow ? "tensor<64x1xf32>" : "tensor<1x" + n + "xf32>",
+             {{64, extent}},
+             {}};
+    CpuTarget target =
+        llvm::cantFail(parseCpuTarget(std::string("x86:cpu=") + cpu));
+    return outlineLoops(build(c), target, /*strict=*/false, LoopSchedule())
+        .front()
+        .groups;
+  };
+  EXPECT_EQ(groupsOf(768, "1", "x86-64-v2"), 8);
+  EXPECT_EQ(groupsOf(49, "1", "x86-64-v2"), 4);
+  EXPECT_EQ(groupsOf(768, "1", "x86-64-v3"), 4);
+  EXPECT_EQ(groupsOf(768, "1", "x86-64-v4"), 4);
+  EXPECT_EQ(groupsOf(768, "0", "x86-64-v3"), 8);
+  EXPECT_EQ(groupsOf(768, "0", "x86-64-v4"), 16);
 }
 
 // What is stored by a mask waits longer to be read: of rows of 49 one vector
