@@ -1,6 +1,8 @@
 // Lanes from and to tensor memory, and folds along and across lanes.
 #include "ScalarLanes.h"
 
+#include "dlc/Dialect/Graph/IR/Folds.h"
+
 #include "mlir/IR/BuiltinAttributes.h"
 
 #include <limits>
@@ -170,23 +172,6 @@ void interp::fillIdentity(LaneType type, FoldKind kind, int64_t count,
 // Folds
 //===----------------------------------------------------------------------===//
 
-ScalarFn interp::getFoldFn(FoldKind kind) {
-  switch (kind) {
-  case FoldKind::mul:
-    return ScalarFn::mul;
-  case FoldKind::max:
-    return ScalarFn::max;
-  case FoldKind::min:
-    return ScalarFn::min;
-  case FoldKind::bit_and:
-    return ScalarFn::bit_and;
-  case FoldKind::bit_or:
-    return ScalarFn::bit_or;
-  default:
-    return ScalarFn::add;
-  }
-}
-
 // The most used folds keep the accumulator in a register; the others go through
 // the scalar function.
 template <typename T, bool isMax>
@@ -232,7 +217,7 @@ void interp::foldSequence(FoldKind kind, LaneType type, const void *lanes,
     if (done)
       return;
   }
-  ApplyFn combine = getApplyFn(getFoldFn(kind), type, type);
+  ApplyFn combine = getApplyFn(*graph::combinerOf(kind), type, type);
   const MathTable &math = getLibmMath();
   int64_t bytes = laneBytes(type);
   for (int64_t i = 0; i < count; ++i) {

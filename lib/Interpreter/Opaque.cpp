@@ -3,6 +3,8 @@
 
 #include "ScalarLanes.h"
 
+#include "dlc/Dialect/Graph/IR/Folds.h"
+
 #include "llvm/ADT/TypeSwitch.h"
 
 using namespace mlir;
@@ -27,8 +29,8 @@ static LogicalResult scatter(graph::ScatterOp op, ArrayRef<Tensor> operands,
   LaneType type = *getLaneType(x.getElementType());
   std::memcpy(result.getMutableBytes(), x.getBytes(), x.getNumBytes());
   ApplyFn combine = nullptr;
-  if (op.getKind() != graph::FoldKind::none)
-    combine = getApplyFn(getFoldFn(op.getKind()), type, type);
+  if (auto combiner = graph::combinerOf(op.getKind()))
+    combine = getApplyFn(*combiner, type, type);
   for (auto [i, given] : llvm::enumerate(operands[1].getData<int64_t>())) {
     int64_t row = given < 0 ? given + rows : given;
     if (row < 0 || row >= rows)

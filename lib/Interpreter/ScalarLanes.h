@@ -42,8 +42,6 @@ void fillLanes(LaneType type, mlir::Attribute value, int64_t count, void *out);
 void fillIdentity(LaneType type, graph::FoldKind kind, int64_t count,
                   void *out);
 
-/// The scalar function a fold combines with (not for arg folds).
-graph::ScalarFn getFoldFn(graph::FoldKind kind);
 inline bool isArgFold(graph::FoldKind kind) {
   return kind >= graph::FoldKind::argmax;
 }

@@ -3,6 +3,8 @@
 // element at a time over blocks of the reduce axes.
 #include "StageEvaluator.h"
 
+#include "dlc/Dialect/Graph/IR/Folds.h"
+
 #include <algorithm>
 #include <numeric>
 #include <thread>
@@ -82,9 +84,8 @@ static void foldByDomain(StageTask &task, const BodyProgram &program,
   char *bytes = out.getMutableBytes();
   FoldKind kind = task.stage.getFoldKind();
   LaneType type = program.getRootType();
-  ApplyFn combine = getApplyFn(graph::ScalarFn::add, type, type);
-  if (!isArgFold(kind))
-    combine = getApplyFn(getFoldFn(kind), type, type);
+  ApplyFn combine = getApplyFn(
+      graph::combinerOf(kind).value_or(graph::ScalarFn::add), type, type);
   parallelFor(task.domainPoints, domainGrain(task, program), task.threads,
               [&](int64_t begin, int64_t end) {
                 BodyState state(program);
@@ -183,9 +184,9 @@ Tensor interp::evaluateStage(StageTask &task) {
                       task.math, task.errors);
   if (task.errors.failed())
     return out;
-  if (kind != FoldKind::none && !isArgFold(kind) &&
-      !getApplyFn(getFoldFn(kind), program.getRootType(),
-                  program.getRootType())) {
+  if (auto combiner = graph::combinerOf(kind);
+      combiner &&
+      !getApplyFn(*combiner, program.getRootType(), program.getRootType())) {
     task.errors.report(stage.getLoc(),
                        "fold '" + graph::stringifyFoldKind(kind) +
                            "' has no meaning on this element type");

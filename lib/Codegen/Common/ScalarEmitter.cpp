@@ -3,6 +3,8 @@
 // large shifts are selected away.
 #include "dlc/Codegen/Common/ScalarEmitter.h"
 
+#include "dlc/Dialect/Graph/IR/Folds.h"
+
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
@@ -498,20 +500,7 @@ Scalar ScalarEmitter::identity(FoldKind kind, Type type) {
 }
 
 Scalar ScalarEmitter::combine(FoldKind kind, Scalar accumulator, Scalar x) {
-  switch (kind) {
-  case FoldKind::add:
-    return apply(ScalarFn::add, {accumulator, x});
-  case FoldKind::mul:
-    return apply(ScalarFn::mul, {accumulator, x});
-  case FoldKind::max:
-    return apply(ScalarFn::max, {accumulator, x});
-  case FoldKind::min:
-    return apply(ScalarFn::min, {accumulator, x});
-  case FoldKind::bit_and:
-    return apply(ScalarFn::bit_and, {accumulator, x});
-  case FoldKind::bit_or:
-    return apply(ScalarFn::bit_or, {accumulator, x});
-  default:
-    llvm_unreachable("not a fold of values");
-  }
+  auto combiner = graph::combinerOf(kind);
+  assert(combiner && "not a fold of values");
+  return apply(*combiner, {accumulator, x});
 }

@@ -3,6 +3,8 @@
 // but for the sign of a zero that nobody can tell.
 #include "PossibleValues.h"
 
+#include "dlc/Dialect/Graph/IR/Folds.h"
+
 #include "dlc/Dialect/Graph/Transforms/Passes.h"
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
@@ -279,21 +281,6 @@ bool Folder::tryIdentity(Operation *op) {
   return false;
 }
 
-static std::optional<ScalarFn> idempotentOf(FoldKind kind) {
-  switch (kind) {
-  case FoldKind::max:
-    return ScalarFn::max;
-  case FoldKind::min:
-    return ScalarFn::min;
-  case FoldKind::bit_and:
-    return ScalarFn::bit_and;
-  case FoldKind::bit_or:
-    return ScalarFn::bit_or;
-  default:
-    return std::nullopt;
-  }
-}
-
 /// The number that an idempotent fold gives everywhere: one that no element
 /// exceeds, and that each row has somewhere: at its first or last element, or
 /// on a diagonal.
@@ -329,7 +316,7 @@ TypedAttr Folder::extremeOf(ReduceOp op) {
     }
   }
   Type type = elementOf(x);
-  ScalarFn fn = *idempotentOf(op.getKind());
+  ScalarFn fn = *combinerOf(op.getKind());
   for (const PossibleValues::Place &place : places) {
     auto there = values.get(x, place);
     if (!there || there->numbers.size() != 1)
@@ -398,9 +385,9 @@ bool Folder::tryReduce(ReduceOp op) {
     if (values.boundsOf(dims[axis], {}).low < 1)
       return false;
   OpBuilder builder(op);
-  bool isIdempotent = idempotentOf(op.getKind()).has_value();
+  bool repeats = isIdempotent(op.getKind());
   TypedAttr number;
-  if (isIdempotent)
+  if (repeats)
     number = extremeOf(op);
   else if (op.getKind() == FoldKind::add)
     if (TypedAttr each = uniformOf(op.getX()))
@@ -411,7 +398,7 @@ bool Folder::tryReduce(ReduceOp op) {
   }
   // What does not vary along an axis is its own maximum there.
   auto broadcast = op.getX().getDefiningOp<BroadcastOp>();
-  if (!isIdempotent || !broadcast)
+  if (!repeats || !broadcast)
     return false;
   SmallVector<AffineExpr> from = getDims(broadcast.getX().getType());
   for (int64_t axis : op.getAxes()) {
