@@ -3,6 +3,8 @@
 
 #include "Compilation.h"
 
+#include "dlc/Program/Passes.h"
+
 using namespace mlir;
 using namespace dlc;
 using llvm::Error;
@@ -18,6 +20,12 @@ llvm::StringMap<KernelCalls> dlc::findKernelCalls(ModuleOp module) {
       calls.constantOperands.push_back(
           graph::getViewed(arg).getDefiningOp<graph::ConstantOp>() != nullptr);
   });
+  // A variant is called where its kernel is.
+  for (auto kernel : module.getOps<graph::KernelOp>())
+    if (auto dispatch = kernel->getAttrOfType<DictionaryAttr>(kDispatchAttr))
+      for (auto name :
+           dispatch.getAs<ArrayAttr>("kernels").getAsRange<FlatSymbolRefAttr>())
+        found[name.getValue()] = found[kernel.getSymName()];
   return found;
 }
 

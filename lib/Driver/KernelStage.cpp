@@ -160,11 +160,11 @@ Error dlc::formKernels(Compilation &c) {
   splitByConstantOperands(c.getModule(), c.copyOf);
   if (c.target && !c.cuda) // variants are copies, and have it, too
     markConstantBits(c.getModule());
+  makeVariants(c); // each has a schedule of its own
   if (Error error = tuneKernels(c))
     return error;
   if (Error error = chooseSchedules(c))
     return error;
-  makeVariants(c);
   if (c.isInstance)
     scheduleInstance(c);
   if (c.wantsPlacement())

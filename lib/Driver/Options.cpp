@@ -142,6 +142,29 @@ dlc::parseShape(StringRef text,
   return llvm::Error::success();
 }
 
+/// "seq=32,128".
+static llvm::Error
+parseTuneDim(StringRef text,
+             std::map<std::string, llvm::SmallVector<int64_t>> &dims) {
+  auto [name, list] = text.split('=');
+  llvm::SmallVector<int64_t> sizes;
+  llvm::SmallVector<StringRef> parts;
+  list.split(parts, ',');
+  for (StringRef part : parts)
+    if (!parseSize(part, sizes.emplace_back()) || sizes.back() == 0)
+      return usage("-tune-dim=" + text +
+                   ": expected <name>=<n> or "
+                   "<name>=<n>,<n>,..., n from 1 on");
+  if (name.empty())
+    return usage("-tune-dim=" + text + ": expected <name>=<n>");
+  constexpr size_t most = 8;
+  if (sizes.size() > most)
+    return usage("-tune-dim=" + text + ": at most " + Twine(most) + " sizes");
+  if (!dims.emplace(name.str(), sizes).second)
+    return usage("-tune-dim=" + text + ": '" + name + "' is given twice");
+  return llvm::Error::success();
+}
+
 static llvm::Error parseEmitList(StringRef list, std::vector<EmitKind> &kinds) {
   llvm::SmallVector<StringRef> parts;
   list.split(parts, ',');
@@ -422,6 +445,9 @@ static llvm::Error readOptions(const InputArgList &args, CompileOptions &o) {
       return error;
   for (const std::string &text : args.getAllArgValues(OPT_dim))
     if (llvm::Error error = parseDim(text, o.dims))
+      return error;
+  for (const std::string &text : args.getAllArgValues(OPT_tune_dim))
+    if (llvm::Error error = parseTuneDim(text, o.tuneDims))
       return error;
   for (const std::string &text : args.getAllArgValues(OPT_shape))
     if (llvm::Error error = parseShape(text, o.shapes))

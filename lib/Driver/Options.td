@@ -22,6 +22,7 @@ def tune : F<"tune", "Search schedules on this machine, keep what was measured i
 def tune_mode : J<"tune", "<how>", "lookup: the best schedules of the database, nothing is measured; quick: -tune with 5 trials a kernel; static: -tune with times that are estimated from machine code, for CPUs that are not here; off (default)">;
 def tune_budget : J<"tune-budget", "<n|time>", "Trials of all kernels together, or a time: 90s, 10m (default: 32 trials a kernel)">;
 def tune_seed : J<"tune-seed", "<n>", "Another seed is another search (default: 1)">;
+def tune_dim : J<"tune-dim", "<name>=<n>", "Measure kernels whose size is symbolic where the dim is n, or several: <name>=<n>,<n>; the geometric mean decides (default: the typical size of -dim)">;
 def tuning_db : J<"tuning-db", "<path>", "The tuning database (default: $DLC_TUNING_DB, or dlc/tuning.db in the user's data folder)">;
 def libraries : J<"libraries", "<when>", "on: -tune also measures oneDNN (libdnnl.so.3, or what $DLC_ONEDNN names), and kernels that it computes faster call it at run time; off (default)">;
 def verify : F<"verify", "Run the result beside the interpreter on random inputs; exit 4 when they differ">;

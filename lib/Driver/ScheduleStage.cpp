@@ -5,6 +5,7 @@
 
 #include "dlc/Check/State.h"
 #include "dlc/Codegen/CPU/LibraryNest.h"
+#include "dlc/Program/Passes.h"
 #include "dlc/Schedule/NestChoice.h"
 #include "dlc/Schedule/Schedule.h"
 #include "dlc/Schedule/Winograd.h"
@@ -18,14 +19,25 @@ using llvm::Expected;
 
 static constexpr StringLiteral kAttention = "attention", kRow = "row";
 
-// Which operands are constants in all calls.
+/// Whether a call of `called` may run `kernel`: itself or a variant of it.
+static bool runs(graph::KernelOp called, graph::KernelOp kernel) {
+  if (called == kernel)
+    return true;
+  auto dispatch = called->getAttrOfType<DictionaryAttr>(kDispatchAttr);
+  return dispatch &&
+         llvm::is_contained(dispatch.getAs<ArrayAttr>("kernels").getValue(),
+                            FlatSymbolRefAttr::get(kernel.getSymNameAttr()));
+}
+
+// Which operands are constants in all calls, a variant's being its kernel's.
 static std::set<unsigned> constantOperands(ModuleOp module,
                                            graph::KernelOp kernel) {
   std::set<unsigned> constant;
   for (unsigned i = 0; i < kernel.getArgumentTypes().size(); ++i)
     constant.insert(i);
+  SymbolTable symbols(module);
   module.walk([&](graph::CallOp call) {
-    if (call.getCallee() != kernel.getSymName())
+    if (!runs(symbols.lookup<graph::KernelOp>(call.getCallee()), kernel))
       return;
     for (auto [i, arg] : llvm::enumerate(call.getArgs()))
       if (!graph::getViewed(arg).getDefiningOp<graph::ConstantOp>())

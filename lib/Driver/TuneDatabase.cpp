@@ -1,6 +1,7 @@
 // The database of a compilation.
 #include "TuneDatabase.h"
 
+#include "dlc/Codegen/CPU/KernelVariants.h"
 #include "dlc/Tuner/Shipped.h"
 #include "dlc/Tuner/Store.h"
 
@@ -60,7 +61,10 @@ void dlc::noteUntuned(Compilation &c, graph::KernelOp kernel,
 
 void dlc::takeSchedule(Compilation &c, graph::KernelOp kernel,
                        const Schedule &schedule, const tuner::Record &best) {
+  std::optional<SizeRange> range = getVariantRange(kernel);
   kernel.setScheduleAttr(schedule.toAttr(kernel.getContext()));
+  if (range)
+    setVariantRange(kernel, *range);
   ++c.tuning.tuned;
   c.tuning.items.push_back(
       {kernel.getSymName().str(), std::max(best.ratio(), best.medianRatio())});

@@ -4,9 +4,11 @@
 // is taken is a kernel's `schedule` attribute as any other: Check admits its
 // laws, code generation refuses what it cannot emit.
 #include "CudaTuneStage.h"
+#include "MeasuredSizes.h"
 #include "TuneDatabase.h"
 
 #include "dlc/Check/Laws.h"
+#include "dlc/Codegen/CPU/KernelVariants.h"
 #include "dlc/Codegen/CPU/LibraryNest.h"
 #include "dlc/Driver/FormedKernels.h"
 #include "dlc/Schedule/NestChoice.h"
@@ -35,6 +37,7 @@ struct Item {
   tuner::KernelKey key;
   tuner::Scorer scorer;
   CpuCodegenOptions options;
+  tuner::KernelSizes sizes;
   std::unique_ptr<tuner::KernelTask> task;
   std::unique_ptr<tuner::Tuner> tuner;
   bool isDone = false;
@@ -56,7 +59,7 @@ public:
   Error run();
 
 private:
-  void collect();
+  Error collect();
   Error openDatabase();
   Error search();
   Error step(Item &item, unsigned most);
@@ -89,17 +92,32 @@ static std::string keyText(StringRef target, StringRef workload) {
   return (target + "\n" + workload).str();
 }
 
-void Stage::collect() {
+/// Whether `kernel` has a schedule beyond the range of a variant.
+static bool hasSchedule(graph::KernelOp kernel) {
+  graph::KernelOp copy = kernel.clone();
+  clearVariantRange(copy);
+  bool has = bool(copy.getScheduleAttr());
+  copy.erase();
+  return has;
+}
+
+Error Stage::collect() {
+  Expected<MeasuredSizes> sizes = MeasuredSizes::create(c);
+  if (!sizes)
+    return sizes.takeError();
   llvm::StringMap<KernelCalls> calls = findKernelCalls(c.getModule());
   for (auto kernel : c.getModule().getOps<graph::KernelOp>()) {
     // A schedule of the file's own stays.
-    if (kernel.getScheduleAttr())
+    if (hasSchedule(kernel))
       continue;
     CpuCodegenOptions options;
     options.strict = c.options.strict;
     options.constantOperands = calls[kernel.getSymName()].constantOperands;
     std::string reason;
-    auto key = tuner::makeKernelKey(kernel, *c.target, options, reason);
+    auto at = sizes->of(kernel, reason);
+    auto key = succeeded(at) ? tuner::makeKernelKey(kernel, *c.target, options,
+                                                    reason, *at)
+                             : FailureOr<tuner::KernelKey>();
     if (failed(key)) {
       noteUntuned(c, kernel, reason);
       continue;
@@ -110,10 +128,12 @@ void Stage::collect() {
       item = std::make_unique<Item>();
       item->key = *key;
       item->options = options;
+      item->sizes = *at;
     }
     item->kernels.push_back(kernel);
     item->calls += calls[kernel.getSymName()].count;
   }
+  return Error::success();
 }
 
 Error Stage::openDatabase() {
@@ -140,9 +160,9 @@ Error Stage::openDatabase() {
 Error Stage::step(Item &item, unsigned most) {
   if (!item.tuner) {
     // The interpreter's run on it counts: it is made when it is needed.
-    auto task =
-        tuner::KernelTask::create(item.kernels[0], *c.target, item.options,
-                                  /*seed=*/1, /*mostWork=*/6e10, timing());
+    auto task = tuner::KernelTask::create(
+        item.kernels[0], *c.target, item.options,
+        /*seed=*/1, /*mostWork=*/6e10, timing(), item.sizes);
     if (!task) {
       c.tuning.notes.push_back(llvm::toString(task.takeError()));
       item.isDone = true;
@@ -294,8 +314,8 @@ bool Stage::fits(const Item &item, graph::KernelOp kernel,
                  std::string &reason) {
   return record.usesLibrary()
              ? tuner::isLibraryLegalFor(kernel, knobs, item.options, reason)
-             : tuner::isLegalFor(kernel, knobs, *c.target, item.options,
-                                 reason);
+             : tuner::isLegalFor(kernel, knobs, *c.target, item.options, reason,
+                                 item.sizes);
 }
 
 Error Stage::choose() {
@@ -338,7 +358,8 @@ Error Stage::choose() {
 }
 
 Error Stage::run() {
-  collect();
+  if (Error error = collect())
+    return error;
   if (Error error = findLibrary())
     return error;
   if (Error error = openDatabase())

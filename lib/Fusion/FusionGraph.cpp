@@ -25,7 +25,7 @@ SmallVector<Value> fusion::getReadValues(Operation *op) {
 FusionGraph::FusionGraph(func::FuncOp main, Block &block,
                          const FusionOptions &options)
     : main(main), block(block) {
-  readSizes(options);
+  typicalSizes = typicalSizesOf(main, options.typicalSizes);
   SymbolTable symbols(main->getParentOfType<ModuleOp>());
   for (Operation &op : block.without_terminator()) {
     if (isView(&op) || isa<graph::ConstantOp>(op))
@@ -43,24 +43,26 @@ FusionGraph::FusionGraph(func::FuncOp main, Block &block,
   connect();
 }
 
-void FusionGraph::readSizes(const FusionOptions &options) {
+SmallVector<int64_t>
+fusion::typicalSizesOf(func::FuncOp main,
+                       const std::map<std::string, int64_t> &given) {
+  SmallVector<int64_t> sizes;
   auto names = main->getAttrOfType<ArrayAttr>("graph.symbols");
-  if (names)
-    typicalSizes.assign(names.size(), 128);
+  if (!names)
+    return sizes;
+  sizes.assign(names.size(), 128);
   for (Type type : main.getArgumentTypes()) {
     auto tensor = dyn_cast<RankedTensorType>(type);
     if (!tensor || tensor.getRank() == 0)
       continue;
     if (auto s = dyn_cast<AffineSymbolExpr>(graph::getDims(tensor)[0]))
-      if (s.getPosition() < typicalSizes.size())
-        typicalSizes[s.getPosition()] = 1;
+      if (s.getPosition() < sizes.size())
+        sizes[s.getPosition()] = 1;
   }
-  if (!names)
-    return;
   for (auto [i, name] : llvm::enumerate(names.getAsRange<StringAttr>()))
-    if (auto it = options.typicalSizes.find(name.str());
-        it != options.typicalSizes.end())
-      typicalSizes[i] = it->second;
+    if (auto it = given.find(name.str()); it != given.end())
+      sizes[i] = it->second;
+  return sizes;
 }
 
 void FusionGraph::collectUses(Value value, TensorUse &use) {

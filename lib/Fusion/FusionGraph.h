@@ -51,7 +51,6 @@ public:
   std::vector<std::string> namesOf(llvm::ArrayRef<unsigned> members) const;
 
 private:
-  void readSizes(const FusionOptions &options);
   void connect();
   void collectUses(mlir::Value value, TensorUse &use);
 

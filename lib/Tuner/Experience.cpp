@@ -59,8 +59,8 @@ dlc::tuner::findExperience(llvm::ArrayRef<Record> records,
            std::min<size_t>(neighbours, nearest.size()))) {
     std::vector<std::pair<double, std::string>> order;
     for (const Record *record : near[i].second)
-      order.push_back(
-          {std::max(record->ratio(), record->medianRatio()), record->schedule});
+      order.push_back({std::max(record->worstRatio(), record->medianRatio()),
+                       record->schedule});
     llvm::sort(order);
     unsigned taken = 0;
     for (auto &[ratio, schedule] : order) {

@@ -259,5 +259,7 @@ Expected<Scorer> Scorer::create(StringRef workload, StringRef target) {
                                       : read<LoopFacts>;
   if (llvm::Error error = reader(scorer, workload, *machine))
     return std::move(error);
+  if (json.contains("symbolic"))
+    scorer.name += " symbolic";
   return scorer;
 }

@@ -11,7 +11,7 @@ using llvm::Expected;
 using llvm::StringRef;
 using Json = nlohmann::json;
 
-static constexpr StringRef kMagic = "dlc job 2\n";
+static constexpr StringRef kMagic = "dlc job 3\n";
 
 namespace {
 struct Writer {
@@ -32,6 +32,11 @@ struct Writer {
   void operator()(const std::string &text) {
     (*this)(uint64_t(text.size()));
     out += text;
+  }
+  void operator()(const std::vector<int64_t> &numbers) {
+    (*this)(uint64_t(numbers.size()));
+    for (int64_t number : numbers)
+      (*this)(number);
   }
 };
 
@@ -67,6 +72,11 @@ struct Reader {
     text = in.take_front(size).str();
     in = in.drop_front(size);
   }
+  void operator()(std::vector<int64_t> &numbers) {
+    numbers.resize(count());
+    for (int64_t &number : numbers)
+      (*this)(number);
+  }
   /// How many entries follow, each of at least 8 bytes.
   uint64_t count() {
     uint64_t n = number();
@@ -82,11 +92,13 @@ struct Reader {
 static void write(Writer &put, const BuiltKernel &kernel) {
   put(kernel.object);
   put(uint64_t(kernel.phases.size()));
-  for (auto &[symbol, tasks] : kernel.phases) {
+  for (const std::string &symbol : kernel.phases)
     put(symbol);
-    put(tasks);
+  put(uint64_t(kernel.launches.size()));
+  for (const Launch &launch : kernel.launches) {
+    put(launch.tasks);
+    put(launch.scratchBytes);
   }
-  put(kernel.scratchBytes);
   put(kernel.staticSeconds);
   put(uint64_t(kernel.packed.size()));
   for (auto &[operand, bytes] : kernel.packed) {
@@ -98,17 +110,54 @@ static void write(Writer &put, const BuiltKernel &kernel) {
 static void read(Reader &get, BuiltKernel &kernel) {
   get(kernel.object);
   kernel.phases.resize(get.count());
-  for (auto &[symbol, tasks] : kernel.phases) {
+  for (std::string &symbol : kernel.phases)
     get(symbol);
-    get(tasks);
+  kernel.launches.resize(get.count());
+  for (Launch &launch : kernel.launches) {
+    get(launch.tasks);
+    get(launch.scratchBytes);
   }
-  get(kernel.scratchBytes);
   get(kernel.staticSeconds);
   for (uint64_t n = get.count(); n-- > 0;) {
     unsigned operand = 0;
     get(operand);
     get(kernel.packed[operand]);
   }
+}
+
+static void write(Writer &put, const Problem &problem) {
+  put(uint64_t(problem.operands.size()));
+  for (const std::string &operand : problem.operands)
+    put(operand);
+  put(uint64_t(problem.results.size()));
+  for (const ExpectedResult &result : problem.results) {
+    put(result.bytes);
+    put(unsigned(result.kind));
+    put(result.tolerance);
+  }
+  put(problem.threads);
+  put(problem.symbols);
+  put(unsigned(problem.isScored));
+}
+
+static void read(Reader &get, Problem &problem) {
+  problem.operands.resize(get.count());
+  for (std::string &operand : problem.operands)
+    get(operand);
+  problem.results.resize(get.count());
+  for (ExpectedResult &result : problem.results) {
+    unsigned kind = 0;
+    get(result.bytes);
+    get(kind);
+    get(result.tolerance);
+    result.kind = ElementKind(kind);
+    get.isGood &= kind <= unsigned(ElementKind::Bytes);
+  }
+  get(problem.threads);
+  get(problem.symbols);
+  unsigned isScored = 0;
+  get(isScored);
+  problem.isScored = isScored;
 }
 
 std::string dlc::tuner::kernelToBytes(const BuiltKernel &kernel) {
@@ -130,16 +179,10 @@ std::string Job::toBytes() const {
   put(cpu);
   write(put, candidate);
   write(put, reference);
-  put(uint64_t(problem.operands.size()));
-  for (const std::string &operand : problem.operands)
-    put(operand);
-  put(uint64_t(problem.results.size()));
-  for (const ExpectedResult &result : problem.results) {
-    put(result.bytes);
-    put(unsigned(result.kind));
-    put(result.tolerance);
-  }
-  put(problem.threads);
+  write(put, problem);
+  put(uint64_t(problem.others.size()));
+  for (const Problem &other : problem.others)
+    write(put, other);
   put(options.limits.samples);
   put(options.limits.sampleSeconds);
   put(options.limits.seconds);
@@ -161,20 +204,16 @@ Expected<Job> Job::parse(StringRef bytes) {
   get(job.cpu);
   read(get, job.candidate);
   read(get, job.reference);
-  job.problem.operands.resize(get.count());
-  for (std::string &operand : job.problem.operands)
-    get(operand);
-  job.problem.results.resize(get.count());
-  for (ExpectedResult &result : job.problem.results) {
-    unsigned kind = 0;
-    get(result.bytes);
-    get(kind);
-    get(result.tolerance);
-    result.kind = ElementKind(kind);
-    if (kind > unsigned(ElementKind::Bytes))
-      return fail();
+  read(get, job.problem);
+  job.problem.others.resize(get.count());
+  for (Problem &other : job.problem.others)
+    read(get, other);
+  // One launch a problem, of every phase.
+  for (const BuiltKernel *kernel : {&job.candidate, &job.reference}) {
+    get.isGood &= kernel->launches.size() == 1 + job.problem.others.size();
+    for (const Launch &launch : kernel->launches)
+      get.isGood &= launch.tasks.size() == kernel->phases.size();
   }
-  get(job.problem.threads);
   get(job.options.limits.samples);
   get(job.options.limits.sampleSeconds);
   get(job.options.limits.seconds);
@@ -192,6 +231,7 @@ std::string dlc::tuner::toJson(const Measurement &m) {
                {"reason", m.reason},
                {"samples_ns", m.samples},
                {"reference_ns", m.reference},
+               {"elsewhere", m.elsewhere},
                {"clock", m.clock},
                {"drift", m.drift}})
       .dump(-1, ' ', false, Json::error_handler_t::replace);
@@ -208,6 +248,7 @@ Expected<Measurement> dlc::tuner::parseMeasurement(StringRef text) {
     m.reason = json.at("reason").get<std::string>();
     m.samples = json.at("samples_ns").get<std::vector<double>>();
     m.reference = json.at("reference_ns").get<std::vector<double>>();
+    m.elsewhere = json.at("elsewhere").get<std::vector<double>>();
     m.clock = json.at("clock").get<std::string>();
     m.drift = json.at("drift").get<double>();
     if (m.status == Status::Ok && (m.samples.empty() || m.reference.empty()))

@@ -1,9 +1,11 @@
 // What a record holds of a kernel: sizes, strides and types, without names.
 #include "KernelFacts.h"
 
+#include "JsonFields.h"
 #include "dlc/Codegen/CPU/AttentionSchedule.h"
 #include "dlc/Codegen/CPU/ConstantBits.h"
 #include "dlc/Codegen/CPU/ContractionSchedule.h"
+#include "dlc/Codegen/CPU/KernelVariants.h"
 #include "dlc/Codegen/CPU/LoopKnobs.h"
 #include "dlc/Codegen/CPU/LoopOutline.h"
 #include "dlc/Schedule/NestChoice.h"
@@ -22,6 +24,13 @@ std::string dlc::tuner::canonicalText(graph::KernelOp kernel) {
         name != "sym_name" && name != "function_type" && name != "symbols" &&
         name != kConstantBits)
       copy->removeAttr(name);
+  SmallVector<std::string> symbols;
+  for (unsigned i = 0; i < kernel.getNumSymbols(); ++i)
+    symbols.push_back("s" + std::to_string(i));
+  SmallVector<StringRef> names(symbols.begin(), symbols.end());
+  if (!names.empty())
+    copy->setAttr("symbols",
+                  Builder(kernel.getContext()).getStrArrayAttr(names));
   std::string text;
   llvm::raw_string_ostream os(text);
   copy->print(os, OpPrintingFlags().useLocalScope().assumeVerified());
@@ -29,8 +38,24 @@ std::string dlc::tuner::canonicalText(graph::KernelOp kernel) {
   return text;
 }
 
-std::string dlc::tuner::whyNotTuned(graph::KernelOp kernel) {
-  if (kernel.getNumSymbols())
+std::string dlc::tuner::withSizes(const std::string &workload,
+                                  graph::KernelOp kernel,
+                                  const KernelSizes &sizes) {
+  if (!kernel.getNumSymbols())
+    return workload;
+  Json json = Json::parse(workload);
+  json["symbolic"] = sizes.measured;
+  if (std::optional<SizeRange> range = getVariantRange(kernel)) {
+    json["range"] = {range->low, range->typical};
+    if (range->high != SizeRange().high)
+      json["range"].push_back(range->high);
+  }
+  return json.dump();
+}
+
+std::string dlc::tuner::whyNotTuned(graph::KernelOp kernel,
+                                    const KernelSizes &sizes) {
+  if (kernel.getNumSymbols() != sizes.getFirst().size())
     return "its sizes are symbolic";
   if (kernel.getOpaque())
     return "it is an opaque operator";
@@ -77,20 +102,19 @@ static int64_t bytesOf(Type type) {
   return std::max<int64_t>(1, type.getIntOrFloatBitWidth() / 8);
 }
 
-/// Points of a group of axes; a symbolic size counts as one.
+/// Points of a group of axes.
 template <typename Spec>
-static int64_t sizeOf(const Spec &spec, ArrayRef<unsigned> axes) {
-  return std::max<int64_t>(
-      1, graph::constantValue(spec.extentOf(axes)).value_or(1));
+static int64_t sizeOf(const Spec &spec, ArrayRef<unsigned> axes,
+                      ArrayRef<int64_t> symbols) {
+  return std::max<int64_t>(1, graph::evaluate(spec.extentOf(axes), symbols));
 }
 
-/// The stride of a group of axes in an operand; -1 where it has none, or none
-/// that is known.
+/// The stride of a group of axes in an operand; -1 where it has none.
 template <typename Spec>
 static int64_t strideOf(const Spec &spec, const ContractionOperand &operand,
-                        ArrayRef<unsigned> axes) {
+                        ArrayRef<unsigned> axes, ArrayRef<int64_t> symbols) {
   auto expr = operand.plain ? spec.strideOf(operand, axes) : std::nullopt;
-  return expr ? graph::constantValue(*expr).value_or(-1) : -1;
+  return expr ? graph::evaluate(*expr, symbols) : -1;
 }
 
 /// Bytes of an element of a factor; `computed` of one that lies nowhere.
@@ -101,12 +125,13 @@ static int64_t factorBytes(const ContractionOperand &operand,
 
 ContractionFacts dlc::tuner::factsOf(const ContractionSpec &spec,
                                      const CpuTarget &target,
-                                     const CpuCodegenOptions &options) {
+                                     const CpuCodegenOptions &options,
+                                     ArrayRef<int64_t> symbols) {
   ContractionFacts f;
-  f.outer = sizeOf(spec, spec.outer);
-  f.rows = sizeOf(spec, spec.rows);
-  f.columns = sizeOf(spec, spec.columns);
-  f.depth = sizeOf(spec, spec.inner);
+  f.outer = sizeOf(spec, spec.outer, symbols);
+  f.rows = sizeOf(spec, spec.rows, symbols);
+  f.columns = sizeOf(spec, spec.columns, symbols);
+  f.depth = sizeOf(spec, spec.inner, symbols);
   f.accBytes = bytesOf(spec.accumulator);
   auto readFactor = [&](const ContractionOperand &operand,
                         ArrayRef<unsigned> major, int64_t &bytes, int64_t &step,
@@ -114,15 +139,15 @@ ContractionFacts dlc::tuner::factsOf(const ContractionSpec &spec,
     bytes = factorBytes(operand, f.accBytes);
     isPlain = operand.plain;
     isConstant = operand.plain && options.isConstant(operand.operand);
-    step = strideOf(spec, operand, major);
-    depth = strideOf(spec, operand, spec.inner);
+    step = strideOf(spec, operand, major, symbols);
+    depth = strideOf(spec, operand, spec.inner, symbols);
   };
   readFactor(spec.lhs, spec.rows, f.lhsBytes, f.lhsRow, f.lhsDepth, f.lhsPlain,
              f.lhsConstant);
   readFactor(spec.rhs, spec.columns, f.rhsBytes, f.rhsColumn, f.rhsDepth,
              f.rhsPlain, f.rhsConstant);
   if (SmallVector<unsigned> run = spec.lhsRun(); !run.empty())
-    f.lhsRun = sizeOf(spec, run);
+    f.lhsRun = sizeOf(spec, run, symbols);
   f.results = int64_t(spec.results.size());
   f.resultBytes = 0;
   for (unsigned i = 0; i < spec.results.size(); ++i)
@@ -150,12 +175,13 @@ ContractionFacts dlc::tuner::factsOf(const ContractionSpec &spec,
 /// tile may lie.
 static void addOutline(LoopFacts &f, graph::KernelOp kernel,
                        const CpuTarget &target,
-                       const CpuCodegenOptions &options, bool mergesMoments) {
+                       const CpuCodegenOptions &options,
+                       ArrayRef<int64_t> symbols, bool mergesMoments) {
   LoopSchedule schedule;
   schedule.mergesMoments = mergesMoments && !options.strict;
   auto mainOf = [&] {
     KernelOutline loops =
-        outlineLoops(kernel, target, options.strict, schedule);
+        outlineLoops(kernel, target, options.strict, schedule, symbols);
     f.loops = int64_t(loops.size());
     return *llvm::max_element(loops, [](auto &a, auto &b) {
       return a.work < b.work; // of equals the first
@@ -184,16 +210,17 @@ static void addOutline(LoopFacts &f, graph::KernelOp kernel,
 
 LoopFacts dlc::tuner::loopFactsOf(graph::KernelOp kernel,
                                   const CpuTarget &target,
-                                  const CpuCodegenOptions &options) {
+                                  const CpuCodegenOptions &options,
+                                  ArrayRef<int64_t> symbols) {
   LoopFacts f;
   NestChoice choice = bestNest(kernel);
   f.nest = chooseNest(kernel).str();
   f.weight = 0;
   f.loads = 0;
-  auto count = [](ArrayRef<AffineExpr> dims) {
+  auto count = [&](ArrayRef<AffineExpr> dims) {
     int64_t points = 1;
     for (AffineExpr dim : dims)
-      points *= graph::constantValue(dim).value_or(1);
+      points *= graph::evaluate(dim, symbols);
     return points;
   };
   auto last = [&](ArrayRef<AffineExpr> dims) {
@@ -227,8 +254,8 @@ LoopFacts dlc::tuner::loopFactsOf(graph::KernelOp kernel,
   f.stridedLoads = choice.stridedLoads;
   f.kept = int64_t(choice.plan.kept.size());
   f.mode = choice.plan.mode;
-  f.rows = graph::constantValue(choice.plan.rows).value_or(1);
-  f.rowBytes = graph::constantValue(choice.plan.rowBytes).value_or(0);
+  f.rows = graph::evaluate(choice.plan.rows, symbols);
+  f.rowBytes = graph::evaluate(choice.plan.rowBytes, symbols);
   f.results = int64_t(kernel.getResultTypes().size());
   auto bytes = [&](ArrayRef<Type> types) {
     int64_t sum = 0;
@@ -241,7 +268,7 @@ LoopFacts dlc::tuner::loopFactsOf(graph::KernelOp kernel,
   f.writtenBytes = bytes(kernel.getResultTypes());
   std::tie(f.widestBytes, f.narrowestBytes) = elementWidths(kernel);
   f.window = loopKindOf(kernel) == LoopKind::Window;
-  addOutline(f, kernel, target, options, choice.mergesMoments);
+  addOutline(f, kernel, target, options, symbols, choice.mergesMoments);
   f.strict = options.strict;
   f.threads = target.plannedThreads();
   f.kernel = sha256(canonicalText(kernel));
@@ -250,14 +277,15 @@ LoopFacts dlc::tuner::loopFactsOf(graph::KernelOp kernel,
 
 AttentionFacts dlc::tuner::factsOf(const AttentionSpec &spec,
                                    const CpuTarget &target,
-                                   const CpuCodegenOptions &options) {
+                                   const CpuCodegenOptions &options,
+                                   ArrayRef<int64_t> symbols) {
   AttentionFacts f;
-  f.outer = sizeOf(spec, spec.outer);
-  f.group = sizeOf(spec, spec.group);
-  f.rows = sizeOf(spec, spec.rows);
-  f.keys = sizeOf(spec, spec.keys);
-  f.inner = sizeOf(spec, spec.inner);
-  f.columns = sizeOf(spec, spec.columns);
+  f.outer = sizeOf(spec, spec.outer, symbols);
+  f.group = sizeOf(spec, spec.group, symbols);
+  f.rows = sizeOf(spec, spec.rows, symbols);
+  f.keys = sizeOf(spec, spec.keys, symbols);
+  f.inner = sizeOf(spec, spec.inner, symbols);
+  f.columns = sizeOf(spec, spec.columns, symbols);
   constexpr int64_t computed = 4; // bytes of f32
   f.queryBytes = factorBytes(spec.query, computed);
   f.keyBytes = factorBytes(spec.key, computed);
@@ -265,15 +293,15 @@ AttentionFacts dlc::tuner::factsOf(const AttentionSpec &spec,
   f.resultBytes = 0;
   for (graph::StageOp stage : spec.results)
     f.resultBytes += bytesOf(stage.getElementType());
-  f.keyStride = strideOf(spec, spec.key, spec.keys);
-  f.valueStride = strideOf(spec, spec.value, spec.keys);
-  f.keyContiguous = strideOf(spec, spec.key, spec.inner) == 1;
-  f.valueContiguous = strideOf(spec, spec.value, spec.columns) == 1;
+  f.keyStride = strideOf(spec, spec.key, spec.keys, symbols);
+  f.valueStride = strideOf(spec, spec.value, spec.keys, symbols);
+  f.keyContiguous = strideOf(spec, spec.key, spec.inner, symbols) == 1;
+  f.valueContiguous = strideOf(spec, spec.value, spec.columns, symbols) == 1;
   f.cuts = int64_t(spec.cuts.size());
   graph::KernelOp kernel = spec.kernel;
   kernel.getBody().walk([&](graph::ApplyOp) { ++f.scoreOps; });
   f.onePass = !spec.weightRounding;
-  f.few = defaultSchedule(spec, target).few;
+  f.few = defaultSchedule(spec, target, getVariantRange(kernel)).few;
   f.strict = options.strict;
   f.threads = target.plannedThreads();
   f.kernel = sha256(canonicalText(spec.kernel));

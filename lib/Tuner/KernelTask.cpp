@@ -6,6 +6,7 @@
 #include "dlc/Codegen/CPU/AttentionKnobs.h"
 #include "dlc/Codegen/CPU/ConstantBits.h"
 #include "dlc/Codegen/CPU/ContractionKnobs.h"
+#include "dlc/Codegen/CPU/KernelVariants.h"
 #include "dlc/Codegen/CPU/LibraryNest.h"
 #include "dlc/Codegen/CPU/LoopKnobs.h"
 #include "dlc/Codegen/CPU/Nests.h"
@@ -58,54 +59,66 @@ struct Classified {
 FailureOr<KernelKey> dlc::tuner::makeKernelKey(graph::KernelOp kernel,
                                                const CpuTarget &target,
                                                const CpuCodegenOptions &options,
-                                               std::string &reason) {
-  reason = whyNotTuned(kernel);
+                                               std::string &reason,
+                                               const KernelSizes &sizes) {
+  reason = whyNotTuned(kernel, sizes);
   if (!reason.empty())
     return failure();
   KernelKey key;
   key.target = factsOf(target.desc()).toJson();
-  key.work = countWork(kernel, {}).scalarOps;
+  ArrayRef<int64_t> symbols = sizes.getFirst();
+  key.work = countWork(kernel, symbols).scalarOps;
   Classified classified(kernel, options);
   if (classified.attention) {
     key.nest = "attention";
-    key.workload = factsOf(*classified.attention, target, options).toJson();
+    key.workload =
+        factsOf(*classified.attention, target, options, symbols).toJson();
   } else if (classified.contraction) {
     key.nest = "contraction";
-    key.workload = factsOf(*classified.contraction, target, options).toJson();
+    key.workload =
+        factsOf(*classified.contraction, target, options, symbols).toJson();
   } else {
     key.nest = chooseNest(kernel).str();
-    key.workload = loopFactsOf(kernel, target, options).toJson();
+    key.workload = loopFactsOf(kernel, target, options, symbols).toJson();
   }
+  key.workload = withSizes(key.workload, kernel, sizes);
   return key;
 }
 
 /// The space refers to what `classified` holds.
 static ScheduleSpace spaceOf(graph::KernelOp kernel, const CpuTarget &target,
                              const CpuCodegenOptions &options,
-                             const Classified &classified) {
-  return classified.attention ? attentionSpace(*classified.attention, target)
+                             const Classified &classified,
+                             const KernelSizes &sizes) {
+  ArrayRef<int64_t> symbols = sizes.getFirst();
+  std::optional<SizeRange> range = getVariantRange(kernel);
+  return classified.attention
+             ? attentionSpace(*classified.attention, target, symbols, range)
          : classified.contraction
-             ? contractionSpace(*classified.contraction, target, options)
-             : loopSpace(kernel, target, options.strict);
+             ? contractionSpace(*classified.contraction, target, options,
+                                symbols, range)
+             : loopSpace(kernel, target, options.strict, symbols);
 }
 
 bool dlc::tuner::isLegalFor(graph::KernelOp kernel, const KnobValues &knobs,
                             const CpuTarget &target,
                             const CpuCodegenOptions &options,
-                            std::string &reason) {
-  reason = whyNotTuned(kernel);
+                            std::string &reason, const KernelSizes &sizes) {
+  reason = whyNotTuned(kernel, sizes);
   if (!reason.empty())
     return false;
   Classified classified(kernel, options);
-  return spaceOf(kernel, target, options, classified).isLegal(knobs, reason);
+  return spaceOf(kernel, target, options, classified, sizes)
+      .isLegal(knobs, reason);
 }
 
 KnobValues dlc::tuner::representFor(graph::KernelOp kernel,
                                     const KnobValues &knobs,
                                     const CpuTarget &target,
-                                    const CpuCodegenOptions &options) {
+                                    const CpuCodegenOptions &options,
+                                    const KernelSizes &sizes) {
   Classified classified(kernel, options);
-  return spaceOf(kernel, target, options, classified).represent(knobs);
+  return spaceOf(kernel, target, options, classified, sizes).represent(knobs);
 }
 
 //===----------------------------------------------------------------------===//
@@ -194,7 +207,10 @@ static Expected<BuiltKernel> build(const Task &task, StringRef nest,
     schedule.laws.push_back(graph::Law::homWelford());
   if (!options.strict && nest == "contraction" && bestNest(kernel).sharesScales)
     schedule.laws.push_back(graph::Law::distributeAdd());
+  std::optional<SizeRange> range = getVariantRange(kernel);
   kernel.setScheduleAttr(schedule.toAttr(context.get()));
+  if (range)
+    setVariantRange(kernel, *range);
   auto code = emitCpuKernel(kernel, target, options);
   if (failed(code))
     return fail("refused");
@@ -218,9 +234,15 @@ static Expected<BuiltKernel> build(const Task &task, StringRef nest,
     return object.takeError();
   result.object.assign(object->begin(), object->end());
   for (const CpuPhase &phase : code->phases)
-    result.phases.push_back(
-        {phase.symbol, graph::evaluate(phase.numTasks, {})});
-  result.scratchBytes = graph::evaluate(code->scratchBytes, {});
+    result.phases.push_back(phase.symbol);
+  auto launch = [&](const Problem &problem) {
+    Launch &l = result.launches.emplace_back();
+    for (const CpuPhase &phase : code->phases)
+      l.tasks.push_back(graph::evaluate(phase.numTasks, problem.symbols));
+    l.scratchBytes = graph::evaluate(code->scratchBytes, problem.symbols);
+  };
+  launch(task.problem);
+  llvm::for_each(task.problem.others, launch);
   for (const OperandPacking &packing : code->packings) {
     std::string &packed = result.packed[packing.operand];
     packed.resize(packing.bytes);
@@ -304,10 +326,49 @@ static std::optional<ExpectedResult> makeExpected(const Tensor &tensor) {
   return result;
 }
 
+/// Random operands of `kernel` at `symbols` and what the interpreter makes of
+/// them. Constants are those of `first`, as they are packed once.
+static bool makeProblem(graph::KernelOp kernel, ArrayRef<int64_t> symbols,
+                        uint64_t seed, Problem &problem, std::string &reason,
+                        const Problem *first = nullptr) {
+  auto fail = [&](const char *why) {
+    reason = why;
+    return false;
+  };
+  problem.symbols = symbols.vec();
+  std::mt19937_64 random(seed);
+  SmallVector<Tensor> operands;
+  std::vector<bool> factors = findFactors(kernel);
+  auto bits = kernel->getAttrOfType<DenseI8ArrayAttr>(kConstantBits);
+  for (auto [i, type] : llvm::enumerate(kernel.getArgumentTypes())) {
+    SmallVector<int64_t> shape;
+    for (AffineExpr dim : graph::getDims(type))
+      shape.push_back(graph::evaluate(dim, symbols));
+    Tensor tensor(cast<RankedTensorType>(type).getElementType(), shape);
+    if (first && cast<RankedTensorType>(type).hasStaticShape())
+      llvm::copy(first->operands[i], tensor.getMutableBytes());
+    else if (!fill(tensor, factors[i], bits ? bits[i] : 8, random))
+      return fail("an operand has a type that no random numbers are made of");
+    problem.operands.emplace_back(tensor.getBytes(),
+                                  size_t(tensor.getNumBytes()));
+    operands.push_back(std::move(tensor));
+  }
+  auto results = interp::Interpreter().runKernel(kernel, operands, symbols);
+  if (failed(results))
+    return fail("the interpreter fails on it");
+  for (const Tensor &tensor : *results) {
+    auto expected = makeExpected(tensor);
+    if (!expected)
+      return fail("random operands give results that are no numbers");
+    problem.results.push_back(std::move(*expected));
+  }
+  return true;
+}
+
 Expected<std::unique_ptr<KernelTask>>
 KernelTask::create(graph::KernelOp kernel, const CpuTarget &target,
                    const CpuCodegenOptions &options, uint64_t seed,
-                   double mostWork, Timing timing) {
+                   double mostWork, Timing timing, const KernelSizes &sizes) {
   initializeCpuBackends();
   std::string reason;
   std::string name = kernel.getSymName().str();
@@ -315,9 +376,12 @@ KernelTask::create(graph::KernelOp kernel, const CpuTarget &target,
     return llvm::createStringError("kernel '" + name +
                                    "' is not tuned: " + why);
   };
-  auto key = makeKernelKey(kernel, target, options, reason);
+  auto key = makeKernelKey(kernel, target, options, reason, sizes);
   if (failed(key))
     return fail(reason);
+  if (timing == Timing::Static && kernel.getNumSymbols())
+    return fail("its sizes are symbolic, and times are estimated of static "
+                "ones alone");
   if (key->work > mostWork && timing == Timing::Measured)
     return fail("the interpreter would take too long to check it");
   std::unique_ptr<KernelTask> made(new KernelTask());
@@ -343,7 +407,8 @@ KernelTask::create(graph::KernelOp kernel, const CpuTarget &target,
     return scorer.takeError();
   task.scorer = std::move(*scorer);
   state.classified = Classified(copy, state.options);
-  task.space = spaceOf(copy, *state.target, state.options, state.classified);
+  task.space =
+      spaceOf(copy, *state.target, state.options, state.classified, sizes);
   task.problem.threads = target.plannedThreads();
   task.timing = timing;
   task.build = [&state, &task](const KnobValues &knobs) {
@@ -352,30 +417,23 @@ KernelTask::create(graph::KernelOp kernel, const CpuTarget &target,
   };
   if (timing == Timing::Static)
     return made;
-  std::mt19937_64 random(seed);
-  SmallVector<Tensor> operands;
-  std::vector<bool> factors = findFactors(copy);
-  auto bits = copy->getAttrOfType<DenseI8ArrayAttr>(kConstantBits);
-  for (auto [i, type] : llvm::enumerate(copy.getArgumentTypes())) {
-    SmallVector<int64_t> shape;
-    for (AffineExpr dim : graph::getDims(type))
-      shape.push_back(graph::evaluate(dim, {}));
-    Tensor tensor(cast<RankedTensorType>(type).getElementType(), shape);
-    if (!fill(tensor, factors[i], bits ? bits[i] : 8, random))
-      return fail("an operand has a type that no random numbers are made of");
-    task.problem.operands.emplace_back(tensor.getBytes(),
-                                       size_t(tensor.getNumBytes()));
-    operands.push_back(std::move(tensor));
-  }
-  auto results = interp::Interpreter().runKernel(copy, operands, {});
-  if (failed(results))
-    return fail("the interpreter fails on it");
-  for (const Tensor &tensor : *results) {
-    auto expected = makeExpected(tensor);
-    if (!expected)
-      return fail("random operands give results that are no numbers");
-    task.problem.results.push_back(std::move(*expected));
-  }
+  if (!makeProblem(copy, sizes.getFirst(), seed, task.problem, reason))
+    return fail(reason);
+  auto add = [&](const KernelSizes::Point &point, bool isScored) {
+    Problem problem;
+    if (!makeProblem(copy, point, seed, problem, reason, &task.problem))
+      return false;
+    problem.isScored = isScored;
+    task.problem.others.push_back(std::move(problem));
+    return true;
+  };
+  for (const KernelSizes::Point &point :
+       ArrayRef(sizes.measured).drop_front(sizes.measured.empty() ? 0 : 1))
+    if (!add(point, true))
+      return fail(reason);
+  for (const KernelSizes::Point &point : sizes.others)
+    if (!add(point, false))
+      return fail(reason);
   return made;
 }
 

@@ -92,6 +92,14 @@ double Record::medianRatio() const {
   return median(samples) / median(reference);
 }
 
+double Record::lossElsewhere() const {
+  constexpr double noise = 1.05;
+  double worst = 0;
+  for (double ratio : elsewhere)
+    worst = std::max(worst, ratio);
+  return worst > noise ? worst : 0;
+}
+
 //===----------------------------------------------------------------------===//
 // JSON
 //===----------------------------------------------------------------------===//
@@ -115,6 +123,8 @@ std::string Record::toJson() const {
     trial["clock"] = clock;
     trial["drift"] = std::round(drift * 1e4) / 1e4;
   }
+  if (!elsewhere.empty())
+    trial["elsewhere"] = elsewhere;
   // A reason may quote anything.
   return Json({{"schema_version", kSchemaVersion},
                {"target", Json::parse(target)},
@@ -189,6 +199,7 @@ Expected<Record> Record::parseJson(StringRef line) {
   read("reference_ns", record.reference, true);
   read("clock", record.clock, true);
   read("drift", record.drift, true);
+  read("elsewhere", record.elsewhere, true);
   if (error)
     return std::move(error);
   auto parsed = parseStatus(status);
@@ -301,7 +312,7 @@ std::optional<Record> dlc::tuner::findBest(llvm::ArrayRef<Record> records,
         (record.clock == kStaticClock &&
          (isMeasured || !options.takesEstimates)))
       continue;
-    double ratio = std::max(record.ratio(), record.medianRatio());
+    double ratio = std::max(record.worstRatio(), record.medianRatio());
     auto [it, isNew] = slowest.try_emplace(record.schedule, ratio, &record);
     if (!isNew && ratio > it->second.first)
       it->second = {ratio, &record};

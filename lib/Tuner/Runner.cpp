@@ -6,6 +6,7 @@
 #include "dlc/external.h"
 #include "dlc/runtime.h"
 
+#include "llvm/ADT/STLExtras.h"
 #include "llvm/ExecutionEngine/Orc/LLJIT.h"
 #include "llvm/Support/MemoryBuffer.h"
 #include "llvm/Support/TargetSelect.h"
@@ -28,6 +29,7 @@ using llvm::Error;
 static constexpr unsigned kMostSamples = 64;
 // What is far slower shows it in so many.
 static constexpr unsigned kFewSamples = 3;
+static constexpr unsigned kMostSizes = 16;
 // Not a number in any float type.
 static constexpr unsigned char kPattern = 0xff;
 
@@ -39,6 +41,8 @@ struct Report {
   char reason[256];
   unsigned samples;
   double candidate[kMostSamples], reference[kMostSamples];
+  unsigned sizes;
+  double elsewhere[kMostSizes];
 };
 
 /// Memory between two pages that nobody may touch. It ends at the second, so
@@ -166,8 +170,10 @@ public:
   /// Shares the buffers of `other` where both read and write the same bytes:
   /// which pages a buffer lies on makes up to a third of a kernel's time, and
   /// says nothing of the code.
-  Loaded(const BuiltKernel &kernel, const Problem &problem,
-         const Loaded *other = nullptr) {
+  Loaded(const BuiltKernel &kernel, const Launch &launch,
+         const Problem &problem, unsigned threads,
+         const Loaded *other = nullptr)
+      : symbols(problem.symbols) {
     for (size_t i = 0; i < problem.operands.size(); ++i) {
       auto packed = kernel.packed.find(unsigned(i));
       bool isPlain = packed == kernel.packed.end();
@@ -184,14 +190,21 @@ public:
       buffers.push_back(
           other ? other->buffers[buffers.size()]
                 : std::make_shared<GuardedBuffer>(result.bytes.size()));
-    int64_t stride = (kernel.scratchBytes + 63) / 64 * 64;
-    scratch.emplace(size_t(stride) * problem.threads);
+    int64_t stride = (launch.scratchBytes + 63) / 64 * 64;
+    scratch.emplace(size_t(stride) * threads);
     for (auto &buffer : buffers)
       pointers.push_back(buffer->data());
-    frame = {&status, scratch->data(), stride, pointers.data(), nullptr};
+    frame = {&status, scratch->data(), stride, pointers.data(), symbols.data()};
   }
 
-  Error load(const BuiltKernel &kernel) {
+  /// The code of `same`, with other sizes, is loaded once.
+  Error load(const BuiltKernel &kernel, const Launch &launch,
+             const Loaded *same) {
+    if (same) {
+      for (auto [phase, tasks] : llvm::zip_equal(same->phases, launch.tasks))
+        phases.push_back({phase.first, tasks});
+      return Error::success();
+    }
     auto made = llvm::orc::LLJITBuilder().create();
     if (!made)
       return made.takeError();
@@ -213,7 +226,7 @@ public:
     if (Error error = jit->addObjectFile(
             llvm::MemoryBuffer::getMemBufferCopy(kernel.object, "candidate")))
       return error;
-    for (auto &[symbol, tasks] : kernel.phases) {
+    for (auto [symbol, tasks] : llvm::zip_equal(kernel.phases, launch.tasks)) {
       auto address = jit->lookup(symbol);
       if (!address)
         return address.takeError();
@@ -237,6 +250,7 @@ private:
   std::vector<bool> plain; ///< operands that are not packed
   std::optional<GuardedBuffer> scratch;
   std::vector<void *> pointers;
+  std::vector<int64_t> symbols;
   std::unique_ptr<llvm::orc::LLJIT> jit;
   std::vector<std::pair<dlc_task_fn, int64_t>> phases;
   int32_t status = 0;
@@ -337,6 +351,28 @@ static double nanoseconds(bool ofThread) {
   return double(time.tv_sec) * 1e9 + double(time.tv_nsec);
 }
 
+namespace {
+/// Candidate and reference at the sizes of one problem.
+struct Pair {
+  Pair(const BuiltKernel &candidate, const BuiltKernel &reference, size_t i,
+       const Problem &problem, unsigned threads)
+      : problem(problem),
+        mine(candidate, candidate.launches[i], problem, threads),
+        other(reference, reference.launches[i], problem, threads, &mine) {}
+
+  const Problem &problem;
+  Loaded mine, other;
+  unsigned repeats = 1, otherRepeats = 1;
+};
+} // namespace
+
+static std::string describe(const Problem &problem) {
+  std::string text;
+  for (int64_t size : problem.symbols)
+    text += (text.empty() ? " (sizes " : ", ") + std::to_string(size);
+  return text.empty() ? text : text + ")";
+}
+
 static void runChild(const BuiltKernel &candidate, const BuiltKernel &reference,
                      const Problem &problem, const RunLimits &limits,
                      Report &report) {
@@ -346,17 +382,32 @@ static void runChild(const BuiltKernel &candidate, const BuiltKernel &reference,
     report.isDone.store(1);
     _exit(0);
   };
-  Loaded mine(candidate, problem), other(reference, problem, &mine);
-  if (Error error = mine.load(candidate))
-    end(Status::Compile, llvm::toString(std::move(error)));
-  if (Error error = other.load(reference))
-    end(Status::Crash, "the reference: " + llvm::toString(std::move(error)));
-  Pool pool(std::max(problem.threads, 1u));
-  std::string why = mine.check(pool, problem);
-  if (!why.empty())
-    end(mine.wasDeclined() ? Status::Compile : Status::Wrong, why);
+  unsigned threads = std::max(problem.threads, 1u);
+  std::vector<const Problem *> problems{&problem};
+  for (const Problem &other : problem.others)
+    problems.push_back(&other);
+  std::vector<std::unique_ptr<Pair>> pairs;
+  for (auto [i, p] : llvm::enumerate(problems)) {
+    Pair &pair = *pairs.emplace_back(
+        std::make_unique<Pair>(candidate, reference, i, *p, threads));
+    const Pair *first = i ? pairs[0].get() : nullptr;
+    if (Error error = pair.mine.load(candidate, candidate.launches[i],
+                                     first ? &first->mine : nullptr))
+      end(Status::Compile, llvm::toString(std::move(error)));
+    if (Error error = pair.other.load(reference, reference.launches[i],
+                                      first ? &first->other : nullptr))
+      end(Status::Crash, "the reference: " + llvm::toString(std::move(error)));
+  }
+  Pool pool(threads);
+  auto checkAll = [&] {
+    for (auto &pair : pairs)
+      if (std::string why = pair->mine.check(pool, pair->problem); !why.empty())
+        end(pair->mine.wasDeclined() ? Status::Compile : Status::Wrong,
+            why + describe(pair->problem));
+  };
+  checkAll();
 
-  bool ofThread = problem.threads <= 1;
+  bool ofThread = threads <= 1;
   auto time = [&](Loaded &kernel, unsigned repeats) {
     double start = nanoseconds(ofThread);
     for (unsigned i = 0; i < repeats; ++i)
@@ -373,22 +424,43 @@ static void runChild(const BuiltKernel &candidate, const BuiltKernel &reference,
     double wanted = limits.sampleSeconds * 1e9 / std::max(now, 1.0);
     return unsigned(std::clamp(std::ceil(wanted), 1.0, 1e6));
   };
-  unsigned repeats = warm(mine), otherRepeats = warm(other);
+  std::vector<Pair *> scored, others;
+  for (auto &pair : pairs) {
+    pair->repeats = warm(pair->mine);
+    pair->otherRepeats = warm(pair->other);
+    (pair->problem.isScored ? scored : others).push_back(pair.get());
+  }
   unsigned samples = std::min(limits.samples, kMostSamples);
+  auto fastest = [](const double *times, unsigned count) {
+    return *std::min_element(times, times + count);
+  };
   for (unsigned i = 0; i < samples; ++i) {
-    report.reference[i] = time(other, otherRepeats);
-    report.candidate[i] = time(mine, repeats);
+    double theirs = 1, mine = 1;
+    for (Pair *pair : scored) {
+      theirs *= time(pair->other, pair->otherRepeats);
+      mine *= time(pair->mine, pair->repeats);
+    }
+    report.reference[i] = std::pow(theirs, 1.0 / double(scored.size()));
+    report.candidate[i] = std::pow(mine, 1.0 / double(scored.size()));
     report.samples = i + 1;
-    auto fastest = [&](const double *times) {
-      return *std::min_element(times, times + i + 1);
-    };
     if (limits.hopeless > 0 && i + 1 >= kFewSamples &&
-        fastest(report.candidate) > limits.hopeless * fastest(report.reference))
+        fastest(report.candidate, i + 1) >
+            limits.hopeless * fastest(report.reference, i + 1))
       break;
   }
-  // Not only the first run is right.
-  why = mine.check(pool, problem);
-  end(why.empty() ? Status::Ok : Status::Wrong, why);
+  for (Pair *pair : others) {
+    if (report.sizes == kMostSizes)
+      break;
+    double theirs[kMostSamples], mine[kMostSamples];
+    for (unsigned i = 0; i < samples; ++i) {
+      theirs[i] = time(pair->other, pair->otherRepeats);
+      mine[i] = time(pair->mine, pair->repeats);
+    }
+    report.elsewhere[report.sizes++] =
+        fastest(mine, samples) / fastest(theirs, samples);
+  }
+  checkAll(); // not only the first run is right
+  end(Status::Ok, "");
 }
 
 static void limitProcess(const RunLimits &limits) {
@@ -422,7 +494,8 @@ Measurement dlc::tuner::measure(const BuiltKernel &candidate,
   auto *report = new (shared) Report();
   std::vector<std::string> reasons;
   // All threads' time counts.
-  double seconds = std::ceil(limits.seconds) * std::max(problem.threads, 1u);
+  double seconds = std::ceil(limits.seconds) * std::max(problem.threads, 1u) *
+                   double(1 + problem.others.size());
   runInProcesses(
       1, 1, seconds,
       [&](unsigned, std::string &) {
@@ -446,6 +519,8 @@ Measurement dlc::tuner::measure(const BuiltKernel &candidate,
     std::vector<double> sorted = result.reference;
     std::sort(sorted.begin(), sorted.end());
     result.drift = sorted[n / 2] / sorted[0] - 1;
+    result.elsewhere.assign(report->elsewhere,
+                            report->elsewhere + report->sizes);
   }
   munmap(shared, sizeof(Report));
   return result;

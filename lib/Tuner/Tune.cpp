@@ -195,6 +195,7 @@ Error Tuner::measureAll(llvm::ArrayRef<Candidate> candidates,
     record.samples = m.samples;
     record.reference = m.reference;
     record.drift = m.drift;
+    record.elsewhere = m.elsewhere;
     record.clock = m.clock;
     if (store)
       if (auto added = store->add(record); !added)
@@ -245,8 +246,9 @@ Error Tuner::measureAll(llvm::ArrayRef<Candidate> candidates,
     bool isGood = record.status == Status::Ok;
     result.failed += !isGood;
     if (!attempt && !candidate.other)
-      search.addResult(candidate.point,
-                       isGood ? std::optional(record.ratio()) : std::nullopt);
+      search.addResult(candidate.point, isGood
+                                            ? std::optional(record.worstRatio())
+                                            : std::nullopt);
   }
   return Error::success();
 }
@@ -378,8 +380,8 @@ Expected<TuneResult> dlc::tuner::replay(const Task &task, const CostModel *base,
         return fail(" asks for " + text + ", which was not measured");
       bool isGood = (*it)->status == Status::Ok;
       result.failed += !isGood;
-      search.addResult(point,
-                       isGood ? std::optional((*it)->ratio()) : std::nullopt);
+      search.addResult(point, isGood ? std::optional((*it)->worstRatio())
+                                     : std::nullopt);
       ++result.reused;
     }
     search.endRound();

@@ -98,6 +98,8 @@ struct CompileOptions {
   double tuneSeconds = 0;
   unsigned tunePerKernel = 0; ///< -tune=quick: trials of each kernel
   uint64_t tuneSeed = 1;
+  /// -tune-dim: the sizes at which kernels of symbolic sizes are measured.
+  std::map<std::string, llvm::SmallVector<int64_t>> tuneDims;
   std::string tuningDb; ///< the store; empty: the user's
   /// -libraries: whether schedules of the nest `library` are measured and
   /// taken; All, which is hidden: wherever a library has the product,

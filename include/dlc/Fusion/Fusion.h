@@ -10,9 +10,16 @@
 
 namespace dlc::fusion {
 
+/// The size that each dim symbol of `main` is taken to have where nothing is
+/// known: the given ones by name; else the first axis of an input 1, others
+/// 128.
+llvm::SmallVector<int64_t>
+typicalSizesOf(mlir::func::FuncOp main,
+               const std::map<std::string, int64_t> &given);
+
 struct FusionOptions {
-  /// Typical sizes of dim symbols by name, for predicted times only; the first
-  /// axis of an input is 1 without one, any other 128.
+  /// Typical sizes of dim symbols by name, for predicted times only
+  /// (typicalSizesOf).
   std::map<std::string, int64_t> typicalSizes;
   /// Collect a remark for each pair of groups that stayed apart.
   bool explains = false;

@@ -9,6 +9,21 @@
 
 namespace dlc::tuner {
 
+/// The sizes of a kernel of symbolic sizes, by its symbols; none of a kernel of
+/// static ones.
+struct KernelSizes {
+  using Point = std::vector<int64_t>;
+  std::vector<Point> measured; ///< what decides: the geometric mean over them
+  /// Where a schedule must be right, too, and no slower than the default.
+  std::vector<Point> others;
+
+  /// What features are computed at.
+  llvm::ArrayRef<int64_t> getFirst() const {
+    return measured.empty() ? llvm::ArrayRef<int64_t>()
+                            : llvm::ArrayRef(measured.front());
+  }
+};
+
 /// What identifies a kernel and its machine in the database.
 struct KernelKey {
   std::string nest;
@@ -17,18 +32,19 @@ struct KernelKey {
 };
 
 /// The key of `kernel` on `target` with so many threads. Fails, with `reason`
-/// in words, for kernels that cannot be tuned yet: symbolic sizes, opaque
-/// operators, indices from data.
+/// in words, for kernels that cannot be tuned yet: symbolic sizes of which none
+/// are given, opaque operators, indices from data.
 mlir::FailureOr<KernelKey> makeKernelKey(graph::KernelOp kernel,
                                          const CpuTarget &target,
                                          const CpuCodegenOptions &options,
-                                         std::string &reason);
+                                         std::string &reason,
+                                         const KernelSizes &sizes = {});
 
 /// Whether code generation would take these knobs for `kernel`; `reason` says
 /// why not.
 bool isLegalFor(graph::KernelOp kernel, const KnobValues &knobs,
                 const CpuTarget &target, const CpuCodegenOptions &options,
-                std::string &reason);
+                std::string &reason, const KernelSizes &sizes = {});
 
 /// By operand, whether it is a factor of the kernel's products (or attention's
 /// queries, keys or values): its random numbers lie around zero.
@@ -38,7 +54,8 @@ std::vector<bool> findFactors(graph::KernelOp kernel);
 /// as `knobs`.
 KnobValues representFor(graph::KernelOp kernel, const KnobValues &knobs,
                         const CpuTarget &target,
-                        const CpuCodegenOptions &options);
+                        const CpuCodegenOptions &options,
+                        const KernelSizes &sizes = {});
 
 /// A task that owns a copy of the kernel.
 class KernelTask {
@@ -50,7 +67,8 @@ public:
   static llvm::Expected<std::unique_ptr<KernelTask>>
   create(graph::KernelOp kernel, const CpuTarget &target,
          const CpuCodegenOptions &options, uint64_t seed = 1,
-         double mostWork = 6e10, Timing timing = Timing::Measured);
+         double mostWork = 6e10, Timing timing = Timing::Measured,
+         const KernelSizes &sizes = {});
   ~KernelTask();
 
   const Task &get() const { return task; }

@@ -7,6 +7,7 @@
 #include "llvm/ADT/StringRef.h"
 #include "llvm/Support/Error.h"
 
+#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -47,6 +48,9 @@ struct Record {
   std::string clock; ///< "thread_cpu", "wall" or kStaticClock
   /// How far the reference's samples spread: median / fastest - 1.
   double drift = 0;
+  /// Of a kernel of symbolic sizes: the same ratio at other sizes than those of
+  /// `samples`.
+  std::vector<double> elsewhere;
   /// The search that asked for it; trials of equal keys are one trial.
   std::string run;
   unsigned round = 0;
@@ -72,6 +76,11 @@ struct Record {
   double ratio() const;
   /// The same of the medians.
   double medianRatio() const;
+  /// `ratio`, or that of other sizes where it is slower there beyond noise:
+  /// what searches and lookup go by.
+  double worstRatio() const { return std::max(ratio(), lossElsewhere()); }
+  /// The worst ratio of other sizes; 0 where none is slower beyond noise.
+  double lossElsewhere() const;
 
   std::string toJson() const; ///< one line, without its end
   /// Refuses, in words, another schema version, fields that are missing or of

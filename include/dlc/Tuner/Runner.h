@@ -15,12 +15,17 @@
 
 namespace dlc::tuner {
 
+/// How code is run at the sizes of one problem.
+struct Launch {
+  std::vector<int64_t> tasks; ///< of each phase
+  int64_t scratchBytes = 0;   ///< of one worker
+};
+
 /// The code of one scheduled kernel, freed of the compiler.
 struct BuiltKernel {
-  std::string object; ///< ELF
-  /// Functions to call in order, and for how many tasks.
-  std::vector<std::pair<std::string, int64_t>> phases;
-  int64_t scratchBytes = 0; ///< of one worker
+  std::string object;              ///< ELF
+  std::vector<std::string> phases; ///< functions to call in order
+  std::vector<Launch> launches;    ///< of the problem and of its `others`
   double staticSeconds = 0; ///< of a run, estimated (Timing::Static); else 0
   /// Operands in the layout that this code reads, where it is not the model's.
   std::map<unsigned, std::string> packed;
@@ -40,6 +45,12 @@ struct Problem {
   std::vector<std::string> operands; ///< row-major bytes
   std::vector<ExpectedResult> results;
   unsigned threads = 1;
+  std::vector<int64_t> symbols; ///< values of the kernel's
+  /// Of a kernel of symbolic sizes: other sizes, which have no `others`. Those
+  /// that are scored are timed as this one, and their geometric mean counts;
+  /// the rest only has to be right, and no slower than the reference.
+  std::vector<Problem> others;
+  bool isScored = true;
 };
 
 struct RunLimits {
@@ -58,6 +69,8 @@ struct Measurement {
   std::vector<double> samples, reference; ///< ns a run
   std::string clock;
   double drift = 0;
+  /// The candidate's time over the reference's at each size that is not scored.
+  std::vector<double> elsewhere;
 };
 
 /// Runs `candidate` on `problem` beside `reference`. Never fails: what happens

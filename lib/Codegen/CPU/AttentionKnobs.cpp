@@ -46,10 +46,12 @@ static std::vector<int64_t> cuts(int64_t unit, int64_t most) {
 }
 
 ScheduleSpace dlc::attentionSpace(const AttentionSpec &spec,
-                                  const CpuTarget &target) {
-  AttentionSchedule base = defaultSchedule(spec, target);
-  auto sizeOf = [](AffineExpr extent) {
-    return std::max<int64_t>(1, graph::constantValue(extent).value_or(1));
+                                  const CpuTarget &target,
+                                  ArrayRef<int64_t> symbols,
+                                  std::optional<SizeRange> range) {
+  AttentionSchedule base = defaultSchedule(spec, target, range);
+  auto sizeOf = [&](AffineExpr extent) {
+    return std::max<int64_t>(1, graph::evaluate(extent, symbols));
   };
   int64_t keys = sizeOf(spec.extentOf(spec.keys)),
           columns = sizeOf(spec.extentOf(spec.columns)),
@@ -108,16 +110,24 @@ ScheduleSpace dlc::attentionSpace(const AttentionSpec &spec,
     };
     if (s.few != base.few)
       return refuse("what lanes run along is no choice");
-    // Two points that mean one schedule are one point.
-    if (s.keysPerBlock >= std::max<int64_t>(keys, 2) ||
-        (s.keysPerTask && s.keysPerTask >= keys) ||
-        (!s.few && s.rowsPerTask && s.rowsPerTask >= queries))
+    // Two points that mean one schedule are one point; the rules' parts of
+    // symbolic sizes stay.
+    auto isWhole = [](int64_t part, int64_t rule, int64_t whole) {
+      return part && part != rule && part >= whole;
+    };
+    if (isWhole(s.keysPerBlock, base.keysPerBlock,
+                std::max<int64_t>(keys, 2)) ||
+        isWhole(s.keysPerTask, base.keysPerTask, keys) ||
+        (!s.few && isWhole(s.rowsPerTask, base.rowsPerTask, queries)))
       return refuse("a part is larger than the whole");
     if (s.few && s.keysPerTask && s.keysPerBlock &&
         s.keysPerTask % s.keysPerBlock)
       return refuse("a task's keys are not whole blocks");
     if (s.prefetchesValues && s.copiesValues)
       return refuse("copied values are not fetched ahead");
+    if (base.keysPerBlock && !s.keysPerBlock &&
+        !graph::constantValue(spec.extentOf(spec.keys)))
+      return refuse("a block's scores grow with a symbolic size");
     // Scores of a block of queries lie in a worker's scratch.
     int64_t block = s.keysPerBlock ? s.keysPerBlock : keys;
     if (!s.few && double(block) * s.blockRows() * 4 > double(64 << 20))

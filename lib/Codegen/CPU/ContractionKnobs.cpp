@@ -115,12 +115,13 @@ static std::vector<int64_t> cuts(int64_t most) {
 
 ScheduleSpace dlc::contractionSpace(const ContractionSpec &spec,
                                     const CpuTarget &target,
-                                    const CpuCodegenOptions &options) {
+                                    const CpuCodegenOptions &options,
+                                    ArrayRef<int64_t> symbols,
+                                    std::optional<SizeRange> range) {
   const TargetDesc &desc = target.desc();
-  ContractionSchedule base = defaultSchedule(spec, target, options);
+  ContractionSchedule base = defaultSchedule(spec, target, options, range);
   auto sizeOf = [&](ArrayRef<unsigned> group) {
-    return std::max<int64_t>(
-        1, graph::constantValue(spec.extentOf(group)).value_or(1));
+    return std::max<int64_t>(1, graph::evaluate(spec.extentOf(group), symbols));
   };
   int64_t rows = sizeOf(spec.rows), columns = sizeOf(spec.columns),
           depth = sizeOf(spec.inner);
@@ -189,8 +190,22 @@ ScheduleSpace dlc::contractionSpace(const ContractionSpec &spec,
     add("epilogue_in_tiles", {0, 1});
 
   int64_t bytes = std::max(1u, spec.accumulator.getIntOrFloatBitWidth() / 8);
-  space.isLegal = [&spec, base, target, rows, columns, depth,
-                   bytes](const KnobValues &knobs, std::string &reason) {
+  // Copies that a worker makes room for grow with a symbolic size, beyond what
+  // is measured: only where the rules' do.
+  auto grows = [&spec](const ContractionSchedule &s) {
+    auto isOpen = [&](ArrayRef<unsigned> group) {
+      return !graph::constantValue(spec.extentOf(group));
+    };
+    bool isDeep = isOpen(spec.inner);
+    return (s.lhs == FactorSource::Filled &&
+            (isDeep || (!s.rowsPerTask && isOpen(spec.rows)))) ||
+           (s.rhs == FactorSource::Filled &&
+            (isDeep || (!s.columnsPerBlock && !s.columnsPerTask &&
+                        isOpen(spec.columns))));
+  };
+  bool mayGrow = grows(base);
+  space.isLegal = [&spec, base, target, rows, columns, depth, bytes, grows,
+                   mayGrow](const KnobValues &knobs, std::string &reason) {
     ContractionSchedule s = withKnobs(base, knobs, spec, target);
     if (!isLegal(s, spec, target, reason))
       return false;
@@ -209,6 +224,8 @@ ScheduleSpace dlc::contractionSpace(const ContractionSpec &spec,
       return refuse("a part is larger than the whole");
     if (s.dot && (s.depthPerPass || s.columnsPerBlock || s.rowsOutside))
       return refuse("sums along k are not blocked");
+    if (!mayGrow && grows(s))
+      return refuse("a task's copies grow with a symbolic size");
     // What a worker copies into must stay of a reasonable size.
     double scratch = 0, taskRows = s.rowsPerTask ? s.rowsPerTask : rows;
     if (s.lhs == FactorSource::Filled)

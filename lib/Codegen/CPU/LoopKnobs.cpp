@@ -24,7 +24,8 @@ std::pair<int64_t, int64_t> dlc::elementWidths(graph::KernelOp kernel) {
   return {widest, narrowest};
 }
 
-std::vector<int64_t> dlc::grainsFor(graph::KernelOp kernel) {
+std::vector<int64_t> dlc::grainsFor(graph::KernelOp kernel,
+                                    ArrayRef<int64_t> symbols) {
   double work = 0;
   for (graph::StageOp stage : kernel.getStages()) {
     double points = 1;
@@ -32,7 +33,7 @@ std::vector<int64_t> dlc::grainsFor(graph::KernelOp kernel) {
          {ArrayRef<AffineExpr>(stage.getDomainDims()),
           ArrayRef<AffineExpr>(stage.getReduceDims())})
       for (AffineExpr dim : dims)
-        points *= double(graph::constantValue(dim).value_or(1));
+        points *= double(graph::evaluate(dim, symbols));
     stage.getBlock()->walk([&](graph::ApplyOp apply) {
       work += points * double(scalarWeight(apply.getFn()));
     });
@@ -53,8 +54,8 @@ namespace {
 class Meanings {
 public:
   Meanings(graph::KernelOp kernel, const CpuTarget &target, bool strict,
-           const ScheduleSpace &space)
-      : kernel(kernel), target(target), strict(strict),
+           ArrayRef<int64_t> symbols, const ScheduleSpace &space)
+      : kernel(kernel), target(target), strict(strict), symbols(symbols),
         mergesMoments(!strict && bestNest(kernel).mergesMoments) {
     for (const ScheduleSpace::Knob &knob : space.knobs)
       if (knob.name == "grain")
@@ -107,20 +108,22 @@ private:
     };
     auto grain = llvm::find(grains, schedule.grain);
     if (grain == grains.end())
-      return toKey(outlineLoops(kernel, target, strict, schedule));
+      return toKey(outlineLoops(kernel, target, strict, schedule, symbols));
     // Loops are the same whatever the grain.
     std::vector<Key> &known =
         keys[{schedule.width, schedule.groups, schedule.across}];
     if (known.empty())
       for (const KernelOutline &outline :
-           outlineLoops(kernel, target, strict, schedule, grains))
+           outlineLoops(kernel, target, strict, schedule, symbols, grains))
         known.push_back(toKey(outline));
     return known[grain - grains.begin()];
   }
 
   graph::KernelOp kernel;
   CpuTarget target;
-  bool strict, mergesMoments;
+  bool strict;
+  SmallVector<int64_t> symbols;
+  bool mergesMoments;
   std::vector<int64_t> grains;
   std::map<std::tuple<unsigned, unsigned, unsigned>, std::vector<Key>> keys;
   std::map<Key, KnobValues> first;
@@ -129,7 +132,7 @@ private:
 } // namespace
 
 ScheduleSpace dlc::loopSpace(graph::KernelOp kernel, const CpuTarget &target,
-                             bool strict) {
+                             bool strict, ArrayRef<int64_t> symbols) {
   int64_t vector = target.desc().vectorBytes;
   auto [widest, narrowest] = elementWidths(kernel);
   ScheduleSpace space;
@@ -142,15 +145,16 @@ ScheduleSpace dlc::loopSpace(graph::KernelOp kernel, const CpuTarget &target,
           most = std::max(vector / widest * 2, vector / narrowest);
   for (int64_t lanes = least; lanes <= most; lanes *= 2)
     widths.push_back(lanes);
+  std::vector<int64_t> grains = grainsFor(kernel, symbols);
   switch (loopKindOf(kernel)) {
   case LoopKind::Map:
-    space.knobs = mapKnobs(kernel, widths);
+    space.knobs = mapKnobs(widths, grains);
     break;
   case LoopKind::Row:
-    space.knobs = rowKnobs(kernel, widths);
+    space.knobs = rowKnobs(kernel, widths, grains);
     break;
   case LoopKind::Window:
-    space.knobs = windowKnobs(kernel, widths);
+    space.knobs = windowKnobs(kernel, widths, grains);
     break;
   }
   space.isLegal = [most](const KnobValues &knobs, std::string &reason) {
@@ -176,9 +180,9 @@ ScheduleSpace dlc::loopSpace(graph::KernelOp kernel, const CpuTarget &target,
   };
   // Listed when they are first asked for: lookups do not ask.
   auto meanings = std::make_shared<std::optional<Meanings>>();
-  auto list = [=, space = space]() -> Meanings & {
+  auto list = [=, space = space, sizes = symbols.vec()]() -> Meanings & {
     if (!*meanings)
-      meanings->emplace(kernel, target, strict, space);
+      meanings->emplace(kernel, target, strict, sizes, space);
     return **meanings;
   };
   space.representative = [list](const KnobValues &point) {

@@ -6,14 +6,12 @@
 using namespace mlir;
 using namespace dlc;
 
-static int64_t numberOf(AffineExpr expr) {
-  return graph::constantValue(graph::simplify(expr)).value_or(0);
-}
-
-static LoopOutline outlineOf(const LoopUnit &unit) {
+static LoopOutline outlineOf(const LoopUnit &unit, ArrayRef<int64_t> symbols) {
   const LoopPlan &plan = unit.plan;
   const LoopExpr &expr = unit.expr;
-  auto extentOf = [&](int dim) { return numberOf(expr.extents[dim]); };
+  auto extentOf = [&](int dim) {
+    return graph::evaluate(expr.extents[dim], symbols);
+  };
   LoopOutline o;
   o.width = plan.width;
   o.groups = plan.groups;
@@ -38,7 +36,8 @@ static LoopOutline outlineOf(const LoopUnit &unit) {
     o.tileEnd = plan.insideEnd;
     o.steps = plan.unrollLimit;
   }
-  o.elementCost = std::max<int64_t>(1, numberOf(plan.elementCost));
+  o.elementCost =
+      std::max<int64_t>(1, graph::evaluate(plan.elementCost, symbols));
   o.work = double(o.elementCost);
   for (unsigned d : expr.domain)
     o.work *= double(extentOf(int(d)));
@@ -46,21 +45,25 @@ static LoopOutline outlineOf(const LoopUnit &unit) {
 }
 
 static void addTasks(LoopOutline &o, const LoopTasks &tasks,
-                     const LoopUnit &main) {
+                     const LoopUnit &main, ArrayRef<int64_t> symbols) {
+  auto numberOf = [&](AffineExpr expr) {
+    return graph::evaluate(expr, symbols);
+  };
   o.rows = std::max<int64_t>(1, numberOf(tasks.numRows));
   o.rowCost = std::max<int64_t>(1, numberOf(tasks.rowCost));
-  o.rowsPerTask = std::max<int64_t>(1, numberOf(tasks.rowsPerTask));
+  o.rowsPerTask = std::clamp<int64_t>(numberOf(tasks.rowsPerTask), 1, o.rows);
   if (!tasks.hasPieces)
     return;
   o.pieceExtent =
       std::max<int64_t>(1, numberOf(main.expr.extents[tasks.pieceDim]));
   o.pieceCost = std::max<int64_t>(1, (o.rowCost - 1) / o.pieceExtent);
-  o.piece = std::max<int64_t>(1, numberOf(tasks.piece));
+  o.piece = std::clamp<int64_t>(numberOf(tasks.piece), 1, o.pieceExtent);
 }
 
 std::vector<KernelOutline>
 dlc::outlineLoops(graph::KernelOp kernel, const CpuTarget &target, bool strict,
-                  const LoopSchedule &schedule, ArrayRef<int64_t> grains) {
+                  const LoopSchedule &schedule, ArrayRef<int64_t> symbols,
+                  ArrayRef<int64_t> grains) {
   RowPlan rows = planRows(kernel);
   LoopBuffers buffers(kernel, rows);
   LoopPhases phases = LoopPhases::get(buffers, rows, target, strict, schedule);
@@ -71,19 +74,20 @@ dlc::outlineLoops(graph::KernelOp kernel, const CpuTarget &target, bool strict,
     changed.grain = grain;
     KernelOutline &outline = outlines.emplace_back();
     for (auto [i, unit] : llvm::enumerate(units)) {
-      outline.push_back(outlineOf(unit));
+      outline.push_back(outlineOf(unit, symbols));
       ArrayRef<LoopUnit> phase = phases.isByRows ? units : units.slice(i, 1);
       addTasks(
           outline.back(),
           LoopTasks::get(phase, rows, target, changed, kernel.getContext()),
-          phase.back());
+          phase.back(), symbols);
     }
   }
   return outlines;
 }
 
 KernelOutline dlc::outlineLoops(graph::KernelOp kernel, const CpuTarget &target,
-                                bool strict, const LoopSchedule &schedule) {
-  return std::move(
-      outlineLoops(kernel, target, strict, schedule, {schedule.grain})[0]);
+                                bool strict, const LoopSchedule &schedule,
+                                ArrayRef<int64_t> symbols) {
+  return std::move(outlineLoops(kernel, target, strict, schedule, symbols,
+                                {schedule.grain})[0]);
 }

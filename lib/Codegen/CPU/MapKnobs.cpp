@@ -5,8 +5,7 @@
 using namespace dlc;
 
 std::vector<ScheduleSpace::Knob>
-dlc::mapKnobs(graph::KernelOp kernel, const std::vector<int64_t> &widths) {
-  return {{"width", widths},
-          {"groups", {0, 1, 2, 4, 8}},
-          {"grain", grainsFor(kernel)}};
+dlc::mapKnobs(const std::vector<int64_t> &widths,
+              const std::vector<int64_t> &grains) {
+  return {{"width", widths}, {"groups", {0, 1, 2, 4, 8}}, {"grain", grains}};
 }

@@ -6,9 +6,9 @@
 using namespace dlc;
 
 std::vector<ScheduleSpace::Knob>
-dlc::rowKnobs(graph::KernelOp kernel, const std::vector<int64_t> &widths) {
-  std::vector<ScheduleSpace::Knob> knobs{{"width", widths},
-                                         {"grain", grainsFor(kernel)}};
+dlc::rowKnobs(graph::KernelOp kernel, const std::vector<int64_t> &widths,
+              const std::vector<int64_t> &grains) {
+  std::vector<ScheduleSpace::Knob> knobs{{"width", widths}, {"grain", grains}};
   // Results along the last axis of the domain can have the lanes.
   bool hasLanes = false;
   for (graph::StageOp stage : kernel.getStages()) {

@@ -57,8 +57,9 @@ LoopKind dlc::loopKindOf(graph::KernelOp kernel) {
 }
 
 std::vector<ScheduleSpace::Knob>
-dlc::windowKnobs(graph::KernelOp kernel, const std::vector<int64_t> &widths) {
-  std::vector<ScheduleSpace::Knob> knobs = rowKnobs(kernel, widths);
+dlc::windowKnobs(graph::KernelOp kernel, const std::vector<int64_t> &widths,
+                 const std::vector<int64_t> &grains) {
+  std::vector<ScheduleSpace::Knob> knobs = rowKnobs(kernel, widths, grains);
   knobs.push_back({"across", {0, 1, 2, 3, 4, 6, 7, 8, 10, 14}});
   return knobs;
 }

@@ -59,7 +59,8 @@ done:
   EXPECT_TRUE(bool(object));
   BuiltKernel kernel;
   kernel.object.assign(object->begin(), object->end());
-  kernel.phases = {{"k", 1}};
+  kernel.phases = {"k"};
+  kernel.launches = {{{1}, 0}};
   return kernel;
 }
 
@@ -104,7 +105,7 @@ TEST(Runner, MeasuresGoodOnes) {
 
 TEST(Runner, RunsTasksOnThreads) {
   BuiltKernel kernel = makeKernel("");
-  kernel.phases[0].second = 7; // each does all: the same result
+  kernel.launches[0].tasks = {7}; // each does all: the same result
   Problem problem = makeProblem();
   problem.threads = 2;
   // Threads that wait for each other on a busy machine spend CPU time.
@@ -117,8 +118,8 @@ TEST(Runner, RunsTasksOnThreads) {
 // has all of them.
 TEST(Runner, GivesUpOnSlowOnes) {
   BuiltKernel reference = makeKernel(""), slow = reference;
-  reference.phases[0].second = 400;
-  slow.phases[0].second = 4000;
+  reference.launches[0].tasks = {400};
+  slow.launches[0].tasks = {4000};
   RunLimits limits = quickLimits();
   limits.hopeless = 3;
   Measurement m = measure(slow, reference, makeProblem(), limits);
@@ -127,6 +128,30 @@ TEST(Runner, GivesUpOnSlowOnes) {
   EXPECT_EQ(m.reference.size(), 3u);
   m = measure(reference, slow, makeProblem(), limits);
   EXPECT_EQ(m.samples.size(), limits.samples);
+}
+
+// Sizes that are scored count together, the others tell where it is slower.
+TEST(Runner, MeasuresSeveralSizes) {
+  BuiltKernel reference = makeKernel(""), candidate = reference;
+  Problem problem = makeProblem();
+  problem.others = {makeProblem(), makeProblem()};
+  problem.others[1].isScored = false;
+  reference.launches = {{{400}, 0}, {{400}, 0}, {{400}, 0}};
+  candidate.launches = {{{400}, 0}, {{1600}, 0}, {{3200}, 0}};
+  Measurement m = measure(candidate, reference, problem, quickLimits());
+  ASSERT_EQ(m.status, Status::Ok) << m.reason;
+  auto fastest = [](const std::vector<double> &times) {
+    return *std::min_element(times.begin(), times.end());
+  };
+  EXPECT_NEAR(fastest(m.samples) / fastest(m.reference), 2, 0.6);
+  ASSERT_EQ(m.elsewhere.size(), 1u);
+  EXPECT_NEAR(m.elsewhere[0], 8, 2.4);
+  // What is wrong at one of them is wrong.
+  problem.others[1].symbols = {7};
+  problem.others[1].operands[0][3] ^= 1;
+  m = measure(candidate, reference, problem, quickLimits());
+  EXPECT_EQ(m.status, Status::Wrong);
+  EXPECT_NE(m.reason.find("(sizes 7)"), std::string::npos) << m.reason;
 }
 
 TEST(Runner, TellsWrongHangingAndDeadlyOnes) {
@@ -155,7 +180,7 @@ TEST(Runner, TellsWrongHangingAndDeadlyOnes) {
   EXPECT_EQ(crash.status, Status::Crash);
   EXPECT_NE(crash.reason.find("signal 11"), std::string::npos);
   BuiltKernel missing = good;
-  missing.phases[0].first = "absent";
+  missing.phases[0] = "absent";
   EXPECT_EQ(run(missing).status, Status::Compile);
 }
 
@@ -260,7 +285,7 @@ static Task makeTask() {
                                     : rows == 7 ? kCrash
                                                 : "",
                                     rows == 3 ? "3.0" : "2.0");
-    kernel.phases[0].second =
+    kernel.launches[0].tasks[0] =
         rows % 2 && rows > 1 ? 1 : 400 * knobs.at("unroll");
     return kernel;
   };

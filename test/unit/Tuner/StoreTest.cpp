@@ -25,6 +25,22 @@ TEST(Record, JsonRoundTrip) {
   EXPECT_NEAR(parsed->ratio(), 0.8, 1e-9);
 }
 
+// Faster where it was measured and slower at another size: none.
+TEST(Record, SlowerElsewhere) {
+  Record record = makeRecord(3, 0.8);
+  record.elsewhere = {0.9, 1.2};
+  Record parsed = llvm::cantFail(Record::parseJson(record.toJson()));
+  EXPECT_EQ(parsed.elsewhere, record.elsewhere);
+  EXPECT_NEAR(parsed.worstRatio(), 1.2, 1e-9);
+  EXPECT_FALSE(findBest({parsed}));
+  parsed.elsewhere = {0.9, 1.04}; // noise
+  EXPECT_NEAR(parsed.worstRatio(), 0.8, 1e-9);
+  EXPECT_TRUE(findBest({parsed}));
+  std::string text = makeRecord(3, 0.8).toJson();
+  EXPECT_EQ(text.find("elsewhere"), std::string::npos);
+  EXPECT_TRUE(llvm::cantFail(Record::parseJson(text)).elsewhere.empty());
+}
+
 TEST(Record, KeyDependsOnWhatIsMeasured) {
   Record a = makeRecord(1, 0.5), b = a;
   b.samples = {1, 2, 3}; // another time of the same trial

@@ -18,9 +18,12 @@ KnobValues toKnobs(const AttentionSchedule &schedule);
 AttentionSchedule withKnobs(AttentionSchedule schedule,
                             const KnobValues &knobs);
 
-/// The space of an attention of static sizes. `spec` must outlive it.
-ScheduleSpace attentionSpace(const AttentionSpec &spec,
-                             const CpuTarget &target);
+/// The space of an attention. `spec` must outlive it. `symbols` are the sizes
+/// that it is made for, where some are symbolic, and `range` the queries that
+/// the code is for (a variant's).
+ScheduleSpace attentionSpace(const AttentionSpec &spec, const CpuTarget &target,
+                             llvm::ArrayRef<int64_t> symbols = {},
+                             std::optional<SizeRange> range = {});
 
 } // namespace dlc
 

@@ -33,10 +33,14 @@ ContractionSchedule withKnobs(ContractionSchedule schedule,
                               const ContractionSpec &spec,
                               const CpuTarget &target);
 
-/// The space of a contraction of static sizes. `spec` must outlive it.
+/// The space of a contraction. `spec` must outlive it. `symbols` are the sizes
+/// that it is made for, where some are symbolic, and `range` the rows that the
+/// code is for (a variant's).
 ScheduleSpace contractionSpace(const ContractionSpec &spec,
                                const CpuTarget &target,
-                               const CpuCodegenOptions &options);
+                               const CpuCodegenOptions &options,
+                               llvm::ArrayRef<int64_t> symbols = {},
+                               std::optional<SizeRange> range = {});
 
 } // namespace dlc
 

@@ -24,19 +24,25 @@ enum class LoopKind {
 };
 LoopKind loopKindOf(graph::KernelOp kernel);
 
-/// The space of a kernel that has stages; it refers to the kernel.
+/// The space of a kernel that has stages; it refers to the kernel. `symbols`
+/// are the sizes that it is made for: points that do the same there are one.
 ScheduleSpace loopSpace(graph::KernelOp kernel, const CpuTarget &target,
-                        bool strict = false);
+                        bool strict = false,
+                        llvm::ArrayRef<int64_t> symbols = {});
 
-/// The knobs of each kind; `widths` are the vectors worth a thought.
-std::vector<ScheduleSpace::Knob> mapKnobs(graph::KernelOp kernel,
-                                          const std::vector<int64_t> &widths);
+/// The knobs of each kind; `widths` are the vectors worth a thought, `grains`
+/// the tasks (grainsFor).
+std::vector<ScheduleSpace::Knob> mapKnobs(const std::vector<int64_t> &widths,
+                                          const std::vector<int64_t> &grains);
 std::vector<ScheduleSpace::Knob> rowKnobs(graph::KernelOp kernel,
-                                          const std::vector<int64_t> &widths);
+                                          const std::vector<int64_t> &widths,
+                                          const std::vector<int64_t> &grains);
 std::vector<ScheduleSpace::Knob>
-windowKnobs(graph::KernelOp kernel, const std::vector<int64_t> &widths);
+windowKnobs(graph::KernelOp kernel, const std::vector<int64_t> &widths,
+            const std::vector<int64_t> &grains);
 /// Elements of a task for `grain`, up to what the kernel has: 0 leaves it.
-std::vector<int64_t> grainsFor(graph::KernelOp kernel);
+std::vector<int64_t> grainsFor(graph::KernelOp kernel,
+                               llvm::ArrayRef<int64_t> symbols);
 
 } // namespace dlc
 

@@ -21,7 +21,7 @@ struct LoopOutline {
     Interleaved ///< along results, of which neighbours are side by side
   };
   Lanes lanes = None;
-  int64_t laneExtent = 1;        ///< of the axis with the lanes; 0: symbolic
+  int64_t laneExtent = 1;        ///< of the axis with the lanes
   int64_t width = 1, groups = 1; ///< lanes, vectors at a time
   /// A register tile: so many points along another axis, of that extent, where
   /// all guards hold from `tileBegin` to `tileEnd`; so many steps of the fold
@@ -45,14 +45,17 @@ struct LoopOutline {
   }
 };
 
-/// The loops of a kernel of static sizes in the order in which they run.
+/// The loops of a kernel in the order in which they run; numbers are those at
+/// `symbols`, the values of its symbols.
 using KernelOutline = std::vector<LoopOutline>;
 KernelOutline outlineLoops(graph::KernelOp kernel, const CpuTarget &target,
-                           bool strict, const LoopSchedule &schedule);
+                           bool strict, const LoopSchedule &schedule,
+                           llvm::ArrayRef<int64_t> symbols = {});
 /// The same under each of `grains` in place of the schedule's.
 std::vector<KernelOutline> outlineLoops(graph::KernelOp kernel,
                                         const CpuTarget &target, bool strict,
                                         const LoopSchedule &schedule,
+                                        llvm::ArrayRef<int64_t> symbols,
                                         llvm::ArrayRef<int64_t> grains);
 
 } // namespace dlc
