@@ -5,6 +5,7 @@
 #include "ContractionPairs.h"
 #include "ContractionPanels.h"
 #include "ContractionScaled.h"
+#include "dlc/Codegen/CPU/KernelVariants.h"
 
 using namespace mlir;
 using namespace dlc;
@@ -205,7 +206,8 @@ ScheduleSpace dlc::contractionSpace(const ContractionSpec &spec,
   };
   bool mayGrow = grows(base);
   space.isLegal = [&spec, base, target, rows, columns, depth, bytes, grows,
-                   mayGrow](const KnobValues &knobs, std::string &reason) {
+                   mayGrow, isVariant = range.has_value()](
+                      const KnobValues &knobs, std::string &reason) {
     ContractionSchedule s = withKnobs(base, knobs, spec, target);
     if (!isLegal(s, spec, target, reason))
       return false;
@@ -224,6 +226,8 @@ ScheduleSpace dlc::contractionSpace(const ContractionSpec &spec,
       return refuse("a part is larger than the whole");
     if (s.dot && (s.depthPerPass || s.columnsPerBlock || s.rowsOutside))
       return refuse("sums along k are not blocked");
+    if (isVariant && !packsAlike(s, base))
+      return refuse("variants read a constant in one form");
     if (!mayGrow && grows(s))
       return refuse("a task's copies grow with a symbolic size");
     // What a worker copies into must stay of a reasonable size.

@@ -4,7 +4,6 @@
 // copies.
 #include "dlc/Codegen/CPU/KernelVariants.h"
 
-#include "dlc/Codegen/CPU/ContractionSchedule.h"
 #include "dlc/Schedule/NestChoice.h"
 
 #include <algorithm>
@@ -92,9 +91,8 @@ static bool keepsColumns(const ContractionSchedule &s,
   return stride && *stride * bits / 8 % way != 0;
 }
 
-/// A model constant has one packed form for all variants.
-static bool packsAlike(const ContractionSchedule &a,
-                       const ContractionSchedule &b) {
+bool dlc::packsAlike(const ContractionSchedule &a,
+                     const ContractionSchedule &b) {
   auto isPacked = [](FactorSource source) {
     return source == FactorSource::Packed;
   };

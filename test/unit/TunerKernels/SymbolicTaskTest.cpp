@@ -114,6 +114,28 @@ TEST(SymbolicTask, SampledSchedulesAreRightAtAllSizes) {
       Measurement m = measure(*built, *reference, task.problem, oneSample());
       EXPECT_EQ(toString(m.status), "ok") << text << ": " << m.reason;
       EXPECT_EQ(m.elsewhere.size(), 2u);
+      // Variants share the packed constant.
+      EXPECT_TRUE(built->packed == reference->packed) << text;
+    }
+  }
+}
+
+// The two halves of a vector hold pairs of steps in some schedules alone; a
+// kernel of one schedule may choose, variants that read one constant may not.
+TEST(SymbolicTask, VariantsReadOneForm) {
+  std::string text =
+      einsum("km,kn->mn", {{'m', "s0"}, {'n', "72"}, {'k', "46"}});
+  for (SizeRange range : {SizeRange{1, 4, 1}, SizeRange{5, 16, 8},
+                          SizeRange{17, SizeRange().high, 128}}) {
+    auto made = llvm::cantFail(
+        makeTask(text, {{{range.typical}}, {{3}}}, range, /*isConstant=*/true));
+    const Task &task = made->get();
+    BuiltKernel reference = llvm::cantFail(task.build(task.space.defaults));
+    ScheduleSpace::Random random(5);
+    for (int i = 0; i < 24; ++i) {
+      KnobValues point = *task.space.sample(random);
+      EXPECT_TRUE(llvm::cantFail(task.build(point)).packed == reference.packed)
+          << scheduleJson(task.space.nest, point);
     }
   }
 }

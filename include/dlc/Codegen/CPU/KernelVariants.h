@@ -3,7 +3,7 @@
 #ifndef DLC_CODEGEN_CPU_KERNELVARIANTS_H
 #define DLC_CODEGEN_CPU_KERNELVARIANTS_H
 
-#include "dlc/Codegen/CPU/CpuKernel.h"
+#include "dlc/Codegen/CPU/ContractionSchedule.h"
 #include "dlc/Dialect/Graph/IR/Graph.h"
 #include "dlc/Schedule/SizeRange.h"
 #include "dlc/Target/Common/CpuTarget.h"
@@ -28,6 +28,10 @@ struct KernelVariants {
 KernelVariants planVariants(graph::KernelOp kernel, const CpuTarget &target,
                             const CpuCodegenOptions &options,
                             llvm::ArrayRef<SizeRange> symbols, unsigned most);
+
+/// Whether two schedules read packed factors in one form: a model constant has
+/// one for all variants.
+bool packsAlike(const ContractionSchedule &a, const ContractionSchedule &b);
 
 /// The range of sizes that `kernel` is compiled for lies in its schedule, as
 /// knobs `rows` (the typical value), `rows_min` and `rows_max`.
