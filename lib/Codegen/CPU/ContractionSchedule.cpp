@@ -221,9 +221,12 @@ static bool canDot(const ContractionSpec &spec) {
 }
 
 /// `padding`: of a left factor of pixels that are read by addresses, or null.
-static void chooseTile(ContractionSchedule &s, const Sizes &sizes,
-                       const TargetDesc &desc,
-                       const ImagePadding *padding = nullptr) {
+/// `wholeRows`: its tiles divide a row of so many pixels; 0: they need not.
+/// Returns the cost.
+static double chooseTile(ContractionSchedule &s, const Sizes &sizes,
+                         const TargetDesc &desc,
+                         const ImagePadding *padding = nullptr,
+                         int64_t wholeRows = 0) {
   // A packed constant lhs fixes the rows of a tile: they are its layout.
   bool fixedRows = s.lhs == FactorSource::Packed;
   int64_t vectors = (sizes.typicalColumns + s.lanes - 1) / s.lanes;
@@ -232,7 +235,8 @@ static void chooseTile(ContractionSchedule &s, const Sizes &sizes,
   unsigned rows = s.tileRows, wide = s.tileVectors;
   for (unsigned v : {s.panelVectors, 2 * s.panelVectors})
     for (unsigned r = desc.vectorRegisters; r-- > 1;) {
-      if (registersOf(r, v) > budget || (fixedRows && r != s.panelRows))
+      if (registersOf(r, v) > budget || (fixedRows && r != s.panelRows) ||
+          wholeRows % r)
         continue;
       double cost = coverCost(sizes.typicalRows, vectors, r, v);
       if (padding)
@@ -248,6 +252,7 @@ static void chooseTile(ContractionSchedule &s, const Sizes &sizes,
   // Rows that never come need no tile. Tiles of known rows have exact tails.
   if (!sizes.rows && !fixedRows && sizes.mostRows < rows)
     s.tileRows = std::max<int64_t>(sizes.mostRows, 1);
+  return best;
 }
 
 /// Up to how many rows a product whose factors both have contiguous k is summed
@@ -312,11 +317,48 @@ static bool readsInPlace(const ContractionSpec &spec, const TargetDesc &desc,
   return (rows + period - 1) / period <= ways - 2;
 }
 
+/// Whether lhs is an image whose pixels lie at a known distance: those of a
+/// tile in one of its rows need one address, however short a tap is.
+static bool isImageOfPixels(const ContractionSpec &spec) {
+  return !spec.rows.empty() && spec.inner.size() > spec.lhsRun().size() &&
+         (spec.lhs.plain || spec.lhs.guarded) &&
+         !isStrided(spec, spec.lhs, spec.rows) &&
+         graph::constantValue(spec.lhs.strides[spec.rows.back()]);
+}
+
 /// Whether rows of lhs can be read by an address each.
 static bool canReadIndirectly(const ContractionSpec &spec,
                               const ContractionSchedule &s) {
-  return !spec.lhsRun().empty() && isUnconverted(spec, s.form) &&
-         !isByteForm(s.form) && readsGroups(spec, spec.lhsRun(), s.group());
+  return isUnconverted(spec, s.form) && !isByteForm(s.form) &&
+         readsGroups(spec, spec.lhsRun(), s.group()) &&
+         (!spec.lhsRun().empty() || isImageOfPixels(spec));
+}
+
+/// Reads an image of few channels where it lies, if tiles that end with its
+/// rows cost less than others and a copy of it.
+static void readTapsInPlace(ContractionSchedule &s, const Sizes &sizes,
+                            const ContractionSpec &spec,
+                            const TargetDesc &desc) {
+  if (desc.arch != "x86" || !sizes.rows || !isImageOfPixels(spec) ||
+      !canReadIndirectly(spec, s))
+    return;
+  ContractionSchedule inPlace = s;
+  inPlace.lhs = FactorSource::Indirect;
+  ImagePadding padding(spec);
+  bool isOneRow = spec.rows.size() == 1 && spec.lhs.guards.empty();
+  int64_t width =
+      isOneRow ? 0
+               : graph::constantValue(spec.space.extents[spec.rows.back()])
+                     .value_or(1);
+  double cost = chooseTile(inPlace, sizes, desc, &padding, width);
+  int64_t vectors = llvm::divideCeil(sizes.typicalColumns, s.lanes);
+  // Four cycles a vector of the copy, in units of tileCost.
+  constexpr double perVector = 128;
+  double copied =
+      coverCost(sizes.typicalRows, vectors, s.tileRows, s.tileVectors) +
+      perVector * sizes.typicalRows / s.lanes;
+  if (cost < copied)
+    s = inPlace;
 }
 
 /// Loops of few turns end before the branch predictor has learnt where: the
@@ -500,6 +542,8 @@ ContractionSchedule dlc::defaultSchedule(const ContractionSpec &wide,
       chooseTile(s, sizes, desc, &padding);
     }
   }
+  if (s.lhs == FactorSource::Filled && !options.strict)
+    readTapsInPlace(s, sizes, spec, desc);
   // A block of k cuts short runs: each lane would be fetched on its own.
   chooseRuns(s, spec, target);
   if (s.lhs != FactorSource::Packed)

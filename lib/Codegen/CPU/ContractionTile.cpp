@@ -269,7 +269,8 @@ void TileBody::fetchAhead(Value k) {
 }
 
 TileBody::Accumulators TileBody::steps(Value count, Value lhsAt, Value rhsAt,
-                                       Value lhsStep, Accumulators sums) {
+                                       Value lhsStep, Accumulators sums,
+                                       unsigned unroll) {
   auto stepAt = [&](Value k, unsigned plus, Accumulators in) {
     Value left = index.add(index.add(lhsAt, index.mul(k, lhsStep)),
                            index.mul(lhsStep, int64_t(plus)));
@@ -280,7 +281,8 @@ TileBody::Accumulators TileBody::steps(Value count, Value lhsAt, Value rhsAt,
                       : step(left, right, plus, std::move(in));
   };
   int64_t by = hasPairs() ? 2 : p.group,
-          many = llvm::alignTo(int64_t(p.unroll) * p.group, by);
+          many =
+              llvm::alignTo(int64_t(unroll ? unroll : p.unroll) * p.group, by);
   Value whole = index.mul(index.div(count, index.constant(many)), many);
   sums =
       loop(index.constant(0), whole, many, sums, [&](Value k, Accumulators in) {

@@ -28,9 +28,10 @@ private:
 
   void makeMasks(mlir::Value columns);
   /// `count` steps from k offsets (lhsAt, rhsAt); consecutive k of lhs stand
-  /// `lhsStep` apart.
+  /// `lhsStep` apart. `unroll`: in the loop's body; 0: the schedule's.
   Accumulators steps(mlir::Value count, mlir::Value lhsAt, mlir::Value rhsAt,
-                     mlir::Value lhsStep, Accumulators sums);
+                     mlir::Value lhsStep, Accumulators sums,
+                     unsigned unroll = 0);
   // ContractionPairs.cpp
   /// Whether the last vector has two steps of k.
   bool hasPairs() const;
@@ -72,6 +73,17 @@ private:
   /// Sets the axes of the rows to those of the tile's row `r`.
   void setPixel(unsigned r, mlir::Value firstRow,
                 llvm::SmallVectorImpl<mlir::Value> &axes);
+  /// Whether the guards that move along an image's row hold for its pixels
+  /// [from, to) at all taps.
+  bool holdsBeside(int64_t from, int64_t to);
+  /// `body` for the place of the tile in its image's row: what is padding of
+  /// the first and of the last tile is known, and between them is none.
+  Accumulators
+  byPlaceInRow(mlir::Value firstRow, Accumulators sums,
+               llvm::function_ref<Accumulators(Accumulators)> body);
+  /// Where lhs lies at `axes`, and `more` elements. What is constant comes
+  /// last: it becomes an immediate offset from what a loop moves.
+  mlir::Value imageAt(llvm::ArrayRef<mlir::Value> axes, int64_t more);
   /// Whether a guard is the same for all rows: asked once a tap, which is left
   /// out where it fails.
   bool isOfWholeTile(mlir::AffineExpr guard);
@@ -123,6 +135,11 @@ private:
   int64_t imageWidth = 0;
   llvm::SmallVector<mlir::Value> imageExtents; ///< of the axes of its rows
   bool startsImageRow = false, staysInImageRow = false;
+  std::optional<int64_t> firstPixel; ///< of the tile in its image's row
+  bool isBesideInside = false; ///< no pixel has padding left or right of it
+  /// Whether it lies within one, and a tap is so few steps that an address for
+  /// each row would cost more than the products.
+  bool hasShortTaps = false;
   mlir::Value lhs, rhs;
   mlir::Value termRow, termColumn;
   mlir::Value ahead; ///< what is fetched from; null: nothing

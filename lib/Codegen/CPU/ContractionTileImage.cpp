@@ -1,12 +1,39 @@
 // Tiles of a convolution whose image is read where it lies, by an address for
 // each of the tile's pixels and each tap. What is padding for the whole tile,
-// or known to be so for a pixel of it, is left out.
+// or known to be so for a pixel of it, is left out. Where a tap is only a few
+// steps of k (the image of a network's first convolution), the addresses of a
+// tile's pixels are one and its distances, which are immediate offsets.
 #include "ContractionTileBody.h"
 
 #include "mlir/Dialect/SCF/IR/SCF.h"
 
 using namespace mlir;
 using namespace dlc;
+
+/// The least value of a guard along an image's row, over its pixels [from, to)
+/// and all taps; negative where that is not known.
+static int64_t leastOf(const ContractionSpec &spec, AffineExpr guard,
+                       int64_t from, int64_t to) {
+  unsigned pixel = spec.rows.back();
+  AffineExpr zero = getAffineConstantExpr(0, spec.context());
+  llvm::DenseMap<AffineExpr, AffineExpr> zeros;
+  int64_t least = 0;
+  for (auto [axis, extent] : llvm::enumerate(spec.space.extents)) {
+    if (!guard.isFunctionOfDim(axis))
+      continue;
+    auto coefficient = linearCoefficient(guard, axis);
+    auto slope = coefficient ? graph::constantValue(*coefficient)
+                             : std::optional<int64_t>();
+    auto size = graph::constantValue(extent);
+    if (!slope || !size)
+      return -1;
+    int64_t low = axis == pixel ? from : 0, high = axis == pixel ? to : *size;
+    least += *slope * (*slope < 0 ? high - 1 : low);
+    zeros[getAffineDimExpr(axis, spec.context())] = zero;
+  }
+  auto base = graph::constantValue(graph::simplify(guard.replace(zeros)));
+  return base ? *base + least : -1;
+}
 
 /// How the tile lies in the image: the rows of an lhs that is read indirectly
 /// are its pixels, the last of their axes runs along one of its rows.
@@ -23,6 +50,57 @@ void TileBody::placeInImage() {
   startsImageRow = p.rowStep % imageWidth == 0;
   staysInImageRow =
       startsImageRow ? shape.rows <= imageWidth : imageWidth % p.rowStep == 0;
+  if (startsImageRow)
+    firstPixel = 0;
+  // With no padding, the rows of one row of an image need no whole tiles.
+  if (spec.rows.size() == 1 && spec.lhs.guards.empty())
+    staysInImageRow = true;
+  hasShortTaps = staysInImageRow && !p.scalar.strict && !spec.hasLongRun();
+}
+
+bool TileBody::holdsBeside(int64_t from, int64_t to) {
+  const ContractionSpec &spec = *p.indirect;
+  unsigned pixel = spec.rows.back();
+  return llvm::all_of(spec.lhs.guards, [&](auto &guard) {
+    return !guard.second.isFunctionOfDim(pixel) ||
+           (!guard.first && leastOf(spec, guard.second, from, to) >= 0);
+  });
+}
+
+TileBody::Accumulators
+TileBody::byPlaceInRow(Value firstRow, Accumulators sums,
+                       function_ref<Accumulators(Accumulators)> body) {
+  int64_t last = imageWidth - shape.rows;
+  auto at = [&](std::optional<int64_t> pixel, Accumulators in) {
+    firstPixel = pixel;
+    isBesideInside = !pixel;
+    in = body(std::move(in));
+    firstPixel.reset();
+    isBesideInside = false;
+    return in;
+  };
+  if (!holdsBeside(shape.rows, last))
+    return body(std::move(sums)); // more than the outermost tiles has padding
+  Value place = index.rem(firstRow, index.constant(imageWidth));
+  std::function<Accumulators(ArrayRef<int64_t>, Accumulators)> outermost;
+  outermost = [&](ArrayRef<int64_t> pixels, Accumulators in) {
+    if (pixels.empty())
+      return at(std::nullopt, std::move(in));
+    int64_t pixel = pixels.front();
+    if (holdsBeside(pixel, pixel + shape.rows))
+      return outermost(pixels.drop_front(), std::move(in));
+    Value isThere = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::eq,
+                                          place, index.constant(pixel));
+    auto branch = scf::IfOp::create(b, loc, ValueRange(in).getTypes(), isThere,
+                                    /*withElseRegion=*/true);
+    OpBuilder::InsertionGuard guard(b);
+    b.setInsertionPointToStart(branch.thenBlock());
+    scf::YieldOp::create(b, loc, at(pixel, in));
+    b.setInsertionPointToStart(branch.elseBlock());
+    scf::YieldOp::create(b, loc, outermost(pixels.drop_front(), in));
+    return Accumulators(branch.getResults());
+  };
+  return outermost({0, last}, std::move(sums));
 }
 
 void TileBody::setPixel(unsigned r, Value firstRow,
@@ -32,8 +110,8 @@ void TileBody::setPixel(unsigned r, Value firstRow,
   Value linear = index.add(firstRow, r);
   if (startsImageRow || staysInImageRow) {
     Value width = index.constant(imageWidth);
-    axes[group.back()] = startsImageRow
-                             ? index.constant(r % imageWidth)
+    axes[group.back()] = firstPixel
+                             ? index.constant((*firstPixel + r) % imageWidth)
                              : index.add(index.rem(firstRow, width), r);
     linear = index.div(firstRow, width);
     if (startsImageRow)
@@ -59,20 +137,41 @@ Value TileBody::alsoHolds(Value inside, Value guard, bool isEquality) {
   return inside ? Value(arith::AndIOp::create(b, loc, inside, holds)) : holds;
 }
 
+Value TileBody::imageAt(ArrayRef<Value> axes, int64_t more) {
+  const ContractionSpec &spec = *p.indirect;
+  AffineExpr moving = spec.lhs.base;
+  for (auto [axis, stride] : llvm::enumerate(spec.lhs.strides)) {
+    auto point = IndexBuilder::constantOf(axes[axis]);
+    auto distance = graph::constantValue(stride);
+    if (point && distance)
+      more += *point * *distance;
+    else
+      moving = moving + getAffineDimExpr(axis, spec.context()) * stride;
+  }
+  return index.add(index.expr(graph::simplify(moving), axes, symbols()), more);
+}
+
 void TileBody::locateRows(Value firstRow, SmallVector<Value> axes) {
   const ContractionSpec &spec = *p.indirect;
-  AffineExpr offset = spec.lhs.base;
-  for (auto [axis, stride] : llvm::enumerate(spec.lhs.strides))
-    offset = offset + getAffineDimExpr(axis, spec.context()) * stride;
-  offset = graph::simplify(offset);
   rowOffsets.clear();
   rowMemories.clear();
   isPadding.assign(shape.rows, false);
+  unsigned pixel = spec.rows.empty() ? 0 : spec.rows.back();
+  auto distance = spec.rows.empty()
+                      ? std::optional<int64_t>()
+                      : graph::constantValue(spec.lhs.strides[pixel]);
+  SmallVector<Value> first = axes; // of row 0, where it is set
   for (unsigned r = 0; r < shape.rows; ++r) {
-    setPixel(r, firstRow, axes);
+    if (!hasShortTaps)
+      setPixel(r, firstRow, axes);
+    else
+      axes[pixel] = index.add(first[pixel], r);
+    bool isInside =
+        isBesideInside || (hasShortTaps && firstPixel &&
+                           holdsBeside(*firstPixel + r, *firstPixel + r + 1));
     Value inside;
     for (auto &[isEquality, expr] : spec.lhs.guards) {
-      if (isOfWholeTile(expr))
+      if (isOfWholeTile(expr) || (isInside && expr.isFunctionOfDim(pixel)))
         continue;
       Value value = index.expr(expr, axes, symbols());
       if (auto known = IndexBuilder::constantOf(value);
@@ -82,7 +181,9 @@ void TileBody::locateRows(Value firstRow, SmallVector<Value> axes) {
       }
       inside = alsoHolds(inside, value, isEquality);
     }
-    Value at = index.expr(offset, axes, symbols()), memory = lhs;
+    Value at = hasShortTaps && distance ? imageAt(first, r * *distance)
+                                        : imageAt(axes, 0);
+    Value memory = lhs;
     if (inside && !isPadding[r]) {
       memory =
           arith::SelectOp::create(b, loc, inside, lhs, p.surroundings.front());
@@ -122,12 +223,14 @@ TileBody::Accumulators TileBody::indirectSteps(Value firstRow, Value rhsOffset,
     }
     return inside;
   };
-  // Whether padding is known pixel by pixel where the taps of an axis are.
+  // Whether padding is known pixel by pixel where the taps of an axis are. (Of
+  // short taps it is known which pixels have some. They are not written out:
+  // they share elements, more of them than there are registers.)
   auto isUnrolled = [&](unsigned axis) {
     constexpr int64_t most = 5;
     auto extent = graph::constantValue(spec.space.extents[axis]);
-    return startsImageRow && !p.scalar.strict && extent && *extent <= most &&
-           llvm::any_of(spec.lhs.guards, [&](auto &guard) {
+    return startsImageRow && !hasShortTaps && !p.scalar.strict && extent &&
+           *extent <= most && llvm::any_of(spec.lhs.guards, [&](auto &guard) {
              return guard.second.isFunctionOfDim(axis) &&
                     guard.second.isFunctionOfDim(spec.rows.back());
            });
@@ -152,7 +255,7 @@ TileBody::Accumulators TileBody::indirectSteps(Value firstRow, Value rhsOffset,
       begun = index.mul(tap, length);
       Value at = index.add(rhsOffset, index.mul(begun, p.rhsStep));
       return steps(length, index.constant(0), at, index.constant(1),
-                   std::move(in));
+                   std::move(in), /*unroll=*/hasShortTaps ? 1 : 0);
     }
     unsigned axis = left.front();
     Value extent = index.expr(spec.space.extents[axis], {}, symbols());
@@ -176,5 +279,15 @@ TileBody::Accumulators TileBody::indirectSteps(Value firstRow, Value rhsOffset,
     }
     return loop(from, to, 1, std::move(in), turn);
   };
-  return nest(taps, index.constant(0), std::move(sums));
+  auto all = [&](Accumulators in) {
+    SmallVector<Value> outside = axes;
+    if (hasShortTaps)
+      setPixel(0, firstRow, axes);
+    in = nest(taps, index.constant(0), std::move(in));
+    axes = outside;
+    return in;
+  };
+  return hasShortTaps && !startsImageRow && !spec.lhs.guards.empty()
+             ? byPlaceInRow(firstRow, std::move(sums), all)
+             : all(std::move(sums));
 }

@@ -501,6 +501,54 @@ TEST_F(Contraction, ResultChannelsLast) {
           constants(false, c.filters != 33), "result channels last");
 }
 
+// The same, read where the image lies: a tile's pixels have one address, and
+// those of the first and of the last tile in an image's row have padding.
+TEST_F(Contraction, FewChannelsInPlace) {
+  struct {
+    int64_t channels, filters, height, width, kernel, stride, dilation, pad;
+  } cases[] = {{3, 16, 7, 56, 3, 2, 1, 1}, // 28 pixels a row, none beyond it
+               {3, 32, 3, 42, 3, 1, 1, 1}, {2, 24, 5, 28, 3, 1, 2, 2},
+               {3, 36, 6, 28, 7, 2, 1, 3}, // 14 pixels
+               {1, 20, 2, 12, 5, 1, 1, 4}, // 16: padding beyond narrow tiles
+               {3, 40, 5, 23, 3, 2, 1, 0}, // 11, without padding
+               {2, 16, 3, 9, 2, 1, 1, 0}};
+  for (const char *target : {"host:threads=2", "x86:cpu=x86-64-v3:threads=1",
+                             "x86:cpu=x86-64-v2:threads=1"})
+    for (auto &c : cases) {
+      std::string text =
+          convChannelsLast({2, c.height, c.width, c.channels},
+                           {c.filters, c.channels, c.kernel, c.kernel},
+                           c.stride, c.dilation, c.pad, /*imageToo=*/false);
+      Options options = constants(false, true);
+      options.target = target;
+      options.adjust = [](ContractionSchedule &s) {
+        EXPECT_EQ(s.lhs, FactorSource::Indirect);
+      };
+      check(text, options, "default");
+      for (unsigned rows : {1, 4, 7}) {
+        options.adjust = [&](ContractionSchedule &s) {
+          s.tileRows = s.panelRows = std::min(rows, s.tileRows);
+          s.rowsPerTask = 0;
+        };
+        check(text, options, "tiles of " + std::to_string(rows));
+      }
+      options.strict = true;
+      options.adjust = [](ContractionSchedule &s) {
+        EXPECT_EQ(s.lhs, FactorSource::Filled);
+        s.lhs = FactorSource::Indirect;
+        s.wholeRows = s.wholeSteps = false;
+      };
+      check(text, options, "strict");
+    }
+  // 23 pixels: tiles that divide a row are so short that a copy is faster.
+  Options prime = constants(false, true);
+  prime.adjust = [](ContractionSchedule &s) {
+    EXPECT_EQ(s.lhs, FactorSource::Filled);
+  };
+  check(convChannelsLast({1, 4, 23, 3}, {64, 3, 3, 3}, 1, 1, 1, false), prime,
+        "23 pixels");
+}
+
 TEST_F(Contraction, OtherMachines) {
   // Vectors of 128 and 256 bits with 16 registers run on this machine too.
   for (const char *target :
