@@ -193,6 +193,26 @@ def test_a_grid_is_numbered_by_float_sizes():
         assert ys.dtype == np.float32
 
 
+def test_positions_after_a_cache_are_a_range():
+    """Decoders number their tokens by Range(past, past + new, 1); steps other than 1 and downward ranges have symbolic bounds, too."""
+    model = parse("""positions (float[P] past, float[N] x) => (int64[N] places, int64[a] odd, int64[b] down, float[c] real)
+        <int64 zero = {0}, int64 one = {1}, int64 two = {2}, int64 minus = {-1}, float fone = {1}> {
+      ps = Shape(past)  ns = Shape(x)
+      p = Squeeze(ps)  n = Squeeze(ns)
+      total = Add(p, n)  last = Sub(total, one)
+      pf = Cast <to = 1> (p)  tf = Cast <to = 1> (total)
+      places = Range(p, total, one)  odd = Range(one, total, two)
+      down = Range(last, minus, minus)  real = Range(pf, tf, fone)
+    }""")
+    compiled = dlc.compile(model)
+    for p, n in ((0, 4), (7, 1), (5, 16), (300, 33)):
+        places, odd, down, real = compiled.run([array(p), array(n)])
+        assert np.array_equal(places, np.arange(p, p + n)) and np.array_equal(odd, np.arange(1, p + n, 2))
+        assert np.array_equal(down, np.arange(p + n)[::-1]) and np.array_equal(real, np.arange(p, p + n, dtype=np.float32))
+    with pytest.raises(dlc.RunError, match="the range is empty"):
+        compiled.run([array(0), array(0)])
+
+
 def test_squeeze_of_all_ones_has_one_rank():
     """Without axes a dim of 1 would be dropped, so a symbolic one must be another size in every run."""
     model = parse("squeeze (float[N, 1, 3] x) => (float[N, 3] y) { s = Squeeze(x)  y = Relu(s) }")

@@ -71,17 +71,29 @@ static AffineExpr knownWholeNumber(NodeContext &node, unsigned i) {
 static void convertRange(NodeContext &node) {
   GraphBuilder &b = node.b;
   Type element = b.element(node.in(0));
-  // range(0, size, 1) of a symbolic size, as position numbers are made.
+  // Symbolic bounds: the numbers of positions, after those of a cache or not.
   AffineExpr start = knownWholeNumber(node, 0),
              limit = knownWholeNumber(node, 1),
              delta = knownWholeNumber(node, 2);
-  if (start && limit && delta && !graph::constantValue(limit)) {
-    std::optional<int64_t> first = graph::constantValue(start);
-    if (graph::constantValue(delta) != 1 || !first)
+  if (start && limit && delta &&
+      !(graph::constantValue(start) && graph::constantValue(limit))) {
+    int64_t by = graph::constantValue(delta).value_or(0);
+    if (by == 0)
       refuse("a range over symbolic sizes with this step");
-    requireAtMost(node, start, limit, "the range is empty");
-    return node.result(b.iota(graph::simplify(limit - *first), element,
-                              static_cast<double>(*first), 1));
+    auto [low, high] =
+        by > 0 ? std::pair(start, limit) : std::pair(limit, start);
+    requireAtMost(node, low, high, "the range is empty");
+    int64_t distance = std::abs(by);
+    AffineExpr count =
+        graph::simplify((high - low + (distance - 1)).floorDiv(b.c(distance)));
+    std::optional<int64_t> first = graph::constantValue(start);
+    Value numbers =
+        b.iota(count, element, static_cast<double>(first.value_or(0)),
+               static_cast<double>(by));
+    if (!first)
+      numbers = b.add(
+          numbers, b.convert(b.size(start, b.builder.getI64Type()), element));
+    return node.result(numbers);
   }
   double first = readScalar(node, 0, "start"),
          end = readScalar(node, 1, "limit"),
