@@ -144,8 +144,10 @@ Error dlc::formKernels(Compilation &c) {
           manager.addPass(graph::createUnifySizes());
           manager.addPass(graph::createHoistSlices());
           manager.addPass(createCSEPass());
-          if (!c.options.strict)
+          if (!c.options.strict) {
             manager.addPass(graph::createExposeBands());
+            manager.addPass(graph::createIntegerProducts());
+          }
           manager.addPass(graph::createFoldUniform());
         }
         manager.addPass(graph::createFormKernels());

@@ -201,6 +201,11 @@ static void findTables(KernelOp kernel, StageOp stage,
   });
 }
 
+static bool isInteger(Value tensor) {
+  return isa<IntegerType>(
+      cast<RankedTensorType>(tensor.getType()).getElementType());
+}
+
 KernelFacts layout::analyze(KernelOp kernel) {
   KernelFacts facts;
   auto resultsOver = [&](StageOp stage) {
@@ -219,6 +224,14 @@ KernelFacts layout::analyze(KernelOp kernel) {
       findConvolutions(stage, results, facts.convs);
       for (const ConvLoad &conv : ArrayRef(facts.convs).drop_front(before))
         isPacked |= !conv.channelAxes.empty();
+      // Bytes are put into groups of k: runs of pixels go a vector at a time,
+      // channels of a pixel would one by one.
+      for (const ConvLoad &conv : ArrayRef(facts.convs).drop_front(before))
+        if (!conv.channelAxes.empty() &&
+            isInteger(kernel.getBody().getArgument(conv.operand))) {
+          facts.fixedOperands.insert(conv.operand);
+          facts.fixedResults.insert(conv.result);
+        }
       // Matrices: rows and columns lie as their own products want them.
       if (facts.convs.size() == before && isContraction(stage)) {
         isPacked = true;

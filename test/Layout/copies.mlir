@@ -53,3 +53,21 @@ func.func @main(%x: tensor<1x64x8x8xf32>) -> tensor<1x64x4x4xf32> {
   %b = graph.pool %x {dilations = array<i64: 1, 1>, kernel = array<i64: 2, 2>, kind = #graph<pool max>, pads_high = array<i64: 0, 0>, pads_low = array<i64: 0, 0>, strides = array<i64: 2, 2>} : (tensor<1x64x8x8xf32>) -> tensor<1x64x4x4xf32>
   return %b : tensor<1x64x4x4xf32>
 }
+
+// -----
+
+// An image of bytes keeps its layout, whatever the rest of its region wants.
+// CHECK-LABEL: func.func @main(%arg0: tensor<1x64x8x8xf32>) -> tensor<1x64x8x8xi32>
+// CHECK: graph.call @conv_{{.*}}_last({{.*}} -> tensor<1x8x8x64xf32>
+// CHECK: graph.call @conv_{{[0-9]+}}({{.*}} : (tensor<1x64x8x8xui8>, {{.*}} -> tensor<1x64x8x8xi32>
+func.func @main(%x: tensor<1x64x8x8xf32>) -> tensor<1x64x8x8xi32> {
+  %w = graph.constant dense<0.5> : tensor<64x64x3x3xf32>
+  %v = graph.constant dense<7> : tensor<64x64x3x3xi8>
+  %p = graph.constant dense<3> : tensor<ui8>
+  %q = graph.constant dense<0> : tensor<i8>
+  %a = graph.conv %x, %w {dilations = array<i64: 1, 1>, group = 1 : i64, operandSegmentSizes = array<i32: 1, 1, 0, 0>, pads_high = array<i64: 1, 1>, pads_low = array<i64: 1, 1>, strides = array<i64: 1, 1>} : (tensor<1x64x8x8xf32>, tensor<64x64x3x3xf32>) -> tensor<1x64x8x8xf32>
+  %b = graph.convert %a {saturate, to = ui8} : (tensor<1x64x8x8xf32>) -> tensor<1x64x8x8xui8>
+  %c = graph.conv %b, %v, %p, %q {dilations = array<i64: 1, 1>, group = 1 : i64, operandSegmentSizes = array<i32: 1, 1, 1, 1>, pads_high = array<i64: 1, 1>, pads_low = array<i64: 1, 1>, strides = array<i64: 1, 1>} : (tensor<1x64x8x8xui8>, tensor<64x64x3x3xi8>, tensor<ui8>, tensor<i8>) -> tensor<1x64x8x8xi32>
+  %d = graph.abs %c : (tensor<1x64x8x8xi32>) -> tensor<1x64x8x8xi32>
+  return %d : tensor<1x64x8x8xi32>
+}

@@ -181,3 +181,45 @@ def test_a_factor_that_is_quantised_as_it_is_read(target):
     x = np.random.default_rng(5).standard_normal((8, 64)).astype(np.float32)
     q = np.clip(np.rint(x / constants["s"]), 0, 255).astype(np.int64)
     assert np.array_equal(dlc.compile(proto, target)(x=x), (q @ constants["w"].astype(np.int64)).astype(np.int32))
+
+
+def dequantized(operator, x, w, axis, x_zero, attributes=None):
+    """operator(DequantizeLinear(x), DequantizeLinear(w)), scales of w along `axis`: powers of two, by which nothing is rounded."""
+    scale = (2.0 ** -np.arange(1, 1 + w.shape[axis]).clip(0, 5)).astype(np.float32)
+    constants = {"w": w, "s": np.float32(0.25), "p": np.array(x_zero, x.dtype), "t": scale, "q": np.zeros_like(scale, w.dtype)}
+    nodes = [helper.make_node("DequantizeLinear", ["x", "s", "p"], ["xd"]), helper.make_node("DequantizeLinear", ["w", "t", "q"], ["wd"], axis=axis),
+             helper.make_node(operator, ["xd", "wd"], ["y"], **(attributes or {}))]
+    return model(nodes, [value("x", TYPES[x.dtype.type], x.shape)], [value("y", TensorProto.FLOAT, None)], constants), scale * np.float32(0.25)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_product_of_dequantized_bytes_is_exact(target):
+    """As a sum in f32 it is not: 2000 products of bytes need more than 24 bits."""
+    x, w = bytes_of(np.uint8, 5, 2000), bytes_of(np.int8, 2000, 24, seed=1)
+    x, w = np.maximum(x, 128), np.abs(w.clip(-127))
+    proto, scale = dequantized("MatMul", x, w, 1, 3)
+    sums = (x.astype(np.int64) - 3) @ w.astype(np.int64)
+    assert sums.max() > 1 << 24
+    exact = sums.astype(np.float32) * scale
+    assert np.array_equal(dlc.compile(proto, target)(x=x), exact)
+    in_order = np.zeros((5, 24), np.float32)
+    for k in range(2000):
+        in_order += (x[:, k, None].astype(np.float32) - 3) * w[k].astype(np.float32)
+    assert not np.array_equal(in_order * scale, exact)
+    assert np.array_equal(dlc.compile(proto, target, fp="strict")(x=x), in_order * scale)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_convolution_of_dequantized_bytes_is_exact(target):
+    """Padding is the zero point, which is nothing."""
+    for x_kind, group in (np.uint8, 1), (np.int8, 1), (np.uint8, 2):
+        x, w = bytes_of(x_kind, 1, 64, 7, 7), np.abs(bytes_of(np.int8, 32, 64 // group, 3, 3, seed=1).clip(-127))
+        proto, scale = dequantized("Conv", x, w, 0, 5, {"pads": [1, 1, 1, 1], "group": group})
+        wide = np.pad(x.astype(np.int64) - 5, ((0, 0), (0, 0), (1, 1), (1, 1)))
+        sums = np.zeros((1, 32, 7, 7), np.int64)
+        for g in range(group):
+            part, kernel = wide[:, g * 64 // group:(g + 1) * 64 // group], w[g * 32 // group:(g + 1) * 32 // group].astype(np.int64)
+            for i in range(3):
+                for j in range(3):
+                    sums[:, g * 32 // group:(g + 1) * 32 // group] += np.einsum("nchw,oc->nohw", part[:, :, i:i + 7, j:j + 7], kernel[:, :, i, j])
+        assert np.array_equal(dlc.compile(proto, target)(x=x), sums.astype(np.float32) * scale[:, None, None]), (x_kind, group)

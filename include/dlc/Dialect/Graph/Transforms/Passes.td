@@ -85,6 +85,24 @@ def HoistSlices : Pass<"graph-hoist-slices", "::mlir::ModuleOp"> {
   let dependentDialects = ["::dlc::graph::GraphDialect"];
 }
 
+def IntegerProducts : Pass<"graph-integer-products", "::mlir::ModuleOp"> {
+  let summary = "multiplies the integers of dequantised factors";
+  let description = [{
+    `graph.contract` and `graph.conv` of `graph.dequantize %a, %s, %p` and
+    `graph.dequantize %b, %t, %q`, bytes both, become the product of `%a - %p` and
+    `%b - %q` summed in i32, converted to f32 and multiplied by `%s * %t`: what
+    QLinearConv and QLinearMatMul mean. The sum is then exact, where that of f32
+    rounds: not under `-fp=strict`.
+
+    Needs a scale that is one number, or one for each index of one axis that is
+    the result's, too; one factor that is made of constants; and a sum of at most
+    33025 terms, which i32 holds. Convolutions of fewer than 16 channels a group
+    stay as they are.
+  }];
+  let statistics = [Statistic<"numProducts", "products", "products of integers">];
+  let dependentDialects = ["::dlc::graph::GraphDialect"];
+}
+
 def MakeState : Pass<"graph-make-state", "::mlir::ModuleOp"> {
   let summary = "keeps caches that a model is given and gives back inside it";
   let description = [{
