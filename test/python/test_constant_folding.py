@@ -53,3 +53,42 @@ def test_what_is_large_stays_in_the_file():
     assert sum(k["calls"] for k in counted(make(nodes, [3, 300], [3, 300], {"w": weights}))["kernels"]) == 2
     small = {"w": weights[:200, :200].copy()}
     assert sum(k["calls"] for k in counted(make(nodes, [3, 200], [3, 200], small))["kernels"]) == 1
+
+
+def packed(model):
+    """Whether each product reads a constant that was packed when the model was compiled."""
+    products = [kernel for kernel in counted(model)["kernels"] if kernel["nest"] == "contraction"]
+    assert products
+    return all(kernel["layouts"] for kernel in products)
+
+
+@pytest.mark.parametrize("kernel, pads", [(2, 0), (3, 1), (4, 1)])
+def test_weights_of_transposed_convolutions_are_moved_once(kernel, pads):
+    """A kernel of three taps has a fourth of zeros for the odd residue."""
+    w = np.random.default_rng(kernel).normal(size=(96, 192, kernel, kernel)).astype(np.float32)  # 288 KB and more
+    node = helper.make_node("ConvTranspose", ["x", "w"], ["y"], strides=[2, 2], pads=[pads] * 4)
+    size = 4 * 2 + kernel - 2 * pads
+    assert packed(make([node], [1, 96, 5, 5], [1, 192, size, size], {"w": w}))
+
+
+@pytest.mark.parametrize("operator, gates, attributes", [("GRU", 3, {"linear_before_reset": 0}), ("GRU", 3, {"linear_before_reset": 1}), ("LSTM", 4, {}), ("RNN", 1, {})])
+def test_weights_of_gates_are_products_own(operator, gates, attributes):
+    rng, hidden = np.random.default_rng(7), 160 if gates > 1 else 320
+    constants = {"w": rng.uniform(-.1, .1, (1, gates * hidden, 96)), "r": rng.uniform(-.1, .1, (1, gates * hidden, hidden)), "b": rng.uniform(-.1, .1, (1, 2 * gates * hidden))}
+    node = helper.make_node(operator, ["x", "w", "r", "b"], ["y"], hidden_size=hidden, **attributes)
+    for steps in 3, 20:  # written out, and a loop
+        assert packed(make([node], [steps, 2, 96], [steps, 1, 2, hidden], {name: array.astype(np.float32) for name, array in constants.items()}))
+
+
+def test_a_directions_weights_are_a_part():
+    """Of bidirectional operators, which have both in one tensor; each of the two sums is that of its direction."""
+    rng, hidden, steps = np.random.default_rng(8), 160, 4
+    w, r = (rng.uniform(-.1, .1, (2, 3 * hidden, n)).astype(np.float32) for n in (64, hidden))
+    both = make([helper.make_node("GRU", ["x", "w", "r"], ["y"], hidden_size=hidden, direction="bidirectional")], [steps, 1, 64], [steps, 2, 1, hidden], {"w": w, "r": r})
+    compiled = dlc.compile(both)
+    assert all(kernel["layouts"] for kernel in compiled.report["kernels"] if kernel["nest"] == "contraction")
+    x = rng.normal(size=(steps, 1, 64)).astype(np.float32)
+    one = helper.make_node("GRU", ["x", "w", "r"], ["y"], hidden_size=hidden)
+    for d, order in enumerate((slice(None), slice(None, None, -1))):
+        alone = ReferenceEvaluator(make([one], [steps, 1, 64], [steps, 1, 1, hidden], {"w": w[d:d + 1], "r": r[d:d + 1]}))
+        assert np.allclose(compiled(x)[:, d], alone.run(None, {"x": np.ascontiguousarray(x[order])})[0][order][:, 0], rtol=1e-4, atol=1e-5)

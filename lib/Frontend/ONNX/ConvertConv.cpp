@@ -141,7 +141,7 @@ static Value convolveResidues(GraphBuilder &b, Value x, Value w,
     margins.push_back(taps[i] - 1);
     wide.push_back(graph::simplify(b.dim(x, 2 + i) + (taps[i] - 1)));
   }
-  Value y = b.emit("graph.conv", {x, b.reshape(w, merged)},
+  Value y = b.emit("graph.conv", {x, b.moveNow(b.reshape(w, merged))},
                    {b.i64s("strides", ones), b.i64s("dilations", ones),
                     b.i64s("pads_low", margins), b.i64s("pads_high", margins),
                     b.attr("group", b.builder.getI64IntegerAttr(t.group)),

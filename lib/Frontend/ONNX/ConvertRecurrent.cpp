@@ -24,8 +24,10 @@ struct Cell {
   GraphBuilder &b;
   int64_t gates, direction;
   AffineExpr hidden;
-  Value recurrent;     ///< (gates * hidden, hidden)
+  Value recurrent;     ///< (gates * hidden, hidden), of a constant if R is one
   Value recurrentBias; ///< (gates * hidden) or null
+  /// The last gate's part of both, of a GRU that multiplies the reset state.
+  Value last, lastBias;
   SmallVector<Value> peepholes;
 
   std::string activation(unsigned i, StringRef otherwise);
@@ -99,22 +101,19 @@ static void stepRNN(Cell &cell, Value x, Value &h) {
 /// Gates z (update), r (reset), h, in ONNX's order.
 static void stepGRU(Cell &cell, Value x, Value &h) {
   GraphBuilder &b = cell.b;
-  auto rows = [&](int64_t i) {
-    return b.sliceAxis(cell.recurrent, 0, cell.hidden * i, cell.hidden);
+  // Gates that multiply the same state are one product.
+  auto product = [&](Value state, Value rows, Value bias) {
+    Value sum = b.einsum("bk", "nk", "bn", state, rows);
+    return bias ? b.add(sum, bias) : sum;
   };
-  auto bias = [&](int64_t i, Value sum) {
-    return cell.recurrentBias
-               ? b.add(sum, b.sliceAxis(cell.recurrentBias, 0, cell.hidden * i,
-                                        cell.hidden))
-               : sum;
+  Value all = product(h, cell.recurrent, cell.recurrentBias);
+  auto sigmoid = [&](int64_t i) {
+    return cell.activate(0, "Sigmoid",
+                         b.add(cell.gate(x, i), cell.gate(all, i)));
   };
-  auto product = [&](int64_t i, Value state) {
-    return bias(i, b.einsum("bk", "nk", "bn", state, rows(i)));
-  };
-  Value z = cell.activate(0, "Sigmoid", b.add(cell.gate(x, 0), product(0, h)));
-  Value r = cell.activate(0, "Sigmoid", b.add(cell.gate(x, 1), product(1, h)));
-  Value inner = cell.node.i("linear_before_reset", 0) ? b.mul(r, product(2, h))
-                                                      : product(2, b.mul(r, h));
+  Value z = sigmoid(0), r = sigmoid(1);
+  Value inner = cell.last ? product(b.mul(r, h), cell.last, cell.lastBias)
+                          : b.mul(r, cell.gate(all, 2));
   Value candidate = cell.activate(1, "Tanh", b.add(cell.gate(x, 2), inner));
   Value one = b.splat(1, b.element(h));
   h = b.add(b.mul(b.sub(one, z), candidate), b.mul(z, h));
@@ -260,13 +259,24 @@ static void convertRecurrent(NodeContext &node, int64_t gates) {
 
   SmallVector<Value> outputs, lastH, lastC;
   for (int64_t d = 0; d < directions; ++d) {
-    Cell cell{node, b, gates, d, hidden, pick(b, r, d), {}, {}};
-    Value inputs = b.einsum("tbi", "ni", "tbn", x, pick(b, w, d));
+    Cell cell{node, b,  gates, d, hidden, b.moveNow(pick(b, r, d)),
+              {},   {}, {},    {}};
+    Value inputs = b.einsum("tbi", "ni", "tbn", x, b.moveNow(pick(b, w, d)));
     if (Value bias = node.maybe(3)) {
       Value both = pick(b, bias, d);
       AffineExpr half = hidden * gates;
       inputs = b.add(inputs, b.sliceAxis(both, 0, b.c(0), half));
       cell.recurrentBias = b.sliceAxis(both, 0, half, half);
+    }
+    if (gates == 3 && !node.i("linear_before_reset", 0)) {
+      auto split = [&](Value &all, Value &last) {
+        if (!all)
+          return;
+        last = b.moveNow(b.sliceAxis(all, 0, hidden * 2, hidden));
+        all = b.moveNow(b.sliceAxis(all, 0, b.c(0), hidden * 2));
+      };
+      split(cell.recurrent, cell.last);
+      split(cell.recurrentBias, cell.lastBias);
     }
     if (isLSTM && node.has(7))
       for (int64_t i = 0; i < 3; ++i)

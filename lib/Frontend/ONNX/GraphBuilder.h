@@ -155,6 +155,9 @@ public:
   mlir::Value gatherElements(mlir::Value x, mlir::Value indices, int64_t axis);
   /// A size as a tensor of rank 0.
   mlir::Value size(mlir::AffineExpr size, mlir::Type element);
+  /// `x`; a constant where reshapes, transposes, slices and zero pads make it
+  /// of one, of any size.
+  mlir::Value moveNow(mlir::Value x);
   mlir::Value iota(mlir::AffineExpr size, mlir::Type element, double start = 0,
                    double step = 1);
 
