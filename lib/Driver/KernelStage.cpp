@@ -163,10 +163,16 @@ Error dlc::formKernels(Compilation &c) {
   if (c.target && !c.cuda) // variants are copies, and have it, too
     markConstantBits(c.getModule());
   makeVariants(c); // each has a schedule of its own
-  if (Error error = tuneKernels(c))
-    return error;
+  // Which instructions a GPU's attentions may use is told by their laws; a
+  // CPU's schedules decide about laws.
+  if (!c.cuda)
+    if (Error error = tuneKernels(c))
+      return error;
   if (Error error = chooseSchedules(c))
     return error;
+  if (c.cuda)
+    if (Error error = tuneKernels(c))
+      return error;
   if (c.isInstance)
     scheduleInstance(c);
   if (c.wantsPlacement())

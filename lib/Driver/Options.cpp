@@ -340,6 +340,9 @@ static llvm::Error readTuning(const InputArgList &args, CompileOptions &o) {
       return usage(arg->getSpelling() + arg->getValue() +
                    ": expected a number");
   o.tuningDb = args.getLastArgValue(OPT_tuning_db).str();
+  o.tuneRunner = args.getLastArgValue(OPT_tune_runner).str();
+  if (!o.tuneRunner.empty() && o.tune != CompileOptions::Tune::Search)
+    return usage("-tune-runner= is for -tune");
   return llvm::Error::success();
 }
 

@@ -18,11 +18,12 @@ def name : J<"name", "<identifier>", "C name of the model's functions (default: 
 def weights : J<"weights", "<where>", "embed or external (default: embed up to 1 MiB)">;
 def fallback : J<"fallback", "<when>", "on: artifacts for cuda hold PTX of the kernels' sm_80 form, too, for devices that the machine code is not for (default); off: machine code only">;
 def jobs : JoinedOrSeparate<["-"], "j">, MetaVarName<"<n>">, HelpText<"Kernels compiled at a time (default: the CPUs this process may use)">;
-def tune : F<"tune", "Search schedules on this machine, keep what was measured in the tuning database, and use the best">;
+def tune : F<"tune", "Search schedules on this machine (for cuda: on its GPU), keep what was measured in the tuning database, and use the best">;
 def tune_mode : J<"tune", "<how>", "lookup: the best schedules of the database, nothing is measured; quick: -tune with 5 trials a kernel; static: -tune with times that are estimated from machine code, for CPUs that are not here; off (default)">;
 def tune_budget : J<"tune-budget", "<n|time>", "Trials of all kernels together, or a time: 90s, 10m (default: 32 trials a kernel)">;
 def tune_seed : J<"tune-seed", "<n>", "Another seed is another search (default: 1)">;
 def tune_dim : J<"tune-dim", "<name>=<n>", "Measure kernels whose size is symbolic where the dim is n, or several: <name>=<n>,<n>; the geometric mean decides (default: the typical size of -dim)">;
+def tune_runner : J<"tune-runner", "<command>", "-tune for cuda: words to put before the measuring program's command line, such as a script that runs it on another machine">;
 def tuning_db : J<"tuning-db", "<path>", "The tuning database (default: $DLC_TUNING_DB, or dlc/tuning.db in the user's data folder)">;
 def libraries : J<"libraries", "<when>", "on: -tune also measures oneDNN (libdnnl.so.3, or what $DLC_ONEDNN names), and kernels that it computes faster call it at run time; off (default)">;
 def verify : F<"verify", "Run the result beside the interpreter on random inputs; exit 4 when they differ">;

@@ -3,24 +3,13 @@
 // each kernel takes the best schedule that is known for it on this target. What
 // is taken is a kernel's `schedule` attribute as any other: Check admits its
 // laws, code generation refuses what it cannot emit.
-#include "CudaTuneStage.h"
-#include "MeasuredSizes.h"
 #include "TuneDatabase.h"
+#include "TuneMachine.h"
 
-#include "dlc/Check/Laws.h"
-#include "dlc/Codegen/CPU/KernelVariants.h"
-#include "dlc/Codegen/CPU/LibraryNest.h"
-#include "dlc/Driver/FormedKernels.h"
-#include "dlc/Schedule/NestChoice.h"
 #include "dlc/Tuner/Experience.h"
-#include "dlc/Tuner/KernelCost.h"
-#include "dlc/Tuner/KernelTask.h"
-#include "dlc/Tuner/Libraries.h"
 #include "dlc/Tuner/Shipped.h"
 
 #include "llvm/Support/FormatVariadic.h"
-#include "llvm/TargetParser/Host.h"
-#include "llvm/TargetParser/Triple.h"
 
 #include <map>
 
@@ -33,17 +22,15 @@ namespace {
 /// Kernels of one key: equal but for their names.
 struct Item {
   SmallVector<graph::KernelOp> kernels;
-  unsigned calls = 0;
+  KernelCalls calls;
   tuner::KernelKey key;
   tuner::Scorer scorer;
-  CpuCodegenOptions options;
-  tuner::KernelSizes sizes;
-  std::unique_ptr<tuner::KernelTask> task;
+  std::shared_ptr<const tuner::Task> task;
   std::unique_ptr<tuner::Tuner> tuner;
   bool isDone = false;
   double predicted = 0; ///< seconds of one run under the default schedule
 
-  double seconds() const { return calls * predicted; }
+  double seconds() const { return calls.count * predicted; }
   /// What another round may save, in seconds of a run of the model.
   double expected() const {
     if (!tuner)
@@ -55,7 +42,9 @@ struct Item {
 
 class Stage {
 public:
-  explicit Stage(Compilation &c) : c(c) {}
+  explicit Stage(Compilation &c)
+      : c(c), machine(c.cuda ? makeCudaTuneMachine(c) : makeCpuTuneMachine(c)) {
+  }
   Error run();
 
 private:
@@ -65,26 +54,13 @@ private:
   Error step(Item &item, unsigned most);
   void showProgress(const Item &item, unsigned spent, double passed);
   double expectedGain() const;
-  Error findLibrary();
-  bool wantsLibraries() const {
-    return c.options.libraries != CompileOptions::Libraries::Off;
-  }
-  bool fits(const Item &item, graph::KernelOp kernel,
-            const tuner::Record &record, const KnobValues &knobs,
-            std::string &reason);
   Error choose();
 
-  tuner::Timing timing() const {
-    return c.options.tuneStatic ? tuner::Timing::Static
-                                : tuner::Timing::Measured;
-  }
-
   Compilation &c;
+  std::unique_ptr<TuneMachine> machine;
   std::map<std::string, std::unique_ptr<Item>> items; // by key
   TuneDatabase database;
   std::map<std::string, std::optional<tuner::CostModel>> models; // by family
-  std::optional<tuner::KernelCost> cost;
-  int64_t library = 0; ///< the version that is measured, too; 0: none
 };
 } // namespace
 
@@ -92,32 +68,17 @@ static std::string keyText(StringRef target, StringRef workload) {
   return (target + "\n" + workload).str();
 }
 
-/// Whether `kernel` has a schedule beyond the range of a variant.
-static bool hasSchedule(graph::KernelOp kernel) {
-  graph::KernelOp copy = kernel.clone();
-  clearVariantRange(copy);
-  bool has = bool(copy.getScheduleAttr());
-  copy.erase();
-  return has;
-}
-
 Error Stage::collect() {
-  Expected<MeasuredSizes> sizes = MeasuredSizes::create(c);
-  if (!sizes)
-    return sizes.takeError();
+  if (Error error = machine->prepare())
+    return error;
   llvm::StringMap<KernelCalls> calls = findKernelCalls(c.getModule());
   for (auto kernel : c.getModule().getOps<graph::KernelOp>()) {
     // A schedule of the file's own stays.
-    if (hasSchedule(kernel))
+    if (machine->hasOwnSchedule(kernel))
       continue;
-    CpuCodegenOptions options;
-    options.strict = c.options.strict;
-    options.constantOperands = calls[kernel.getSymName()].constantOperands;
+    const KernelCalls &called = calls[kernel.getSymName()];
     std::string reason;
-    auto at = sizes->of(kernel, reason);
-    auto key = succeeded(at) ? tuner::makeKernelKey(kernel, *c.target, options,
-                                                    reason, *at)
-                             : FailureOr<tuner::KernelKey>();
+    auto key = machine->makeKey(kernel, called, reason);
     if (failed(key)) {
       noteUntuned(c, kernel, reason);
       continue;
@@ -127,27 +88,22 @@ Error Stage::collect() {
     if (!item) {
       item = std::make_unique<Item>();
       item->key = *key;
-      item->options = options;
-      item->sizes = *at;
+      item->calls.constantOperands = called.constantOperands;
     }
     item->kernels.push_back(kernel);
-    item->calls += calls[kernel.getSymName()].count;
+    item->calls.count += called.count;
   }
   return Error::success();
 }
 
 Error Stage::openDatabase() {
-  StringRef arch = c.target->desc().arch;
+  StringRef arch = machine->getArch();
   Expected<TuneDatabase> opened = TuneDatabase::open(c.options, arch);
   if (!opened)
     return opened.takeError();
   database = std::move(*opened);
   if (c.options.tune != CompileOptions::Tune::Search)
     return Error::success();
-  auto times = tuner::KernelCost::create(*c.target);
-  if (!times)
-    return times.takeError();
-  cost = std::move(*times);
   for (const char *family : tuner::kFamilies) {
     auto loaded = tuner::loadShippedModel(arch, family);
     if (!loaded)
@@ -160,30 +116,22 @@ Error Stage::openDatabase() {
 Error Stage::step(Item &item, unsigned most) {
   if (!item.tuner) {
     // The interpreter's run on it counts: it is made when it is needed.
-    auto task = tuner::KernelTask::create(
-        item.kernels[0], *c.target, item.options,
-        /*seed=*/1, /*mostWork=*/6e10, timing(), item.sizes);
+    auto task = machine->makeTask(item.kernels[0], item.calls);
     if (!task) {
       c.tuning.notes.push_back(llvm::toString(task.takeError()));
       item.isDone = true;
       return Error::success();
     }
     item.task = std::move(*task);
-    if (std::string reason; library && !item.task->addLibrary(library, reason))
-      c.tuning.notes.push_back(("kernel '" + item.kernels[0].getSymName() +
-                                "': oneDNN is no candidate: " + reason)
-                                   .str());
     tuner::TuneOptions options;
     options.search.seed = c.options.tuneSeed;
-    options.search.first =
-        tuner::findExperience(database.getShipped(), item.task->get().workload,
-                              item.task->get().target);
+    options.search.first = tuner::findExperience(
+        database.getShipped(), item.task->workload, item.task->target);
     options.jobs = c.options.jobs;
     options.compiler = getVersion().str();
     auto &model = models[item.scorer.family];
-    auto made =
-        tuner::Tuner::create(item.task->get(), model ? &*model : nullptr,
-                             database.getStore(), options);
+    auto made = tuner::Tuner::create(*item.task, model ? &*model : nullptr,
+                                     database.getStore(), options);
     if (!made)
       return made.takeError();
     item.tuner = std::move(*made);
@@ -203,8 +151,8 @@ Error Stage::search() {
       return scorer.takeError();
     item->scorer = std::move(*scorer);
     // Learned where there is a model of times, else by hand.
-    item->predicted = cost->getSeconds(item->key.workload, item->key.target)
-                          .value_or(item->scorer.seconds({}));
+    item->predicted =
+        machine->getSeconds(item->key).value_or(item->scorer.seconds({}));
     open.push_back(item.get());
   }
   auto start = std::chrono::steady_clock::now();
@@ -291,41 +239,15 @@ void Stage::showProgress(const Item &item, unsigned spent, double passed) {
           .str());
 }
 
-/// Measured beside nothing, a library would never be found missing.
-Error Stage::findLibrary() {
-  if (!wantsLibraries() || c.options.tune != CompileOptions::Tune::Search)
-    return Error::success();
-  if (c.options.tuneStatic)
-    return makeError(ExitCode::Usage,
-                     "-libraries=on: the time of a library is measured, "
-                     "-tune=static measures nothing");
-  std::string reason;
-  if (!tuner::isForLibraries(*c.target, reason))
-    return makeError(ExitCode::Usage, "-libraries=on: " + reason);
-  library = tuner::findLibrary(reason);
-  if (!library)
-    return makeError(ExitCode::Unavailable, "-libraries=on: " + reason);
-  return Error::success();
-}
-
-/// Whether code generation takes a schedule of the database.
-bool Stage::fits(const Item &item, graph::KernelOp kernel,
-                 const tuner::Record &record, const KnobValues &knobs,
-                 std::string &reason) {
-  return record.usesLibrary()
-             ? tuner::isLibraryLegalFor(kernel, knobs, item.options, reason)
-             : tuner::isLegalFor(kernel, knobs, *c.target, item.options, reason,
-                                 item.sizes);
-}
-
 Error Stage::choose() {
   for (auto &[key, item] : items) {
     auto records = database.select(item->key);
     if (!records)
       return records.takeError();
-    auto best =
-        tuner::findBest(*records, {.takesEstimates = c.options.tuneStatic,
-                                   .takesLibraries = wantsLibraries()});
+    auto best = tuner::findBest(
+        *records, {.takesEstimates = c.options.tuneStatic,
+                   .takesLibraries =
+                       c.options.libraries != CompileOptions::Libraries::Off});
     if (!best)
       continue;
     Expected<KnobValues> knobs = tuner::parseKnobs(best->schedule);
@@ -333,25 +255,12 @@ Error Stage::choose() {
       return knobs.takeError();
     for (graph::KernelOp kernel : item->kernels) {
       std::string reason;
-      // One pass over the keys is the compiler's choice only where Check finds
-      // the law; a schedule that names the nest would insist.
-      if (graph::Law law = graph::Law::homSoftmax();
-          item->key.nest == "attention" && bestNest(kernel).isOnePass)
-        if (check::Admission admission =
-                check::admitLaws(kernel, {law}, c.getMode());
-            !admission) {
-          noteUntuned(c, kernel, admission.reason);
-          continue;
-        }
-      if (!fits(*item, kernel, *best, *knobs, reason)) {
-        noteUntuned(c, kernel,
-                    "the schedule of the database does not fit: " + reason);
-        continue;
-      }
-      Schedule schedule;
-      schedule.nest = best->usesLibrary() ? kLibraryNest.str() : item->key.nest;
-      schedule.knobs.insert(knobs->begin(), knobs->end());
-      takeSchedule(c, kernel, schedule, *best);
+      auto schedule = machine->makeSchedule(kernel, item->calls, item->key,
+                                            *best, *knobs, reason);
+      if (schedule)
+        takeSchedule(c, kernel, *schedule, *best);
+      else
+        noteUntuned(c, kernel, reason);
     }
   }
   return Error::success();
@@ -360,17 +269,19 @@ Error Stage::choose() {
 Error Stage::run() {
   if (Error error = collect())
     return error;
-  if (Error error = findLibrary())
-    return error;
+  bool searches = c.options.tune == CompileOptions::Tune::Search;
+  if (searches)
+    if (Error error = machine->prepareSearch())
+      return error;
   if (Error error = openDatabase())
     return error;
-  if (c.options.tune == CompileOptions::Tune::Search)
+  if (searches)
     if (Error error = search())
       return error;
   if (Error error = choose())
     return error;
   std::string more;
-  if (c.options.tune == CompileOptions::Tune::Search)
+  if (searches)
     more = llvm::formatv(", {0} candidates {1}, {2} failed; expected gain left "
                          "{3:f2}x",
                          c.tuning.measured,
@@ -384,21 +295,10 @@ Error Stage::run() {
 Error dlc::tuneKernels(Compilation &c) {
   if (c.options.tune == CompileOptions::Tune::Off)
     return Error::success();
-  if (c.cuda)
-    return lookUpCudaSchedules(c);
-  if (!c.target)
+  if (!c.target && !c.cuda)
     return makeError(ExitCode::Usage,
                      "-tune is for CPUs and CUDA: schedules of " +
                          c.options.target + " are chosen by rules");
-  llvm::Triple here(llvm::sys::getProcessTriple()),
-      wanted(c.target->desc().triple);
-  if (c.options.tune == CompileOptions::Tune::Search && !c.options.tuneStatic &&
-      here.getArch() != wanted.getArch())
-    return makeError(ExitCode::Usage,
-                     "-tune measures on this machine, which is " +
-                         here.getArchName() + ", not " + wanted.getArchName() +
-                         "; -tune=static estimates times, -tune=lookup "
-                         "works for every target");
   if (Error error = Stage(c).run())
     return llvm::make_error<CompileError>(
         toCompileError(std::move(error), ExitCode::Unavailable));

@@ -91,6 +91,7 @@ struct Reader {
 
 static void write(Writer &put, const BuiltKernel &kernel) {
   put(kernel.object);
+  put(kernel.manifest);
   put(uint64_t(kernel.phases.size()));
   for (const std::string &symbol : kernel.phases)
     put(symbol);
@@ -109,6 +110,7 @@ static void write(Writer &put, const BuiltKernel &kernel) {
 
 static void read(Reader &get, BuiltKernel &kernel) {
   get(kernel.object);
+  get(kernel.manifest);
   kernel.phases.resize(get.count());
   for (std::string &symbol : kernel.phases)
     get(symbol);

@@ -121,8 +121,17 @@ Expected<std::unique_ptr<Tuner>> Tuner::create(const Task &task,
     return tuner;
   RunLimits limits = options.limits;
   limits.samples = 1;
-  Measurement first =
-      measure(tuner->reference, tuner->reference, task.problem, limits);
+  Measurement first;
+  if (task.measure) {
+    if (Error error = task.measure({&tuner->reference}, tuner->reference,
+                                   limits, [&](unsigned, const Measurement &m) {
+                                     first = m;
+                                     return Error::success();
+                                   }))
+      return std::move(error);
+  } else {
+    first = measure(tuner->reference, tuner->reference, task.problem, limits);
+  }
   if (first.status != Status::Ok)
     return fail(toString(first.status) + ": " + first.reason);
   // A hanging candidate is stopped when it is that much slower.
@@ -222,15 +231,17 @@ Error Tuner::measureAll(llvm::ArrayRef<Candidate> candidates,
     for (unsigned i : ready)
       if (Error error = finish(i, estimated(*built[i], reference)))
         return error;
-  } else if (options.fleet) {
+  } else if (task.measure || options.fleet) {
     std::vector<const BuiltKernel *> kernels;
     for (unsigned i : ready)
       kernels.push_back(&*built[i]);
-    if (Error error =
-            options.fleet->measureAll(kernels, reference, task.problem, how,
-                                      [&](unsigned n, const Measurement &m) {
-                                        return finish(ready[n], m);
-                                      }))
+    auto done = [&](unsigned n, const Measurement &m) {
+      return finish(ready[n], m);
+    };
+    if (Error error = task.measure
+                          ? task.measure(kernels, reference, how.limits, done)
+                          : options.fleet->measureAll(kernels, reference,
+                                                      task.problem, how, done))
       return error;
   } else {
     for (unsigned i : ready) {

@@ -44,7 +44,8 @@ static bool open_driver(const char *path, char *reason, size_t size) {
 #undef LOOK_UP
   int result = cu.init(0);
   if (result)
-    snprintf(reason, size, "the CUDA driver does not start (%d)", result);
+    snprintf(reason, size, "the CUDA driver does not start (%d%s)", result,
+             result == DLC_CU_NO_DEVICE ? ": it finds no device" : "");
   return !result;
 }
 

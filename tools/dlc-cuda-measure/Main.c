@@ -21,8 +21,8 @@ static const char *const kStatus[] = {"ok", "compile", "wrong", "timeout",
 
 typedef struct settings {
   const char *folder, *driver, *output, *kernel;
-  unsigned samples, seconds;
-  bool any_device, no_peers;
+  unsigned samples, seconds, again;
+  bool any_device, no_peers, device_only, with_parent;
 } settings;
 
 static void help(void) {
@@ -30,28 +30,34 @@ static void help(void) {
        "  -driver=<path>   the CUDA driver (default: $DLC_CUDA_DRIVER, or "
        "libcuda.so.1)\n"
        "  -o <file>        records (default: FOLDER/results.jsonl)\n"
-       "  -samples=<n>     of a candidate (default: 9; the two best again with "
+       "  -samples=<n>     of a candidate (default: 9; the best again with "
        "twice as many and 2)\n"
+       "  -again=<n>       so many of the best are measured again (default: "
+       "2)\n"
        "  -timeout=<s>     of a trial (default: 60)\n"
        "  -kernel=<text>   only kernels whose name has this in it\n"
        "  -any-device      also on a GPU that is not the bundle's\n"
+       "  -device-only     only whether the GPU is the bundle's\n"
+       "  -with-parent     end when the process that started it does\n"
        "  -no-peers        without cuBLAS and cuDNN (which $DLC_CUBLAS and "
        "$DLC_CUDNN name)\n"
        "EXIT CODES:  0 done, 1 a candidate is wrong, 2 bad usage, 5 no such "
        "device");
 }
 
-static bool read_number(const char *text, unsigned most, unsigned *out) {
+static bool read_number(const char *text, unsigned least, unsigned most,
+                        unsigned *out) {
   char *end;
   unsigned long value = strtoul(text, &end, 10);
   *out = (unsigned)value;
-  return *text && !*end && value >= 1 && value <= most;
+  return *text && !*end && value >= least && value <= most;
 }
 
 static bool read_settings(int argc, char **argv, settings *s) {
   memset(s, 0, sizeof *s);
   s->samples = 9;
   s->seconds = 60;
+  s->again = 2;
   s->driver = getenv("DLC_CUDA_DRIVER");
   if (!s->driver || !*s->driver)
     s->driver = "libcuda.so.1";
@@ -69,11 +75,18 @@ static bool read_settings(int argc, char **argv, settings *s) {
       s->any_device = true;
     else if (!strcmp(a, "-no-peers"))
       s->no_peers = true;
+    else if (!strcmp(a, "-with-parent"))
+      s->with_parent = true;
+    else if (!strcmp(a, "-device-only"))
+      s->device_only = true;
     else if (!strncmp(a, "-samples=", 9)) {
-      if (!read_number(a + 9, DLC_MOST_SAMPLES, &s->samples))
+      if (!read_number(a + 9, 1, DLC_MOST_SAMPLES, &s->samples))
+        return false;
+    } else if (!strncmp(a, "-again=", 7)) {
+      if (!read_number(a + 7, 0, DLC_MOST_CANDIDATES, &s->again))
         return false;
     } else if (!strncmp(a, "-timeout=", 9)) {
-      if (!read_number(a + 9, 86400, &s->seconds))
+      if (!read_number(a + 9, 1, 86400, &s->seconds))
         return false;
     } else if (*a != '-' && !s->folder)
       s->folder = a;
@@ -301,18 +314,19 @@ static unsigned measure_kernel(const settings *s, const bundle *b,
       fprintf(stderr, "%s: %s is %s: %s\n", k->name, list[i]->schedule,
               kStatus[r->status], r->reason);
   }
-  /* The best of many is partly luck: the two fastest, once more. */
-  unsigned winner = 0, more = 2 * s->samples + 2, fastest_two[2], found = 0;
+  /* The best of many is partly luck: the fastest, once more. */
+  unsigned winner = 0, more = 2 * s->samples + 2, found = 0;
+  unsigned best_ones[DLC_MOST_CANDIDATES];
   if (more > DLC_MOST_SAMPLES)
     more = DLC_MOST_SAMPLES;
-  for (; found < 2; ++found) {
+  for (; found < s->again; ++found) {
     unsigned next = 0;
     for (unsigned i = 1; i < k->num_candidates; ++i)
       if (ratios[i] < 1 && (!next || ratios[i] < ratios[next]))
         next = i;
     if (!next)
       break;
-    fastest_two[found] = next;
+    best_ones[found] = next;
     list[found] = &k->candidates[next];
     ratios[next] = 1e30;
   }
@@ -325,7 +339,7 @@ static unsigned measure_kernel(const settings *s, const bundle *b,
     print_record(out, b, k, list[i], 1, r);
     if (ratio < best) {
       best = ratio;
-      winner = fastest_two[i];
+      winner = best_ones[i];
     }
   }
   printf("%s: default %.4f ms, best %.2fx%s%s; %u ok", k->name,
@@ -347,8 +361,10 @@ int main(int argc, char **argv) {
     help();
     return argc > 1 && strstr(argv[1], "-help") ? 0 : 2;
   }
+  if (s.with_parent)
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
   static bundle b;
-  read_bundle(&b, s.folder);
+  read_bundle(&b, s.folder, s.device_only);
   work *shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE,
                       MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   if (shared == MAP_FAILED) {
@@ -369,6 +385,10 @@ int main(int argc, char **argv) {
             b.device, b.arch, shared->name, shared->arch,
             runs ? "; -any-device measures all the same" : "");
     return 5;
+  }
+  if (s.device_only) {
+    printf("%s\n", shared->name);
+    return 0;
   }
   char path[4096];
   snprintf(path, sizeof path, "%s/results.jsonl", s.folder);

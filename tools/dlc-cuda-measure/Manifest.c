@@ -203,7 +203,7 @@ static bool read_line(bundle *b, const char *line) {
   return false;
 }
 
-void read_bundle(bundle *b, const char *folder) {
+void read_bundle(bundle *b, const char *folder, bool device_only) {
   memset(b, 0, sizeof *b);
   b->folder = folder;
   size_t size = 0;
@@ -226,7 +226,8 @@ void read_bundle(bundle *b, const char *folder) {
     }
   }
   free(text);
-  if (!b->target || !b->num_kernels || !*b->run || !*b->device)
+  if (!*b->device ||
+      (!device_only && (!b->target || !b->num_kernels || !*b->run)))
     refuse("%s/candidates.txt is not whole", folder);
   for (unsigned i = 0; i < b->num_kernels; ++i)
     if (!b->kernels[i].num_candidates || !b->kernels[i].workload)

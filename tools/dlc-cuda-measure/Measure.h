@@ -84,8 +84,9 @@ typedef struct bundle {
 } bundle;
 
 /* Reads FOLDER/candidates.txt and oracle.bin; ends the program, in words, where
- * they are not as they should be. */
-void read_bundle(bundle *b, const char *folder);
+ * they are not as they should be. With `device_only` there need be no kernels.
+ */
+void read_bundle(bundle *b, const char *folder, bool device_only);
 /* The bytes of FOLDER/NAME with a 0 behind them; NULL where there are none. */
 char *read_file(const char *folder, const char *name, size_t *size);
 

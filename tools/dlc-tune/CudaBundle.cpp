@@ -8,7 +8,6 @@
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/Format.h"
-#include "llvm/Support/Path.h"
 #include "llvm/Support/raw_ostream.h"
 
 using namespace dlc;
@@ -31,15 +30,6 @@ static Expected<CompileOptions> optionsFor(const TuneSettings &s,
   if (!line)
     return line.takeError();
   return line->options;
-}
-
-/// Beside this program.
-static std::string findMeasureProgram() {
-  static int here;
-  llvm::SmallString<256> path(llvm::sys::path::parent_path(
-      llvm::sys::fs::getMainExecutable("dlc-tune", &here)));
-  llvm::sys::path::append(path, "dlc-cuda-measure");
-  return path.str().str();
 }
 
 Error dlc::runCudaBundle(const TuneSettings &s) {
@@ -70,7 +60,6 @@ Error dlc::runCudaBundle(const TuneSettings &s) {
   options.folder = s.output;
   options.candidates = s.candidates;
   options.seed = s.seed;
-  options.measureProgram = findMeasureProgram();
   Expected<CudaBundle> bundle = writeCudaBundle(models, options);
   if (!product.empty())
     llvm::sys::fs::remove(product);

@@ -16,6 +16,7 @@ struct TuneSettings {
   std::vector<int64_t> matmul; ///< [batch,] M, N, K
   std::string constant;
   std::string workers;       ///< where tune measures; empty: here
+  std::string runner;        ///< tune for a GPU: words before dlc-cuda-measure
   std::string family;        ///< of nests; empty: all, or contractions (train)
   bool predictsTime = false; ///< train: times, not orders
   bool leavesIsaOut = false; ///< eval

@@ -3,6 +3,7 @@
 
 #include "dlc/Driver/CommandLine.h"
 #include "dlc/Driver/Compiler.h"
+#include "dlc/Driver/CudaSearch.h"
 #include "dlc/Driver/ModelSource.h"
 #include "dlc/Target/Targets.h"
 #include "dlc/Tuner/Fleet.h"
@@ -43,13 +44,27 @@ namespace {
 struct Session {
   mlir::MLIRContext context;
   mlir::OwningOpRef<mlir::ModuleOp> module;
-  std::unique_ptr<KernelTask> task;
+  std::shared_ptr<const Task> task;
   Knowledge known;
 
   Session() : context(mlir::MLIRContext::Threading::DISABLED) {}
   Error open(const TuneSettings &s);
+
+private:
+  Expected<graph::KernelOp> makeKernel(const TuneSettings &s);
+  Expected<std::string> openCpu(const TuneSettings &s);
+  Expected<std::string> openCuda(const TuneSettings &s);
 };
 } // namespace
+
+static Error asUsage(Error error) {
+  return llvm::make_error<CompileError>(
+      toCompileError(std::move(error), ExitCode::Usage));
+}
+
+static bool isForCuda(const TuneSettings &s) {
+  return llvm::StringRef(s.target).starts_with("cuda");
+}
 
 Error Session::open(const TuneSettings &s) {
   if (s.matmul.empty())
@@ -57,10 +72,17 @@ Error Session::open(const TuneSettings &s) {
   if (!s.inputs.empty())
     return usage(s.command + ": '" + s.inputs[0] +
                  "' is not expected; a model is tuned by dlc model.onnx -tune");
-  Expected<CpuTarget> target = parseCpuTarget(s.target);
-  if (!target)
-    return llvm::make_error<CompileError>(
-        toCompileError(target.takeError(), ExitCode::Usage));
+  Expected<std::string> arch = isForCuda(s) ? openCuda(s) : openCpu(s);
+  if (!arch)
+    return arch.takeError();
+  auto loaded = loadKnowledge(s, *arch, *task);
+  if (!loaded)
+    return loaded.takeError();
+  known = std::move(*loaded);
+  return Error::success();
+}
+
+Expected<graph::KernelOp> Session::makeKernel(const TuneSettings &s) {
   mlir::DialectRegistry registry;
   registerDialects(registry);
   context.appendDialectRegistry(registry);
@@ -75,6 +97,20 @@ Error Session::open(const TuneSettings &s) {
   auto kernel = graph::buildKernelFor(op, *module, "matmul", symbols);
   if (mlir::failed(kernel))
     return makeError(ExitCode::Internal, "the product has no kernel");
+  return *kernel;
+}
+
+/// Makes the task; returns the architecture that dlc's records and models are
+/// kept by.
+Expected<std::string> Session::openCpu(const TuneSettings &s) {
+  Expected<CpuTarget> target = parseCpuTarget(s.target);
+  if (!target)
+    return asUsage(target.takeError());
+  if (!s.runner.empty())
+    return usage("-tune-runner= is for -target=cuda");
+  auto kernel = makeKernel(s);
+  if (!kernel)
+    return kernel.takeError();
   CpuCodegenOptions options;
   options.constantOperands = {s.constant == "lhs", s.constant == "rhs"};
   auto made = KernelTask::create(
@@ -82,20 +118,48 @@ Error Session::open(const TuneSettings &s) {
       s.isStatic ? Timing::Static : Timing::Measured);
   if (!made)
     return made.takeError();
-  task = std::move(*made);
+  std::shared_ptr<KernelTask> owner = std::move(*made);
+  task = {owner, &owner->get()};
   if (s.libraries) {
     std::string reason;
     int64_t version = isForLibraries(*target, reason) ? findLibrary(reason) : 0;
     if (!version)
       return makeError(ExitCode::Unavailable, "-libraries=on: " + reason);
-    if (!task->addLibrary(version, reason))
+    if (!owner->addLibrary(version, reason))
       return llvm::createStringError("-libraries=on: " + reason);
   }
-  auto loaded = loadKnowledge(s, target->desc().arch, task->get());
-  if (!loaded)
-    return loaded.takeError();
-  known = std::move(*loaded);
-  return Error::success();
+  return target->desc().arch;
+}
+
+Expected<std::string> Session::openCuda(const TuneSettings &s) {
+  Expected<CudaTarget> target = parseCudaTarget(s.target);
+  if (!target)
+    return asUsage(target.takeError());
+  if (s.isStatic || s.libraries || !s.workers.empty())
+    return usage("-static, -libraries= and -workers= are for CPUs, not for "
+                 "-target=" +
+                 s.target);
+  if (!s.precision.empty() && s.precision != "f32" && s.precision != "tf32")
+    return usage("-precision=" + s.precision + ": expected f32 or tf32");
+  std::shared_ptr<CudaRunner> runner;
+  if (s.command == "tune") { // a replay measures nothing
+    auto started = CudaRunner::start(*target, s.runner);
+    if (!started)
+      return started.takeError();
+    runner = std::move(*started);
+  }
+  auto kernel = makeKernel(s);
+  if (!kernel)
+    return kernel.takeError();
+  CudaCodegenOptions options;
+  options.tf32 = s.precision == "tf32";
+  options.warpGroups = target->hasWarpGroups();
+  auto made = CudaKernelTask::create(*kernel, *target, options, runner);
+  if (!made)
+    return made.takeError();
+  std::shared_ptr<CudaKernelTask> owner = std::move(*made);
+  task = {owner, &owner->get()};
+  return "cuda";
 }
 
 static SearchOptions searchOf(const TuneSettings &s, const Session &session) {
@@ -131,7 +195,7 @@ Error dlc::runTune(const TuneSettings &s) {
   auto store = Store::open(s.store, /*create=*/true);
   if (!store)
     return store.takeError();
-  const Task &task = session.task->get();
+  const Task &task = *session.task;
   TuneOptions options;
   options.search = searchOf(s, session);
   options.budget = s.budget;
@@ -200,7 +264,7 @@ Error dlc::runReplay(const TuneSettings &s) {
   auto records = (*store)->select();
   if (!records)
     return records.takeError();
-  const Task &task = session.task->get();
+  const Task &task = *session.task;
   auto result =
       replay(task, session.known.get(), *records, searchOf(s, session));
   if (!result)

@@ -19,6 +19,7 @@ def samples : J<"samples", "<n>", "tune: samples of a candidate (default: 9)">;
 def jobs : JoinedOrSeparate<["-"], "j">, MetaVarName<"<n>">, HelpText<"tune: candidates compiled at a time (default: one a CPU)">;
 def is_static : F<"static", "tune: estimate times from machine code; nothing runs, any CPU will do">;
 def workers : J<"workers", "<address>", "tune: measure on ray://<host:port>[/<resource>], ray://local (both need the Python package ray), or processes://<n> (default: here)">;
+def tune_runner : J<"tune-runner", "<command>", "tune for a GPU: words to put before the measuring program's command line, such as a script that runs it on another machine">;
 def kernels : J<"kernels", "<names>", "survey: comma-separated kernels of the model, as -list names them (default: all)">;
 def list_kernels : F<"list", "survey: print the kernels, measure nothing">;
 def random : J<"random", "<n>", "survey: random schedules of a kernel (default: 300)">;
@@ -26,7 +27,7 @@ def evolution : J<"evolution", "<n>", "survey: trials of an evolution (default: 
 def guided : J<"guided", "<n>", "survey: trials of a search by the model (default: 32)">;
 def candidates : J<"candidates", "<n>", "bundle for a GPU: schedules of a kernel, the rules' among them (default: 8)">;
 def dim : J<"dim", "<name=n>", "bundle for a GPU: a size of the models, as for dlc">;
-def precision : J<"precision", "<p>", "bundle for a GPU: f32 or tf32, as for dlc">;
+def precision : J<"precision", "<p>", "bundle, tune for a GPU: f32 or tf32, as for dlc">;
 def keep : J<"keep", "<n>", "prune: the fastest trials of a kernel that stay; bundle: so many, and as many of the others (default: 50)">;
 def family : J<"family", "<nests>", "train, eval, replay: contraction, loop, attention or cuda (default: of train contraction, else all)">;
 def predict : J<"predict", "<what>", "train: order (of a kernel's schedules; default) or time">;

@@ -125,6 +125,7 @@ static Expected<TuneSettings> readSettings(const Table &table,
       .split(kernels, ',', -1, /*KeepEmpty=*/false);
   s.kernels.assign(kernels.begin(), kernels.end());
   s.workers = args.getLastArgValue(OPT_workers).str();
+  s.runner = args.getLastArgValue(OPT_tune_runner).str();
   s.dims = args.getAllArgValues(OPT_dim);
   s.held = args.getLastArgValue(OPT_held).str();
   s.precision = args.getLastArgValue(OPT_precision).str();

@@ -16,7 +16,6 @@ struct CudaBundleOptions {
   /// Scalar operations of a kernel that the interpreter checks.
   double mostWork = 4e11;
   uint64_t mostBytes = 48 << 20; ///< of the folder
-  std::string measureProgram;    ///< dlc-cuda-measure
 };
 
 struct CudaBundle {

@@ -100,7 +100,8 @@ struct CompileOptions {
   uint64_t tuneSeed = 1;
   /// -tune-dim: the sizes at which kernels of symbolic sizes are measured.
   std::map<std::string, llvm::SmallVector<int64_t>> tuneDims;
-  std::string tuningDb; ///< the store; empty: the user's
+  std::string tuningDb;   ///< the store; empty: the user's
+  std::string tuneRunner; ///< runs dlc-cuda-measure; empty: it runs here
   /// -libraries: whether schedules of the nest `library` are measured and
   /// taken; All, which is hidden: wherever a library has the product,
   /// unmeasured.

@@ -23,7 +23,10 @@ struct Launch {
 
 /// The code of one scheduled kernel, freed of the compiler.
 struct BuiltKernel {
-  std::string object;              ///< ELF
+  std::string object; ///< ELF; a GPU's cubin or PTX
+  /// Of a GPU's: the rest of its entry in a bundle's manifest
+  /// (tools/dlc-cuda-measure/Manifest.c), from the schedule on.
+  std::string manifest;
   std::vector<std::string> phases; ///< functions to call in order
   std::vector<Launch> launches;    ///< of the problem and of its `others`
   double staticSeconds = 0; ///< of a run, estimated (Timing::Static); else 0

@@ -31,6 +31,13 @@ struct Task {
   /// The code of one schedule, or an error that says why there is none. Called
   /// in processes of its own.
   std::function<llvm::Expected<BuiltKernel>(const KnobValues &)> build;
+  /// Measures candidates that are no code of this machine, and calls `done`
+  /// with the number of each as it comes. Null: they run here.
+  using Done = llvm::function_ref<llvm::Error(unsigned, const Measurement &)>;
+  std::function<llvm::Error(llvm::ArrayRef<const BuiltKernel *> candidates,
+                            const BuiltKernel &reference,
+                            const RunLimits &limits, Done done)>
+      measure;
   /// Measured before the search begins, as any candidate; it learns nothing of
   /// them.
   std::vector<Alternative> alternatives;
