@@ -104,6 +104,15 @@ Expected<std::unique_ptr<Store>> Store::open(StringRef path, bool create) {
     if (Error error = store->execute("COMMIT"))
       return std::move(error);
   }
+  // A writer that just began, or was killed then: there are no records yet.
+  auto isBlank = [&] {
+    Statement tables(db, "SELECT count(*) FROM sqlite_master");
+    return tables.step() == SQLITE_ROW && tables.text(0) == "0";
+  };
+  if (!create && isBlank()) {
+    store.reset();
+    return open(path, /*create=*/true);
+  }
   Statement version(db, "SELECT value FROM meta WHERE name='schema_version'");
   if (version.step() != SQLITE_ROW)
     return store->fail("is no tuning store");

@@ -225,6 +225,24 @@ TEST(Store, RefusesOtherFiles) {
             std::string::npos);
 }
 
+// What a writer leaves that is killed before its first commit, and what a
+// reader may find beside one that just begins, is a store without records.
+TEST(Store, BeforeTheFirstCommit) {
+  TemporaryFolder folder;
+  std::string path = folder / "a.db";
+  std::error_code code;
+  llvm::raw_fd_ostream(path, code).flush();
+  EXPECT_TRUE(llvm::cantFail(llvm::cantFail(Store::open(path, false))->select())
+                  .empty());
+  std::string other = folder / "b.db";
+  sqlite3 *db = nullptr;
+  sqlite3_open(other.c_str(), &db);
+  sqlite3_exec(db, "PRAGMA journal_mode=WAL", nullptr, nullptr, nullptr);
+  sqlite3_close(db);
+  auto store = llvm::cantFail(Store::open(other, false));
+  EXPECT_EQ(llvm::cantFail(store->add({makeRecord(1, 0.5)})), 1u);
+}
+
 // Two writers are killed at random instants, again and again. What a writer
 // said it had added is there, and every record is whole.
 TEST(Store, KilledWritersLoseNothing) {
