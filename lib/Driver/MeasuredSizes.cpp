@@ -164,8 +164,9 @@ FailureOr<tuner::KernelSizes> MeasuredSizes::of(graph::KernelOp kernel,
     add(sizes.measured, begin);
   }
   if (sizes.measured.empty()) {
-    reason = "no sizes are known at which it could be measured; -tune-dim= "
-             "gives some";
+    reason = range ? "no size of its range was found, where it could be measured"
+                   : "at the sizes that are taken a tensor has no elements; "
+                     "-tune-dim= gives others";
     return failure();
   }
   for (bool grows : {false, true}) {
