@@ -233,7 +233,11 @@ static double chooseTile(ContractionSchedule &s, const Sizes &sizes,
   double best = std::numeric_limits<double>::infinity();
   unsigned budget = desc.vectorRegisters - (desc.arch == "arm" ? 2 : 0);
   unsigned rows = s.tileRows, wide = s.tileVectors;
-  for (unsigned v : {s.panelVectors, 2 * s.panelVectors})
+  // A vector that is never there needs no registers.
+  SmallVector<unsigned> widths{s.panelVectors, 2 * s.panelVectors};
+  if (sizes.rows && sizes.columns && vectors == 1)
+    widths = {1};
+  for (unsigned v : widths)
     for (unsigned r = desc.vectorRegisters; r-- > 1;) {
       if (registersOf(r, v) > budget || (fixedRows && r != s.panelRows) ||
           wholeRows % r)
@@ -296,10 +300,17 @@ bool dlc::isUnconverted(const ContractionSpec &spec, ProductForm form) {
          getStorageType(spec.lhs.element) == panelElement(spec, form);
 }
 
+/// How many steps of `distance` bytes lie in different sets of a cache whose
+/// ways span `way` bytes.
+static int64_t setsOfSteps(int64_t distance, int64_t way) {
+  return way / std::gcd(way, distance);
+}
+
 /// Whether a tile reads lhs well where it lies: broadcasts from rows of the
 /// accumulator's type, few of which share a set of the first-level cache (whose
 /// ways span 4 KiB, a page, on all x86); at distances that are not known, all
-/// may.
+/// may. Of rows that lie side by side a tile reads a line or two a step of k,
+/// and the next tile reads the same ones, from the second-level cache.
 static bool readsInPlace(const ContractionSpec &spec, const TargetDesc &desc,
                          const ContractionSchedule &s) {
   unsigned rows = s.tileRows;
@@ -307,13 +318,20 @@ static bool readsInPlace(const ContractionSpec &spec, const TargetDesc &desc,
       !isUnconverted(spec, s.form) ||
       !readsGroups(spec, spec.inner, s.depthStep))
     return false;
+  int64_t bytes = bytesOf(panelElement(spec, s.form));
   auto row = graph::constantValue(*spec.strideOf(spec.lhs, spec.rows));
   auto inner = graph::constantValue(*spec.strideOf(spec.lhs, spec.inner));
+  auto depth = graph::constantValue(spec.extentOf(spec.inner));
+  if (row && *row == 1 && inner && *inner > 1 && depth && s.group() == 1) {
+    constexpr int64_t ways = 16;
+    return *depth <=
+           setsOfSteps(*inner * bytes, desc.l2Bytes / ways) * ways / 2;
+  }
   if (!inner || *inner != 1 || (row && *row <= 0))
     return false;
   constexpr int64_t way = 4096, ways = 8;
-  int64_t distance = row ? *row * bytesOf(panelElement(spec, s.form)) : way;
-  int64_t period = way / std::gcd(way, distance); // rows until a set recurs
+  // Rows until a set recurs.
+  int64_t period = setsOfSteps(row ? *row * bytes : way, way);
   return (rows + period - 1) / period <= ways - 2;
 }
 

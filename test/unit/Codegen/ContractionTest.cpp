@@ -370,6 +370,41 @@ TEST_F(Contraction, RowsOfOpenLength) {
   EXPECT_NE(copies.find(" columns=512 "), std::string::npos) << copies;
 }
 
+// A transposed left factor is read where it lies unless the lines of its steps
+// meet in few sets of the second-level cache.
+TEST_F(Contraction, RowsSideBySide) {
+  auto schedule = [&](int64_t m, const char *machine,
+                      const char *element = "f32") {
+    OwningOpRef<ModuleOp> module;
+    graph::KernelOp kernel = kernelOf(
+        context, module, einsum("km,kn->mn", mnk(m, 256, 1024), element));
+    auto target = parseCpuTarget(machine);
+    EXPECT_TRUE(bool(target));
+    std::string reason;
+    auto spec = classifyContraction(kernel, reason);
+    EXPECT_TRUE(succeeded(spec)) << reason;
+    return defaultSchedule(*spec, *target, {}).lhs;
+  };
+  for (const char *machine : {"x86:cpu=znver5", "x86:cpu=x86-64-v3"}) {
+    EXPECT_EQ(schedule(196, machine), FactorSource::Memory);
+    EXPECT_EQ(schedule(1000, machine), FactorSource::Memory);
+    EXPECT_EQ(schedule(1024, machine), FactorSource::Filled);
+    EXPECT_EQ(schedule(196, machine, "f16"), FactorSource::Filled);
+  }
+  EXPECT_EQ(schedule(196, "arm"), FactorSource::Filled);
+  for (bool constant : {false, true}) {
+    Options options = constants(false, constant);
+    options.adjust = [](ContractionSchedule &s) {
+      EXPECT_EQ(s.lhs, FactorSource::Memory);
+    };
+    check(einsum("km,kn->mn", mnk(70, 150, 40)), options, "side by side");
+    options.target = "x86:cpu=x86-64-v3:threads=2";
+    check(einsum("bkm,bkn->bmn",
+                 {{'b', "2"}, {'m', "33"}, {'n', "140"}, {'k', "50"}}),
+          options, "side by side");
+  }
+}
+
 TEST_F(Contraction, RangesLieInTheSchedule) {
   OwningOpRef<ModuleOp> module;
   graph::KernelOp kernel =
