@@ -15,8 +15,12 @@ using graph::StageOp;
 namespace {
 class Chooser {
 public:
-  Chooser(ModuleOp module, const LayoutOptions &options)
+  // `copies`: at boundaries.
+  Chooser(ModuleOp module, const LayoutOptions &options,
+          ArrayRef<graph::CallOp> copies = {})
       : symbols(module), options(options) {
+    for (graph::CallOp copy : copies)
+      copied.insert(copy.getArgs()[0]);
     for (auto function : module.getOps<func::FuncOp>())
       function.walk([&](graph::CallOp call) { calls.push_back(call); });
     for (graph::CallOp call : calls) {
@@ -43,6 +47,7 @@ private:
   bool isFree(OpResult value) const;
   bool hasShortRows(const ConvLoad &conv) const;
   bool hasConstantWeights(graph::CallOp call, const ConvLoad &conv) const;
+  bool readsEither(graph::CallOp call, const ConvLoad &conv) const;
   bool canCopy(const Boundary &boundary) const;
   bool isWorthCopying(const Boundary &boundary, const ConvLoad &conv) const;
   bool endsWithPooling(const Boundary &boundary) const;
@@ -53,7 +58,7 @@ private:
   const LayoutOptions &options;
   SmallVector<graph::CallOp> calls;
   llvm::DenseMap<Operation *, KernelFacts> facts;
-  llvm::DenseSet<Value> candidates;
+  llvm::DenseSet<Value> candidates, copied;
   llvm::EquivalenceClasses<void *> regions;
 };
 } // namespace
@@ -105,9 +110,25 @@ bool Chooser::hasConstantWeights(graph::CallOp call,
          });
 }
 
+// Whether its sum reads an image as well with its channels first: one of a
+// pixel, step 1, where they are a matrix's columns and not its rows.
+bool Chooser::readsEither(graph::CallOp call, const ConvLoad &conv) const {
+  graph::StageOp sum = conv.sum;
+  Type image = call.getArgs()[conv.operand].getType();
+  ArrayRef<AffineExpr> pixels = ArrayRef(graph::getDims(image)).drop_front(2);
+  unsigned wide = llvm::count_if(sum.getReduceDims(), [](AffineExpr size) {
+    return graph::constantValue(size) != 1;
+  });
+  return conv.channelAxes.size() == 1 && wide == 1 &&
+         pixels == ArrayRef(sum.getDomainDims()).drop_front(2) &&
+         !isNarrow(image, options.lanes);
+}
+
 bool Chooser::pays(graph::CallOp call, const ConvLoad &conv) const {
   return hasConstantWeights(call, conv) &&
-         candidates.contains(call.getArgs()[conv.operand]) &&
+         (candidates.contains(call.getArgs()[conv.operand]) ||
+          (copied.contains(call.getResult(conv.result)) &&
+           readsEither(call, conv))) &&
          candidates.contains(call.getResult(conv.result));
 }
 
@@ -189,11 +210,13 @@ std::optional<Boundary> Chooser::findBoundary(graph::CallOp call) const {
     if (Boundary boundary = makeBoundary(operand, result);
         endsWithPooling(boundary))
       return boundary;
-  for (const ConvLoad &conv : factsOf(call)->convs)
-    if (Boundary boundary = makeBoundary(conv.operand, conv.result);
-        (boundary.copiesOperand || boundary.copiesResult) &&
+  for (const ConvLoad &conv : factsOf(call)->convs) {
+    Boundary boundary = makeBoundary(conv.operand, conv.result);
+    boundary.copiesOperand &= !readsEither(call, conv);
+    if ((boundary.copiesOperand || boundary.copiesResult) &&
         hasConstantWeights(call, conv) && isWorthCopying(boundary, conv))
       return boundary;
+  }
   return std::nullopt;
 }
 
@@ -255,7 +278,7 @@ llvm::DenseSet<Value> layout::chooseTensors(ModuleOp module,
   if (boundaries.empty())
     return chooser.choose();
   SmallVector<graph::CallOp> copies = insertCopies(module, boundaries);
-  llvm::DenseSet<Value> chosen = Chooser(module, options).choose();
+  llvm::DenseSet<Value> chosen = Chooser(module, options, copies).choose();
   for (graph::CallOp copy : copies) {
     Value from = copy.getArgs()[0], to = copy.getResult(0);
     if (chosen.contains(from) != chosen.contains(to))

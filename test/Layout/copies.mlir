@@ -17,6 +17,30 @@ func.func @main(%x: tensor<1x64x8x8xf32>) -> tensor<1x64x8x8xf32> {
 
 // -----
 
+// Of one tap, the image is read as it came: only the result is copied.
+// CHECK-LABEL: func.func @main(%arg0: tensor<1x256x8x8xf32>) -> tensor<1x128x8x8xf32>
+// CHECK: [[B:%.*]] = graph.call @conv_0_last(%arg0, %{{.*}}) {{.*}} -> tensor<1x8x8x128xf32>
+// CHECK: [[C:%.*]] = graph.call @copy_last([[B]]) {{.*}}(tensor<1x8x8x128xf32>) -> tensor<1x128x8x8xf32>
+// CHECK: return [[C]]
+func.func @main(%x: tensor<1x256x8x8xf32>) -> tensor<1x128x8x8xf32> {
+  %w = graph.constant dense<0.5> : tensor<128x256x1x1xf32>
+  %a = graph.conv %x, %w {dilations = array<i64: 1, 1>, group = 1 : i64, operandSegmentSizes = array<i32: 1, 1, 0, 0>, pads_high = array<i64: 0, 0>, pads_low = array<i64: 0, 0>, strides = array<i64: 1, 1>} : (tensor<1x256x8x8xf32>, tensor<128x256x1x1xf32>) -> tensor<1x128x8x8xf32>
+  return %a : tensor<1x128x8x8xf32>
+}
+
+// -----
+
+// With a step of two it is copied: its pixels are no columns of a matrix.
+// CHECK-LABEL: func.func @main(%arg0: tensor<1x256x8x8xf32>) -> tensor<1x2048x4x4xf32>
+// CHECK: graph.call @copy_last(%arg0)
+func.func @main(%x: tensor<1x256x8x8xf32>) -> tensor<1x2048x4x4xf32> {
+  %w = graph.constant dense<0.5> : tensor<2048x256x1x1xf32>
+  %a = graph.conv %x, %w {dilations = array<i64: 1, 1>, group = 1 : i64, operandSegmentSizes = array<i32: 1, 1, 0, 0>, pads_high = array<i64: 0, 0>, pads_low = array<i64: 0, 0>, strides = array<i64: 2, 2>} : (tensor<1x256x8x8xf32>, tensor<2048x256x1x1xf32>) -> tensor<1x2048x4x4xf32>
+  return %a : tensor<1x2048x4x4xf32>
+}
+
+// -----
+
 // Too little work for two copies; and the image of too few channels.
 // CHECK-LABEL: func.func @main(%arg0: tensor<1x16x8x8xf32>)
 // CHECK-NOT: copy
