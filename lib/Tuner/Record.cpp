@@ -46,7 +46,7 @@ int dlc::tuner::codegenVersionOf(StringRef workload, StringRef target) {
   if (workload.contains("\"window\":true"))
     return 4; // few tasks a thread
   if (workload.contains("\"nest\":\"contraction\""))
-    return 4; // epilogues in registers, pairs of steps in half vectors
+    return 5; // images and left factors that are read where they lie
   if (workload.contains("\"nest\":\"attention\""))
     return 3; // one vector of queries where two are wasted
   if (workload.contains("\"nest\":\"row\""))
