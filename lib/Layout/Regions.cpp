@@ -110,18 +110,27 @@ bool Chooser::hasConstantWeights(graph::CallOp call,
          });
 }
 
-// Whether its sum reads an image as well with its channels first: one of a
-// pixel, step 1, where they are a matrix's columns and not its rows.
+// Whether its sum reads an image as well with its channels first
+// (docs/codegen-cpu.md): of one tap, step 1, they are a matrix's columns and
+// not its rows; of more taps tiles must divide the rows of pixels, and those be
+// longer than a tile, which would pass over taps beside the image.
 bool Chooser::readsEither(graph::CallOp call, const ConvLoad &conv) const {
   graph::StageOp sum = conv.sum;
   Type image = call.getArgs()[conv.operand].getType();
-  ArrayRef<AffineExpr> pixels = ArrayRef(graph::getDims(image)).drop_front(2);
   unsigned wide = llvm::count_if(sum.getReduceDims(), [](AffineExpr size) {
     return graph::constantValue(size) != 1;
   });
-  return conv.channelAxes.size() == 1 && wide == 1 &&
-         pixels == ArrayRef(sum.getDomainDims()).drop_front(2) &&
-         !isNarrow(image, options.lanes);
+  if (conv.channelAxes.size() != 1 || isNarrow(image, options.lanes))
+    return false;
+  ArrayRef<AffineExpr> pixels = ArrayRef(sum.getDomainDims()).drop_front(2);
+  if (wide == 1)
+    return pixels == ArrayRef(graph::getDims(image)).drop_front(2);
+  constexpr int64_t leastTile = 7, mostTile = 14;
+  auto width = graph::constantValue(pixels.back());
+  bool isDivided = false;
+  for (int64_t tile = leastTile; width && tile <= mostTile; ++tile)
+    isDivided |= *width % tile == 0;
+  return options.lanes >= 16 && isDivided && *width >= 2 * mostTile;
 }
 
 bool Chooser::pays(graph::CallOp call, const ConvLoad &conv) const {
@@ -212,7 +221,8 @@ std::optional<Boundary> Chooser::findBoundary(graph::CallOp call) const {
       return boundary;
   for (const ConvLoad &conv : factsOf(call)->convs) {
     Boundary boundary = makeBoundary(conv.operand, conv.result);
-    boundary.copiesOperand &= !readsEither(call, conv);
+    boundary.copiesOperand &=
+        !(boundary.copiesResult && readsEither(call, conv));
     if ((boundary.copiesOperand || boundary.copiesResult) &&
         hasConstantWeights(call, conv) && isWorthCopying(boundary, conv))
       return boundary;

@@ -48,7 +48,8 @@ KernelFacts analyze(graph::KernelOp kernel);
 
 /// A convolution with constant weights that would be worth relaying but for its
 /// image or its result, whose layout is not the compiler's own affair: what a
-/// copy of them costs is little beside it. Or the last pooling of a region,
+/// copy of them costs is little beside it, and some sums read the image well as
+/// it is. Or the last pooling of a region,
 /// whose result is so much smaller than what it reads.
 struct Boundary {
   graph::CallOp call;
