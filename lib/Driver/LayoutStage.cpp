@@ -14,6 +14,7 @@ Error dlc::chooseLayouts(Compilation &c) {
   OwningOpRef<ModuleOp> original = c.getModule().clone();
   layout::LayoutOptions options;
   options.lanes = c.target->desc().vectorBytes / 4; // of float32
+  options.filters = mode == graph::NumericsMode::fastConv;
   for (;;) {
     c.layout = layout::relayTensors(c.getModule(), options);
     if (c.layout.tensors == 0)

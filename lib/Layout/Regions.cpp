@@ -130,7 +130,8 @@ bool Chooser::readsEither(graph::CallOp call, const ConvLoad &conv) const {
   bool isDivided = false;
   for (int64_t tile = leastTile; width && tile <= mostTile; ++tile)
     isDivided |= *width % tile == 0;
-  return options.lanes >= 16 && isDivided && *width >= 2 * mostTile;
+  return !options.filters && options.lanes >= 16 && isDivided &&
+         *width >= 2 * mostTile;
 }
 
 bool Chooser::pays(graph::CallOp call, const ConvLoad &conv) const {

@@ -50,6 +50,16 @@ def test_winograd_in_fast_conv_alone(tmp_path):
     assert 0 < distance < 1e-4
 
 
+def test_images_of_the_caller_are_copied_for_filtering(tmp_path):
+    net = Net(7)
+    net.conv(64, 64, 3, 3, pads=[1, 1, 1, 1])
+    path = models.save(tmp_path / "m.onnx", net.nodes, [models.value("x", [1, 64, 28, 28])], [models.value(net.last, [None] * 4)], net.constants)
+    for mode, nests in (("fast-conv", ["map", "winograd", "map"]), ("reassoc", ["contraction", "map"])):
+        report = tmp_path / "m.json"
+        subprocess.run([dlc.compiler.tool("dlc"), path, "-q", "-target=x86:cpu=x86-64-v4", f"-fp={mode}", "-emit=report", "-o", str(report)], check=True, timeout=300)
+        assert sorted(k["nest"] for k in json.loads(report.read_text())["kernels"]) == sorted(nests)
+
+
 def test_results_take_the_place_of_residuals(tmp_path):
     net, shape = Net(7), [1, 32, 20, 20]
     skip = net.last

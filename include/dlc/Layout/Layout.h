@@ -29,6 +29,9 @@ struct LayoutOptions {
   /// Elements of a vector register; an image of fewer channels keeps its
   /// layout.
   unsigned lanes = 1;
+  /// Convolutions of several taps may be filtered (Winograd), which reads
+  /// channels last alone.
+  bool filters = false;
 };
 
 struct LayoutReport {
