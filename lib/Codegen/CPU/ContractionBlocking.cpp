@@ -74,18 +74,18 @@ void dlc::cutTasks(ContractionSchedule &s, const Sizes &sizes,
 
   int64_t threads = target.plannedThreads();
   double work = 2.0 * sizes.typicalRows * sizes.typicalColumns *
-                sizes.typicalDepth * sizes.typicalOuter;
+                sizes.typicalDepth * sizes.leastOuter;
   // A task takes some microseconds: of arithmetic; or of reading, where rows
   // are too few for that, a task for each thread.
   constexpr double leastWork = 2e6, leastBytes = 512 << 10;
-  double read = double(sizes.typicalOuter) *
+  double read = double(sizes.leastOuter) *
                 double(lhsBytes + sizes.typicalColumns * columnBytes);
   double wantedTasks = std::max(std::min(work / leastWork, 4.0 * threads),
                                 std::min(read / leastBytes, 1.0 * threads));
   int64_t wanted = threads <= 1 ? 1 : std::max<int64_t>(wantedTasks, 1);
   if (wanted > threads) // as many for each of them
     wanted = wanted / threads * threads;
-  wanted = std::max<int64_t>(1, wanted / sizes.typicalOuter);
+  wanted = std::max<int64_t>(1, wanted / sizes.leastOuter);
   int64_t columnTasks, rowTasks;
   if (fillsRhs && sizes.typicalRows > sizes.typicalColumns) {
     // Every task along the rows fills the same columns again, so only as many

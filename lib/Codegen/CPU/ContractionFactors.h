@@ -11,6 +11,7 @@ struct ContractionSizes {
   std::optional<int64_t> rows, columns, depth, outer;
   int64_t typicalRows, typicalColumns, typicalDepth, typicalOuter;
   int64_t mostRows;
+  int64_t leastOuter; ///< symbolic dims, most often a batch, being one
 
   explicit ContractionSizes(const ContractionSpec &spec,
                             std::optional<SizeRange> range = std::nullopt);

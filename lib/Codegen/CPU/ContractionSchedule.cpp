@@ -194,6 +194,10 @@ ContractionSizes::ContractionSizes(const ContractionSpec &spec,
   get(spec.columns, columns, typicalColumns, 512);
   get(spec.inner, depth, typicalDepth, 512);
   get(spec.outer, outer, typicalOuter, 8);
+  leastOuter = 1;
+  for (unsigned axis : spec.outer)
+    leastOuter *= std::max<int64_t>(
+        graph::constantValue(spec.extentOf(ArrayRef(axis))).value_or(1), 1);
 }
 
 bool dlc::isConstantFactor(const ContractionSpec &spec,

@@ -84,11 +84,11 @@ static int64_t countTasks(const ContractionSizes &sizes,
                           const CpuTarget &target) {
   int64_t threads = target.plannedThreads();
   double work = 2.0 * double(sizes.typicalRows) * double(sizes.typicalColumns) *
-                double(sizes.typicalDepth) * double(sizes.typicalOuter);
+                double(sizes.typicalDepth) * double(sizes.leastOuter);
   int64_t wanted =
       threads <= 1 ? 1
                    : std::clamp<int64_t>(int64_t(work / 2e7), 1, 4 * threads);
-  return std::max<int64_t>(1, wanted / sizes.typicalOuter);
+  return std::max<int64_t>(1, wanted / sizes.leastOuter);
 }
 
 //===----------------------------------------------------------------------===//

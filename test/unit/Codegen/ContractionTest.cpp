@@ -405,6 +405,27 @@ TEST_F(Contraction, RowsSideBySide) {
   }
 }
 
+// A batch that only the run knows may be one: each of its products is cut.
+TEST_F(Contraction, TasksOfAnOpenBatch) {
+  auto isCut = [&](const char *batch) {
+    OwningOpRef<ModuleOp> module;
+    graph::KernelOp kernel = kernelOf(
+        context, module,
+        einsum("bmk,bkn->bmn",
+               {{'b', batch}, {'m', "512"}, {'n', "512"}, {'k', "512"}}));
+    auto target = parseCpuTarget("x86:cpu=x86-64-v4:threads=2");
+    EXPECT_TRUE(bool(target));
+    std::string reason;
+    auto spec = classifyContraction(kernel, reason);
+    EXPECT_TRUE(succeeded(spec)) << reason;
+    std::string text = defaultSchedule(*spec, *target, {}).str();
+    return text.find(" rows=0 columns=0 ") == std::string::npos;
+  };
+  EXPECT_TRUE(isCut("1"));
+  EXPECT_TRUE(isCut("s0"));
+  EXPECT_FALSE(isCut("16"));
+}
+
 TEST_F(Contraction, RangesLieInTheSchedule) {
   OwningOpRef<ModuleOp> module;
   graph::KernelOp kernel =
