@@ -385,7 +385,46 @@ typedef struct dlc_device_function {
   /* 32: bytes of dynamic shared memory of a block, in code for exactly the
    * device's architecture; other code has none. */
   int64_t shared_bytes;
-} dlc_device_function; /* 40 bytes */
+  /* 40: not a kernel: what the image's library computes; else NULL. */
+  const struct dlc_device_product *product;
+} dlc_device_function; /* 48 bytes */
+
+/* cudaDataType's numbers. */
+typedef enum dlc_device_type {
+  DLC_DEVICE_F32 = 0,
+  DLC_DEVICE_F16 = 2,
+  DLC_DEVICE_I8 = 3,
+  DLC_DEVICE_I32 = 10,
+  DLC_DEVICE_BF16 = 14
+} dlc_device_type;
+
+/* result[b, m, n] = sum over k of left[b, m, k] * right[b, k, n], summed in f32
+ * (bytes: i32) in any order. The result is contiguous; one of the last two axes
+ * of each factor is. */
+typedef struct dlc_device_product {
+  int64_t left, right, result;         /*  0: numbers of parameters */
+  int64_t batch, rows, columns, depth; /* 24 */
+  int64_t left_strides[3];             /* 56: of rows, depth, batch */
+  int64_t right_strides[3];            /* 80: of columns, depth, batch */
+  int64_t factor_type, result_type;    /* 104: dlc_device_type */
+  int64_t tf32;                        /* 120: f32 may be rounded to it */
+} dlc_device_product;                  /* 128 bytes */
+
+/* A library of the device; its functions are called in the device's context.
+ * Those that return int32_t return 0, or 1 with the reason in `error`. */
+typedef struct dlc_device_library {
+  int32_t (*open)(void **state, char *error, size_t error_len); /* 0 */
+  void (*close)(void *state);      /*  8: NULL is ignored */
+  int64_t (*version)(void *state); /* 16: major * 10000 + minor * 100 + patch */
+  /* 24: enqueues it; not from two threads at a time. */
+  int32_t (*run)(void *state, const dlc_device_product *product,
+                 const uint64_t *params, void *stream, char *error,
+                 size_t error_len);
+} dlc_device_library; /* 32 bytes */
+
+/* cuBLAS: libcublas.so.11 to 13, opened at run time, or the library that the
+ * environment variable DLC_CUBLAS names. */
+extern const dlc_device_library dlc_cublas_library;
 
 typedef struct dlc_device_image {
   const struct dlc_device_backend *backend; /* 0: of the artifact's runtime */
@@ -398,7 +437,8 @@ typedef struct dlc_device_image {
    * the others and has no name. */
   const char *const *sites;
   int64_t num_sites;
-} dlc_device_image; /* 56 bytes */
+  const dlc_device_library *library; /* 56: of `functions`; NULL: none */
+} dlc_device_image;                  /* 64 bytes */
 
 /* One run, as the runtime hands it to a backend. Error texts go to `error`. */
 typedef struct dlc_device_run {

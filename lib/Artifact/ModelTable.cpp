@@ -19,9 +19,9 @@ using namespace dlc;
 static_assert(sizeof(dlc_info) == 176 && sizeof(dlc_state_info) == 88 &&
                   sizeof(dlc_model) == 104 && sizeof(dlc_tensor_info) == 40 &&
                   sizeof(dlc_dim) == 24 && sizeof(dlc_symbol_info) == 32 &&
-                  sizeof(dlc_device_image) == 56 &&
+                  sizeof(dlc_device_image) == 64 &&
                   sizeof(dlc_device_module) == 40 &&
-                  sizeof(dlc_device_function) == 40 &&
+                  sizeof(dlc_device_function) == 48 &&
                   sizeof(dlc_external_image) == 24,
               "emitModelTable writes these structs field by field");
 
@@ -172,11 +172,19 @@ Constant *TableBuilder::image(const DeviceImage &image) {
         record({integer(code.kind), integer(code.arch), integer(code.exact),
                 bytes, integer(static_cast<int64_t>(code.bytes.size()))}));
   }
-  for (const DeviceImage::Function &function : image.functions)
+  for (const DeviceImage::Function &function : image.functions) {
+    Constant *product = null();
+    if (function.product) {
+      std::array<int64_t, sizeof(dlc_device_product) / sizeof(int64_t)> words;
+      std::memcpy(words.data(), &*function.product, sizeof words);
+      product = define(ConstantDataArray::get(context, ArrayRef(words)),
+                       "dlc.device_product");
+    }
     functions.push_back(
         record({string(function.symbol), string(function.kernel),
                 integer(function.blockThreads), integer(function.numParams),
-                integer(function.sharedBytes)}));
+                integer(function.sharedBytes), product}));
+  }
   for (StringRef site : image.sites)
     sites.push_back(string(site));
   // Defined in the runtime that the artifact is linked with.
@@ -187,7 +195,11 @@ Constant *TableBuilder::image(const DeviceImage &image) {
   return define(
       record({backend, array(modules, "dlc.device_modules"), count(modules),
               array(functions, "dlc.device_functions"), count(functions),
-              array(sites, "dlc.device_sites"), count(sites)}),
+              array(sites, "dlc.device_sites"), count(sites),
+              image.library.empty()
+                  ? null()
+                  : declare(image.library, sizeof(dlc_device_library) / 8,
+                            /*isConstant=*/true)}),
       "dlc.device_image");
 }
 

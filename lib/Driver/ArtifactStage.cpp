@@ -124,7 +124,7 @@ static ExternalImage externalImage(Compilation &c) {
   ExternalImage image;
   image.backend = "dlc_external_onednn";
   for (const CompiledKernel &kernel : c.kernels)
-    if (kernel.nest == kLibraryNest)
+    if (!c.cuda && kernel.nest == kLibraryNest)
       image.sites.push_back(librarySiteOf(c.name + "_" + kernel.name));
   return image;
 }
@@ -135,9 +135,15 @@ static void emitHost(Compilation &c, bool isPublic = true) {
   DeviceImage image;
   image.backend = "dlc_cuda_backend";
   image.modules = std::move(c.deviceModules);
-  for (DeviceFunction &f : host.deviceFunctions)
+  for (DeviceFunction &f : host.deviceFunctions) {
+    auto product = c.deviceProducts.find(f.symbol);
+    bool isKernel = product == c.deviceProducts.end();
     image.functions.push_back(
-        {f.symbol, f.kernel, f.blockThreads, f.numParams, f.sharedBytes});
+        {f.symbol, f.kernel, f.blockThreads, f.numParams, f.sharedBytes,
+         isKernel ? std::nullopt : std::optional(product->second)});
+    if (!isKernel)
+      image.library = "dlc_cublas_library";
+  }
   image.sites = host.deviceSites;
   ExternalImage external = externalImage(c);
   emitModelTable(

@@ -113,6 +113,8 @@ struct Compilation {
   std::string ptx, cubin;            ///< -target=cuda
   std::string codegenNote;           ///< for the stage's line
   std::vector<DeviceImage::Module> deviceModules;
+  /// What a library computes, by the symbol it has in place of a launch's.
+  llvm::StringMap<dlc_device_product> deviceProducts;
   /// By the name of the launch.
   llvm::StringMap<KernelResources> resources;
   std::vector<std::string> assemblerRemarks; ///< PtxasResult::remarks

@@ -35,6 +35,7 @@ public:
   }
   Expected<std::shared_ptr<const tuner::Task>>
   makeTask(graph::KernelOp kernel, const KernelCalls &calls) override;
+  bool callsLibrary(const tuner::Record &) const override { return true; }
   std::optional<Schedule>
   makeSchedule(graph::KernelOp kernel, const KernelCalls &calls,
                const tuner::KernelKey &key, const tuner::Record &record,

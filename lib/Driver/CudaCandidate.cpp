@@ -154,7 +154,7 @@ dlc::buildCudaCandidate(graph::KernelOp kernel, StringRef nest,
   auto emitted = emitCudaKernel(kernel, target, codegen);
   if (failed(emitted))
     return diagnostics.take(ExitCode::Internal, "code generation failed");
-  SmallVector<CudaKernel> kernels;
+  std::vector<CudaKernel> kernels;
   kernels.push_back(std::move(*emitted));
   llvm::LLVMContext context;
   auto module = buildCudaModule(kernels, target, context);

@@ -159,6 +159,12 @@ Expected<SmallVector<Tensor>> Launcher::call(graph::CallOp op,
   EmulatedKernel steps;
   steps.scratchBytes.assign(instance.scratchBytes.begin(),
                             instance.scratchBytes.end());
+  for (const CudaLaunch &launch : kernel->second.launches)
+    if (launch.product)
+      return makeError(ExitCode::Unavailable,
+                       "kernel '" + op.getCallee() +
+                           "' is a product of cuBLAS, which the emulator of "
+                           "kernels has not");
   for (const auto &launch : instance.launches) {
     LaunchShape shape;
     shape.grid.x = static_cast<uint32_t>(launch.gridBlocks);

@@ -1,6 +1,7 @@
 // See the header.
 #include "CudaPeers.h"
 
+#include "dlc/Codegen/CUDA/CudaProduct.h"
 #include "dlc/Schedule/OperandForm.h"
 
 #include "llvm/Support/raw_ostream.h"
@@ -42,9 +43,8 @@ private:
                         : constantOf(spec.strideOf(factor, axes));
   }
   Type resultType() { return spec.resultElement(0); }
-  bool yieldsSum();
-  std::string head(StringRef kind, unsigned left, unsigned right) {
-    return (kind + (yieldsSum() ? " 1" : " 0") + (tf32 ? " 1 " : " 0 ") +
+  std::string head(StringRef kind, int64_t left, int64_t right) {
+    return (kind + (yieldsSum(spec) ? " 1" : " 0") + (tf32 ? " 1 " : " 0 ") +
             Twine(left) + " " + Twine(right))
         .str();
   }
@@ -54,49 +54,19 @@ private:
 };
 } // namespace
 
-/// The kernel's only result is the sum, perhaps converted, in its own order.
-bool Describer::yieldsSum() {
-  if (spec.results.size() != 1)
-    return false;
-  graph::StageOp result = spec.results[0], sum = spec.stage;
-  if (result == sum)
-    return true;
-  Value value = result.getYielded();
-  if (auto cast = value.getDefiningOp<graph::CastOp>())
-    value = cast.getValue();
-  auto load = value.getDefiningOp<graph::LoadOp>();
-  return load && load.getTensor() == sum->getResult(0) && !load.getGuard() &&
-         load.getMap().isIdentity() &&
-         llvm::equal(load.getCoords(), result.getBlock()->getArguments());
-}
-
 std::string Describer::product() {
-  const ContractionOperand &left = spec.lhs, &right = spec.rhs;
-  if (!left.plain || !right.plain ||
-      !hasTypes(left.element, right.element, resultType()) ||
-      graph::constantValue(left.base) != 0 ||
-      graph::constantValue(right.base) != 0)
+  std::string reason, text;
+  auto p = describeProduct(spec, tf32, reason);
+  if (failed(p))
     return {};
-  std::array<std::optional<int64_t>, 10> n{
-      extentOf(spec.outer),        extentOf(spec.rows),
-      extentOf(spec.columns),      extentOf(spec.inner),
-      strideOf(left, spec.rows),   strideOf(left, spec.inner),
-      strideOf(left, spec.outer),  strideOf(right, spec.columns),
-      strideOf(right, spec.inner), strideOf(right, spec.outer)};
-  if (!llvm::all_of(n, [](auto &number) { return number.has_value(); }))
-    return {};
-  // One of each factor's axes is contiguous.
-  if ((n[4] != 1 && n[5] != 1) || (n[7] != 1 && n[8] != 1) || !*n[3])
-    return {};
-  // Where there is one row, or column, any stride will do: that of a matrix.
-  for (auto [own, other, extent] : {std::tuple(4, 5, 1), std::tuple(7, 8, 2)})
-    if (*n[extent] == 1 && !*n[own])
-      n[own] = *n[3] * *n[other];
-  std::string text;
   llvm::raw_string_ostream os(text);
-  os << head("product", left.operand, right.operand);
-  for (auto &number : n)
-    os << " " << *number;
+  os << head("product", p->left, p->right);
+  for (int64_t number : {p->batch, p->rows, p->columns, p->depth})
+    os << " " << number;
+  for (ArrayRef<int64_t> strides :
+       {ArrayRef(p->left_strides), ArrayRef(p->right_strides)})
+    for (int64_t number : strides)
+      os << " " << number;
   return text;
 }
 

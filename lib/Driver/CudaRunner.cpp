@@ -30,8 +30,18 @@ static std::string joined(StringRef folder, StringRef name) {
 static constexpr llvm::StringLiteral kLog = "log.txt",
                                      kManifest = "candidates.txt";
 
+/// Without the program's name before it.
+static std::string readLog(StringRef path) {
+  auto log = llvm::MemoryBuffer::getFile(path, /*IsText=*/true);
+  if (!log)
+    return "";
+  StringRef text = (*log)->getBuffer().trim();
+  text.consume_front("dlc-cuda-measure: ");
+  return text.str();
+}
+
 Expected<std::shared_ptr<CudaRunner>>
-CudaRunner::start(const CudaTarget &target, StringRef command) {
+CudaRunner::start(const CudaTarget &target, StringRef command, bool libraries) {
   std::shared_ptr<CudaRunner> runner(new CudaRunner(target));
   llvm::SmallString<128> folder;
   if (std::error_code code = fs::createUniqueDirectory("dlc-search", folder))
@@ -55,24 +65,24 @@ CudaRunner::start(const CudaTarget &target, StringRef command) {
     return std::move(error);
   if (Error error = writeOracle(folder, {}))
     return std::move(error);
-  if (Error error = runner->run({"-device-only"}))
+  std::vector<std::string> options{"-device-only"};
+  if (libraries)
+    options.push_back("-libraries");
+  if (Error error = runner->run(options))
     return std::move(error);
+  if (libraries) {
+    std::string log = readLog(joined(folder, kLog));
+    StringRef version = StringRef(log).rsplit("cublas ").second;
+    if (version.getAsInteger(10, runner->library) || !runner->library)
+      return makeError(ExitCode::Unavailable,
+                       "-libraries=on: the version of cuBLAS is not told");
+  }
   return runner;
 }
 
 CudaRunner::~CudaRunner() {
   if (!folder.empty())
     fs::remove_directories(folder);
-}
-
-/// Without the program's name before it.
-static std::string readLog(StringRef path) {
-  auto log = llvm::MemoryBuffer::getFile(path, /*IsText=*/true);
-  if (!log)
-    return "";
-  StringRef text = (*log)->getBuffer().trim();
-  text.consume_front("dlc-cuda-measure: ");
-  return text.str();
 }
 
 Error CudaRunner::run(llvm::ArrayRef<std::string> options) {
@@ -105,6 +115,23 @@ Error CudaRunner::run(llvm::ArrayRef<std::string> options) {
           "-tune=lookup takes what is known");
 }
 
+static tuner::Measurement toMeasurement(const tuner::Record &record) {
+  tuner::Measurement m;
+  m.status = record.status;
+  m.reason = record.reason;
+  m.samples = record.samples;
+  m.reference = record.reference;
+  m.clock = record.clock;
+  m.drift = record.drift;
+  return m;
+}
+
+/// The program's own peer of the kernel; it has no code.
+static bool isLibrary(const tuner::BuiltKernel &candidate) {
+  return candidate.object.empty();
+}
+static constexpr unsigned kLibraryPlace = ~0u;
+
 Error CudaRunner::measure(const Kernel &kernel,
                           llvm::ArrayRef<const tuner::BuiltKernel *> candidates,
                           const tuner::BuiltKernel &reference,
@@ -113,7 +140,13 @@ Error CudaRunner::measure(const Kernel &kernel,
   // The first of a manifest is the reference, which may be a candidate, too.
   std::vector<const tuner::BuiltKernel *> all{&reference};
   std::vector<unsigned> places;
+  bool asksLibrary = false;
   for (const tuner::BuiltKernel *candidate : candidates) {
+    if (isLibrary(*candidate)) {
+      asksLibrary = true;
+      places.push_back(kLibraryPlace);
+      continue;
+    }
     bool isReference = candidate->manifest == reference.manifest;
     places.push_back(isReference ? 0 : unsigned(all.size()));
     if (!isReference)
@@ -142,9 +175,12 @@ Error CudaRunner::measure(const Kernel &kernel,
     if (words.empty())
       lock.emplace();
     unsigned seconds = unsigned(std::ceil(toBegin + limits.seconds));
-    if (Error error = run({"-samples=" + std::to_string(limits.samples),
-                           "-timeout=" + std::to_string(seconds), "-again=0",
-                           "-no-peers", "-with-parent"}))
+    std::vector<std::string> options{
+        "-samples=" + std::to_string(limits.samples),
+        "-timeout=" + std::to_string(seconds), "-again=0", "-with-parent"};
+    if (!asksLibrary)
+      options.push_back("-no-peers");
+    if (Error error = run(options))
       return error;
   }
   auto records = tuner::readJsonLines(results);
@@ -152,19 +188,20 @@ Error CudaRunner::measure(const Kernel &kernel,
     return makeError(ExitCode::Unavailable,
                      "-tune: no results came back: " +
                          llvm::toString(records.takeError()));
+  tuner::Measurement library;
+  if (asksLibrary && !records->empty() && records->back().usesLibrary()) {
+    library = toMeasurement(records->back());
+    records->pop_back();
+  } else if (asksLibrary) {
+    library.reason = readLog(joined(folder, kLog));
+  }
   if (records->size() != all.size())
     return makeError(ExitCode::Unavailable,
                      "-tune: of " + Twine(all.size()) + " candidates " +
                          Twine(records->size()) + " came back measured");
   for (auto [i, place] : llvm::enumerate(places)) {
-    const tuner::Record &record = (*records)[place];
-    tuner::Measurement m;
-    m.status = record.status;
-    m.reason = record.reason;
-    m.samples = record.samples;
-    m.reference = record.reference;
-    m.clock = record.clock;
-    m.drift = record.drift;
+    const tuner::Measurement &m =
+        place == kLibraryPlace ? library : toMeasurement((*records)[place]);
     if (Error error = done(unsigned(i), m))
       return error;
   }

@@ -2,7 +2,10 @@
 #include "dlc/Driver/CudaSearch.h"
 
 #include "CudaCandidate.h"
+#include "CudaPeers.h"
 
+#include "dlc/Codegen/CPU/LibraryNest.h"
+#include "dlc/Codegen/CUDA/CudaProduct.h"
 #include "dlc/Dialect/Graph/IR/Graph.h"
 
 #include "mlir/Bytecode/BytecodeReader.h"
@@ -113,5 +116,21 @@ CudaKernelTask::create(graph::KernelOp kernel, const CudaTarget &target,
   if (!data)
     return fail(llvm::toString(data.takeError()));
   shared.data = std::move(*data);
+  if (std::string peer = describePeer(state.kernel->op, options.tf32);
+      !peer.empty())
+    shared.data += peer + "\n";
   return made;
+}
+
+bool CudaKernelTask::addLibrary(std::string &reason) {
+  if (!isLibraryProduct(state->kernel->op, state->options, reason))
+    return false;
+  task.alternatives = {
+      {kLibraryNest.str(), {{"cublas", state->runner->getLibrary()}}}};
+  // Nothing to build: the program that measures calls it.
+  task.buildAlternative =
+      [](const tuner::Alternative &) -> Expected<tuner::BuiltKernel> {
+    return tuner::BuiltKernel();
+  };
+  return true;
 }

@@ -56,6 +56,15 @@ static Expected<CudaModel> compileForm(Compilation &c, bool portable) {
                      portable);
 }
 
+/// Else all is a library's, and no device would take the module.
+static bool hasKernels(const CudaModel &model) {
+  for (const auto &entry : model.kernels)
+    for (const CudaLaunch &launch : entry.second.launches)
+      if (!launch.product)
+        return true;
+  return false;
+}
+
 static bool usesDynamicShared(const CudaModel &model) {
   for (const auto &entry : model.kernels)
     for (const CudaLaunch &launch : entry.second.launches)
@@ -76,7 +85,7 @@ static std::string bitcodeOf(const Compilation &c, const CudaModel &model) {
 
 // Machine code first; the driver takes the first that its device runs.
 static Error addModules(Compilation &c, CudaModel &model) {
-  if (model.kernels.empty())
+  if (!hasKernels(model))
     return Error::success();
   std::string bitcode = bitcodeOf(c, model);
   const std::string &sm = c.cuda->desc().sm;
@@ -116,6 +125,8 @@ static void describeKernels(Compilation &c, const CudaModel &model) {
       code.phases.push_back({launch.symbol, launch.gridBlocks});
       code.threads.push_back(launch.blockThreads);
       code.shared.push_back(launch.sharedBytes);
+      if (launch.product)
+        c.deviceProducts[launch.symbol] = *launch.product;
       // ptxas counts what is static.
       if (auto it = c.resources.find(launch.symbol); it != c.resources.end())
         it->second.sharedBytes += launch.sharedBytes;

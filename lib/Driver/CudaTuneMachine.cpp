@@ -3,6 +3,8 @@
 #include "CudaCandidate.h"
 #include "TuneMachine.h"
 
+#include "dlc/Codegen/CPU/LibraryNest.h"
+#include "dlc/Codegen/CUDA/CudaProduct.h"
 #include "dlc/Driver/CudaSearch.h"
 
 using namespace mlir;
@@ -30,6 +32,10 @@ public:
   }
   Expected<std::shared_ptr<const tuner::Task>>
   makeTask(graph::KernelOp kernel, const KernelCalls &) override;
+  /// Not cuDNN, which bundles measure, too.
+  bool callsLibrary(const tuner::Record &record) const override {
+    return StringRef(record.schedule).contains("\"cublas\"");
+  }
   std::optional<Schedule>
   makeSchedule(graph::KernelOp kernel, const KernelCalls &,
                const tuner::KernelKey &, const tuner::Record &,
@@ -55,7 +61,9 @@ Error CudaTuneMachine::prepareSearch() {
     return makeError(ExitCode::Usage,
                      "-tune=static estimates times of CPUs: of a GPU they are "
                      "measured (-tune), or looked up");
-  auto started = CudaRunner::start(*c.cuda, c.options.tuneRunner);
+  auto started =
+      CudaRunner::start(*c.cuda, c.options.tuneRunner,
+                        c.options.libraries != CompileOptions::Libraries::Off);
   if (!started)
     return started.takeError();
   runner = std::move(*started);
@@ -76,21 +84,31 @@ CudaTuneMachine::makeTask(graph::KernelOp kernel, const KernelCalls &) {
   if (!made)
     return made.takeError();
   std::shared_ptr<CudaKernelTask> owner = std::move(*made);
+  if (std::string reason; runner->getLibrary() && !owner->addLibrary(reason))
+    c.tuning.notes.push_back(("kernel '" + kernel.getSymName() +
+                              "': cuBLAS is no candidate: " + reason)
+                                 .str());
   return std::shared_ptr<const tuner::Task>(owner, &owner->get());
 }
 
 std::optional<Schedule> CudaTuneMachine::makeSchedule(
     graph::KernelOp kernel, const KernelCalls &, const tuner::KernelKey &,
-    const tuner::Record &, const KnobValues &knobs, std::string &reason) const {
+    const tuner::Record &record, const KnobValues &knobs,
+    std::string &reason) const {
   auto schedule = getSchedule(kernel);
   if (!schedule) {
     reason = llvm::toString(schedule.takeError());
     return std::nullopt;
   }
-  if (!cudaScheduleSpace(kernel, codegen).isLegal(knobs, reason)) {
+  bool fits = record.usesLibrary()
+                  ? isLibraryProduct(kernel, codegen, reason)
+                  : cudaScheduleSpace(kernel, codegen).isLegal(knobs, reason);
+  if (!fits) {
     reason = "the schedule of the database does not fit: " + reason;
     return std::nullopt;
   }
+  if (record.usesLibrary())
+    schedule->nest = kLibraryNest.str();
   schedule->knobs.insert(knobs.begin(), knobs.end());
   return std::move(*schedule);
 }

@@ -33,6 +33,8 @@ public:
   getSeconds(const tuner::KernelKey &key) const = 0;
   virtual llvm::Expected<std::shared_ptr<const tuner::Task>>
   makeTask(graph::KernelOp kernel, const KernelCalls &calls) = 0;
+  /// Whether artifacts can call the library of a record that has one.
+  virtual bool callsLibrary(const tuner::Record &record) const = 0;
   /// The schedule that a record of the database asks for; nothing, with
   /// `reason`, where the kernel cannot have it.
   virtual std::optional<Schedule>

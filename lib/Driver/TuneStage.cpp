@@ -244,6 +244,9 @@ Error Stage::choose() {
     auto records = database.select(item->key);
     if (!records)
       return records.takeError();
+    llvm::erase_if(*records, [&](const tuner::Record &record) {
+      return record.usesLibrary() && !machine->callsLibrary(record);
+    });
     auto best = tuner::findBest(
         *records, {.takesEstimates = c.options.tuneStatic,
                    .takesLibraries =

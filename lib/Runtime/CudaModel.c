@@ -120,6 +120,8 @@ static dlc_status load_code(dlc_cu_model *m, dlc_rt_error error) {
 static dlc_status find_functions(dlc_cu_model *m, dlc_rt_error error) {
   const dlc_device_image *image = m->model->device_image;
   for (int64_t i = 0; i < image->num_functions; ++i) {
+    if (image->functions[i].product)
+      continue;
     dlc_cu_result result = m->driver.module_get_function(
         &m->functions[i], m->module, image->functions[i].symbol);
     /* More than 48 KiB of shared memory must be asked for. */
@@ -134,6 +136,17 @@ static dlc_status find_functions(dlc_cu_model *m, dlc_rt_error error) {
     }
   }
   return DLC_OK;
+}
+
+/* There is no second form of what it computes. */
+static dlc_status open_library(dlc_cu_model *m, dlc_rt_error error) {
+  const dlc_device_library *library = m->model->device_image->library;
+  char text[256] = "";
+  if (!library || !library->open(&m->library, text, sizeof text))
+    return DLC_OK;
+  return dlc_rt_fail(error, DLC_BAD_LIBRARY,
+                     "model '%s' was compiled with -libraries=on: %s",
+                     m->model->info->name, text);
 }
 
 static dlc_status load_weights(dlc_cu_model *m, const char *weights,
@@ -166,6 +179,8 @@ static void destroy(void *state) {
     if (m->in_flight)
       m->driver.event_synchronize(m->done);
     dlc_cu_graph_destroy(m);
+    if (m->library)
+      m->model->device_image->library->close(m->library);
     if (m->done)
       m->driver.event_destroy(m->done);
     if (m->arena)
@@ -190,10 +205,12 @@ static dlc_status load(dlc_cu_model *m, const char *weights,
   if (result != DLC_CU_SUCCESS)
     return fail(m, result, "the primary context", error);
   dlc_status status = DLC_OK;
-  if (m->model->device_image->num_functions)
+  if (m->model->device_image->num_modules)
     status = load_code(m, error);
   if (status == DLC_OK)
     status = find_functions(m, error);
+  if (status == DLC_OK)
+    status = open_library(m, error);
   if (status == DLC_OK)
     status = load_weights(m, weights, error);
   if (status == DLC_OK) {

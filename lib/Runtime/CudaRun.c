@@ -136,6 +136,26 @@ static int32_t launch_held(cuda_run *r, bool only_launches) {
   return status;
 }
 
+/* What a library enqueues is no launch that a graph could hold. */
+static int32_t run_product(cuda_run *r, const dlc_device_function *f,
+                           const uint64_t *params) {
+  dlc_cu_model *m = r->m;
+  char text[256] = "";
+  int32_t status = launch_held(r, /*only_launches=*/false);
+  if (status != DLC_OK)
+    return status;
+  dlc_rt_lock_acquire(&m->library_lock);
+  int32_t failed = m->model->device_image->library->run(
+      m->library, f->product, params, r->stream, text, sizeof text);
+  dlc_rt_lock_release(&m->library_lock);
+  if (failed)
+    return dlc_rt_fail(
+        (dlc_rt_error){r->run->error, r->run->error_len}, DLC_INTERNAL_ERROR,
+        "model '%s' on CUDA device %d: kernel '%s': %s", m->model->info->name,
+        (int)m->device_id, f->kernel, text);
+  return r->waits_always ? wait(r, f->kernel) : DLC_OK;
+}
+
 int32_t dlc_device_launch(dlc_exec *exec, int64_t function, int64_t blocks,
                           const uint64_t *params) {
   cuda_run *r = exec->device_state;
@@ -143,6 +163,8 @@ int32_t dlc_device_launch(dlc_exec *exec, int64_t function, int64_t blocks,
       &r->m->model->device_image->functions[function];
   if (blocks <= 0)
     return DLC_OK;
+  if (f->product)
+    return run_product(r, f, params);
   if (blocks > MAX_BLOCKS) {
     dlc_rt_fail((dlc_rt_error){r->run->error, r->run->error_len},
                 DLC_SHAPE_MISMATCH,

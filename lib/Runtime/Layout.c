@@ -145,7 +145,22 @@ AT(dlc_device_function, kernel, 8);
 AT(dlc_device_function, block_threads, 16);
 AT(dlc_device_function, num_params, 24);
 AT(dlc_device_function, shared_bytes, 32);
-SIZE(dlc_device_function, 40);
+AT(dlc_device_function, product, 40);
+SIZE(dlc_device_function, 48);
+
+AT(dlc_device_product, left, 0);
+AT(dlc_device_product, batch, 24);
+AT(dlc_device_product, left_strides, 56);
+AT(dlc_device_product, right_strides, 80);
+AT(dlc_device_product, factor_type, 104);
+AT(dlc_device_product, tf32, 120);
+SIZE(dlc_device_product, 128);
+
+AT(dlc_device_library, open, 0);
+AT(dlc_device_library, close, 8);
+AT(dlc_device_library, version, 16);
+AT(dlc_device_library, run, 24);
+SIZE(dlc_device_library, 32);
 
 AT(dlc_device_image, backend, 0);
 AT(dlc_device_image, modules, 8);
@@ -154,7 +169,8 @@ AT(dlc_device_image, functions, 24);
 AT(dlc_device_image, num_functions, 32);
 AT(dlc_device_image, sites, 40);
 AT(dlc_device_image, num_sites, 48);
-SIZE(dlc_device_image, 56);
+AT(dlc_device_image, library, 56);
+SIZE(dlc_device_image, 64);
 
 AT(dlc_device_backend, device_type, 0);
 AT(dlc_device_backend, create, 8);

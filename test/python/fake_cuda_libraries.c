@@ -30,15 +30,17 @@ static void *driver(const char *name) {
   return found;
 }
 
+static void *stream; /* cuBLAS's */
+
 static void wait(void) {
-  ((int (*)(void *))driver("cuStreamSynchronize"))(NULL);
+  ((int (*)(void *))driver("cuStreamSynchronize"))(stream);
 }
 
 static char *fetch(const void *from, size_t bytes) {
   char *copy = malloc(bytes + 1);
   wait();
   if (((int (*)(void *, uint64_t, size_t, void *))driver(
-          "cuMemcpyDtoHAsync_v2"))(copy, (uint64_t)from, bytes, NULL))
+          "cuMemcpyDtoHAsync_v2"))(copy, (uint64_t)from, bytes, stream))
     abort();
   wait();
   return copy;
@@ -46,7 +48,7 @@ static char *fetch(const void *from, size_t bytes) {
 
 static void put(void *to, char *from, size_t bytes) {
   if (((int (*)(uint64_t, const void *, size_t, void *))driver(
-          "cuMemcpyHtoDAsync_v2"))((uint64_t)to, from, bytes, NULL))
+          "cuMemcpyHtoDAsync_v2"))((uint64_t)to, from, bytes, stream))
     abort();
   wait();
   free(from);
@@ -121,6 +123,17 @@ int cublasCreate_v2(void **handle) {
 int cublasGetVersion_v2(void *handle, int *version) {
   *version = 130102;
   return handle ? 0 : 1;
+}
+int cublasDestroy_v2(void *handle) {
+  free(handle);
+  return 0;
+}
+int cublasSetMathMode(void *handle, int mode) {
+  return handle && mode == 16 ? 0 : 7;
+}
+int cublasSetStream_v2(void *handle, void *to) {
+  stream = to;
+  return handle ? 0 : 7;
 }
 size_t cudnnGetVersion(void) { return 8907; }
 

@@ -2,6 +2,7 @@
 #include "Measure.h"
 
 #include "CudaApi.h"
+#include "dlc/runtime.h"
 
 #include <dlfcn.h>
 #include <math.h>
@@ -63,6 +64,20 @@ bool find_device(const char *path, char *name, size_t size, unsigned *arch,
   }
   *arch = (unsigned)(10 * major + minor);
   return true;
+}
+
+long long find_library(char *reason, size_t reason_size) {
+  handle context;
+  int device;
+  void *library;
+  if (cu.device_get(&device, 0) || cu.context_retain(&context, device) ||
+      cu.context_push(context)) {
+    snprintf(reason, reason_size, "the device gives no context");
+    return 0;
+  }
+  return dlc_cublas_library.open(&library, reason, reason_size)
+             ? 0
+             : dlc_cublas_library.version(library);
 }
 
 /*===-- Trials

@@ -22,7 +22,7 @@ static const char *const kStatus[] = {"ok", "compile", "wrong", "timeout",
 typedef struct settings {
   const char *folder, *driver, *output, *kernel;
   unsigned samples, seconds, again;
-  bool any_device, no_peers, device_only, with_parent;
+  bool any_device, no_peers, device_only, with_parent, libraries;
 } settings;
 
 static void help(void) {
@@ -38,6 +38,7 @@ static void help(void) {
        "  -kernel=<text>   only kernels whose name has this in it\n"
        "  -any-device      also on a GPU that is not the bundle's\n"
        "  -device-only     only whether the GPU is the bundle's\n"
+       "  -libraries       with -device-only: and which cuBLAS it has\n"
        "  -with-parent     end when the process that started it does\n"
        "  -no-peers        without cuBLAS and cuDNN (which $DLC_CUBLAS and "
        "$DLC_CUDNN name)\n"
@@ -77,6 +78,8 @@ static bool read_settings(int argc, char **argv, settings *s) {
       s->no_peers = true;
     else if (!strcmp(a, "-with-parent"))
       s->with_parent = true;
+    else if (!strcmp(a, "-libraries"))
+      s->libraries = true;
     else if (!strcmp(a, "-device-only"))
       s->device_only = true;
     else if (!strncmp(a, "-samples=", 9)) {
@@ -121,7 +124,8 @@ static bool is_named(const char *device, const char *wanted) {
 typedef struct work {
   volatile unsigned current;
   report reports[DLC_MOST_CANDIDATES];
-  char name[96]; /* of the device */
+  char name[96];    /* of the device */
+  char reason[256]; /* why it has no library */
   unsigned arch;
 } work;
 
@@ -162,6 +166,8 @@ static bool ask(const settings *s, const bundle *b, const kernel *k,
         bool found = find_device(s->driver, w->name, sizeof w->name, &w->arch,
                                  r->reason, sizeof r->reason);
         r->status = found ? TRIAL_OK : TRIAL_CRASH;
+        if (found && s->libraries)
+          r->version = find_library(w->reason, sizeof w->reason);
         r->is_done = 1;
       }
       _exit(0);
@@ -387,7 +393,13 @@ int main(int argc, char **argv) {
     return 5;
   }
   if (s.device_only) {
+    if (s.libraries && !shared->reports[0].version) {
+      fprintf(stderr, "dlc-cuda-measure: -libraries=on: %s\n", shared->reason);
+      return 5;
+    }
     printf("%s\n", shared->name);
+    if (s.libraries)
+      printf("cublas %lld\n", shared->reports[0].version);
     return 0;
   }
   char path[4096];

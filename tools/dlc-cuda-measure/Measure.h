@@ -111,6 +111,9 @@ typedef struct report {
  * `reason`, where there is none. Not after a fork of it. */
 bool find_device(const char *path, char *name, size_t size, unsigned *arch,
                  char *reason, size_t reason_size);
+/* The version of the device's cuBLAS; 0, with `reason`, where there is none.
+ * After find_device, in the same process. */
+long long find_library(char *reason, size_t reason_size);
 /* Checks and measures candidates (NULL: the kernel's peer) of a list beside the
  * reference, from `*current` on, which says where it is; comes back at the
  * first that is not good. Runs in a process of its own, since an error of a

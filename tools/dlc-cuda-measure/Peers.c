@@ -5,23 +5,13 @@
 #include "Measure.h"
 
 #include "CudaApi.h"
+#include "dlc/runtime.h"
 
 #include <dlfcn.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-/* cudaDataType. */
-enum { CUDA_F32 = 0, CUDA_F16 = 2, CUDA_I8 = 3, CUDA_I32 = 10, CUDA_BF16 = 14 };
-/* cublasComputeType_t, cublasOperation_t, cublasGemmAlgo_t. */
-enum {
-  COMPUTE_F32 = 68,
-  COMPUTE_I32 = 72,
-  COMPUTE_TF32 = 77,
-  AS_IT_IS = 0,
-  TRANSPOSED = 1,
-  ANY_ALGORITHM = -1
-};
 /* cudnnDataType_t, cudnnMathType_t, and others of value 0 or 1. */
 enum {
   DNN_FLOAT = 0,
@@ -39,14 +29,6 @@ typedef struct dnn_algorithm { /* cudnnConvolutionFwdAlgoPerf_t */
   size_t memory;
   int determinism, math, reserved[3];
 } dnn_algorithm;
-
-#define BLAS_FUNCTIONS(F)                                                      \
-  F(create, "cublasCreate_v2", (void **))                                      \
-  F(version, "cublasGetVersion_v2", (void *, int *))                           \
-  F(gemm, "cublasGemmStridedBatchedEx",                                        \
-    (void *, int, int, int, int, int, const void *, const void *, int, int,    \
-     long long, const void *, int, int, long long, const void *, void *, int,  \
-     int, long long, int, int, int))
 
 #define DNN_FUNCTIONS(F)                                                       \
   F(create, "cudnnCreate", (void **))                                          \
@@ -70,16 +52,11 @@ typedef struct dnn_algorithm { /* cudnnConvolutionFwdAlgoPerf_t */
 
 static struct {
 #define MEMBER(name, symbol, parameters) int(*name) parameters;
-  BLAS_FUNCTIONS(MEMBER)
-} blas;
-static struct {
   DNN_FUNCTIONS(MEMBER)
 #undef MEMBER
   size_t (*version)(void);
 } dnn;
 
-static const char *const kBlasNames[] = {"libcublas.so.13", "libcublas.so.12",
-                                         "libcublas.so.11", NULL};
 static const char *const kDnnNames[] = {"libcudnn.so.9", "libcudnn.so.8", NULL};
 
 /* What the variable names, else the first that there is. */
@@ -106,19 +83,6 @@ static void *open_library(const char *variable, const char *const *names,
       missing = symbol;                                                        \
     memcpy(&TABLE.name, &found, sizeof found);                                 \
   }
-
-static bool open_blas(char *reason, size_t size) {
-  void *library = open_library("DLC_CUBLAS", kBlasNames, reason, size);
-  const char *missing = NULL;
-  if (!library)
-    return false;
-#define TABLE blas
-  BLAS_FUNCTIONS(LOOK_UP)
-#undef TABLE
-  if (missing)
-    snprintf(reason, size, "it has no function '%s'", missing);
-  return !missing;
-}
 
 static bool open_dnn(char *reason, size_t size) {
   void *library = open_library("DLC_CUDNN", kDnnNames, reason, size);
@@ -152,35 +116,33 @@ static void *pointer_of(uint64_t address) {
  * -----------------------------------------------------------===*/
 
 static int blas_type(dlc_bundle_kind kind) {
-  return kind == DLC_BUNDLE_F32    ? CUDA_F32
-         : kind == DLC_BUNDLE_F16  ? CUDA_F16
-         : kind == DLC_BUNDLE_BF16 ? CUDA_BF16
-         : kind == DLC_BUNDLE_I8   ? CUDA_I8
-                                   : CUDA_I32;
+  return kind == DLC_BUNDLE_F16    ? DLC_DEVICE_F16
+         : kind == DLC_BUNDLE_BF16 ? DLC_DEVICE_BF16
+         : kind == DLC_BUNDLE_I8   ? DLC_DEVICE_I8
+         : kind == DLC_BUNDLE_I32  ? DLC_DEVICE_I32
+                                   : DLC_DEVICE_F32;
 }
 
-/* C = A B of rows is C' = B' A' of columns: the right factor comes first. A
- * factor is as it is where its columns (rows of the other) are contiguous. */
+/* As artifacts with -libraries=on run it. */
 static bool run_product(peer_call *call) {
   const peer *p = call->p;
-  static const float one = 1, zero = 0;
-  static const int32_t whole = 1, nothing = 0;
-  bool is_integer = p->right_kind == DLC_BUNDLE_I8;
-  int compute = is_integer ? COMPUTE_I32 : p->tf32 ? COMPUTE_TF32 : COMPUTE_F32;
-  const void *alpha = is_integer ? (const void *)&whole : &one,
-             *beta = is_integer ? (const void *)&nothing : &zero;
-  bool right_is = p->right_strides[0] == 1, left_is = p->left_strides[1] == 1;
-  return !failed(
-      call, "cublasGemmStridedBatchedEx",
-      blas.gemm(call->library, right_is ? AS_IT_IS : TRANSPOSED,
-                left_is ? AS_IT_IS : TRANSPOSED, (int)p->columns, (int)p->rows,
-                (int)p->depth, alpha, pointer_of(call->right),
-                blas_type(p->right_kind), (int)p->right_strides[right_is],
-                p->right_strides[2], pointer_of(call->left),
-                blas_type(p->left_kind), (int)p->left_strides[!left_is],
-                p->left_strides[2], beta, pointer_of(call->result),
-                blas_type(p->result_kind), (int)p->columns,
-                p->rows * p->columns, (int)p->batch, compute, ANY_ALGORITHM));
+  const uint64_t params[] = {call->left, call->right, call->result};
+  dlc_device_product product = {
+      .left = 0,
+      .right = 1,
+      .result = 2,
+      .batch = p->batch,
+      .rows = p->rows,
+      .columns = p->columns,
+      .depth = p->depth,
+      .factor_type = blas_type(p->right_kind),
+      .result_type = blas_type(p->result_kind),
+      .tf32 = p->tf32,
+  };
+  memcpy(product.left_strides, p->left_strides, sizeof p->left_strides);
+  memcpy(product.right_strides, p->right_strides, sizeof p->right_strides);
+  return !dlc_cublas_library.run(call->library, &product, params, NULL,
+                                 call->reason, sizeof call->reason);
 }
 
 /*===-- Convolutions
@@ -252,13 +214,10 @@ static bool prepare_convolution(peer_call *call) {
 
 bool open_peer(peer_call *call) {
   if (call->p->kind == PEER_PRODUCT) {
-    int version = 0;
-    if (!open_blas(call->reason, sizeof call->reason) ||
-        failed(call, "cublasCreate_v2", blas.create(&call->library)) ||
-        failed(call, "cublasGetVersion_v2",
-               blas.version(call->library, &version)))
+    if (dlc_cublas_library.open(&call->library, call->reason,
+                                sizeof call->reason))
       return false;
-    call->version = version;
+    call->version = dlc_cublas_library.version(call->library);
     return true;
   }
   if (!open_dnn(call->reason, sizeof call->reason) ||

@@ -135,15 +135,15 @@ Expected<std::string> Session::openCuda(const TuneSettings &s) {
   Expected<CudaTarget> target = parseCudaTarget(s.target);
   if (!target)
     return asUsage(target.takeError());
-  if (s.isStatic || s.libraries || !s.workers.empty())
-    return usage("-static, -libraries= and -workers= are for CPUs, not for "
+  if (s.isStatic || !s.workers.empty())
+    return usage("-static and -workers= are for CPUs, not for "
                  "-target=" +
                  s.target);
   if (!s.precision.empty() && s.precision != "f32" && s.precision != "tf32")
     return usage("-precision=" + s.precision + ": expected f32 or tf32");
   std::shared_ptr<CudaRunner> runner;
   if (s.command == "tune") { // a replay measures nothing
-    auto started = CudaRunner::start(*target, s.runner);
+    auto started = CudaRunner::start(*target, s.runner, s.libraries);
     if (!started)
       return started.takeError();
     runner = std::move(*started);
@@ -158,6 +158,8 @@ Expected<std::string> Session::openCuda(const TuneSettings &s) {
   if (!made)
     return made.takeError();
   std::shared_ptr<CudaKernelTask> owner = std::move(*made);
+  if (std::string reason; runner && s.libraries && !owner->addLibrary(reason))
+    return llvm::createStringError("-libraries=on: " + reason);
   task = {owner, &owner->get()};
   return "cuda";
 }
@@ -181,7 +183,7 @@ static void printResult(const TuneResult &result, const Task &task) {
                << " failed; best "
                << llvm::format("%.2fx the default's speed", 1 / result.best)
                << (result.bestAlternative > 0
-                       ? llvm::formatv(", oneDNN {0:f2}x",
+                       ? llvm::formatv(", the library {0:f2}x",
                                        1 / result.bestAlternative)
                              .str()
                        : "")

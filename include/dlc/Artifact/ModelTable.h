@@ -87,12 +87,14 @@ struct DeviceImage {
     int64_t blockThreads = 0;
     int64_t numParams = 0;
     int64_t sharedBytes = 0; ///< dynamic
+    std::optional<dlc_device_product> product = {};
   };
   /// The runtime's table of the device's functions.
   std::string backend;
   std::vector<Module> modules;
   std::vector<Function> functions;
   std::vector<std::string> sites;
+  std::string library; ///< the runtime's table of it; empty: none is called
 };
 
 /// Kernels that a library outside of dlc computes: dlc_external_image.

@@ -18,8 +18,11 @@ public:
   /// before the program's own, such as a script that runs them on another
   /// machine; the last of its words are the program, which lies in the folder,
   /// the folder, and options. Empty: the program runs here.
+  /// With `libraries` cuBLAS has to be there, too.
   static llvm::Expected<std::shared_ptr<CudaRunner>>
-  start(const CudaTarget &target, llvm::StringRef command);
+  start(const CudaTarget &target, llvm::StringRef command, bool libraries);
+  /// The version of cuBLAS where it was asked for, else 0.
+  int64_t getLibrary() const { return library; }
   ~CudaRunner();
   CudaRunner(const CudaRunner &) = delete;
 
@@ -43,6 +46,7 @@ private:
   CudaTarget target;
   std::vector<std::string> words; ///< of the command
   std::string folder, program;
+  int64_t library = 0;
 };
 
 /// A kernel as a task of the tuner; owns a copy of it.
@@ -57,6 +61,10 @@ public:
   ~CudaKernelTask();
 
   const tuner::Task &get() const { return task; }
+
+  /// Makes the runner's cuBLAS an alternative where it has the whole kernel;
+  /// else `reason` says why not.
+  bool addLibrary(std::string &reason);
 
 private:
   CudaKernelTask();

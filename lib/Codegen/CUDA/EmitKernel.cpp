@@ -23,7 +23,11 @@
 //   tiles    a matrix product or convolution (Contraction.h)
 //   attention  a softmax between two products: no score is stored (Attention.h)
 #include "EmitKernel.h"
+#include "LibraryProduct.h"
 #include "OpaqueKernel.h"
+
+#include "dlc/Codegen/CPU/LibraryNest.h"
+#include "dlc/Schedule/Schedule.h"
 
 using namespace mlir;
 using namespace dlc;
@@ -398,6 +402,16 @@ FailureOr<CudaKernel> CudaKernelEmitter::emit() {
 FailureOr<CudaKernel> dlc::emitCudaKernel(KernelOp kernel,
                                           const CudaTarget &target,
                                           const CudaCodegenOptions &options) {
+  auto schedule = getSchedule(kernel);
+  if (!schedule)
+    return kernel.emitOpError(llvm::toString(schedule.takeError())), failure();
+  if (schedule->nest == kLibraryNest) {
+    std::string reason;
+    auto library = emitLibraryProduct(kernel, options, reason);
+    if (failed(library))
+      kernel.emitOpError("schedule: nest 'library': " + reason);
+    return library;
+  }
   FailureOr<CudaKernel> result =
       kernel.getOpaque() ? emitOpaqueKernel(kernel, options)
                          : CudaKernelEmitter(kernel, options).emit();

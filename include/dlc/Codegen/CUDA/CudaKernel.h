@@ -13,6 +13,7 @@
 
 #include "dlc/Dialect/Graph/IR/Graph.h"
 #include "dlc/Target/CUDA/CudaTarget.h"
+#include "dlc/runtime.h"
 
 #include "mlir/IR/BuiltinOps.h"
 #include "mlir/IR/OwningOpRef.h"
@@ -50,6 +51,8 @@ struct CudaLaunch {
   mlir::AffineExpr gridBlocks; ///< over the kernel's symbols
   unsigned blockThreads = 0;
   unsigned sharedBytes = 0; ///< dynamic, of a block
+  /// In place of a kernel: what the device's library computes.
+  std::optional<dlc_device_product> product = {};
 };
 
 struct CudaKernel {
