@@ -164,9 +164,10 @@ FailureOr<tuner::KernelSizes> MeasuredSizes::of(graph::KernelOp kernel,
     add(sizes.measured, begin);
   }
   if (sizes.measured.empty()) {
-    reason = range ? "no size of its range was found, where it could be measured"
-                   : "at the sizes that are taken a tensor has no elements; "
-                     "-tune-dim= gives others";
+    reason = range
+                 ? "no size of its range was found, where it could be measured"
+                 : "at the sizes that are taken a tensor has no elements; "
+                   "-tune-dim= gives others";
     return failure();
   }
   for (bool grows : {false, true}) {
