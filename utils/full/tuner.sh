@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The tuning database under kill -9 at 100 random instants with two writers; and
-# 200 sampled schedules of each kind of kernel, each against the interpreter; and
+# 300 sampled schedules of each kind of kernel, each against the interpreter; and
 # a Ray cluster of two nodes that loses workers and a node (where ray is there);
 # and what is best known of some fifty kernels beside what models of other
 # kernels choose, 20 minutes of it a run: it goes on in build/survey.db.

@@ -137,7 +137,7 @@ llvm::Expected<std::unique_ptr<KernelTask>> makeTask(const Case &c,
 } // namespace
 
 TEST(KernelTask, SampledSchedulesAreRight) {
-  unsigned samples = std::getenv("DLC_TEST_FULL") ? 200 : 6;
+  unsigned samples = std::getenv("DLC_TEST_FULL") ? 300 : 6;
   RunLimits limits;
   limits.samples = 1;
   limits.sampleSeconds = 0;
