@@ -129,6 +129,21 @@ static Expected<OwningOpRef<ModuleOp>> parseGraph(const CompileOptions &options,
   if (!main || main.isExternal())
     return makeError(ExitCode::Rejected, "has no function 'main'",
                      options.input);
+  std::string missing;
+  module->walk([&](graph::ConstantOp constant) {
+    auto data = dyn_cast<DenseResourceElementsAttr>(constant.getValue());
+    if (!data || succeeded(interp::Tensor::fromAttr(data)))
+      return WalkResult::advance();
+    missing = data.getRawHandle().getKey();
+    return WalkResult::interrupt();
+  });
+  if (!missing.empty())
+    return makeError(ExitCode::Rejected,
+                     "the file does not have the numbers of constant '" +
+                         missing +
+                         "' (-dump-dir leaves those of large ones out); "
+                         "compile the model that it was made of",
+                     options.input);
   return module;
 }
 
