@@ -129,22 +129,28 @@ static Expected<OwningOpRef<ModuleOp>> parseGraph(const CompileOptions &options,
   if (!main || main.isExternal())
     return makeError(ExitCode::Rejected, "has no function 'main'",
                      options.input);
+  return module;
+}
+
+/// Numbers that are read without a question: a module in MLIR's text form may
+/// lack them, or have too few.
+static Error checkConstants(ModuleOp module, StringRef file) {
   std::string missing;
-  module->walk([&](graph::ConstantOp constant) {
+  module.walk([&](graph::ConstantOp constant) {
     auto data = dyn_cast<DenseResourceElementsAttr>(constant.getValue());
     if (!data || succeeded(interp::Tensor::fromAttr(data)))
       return WalkResult::advance();
     missing = data.getRawHandle().getKey();
     return WalkResult::interrupt();
   });
-  if (!missing.empty())
-    return makeError(ExitCode::Rejected,
-                     "the file does not have the numbers of constant '" +
-                         missing +
-                         "' (-dump-dir leaves those of large ones out); "
-                         "compile the model that it was made of",
-                     options.input);
-  return module;
+  if (missing.empty())
+    return Error::success();
+  return makeError(ExitCode::Rejected,
+                   "the file does not have the numbers of constant '" +
+                       missing +
+                       "' (-dump-dir leaves those of large ones out); compile "
+                       "the model that it was made of",
+                   file);
 }
 
 static Expected<ImportedModel> importModel(const CompileOptions &options,
@@ -165,7 +171,7 @@ static Expected<ImportedModel> importModel(const CompileOptions &options,
 }
 
 Expected<ModelSource> dlc::loadModel(const CompileOptions &options,
-                                     MLIRContext *shared) {
+                                     MLIRContext *shared, bool needsConstants) {
   ModelSource source;
   DialectRegistry registry;
   registerDialects(registry);
@@ -180,6 +186,9 @@ Expected<ModelSource> dlc::loadModel(const CompileOptions &options,
     Expected<OwningOpRef<ModuleOp>> module = parseGraph(options, context);
     if (!module)
       return module.takeError();
+    if (needsConstants)
+      if (Error error = checkConstants(**module, options.input))
+        return std::move(error);
     source.module = std::move(*module);
   } else {
     Expected<ImportedModel> imported = importModel(options, *context);

@@ -260,8 +260,9 @@ static Error run(const Settings &s) {
   for (const std::string &file : s.files) {
     CompileOptions options = s.source;
     options.input = file;
-    Expected<ModelSource> source = loadModel(
-        options, sources.empty() ? nullptr : sources[0].context.get());
+    Expected<ModelSource> source =
+        loadModel(options, sources.empty() ? nullptr : sources[0].context.get(),
+                  /*needsConstants=*/false);
     if (!source)
       return source.takeError();
     if (StringRef(file).ends_with(".mlir"))

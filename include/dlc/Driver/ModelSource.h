@@ -31,9 +31,12 @@ void registerDialects(mlir::DialectRegistry &registry);
 
 /// Loads `options.input`: an ONNX model, or graph operators in MLIR's text
 /// form (*.mlir). Applies -dim and -shape. Fails with a CompileError. With
-/// `shared`, into that context, where models can be compared.
+/// `shared`, into that context, where models can be compared. A text form
+/// without the numbers of its constants is for comparing alone, without
+/// `needsConstants`.
 llvm::Expected<ModelSource> loadModel(const CompileOptions &options,
-                                      mlir::MLIRContext *shared = nullptr);
+                                      mlir::MLIRContext *shared = nullptr,
+                                      bool needsConstants = true);
 
 /// Collects MLIR's diagnostics of one context while it lives.
 class DiagnosticCollector {
