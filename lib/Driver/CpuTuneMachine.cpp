@@ -26,7 +26,9 @@ public:
   StringRef getArch() const override { return c.target->desc().arch; }
   Error prepare() override;
   Error prepareSearch() override;
-  bool hasOwnSchedule(graph::KernelOp kernel) const override;
+  bool hasOwnSchedule(graph::KernelOp kernel) const override {
+    return kernel.getScheduleAttr() && !hasOnlyVariantRange(kernel);
+  }
   FailureOr<tuner::KernelKey> makeKey(graph::KernelOp kernel,
                                       const KernelCalls &calls,
                                       std::string &reason) const override;
@@ -63,15 +65,6 @@ Error CpuTuneMachine::prepare() {
     return made.takeError();
   sizes = std::move(*made);
   return Error::success();
-}
-
-// A variant's range alone is no schedule.
-bool CpuTuneMachine::hasOwnSchedule(graph::KernelOp kernel) const {
-  graph::KernelOp copy = kernel.clone();
-  clearVariantRange(copy);
-  bool has = bool(copy.getScheduleAttr());
-  copy.erase();
-  return has;
 }
 
 FailureOr<tuner::KernelKey> CpuTuneMachine::makeKey(graph::KernelOp kernel,

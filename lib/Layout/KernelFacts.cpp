@@ -222,16 +222,17 @@ KernelFacts layout::analyze(KernelOp kernel) {
     if (stage.getFoldKind() == graph::FoldKind::add) {
       size_t before = facts.convs.size();
       findConvolutions(stage, results, facts.convs);
-      for (const ConvLoad &conv : ArrayRef(facts.convs).drop_front(before))
-        isPacked |= !conv.channelAxes.empty();
-      // Bytes are put into groups of k: runs of pixels go a vector at a time,
-      // channels of a pixel would one by one.
-      for (const ConvLoad &conv : ArrayRef(facts.convs).drop_front(before))
-        if (!conv.channelAxes.empty() &&
-            isInteger(kernel.getBody().getArgument(conv.operand))) {
+      for (const ConvLoad &conv : ArrayRef(facts.convs).drop_front(before)) {
+        if (conv.channelAxes.empty())
+          continue;
+        isPacked = true;
+        // Bytes are put into groups of k: runs of pixels go a vector at a time,
+        // channels of a pixel would one by one.
+        if (isInteger(kernel.getBody().getArgument(conv.operand))) {
           facts.fixedOperands.insert(conv.operand);
           facts.fixedResults.insert(conv.result);
         }
+      }
       // Matrices: rows and columns lie as their own products want them.
       if (facts.convs.size() == before && isContraction(stage)) {
         isPacked = true;

@@ -14,6 +14,14 @@ TARGET = "cuda:sm=90:emulate=on"
 CPU, CUDA = 1, 2
 
 
+def tool(name, *arguments, code=0, **environment):
+    """Runs a program of the build; (standard output, standard error)."""
+    done = subprocess.run([os.path.join(BUILD, "bin", name), *map(str, arguments)], capture_output=True, text=True, timeout=600,
+                          env={**os.environ, **environment})
+    assert done.returncode == code, f"{done.returncode}\n{done.stdout}{done.stderr}"
+    return done.stdout, done.stderr
+
+
 def parse(text):
     import onnx.parser  # only where models are made: a bundle of utils/bench/cuda.py has none
 

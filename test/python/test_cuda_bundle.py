@@ -10,18 +10,10 @@ import onnx
 import onnx.parser
 import pytest
 
-from cuda_runtime import BUILD, DRIVER
+from cuda_runtime import BUILD, DRIVER, tool
 
 TARGET = "cuda:sm=80:emulate=on"
 SIZES = "70x96x200"
-
-
-def tool(name, *arguments, code=0, **environment):
-    """Runs a program of the build; (standard output, standard error)."""
-    done = subprocess.run([os.path.join(BUILD, "bin", name), *map(str, arguments)], capture_output=True, text=True, timeout=600,
-                          env={**os.environ, **environment})
-    assert done.returncode == code, f"{done.returncode}\n{done.stdout}{done.stderr}"
-    return done.stdout, done.stderr
 
 
 def measure(folder, *arguments, code=0, settings="sm=80,check=1", **environment):

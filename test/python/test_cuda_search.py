@@ -13,21 +13,13 @@ import onnx
 import onnx.parser
 import pytest
 
-from cuda_runtime import BUILD, DRIVER, ROOT
+from cuda_runtime import BUILD, DRIVER, ROOT, tool
 
 TARGET = "cuda:sm=80:emulate=on"
 HERE = {"DLC_CUDA_DRIVER": DRIVER, "DLC_EMULATED_CUDA": "sm=80,check=1"}
 PRODUCT = "(float[40, 64] a, float[64, 72] b) => (float[40, 72] y) { y = MatMul(a, b) }"
 # A product, whose blocks decide what is computed, and a map, whose blocks behind the end only take time.
 TWO = "(float[40, 64] a, float[64, 72] b, float[30, 64] c) => (float[40, 72] y, float[30, 64] z) { y = MatMul(a, b) z = Tanh(c) }"
-
-
-def tool(name, *arguments, code=0, **environment):
-    """Runs a program of the build; (standard output, standard error)."""
-    done = subprocess.run([os.path.join(BUILD, "bin", name), *map(str, arguments)], capture_output=True, text=True, timeout=600,
-                          env={**os.environ, **environment})
-    assert done.returncode == code, f"{done.returncode}\n{done.stdout}{done.stderr}"
-    return done.stdout, done.stderr
 
 
 def save(text, path):

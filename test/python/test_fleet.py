@@ -9,16 +9,13 @@ import time
 
 import pytest
 
+from tuning_store import records_of
+
 TUNE = ["dlc-tune", "tune", "-matmul=24x32x40", "-samples=2", "-model=none"]
 
 
 def tune(store, *flags, **kwargs):
     return subprocess.run([*TUNE, f"-store={store}", *flags], capture_output=True, text=True, **kwargs)
-
-
-def records_of(store, path):
-    subprocess.run(["dlc-tune", "export", f"-store={store}", "-o", path], check=True, capture_output=True)
-    return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 def test_processes_measure_as_the_tuner_does(tmp_path):

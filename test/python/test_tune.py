@@ -11,6 +11,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from tuning_store import import_records, records_of
+
 M, N, K = 40, 48, 96
 
 
@@ -43,16 +45,6 @@ def compile_model(model, out, *flags):
     np.testing.assert_allclose(np.load(out / "output_0.npy"), np.load(model / "y.npy"), rtol=1e-4, atol=1e-4)
     report = json.loads((out / "m.json").read_text())
     return report.get("tuning"), (out / "m.so").read_bytes()
-
-
-def records_of(db, out):
-    subprocess.run(["dlc-tune", "export", f"-store={db}", "-o", out], check=True, capture_output=True)
-    return [json.loads(line) for line in out.read_text().splitlines()]
-
-
-def import_records(db, records, path):
-    path.write_text("".join(json.dumps(record) + "\n" for record in records))
-    subprocess.run(["dlc-tune", "import", path, f"-store={db}"], check=True, capture_output=True)
 
 
 def test_search_then_lookup(model, tmp_path):

@@ -7,6 +7,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from tuning_store import import_records, records_of
+
 D, H, HEADS = 48, 80, 2
 
 
@@ -51,16 +53,6 @@ def compile_model(model, out, *flags):
     said = subprocess.run(["dlc", model, "-target=host:threads=1", "-emit=shared,report", "-o", out / "m.so", *map(str, flags)], check=True, capture_output=True,
                           text=True).stderr
     return json.loads((out / "m.json").read_text()).get("tuning"), (out / "m.so").read_bytes(), said
-
-
-def records_of(db, out):
-    subprocess.run(["dlc-tune", "export", f"-store={db}", "-o", out], check=True, capture_output=True)
-    return [json.loads(line) for line in out.read_text().splitlines()]
-
-
-def import_records(db, records, path):
-    path.write_text("".join(json.dumps(record) + "\n" for record in records))
-    subprocess.run(["dlc-tune", "import", path, f"-store={db}"], check=True, capture_output=True)
 
 
 def run(artifact, x, folder):

@@ -14,12 +14,17 @@ using namespace dlc;
 static constexpr StringLiteral kRows = "rows", kRowsMin = "rows_min",
                                kRowsMax = "rows_max";
 
-/// Null clears them.
-static void setKnobs(graph::KernelOp kernel, const SizeRange *range) {
-  Builder builder(kernel.getContext());
+static NamedAttrList withoutRange(graph::KernelOp kernel) {
   NamedAttrList entries(kernel.getScheduleAttr());
   for (StringRef knob : {kRows, kRowsMin, kRowsMax})
     entries.erase(knob);
+  return entries;
+}
+
+/// Null clears them.
+static void setKnobs(graph::KernelOp kernel, const SizeRange *range) {
+  Builder builder(kernel.getContext());
+  NamedAttrList entries = withoutRange(kernel);
   if (range) {
     entries.set(kRows, builder.getI64IntegerAttr(range->typical));
     if (range->low > 0)
@@ -40,6 +45,10 @@ void dlc::setVariantRange(graph::KernelOp kernel, const SizeRange &range) {
 void dlc::clearVariantRange(graph::KernelOp kernel) {
   if (getVariantRange(kernel))
     setKnobs(kernel, nullptr);
+}
+
+bool dlc::hasOnlyVariantRange(graph::KernelOp kernel) {
+  return getVariantRange(kernel) && withoutRange(kernel).empty();
 }
 
 std::optional<SizeRange> dlc::getVariantRange(graph::KernelOp kernel) {

@@ -8,6 +8,8 @@
 #include "Contrib.h"
 #include "Windows.h"
 
+#include "dlc/Dialect/Graph/IR/ConstantBytes.h"
+
 #include "mlir/IR/DialectResourceBlobManager.h"
 
 using namespace dlc;
@@ -30,14 +32,8 @@ static ArrayRef<char> constantBytes(Value x) {
   while (auto view = x.getDefiningOp<graph::ReshapeOp>())
     x = view->getOperand(0);
   auto op = x.getDefiningOp<graph::ConstantOp>();
-  if (!op)
-    return {};
-  if (auto resource = dyn_cast<DenseResourceElementsAttr>(op.getValue())) {
-    AsmResourceBlob *blob = resource.getRawHandle().getBlob();
-    return blob ? blob->getData() : ArrayRef<char>();
-  }
-  auto dense = dyn_cast<DenseElementsAttr>(op.getValue());
-  return dense && !dense.isSplat() ? dense.getRawData() : ArrayRef<char>();
+  return op ? graph::rawBytesOf(cast<ElementsAttr>(op.getValue()))
+            : ArrayRef<char>();
 }
 
 Value dlc::unpackBits(GraphBuilder &b, Value bytes, int64_t bits) {

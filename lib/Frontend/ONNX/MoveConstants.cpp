@@ -9,53 +9,12 @@
 
 #include "GraphBuilder.h"
 
-#include "mlir/IR/DialectResourceBlobManager.h"
-
-#include <cstring>
+#include "dlc/Dialect/Graph/IR/ConstantBytes.h"
 
 using namespace dlc;
 using namespace mlir;
-
-namespace {
-/// Where element (i, j, ...) of a tensor is in another one's bytes.
-struct Strides {
-  int64_t offset = 0;
-  SmallVector<int64_t> steps;
-};
-} // namespace
-
-static Strides rowMajor(ArrayRef<int64_t> shape, int64_t size) {
-  Strides strides{0, SmallVector<int64_t>(shape.size(), size)};
-  for (size_t i = shape.size(); i-- > 1;)
-    strides.steps[i - 1] = strides.steps[i] * shape[i];
-  return strides;
-}
-
-/// Copies elements of `shape` from where `from` says to where `to` says.
-static void copyElements(ArrayRef<int64_t> shape, int64_t size,
-                         const char *source, const Strides &from, char *target,
-                         const Strides &to) {
-  if (llvm::is_contained(shape, 0))
-    return;
-  source += from.offset;
-  target += to.offset;
-  SmallVector<int64_t> at(shape.size(), 0);
-  for (;;) {
-    std::memcpy(target, source, static_cast<size_t>(size));
-    size_t axis = shape.size();
-    for (; axis-- > 0;) {
-      source += from.steps[axis];
-      target += to.steps[axis];
-      if (++at[axis] < shape[axis])
-        break;
-      source -= from.steps[axis] * shape[axis];
-      target -= to.steps[axis] * shape[axis];
-      at[axis] = 0;
-    }
-    if (axis == size_t(-1))
-      return;
-  }
-}
+using graph::ByteStrides;
+using graph::copyElements;
 
 static int64_t sizeOf(Value x) {
   return static_cast<int64_t>(graph::elementBytes(
@@ -71,13 +30,14 @@ static std::optional<std::vector<char>> move(Operation *op,
   Value x = op->getOperand(0), y = op->getResult(0);
   ArrayRef<int64_t> shape = shapeOf(y);
   int64_t size = sizeOf(x);
-  Strides in = rowMajor(shapeOf(x), size), out = rowMajor(shape, size);
+  ByteStrides in = ByteStrides::rowMajor(shapeOf(x), size),
+              out = ByteStrides::rowMajor(shape, size);
   int64_t count = size;
   for (int64_t n : shape)
     count *= n;
   std::vector<char> moved(static_cast<size_t>(count), 0);
   if (auto transpose = dyn_cast<graph::TransposeOp>(op)) {
-    Strides from;
+    ByteStrides from;
     for (int64_t axis : transpose.getPerm())
       from.steps.push_back(in.steps[axis]);
     copyElements(shape, size, bytes.data(), from, moved.data(), out);
@@ -120,14 +80,8 @@ static std::optional<ArrayRef<char>> evaluate(Value x,
       type.getElementType().getIntOrFloatBitWidth() % 8 != 0)
     return std::nullopt;
   if (auto constant = dyn_cast<graph::ConstantOp>(op)) {
-    ArrayRef<char> bytes;
-    if (auto dense = dyn_cast<DenseElementsAttr>(constant.getValue())) {
-      bytes = dense.isSplat() ? ArrayRef<char>() : dense.getRawData();
-    } else if (auto resource =
-                   dyn_cast<DenseResourceElementsAttr>(constant.getValue())) {
-      if (AsmResourceBlob *blob = resource.getRawHandle().getBlob())
-        bytes = blob->getData();
-    }
+    ArrayRef<char> bytes =
+        graph::rawBytesOf(cast<ElementsAttr>(constant.getValue()));
     if (static_cast<int64_t>(bytes.size()) != type.getNumElements() * sizeOf(x))
       return std::nullopt;
     return bytes;

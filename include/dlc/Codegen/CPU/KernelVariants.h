@@ -38,6 +38,8 @@ bool packsAlike(const ContractionSchedule &a, const ContractionSchedule &b);
 void setVariantRange(graph::KernelOp kernel, const SizeRange &range);
 std::optional<SizeRange> getVariantRange(graph::KernelOp kernel);
 void clearVariantRange(graph::KernelOp kernel);
+/// Whether nothing else is in its schedule.
+bool hasOnlyVariantRange(graph::KernelOp kernel);
 
 } // namespace dlc
 
