@@ -385,8 +385,8 @@ typedef struct dlc_device_function {
   /* 32: bytes of dynamic shared memory of a block, in code for exactly the
    * device's architecture; other code has none. */
   int64_t shared_bytes;
-  /* 40: not a kernel: what the image's library computes; else NULL. */
-  const struct dlc_device_product *product;
+  /* 40: not a kernel: what one of the image's libraries computes; else NULL. */
+  const struct dlc_device_call *call;
 } dlc_device_function; /* 48 bytes */
 
 /* cudaDataType's numbers. */
@@ -410,21 +410,61 @@ typedef struct dlc_device_product {
   int64_t tf32;                        /* 120: f32 may be rounded to it */
 } dlc_device_product;                  /* 128 bytes */
 
-/* A library of the device; its functions are called in the device's context.
- * Those that return int32_t return 0, or 1 with the reason in `error`. */
+/* result[b, f, y, x] = sum over c, r, s of
+ *   filter[f, c, r, s] *
+ *   image[b, c, y * step + r * dilation - pad, x * step + s * dilation - pad],
+ * summed in f32 in any order; all are contiguous and of one type. */
+typedef struct dlc_device_convolution {
+  int64_t filter, image, result, workspace; /*  0: numbers of parameters */
+  int64_t workspace_bytes;                  /* 32: of it, at most */
+  int64_t size[4];        /* 40: of the image: batch, channels, rows, columns */
+  int64_t filters;        /* 72 */
+  int64_t taps[2];        /* 80: of rows, of columns, as all that follow */
+  int64_t places[2];      /* 96: of the result */
+  int64_t pads[2];        /* 112: at either end */
+  int64_t steps[2];       /* 128 */
+  int64_t dilations[2];   /* 144 */
+  int64_t type;           /* 160: dlc_device_type */
+  int64_t tf32;           /* 168: f32 may be rounded to it */
+} dlc_device_convolution; /* 176 bytes */
+
+/* Numbers of the image's libraries, too. */
+typedef enum dlc_device_call_kind {
+  DLC_DEVICE_PRODUCT = 0,     /* cuBLAS */
+  DLC_DEVICE_CONVOLUTION = 1, /* cuDNN */
+  DLC_DEVICE_NUM_LIBRARIES
+} dlc_device_call_kind;
+
+typedef struct dlc_device_call {
+  int64_t kind; /* 0: dlc_device_call_kind */
+  union {       /* 8 */
+    dlc_device_product product;
+    dlc_device_convolution convolution;
+  };
+} dlc_device_call; /* 184 bytes */
+
+/* A library of the device; its functions are called in the device's context,
+ * not by two threads at a time. Those that return int32_t return 0, or 1 with
+ * the reason in `error`. */
 typedef struct dlc_device_library {
   int32_t (*open)(void **state, char *error, size_t error_len); /* 0 */
   void (*close)(void *state);      /*  8: NULL is ignored */
   int64_t (*version)(void *state); /* 16: major * 10000 + minor * 100 + patch */
-  /* 24: enqueues it; not from two threads at a time. */
-  int32_t (*run)(void *state, const dlc_device_product *product,
+  /* 24: before the first run of a call, which has to live as long as `state`.
+   */
+  int32_t (*prepare)(void *state, const dlc_device_call *call, char *error,
+                     size_t error_len);
+  /* 32: enqueues it. */
+  int32_t (*run)(void *state, const dlc_device_call *call,
                  const uint64_t *params, void *stream, char *error,
                  size_t error_len);
-} dlc_device_library; /* 32 bytes */
+} dlc_device_library; /* 40 bytes */
 
 /* cuBLAS: libcublas.so.11 to 13, opened at run time, or the library that the
  * environment variable DLC_CUBLAS names. */
 extern const dlc_device_library dlc_cublas_library;
+/* cuDNN: libcudnn.so.8 or 9, or the library that DLC_CUDNN names. */
+extern const dlc_device_library dlc_cudnn_library;
 
 typedef struct dlc_device_image {
   const struct dlc_device_backend *backend; /* 0: of the artifact's runtime */
@@ -437,8 +477,9 @@ typedef struct dlc_device_image {
    * the others and has no name. */
   const char *const *sites;
   int64_t num_sites;
-  const dlc_device_library *library; /* 56: of `functions`; NULL: none */
-} dlc_device_image;                  /* 64 bytes */
+  /* 56: by dlc_device_call_kind; NULL: no function calls it */
+  const dlc_device_library *libraries[DLC_DEVICE_NUM_LIBRARIES];
+} dlc_device_image; /* 72 bytes */
 
 /* One run, as the runtime hands it to a backend. Error texts go to `error`. */
 typedef struct dlc_device_run {

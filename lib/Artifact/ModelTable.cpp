@@ -19,7 +19,7 @@ using namespace dlc;
 static_assert(sizeof(dlc_info) == 176 && sizeof(dlc_state_info) == 88 &&
                   sizeof(dlc_model) == 104 && sizeof(dlc_tensor_info) == 40 &&
                   sizeof(dlc_dim) == 24 && sizeof(dlc_symbol_info) == 32 &&
-                  sizeof(dlc_device_image) == 64 &&
+                  sizeof(dlc_device_image) == 72 &&
                   sizeof(dlc_device_module) == 40 &&
                   sizeof(dlc_device_function) == 48 &&
                   sizeof(dlc_external_image) == 24,
@@ -173,17 +173,17 @@ Constant *TableBuilder::image(const DeviceImage &image) {
                 bytes, integer(static_cast<int64_t>(code.bytes.size()))}));
   }
   for (const DeviceImage::Function &function : image.functions) {
-    Constant *product = null();
-    if (function.product) {
-      std::array<int64_t, sizeof(dlc_device_product) / sizeof(int64_t)> words;
-      std::memcpy(words.data(), &*function.product, sizeof words);
-      product = define(ConstantDataArray::get(context, ArrayRef(words)),
-                       "dlc.device_product");
+    Constant *call = null();
+    if (function.call) {
+      std::array<int64_t, sizeof(dlc_device_call) / sizeof(int64_t)> words;
+      std::memcpy(words.data(), &*function.call, sizeof words);
+      call = define(ConstantDataArray::get(context, ArrayRef(words)),
+                    "dlc.device_call");
     }
     functions.push_back(
         record({string(function.symbol), string(function.kernel),
                 integer(function.blockThreads), integer(function.numParams),
-                integer(function.sharedBytes), product}));
+                integer(function.sharedBytes), call}));
   }
   for (StringRef site : image.sites)
     sites.push_back(string(site));
@@ -192,15 +192,17 @@ Constant *TableBuilder::image(const DeviceImage &image) {
   auto count = [&](const auto &list) {
     return integer(static_cast<int64_t>(list.size()));
   };
-  return define(
-      record({backend, array(modules, "dlc.device_modules"), count(modules),
-              array(functions, "dlc.device_functions"), count(functions),
-              array(sites, "dlc.device_sites"), count(sites),
-              image.library.empty()
-                  ? null()
-                  : declare(image.library, sizeof(dlc_device_library) / 8,
-                            /*isConstant=*/true)}),
-      "dlc.device_image");
+  SmallVector<Constant *> fields{
+      backend,          array(modules, "dlc.device_modules"),
+      count(modules),   array(functions, "dlc.device_functions"),
+      count(functions), array(sites, "dlc.device_sites"),
+      count(sites)};
+  for (const std::string &library : image.libraries)
+    fields.push_back(library.empty()
+                         ? null()
+                         : declare(library, sizeof(dlc_device_library) / 8,
+                                   /*isConstant=*/true));
+  return define(record(fields), "dlc.device_image");
 }
 
 GlobalVariable *TableBuilder::declare(StringRef name, unsigned words,

@@ -136,13 +136,15 @@ static void emitHost(Compilation &c, bool isPublic = true) {
   image.backend = "dlc_cuda_backend";
   image.modules = std::move(c.deviceModules);
   for (DeviceFunction &f : host.deviceFunctions) {
-    auto product = c.deviceProducts.find(f.symbol);
-    bool isKernel = product == c.deviceProducts.end();
+    auto call = c.deviceCalls.find(f.symbol);
+    bool isKernel = call == c.deviceCalls.end();
     image.functions.push_back(
         {f.symbol, f.kernel, f.blockThreads, f.numParams, f.sharedBytes,
-         isKernel ? std::nullopt : std::optional(product->second)});
+         isKernel ? std::nullopt : std::optional(call->second)});
     if (!isKernel)
-      image.library = "dlc_cublas_library";
+      image.libraries[call->second.kind] =
+          call->second.kind == DLC_DEVICE_PRODUCT ? "dlc_cublas_library"
+                                                  : "dlc_cudnn_library";
   }
   image.sites = host.deviceSites;
   ExternalImage external = externalImage(c);

@@ -114,7 +114,7 @@ struct Compilation {
   std::string codegenNote;           ///< for the stage's line
   std::vector<DeviceImage::Module> deviceModules;
   /// What a library computes, by the symbol it has in place of a launch's.
-  llvm::StringMap<dlc_device_product> deviceProducts;
+  llvm::StringMap<dlc_device_call> deviceCalls;
   /// By the name of the launch.
   llvm::StringMap<KernelResources> resources;
   std::vector<std::string> assemblerRemarks; ///< PtxasResult::remarks

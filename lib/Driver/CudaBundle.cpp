@@ -3,7 +3,6 @@
 
 #include "Compilation.h"
 #include "CudaCandidate.h"
-#include "CudaPeers.h"
 
 #include "dlc/Tuner/Record.h"
 
@@ -87,7 +86,7 @@ Error Writer::addKernel(Compilation &c, graph::KernelOp kernel,
   llvm::raw_string_ostream(text)
       << "kernel " << scorer->name << "\nworkload " << key.workload << "\n"
       << *data;
-  if (std::string peer = describePeer(kernel, codegen.tf32); !peer.empty())
+  if (std::string peer = describePeer(kernel, codegen); !peer.empty())
     text += peer + "\n";
   ScheduleSpace space = cudaScheduleSpace(kernel, codegen);
   for (const KnobValues &knobs :

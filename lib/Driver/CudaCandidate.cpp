@@ -3,6 +3,8 @@
 
 #include "Compilation.h"
 
+#include "dlc/Codegen/CPU/LibraryNest.h"
+#include "dlc/Codegen/CUDA/CudaLibraryCall.h"
 #include "dlc/Emulator/EmulatedImage.h"
 #include "dlc/Interpreter/Interpreter.h"
 #include "dlc/Schedule/Schedule.h"
@@ -139,6 +141,18 @@ private:
 };
 } // namespace
 
+/// Word by word, as it lies in memory.
+static std::string describeCall(const dlc_device_call &call) {
+  std::array<int64_t, sizeof call / sizeof(int64_t)> words;
+  std::memcpy(words.data(), &call, sizeof call);
+  std::string text;
+  llvm::raw_string_ostream os(text);
+  os << "call";
+  for (int64_t word : words)
+    os << " " << word;
+  return text;
+}
+
 Expected<tuner::BuiltKernel>
 dlc::buildCudaCandidate(graph::KernelOp kernel, StringRef nest,
                         const KnobValues &knobs, const CudaTarget &target,
@@ -149,6 +163,9 @@ dlc::buildCudaCandidate(graph::KernelOp kernel, StringRef nest,
     return schedule.takeError();
   schedule->knobs.clear();
   schedule->knobs.insert(knobs.begin(), knobs.end());
+  bool callsLibrary = nest == kLibraryNest;
+  if (callsLibrary)
+    schedule->nest = nest.str();
   ScheduleScope scope(kernel, *schedule);
   DiagnosticCollector diagnostics(kernel.getContext(), "");
   auto emitted = emitCudaKernel(kernel, target, codegen);
@@ -184,10 +201,33 @@ dlc::buildCudaCandidate(graph::KernelOp kernel, StringRef nest,
   CudaKernelInstance instance = instantiate(kernels[0], {});
   for (uint64_t bytes : instance.scratchBytes)
     os << "scratch " << bytes << "\n";
-  for (const auto &launch : instance.launches)
+  bool hasCode = false;
+  for (const auto &launch : instance.launches) {
+    if (launch.call) {
+      os << describeCall(*launch.call) << "\n";
+      continue;
+    }
+    hasCode = true;
     os << "launch " << launch.symbol << " " << launch.gridBlocks << " "
        << launch.blockThreads << " " << launch.sharedBytes << "\n";
+  }
+  if (!hasCode)
+    result.object.clear();
   return result;
+}
+
+std::string dlc::describePeer(graph::KernelOp kernel,
+                              const CudaCodegenOptions &codegen) {
+  std::string reason, text;
+  auto found = findLibraryCall(kernel, codegen, reason);
+  if (failed(found))
+    return text;
+  int64_t operands = kernel.getArgumentTypes().size();
+  found->setPlaces(operands, operands + 1);
+  llvm::raw_string_ostream(text) << "peer " << int(found->isAlone) << " "
+                                 << found->getResultElements() << "\n"
+                                 << describeCall(found->call);
+  return text;
 }
 
 //===----------------------------------------------------------------------===//
@@ -210,7 +250,7 @@ std::string dlc::makeBundleHeader(const CudaDesc &device, StringRef run,
   bool isExact = sm.consume_back("a");
   std::string text;
   llvm::raw_string_ostream(text)
-      << "dlc-candidates 1\ndevice " << device.name << " " << sm << " "
+      << "dlc-candidates 2\ndevice " << device.name << " " << sm << " "
       << (isExact              ? "exact"
           : makesMachineCode() ? "generation"
                                : "newer")

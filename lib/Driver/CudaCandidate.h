@@ -21,12 +21,18 @@ llvm::Expected<std::string> describeCudaData(graph::KernelOp kernel,
                                              uint64_t seed,
                                              std::vector<double> &oracle);
 
-/// The code of a kernel under these knobs, beside the laws of the schedule that
-/// it has: a cubin, or PTX where there is no ptxas. Errors are CompileErrors.
+/// The code of a kernel under these knobs (with the nest `library`, of what the
+/// library leaves), beside the laws of the schedule that it has: a cubin, or
+/// PTX where there is no ptxas. Errors are CompileErrors.
 llvm::Expected<tuner::BuiltKernel>
 buildCudaCandidate(graph::KernelOp kernel, llvm::StringRef nest,
                    const KnobValues &knobs, const CudaTarget &target,
                    CudaCodegenOptions codegen, llvm::StringRef symbol);
+
+/// What a library would compute in the kernel's place, or of it, as a line of
+/// the manifest. Empty where none has it.
+std::string describePeer(graph::KernelOp kernel,
+                         const CudaCodegenOptions &codegen);
 
 /// The manifest's head. `target` is canonical JSON.
 std::string makeBundleHeader(const CudaDesc &device, llvm::StringRef run,

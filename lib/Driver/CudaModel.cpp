@@ -160,11 +160,11 @@ Expected<SmallVector<Tensor>> Launcher::call(graph::CallOp op,
   steps.scratchBytes.assign(instance.scratchBytes.begin(),
                             instance.scratchBytes.end());
   for (const CudaLaunch &launch : kernel->second.launches)
-    if (launch.product)
+    if (launch.call)
       return makeError(ExitCode::Unavailable,
                        "kernel '" + op.getCallee() +
-                           "' is a product of cuBLAS, which the emulator of "
-                           "kernels has not");
+                           "' calls a library, which the emulator of kernels "
+                           "has not");
   for (const auto &launch : instance.launches) {
     LaunchShape shape;
     shape.grid.x = static_cast<uint32_t>(launch.gridBlocks);

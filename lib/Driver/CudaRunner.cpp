@@ -1,6 +1,7 @@
 // Folders of candidates for dlc-cuda-measure, and what it found.
 #include "CudaCandidate.h"
 
+#include "dlc/Codegen/CUDA/CudaLibraryCall.h"
 #include "dlc/Driver/CudaSearch.h"
 #include "dlc/Driver/Diagnostics.h"
 
@@ -72,10 +73,16 @@ CudaRunner::start(const CudaTarget &target, StringRef command, bool libraries) {
     return std::move(error);
   if (libraries) {
     std::string log = readLog(joined(folder, kLog));
-    StringRef version = StringRef(log).rsplit("cublas ").second;
-    if (version.getAsInteger(10, runner->library) || !runner->library)
+    for (auto [kind, version] : llvm::enumerate(runner->libraries)) {
+      // "cublas 130102", a line of the log.
+      std::string name = (getLibraryKnob(int64_t(kind)) + " ").str();
+      for (StringRef line : llvm::split(log, '\n'))
+        if (line.consume_front(name) && line.getAsInteger(10, version))
+          version = 0;
+    }
+    if (!runner->hasLibraries())
       return makeError(ExitCode::Unavailable,
-                       "-libraries=on: the version of cuBLAS is not told");
+                       "-libraries=on: no version of a library is told");
   }
   return runner;
 }
@@ -126,12 +133,6 @@ static tuner::Measurement toMeasurement(const tuner::Record &record) {
   return m;
 }
 
-/// The program's own peer of the kernel; it has no code.
-static bool isLibrary(const tuner::BuiltKernel &candidate) {
-  return candidate.object.empty();
-}
-static constexpr unsigned kLibraryPlace = ~0u;
-
 Error CudaRunner::measure(const Kernel &kernel,
                           llvm::ArrayRef<const tuner::BuiltKernel *> candidates,
                           const tuner::BuiltKernel &reference,
@@ -140,13 +141,7 @@ Error CudaRunner::measure(const Kernel &kernel,
   // The first of a manifest is the reference, which may be a candidate, too.
   std::vector<const tuner::BuiltKernel *> all{&reference};
   std::vector<unsigned> places;
-  bool asksLibrary = false;
   for (const tuner::BuiltKernel *candidate : candidates) {
-    if (isLibrary(*candidate)) {
-      asksLibrary = true;
-      places.push_back(kLibraryPlace);
-      continue;
-    }
     bool isReference = candidate->manifest == reference.manifest;
     places.push_back(isReference ? 0 : unsigned(all.size()));
     if (!isReference)
@@ -175,11 +170,10 @@ Error CudaRunner::measure(const Kernel &kernel,
     if (words.empty())
       lock.emplace();
     unsigned seconds = unsigned(std::ceil(toBegin + limits.seconds));
-    std::vector<std::string> options{
-        "-samples=" + std::to_string(limits.samples),
-        "-timeout=" + std::to_string(seconds), "-again=0", "-with-parent"};
-    if (!asksLibrary)
-      options.push_back("-no-peers");
+    std::vector<std::string> options{"-samples=" +
+                                         std::to_string(limits.samples),
+                                     "-timeout=" + std::to_string(seconds),
+                                     "-again=0", "-no-peers", "-with-parent"};
     if (Error error = run(options))
       return error;
   }
@@ -188,22 +182,12 @@ Error CudaRunner::measure(const Kernel &kernel,
     return makeError(ExitCode::Unavailable,
                      "-tune: no results came back: " +
                          llvm::toString(records.takeError()));
-  tuner::Measurement library;
-  if (asksLibrary && !records->empty() && records->back().usesLibrary()) {
-    library = toMeasurement(records->back());
-    records->pop_back();
-  } else if (asksLibrary) {
-    library.reason = readLog(joined(folder, kLog));
-  }
   if (records->size() != all.size())
     return makeError(ExitCode::Unavailable,
                      "-tune: of " + Twine(all.size()) + " candidates " +
                          Twine(records->size()) + " came back measured");
-  for (auto [i, place] : llvm::enumerate(places)) {
-    const tuner::Measurement &m =
-        place == kLibraryPlace ? library : toMeasurement((*records)[place]);
-    if (Error error = done(unsigned(i), m))
+  for (auto [i, place] : llvm::enumerate(places))
+    if (Error error = done(unsigned(i), toMeasurement((*records)[place])))
       return error;
-  }
   return Error::success();
 }

@@ -2,10 +2,9 @@
 #include "dlc/Driver/CudaSearch.h"
 
 #include "CudaCandidate.h"
-#include "CudaPeers.h"
 
 #include "dlc/Codegen/CPU/LibraryNest.h"
-#include "dlc/Codegen/CUDA/CudaProduct.h"
+#include "dlc/Codegen/CUDA/CudaLibraryCall.h"
 #include "dlc/Dialect/Graph/IR/Graph.h"
 
 #include "mlir/Bytecode/BytecodeReader.h"
@@ -116,21 +115,30 @@ CudaKernelTask::create(graph::KernelOp kernel, const CudaTarget &target,
   if (!data)
     return fail(llvm::toString(data.takeError()));
   shared.data = std::move(*data);
-  if (std::string peer = describePeer(state.kernel->op, options.tf32);
-      !peer.empty())
+  if (std::string peer = describePeer(state.kernel->op, options); !peer.empty())
     shared.data += peer + "\n";
   return made;
 }
 
 bool CudaKernelTask::addLibrary(std::string &reason) {
-  if (!isLibraryProduct(state->kernel->op, state->options, reason))
+  auto found = findLibraryCall(state->kernel->op, state->options, reason);
+  if (failed(found))
     return false;
-  task.alternatives = {
-      {kLibraryNest.str(), {{"cublas", state->runner->getLibrary()}}}};
-  // Nothing to build: the program that measures calls it.
+  StringRef name = getLibraryKnob(found->call.kind);
+  int64_t version = state->runner->getLibrary(found->call.kind);
+  if (!version) {
+    reason = ("the library of such sums (" + name + ") is not there").str();
+    return false;
+  }
+  task.alternatives = {{kLibraryNest.str(), {{name.str(), version}}}};
   task.buildAlternative =
-      [](const tuner::Alternative &) -> Expected<tuner::BuiltKernel> {
-    return tuner::BuiltKernel();
+      [&state = *state](
+          const tuner::Alternative &other) -> Expected<tuner::BuiltKernel> {
+    OwnKernel own(state.bytecode);
+    if (!own.op)
+      return llvm::createStringError("the kernel cannot be read back");
+    return buildCudaCandidate(own.op, other.nest, other.knobs, state.target,
+                              state.options, "kernel");
   };
   return true;
 }

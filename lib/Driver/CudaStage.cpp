@@ -60,7 +60,7 @@ static Expected<CudaModel> compileForm(Compilation &c, bool portable) {
 static bool hasKernels(const CudaModel &model) {
   for (const auto &entry : model.kernels)
     for (const CudaLaunch &launch : entry.second.launches)
-      if (!launch.product)
+      if (!launch.call)
         return true;
   return false;
 }
@@ -125,8 +125,8 @@ static void describeKernels(Compilation &c, const CudaModel &model) {
       code.phases.push_back({launch.symbol, launch.gridBlocks});
       code.threads.push_back(launch.blockThreads);
       code.shared.push_back(launch.sharedBytes);
-      if (launch.product)
-        c.deviceProducts[launch.symbol] = *launch.product;
+      if (launch.call)
+        c.deviceCalls[launch.symbol] = *launch.call;
       // ptxas counts what is static.
       if (auto it = c.resources.find(launch.symbol); it != c.resources.end())
         it->second.sharedBytes += launch.sharedBytes;

@@ -4,7 +4,7 @@
 #include "TuneMachine.h"
 
 #include "dlc/Codegen/CPU/LibraryNest.h"
-#include "dlc/Codegen/CUDA/CudaProduct.h"
+#include "dlc/Codegen/CUDA/CudaLibraryCall.h"
 #include "dlc/Driver/CudaSearch.h"
 
 using namespace mlir;
@@ -32,9 +32,8 @@ public:
   }
   Expected<std::shared_ptr<const tuner::Task>>
   makeTask(graph::KernelOp kernel, const KernelCalls &) override;
-  /// Not cuDNN, which bundles measure, too.
   bool callsLibrary(const tuner::Record &record) const override {
-    return StringRef(record.schedule).contains("\"cublas\"");
+    return record.usesLibrary();
   }
   std::optional<Schedule>
   makeSchedule(graph::KernelOp kernel, const KernelCalls &,
@@ -84,11 +83,24 @@ CudaTuneMachine::makeTask(graph::KernelOp kernel, const KernelCalls &) {
   if (!made)
     return made.takeError();
   std::shared_ptr<CudaKernelTask> owner = std::move(*made);
-  if (std::string reason; runner->getLibrary() && !owner->addLibrary(reason))
+  if (std::string reason; runner->hasLibraries() && !owner->addLibrary(reason))
     c.tuning.notes.push_back(("kernel '" + kernel.getSymName() +
-                              "': cuBLAS is no candidate: " + reason)
+                              "': no library is a candidate: " + reason)
                                  .str());
   return std::shared_ptr<const tuner::Task>(owner, &owner->get());
+}
+
+/// Whether it is a call of the library that the knobs name.
+static bool hasLibraryCall(graph::KernelOp kernel,
+                           const CudaCodegenOptions &codegen,
+                           const KnobValues &knobs, std::string &reason) {
+  auto found = findLibraryCall(kernel, codegen, reason);
+  if (failed(found))
+    return false;
+  if (knobs.count(getLibraryKnob(found->call.kind).str()))
+    return true;
+  reason = "its sum is one of another library";
+  return false;
 }
 
 std::optional<Schedule> CudaTuneMachine::makeSchedule(
@@ -101,7 +113,7 @@ std::optional<Schedule> CudaTuneMachine::makeSchedule(
     return std::nullopt;
   }
   bool fits = record.usesLibrary()
-                  ? isLibraryProduct(kernel, codegen, reason)
+                  ? hasLibraryCall(kernel, codegen, knobs, reason)
                   : cudaScheduleSpace(kernel, codegen).isLegal(knobs, reason);
   if (!fits) {
     reason = "the schedule of the database does not fit: " + reason;

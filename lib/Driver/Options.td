@@ -25,7 +25,7 @@ def tune_seed : J<"tune-seed", "<n>", "Another seed is another search (default: 
 def tune_dim : J<"tune-dim", "<name>=<n>", "Measure kernels whose size is symbolic where the dim is n, or several: <name>=<n>,<n>; the geometric mean decides (default: the typical size of -dim)">;
 def tune_runner : J<"tune-runner", "<command>", "-tune for cuda: words to put before the measuring program's command line, such as a script that runs it on another machine">;
 def tuning_db : J<"tuning-db", "<path>", "The tuning database (default: $DLC_TUNING_DB, or dlc/tuning.db in the user's data folder)">;
-def libraries : J<"libraries", "<when>", "on: -tune also measures oneDNN (libdnnl.so.3, or what $DLC_ONEDNN names; for cuda cuBLAS, or what $DLC_CUBLAS names), and kernels that it computes faster call it at run time; off (default)">;
+def libraries : J<"libraries", "<when>", "on: -tune also measures oneDNN (libdnnl.so.3, or what $DLC_ONEDNN names; for cuda cuBLAS and cuDNN, or what $DLC_CUBLAS and $DLC_CUDNN name), and kernels that they compute faster call them at run time; off (default)">;
 def verify : F<"verify", "Run the result beside the interpreter on random inputs; exit 4 when they differ">;
 def verify_mode : J<"verify", "bisect", "-verify, and when they differ find the first kernel that is wrong, with its inputs in a folder">;
 def list_targets : F<"list-targets", "Print the known CPUs">;

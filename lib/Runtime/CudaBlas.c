@@ -1,13 +1,6 @@
-/* cuBLAS: the products of matrices that kernels hand to it. Opened at run time;
- * names, numbers and signatures are those of its documented interface (11 and
- * newer). Needs nothing else of the runtime: dlc-cuda-measure has it, too. */
-#include "dlc/runtime.h"
-
-#include <dlfcn.h>
-#include <stdbool.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
+/* cuBLAS: the products of matrices that kernels hand to it. Names, numbers and
+ * signatures are those of its documented interface (11 and newer). */
+#include "DeviceLibrary.h"
 
 /* cublasComputeType_t, cublasOperation_t, cublasGemmAlgo_t, cublasMath_t. */
 enum {
@@ -38,53 +31,22 @@ typedef struct blas {
   void *handle;
 } blas;
 
-/* What the variable names, else the newest that there is. */
-static void *open_library(char *error, size_t error_len) {
-  static const char *const names[] = {"libcublas.so.13", "libcublas.so.12",
-                                      "libcublas.so.11"};
-  const char *named = getenv("DLC_CUBLAS");
-  void *library = NULL;
-  if (named && *named)
-    library = dlopen(named, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
-  else
-    for (int i = 0; !library && i < 3; ++i)
-      library = dlopen(names[i], RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
-  if (!library) {
-    const char *why = dlerror();
-    snprintf(error, error_len, "cuBLAS cannot be opened: %s",
-             why ? why : "DLC_CUBLAS");
-  }
-  return library;
-}
-
-static int32_t fail(const char *call, int status, char *error,
-                    size_t error_len) {
-  if (status)
-    snprintf(error, error_len, "%s: %d", call, status);
-  return status != 0;
-}
-
 static int32_t start(blas *b, char *error, size_t error_len) {
-  void *library = open_library(error, error_len);
-  const char *missing = NULL;
+  static const char *const names[] = {"libcublas.so.13", "libcublas.so.12",
+                                      "libcublas.so.11", NULL};
+  void *library =
+      dlc_device_open("cuBLAS", "DLC_CUBLAS", names, error, error_len);
   if (!library)
     return 1;
 #define LOOK_UP(name, symbol, parameters)                                      \
-  {                                                                            \
-    void *found = dlsym(library, symbol);                                      \
-    if (!found)                                                                \
-      missing = symbol;                                                        \
-    memcpy(&b->name, &found, sizeof found);                                    \
-  }
+  if (!dlc_device_find(library, "cuBLAS", symbol, &b->name, error, error_len)) \
+    return 1;
   FUNCTIONS(LOOK_UP)
 #undef LOOK_UP
-  if (missing) {
-    snprintf(error, error_len, "cuBLAS: it has no function '%s'", missing);
-    return 1;
-  }
-  return fail("cublasCreate_v2", b->create(&b->handle), error, error_len) ||
-         fail("cublasSetMathMode", b->set_math(b->handle, WHOLE_SUMS), error,
-              error_len);
+  return dlc_device_check("cublasCreate_v2", b->create(&b->handle), error,
+                          error_len) ||
+         dlc_device_check("cublasSetMathMode",
+                          b->set_math(b->handle, WHOLE_SUMS), error, error_len);
 }
 
 static void close_blas(void *state) {
@@ -112,37 +74,43 @@ static int64_t version_of(void *state) {
   return b->version(b->handle, &version) ? 0 : version;
 }
 
+static int32_t prepare_product(void *state, const dlc_device_call *call,
+                               char *error, size_t error_len) {
+  (void)state, (void)call, (void)error, (void)error_len;
+  return 0;
+}
+
 /* Row-major matrices are column-major ones with rows and columns exchanged: the
  * result's rows are the library's columns, and the right factor comes first. A
  * factor is as it is where its columns (rows of the other) are contiguous. */
-static int32_t run_product(void *state, const dlc_device_product *p,
+static int32_t run_product(void *state, const dlc_device_call *call,
                            const uint64_t *params, void *stream, char *error,
                            size_t error_len) {
   static const float one = 1, zero = 0;
   static const int32_t whole = 1, nothing = 0;
+  const dlc_device_product *p = &call->product;
   blas *b = state;
   bool is_integer = p->factor_type == DLC_DEVICE_I8;
   int compute = is_integer ? COMPUTE_I32 : p->tf32 ? COMPUTE_TF32 : COMPUTE_F32;
   const void *alpha = is_integer ? (const void *)&whole : &one,
              *beta = is_integer ? (const void *)&nothing : &zero;
   bool right_is = p->right_strides[0] == 1, left_is = p->left_strides[1] == 1;
-  const void *left = (const void *)(uintptr_t)params[p->left],
-             *right = (const void *)(uintptr_t)params[p->right];
-  void *result = (void *)(uintptr_t)params[p->result];
-  return fail("cublasSetStream_v2", b->set_stream(b->handle, stream), error,
-              error_len) ||
-         fail("cublasGemmStridedBatchedEx",
-              b->gemm(b->handle, right_is ? AS_IT_IS : TRANSPOSED,
-                      left_is ? AS_IT_IS : TRANSPOSED, (int)p->columns,
-                      (int)p->rows, (int)p->depth, alpha, right,
-                      (int)p->factor_type, (int)p->right_strides[right_is],
-                      p->right_strides[2], left, (int)p->factor_type,
-                      (int)p->left_strides[!left_is], p->left_strides[2], beta,
-                      result, (int)p->result_type, (int)p->columns,
-                      p->rows * p->columns, (int)p->batch, compute,
-                      ANY_ALGORITHM),
-              error, error_len);
+  return dlc_device_check("cublasSetStream_v2",
+                          b->set_stream(b->handle, stream), error, error_len) ||
+         dlc_device_check(
+             "cublasGemmStridedBatchedEx",
+             b->gemm(b->handle, right_is ? AS_IT_IS : TRANSPOSED,
+                     left_is ? AS_IT_IS : TRANSPOSED, (int)p->columns,
+                     (int)p->rows, (int)p->depth, alpha,
+                     dlc_device_pointer(params, p->right), (int)p->factor_type,
+                     (int)p->right_strides[right_is], p->right_strides[2],
+                     dlc_device_pointer(params, p->left), (int)p->factor_type,
+                     (int)p->left_strides[!left_is], p->left_strides[2], beta,
+                     dlc_device_pointer(params, p->result), (int)p->result_type,
+                     (int)p->columns, p->rows * p->columns, (int)p->batch,
+                     compute, ANY_ALGORITHM),
+             error, error_len);
 }
 
-const dlc_device_library dlc_cublas_library = {open_blas, close_blas,
-                                               version_of, run_product};
+const dlc_device_library dlc_cublas_library = {
+    open_blas, close_blas, version_of, prepare_product, run_product};

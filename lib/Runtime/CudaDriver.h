@@ -55,9 +55,9 @@ typedef struct dlc_cu_model {
   dlc_cu_handle context; /* the device's primary one; NULL: not retained */
   dlc_cu_handle module;
   bool is_exact;            /* its code is for this architecture only */
-  dlc_cu_handle *functions; /* NULL: a product of the library */
-  void *library;            /* of the image's; NULL: not open */
-  dlc_rt_lock library_lock; /* it is asked by one thread at a time */
+  dlc_cu_handle *functions; /* NULL: a call of a library */
+  void *libraries[DLC_DEVICE_NUM_LIBRARIES]; /* NULL: not open */
+  dlc_rt_lock library_lock; /* they are asked by one thread at a time */
   dlc_cu_pointer weights;
   /* Memory of runs without a workspace of the caller. Work that uses it may go
    * on after its run returned: `done` is recorded behind it. */

@@ -120,7 +120,7 @@ static dlc_status load_code(dlc_cu_model *m, dlc_rt_error error) {
 static dlc_status find_functions(dlc_cu_model *m, dlc_rt_error error) {
   const dlc_device_image *image = m->model->device_image;
   for (int64_t i = 0; i < image->num_functions; ++i) {
-    if (image->functions[i].product)
+    if (image->functions[i].call)
       continue;
     dlc_cu_result result = m->driver.module_get_function(
         &m->functions[i], m->module, image->functions[i].symbol);
@@ -138,15 +138,30 @@ static dlc_status find_functions(dlc_cu_model *m, dlc_rt_error error) {
   return DLC_OK;
 }
 
-/* There is no second form of what it computes. */
-static dlc_status open_library(dlc_cu_model *m, dlc_rt_error error) {
-  const dlc_device_library *library = m->model->device_image->library;
+/* There is no second form of what they compute. */
+static dlc_status open_libraries(dlc_cu_model *m, dlc_rt_error error) {
+  const dlc_device_image *image = m->model->device_image;
   char text[256] = "";
-  if (!library || !library->open(&m->library, text, sizeof text))
+  int32_t failed = 0;
+  for (int kind = 0; !failed && kind < DLC_DEVICE_NUM_LIBRARIES; ++kind)
+    if (image->libraries[kind])
+      failed =
+          image->libraries[kind]->open(&m->libraries[kind], text, sizeof text);
+  const char *kernel = NULL;
+  for (int64_t i = 0; !failed && i < image->num_functions; ++i) {
+    const dlc_device_call *call = image->functions[i].call;
+    if (!call)
+      continue;
+    failed = image->libraries[call->kind]->prepare(m->libraries[call->kind],
+                                                   call, text, sizeof text);
+    kernel = image->functions[i].kernel;
+  }
+  if (!failed)
     return DLC_OK;
   return dlc_rt_fail(error, DLC_BAD_LIBRARY,
-                     "model '%s' was compiled with -libraries=on: %s",
-                     m->model->info->name, text);
+                     "model '%s' was compiled with -libraries=on: %s%s%s%s",
+                     m->model->info->name, kernel ? "kernel '" : "",
+                     kernel ? kernel : "", kernel ? "': " : "", text);
 }
 
 static dlc_status load_weights(dlc_cu_model *m, const char *weights,
@@ -179,8 +194,9 @@ static void destroy(void *state) {
     if (m->in_flight)
       m->driver.event_synchronize(m->done);
     dlc_cu_graph_destroy(m);
-    if (m->library)
-      m->model->device_image->library->close(m->library);
+    for (int kind = 0; kind < DLC_DEVICE_NUM_LIBRARIES; ++kind)
+      if (m->libraries[kind])
+        m->model->device_image->libraries[kind]->close(m->libraries[kind]);
     if (m->done)
       m->driver.event_destroy(m->done);
     if (m->arena)
@@ -210,7 +226,7 @@ static dlc_status load(dlc_cu_model *m, const char *weights,
   if (status == DLC_OK)
     status = find_functions(m, error);
   if (status == DLC_OK)
-    status = open_library(m, error);
+    status = open_libraries(m, error);
   if (status == DLC_OK)
     status = load_weights(m, weights, error);
   if (status == DLC_OK) {

@@ -137,16 +137,17 @@ static int32_t launch_held(cuda_run *r, bool only_launches) {
 }
 
 /* What a library enqueues is no launch that a graph could hold. */
-static int32_t run_product(cuda_run *r, const dlc_device_function *f,
-                           const uint64_t *params) {
+static int32_t call_library(cuda_run *r, const dlc_device_function *f,
+                            const uint64_t *params) {
   dlc_cu_model *m = r->m;
   char text[256] = "";
   int32_t status = launch_held(r, /*only_launches=*/false);
   if (status != DLC_OK)
     return status;
   dlc_rt_lock_acquire(&m->library_lock);
-  int32_t failed = m->model->device_image->library->run(
-      m->library, f->product, params, r->stream, text, sizeof text);
+  int64_t kind = f->call->kind;
+  int32_t failed = m->model->device_image->libraries[kind]->run(
+      m->libraries[kind], f->call, params, r->stream, text, sizeof text);
   dlc_rt_lock_release(&m->library_lock);
   if (failed)
     return dlc_rt_fail(
@@ -163,8 +164,8 @@ int32_t dlc_device_launch(dlc_exec *exec, int64_t function, int64_t blocks,
       &r->m->model->device_image->functions[function];
   if (blocks <= 0)
     return DLC_OK;
-  if (f->product)
-    return run_product(r, f, params);
+  if (f->call)
+    return call_library(r, f, params);
   if (blocks > MAX_BLOCKS) {
     dlc_rt_fail((dlc_rt_error){r->run->error, r->run->error_len},
                 DLC_SHAPE_MISMATCH,

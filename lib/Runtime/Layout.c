@@ -145,7 +145,7 @@ AT(dlc_device_function, kernel, 8);
 AT(dlc_device_function, block_threads, 16);
 AT(dlc_device_function, num_params, 24);
 AT(dlc_device_function, shared_bytes, 32);
-AT(dlc_device_function, product, 40);
+AT(dlc_device_function, call, 40);
 SIZE(dlc_device_function, 48);
 
 AT(dlc_device_product, left, 0);
@@ -156,11 +156,30 @@ AT(dlc_device_product, factor_type, 104);
 AT(dlc_device_product, tf32, 120);
 SIZE(dlc_device_product, 128);
 
+AT(dlc_device_convolution, filter, 0);
+AT(dlc_device_convolution, workspace_bytes, 32);
+AT(dlc_device_convolution, size, 40);
+AT(dlc_device_convolution, filters, 72);
+AT(dlc_device_convolution, taps, 80);
+AT(dlc_device_convolution, places, 96);
+AT(dlc_device_convolution, pads, 112);
+AT(dlc_device_convolution, steps, 128);
+AT(dlc_device_convolution, dilations, 144);
+AT(dlc_device_convolution, type, 160);
+AT(dlc_device_convolution, tf32, 168);
+SIZE(dlc_device_convolution, 176);
+
+AT(dlc_device_call, kind, 0);
+AT(dlc_device_call, product, 8);
+AT(dlc_device_call, convolution, 8);
+SIZE(dlc_device_call, 184);
+
 AT(dlc_device_library, open, 0);
 AT(dlc_device_library, close, 8);
 AT(dlc_device_library, version, 16);
-AT(dlc_device_library, run, 24);
-SIZE(dlc_device_library, 32);
+AT(dlc_device_library, prepare, 24);
+AT(dlc_device_library, run, 32);
+SIZE(dlc_device_library, 40);
 
 AT(dlc_device_image, backend, 0);
 AT(dlc_device_image, modules, 8);
@@ -169,8 +188,8 @@ AT(dlc_device_image, functions, 24);
 AT(dlc_device_image, num_functions, 32);
 AT(dlc_device_image, sites, 40);
 AT(dlc_device_image, num_sites, 48);
-AT(dlc_device_image, library, 56);
-SIZE(dlc_device_image, 64);
+AT(dlc_device_image, libraries, 56);
+SIZE(dlc_device_image, 72);
 
 AT(dlc_device_backend, device_type, 0);
 AT(dlc_device_backend, create, 8);

@@ -1,6 +1,6 @@
 /* Stand-ins for cuBLAS and cuDNN with plain loops, for tests of
- * dlc-cuda-measure on the emulated driver (FAKE_CUDA_DRIVER names it): right,
- * or with the fault that FAKE_CUDA_FAULT names:
+ * dlc-cuda-measure and of artifacts on the emulated driver (FAKE_CUDA_DRIVER
+ * names it): right, or with the fault that FAKE_CUDA_FAULT names:
  *
  *   wrong   one element of the result is off
  *   refuse  every call is an error
@@ -30,7 +30,7 @@ static void *driver(const char *name) {
   return found;
 }
 
-static void *stream; /* cuBLAS's */
+static void *stream;
 
 static void wait(void) {
   ((int (*)(void *))driver("cuStreamSynchronize"))(stream);
@@ -193,6 +193,18 @@ static int create(void **out) {
   *out = calloc(1, sizeof(descriptor));
   return 0;
 }
+static int destroy(void *made) {
+  free(made);
+  return 0;
+}
+int cudnnDestroy(void *made) { return destroy(made); }
+int cudnnDestroyTensorDescriptor(void *made) { return destroy(made); }
+int cudnnDestroyFilterDescriptor(void *made) { return destroy(made); }
+int cudnnDestroyConvolutionDescriptor(void *made) { return destroy(made); }
+int cudnnSetStream(void *handle, void *to) {
+  stream = to;
+  return handle ? 0 : 3;
+}
 int cudnnCreate(void **out) { return create(out); }
 int cudnnCreateTensorDescriptor(void **out) { return create(out); }
 int cudnnCreateFilterDescriptor(void **out) { return create(out); }
@@ -232,18 +244,20 @@ typedef struct {
 int cudnnGetConvolutionForwardAlgorithm_v7(void *handle, void *x, void *w,
                                            void *conv, void *y, int requested,
                                            int *returned, algorithm_t *out) {
-  (void)handle, (void)x, (void)w, (void)conv, (void)y, (void)requested;
-  memset(out, 0, sizeof *out);
-  out->algorithm = 5;
-  *returned = 1;
-  return 0;
-}
-int cudnnGetConvolutionForwardWorkspaceSize(void *handle, void *x, void *w,
-                                            void *conv, void *y, int algorithm,
-                                            size_t *bytes) {
   (void)handle, (void)x, (void)w, (void)conv, (void)y;
-  *bytes = 100;
-  return algorithm != 5;
+  if (requested < 3)
+    return 3;
+  /* The fastest takes more memory than anybody gives, the next one has none of
+   * it. */
+  memset(out, 0, 3 * sizeof *out);
+  out[0].algorithm = 7;
+  out[0].memory = (size_t)1 << 40;
+  out[1].algorithm = 6;
+  out[1].status = 9; /* CUDNN_STATUS_NOT_SUPPORTED */
+  out[2].algorithm = 5;
+  out[2].memory = is_fault("greedy") ? (size_t)1 << 40 : 100;
+  *returned = 3;
+  return 0;
 }
 int cudnnConvolutionForward(void *handle, const void *alpha, const void *xd,
                             const void *x, const void *wd, const void *w,

@@ -66,18 +66,14 @@ bool find_device(const char *path, char *name, size_t size, unsigned *arch,
   return true;
 }
 
-long long find_library(char *reason, size_t reason_size) {
+bool enter_device(char *reason, size_t reason_size) {
   handle context;
   int device;
-  void *library;
-  if (cu.device_get(&device, 0) || cu.context_retain(&context, device) ||
-      cu.context_push(context)) {
-    snprintf(reason, reason_size, "the device gives no context");
-    return 0;
-  }
-  return dlc_cublas_library.open(&library, reason, reason_size)
-             ? 0
-             : dlc_cublas_library.version(library);
+  if (!cu.device_get(&device, 0) && !cu.context_retain(&context, device) &&
+      !cu.context_push(context))
+    return true;
+  snprintf(reason, reason_size, "the device gives no context");
+  return false;
 }
 
 /*===-- Trials
@@ -151,31 +147,44 @@ static bool is_intact(trial *t, address where, size_t bytes) {
   return true;
 }
 
-static bool load_code(trial *t, const candidate *c, code *out) {
-  memset(out, 0, sizeof *out);
-  out->what = c;
+static bool load_launch(trial *t, const launch *l, const code *c,
+                        handle *function) {
+  char why[200];
+  if (l->is_call)
+    return prepare_call(&l->call, why, sizeof why) ||
+           give_up(t, TRIAL_COMPILE, "%s", why);
+  return succeeded(t, cu.module_get_function(function, c->module, l->symbol),
+                   l->symbol) &&
+         (!l->shared ||
+          succeeded(t,
+                    cu.function_set_attribute(*function,
+                                              DLC_CU_MAX_DYNAMIC_SHARED_BYTES,
+                                              (int)l->shared),
+                    l->symbol));
+}
+
+/* Where a library computes all, there is none. */
+static bool load_module(trial *t, const candidate *c, code *out) {
   size_t size;
   char *image = read_file(t->b->folder, c->file, &size);
   if (!image)
     return give_up(t, TRIAL_COMPILE, "%s is missing", c->file);
-  int result = cu.module_load(&out->module, image, 0, NULL, NULL);
+  int result = size ? cu.module_load(&out->module, image, 0, NULL, NULL) : 0;
   free(image);
-  if (result) {
-    succeeded(t, result, "the driver does not take the code");
-    t->out->status = TRIAL_COMPILE;
+  if (!result)
+    return true;
+  succeeded(t, result, "the driver does not take the code");
+  t->out->status = TRIAL_COMPILE;
+  return false;
+}
+
+static bool load_code(trial *t, const candidate *c, code *out) {
+  memset(out, 0, sizeof *out);
+  out->what = c;
+  if (!load_module(t, c, out))
     return false;
-  }
   for (unsigned i = 0; i < c->num_launches; ++i)
-    if (!succeeded(t,
-                   cu.module_get_function(&out->functions[i], out->module,
-                                          c->launches[i].symbol),
-                   c->launches[i].symbol) ||
-        (c->launches[i].shared &&
-         !succeeded(t,
-                    cu.function_set_attribute(out->functions[i],
-                                              DLC_CU_MAX_DYNAMIC_SHARED_BYTES,
-                                              (int)c->launches[i].shared),
-                    c->launches[i].symbol)))
+    if (!load_launch(t, &c->launches[i], out, &out->functions[i]))
       return false;
   for (unsigned i = 0; i < c->num_scratch; ++i)
     if (!allocate(t, (size_t)c->scratch[i], &out->scratch[i]))
@@ -191,38 +200,51 @@ static void unload_code(const code *c) {
     cu.module_unload(c->module);
 }
 
+static bool call_library(trial *t, const dlc_device_call *call,
+                         const uint64_t *params) {
+  char why[200];
+  return run_call(call, params, why, sizeof why) ||
+         give_up(t, TRIAL_CRASH, "%s", why);
+}
+
 static bool run(trial *t, const code *c) {
-  void *params[4 * DLC_MOST_BUFFERS];
+  address params[4 * DLC_MOST_BUFFERS];
+  void *pointers[4 * DLC_MOST_BUFFERS];
   unsigned count = 0;
   for (unsigned i = 0; i < t->k->num_operands; ++i)
-    params[count++] = &t->operands[i];
+    params[count++] = t->operands[i];
   for (unsigned i = 0; i < t->k->num_results; ++i)
-    params[count++] = &t->results[i];
+    params[count++] = t->results[i];
   for (unsigned i = 0; i < c->what->num_scratch; ++i)
-    params[count++] = (void *)&c->scratch[i];
-  params[count++] = &t->status;
+    params[count++] = c->scratch[i];
+  params[count++] = t->status;
+  for (unsigned i = 0; i < count; ++i)
+    pointers[i] = &params[i];
   for (unsigned i = 0; i < c->what->num_launches; ++i) {
     const launch *l = &c->what->launches[i];
-    if (l->blocks &&
-        !succeeded(t,
-                   cu.launch(c->functions[i], l->blocks, 1, 1, l->threads, 1, 1,
-                             l->shared, NULL, params, NULL),
-                   l->symbol))
+    if (l->is_call) {
+      if (!call_library(t, &l->call, params))
+        return false;
+    } else if (l->blocks && !succeeded(t,
+                                       cu.launch(c->functions[i], l->blocks, 1,
+                                                 1, l->threads, 1, 1, l->shared,
+                                                 NULL, pointers, NULL),
+                                       l->symbol)) {
       return false;
+    }
   }
   return true;
 }
 
-/* Own code, or a library's. */
+/* Own code, or a library alone. */
 typedef struct work {
   const code *own;
-  peer_call *other;
+  const dlc_device_call *other;
+  const address *params; /* of `other` */
 } work;
 
 static bool start(trial *t, const work *w) {
-  if (w->own)
-    return run(t, w->own);
-  return run_peer(w->other) || give_up(t, TRIAL_CRASH, "%s", w->other->reason);
+  return w->own ? run(t, w->own) : call_library(t, w->other, w->params);
 }
 
 static bool finish(trial *t) {
@@ -335,7 +357,7 @@ static bool take_time(trial *t, const work *w, unsigned count, double *out) {
 static bool measure(trial *t, const code *own, const work *w,
                     unsigned samples) {
   double once;
-  const work reference = {own, NULL};
+  const work reference = {own, NULL, NULL};
   if (!take_time(t, &reference, 2, &once))
     return false;
   /* Batches of two milliseconds: the wait at their end is little. */
@@ -351,39 +373,47 @@ static bool measure(trial *t, const code *own, const work *w,
 }
 
 /* Whether the library's result is the kernel's, where that is nothing else. */
-static bool agrees(trial *t, const peer_call *call) {
+static bool agrees(trial *t, address where) {
   const buffer *r = &t->k->results[0];
+  if (!t->k->other.alone)
+    return true;
   size_t bytes = bytes_of(r);
   char *got = malloc(bytes ? bytes : 1);
   if (!got)
     return give_up(t, TRIAL_CRASH, "no memory");
   judge all = {0, 0, false};
-  bool good =
-      succeeded(t, cu.copy_out(got, call->result, bytes, NULL), "results") &&
-      finish(t);
-  for (int64_t e = 0; good && call->p->alone && e < r->elements; ++e)
+  bool good = succeeded(t, cu.copy_out(got, where, bytes, NULL), "results") &&
+              finish(t);
+  for (int64_t e = 0; good && e < r->elements; ++e)
     compare(&all, dlc_bundle_read(r->kind, got, e),
             dlc_bundle_read(r->kind, t->expected[0], e));
   free(got);
   return good && is_good(t, &all, 2 * r->tolerance, "the default's");
 }
 
+static size_t result_bytes(const peer *p) {
+  int64_t type = p->call.kind == DLC_DEVICE_PRODUCT
+                     ? p->call.product.result_type
+                     : p->call.convolution.type;
+  bool is_half = type == DLC_DEVICE_F16 || type == DLC_DEVICE_BF16;
+  return (size_t)p->elements * (is_half ? 2 : 4);
+}
+
 static bool measure_peer(trial *t, const code *reference, unsigned samples) {
   const peer *p = &t->k->other;
-  peer_call call = {
-      .p = p, .left = t->operands[p->left], .right = t->operands[p->right]};
-  if (!open_peer(&call))
-    return give_up(t, TRIAL_ABSENT, "%s", call.reason);
-  t->out->version = call.version;
-  work w = {NULL, &call};
-  int64_t elements = p->kind == PEER_PRODUCT ? p->batch * p->rows * p->columns
-                                             : p->image[0] * p->filter[0] *
-                                                   p->output[0] * p->output[1];
-  size_t bytes = (size_t)(elements * dlc_bundle_bytes(p->result_kind));
-  return allocate(t, bytes, &call.result) &&
-         (!call.workspace_bytes ||
-          allocate(t, call.workspace_bytes, &call.workspace)) &&
-         start(t, &w) && finish(t) && agrees(t, &call) &&
+  char why[200];
+  t->out->version = open_library(p->call.kind, why, sizeof why);
+  if (!t->out->version || !prepare_call(&p->call, why, sizeof why))
+    return give_up(t, TRIAL_ABSENT, "%s", why);
+  address params[DLC_MOST_BUFFERS + 2] = {0};
+  unsigned n = t->k->num_operands;
+  memcpy(params, t->operands, n * sizeof *params);
+  const work w = {NULL, &p->call, params};
+  return allocate(t, result_bytes(p), &params[n]) &&
+         (p->call.kind != DLC_DEVICE_CONVOLUTION ||
+          allocate(t, (size_t)p->call.convolution.workspace_bytes,
+                   &params[n + 1])) &&
+         start(t, &w) && finish(t) && agrees(t, params[n]) &&
          measure(t, reference, &w, samples);
 }
 
@@ -432,14 +462,11 @@ static bool has_operands(trial *t) {
 
 /* The device, the operands and the default's results, found right. */
 static bool open_kernel(trial *t, const char *driver, code *reference) {
-  handle context;
-  int device;
   char reason[200];
-  if (!open_driver(driver, reason, sizeof reason))
+  if (!open_driver(driver, reason, sizeof reason) ||
+      !enter_device(reason, sizeof reason))
     return give_up(t, TRIAL_CRASH, "%s", reason);
-  if (!succeeded(t, cu.device_get(&device, 0), "the device") ||
-      !succeeded(t, cu.context_retain(&context, device), "the context") ||
-      !succeeded(t, cu.context_push(context), "the context") || !prepare(t))
+  if (!prepare(t))
     return false;
   if (load_code(t, &t->k->candidates[0], reference) &&
       check(t, reference, /*is_reference=*/true))
@@ -455,7 +482,7 @@ static bool run_candidate(trial *t, const code *reference, const candidate *c,
     return measure_peer(t, reference, samples);
   /* Before and after it was measured: it is right every time. */
   code own;
-  const work w = {&own, NULL};
+  const work w = {&own, NULL, NULL};
   bool good = load_code(t, c, &own) && check(t, &own, false) &&
               measure(t, reference, &w, samples) && check(t, &own, false) &&
               has_operands(t);

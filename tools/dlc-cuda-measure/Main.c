@@ -38,7 +38,8 @@ static void help(void) {
        "  -kernel=<text>   only kernels whose name has this in it\n"
        "  -any-device      also on a GPU that is not the bundle's\n"
        "  -device-only     only whether the GPU is the bundle's\n"
-       "  -libraries       with -device-only: and which cuBLAS it has\n"
+       "  -libraries       with -device-only: and which cuBLAS and cuDNN it "
+       "has\n"
        "  -with-parent     end when the process that started it does\n"
        "  -no-peers        without cuBLAS and cuDNN (which $DLC_CUBLAS and "
        "$DLC_CUDNN name)\n"
@@ -124,8 +125,9 @@ static bool is_named(const char *device, const char *wanted) {
 typedef struct work {
   volatile unsigned current;
   report reports[DLC_MOST_CANDIDATES];
-  char name[96];    /* of the device */
-  char reason[256]; /* why it has no library */
+  char name[96];                                 /* of the device */
+  char reason[256];                              /* why it has no library */
+  long long libraries[DLC_DEVICE_NUM_LIBRARIES]; /* versions; 0: none */
   unsigned arch;
 } work;
 
@@ -147,6 +149,17 @@ static bool wait_for(pid_t child, const settings *s, const work *w,
   return false;
 }
 
+static void find_libraries(work *w) {
+  size_t used = 0;
+  for (int kind = 0; kind < DLC_DEVICE_NUM_LIBRARIES; ++kind) {
+    char why[120] = "";
+    w->libraries[kind] = open_library(kind, why, sizeof why);
+    if (!w->libraries[kind])
+      used += (size_t)snprintf(w->reason + used, sizeof w->reason - used,
+                               "%s%s", used ? "; " : "", why);
+  }
+}
+
 /* Runs trials of a kernel (NULL: looks for the device), in as many processes
  * as it takes; whether the last one was good. */
 static bool ask(const settings *s, const bundle *b, const kernel *k,
@@ -166,8 +179,8 @@ static bool ask(const settings *s, const bundle *b, const kernel *k,
         bool found = find_device(s->driver, w->name, sizeof w->name, &w->arch,
                                  r->reason, sizeof r->reason);
         r->status = found ? TRIAL_OK : TRIAL_CRASH;
-        if (found && s->libraries)
-          r->version = find_library(w->reason, sizeof w->reason);
+        if (found && s->libraries && enter_device(w->reason, sizeof w->reason))
+          find_libraries(w);
         r->is_done = 1;
       }
       _exit(0);
@@ -265,14 +278,15 @@ static void print_record(FILE *file, const bundle *b, const kernel *k,
  * a trial of it, for `dlc-tune eval -gaps`. */
 static void measure_library(const settings *s, const bundle *b, const kernel *k,
                             double best, work *w, FILE *out, FILE *peers) {
-  const char *name = peer_name(&k->other);
-  static bool told[3]; /* that there is none, by kind */
+  int64_t kind = k->other.call.kind;
+  const char *name = library_name(kind);
+  static bool told[DLC_DEVICE_NUM_LIBRARIES]; /* that there is none */
   const candidate *const library_alone[] = {NULL};
   const report *r = &w->reports[0];
   if (!ask(s, b, k, library_alone, 1, s->samples, w)) {
-    if (r->status == TRIAL_ABSENT && told[k->other.kind])
+    if (r->status == TRIAL_ABSENT && told[kind])
       return;
-    told[k->other.kind] |= r->status == TRIAL_ABSENT;
+    told[kind] |= r->status == TRIAL_ABSENT;
     fprintf(stderr, "%s: no ratio to %s: %s\n", k->name, name, r->reason);
     return;
   }
@@ -290,7 +304,7 @@ static void measure_library(const settings *s, const bundle *b, const kernel *k,
   if (k->other.alone) {
     char schedule[80];
     snprintf(schedule, sizeof schedule, "{\"nest\":\"library\",\"%s\":%lld}",
-             k->other.kind == PEER_PRODUCT ? "cublas" : "cudnn", r->version);
+             library_knob(kind), r->version);
     candidate library = {.schedule = schedule};
     print_record(out, b, k, &library, 0, r);
   }
@@ -356,7 +370,7 @@ static unsigned measure_kernel(const settings *s, const bundle *b,
       printf(", %u %s", counts[i], kStatus[i]);
   printf("\n");
   fflush(stdout);
-  if (k->other.kind != PEER_NONE && !s->no_peers && counts[TRIAL_OK])
+  if (k->other.is_there && !s->no_peers && counts[TRIAL_OK])
     measure_library(s, b, k, best, w, out, peers);
   return counts[TRIAL_WRONG];
 }
@@ -393,13 +407,17 @@ int main(int argc, char **argv) {
     return 5;
   }
   if (s.device_only) {
-    if (s.libraries && !shared->reports[0].version) {
+    bool found = false;
+    printf("%s\n", shared->name);
+    for (int kind = 0; kind < DLC_DEVICE_NUM_LIBRARIES; ++kind)
+      if (shared->libraries[kind]) {
+        found = true;
+        printf("%s %lld\n", library_knob(kind), shared->libraries[kind]);
+      }
+    if (s.libraries && !found) {
       fprintf(stderr, "dlc-cuda-measure: -libraries=on: %s\n", shared->reason);
       return 5;
     }
-    printf("%s\n", shared->name);
-    if (s.libraries)
-      printf("cublas %lld\n", shared->reports[0].version);
     return 0;
   }
   char path[4096];

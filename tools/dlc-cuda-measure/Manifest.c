@@ -1,6 +1,6 @@
 /* Reads a bundle's manifest, a line an entry:
  *
- *   dlc-candidates 1
+ *   dlc-candidates 2
  *   device <name> <arch> exact|generation|newer
  *   run <id> <codegen version> <schema version> <compiler>
  *   target <JSON>
@@ -8,19 +8,15 @@
  *   workload <JSON>
  *   operand <kind> <elements> <seed> <factor>
  *   result <kind> <elements> <tolerance> <first of the oracle> <samples>
- *   product <alone> <tf32> <left> <right> <batch> <rows> <columns> <depth>
- *           <strides of the left factor: rows, depth, batch>
- *           <strides of the right factor: columns, depth, batch>
- *   convolution <alone> <tf32> <filter> <image> <batch> <channels> <rows>
- *           <columns> <filters> <their rows> <their columns> <rows> <columns of
- *           the result> <pads> <steps> <dilations>    (of rows, of columns)
+ *   peer <alone> <elements of its result>
+ *   call <the words of the peer's dlc_device_call>
  *   candidate <file> <JSON of the schedule>     the first has the rules'
  *   scratch <bytes>
  *   launch <symbol> <blocks> <threads> <bytes of dynamic shared memory>
+ *   call <words>             in the place of a launch
  */
 #include "Measure.h"
 
-#include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -92,44 +88,35 @@ static bool read_buffer(buffer *slot, const char *rest, bool is_result) {
   return kind >= 0 && kind <= DLC_BUNDLE_I64 && elements >= 0;
 }
 
-static bool read_numbers(const char *text, int64_t *out, unsigned count) {
-  for (unsigned i = 0; i < count; ++i) {
+static bool read_call(dlc_device_call *call, const char *text) {
+  int64_t words[sizeof *call / sizeof(int64_t)];
+  for (unsigned i = 0; i < sizeof words / sizeof *words; ++i) {
     char *end;
-    out[i] = strtoll(text, &end, 10);
-    /* What a library is told in an int; offsets are not. */
-    if (end == text || out[i] < 0 || out[i] > INT_MAX)
+    words[i] = strtoll(text, &end, 10);
+    if (end == text || words[i] < 0)
       return false;
     text = end;
   }
-  return *text == 0;
+  memcpy(call, words, sizeof *call);
+  return *text == 0 && call->kind < DLC_DEVICE_NUM_LIBRARIES;
 }
 
-static bool read_peer(kernel *k, const char *rest, bool is_product) {
-  peer *p = &k->other;
-  int64_t n[19];
-  if (!read_numbers(rest, n, is_product ? 14 : 19) || n[2] >= k->num_operands ||
-      n[3] >= k->num_operands || !k->num_results)
+/* Whether its parameters are among so many. */
+static bool fits(const dlc_device_call *call, int64_t params) {
+  const dlc_device_product *p = &call->product;
+  const dlc_device_convolution *c = &call->convolution;
+  return call->kind == DLC_DEVICE_PRODUCT
+             ? p->left < params && p->right < params && p->result < params
+             : c->filter < params && c->image < params && c->result < params &&
+                   c->workspace < params;
+}
+
+static bool read_peer(kernel *k, const char *rest) {
+  long long elements;
+  if (sscanf(rest, "%d %lld", &k->other.alone, &elements) != 2 ||
+      elements < 0 || !k->num_results)
     return false;
-  p->kind = is_product ? PEER_PRODUCT : PEER_CONVOLUTION;
-  p->alone = n[0] != 0;
-  p->tf32 = n[1] != 0;
-  p->left = (unsigned)n[2];
-  p->right = (unsigned)n[3];
-  p->left_kind = k->operands[p->left].kind;
-  p->right_kind = k->operands[p->right].kind;
-  p->result_kind = k->results[0].kind;
-  if (is_product) {
-    p->batch = n[4], p->rows = n[5], p->columns = n[6], p->depth = n[7];
-    memcpy(p->left_strides, n + 8, sizeof p->left_strides);
-    memcpy(p->right_strides, n + 11, sizeof p->right_strides);
-    return true;
-  }
-  memcpy(p->image, n + 4, sizeof p->image);
-  memcpy(p->filter, n + 8, sizeof p->filter);
-  memcpy(p->output, n + 11, sizeof p->output);
-  memcpy(p->pads, n + 13, sizeof p->pads);
-  memcpy(p->steps, n + 15, sizeof p->steps);
-  memcpy(p->dilations, n + 17, sizeof p->dilations);
+  k->other.elements = elements;
   return true;
 }
 
@@ -171,10 +158,13 @@ static bool read_line(bundle *b, const char *line) {
     return r->oracle >= 0 && r->samples >= 0 &&
            (size_t)(r->oracle + r->samples) <= b->num_oracle;
   }
-  if (k && starts(line, "product", &rest))
-    return read_peer(k, rest, true);
-  if (k && starts(line, "convolution", &rest))
-    return read_peer(k, rest, false);
+  if (k && starts(line, "peer", &rest))
+    return read_peer(k, rest);
+  if (k && !c && starts(line, "call", &rest)) {
+    k->other.is_there = read_call(&k->other.call, rest) &&
+                        fits(&k->other.call, k->num_operands + 2);
+    return k->other.is_there;
+  }
   if (k && starts(line, "candidate", &rest)) {
     int end = 0;
     k->candidates =
@@ -193,10 +183,14 @@ static bool read_line(bundle *b, const char *line) {
     c->scratch[c->num_scratch++] = bytes;
     return bytes >= 0;
   }
-  if (c && starts(line, "launch", &rest)) {
+  if (c && (starts(line, "launch", &rest) || starts(line, "call", &rest))) {
     if (c->num_launches == DLC_MOST_LAUNCHES)
       return false;
     launch *l = &c->launches[c->num_launches++];
+    l->is_call = *line == 'c';
+    if (l->is_call)
+      return read_call(&l->call, rest) &&
+             fits(&l->call, k->num_operands + k->num_results + c->num_scratch);
     return sscanf(rest, "%127s %u %u %u", l->symbol, &l->blocks, &l->threads,
                   &l->shared) == 4;
   }
@@ -218,7 +212,7 @@ void read_bundle(bundle *b, const char *folder, bool device_only) {
   unsigned number = 0;
   for (char *line = strtok(text, "\n"); line; line = strtok(NULL, "\n")) {
     if (number++ == 0) {
-      if (strcmp(line, "dlc-candidates 1"))
+      if (strcmp(line, "dlc-candidates 2"))
         refuse("%s/candidates.txt is of another version: '%s'", folder, line);
     } else if (!read_line(b, line)) {
       refuse("%s/candidates.txt:%u: '%.60s' is not understood", folder, number,

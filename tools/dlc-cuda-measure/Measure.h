@@ -4,6 +4,7 @@
 #define DLC_TOOLS_DLC_CUDA_MEASURE_MEASURE_H
 
 #include "dlc/Tuner/BundleNumbers.h"
+#include "dlc/runtime.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -15,9 +16,12 @@ enum {
   DLC_MOST_CANDIDATES = 256
 };
 
+/* A kernel, or a library's call in the place of one. */
 typedef struct launch {
   char symbol[128];
   unsigned blocks, threads, shared; /* bytes of dynamic shared memory */
+  bool is_call;
+  dlc_device_call call;
 } launch;
 
 typedef struct candidate {
@@ -39,22 +43,13 @@ typedef struct buffer {
   int64_t oracle, samples;
 } buffer;
 
-/* The product, or the convolution, that a kernel computes: the work of a
- * library that has it. */
+/* What a library would compute in a kernel's place, or of it. Its parameters
+ * are the operands, a result of its own, and a workspace. */
 typedef struct peer {
-  enum { PEER_NONE, PEER_PRODUCT, PEER_CONVOLUTION } kind;
+  bool is_there;
   int alone; /* the kernel computes nothing else, and lays its result out so */
-  int tf32;
-  /* Numbers of operands: of a convolution, the filter and the image. */
-  unsigned left, right;
-  dlc_bundle_kind left_kind, right_kind, result_kind;
-  int64_t batch, rows, columns, depth;
-  /* Of the left factor's rows, depth and batch; of the right one's columns,
-   * depth and batch. */
-  int64_t left_strides[3], right_strides[3];
-  int64_t image[4];  /* batch, channels, rows, columns */
-  int64_t filter[3]; /* output channels, rows, columns */
-  int64_t output[2], pads[2], steps[2], dilations[2];
+  int64_t elements; /* of the result */
+  dlc_device_call call;
 } peer;
 
 /* candidates[0] has the schedule of the rules: the reference. */
@@ -111,9 +106,9 @@ typedef struct report {
  * `reason`, where there is none. Not after a fork of it. */
 bool find_device(const char *path, char *name, size_t size, unsigned *arch,
                  char *reason, size_t reason_size);
-/* The version of the device's cuBLAS; 0, with `reason`, where there is none.
- * After find_device, in the same process. */
-long long find_library(char *reason, size_t reason_size);
+/* Makes the device's context the current one. After find_device, in the same
+ * process. */
+bool enter_device(char *reason, size_t reason_size);
 /* Checks and measures candidates (NULL: the kernel's peer) of a list beside the
  * reference, from `*current` on, which says where it is; comes back at the
  * first that is not good. Runs in a process of its own, since an error of a
@@ -122,22 +117,15 @@ void run_trials(const bundle *b, const kernel *k, const candidate *const *list,
                 unsigned count, const char *driver, unsigned samples,
                 report *reports, volatile unsigned *current);
 
-/* A library's call, ready to run. The first members are the caller's. */
-typedef struct peer_call {
-  const peer *p;
-  uint64_t left, right, result, workspace; /* addresses on the device */
-  size_t workspace_bytes;                  /* that it needs */
-  char reason[200];
-  void *library, *image, *filter, *convolution, *output;
-  int algorithm;
-  long long version; /* as in a report */
-} peer_call;
-
-const char *peer_name(const peer *p);
-/* Opens the library and prepares the call; false, with the reason, where there
- * is none or it does not take it. */
-bool open_peer(peer_call *call);
-/* Starts it on the default stream. */
-bool run_peer(peer_call *call);
+/* Of a dlc_device_call_kind: for people, and in records. */
+const char *library_name(int64_t kind);
+const char *library_knob(int64_t kind);
+/* Its version, as in a report; 0, with the reason, where there is none. Calls
+ * are prepared once, then run on the default stream. In the device's context.
+ */
+long long open_library(int64_t kind, char *reason, size_t size);
+bool prepare_call(const dlc_device_call *call, char *reason, size_t size);
+bool run_call(const dlc_device_call *call, const uint64_t *params, char *reason,
+              size_t size);
 
 #endif /* DLC_TOOLS_DLC_CUDA_MEASURE_MEASURE_H */

@@ -9,7 +9,7 @@ def output : JoinedOrSeparate<["-"], "o">, MetaVarName<"<path>">, HelpText<"Of m
 def target : J<"target", "<t>", "As for dlc (default: host:threads=1)">;
 def matmul : J<"matmul", "<MxNxK>", "tune, replay: a float32 product of these sizes; BxMxNxK is a batch of them">;
 def constant : J<"constant", "<which>", "tune, replay: the factor of -matmul= that is a constant of the model: none, lhs or rhs (default: rhs, none of a batch)">;
-def libraries : J<"libraries", "<when>", "tune: on: oneDNN (libdnnl.so.3, or what $DLC_ONEDNN names; for cuda cuBLAS, or what $DLC_CUBLAS names) is measured, too; off (default)">;
+def libraries : J<"libraries", "<when>", "tune: on: oneDNN (libdnnl.so.3, or what $DLC_ONEDNN names; for cuda cuBLAS and cuDNN, or what $DLC_CUBLAS and $DLC_CUDNN name) is measured, too; off (default)">;
 def gaps : F<"gaps", "eval: only the kernels that a library computes faster than our nests">;
 def budget : J<"budget", "<n|time>", "tune: trials, or a time such as 90s or 2m (default: 32)">;
 def seed : J<"seed", "<n>", "tune, replay: another seed is another run; eval, replay of records: of the parts (default: 1)">;

@@ -9,6 +9,7 @@
 
 #include "llvm/ADT/StringRef.h"
 
+#include <array>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -87,14 +88,15 @@ struct DeviceImage {
     int64_t blockThreads = 0;
     int64_t numParams = 0;
     int64_t sharedBytes = 0; ///< dynamic
-    std::optional<dlc_device_product> product = {};
+    std::optional<dlc_device_call> call = {};
   };
   /// The runtime's table of the device's functions.
   std::string backend;
   std::vector<Module> modules;
   std::vector<Function> functions;
   std::vector<std::string> sites;
-  std::string library; ///< the runtime's table of it; empty: none is called
+  /// The runtime's tables of them, by dlc_device_call_kind; empty: not called.
+  std::array<std::string, DLC_DEVICE_NUM_LIBRARIES> libraries;
 };
 
 /// Kernels that a library outside of dlc computes: dlc_external_image.

@@ -6,6 +6,7 @@
 
 #include "dlc/Tuner/CudaTask.h"
 
+#include <array>
 #include <memory>
 
 namespace dlc {
@@ -18,11 +19,15 @@ public:
   /// before the program's own, such as a script that runs them on another
   /// machine; the last of its words are the program, which lies in the folder,
   /// the folder, and options. Empty: the program runs here.
-  /// With `libraries` cuBLAS has to be there, too.
+  /// With `libraries` cuBLAS or cuDNN has to be there, too.
   static llvm::Expected<std::shared_ptr<CudaRunner>>
   start(const CudaTarget &target, llvm::StringRef command, bool libraries);
-  /// The version of cuBLAS where it was asked for, else 0.
-  int64_t getLibrary() const { return library; }
+  /// The version of the library that has such calls (dlc_device_call_kind); 0:
+  /// it is not there, or was not asked for.
+  int64_t getLibrary(int64_t callKind) const { return libraries[callKind]; }
+  bool hasLibraries() const {
+    return llvm::any_of(libraries, [](int64_t version) { return version > 0; });
+  }
   ~CudaRunner();
   CudaRunner(const CudaRunner &) = delete;
 
@@ -46,7 +51,7 @@ private:
   CudaTarget target;
   std::vector<std::string> words; ///< of the command
   std::string folder, program;
-  int64_t library = 0;
+  std::array<int64_t, DLC_DEVICE_NUM_LIBRARIES> libraries{};
 };
 
 /// A kernel as a task of the tuner; owns a copy of it.
@@ -62,8 +67,8 @@ public:
 
   const tuner::Task &get() const { return task; }
 
-  /// Makes the runner's cuBLAS an alternative where it has the whole kernel;
-  /// else `reason` says why not.
+  /// Makes the runner's library an alternative that has the kernel's sum of
+  /// products; else `reason` says why not.
   bool addLibrary(std::string &reason);
 
 private:

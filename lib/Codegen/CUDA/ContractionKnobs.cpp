@@ -452,14 +452,16 @@ bool dlc::applyKnobs(Contraction &c, const KnobValues &knobs,
     chooseRest(c);
   }
   KnobValues values = toKnobs(c);
-  bool any = false, setsParts = false;
+  bool differs = false, setsParts = false;
   for (auto &[name, value] : values)
     if (auto it = knobs.find(name); it != knobs.end() && it->second) {
-      any = true;
+      int64_t wanted = std::clamp<int64_t>(it->second, 0, 1 << 16);
+      differs |= wanted != value;
       setsParts |= name == "parts";
-      value = std::clamp<int64_t>(it->second, 0, 1 << 16);
+      value = wanted;
     }
-  if (!any)
+  // What the rules chose is legal, also where it is the least of many evils.
+  if (!differs)
     return true;
   c.tileRows = values["tile_rows"];
   c.tileColumns = values["tile_columns"];

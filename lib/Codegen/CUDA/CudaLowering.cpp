@@ -121,7 +121,7 @@ CudaKernelInstance dlc::instantiate(const CudaKernel &kernel,
     instance.launches.push_back(
         {launch.symbol,
          static_cast<uint64_t>(graph::evaluate(launch.gridBlocks, symbols)),
-         launch.blockThreads, launch.sharedBytes});
+         launch.blockThreads, launch.sharedBytes, launch.call});
   for (AffineExpr bytes : kernel.scratchBytes)
     instance.scratchBytes.push_back(graph::evaluate(bytes, symbols));
   return instance;

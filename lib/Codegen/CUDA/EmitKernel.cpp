@@ -22,8 +22,11 @@
 //   opaque   the loops of an operator that no expression declares
 //   tiles    a matrix product or convolution (Contraction.h)
 //   attention  a softmax between two products: no score is stored (Attention.h)
+//   library  a product or convolution that a library computes; a schedule has
+//   to
+//            name it. What else the kernel does is groups as above, before and
+//            behind it
 #include "EmitKernel.h"
-#include "LibraryProduct.h"
 #include "OpaqueKernel.h"
 
 #include "dlc/Codegen/CPU/LibraryNest.h"
@@ -255,6 +258,7 @@ SmallVector<CudaKernelEmitter::Group> CudaKernelEmitter::formGroups() {
     if (i < plans.size()) {
       StageOp stage = plans[i].stage, first = plans[begin].stage;
       joins = stage.getFoldKind() == FoldKind::none &&
+              !(library && library->sum == first) &&
               stage.getDomainDims() == first.getDomainDims();
       stage.walk([&](LoadOp load) {
         auto source = load.getTensor().getDefiningOp<StageOp>();
@@ -322,7 +326,7 @@ CudaKernelEmitter::Layout CudaKernelEmitter::layoutOf(Group group) const {
 //===----------------------------------------------------------------------===//
 
 void CudaKernelEmitter::analyse() {
-  if (!options.strict)
+  if (!options.strict && !library)
     attention = planAttention(kernel, options);
   for (StageOp stage : kernel.getStages()) {
     StagePlan plan;
@@ -338,15 +342,41 @@ void CudaKernelEmitter::analyse() {
     return contractionOf(plan.stage).has_value();
   });
   groups = formGroups();
-  unsigned rank = groups.size() > 1 && !hasContraction ? rowRank() : 0;
+  unsigned rank =
+      groups.size() > 1 && !hasContraction && !library ? rowRank() : 0;
   rowAxes = rank > 0 && rowsFillDevice(rank) ? rank : 0;
+}
+
+void CudaKernelEmitter::addCall(const StagePlan &plan,
+                                const std::string &symbol) {
+  int64_t operands = kernel.getArgumentTypes().size(),
+          buffers = operands + kernel.getResultTypes().size();
+  int64_t place = library->isAlone ? operands
+                  : plan.scratch   ? buffers + *plan.scratch
+                                   : operands + plan.results.front();
+  library->setPlaces(place, buffers + libraryWorkspace);
+  CudaLaunch &launch = result.launches.emplace_back();
+  launch.symbol = symbol;
+  launch.gridBlocks = getAffineConstantExpr(1, context);
+  launch.call = library->call;
 }
 
 FailureOr<CudaKernel> CudaKernelEmitter::emit() {
   result.symbol = options.symbol;
   result.module = ModuleOp::create(kernel.getLoc());
+  auto schedule = getSchedule(kernel);
+  if (!schedule)
+    return kernel.emitOpError(llvm::toString(schedule.takeError())), failure();
+  if (schedule->nest == kLibraryNest) {
+    std::string reason;
+    auto call = findLibraryCall(kernel, options, reason);
+    if (failed(call))
+      return kernel.emitOpError("schedule: nest 'library': " + reason),
+             failure();
+    library = *call;
+  }
   analyse();
-  if (!readSchedule())
+  if (!library && !readSchedule())
     return failure();
   if (attention) {
     AttentionPlan plan = *attention;
@@ -373,13 +403,25 @@ FailureOr<CudaKernel> CudaKernelEmitter::emit() {
       return failure();
     return std::move(result);
   }
+  if (library && library->needsWorkspace()) {
+    libraryWorkspace = scratchTypes.size();
+    scratchTypes.push_back(IntegerType::get(context, 8));
+    result.scratchBytes.push_back(
+        getAffineConstantExpr(kLibraryWorkspaceBytes, context));
+  }
+  if (library && library->isAlone) {
+    addCall(plans.front(), options.symbol);
+    result.nest = kLibraryNest;
+    return std::move(result);
+  }
   for (Group group : groups) {
     for (StagePlan &plan : group)
       if (plan.results.empty() && isReadOutside(plan, group))
         addScratch(plan);
     StagePlan &first = group.front();
     StageOp stage = first.stage;
-    first.numParts = partsOf(group);
+    first.numParts =
+        library && first.stage == library->sum ? 1 : partsOf(group);
     if (first.numParts > 1) {
       first.parts = scratchTypes.size();
       scratchTypes.push_back(stage.getElementType());
@@ -393,25 +435,19 @@ FailureOr<CudaKernel> CudaKernelEmitter::emit() {
     std::string symbol = groups.size() == 1
                              ? options.symbol
                              : options.symbol + "__" + std::to_string(i);
-    if (failed(emitGroup(group, symbol)))
+    if (library && group.front().stage == library->sum)
+      addCall(group.front(), symbol);
+    else if (failed(emitGroup(group, symbol)))
       return failure();
   }
+  if (library)
+    result.nest = kLibraryNest;
   return std::move(result);
 }
 
 FailureOr<CudaKernel> dlc::emitCudaKernel(KernelOp kernel,
                                           const CudaTarget &target,
                                           const CudaCodegenOptions &options) {
-  auto schedule = getSchedule(kernel);
-  if (!schedule)
-    return kernel.emitOpError(llvm::toString(schedule.takeError())), failure();
-  if (schedule->nest == kLibraryNest) {
-    std::string reason;
-    auto library = emitLibraryProduct(kernel, options, reason);
-    if (failed(library))
-      kernel.emitOpError("schedule: nest 'library': " + reason);
-    return library;
-  }
   FailureOr<CudaKernel> result =
       kernel.getOpaque() ? emitOpaqueKernel(kernel, options)
                          : CudaKernelEmitter(kernel, options).emit();

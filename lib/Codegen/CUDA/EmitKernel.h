@@ -10,6 +10,7 @@
 #include "StageEmitter.h"
 
 #include "dlc/Codegen/CUDA/CudaKnobs.h"
+#include "dlc/Codegen/CUDA/CudaLibraryCall.h"
 
 namespace dlc {
 
@@ -117,6 +118,8 @@ private:
   llvm::LogicalResult emitAttentionMerge(const AttentionPlan &plan,
                                          const std::string &symbol);
   llvm::LogicalResult emitGroup(Group group, llvm::StringRef symbol);
+  /// Of the library, in the place of the stage's launch.
+  void addCall(const StagePlan &plan, const std::string &symbol);
   /// Where the stages of a row pass on values of the same element only.
   std::optional<RowShare> rowShare(Group group, unsigned rank) const;
   /// The same of folds, each element's a row, that are in no parts.
@@ -137,6 +140,8 @@ private:
   llvm::SmallVector<StagePlan> plans;
   llvm::SmallVector<Group> groups;
   unsigned rowAxes = 0; ///< of a launch of rows; 0: a launch a group
+  std::optional<CudaLibraryCall> library; ///< by schedule
+  unsigned libraryWorkspace = 0;          ///< its scratch buffer
   /// Per scratch buffer.
   llvm::SmallVector<mlir::Type> scratchTypes;
 };

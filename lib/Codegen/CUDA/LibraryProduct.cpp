@@ -1,7 +1,5 @@
-// Which product of matrices a kernel is, and the kernel that is nothing else.
-#include "LibraryProduct.h"
-
-#include "dlc/Codegen/CUDA/CudaProduct.h"
+// Products of matrices.
+#include "LibraryForms.h"
 
 #include <array>
 #include <climits>
@@ -9,7 +7,7 @@
 using namespace mlir;
 using namespace dlc;
 
-static std::optional<dlc_device_type> typeOf(Type type) {
+std::optional<dlc_device_type> dlc::libraryType(Type type) {
   if (type.isF32())
     return DLC_DEVICE_F32;
   if (type.isF16())
@@ -38,37 +36,6 @@ static bool hasTypes(dlc_device_type factor, dlc_device_type result) {
   }
 }
 
-/// Row-major over outer axes, rows and columns, in this order.
-static bool isInOrder(const ContractionSpec &spec) {
-  int64_t wanted = 1;
-  for (ArrayRef<unsigned> axes :
-       {ArrayRef<unsigned>(spec.columns), ArrayRef<unsigned>(spec.rows),
-        ArrayRef<unsigned>(spec.outer)})
-    for (unsigned axis : llvm::reverse(axes)) {
-      auto extent = graph::constantValue(spec.space.extents[axis]),
-           stride = graph::constantValue(spec.resultStrides[axis]);
-      if (!extent || !stride || (*extent > 1 && *stride != wanted))
-        return false;
-      wanted *= *extent;
-    }
-  return true;
-}
-
-bool dlc::yieldsSum(const ContractionSpec &spec) {
-  if (spec.results.size() != 1 || !isInOrder(spec))
-    return false;
-  graph::StageOp result = spec.results[0], sum = spec.stage;
-  if (result == sum)
-    return true;
-  Value value = result.getYielded();
-  if (auto cast = value.getDefiningOp<graph::CastOp>())
-    value = cast.getValue();
-  auto load = value.getDefiningOp<graph::LoadOp>();
-  return load && load.getTensor() == sum->getResult(0) && !load.getGuard() &&
-         load.getMap().isIdentity() &&
-         llvm::equal(load.getCoords(), result.getBlock()->getArguments());
-}
-
 FailureOr<dlc_device_product> dlc::describeProduct(const ContractionSpec &spec,
                                                    bool tf32,
                                                    std::string &reason) {
@@ -79,8 +46,9 @@ FailureOr<dlc_device_product> dlc::describeProduct(const ContractionSpec &spec,
   const ContractionOperand &left = spec.lhs, &right = spec.rhs;
   if (!left.plain || !right.plain)
     return refuse("a factor is computed");
-  auto leftType = typeOf(left.element), rightType = typeOf(right.element),
-       resultType = typeOf(spec.resultElement(0));
+  auto leftType = libraryType(left.element),
+       rightType = libraryType(right.element),
+       resultType = libraryType(spec.resultElement(0));
   if (!leftType || leftType != rightType || !resultType ||
       !hasTypes(*leftType, *resultType))
     return refuse("it has no products of these types");
@@ -119,8 +87,6 @@ FailureOr<dlc_device_product> dlc::describeProduct(const ContractionSpec &spec,
   dlc_device_product p = {};
   p.left = left.operand;
   p.right = right.operand;
-  graph::KernelOp kernel = spec.kernel;
-  p.result = static_cast<int64_t>(kernel.getArgumentTypes().size());
   p.batch = *n[0];
   p.rows = *n[1];
   p.columns = *n[2];
@@ -133,38 +99,4 @@ FailureOr<dlc_device_product> dlc::describeProduct(const ContractionSpec &spec,
   p.result_type = *resultType;
   p.tf32 = tf32;
   return p;
-}
-
-FailureOr<CudaKernel> dlc::emitLibraryProduct(graph::KernelOp kernel,
-                                              const CudaCodegenOptions &options,
-                                              std::string &reason) {
-  if (options.strict) {
-    reason = "sums keep their order";
-    return failure();
-  }
-  auto spec = classifyContraction(kernel, reason);
-  if (failed(spec))
-    return failure();
-  if (!yieldsSum(*spec)) {
-    reason = "it computes more than a product";
-    return failure();
-  }
-  auto product = describeProduct(*spec, options.tf32, reason);
-  if (failed(product))
-    return failure();
-  CudaKernel result;
-  result.symbol = options.symbol;
-  result.nest = "library";
-  result.module = ModuleOp::create(kernel.getLoc());
-  CudaLaunch &launch = result.launches.emplace_back();
-  launch.symbol = options.symbol;
-  launch.gridBlocks = getAffineConstantExpr(1, kernel.getContext());
-  launch.product = *product;
-  return std::move(result);
-}
-
-bool dlc::isLibraryProduct(graph::KernelOp kernel,
-                           const CudaCodegenOptions &options,
-                           std::string &reason) {
-  return succeeded(emitLibraryProduct(kernel, options, reason));
 }

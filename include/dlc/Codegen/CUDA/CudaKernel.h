@@ -51,8 +51,8 @@ struct CudaLaunch {
   mlir::AffineExpr gridBlocks; ///< over the kernel's symbols
   unsigned blockThreads = 0;
   unsigned sharedBytes = 0; ///< dynamic, of a block
-  /// In place of a kernel: what the device's library computes.
-  std::optional<dlc_device_product> product = {};
+  /// In place of a kernel: what a library of the device computes.
+  std::optional<dlc_device_call> call = {};
 };
 
 struct CudaKernel {
@@ -74,6 +74,7 @@ struct CudaKernelInstance {
     uint64_t gridBlocks;
     unsigned blockThreads;
     unsigned sharedBytes;
+    std::optional<dlc_device_call> call;
   };
   std::vector<Launch> launches;
   std::vector<uint64_t> scratchBytes;
