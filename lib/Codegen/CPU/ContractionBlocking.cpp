@@ -75,9 +75,10 @@ void dlc::cutTasks(ContractionSchedule &s, const Sizes &sizes,
   int64_t threads = target.plannedThreads();
   double work = 2.0 * sizes.typicalRows * sizes.typicalColumns *
                 sizes.typicalDepth * sizes.leastOuter;
-  // A task takes some microseconds: of arithmetic; or of reading, where rows
-  // are too few for that, a task for each thread.
-  constexpr double leastWork = 2e6, leastBytes = 512 << 10;
+  // A task takes a microsecond or more of arithmetic, what it costs to hand it
+  // over; or some of reading, where rows are too few for that, a task for each
+  // thread.
+  constexpr double leastWork = 3e5, leastBytes = 512 << 10;
   double read = double(sizes.leastOuter) *
                 double(lhsBytes + sizes.typicalColumns * columnBytes);
   double wantedTasks = std::max(std::min(work / leastWork, 4.0 * threads),

@@ -4,9 +4,9 @@
 using namespace mlir;
 using namespace dlc;
 
-// Scalar operations of one task: some microseconds. Phases of fewer than three
-// such tasks gain nothing from another thread: its part is in the wrong cache.
-static constexpr int64_t defaultGrain = 1 << 17, fewestTasks = 3;
+// Scalar operations of one task: some microseconds. Phases of less gain nothing
+// from another thread.
+static constexpr int64_t defaultGrain = 1 << 17;
 // A thread's tasks of a long phase, which are few as long as they are short
 // enough for one thread to be kept from its part: about 20 us.
 static constexpr int64_t tasksOfThread = 8, largestGrain = 1 << 21;
@@ -31,7 +31,7 @@ static AffineExpr atMost(AffineExpr part, AffineExpr whole) {
 /// The grain for a phase of known work: all of it when that is little, else so
 /// that few tasks are the same number for every thread.
 static int64_t balancedGrain(int64_t work, const CpuTarget &target) {
-  if (work < fewestTasks * defaultGrain)
+  if (work < defaultGrain)
     return std::max<int64_t>(work, 1);
   int64_t threads = target.plannedThreads();
   int64_t tasks = llvm::divideCeil(work, defaultGrain);
