@@ -338,6 +338,21 @@ def integer_products(rng, op):
     return Case(op, [byte_tensor(rng, np.uint8, m, k), weight, x_scale, scale, x_zero, zero, bias], constants=(1, 3, 5, 6))
 
 
+@generator("DynamicQuantizeLSTM")
+def quantized_lstm(rng, op):
+    steps, batch, k, n = int(pick(rng, (1, 3, 20))), int(rng.integers(1, 4)), int(rng.integers(1, 9)), int(rng.integers(1, 9))
+    direction = pick(rng, ("forward", "reverse", "bidirectional"))
+    dirs, dtype = 1 + (direction == "bidirectional"), pick(rng, (np.uint8, np.int8))
+    per_column = rng.random() < 0.5
+    scale = lambda: f32(rng, *((dirs, 4 * n) if per_column else (dirs,)), low=0.005, high=0.02)
+    zero = lambda s: (np.zeros(s.shape, np.int8) if dtype == np.int8 else rng.integers(100, 150, s.shape if not per_column else (dirs, 1)).astype(np.uint8).repeat(1 if not per_column else 4 * n, -1).reshape(s.shape))
+    ws, rs = scale(), scale()
+    maybe = lambda *shape: f32(rng, *shape, low=-1, high=1) if rng.random() < 0.6 else None
+    inputs = [f32(rng, steps, batch, k), byte_tensor(rng, dtype, dirs, k, 4 * n), byte_tensor(rng, dtype, dirs, n, 4 * n), maybe(dirs, 8 * n), None,
+              maybe(dirs, batch, n), maybe(dirs, batch, n), maybe(dirs, 3 * n), ws, zero(ws), rs, zero(rs)]
+    return Case(op, inputs, {"hidden_size": n, "direction": direction}, 3, constants=(1, 2, 3, 7, 8, 9, 10, 11))
+
+
 @generator("QuantizeLinear", "DequantizeLinear")
 def contrib_linear(rng, op):
     dtype = pick(rng, (np.uint8, np.int8, np.uint16, np.int16))

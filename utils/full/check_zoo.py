@@ -29,8 +29,7 @@ SIZES = {"320n": ([1, 3, 320, 320], [1, 3, 224, 256]), "PP-OCRv6_det": ([1, 3, 3
          "sig_": ([1, 901, 161], [2, 901, 161]), "bak_ovr": ([1, 901, 161], [2, 901, 161]), "silero_vad": ([1, 576], [3, 576])}
 
 # What dlc says no to, by the start of the name: that the model has it with symbolic dims alone, and the words.
-REFUSED = [("common_old", False, "com.microsoft.DynamicQuantizeLSTM"),
-           ("Run_", True, "a slice of a symbolic dim"), ("Run_", True, "without 'axes' a dim of 1 is squeezed"),
+REFUSED = [("Run_", True, "a slice of a symbolic dim"), ("Run_", True, "without 'axes' a dim of 1 is squeezed"),
            ("plcmos", True, "without 'axes' a dim of 1 is squeezed"),
            ("silero_vad", True, "under a condition that only the run tells"), ("silero_vad", True, "a slice of a symbolic dim")]
 

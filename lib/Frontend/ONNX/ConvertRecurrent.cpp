@@ -2,10 +2,12 @@
 //
 // Short sequences are unrolled over time, others are a loop. The products of
 // the inputs with W do not depend on the state: they are one matrix product for
-// all steps.
+// all steps. DynamicQuantizeLSTM has weights in bytes, and puts inputs and
+// states into bytes by their own range before it multiplies them.
 //
 //===----------------------------------------------------------------------===//
 
+#include "Contrib.h"
 #include "ControlRegions.h"
 
 #include "dlc/Dialect/ONNX/IR/ONNXDialect.h"
@@ -18,16 +20,26 @@ using namespace mlir;
 static constexpr int64_t kUnrolledSteps = 16;
 
 namespace {
+/// What inputs or states of one direction are multiplied with.
+struct Weights {
+  Value matrix;      ///< (gates * hidden, k); (k, gates * hidden) of bytes
+  Value scale, zero; ///< of bytes: one number, or one a column
+
+  /// x (..., k) times it.
+  Value multiply(GraphBuilder &b, Value x) const;
+};
+
 /// One direction of one recurrent node.
 struct Cell {
   NodeContext &node;
   GraphBuilder &b;
   int64_t gates, direction;
   AffineExpr hidden;
-  Value recurrent;     ///< (gates * hidden, hidden), of a constant if R is one
+  Weights recurrent;   ///< of a constant if R is one
   Value recurrentBias; ///< (gates * hidden) or null
   /// The last gate's part of both, of a GRU that multiplies the reset state.
-  Value last, lastBias;
+  Weights last;
+  Value lastBias;
   SmallVector<Value> peepholes;
 
   std::string activation(unsigned i, StringRef otherwise);
@@ -38,6 +50,16 @@ struct Cell {
   }
 };
 } // namespace
+
+Value Weights::multiply(GraphBuilder &b, Value x) const {
+  if (scale) {
+    DynamicQuantized q = makeDynamicQuantize(b, x);
+    return makeIntegerMatMul(b, q.value, q.zeroPoint, q.scale, matrix, zero,
+                             scale);
+  }
+  return b.rank(x) == 3 ? b.einsum("tbi", "ni", "tbn", x, matrix)
+                        : b.einsum("bk", "nk", "bn", x, matrix);
+}
 
 std::string Cell::activation(unsigned i, StringRef otherwise) {
   auto names = node.op->getAttrOfType<ArrayAttr>("activations");
@@ -92,7 +114,7 @@ static Value pick(GraphBuilder &b, Value x, int64_t i) {
 /// h' = f(x + R h + rb)
 static void stepRNN(Cell &cell, Value x, Value &h) {
   GraphBuilder &b = cell.b;
-  Value sum = b.add(x, b.einsum("bk", "nk", "bn", h, cell.recurrent));
+  Value sum = b.add(x, cell.recurrent.multiply(b, h));
   if (cell.recurrentBias)
     sum = b.add(sum, cell.recurrentBias);
   h = cell.activate(0, "Tanh", sum);
@@ -102,8 +124,8 @@ static void stepRNN(Cell &cell, Value x, Value &h) {
 static void stepGRU(Cell &cell, Value x, Value &h) {
   GraphBuilder &b = cell.b;
   // Gates that multiply the same state are one product.
-  auto product = [&](Value state, Value rows, Value bias) {
-    Value sum = b.einsum("bk", "nk", "bn", state, rows);
+  auto product = [&](Value state, const Weights &weights, Value bias) {
+    Value sum = weights.multiply(b, state);
     return bias ? b.add(sum, bias) : sum;
   };
   Value all = product(h, cell.recurrent, cell.recurrentBias);
@@ -112,8 +134,9 @@ static void stepGRU(Cell &cell, Value x, Value &h) {
                          b.add(cell.gate(x, i), cell.gate(all, i)));
   };
   Value z = sigmoid(0), r = sigmoid(1);
-  Value inner = cell.last ? product(b.mul(r, h), cell.last, cell.lastBias)
-                          : b.mul(r, cell.gate(all, 2));
+  Value inner = cell.last.matrix
+                    ? product(b.mul(r, h), cell.last, cell.lastBias)
+                    : b.mul(r, cell.gate(all, 2));
   Value candidate = cell.activate(1, "Tanh", b.add(cell.gate(x, 2), inner));
   Value one = b.splat(1, b.element(h));
   h = b.add(b.mul(b.sub(one, z), candidate), b.mul(z, h));
@@ -122,7 +145,7 @@ static void stepGRU(Cell &cell, Value x, Value &h) {
 /// Gates i, o, f, c, in ONNX's order.
 static void stepLSTM(Cell &cell, Value x, Value &h, Value &c) {
   GraphBuilder &b = cell.b;
-  Value all = b.add(x, b.einsum("bk", "nk", "bn", h, cell.recurrent));
+  Value all = b.add(x, cell.recurrent.multiply(b, h));
   if (cell.recurrentBias)
     all = b.add(all, cell.recurrentBias);
   auto peep = [&](Value sum, unsigned i, Value state) {
@@ -238,6 +261,17 @@ static Value readLengths(NodeContext &node, AffineExpr steps,
                    {batch, b.c(1)});
 }
 
+/// Input `i`, W or R, of direction `d`; DynamicQuantizeLSTM has its scale and
+/// zero point at `scale` and after it.
+static Weights readWeights(NodeContext &node, unsigned i, unsigned scale,
+                           int64_t d) {
+  GraphBuilder &b = node.b;
+  auto own = [&](unsigned of) { return b.moveNow(pick(b, node.in(of), d)); };
+  if (isFloat(b.element(node.in(i))))
+    return {own(i), {}, {}};
+  return {own(i), own(scale), own(scale + 1)};
+}
+
 /// All recurrent operators: X, W, R, B, sequence_lens, initial_h (, initial_c,
 /// P).
 static void convertRecurrent(NodeContext &node, int64_t gates) {
@@ -249,8 +283,9 @@ static void convertRecurrent(NodeContext &node, int64_t gates) {
   bool batchFirst = node.i("layout", 0);
   if (batchFirst)
     x = b.transpose(x, {1, 0, 2});
+  bool isQuantized = !isFloat(b.element(w));
   AffineExpr steps = b.dim(x, 0), batch = b.dim(x, 1),
-             hidden = b.dims(r).back();
+             hidden = b.dim(r, isQuantized ? 1 : 2);
   std::optional<int64_t> known = graph::constantValue(steps);
   StringRef direction = node.s("direction", "forward");
   int64_t directions = direction == "bidirectional" ? 2 : 1;
@@ -259,9 +294,9 @@ static void convertRecurrent(NodeContext &node, int64_t gates) {
 
   SmallVector<Value> outputs, lastH, lastC;
   for (int64_t d = 0; d < directions; ++d) {
-    Cell cell{node, b,  gates, d, hidden, b.moveNow(pick(b, r, d)),
+    Cell cell{node, b,  gates, d, hidden, readWeights(node, 2, 10, d),
               {},   {}, {},    {}};
-    Value inputs = b.einsum("tbi", "ni", "tbn", x, b.moveNow(pick(b, w, d)));
+    Value inputs = readWeights(node, 1, 8, d).multiply(b, x);
     if (Value bias = node.maybe(3)) {
       Value both = pick(b, bias, d);
       AffineExpr half = hidden * gates;
@@ -275,7 +310,7 @@ static void convertRecurrent(NodeContext &node, int64_t gates) {
         last = b.moveNow(b.sliceAxis(all, 0, hidden * 2, hidden));
         all = b.moveNow(b.sliceAxis(all, 0, b.c(0), hidden * 2));
       };
-      split(cell.recurrent, cell.last);
+      split(cell.recurrent.matrix, cell.last.matrix);
       split(cell.recurrentBias, cell.lastBias);
     }
     if (isLSTM && node.has(7))
@@ -329,4 +364,5 @@ void dlc::addRecurrent(ConverterTable &table) {
   table["RNN"] = convertRNN;
   table["GRU"] = convertGRU;
   table["LSTM"] = convertLSTM;
+  table["com.microsoft.DynamicQuantizeLSTM"] = convertLSTM;
 }

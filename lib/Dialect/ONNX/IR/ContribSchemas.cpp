@@ -17,8 +17,8 @@ namespace {
 /// Operands and results are `name:type`, `?` for optional, `*` for the variadic
 /// last one. A type is a variable of one kind: F floats, I i32, L i64, J both,
 /// B bytes (i8, u8), U u8, N integers that are quantised to, Z bool, A all of
-/// these but bool. Attributes are `name:type`: i, f, s, lists is and fs; `!`
-/// required.
+/// these but bool. Attributes are `name:type`: i, f, s, lists is, fs and ss;
+/// `!` required.
 struct Row {
   const char *domain, *name, *inputs, *outputs, *attributes;
 };
@@ -143,6 +143,12 @@ static const Row rows[] = {
      "Y:A", "alpha:f transA:i transB:i"},
     {kMicrosoft, "DynamicQuantizeMatMul",
      "A:F B:B b_scale:F b_zero_point:B? bias:F?", "Y:F", ""},
+    {kMicrosoft, "DynamicQuantizeLSTM",
+     "X:F W:B R:B1 B:F? sequence_lens:I? initial_h:F? initial_c:F? P:F? "
+     "W_scale:F W_zero_point:B R_scale:F R_zero_point:B1",
+     "Y:F? Y_h:F? Y_c:F?",
+     "activation_alpha:fs activation_beta:fs activations:ss clip:f direction:s "
+     "hidden_size:i input_forget:i"},
     {kMicrosoft, "MatMulIntegerToFloat",
      "A:B B:B1 a_scale:F b_scale:F a_zero_point:B? b_zero_point:B1? bias:F?",
      "Y:F", ""},
@@ -257,6 +263,7 @@ static onnx::OpSchema makeSchema(const Row &row) {
                 : type == "f"  ? onnx::AttributeProto::FLOAT
                 : type == "s"  ? onnx::AttributeProto::STRING
                 : type == "is" ? onnx::AttributeProto::INTS
+                : type == "ss" ? onnx::AttributeProto::STRINGS
                                : onnx::AttributeProto::FLOATS;
     schema.Attr(name.str(), "", kind, required);
   }
