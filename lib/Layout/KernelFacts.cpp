@@ -3,6 +3,7 @@
 #include "Regions.h"
 
 #include "dlc/Schedule/ContractionSpec.h"
+#include "dlc/Schedule/ShortRuns.h"
 
 using namespace mlir;
 using namespace dlc;
@@ -201,6 +202,29 @@ static void findTables(KernelOp kernel, StageOp stage,
   });
 }
 
+// Whether an image's channels are read in runs that are parts of a vector: the
+// loop nest that takes such small groups reads weights as they lie.
+static bool isInShortRuns(const ConvLoad &conv) {
+  bool found = false;
+  StageOp sum = conv.sum;
+  Value image =
+      sum->getParentOfType<KernelOp>().getBody().getArgument(conv.operand);
+  sum.walk([&](graph::LoadOp load) {
+    if (load.getTensor() != image)
+      return;
+    SmallVector<AffineExpr> axes;
+    for (Value coord : load.getCoords()) {
+      auto arg = dyn_cast<BlockArgument>(coord);
+      if (!arg)
+        return;
+      axes.push_back(getAffineDimExpr(arg.getArgNumber(), load.getContext()));
+    }
+    AffineExpr channel = load.getMap().getResult(1).replaceDims(axes);
+    found |= findShortRun(IndexPoly::get(channel), 1).has_value();
+  });
+  return found;
+}
+
 static bool isInteger(Value tensor) {
   return isa<IntegerType>(
       cast<RankedTensorType>(tensor.getType()).getElementType());
@@ -219,6 +243,7 @@ KernelFacts layout::analyze(KernelOp kernel) {
   for (StageOp stage : kernel.getStages()) {
     SmallVector<unsigned> results = resultsOver(stage);
     bool isPacked = false; // the contraction nest packs constants as it likes
+    bool hasTables = false;
     if (stage.getFoldKind() == graph::FoldKind::add) {
       size_t before = facts.convs.size();
       findConvolutions(stage, results, facts.convs);
@@ -226,6 +251,7 @@ KernelFacts layout::analyze(KernelOp kernel) {
         if (conv.channelAxes.empty())
           continue;
         isPacked = true;
+        hasTables |= isInShortRuns(conv);
         // Bytes are put into groups of k: runs of pixels go a vector at a time,
         // channels of a pixel would one by one.
         if (isInteger(kernel.getBody().getArgument(conv.operand))) {
@@ -244,7 +270,7 @@ KernelFacts layout::analyze(KernelOp kernel) {
         });
       }
     }
-    if (!isPacked)
+    if (!isPacked || hasTables)
       findTables(kernel, stage, results, facts);
     bool isWindow =
         !isPacked && llvm::any_of(stage.getReduceDims(), [](AffineExpr size) {

@@ -7,6 +7,7 @@
 #include "dlc/Schedule/DataCoordinates.h"
 #include "dlc/Schedule/IndexPoly.h"
 #include "dlc/Schedule/NarrowNumbers.h"
+#include "dlc/Schedule/ShortRuns.h"
 
 #include "mlir/IR/IntegerSet.h"
 
@@ -482,6 +483,36 @@ static std::optional<SharedScale> findScale(const ContractionSpec &spec) {
   return std::nullopt;
 }
 
+/// Whether the columns are a few channels of each of many groups, all side by
+/// side in the right factor and in the result, and the left factor has as many
+/// of each group: a loop nest has vectors of several groups.
+static bool isInShortRuns(const ContractionSpec &spec) {
+  if (spec.columns.size() != 1 || spec.columns[0] == 0 ||
+      !(spec.lhs.plain || spec.lhs.guarded) || !spec.rhs.plain || spec.narrow ||
+      !spec.rhs.element.isF32())
+    return false;
+  unsigned column = spec.columns[0], group = column - 1;
+  auto run = graph::constantValue(spec.space.extents[column]);
+  auto isStep = [&](const ContractionOperand &factor, unsigned axis,
+                    int64_t step) {
+    return graph::constantValue(factor.strides[axis]) == step;
+  };
+  // Groups of eight lose less here, and a loop nest has no register tiles where
+  // it does not know the rows.
+  bool isKnown = llvm::all_of(spec.rows, [&](unsigned axis) {
+    return graph::constantValue(spec.space.extents[axis]).has_value();
+  });
+  return run && isShortRun(*run) && (isKnown || *run < 8) &&
+         llvm::is_contained(spec.outer, group) &&
+         spec.space.coordinateOf[group] == spec.space.coordinateOf[column] &&
+         isStep(spec.rhs, column, 1) && isStep(spec.rhs, group, *run) &&
+         isStep(spec.lhs, group, *run) &&
+         llvm::any_of(spec.inner, [&](unsigned axis) {
+           return isStep(spec.lhs, axis, 1) &&
+                  graph::constantValue(spec.space.extents[axis]) == *run;
+         });
+}
+
 /// Classifies the sum `stage` of a kernel (or part of one) with `results`.
 static FailureOr<ContractionSpec> classify(graph::StageOp stage,
                                            ArrayRef<graph::StageOp> results,
@@ -601,6 +632,8 @@ static FailureOr<ContractionSpec> classify(graph::StageOp stage,
   if (spec.rows.empty() && !isPlain)
     return decline(
         "no axis over which a filled factor is used again (depthwise)");
+  if (isInShortRuns(spec))
+    return decline("columns are groups that are parts of a vector");
   spec.scale = findScale(spec);
   return spec;
 }

@@ -2,6 +2,7 @@
 #include "dlc/Schedule/CostQuery.h"
 
 #include "dlc/Dialect/Graph/IR/Laws.h"
+#include "dlc/Schedule/PrefixFold.h"
 
 #include <algorithm>
 
@@ -27,8 +28,9 @@ static double countBytes(Type type, ArrayRef<int64_t> symbols) {
 KernelWork dlc::countWork(graph::KernelOp kernel, ArrayRef<int64_t> symbols) {
   KernelWork work;
   for (graph::StageOp stage : kernel.getStages()) {
-    double points = countPoints(stage.getDomainDims(), symbols) *
-                    countPoints(stage.getReduceDims(), symbols);
+    double points = countPoints(stage.getDomainDims(), symbols);
+    if (!findPrefixFold(stage, /*strict=*/false)) // a running sum is one pass
+      points *= countPoints(stage.getReduceDims(), symbols);
     double perPoint = stage.getFoldKind() == graph::FoldKind::none ? 0 : 1;
     for (Operation &op : *stage.getBlock())
       if (isa<graph::ApplyOp, graph::CastOp>(op))

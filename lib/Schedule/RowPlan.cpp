@@ -2,6 +2,7 @@
 #include "dlc/Schedule/RowPlan.h"
 
 #include "LoadAddress.h"
+#include "dlc/Schedule/PrefixFold.h"
 
 using namespace mlir;
 using namespace dlc;
@@ -284,6 +285,13 @@ void Planner::findRowRank() {
       reads = true;
       rowRank = std::min(rowRank, sharedPrefix(load));
     });
+    // A pass over an axis is no loop over rows.
+    if (auto prefix = findPrefixFold(stage, /*strict=*/false)) {
+      rowRank = std::min(rowRank, prefix->axis);
+      if (!isStored(stage))
+        for (graph::LoadOp load : loadsOf(stage))
+          rowRank = sharedPrefix(load) > prefix->axis ? rowRank : 0;
+    }
     if (!isStored(stage)) {
       if (reads)
         readsRows.insert(stage);
@@ -403,9 +411,10 @@ void Planner::chooseMode() {
     if (!isStored(stage))
       continue;
     first = first ? first : stage;
-    rowPoints = std::max(
-        rowPoints, pointsOf(stage.getDomainDims().drop_front(result.rowRank)) *
-                       pointsOf(stage.getReduceDims()));
+    int64_t points = pointsOf(stage.getDomainDims().drop_front(result.rowRank));
+    if (!findPrefixFold(stage, /*strict=*/false))
+      points *= pointsOf(stage.getReduceDims());
+    rowPoints = std::max(rowPoints, points);
   }
   result.rows =
       graph::product(context, first.getDomainDims().take_front(result.rowRank));

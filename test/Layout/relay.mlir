@@ -69,6 +69,29 @@ func.func @main(%x: tensor<1x4x6x6xf32>) -> (tensor<1x8x1x1xf32>, tensor<1x4x1x1
 
 // -----
 
+// Groups of four channels are parts of a vector: a loop nest takes them, and
+// their weights follow. Groups of three are matrices, which are packed.
+// CHECK-LABEL: func.func @main(%arg0: tensor<1x12x6x6xf32>)
+// CHECK: graph.constant {graph.relayout = array<i64: 1, 2, 3, 0>} {{.*}} : tensor<4x1x1x12xf32>
+// CHECK: graph.constant dense<{{.*}}> : tensor<12x3x1x1xf32>
+// CHECK: graph.call @conv_1_last({{.*}}tensor<4x1x1x12xf32>) -> tensor<1x6x6x12xf32>
+// CHECK: graph.call @conv_2_last({{.*}}tensor<12x3x1x1xf32>) -> tensor<1x6x6x12xf32>
+// CHECK: graph.kernel @conv_1_last
+// CHECK: graph.load %arg0[affine_map<(d0, d1, d2, d3, d4, d5, d6) -> (d0, d1 + d4, d2 + d5, d6 + (d3 floordiv 4) * 4)>]
+// CHECK: graph.load %arg1[affine_map<(d0, d1, d2, d3, d4, d5, d6) -> (d6, d4, d5, d3)>]
+func.func @main(%x: tensor<1x12x6x6xf32>) -> tensor<1x12x6x6xf32> {
+  %w0 = graph.constant dense<0.5> : tensor<12x12x1x1xf32>
+  %w1 = graph.constant dense<"0x000000000000803F0000004000004040000080400000A0400000C0400000E0400000004100001041000020410000304100004041000050410000604100007041000080410000884100009041000098410000A0410000A8410000B0410000B8410000C0410000C8410000D0410000D8410000E0410000E8410000F0410000F84100000042000004420000084200000C4200001042000014420000184200001C4200002042000024420000284200002C4200003042000034420000384200003C42"> : tensor<12x4x1x1xf32>
+  %w2 = graph.constant dense<"0x000000000000803F0000004000004040000080400000A0400000C0400000E0400000004100001041000020410000304100004041000050410000604100007041000080410000884100009041000098410000A0410000A8410000B0410000B8410000C0410000C8410000D0410000D8410000E0410000E8410000F0410000F84100000042000004420000084200000C42"> : tensor<12x3x1x1xf32>
+  %a = graph.conv %x, %w0 {dilations = array<i64: 1, 1>, group = 1 : i64, operandSegmentSizes = array<i32: 1, 1, 0, 0>, pads_high = array<i64: 0, 0>, pads_low = array<i64: 0, 0>, strides = array<i64: 1, 1>} : (tensor<1x12x6x6xf32>, tensor<12x12x1x1xf32>) -> tensor<1x12x6x6xf32>
+  %b = graph.conv %a, %w1 {dilations = array<i64: 1, 1>, group = 3 : i64, operandSegmentSizes = array<i32: 1, 1, 0, 0>, pads_high = array<i64: 0, 0>, pads_low = array<i64: 0, 0>, strides = array<i64: 1, 1>} : (tensor<1x12x6x6xf32>, tensor<12x4x1x1xf32>) -> tensor<1x12x6x6xf32>
+  %c = graph.conv %b, %w2 {dilations = array<i64: 1, 1>, group = 4 : i64, operandSegmentSizes = array<i32: 1, 1, 0, 0>, pads_high = array<i64: 0, 0>, pads_low = array<i64: 0, 0>, strides = array<i64: 1, 1>} : (tensor<1x12x6x6xf32>, tensor<12x3x1x1xf32>) -> tensor<1x12x6x6xf32>
+  %d = graph.conv %c, %w0 {dilations = array<i64: 1, 1>, group = 1 : i64, operandSegmentSizes = array<i32: 1, 1, 0, 0>, pads_high = array<i64: 0, 0>, pads_low = array<i64: 0, 0>, strides = array<i64: 1, 1>} : (tensor<1x12x6x6xf32>, tensor<12x12x1x1xf32>) -> tensor<1x12x6x6xf32>
+  return %d : tensor<1x12x6x6xf32>
+}
+
+// -----
+
 // Nothing to gain between one convolution and another that reads the input or
 // writes the output.
 // CHECK-LABEL: func.func @main(%arg0: tensor<1x3x6x6xf32>)

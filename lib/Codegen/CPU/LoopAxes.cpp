@@ -1,7 +1,9 @@
 // What an expression's axes may be made of: neighbours that are walked as one
-// are merged, quotients are split off, and folds leave out steps that a guard
-// makes empty.
+// are merged, quotients are split off, folds leave out steps that a guard makes
+// empty, and folds over prefixes are one pass over their axis.
 #include "dlc/Codegen/CPU/LoopExpr.h"
+
+#include "dlc/Schedule/ShortRuns.h"
 
 using namespace mlir;
 using namespace dlc;
@@ -67,13 +69,32 @@ static int64_t divisorOf(LoopExpr &expr, unsigned dim) {
   return divisor;
 }
 
+bool LoopExpr::hasShortRuns(unsigned dim) const {
+  bool found = false;
+  for (const LoopNode &node : nodes) {
+    if (llvm::any_of(node.guards, [&](const LoopGuard &guard) {
+          return guard.expr.dependsOnDim(dim);
+        }))
+      return false;
+    if (!node.index.dependsOnDim(dim))
+      continue;
+    auto run = findShortRun(node.index, dim);
+    auto step = node.index.coefficient(dim);
+    if (run ? node.kind != LoopNode::Load : !step || step->constant() != 1)
+      return false;
+    found |= run.has_value();
+  }
+  return found;
+}
+
 void LoopExpr::splitAxes(unsigned keep) {
   for (size_t i = 0; i < domain.size(); ++i) {
     unsigned axis = domain[i];
     int64_t divisor = axis < keep ? 0 : divisorOf(*this, axis);
     auto extent = graph::constantValue(extents[axis]);
     if (divisor < 2 || divisor > maxSplit || !extent ||
-        *extent % divisor != 0 || *extent == divisor)
+        *extent % divisor != 0 || *extent == divisor ||
+        (i + 1 == domain.size() && hasShortRuns(axis)))
       continue;
     unsigned quotient = extents.size(), remainder = quotient + 1;
     extents.push_back(getAffineConstantExpr(*extent / divisor, context));
@@ -139,29 +160,39 @@ void LoopExpr::mergeAxes(unsigned keep) {
   computeNeeds();
 }
 
-/// Whether combining `attr` with anything of `fold` gives the other.
-static bool isNeutral(graph::FoldKind fold, TypedAttr attr) {
-  using graph::FoldKind;
-  if (auto f = dyn_cast<FloatAttr>(attr)) {
-    APFloat value = f.getValue();
-    return fold == FoldKind::add   ? value.isZero()
-           : fold == FoldKind::max ? value.isInfinity() && value.isNegative()
-           : fold == FoldKind::min ? value.isInfinity() && !value.isNegative()
-                                   : false;
+void LoopExpr::formScan(unsigned keep) {
+  Scan found;
+  for (unsigned id : reachable(root)) {
+    const LoopNode &node = nodes[id];
+    if (node.kind != LoopNode::Fold)
+      continue;
+    bool isNested = llvm::any_of(reachable(node.args[0]), [&](unsigned inner) {
+      return nodes[inner].kind == LoopNode::Fold;
+    });
+    if (!node.prefix || isNested || node.prefix->axis < keep ||
+        !llvm::is_contained(domain, node.prefix->axis))
+      return;
+    if (!found.folds.empty() && (found.dim != node.prefix->axis ||
+                                 found.isReversed != node.prefix->isReversed))
+      return;
+    found.dim = node.prefix->axis;
+    found.isReversed = node.prefix->isReversed;
+    found.folds.push_back(id);
   }
-  APInt value = cast<IntegerAttr>(attr).getValue();
-  bool isUnsigned = graph::isUnsigned(attr.getType());
-  switch (fold) {
-  case FoldKind::add:
-  case FoldKind::bit_or:
-    return value.isZero();
-  case FoldKind::max:
-    return isUnsigned ? value.isMinValue() : value.isMinSignedValue();
-  case FoldKind::min:
-    return isUnsigned ? value.isMaxValue() : value.isMaxSignedValue();
-  default:
-    return false;
+  if (found.folds.empty())
+    return;
+  scan = found;
+  if (!found.isReversed)
+    return;
+  // Steps are called by where they stand: both axes run downwards.
+  SmallVector<AffineExpr> replacement(extents.size());
+  for (unsigned id : found.folds) {
+    unsigned step = nodes[id].axes[0];
+    replacement[step] = extents[step] - 1 - getAffineDimExpr(step, context);
   }
+  for (IndexPoly *poly : polynomials(*this))
+    *poly = poly->substitute(replacement, context, extents);
+  computeNeeds();
 }
 
 std::optional<unsigned> LoopExpr::skippableLoad(const LoopNode &fold,
@@ -171,8 +202,9 @@ std::optional<unsigned> LoopExpr::skippableLoad(const LoopNode &fold,
   // The load (or select) whose replacement is neutral, through conversions that
   // keep it so.
   auto find = [&](unsigned id) -> std::optional<unsigned> {
-    bool isSum = fold.fold == graph::FoldKind::add;
-    while (nodes[id].kind == LoopNode::Cast && isSum)
+    bool keepsNeutral =
+        fold.fold == graph::FoldKind::add || fold.fold == graph::FoldKind::mul;
+    while (nodes[id].kind == LoopNode::Cast && keepsNeutral)
       id = nodes[id].args[0];
     const LoopNode &node = nodes[id];
     bool isSelect = node.kind == LoopNode::Apply &&

@@ -292,6 +292,8 @@ static uint64_t vectorBytes(Value vector) {
 }
 
 std::optional<unsigned> LoopEmitter::findStreamed(unsigned dim) const {
+  if (expr.hasShortRuns(dim)) // vectors begin with a run, not with a line
+    return std::nullopt;
   for (unsigned id : expr.reachable(expr.root)) {
     const LoopNode &node = expr.nodes[id];
     if (node.kind != LoopNode::Store || !options.streamed.contains(node.buffer))

@@ -312,6 +312,16 @@ unsigned Reader::readFold(StageOp stage, ArrayRef<AffineExpr> domain,
   fold.attr = stage.getInitAttr();
   fold.args.push_back(body);
   fold.group = expr.nodes.size();
+  if (auto prefix = findPrefixFold(stage, source.strict)) {
+    // Where the stage is inlined, its axis may be no axis of the loops.
+    auto axis = dyn_cast<AffineDimExpr>(domain[prefix->axis]);
+    if (axis && llvm::count_if(domain, [&](AffineExpr e) {
+                  return e.isFunctionOfDim(axis.getPosition());
+                }) == 1) {
+      fold.prefix = *prefix;
+      fold.prefix->axis = axis.getPosition();
+    }
+  }
   return add(fold);
 }
 

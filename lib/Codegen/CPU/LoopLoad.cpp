@@ -3,6 +3,7 @@
 // does not hold, memory is never touched.
 #include "EverySecond.h"
 #include "LoopPoint.h"
+#include "dlc/Schedule/ShortRuns.h"
 
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
@@ -325,6 +326,44 @@ std::optional<Value> LoopEmitter::dataOffsets(const LoopNode &node,
   return sum;
 }
 
+std::optional<Value> LoopEmitter::loadRuns(const LoopNode &node,
+                                           unsigned group) {
+  auto run = findShortRun(node.index, lanes.dim);
+  if (!run || !expr.hasShortRuns(lanes.dim) || hasLaneData(node))
+    return std::nullopt;
+  Value buffer = buffers[node.buffer];
+  Value first =
+      at(node, group, -1, [&] { return index.emit(node.index, dims); });
+  int64_t width = lanes.width;
+  auto type = VectorType::get(
+      {width}, cast<MemRefType>(buffer.getType()).getElementType());
+  if (*run >= width) // all lanes are of one run
+    return vector::BroadcastOp::create(
+        b, loc, type, memref::LoadOp::create(b, loc, buffer, first));
+  std::vector<const void *> key;
+  IndexPoly address = normalForm(node.index, group, key);
+  int64_t place = 0;
+  for (auto &[monomial, factor] : address.terms) {
+    if (monomial.empty())
+      place = llvm::mod(factor, *run);
+    else if (factor % *run != 0)
+      return std::nullopt;
+  }
+  Value base = index.sub(first, index.constant(place)), runs;
+  if (!lanes.mask)
+    runs = vector::LoadOp::create(b, loc, type, buffer, base);
+  else if (options.maskedMemory)
+    runs = vector::MaskedLoadOp::create(
+        b, loc, type, buffer, base, lanes.mask,
+        arith::ConstantOp::create(b, loc, b.getZeroAttr(type)));
+  else
+    return std::nullopt;
+  SmallVector<int64_t> order;
+  for (int64_t lane = 0; lane < width; ++lane)
+    order.push_back(lane / *run * *run + place);
+  return vector::ShuffleOp::create(b, loc, type, runs, runs, order);
+}
+
 Scalar LoopEmitter::loadLanes(const LoopNode &node, unsigned group, Value mask,
                               std::optional<Scalar> other) {
   Value buffer = buffers[node.buffer];
@@ -388,6 +427,9 @@ Scalar LoopEmitter::loadLanes(const LoopNode &node, unsigned group, Value mask,
     return finish(
         vector::ShuffleOp::create(b, loc, type, loaded, loaded, order));
   }
+  if (!mask)
+    if (auto runs = loadRuns(node, group))
+      return finish(*runs);
   if (step == 2 && (!exists || useMask))
     if (auto pair = loadPair(node, group))
       return finish(*pair);

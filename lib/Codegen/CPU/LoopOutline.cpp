@@ -19,6 +19,9 @@ static LoopOutline outlineOf(const LoopUnit &unit, ArrayRef<int64_t> symbols) {
     o.lanes = LoopOutline::Folded;
     o.laneExtent = extentOf(plan.rowAxis);
     o.groups = plan.rowGroups;
+  } else if (plan.scanDim >= 0 && plan.laneDim < 0) {
+    o.lanes = LoopOutline::Folded;
+    o.laneExtent = extentOf(plan.scanDim);
   } else if (plan.laneDim >= 0 && plan.width > 1) {
     o.lanes = plan.tileDim >= 0         ? LoopOutline::Tiled
               : plan.interleaveDim >= 0 ? LoopOutline::Interleaved

@@ -5,6 +5,7 @@
 
 #include "dlc/Codegen/Common/ScalarEmitter.h"
 #include "dlc/Schedule/RowPlan.h"
+#include "dlc/Schedule/ShortRuns.h"
 
 using namespace mlir;
 using namespace dlc;
@@ -26,7 +27,9 @@ static int64_t loadCost(const LoopExpr &expr, unsigned dim) {
     bool laneData = llvm::any_of(node.data, [&](unsigned data) {
       return expr.nodes[data].needs.test(dim);
     });
-    if (laneData || !step)
+    if (findShortRun(node.index, dim))
+      cost += 2;
+    else if (laneData || !step)
       cost += 12;
     else
       cost += std::abs(*step) <= 1 ? 1 : std::abs(*step) == 2 ? 2 : 8;
@@ -90,7 +93,9 @@ static AffineExpr costOf(const LoopExpr &expr) {
     int64_t body = 1;
     for (unsigned inner : expr.reachable(node.args[0]))
       body += weight(expr.nodes[inner]);
-    cost = cost + foldSteps(expr, node) * body;
+    // A step of a scan combines lanes too.
+    cost = cost + (expr.scan ? getAffineConstantExpr(body + 4, expr.context)
+                             : foldSteps(expr, node) * body);
   }
   return graph::simplify(cost);
 }
@@ -201,6 +206,21 @@ LoopPlan LoopPlan::get(const LoopExpr &expr, const CpuTarget &target,
   auto widthFor = [&](unsigned dim) {
     return schedule.width ? schedule.width : lanesOf(dim);
   };
+  if (expr.scan) {
+    unsigned last = expr.domain.back();
+    bool isAlong = last == expr.scan->dim;
+    auto extent = graph::constantValue(expr.extents[last]);
+    plan.scanDim = expr.scan->dim;
+    plan.laneDim = isAlong ? -1 : int(last);
+    plan.width = widthFor(last);
+    if (extent && !schedule.width && *extent < plan.width)
+      plan.width = std::max<uint64_t>(2, llvm::PowerOf2Ceil(*extent));
+    plan.groups = isAlong ? 1 : schedule.groups ? schedule.groups : 4;
+    while (plan.groups > 1 && (plan.groups * expr.scan->folds.size() > 8 ||
+                               (extent && *extent < plan.groups * plan.width)))
+      plan.groups /= 2;
+    return plan;
+  }
   const LoopNode *fold = expr.splits.empty() ? rowFold(expr, strict) : nullptr;
   if (fold) {
     unsigned axis = fold->axes.back();

@@ -32,7 +32,10 @@ void StageLoops::emit(ArrayRef<unsigned> axes, Value begin, Value end) {
     return;
   }
   if (plan.laneDim < 0) {
-    emitter.storeRoot();
+    if (plan.scanDim >= 0)
+      emitter.scanAlong();
+    else
+      emitter.storeRoot();
     return;
   }
   if (!begin) {
@@ -69,7 +72,10 @@ void StageLoops::emitLeaf(Value begin, Value end) {
       }
       if (groups > 1)
         emitter.groups = {int(dim), groups, int64_t(width), false, Value()};
-      emitter.storeRoot();
+      if (plan.scanDim >= 0)
+        emitter.scanAcross();
+      else
+        emitter.storeRoot();
       emitter.lanes = LoopLanes(), emitter.groups = across;
       return SmallVector<Value>();
     });

@@ -1,6 +1,8 @@
 // Cutting phases into tasks.
 #include "LoopTasks.h"
 
+#include "dlc/Schedule/ShortRuns.h"
+
 using namespace mlir;
 using namespace dlc;
 
@@ -101,8 +103,9 @@ static int64_t lanesThatFit(const LoopUnit &unit, ArrayRef<unsigned> outer,
       auto along = load.index.coefficient(plan.laneDim);
       int64_t ofRow = elementsOfLane(expr, load, inner);
       int64_t ofAll = elementsOfLane(expr, load, all);
-      if (!load.data.empty() || !along || along->constant() != 1 || ofRow < 0 ||
-          ofAll < 0)
+      bool isDense = (along && along->constant() == 1) ||
+                     findShortRun(load.index, plan.laneDim);
+      if (!load.data.empty() || !isDense || ofRow < 0 || ofAll < 0)
         return 0;
       int64_t size = graph::elementBytes(load.type);
       rowBytes += ofRow * size;

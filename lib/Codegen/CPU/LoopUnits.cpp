@@ -77,8 +77,11 @@ LoopUnit UnitBuilder::plan(LoopSource source) {
   LoopUnit unit;
   unit.expr = LoopExpr::build(source);
   unit.source = std::move(source);
-  if (schedule.nest != "generic")
-    unit.expr.splitAxes(rows);
+  if (schedule.nest != "generic") {
+    unit.expr.formScan(rows);
+    if (!unit.expr.scan)
+      unit.expr.splitAxes(rows);
+  }
   unit.expr.mergeAxes(rows);
   // The row's axes are the phase's loops.
   SmallVector<unsigned> all = unit.expr.domain;
@@ -245,6 +248,7 @@ static bool sharesLoads(const LoopUnit &x, const LoopUnit &y) {
 static bool agree(const LoopUnit &x, const LoopUnit &y) {
   return x.expr.splits.empty() && y.expr.splits.empty() && x.plan.tileDim < 0 &&
          y.plan.tileDim < 0 && x.plan.laneDim == y.plan.laneDim &&
+         x.plan.scanDim == y.plan.scanDim &&
          (x.plan.rowAxis < 0) == (y.plan.rowAxis < 0) &&
          (x.plan.width > 1) == (y.plan.width > 1);
 }

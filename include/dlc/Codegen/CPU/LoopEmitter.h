@@ -60,6 +60,8 @@ public:
         index(builder, loc, symbols), scalar(builder, loc, options.scalar),
         status(status), dims(expr.extents.size()) {
     memo.emplace_back();
+    if (expr.scan)
+      holdPrefixes();
   }
 
   /// Where the evaluation stands. A dim without value is not in a loop yet.
@@ -102,6 +104,10 @@ public:
   void hoist(unsigned node);
   /// Evaluates the root: its stores.
   void storeRoot() { evaluate(expr.root); }
+  /// LoopScan.cpp: the same at every coordinate of expr.scan's axis, in a pass
+  /// with the lanes where they are, or with them along the axis.
+  void scanAcross();
+  void scanAlong();
   /// Of a select whose condition is a set: the operand that is taken, where the
   /// set is decided. Nothing for other nodes.
   std::optional<unsigned> takenOperand(const LoopNode &node) const;
@@ -161,6 +167,9 @@ private:
     int64_t own, first, end; ///< this tap, and those that share its loads
   };
   std::optional<PairTaps> pairTaps(const LoopNode &node) const;
+  /// Lanes in runs that lie side by side: whole runs are loaded, and each gives
+  /// the element at one place in it. Nothing when the place is not constant.
+  std::optional<mlir::Value> loadRuns(const LoopNode &node, unsigned group);
   std::optional<mlir::Value> dataOffsets(const LoopNode &node, unsigned group);
   /// Lanes are apart in memory and groups are neighbours: a tile is loaded
   /// along the groups and transposed in registers.
@@ -230,6 +239,11 @@ private:
                                        unsigned level = 0);
   Values foldRowLoops(const FoldParts &parts, unsigned level, Values state);
   Values foldRowInner(const FoldParts &parts, Values state);
+  /// The guards by which scanned folds are over prefixes hold where a step is
+  /// evaluated.
+  void holdPrefixes();
+  void scanVector(mlir::Value at, Values &carried);
+  Scalar foldPrefixes(const LoopNode &fold, Scalar x, Scalar &carried);
   /// LoopMoments.cpp: both folds of expr.moments in one pass.
   void foldMoments();
   using State = llvm::SmallVector<mlir::Value>;

@@ -6,6 +6,7 @@
 
 #include "dlc/Codegen/Common/IndexEmitter.h"
 #include "dlc/Dialect/Graph/IR/Graph.h"
+#include "dlc/Schedule/PrefixFold.h"
 
 #include "llvm/ADT/SmallBitVector.h"
 
@@ -53,6 +54,8 @@ struct LoopNode {
       axes; ///< Fold: its reduce dims, outermost first
   /// Fold: folds of one group have the same axes and run in one loop.
   unsigned group = 0;
+  /// Fold: it is one over a prefix; the axis is a dim of the expression.
+  std::optional<PrefixFold> prefix;
   /// The dims whose values it needs; dims that a fold binds are not needed
   /// outside of it.
   llvm::SmallBitVector needs;
@@ -104,7 +107,19 @@ struct LoopExpr {
   };
   std::optional<Moments> moments;
 
+  /// All folds are over prefixes along one domain axis: a pass over it, with
+  /// each fold's step at the same coordinate, computes them.
+  struct Scan {
+    unsigned dim = 0;
+    bool isReversed = false; ///< the pass is from the last coordinate down
+    llvm::SmallVector<unsigned, 2> folds;
+  };
+  std::optional<Scan> scan;
+
   static LoopExpr build(const LoopSource &source);
+  /// Fills `scan` if the folds allow it. The first `keep` dims are loops
+  /// already.
+  void formScan(unsigned keep);
   /// The moments of two stores, of which the first is to `sumBuffer`, if their
   /// folds are of that form.
   std::optional<Moments> findMoments(unsigned sumStore, unsigned store,
@@ -115,10 +130,16 @@ struct LoopExpr {
   /// Domain axes that splitAxes has split: (quotient, remainder) dims.
   llvm::SmallVector<std::pair<unsigned, unsigned>, 2> splits;
 
-  /// Splits a domain axis d that stands in `(.. d ..) floordiv s` or `mod s`
-  /// into s q + p, after which these depend on p and fold axes only: the phases
-  /// of a transposed convolution. The first `keep` dims stay as they are.
+  /// Splits a domain axis d (other than one of short runs) that stands in `(..
+  /// d ..) floordiv s` or `mod s` into s q + p, after which these depend on p
+  /// and fold axes only: the phases of a transposed convolution. The first
+  /// `keep` dims stay as they are.
   void splitAxes(unsigned keep);
+
+  /// Whether lanes along `dim`, vectors from its multiples of a power of two
+  /// on, read side by side, or in runs that do (ShortRuns.h): the channels of a
+  /// convolution of small groups.
+  bool hasShortRuns(unsigned dim) const;
 
   /// Joins neighbouring axes that every address walks as one, so that an
   /// elementwise stage on contiguous tensors is a single loop. The first `keep`

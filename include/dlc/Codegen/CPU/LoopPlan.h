@@ -13,6 +13,9 @@ struct LoopPlan {
   /// lanes lie along a fold (then it is a loop like the others).
   int laneDim = -1;
   int rowAxis = -1; ///< the fold axis with the lanes
+  /// The axis of a scan (LoopExpr::Scan), which is one pass; without laneDim it
+  /// has the lanes. -1: none.
+  int scanDim = -1;
   /// The axis along which some operand is dense that is not along laneDim: the
   /// two are run in square tiles.
   int tileDim = -1;
@@ -39,7 +42,7 @@ struct LoopPlan {
 
   /// Axes that no task is cut along in the middle of a tile or vector.
   bool isInner(unsigned dim) const {
-    return int(dim) == laneDim || int(dim) == tileDim ||
+    return int(dim) == laneDim || int(dim) == tileDim || int(dim) == scanDim ||
            int(dim) == acrossDim || int(dim) == interleaveDim ||
            llvm::is_contained(unrolled, dim);
   }

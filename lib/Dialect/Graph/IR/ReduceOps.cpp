@@ -87,8 +87,8 @@ LogicalResult CumSumOp::verify() {
     return emitOpError("axis ") << getAxis() << " is outside rank " << rank;
   return success();
 }
-// Each element folds the prefix (or suffix) up to it: the elements outside
-// count 0.
+// Each element folds the prefix up to it: the elements outside count 0.
+// A suffix is a prefix of the axis read backwards.
 LogicalResult CumSumOp::buildKernel(KernelBuilder &kernel) {
   SmallVector<AffineExpr> dims = getDims(getX().getType());
   unsigned axis = getAxis();
@@ -97,11 +97,14 @@ LogicalResult CumSumOp::buildKernel(KernelBuilder &kernel) {
   Value stage = kernel.fold(
       makeTensorType(dims, accumulator), {dims[axis]}, FoldKind::add,
       [&](ExprBuilder &b) {
+        AffineExpr last = dims[axis] - 1;
         SmallVector<AffineExpr> index;
         for (size_t i = 0; i < dims.size(); ++i)
-          index.push_back(i == axis ? b.r(0) : b.d(i));
+          index.push_back(i != axis      ? b.d(i)
+                          : getReverse() ? last - b.r(0)
+                                         : b.r(0));
         AffineExpr distance =
-            getReverse() ? b.r(0) - b.d(axis) : b.d(axis) - b.r(0);
+            (getReverse() ? last - b.d(axis) : b.d(axis)) - b.r(0);
         if (getExclusive())
           distance = distance - 1;
         return b.cast(b.loadGuarded(kernel.operand(0), index, {distance},
