@@ -20,6 +20,7 @@ struct Claim {
   StringRef of;
   SmallVector<Permutation> operands, results, domains, reduces;
   SmallVector<Law> laws;
+  SmallVector<int64_t> wideOperands, wideResults;
 };
 
 class RelayoutCheck {
@@ -40,9 +41,13 @@ private:
   bool checkStages();
   bool checkStage(unsigned i, StageOp a, StageOp b);
   bool checkFold(unsigned i, StageOp a, StageOp b);
+  bool checkBody(Block &a, Block &b);
   bool checkOp(Operation *a, Operation *b);
   bool checkLoad(LoadOp a, LoadOp b);
-  bool checkType(Type a, Type b, ArrayRef<int64_t> permutation,
+  bool checkAdded(Operation *b);
+  bool dropsWidening(Operation *a);
+  bool isSameNumber(Value narrow, Value wide) const;
+  bool checkType(Type a, Type b, ArrayRef<int64_t> permutation, bool isWide,
                  const Twine &what);
   bool checkDims(ArrayRef<AffineExpr> a, ArrayRef<AffineExpr> b,
                  ArrayRef<int64_t> permutation, const Twine &what);
@@ -61,6 +66,9 @@ private:
   IndexArena index;
   SmallVector<PolyId> symbols;
   llvm::DenseMap<Value, Value> scalars;      // old -> new
+  llvm::DenseMap<Value, Value> wides;        // old -> new, the same in f32
+  llvm::DenseMap<Value, Value> olds;         // new, of both -> old
+  llvm::DenseSet<Value> wideTensors;         // old ones
   llvm::DenseMap<Value, Value> tensors;      // old -> new
   llvm::DenseMap<Value, Permutation> relaid; // of old tensors
   llvm::DenseMap<Value, PolyId> coordinates; // of both kernels
@@ -105,6 +113,16 @@ static std::optional<Claim> readClaim(KernelOp kernel) {
       !readPermutations(dict, "domains", claim.domains) ||
       !readPermutations(dict, "reduces", claim.reduces))
     return std::nullopt;
+  auto readNumbers = [&](StringRef key, SmallVectorImpl<int64_t> &list) {
+    Attribute attr = dict.get(key);
+    auto numbers = dyn_cast_or_null<DenseI64ArrayAttr>(attr);
+    if (numbers)
+      llvm::append_range(list, numbers.asArrayRef());
+    return !attr || numbers;
+  };
+  if (!readNumbers("wideOperands", claim.wideOperands) ||
+      !readNumbers("wideResults", claim.wideResults))
+    return std::nullopt;
   claim.of = of.getValue();
   for (Attribute attr : laws) {
     auto text = dyn_cast<StringAttr>(attr);
@@ -147,10 +165,15 @@ bool RelayoutCheck::checkDims(ArrayRef<AffineExpr> a, ArrayRef<AffineExpr> b,
   return true;
 }
 
+// Whether elements of `a` are stored as those of `b`.
+static bool isStoredAs(Type a, Type b, bool isWide) {
+  return isWide ? (a.isF16() || a.isBF16()) && b.isF32() : a == b;
+}
+
 bool RelayoutCheck::checkType(Type a, Type b, ArrayRef<int64_t> permutation,
-                              const Twine &what) {
+                              bool isWide, const Twine &what) {
   auto x = dyn_cast<RankedTensorType>(a), y = dyn_cast<RankedTensorType>(b);
-  if (!x || !y || x.getElementType() != y.getElementType())
+  if (!x || !y || !isStoredAs(x.getElementType(), y.getElementType(), isWide))
     return refuse(what + ": another element type");
   return checkDims(getDims(x), getDims(y), permutation, what);
 }
@@ -172,9 +195,12 @@ bool RelayoutCheck::checkSignature() {
   for (size_t i = 0; i < numOperands; ++i) {
     Value a = before.getBody().getArgument(i),
           b = after.getBody().getArgument(i);
-    if (!checkType(a.getType(), b.getType(), claim.operands[i],
+    bool isWide = llvm::is_contained(claim.wideOperands, i);
+    if (!checkType(a.getType(), b.getType(), claim.operands[i], isWide,
                    "operand " + Twine(i)))
       return false;
+    if (isWide)
+      wideTensors.insert(a);
     tensors[a] = b;
     relaid[a] = claim.operands[i];
   }
@@ -210,12 +236,16 @@ bool RelayoutCheck::checkFold(unsigned i, StageOp a, StageOp b) {
 
 bool RelayoutCheck::checkStage(unsigned i, StageOp a, StageOp b) {
   ArrayRef<int64_t> domain = claim.domains[i], reduce = claim.reduces[i];
-  if (a.getElementType() != b.getElementType())
-    return refuse("stage " + Twine(i) + ": another element type");
+  bool isWide = wideTensors.contains(a.getResult());
+  // A maximum is one of the numbers; a sum would be rounded at each step.
+  if (isWide && (a.getInit() || (a.getFoldKind() != FoldKind::none &&
+                                 a.getFoldKind() != FoldKind::max &&
+                                 a.getFoldKind() != FoldKind::min)))
+    return refuse("stage " + Twine(i) + ": a fold that is widened");
   if (!checkDims(a.getDomainDims(), b.getDomainDims(), domain,
                  "the domain of stage " + Twine(i)) ||
       !checkType(a.getResult().getType(), b.getResult().getType(), domain,
-                 "stage " + Twine(i)) ||
+                 isWide, "stage " + Twine(i)) ||
       !checkFold(i, a, b))
     return false;
   Block *x = a.getBlock(), *y = b.getBlock();
@@ -235,11 +265,8 @@ bool RelayoutCheck::checkStage(unsigned i, StageOp a, StageOp b) {
                        : rank + (reduce.empty() ? k - rank : reduce[k - rank]);
     coordinates[y->getArgument(k)] = coordinates[x->getArgument(old)];
   }
-  if (x->getOperations().size() != y->getOperations().size())
-    return refuse("stage " + Twine(i) + ": another number of operations");
-  for (auto [p, q] : llvm::zip(*x, *y))
-    if (!checkOp(&p, &q))
-      return refuse("stage " + Twine(i) + " differs");
+  if (!checkBody(*x, *y))
+    return refuse("stage " + Twine(i) + " differs");
   tensors[a.getResult()] = b.getResult();
   relaid[a.getResult()] = Permutation(domain);
   return true;
@@ -252,6 +279,12 @@ bool RelayoutCheck::checkStages() {
       y.getOperations().size() != b.size() + 1 ||
       claim.domains.size() != a.size() || claim.reduces.size() != a.size())
     return refuse("another number of stages");
+  for (auto [i, value] : llvm::enumerate(before.getResultValues()))
+    if (llvm::is_contained(claim.wideResults, i))
+      wideTensors.insert(value);
+  for (auto [i, value] : llvm::enumerate(before.getResultValues()))
+    if (wideTensors.contains(value) != llvm::is_contained(claim.wideResults, i))
+      return refuse("result " + Twine(i) + " is wide elsewhere");
   for (unsigned i = 0; i < a.size(); ++i)
     if (!checkStage(i, a[i], b[i]))
       return false;
@@ -335,9 +368,79 @@ static DictionaryAttr plainAttributes(Operation *op) {
   return DictionaryAttr::get(op->getContext(), rest);
 }
 
+// Whether `wide` is the number `narrow` of 16 bits in f32.
+bool RelayoutCheck::isSameNumber(Value narrow, Value wide) const {
+  if (Value known = wides.lookup(narrow))
+    return known == wide;
+  auto a = narrow.getDefiningOp<LiteralOp>(),
+       b = wide.getDefiningOp<LiteralOp>();
+  auto x = a ? dyn_cast<FloatAttr>(a.getValue()) : FloatAttr(),
+       y = b ? dyn_cast<FloatAttr>(b.getValue()) : FloatAttr();
+  if (!x || !y || !isStoredAs(x.getType(), y.getType(), /*isWide=*/true))
+    return false;
+  APFloat value = x.getValue();
+  bool losesInfo = false;
+  value.convert(APFloat::IEEEsingle(), APFloat::rmNearestTiesToEven,
+                &losesInfo);
+  return value.bitwiseIsEqual(y.getValue());
+}
+
+// The widening of a number that is loaded wide is the load.
+bool RelayoutCheck::dropsWidening(Operation *a) {
+  auto cast = dyn_cast<CastOp>(a);
+  if (!cast || cast.getSaturate() || !cast.getType().isF32())
+    return false;
+  auto load = cast.getValue().getDefiningOp<LoadOp>();
+  if (!load || !wideTensors.contains(load.getTensor()))
+    return false;
+  scalars[cast.getResult()] = wides.lookup(load.getResult());
+  return true;
+}
+
+// A number of the old body in its other form; exact both ways.
+bool RelayoutCheck::checkAdded(Operation *b) {
+  if (isa<LiteralOp>(b))
+    return true; // compared where it is used
+  auto cast = dyn_cast<CastOp>(b);
+  Value old = cast ? olds.lookup(cast.getValue()) : Value();
+  if (!old || cast.getSaturate())
+    return refuse("an operation that was added");
+  bool widens = scalars.lookup(old) == cast.getValue();
+  if (!(widens ? isStoredAs(old.getType(), cast.getType(), /*isWide=*/true)
+               : old.getType() == cast.getType()))
+    return refuse("a number that was added has another type");
+  (widens ? wides : scalars)[old] = cast.getResult();
+  return true;
+}
+
+bool RelayoutCheck::checkBody(Block &a, Block &b) {
+  auto p = a.begin();
+  auto skip = [&] {
+    while (p != a.end() && dropsWidening(&*p))
+      ++p;
+  };
+  for (Operation &q : b) {
+    skip();
+    if (q.hasAttr("graph.relayout")) {
+      if (!checkAdded(&q))
+        return false;
+    } else if (p == a.end()) {
+      return refuse("another number of operations");
+    } else if (!checkOp(&*p++, &q)) {
+      return false;
+    }
+  }
+  return p == a.end() || refuse("another number of operations");
+}
+
 bool RelayoutCheck::checkOp(Operation *a, Operation *b) {
+  auto loadBefore = dyn_cast<LoadOp>(a);
+  bool isWide = loadBefore && wideTensors.contains(loadBefore.getTensor());
   if (a->getName() != b->getName() || a->getNumRegions() != 0 ||
-      b->getNumRegions() != 0 || a->getResultTypes() != b->getResultTypes())
+      b->getNumRegions() != 0 ||
+      !(isWide ? isStoredAs(loadBefore.getType(), b->getResult(0).getType(),
+                            isWide)
+               : a->getResultTypes() == b->getResultTypes()))
     return refuse("another operation or type");
   if (!isa<LoadOp, ApplyOp, CastOp, LiteralOp, CoordOp, InsideOp, ToIndexOp,
            YieldOp>(a))
@@ -349,7 +452,9 @@ bool RelayoutCheck::checkOp(Operation *a, Operation *b) {
     auto other = cast<LoadOp>(b);
     if (!checkLoad(load, other))
       return false;
-    if (load.getOther() && scalars.lookup(load.getOther()) != other.getOther())
+    if (load.getOther() &&
+        !(isWide ? isSameNumber(load.getOther(), other.getOther())
+                 : scalars.lookup(load.getOther()) == other.getOther()))
       return refuse("another value outside a guard");
   } else if (auto coord = dyn_cast<CoordOp>(a)) {
     auto other = cast<CoordOp>(b);
@@ -366,6 +471,11 @@ bool RelayoutCheck::checkOp(Operation *a, Operation *b) {
     if (!checkGuard(inside.getSet(), inside.getCoords(), other.getSet(),
                     other.getCoords(), "a set"))
       return false;
+  } else if (isa<YieldOp>(a) &&
+             wideTensors.contains(a->getParentOp()->getResult(0))) {
+    if (b->getNumOperands() != 1 ||
+        !isSameNumber(a->getOperand(0), b->getOperand(0)))
+      return refuse("another number is yielded in float32");
   } else {
     if (a->getNumOperands() != b->getNumOperands())
       return refuse("another number of operands");
@@ -380,8 +490,10 @@ bool RelayoutCheck::checkOp(Operation *a, Operation *b) {
     coordinates[a->getResult(0)] = coordinates[b->getResult(0)] =
         index.data(numData++, indexOf(size[0], {}));
   }
-  for (auto [p, q] : llvm::zip(a->getResults(), b->getResults()))
-    scalars[p] = q;
+  for (auto [p, q] : llvm::zip(a->getResults(), b->getResults())) {
+    (isWide ? wides : scalars)[p] = q;
+    olds[q] = p;
+  }
   return true;
 }
 

@@ -40,7 +40,7 @@ private:
   }
   bool checkConstant(ConstantOp a, ConstantOp b);
   bool checkCallee(KernelOp a, KernelOp b);
-  bool isType(Type a, Type b, ArrayRef<int64_t> permutation);
+  bool isType(Type a, Type b, ArrayRef<int64_t> permutation, bool isWide);
 
   SymbolTable original, relaid;
   NumericsMode mode;
@@ -50,6 +50,8 @@ private:
   llvm::DenseMap<Value, Value> copies; // new -> the new value it holds
   // Of new values; none: as it was.
   llvm::DenseMap<Value, SmallVector<int64_t>> layouts;
+  // The type of 16 bits of new values whose numbers are stored as float32.
+  llvm::DenseMap<Value, Type> wides;
   llvm::DenseMap<std::pair<Operation *, Operation *>, bool> known;
 };
 } // namespace
@@ -66,16 +68,30 @@ static SmallVector<int64_t> permutationOf(KernelOp kernel, StringRef key,
   return SmallVector<int64_t>(entry.asArrayRef());
 }
 
-bool LayoutWalk::isType(Type a, Type b, ArrayRef<int64_t> permutation) {
+static bool isWide(KernelOp kernel, StringRef key, unsigned i) {
+  auto claim = kernel->getAttrOfType<DictionaryAttr>("graph.relayout");
+  auto numbers = claim ? claim.getAs<DenseI64ArrayAttr>(key) : nullptr;
+  return numbers && llvm::is_contained(numbers.asArrayRef(), i);
+}
+
+static Type elementOf(Type tensor) {
+  return cast<RankedTensorType>(tensor).getElementType();
+}
+
+bool LayoutWalk::isType(Type a, Type b, ArrayRef<int64_t> permutation,
+                        bool isWide) {
   auto x = dyn_cast<RankedTensorType>(a), y = dyn_cast<RankedTensorType>(b);
-  if (permutation.empty())
+  if (permutation.empty() && !isWide)
     return a == b;
-  if (!x || !y || x.getElementType() != y.getElementType() ||
-      x.getRank() != y.getRank() || x.getRank() != int64_t(permutation.size()))
+  if (!x || !y ||
+      !(isWide ? y.getElementType().isF32()
+               : x.getElementType() == y.getElementType()) ||
+      x.getRank() != y.getRank() ||
+      (!permutation.empty() && x.getRank() != int64_t(permutation.size())))
     return false;
   SmallVector<AffineExpr> old = getDims(x), now = getDims(y);
   for (size_t i = 0; i < now.size(); ++i)
-    if (simplify(old[permutation[i]] - now[i]) != 0)
+    if (simplify(old[permutation.empty() ? i : permutation[i]] - now[i]) != 0)
       return false;
   return true;
 }
@@ -112,11 +128,15 @@ bool LayoutWalk::checkCall(CallOp a, CallOp b) {
     return refuse("a call of '" + b.getCallee() +
                   "' with another number of operands or results");
   for (auto [i, value] : llvm::enumerate(b.getArgs()))
-    if (layouts.lookup(value) != permutationOf(now, "operands", i))
+    if (layouts.lookup(value) != permutationOf(now, "operands", i) ||
+        wides.contains(value) != isWide(now, "wideOperands", i))
       return refuse("operand " + Twine(i) + " of a call of '" + b.getCallee() +
                     "' has another layout than the kernel reads");
-  for (auto [i, value] : llvm::enumerate(b.getResults()))
+  for (auto [i, value] : llvm::enumerate(b.getResults())) {
     layouts[value] = permutationOf(now, "results", i);
+    if (isWide(now, "wideResults", i))
+      wides[value] = elementOf(a.getResult(i).getType());
+  }
   return true;
 }
 
@@ -141,7 +161,9 @@ bool LayoutWalk::checkCopy(CallOp call) {
       kernel.getStages().size() != 1 || kernel.getResultValues().size() != 1)
     return fail();
   StageOp stage = kernel.getStages()[0];
-  auto load = stage.getYielded().getDefiningOp<LoadOp>();
+  auto convert = stage.getYielded().getDefiningOp<CastOp>();
+  auto load = (convert ? convert.getValue() : stage.getYielded())
+                  .getDefiningOp<LoadOp>();
   if (stage.getFoldKind() != FoldKind::none || stage.getReduceRank() != 0 ||
       kernel.getResultValues()[0] != stage.getResult() || !load ||
       load.getGuard() || load.getTensor() != kernel.getBody().getArgument(0))
@@ -149,12 +171,20 @@ bool LayoutWalk::checkCopy(CallOp call) {
   auto from = cast<RankedTensorType>(call.getArgs()[0].getType()),
        to = cast<RankedTensorType>(call.getResult(0).getType());
   size_t rank = from.getRank();
-  if (from.getElementType() != to.getElementType() ||
+  // Numbers of 16 bits may be stored as float32 from here on, or up to here.
+  Type held = wides.lookup(call.getArgs()[0]), element = from.getElementType(),
+       stored = to.getElementType();
+  bool widens =
+      !held && (element.isF16() || element.isBF16()) && stored.isF32();
+  if (!(convert ? !convert.getSaturate() && (widens || held == stored)
+                : element == stored) ||
       size_t(to.getRank()) != rank || stage.getDomainRank() != rank ||
       load.getMap().getNumResults() != rank)
     return fail();
+  if (widens || (held && !convert))
+    wides[call.getResult(0)] = widens ? element : held;
   SmallVector<AffineExpr> old = getDims(from), now = getDims(to);
-  SmallVector<int64_t> held = layouts.lookup(call.getArgs()[0]), layout(rank);
+  SmallVector<int64_t> before = layouts.lookup(call.getArgs()[0]), layout(rank);
   llvm::SmallBitVector seen(rank);
   for (size_t i = 0; i < rank; ++i) {
     auto dim = dyn_cast<AffineDimExpr>(load.getMap().getResult(i));
@@ -166,7 +196,7 @@ bool LayoutWalk::checkCopy(CallOp call) {
         simplify(old[i] - now[arg.getArgNumber()]) != 0)
       return fail();
     seen.set(arg.getArgNumber());
-    layout[arg.getArgNumber()] = held.empty() ? int64_t(i) : held[i];
+    layout[arg.getArgNumber()] = before.empty() ? int64_t(i) : before[i];
   }
   if (llvm::is_sorted(layout))
     layout.clear();
@@ -254,12 +284,12 @@ bool LayoutWalk::checkOp(Operation *a, Operation *b) {
     if (a->getAttrDictionary() != b->getAttrDictionary())
       return refuse("another attribute of " + b->getName().getStringRef());
     for (Value operand : b->getOperands())
-      if (!layouts.lookup(operand).empty())
+      if (!layouts.lookup(operand).empty() || wides.contains(operand))
         return refuse(b->getName().getStringRef() +
                       " reads a tensor that was relaid");
   }
   for (auto [p, q] : llvm::zip(a->getResults(), b->getResults())) {
-    if (!isType(p.getType(), q.getType(), layouts.lookup(q)))
+    if (!isType(p.getType(), q.getType(), layouts.lookup(q), wides.contains(q)))
       return refuse("another type of a result of " +
                     b->getName().getStringRef());
     values[p] = q;

@@ -9,12 +9,23 @@ using namespace mlir;
 using namespace dlc;
 using llvm::Error;
 
+// Matrix tiles read panels, which are filled; where dot products of pairs are
+// no faster than multiply-adds, bf16 numbers are widened.
+static layout::Bf16Images bf16ImagesOf(const TargetDesc &desc) {
+  if (desc.bf16TileFlopsPerCycle > 0)
+    return layout::Bf16Images::Kept;
+  return desc.bf16FlopsPerCycle > desc.f32FlopsPerCycle
+             ? layout::Bf16Images::Paired
+             : layout::Bf16Images::Widened;
+}
+
 Error dlc::chooseLayouts(Compilation &c) {
   graph::NumericsMode mode = c.getMode();
   OwningOpRef<ModuleOp> original = c.getModule().clone();
   layout::LayoutOptions options;
   options.lanes = c.target->desc().vectorBytes / 4; // of float32
   options.filters = mode == graph::NumericsMode::fastConv;
+  options.bf16 = bf16ImagesOf(c.target->desc());
   for (;;) {
     c.layout = layout::relayTensors(c.getModule(), options);
     if (c.layout.tensors == 0)

@@ -158,6 +158,7 @@ std::string dlc::makeReport(Compilation &c) {
       out.attribute("tensors", c.layout.tensors);
       out.attribute("kernels", c.layout.kernels);
       out.attribute("refused", c.numKept);
+      out.attribute("widened", c.layout.widened);
     });
     out.attributeObject("concats_in_place", [&] {
       out.attribute("concats", c.placed.concats);

@@ -98,12 +98,9 @@ bool Chooser::hasShortRows(const ConvLoad &conv) const {
 
 bool Chooser::hasConstantWeights(graph::CallOp call,
                                  const ConvLoad &conv) const {
-  // Other types are converted into scratch first, in either layout.
-  auto isInPlace = [](Value image) {
-    return cast<RankedTensorType>(image.getType()).getElementType().isF32();
-  };
+  auto image = cast<RankedTensorType>(call.getArgs()[conv.operand].getType());
   return conv.hasPixels && (!conv.channelAxes.empty() || hasShortRows(conv)) &&
-         isInPlace(call.getArgs()[conv.operand]) &&
+         readsRows(image.getElementType(), options) &&
          llvm::all_of(conv.weights, [&](unsigned weight) {
            return graph::getViewed(call.getArgs()[weight])
                       .getDefiningOp<graph::ConstantOp>() != nullptr;

@@ -74,6 +74,21 @@ graph::CallOp copyTensor(mlir::ModuleOp module, mlir::SymbolTable &symbols,
 llvm::DenseSet<mlir::Value> chooseTensors(mlir::ModuleOp module,
                                           const LayoutOptions &options);
 
+/// Whether convolutions read images of such elements as rows of channels.
+bool readsRows(mlir::Type element, const LayoutOptions &options);
+
+/// Those of `chosen` that are stored as float32: 16-bit floats that a
+/// convolution reads by addresses, where each would be widened at every use,
+/// and what is moved from or to such a tensor.
+llvm::DenseSet<mlir::Value>
+chooseWidened(mlir::ModuleOp module, const llvm::DenseSet<mlir::Value> &chosen,
+              const LayoutOptions &options);
+
+/// Stores these operands and results of a kernel as float32. Results are
+/// rounded as before and then widened, which is exact.
+void widenKernel(graph::KernelOp kernel, llvm::ArrayRef<bool> operands,
+                 llvm::ArrayRef<bool> results);
+
 /// Channels last: 0, 2, ..., rank - 1, 1.
 Permutation channelsLast(unsigned rank);
 
@@ -86,12 +101,25 @@ llvm::SmallVector<T> permute(llvm::ArrayRef<T> list,
 }
 mlir::RankedTensorType permuteType(mlir::Type type,
                                    llvm::ArrayRef<int64_t> permutation);
+/// With elements of float32.
+mlir::RankedTensorType widenType(mlir::Type type);
+
+/// How an operand or a result of a kernel is stored.
+struct TensorLayout {
+  Permutation permutation;
+  bool isWide = false; ///< 16-bit floats as float32
+
+  bool operator<(const TensorLayout &other) const {
+    return std::tie(permutation, isWide) <
+           std::tie(other.permutation, other.isWide);
+  }
+};
 
 /// A copy of `kernel` named `name` with these operands and results relaid, and
 /// its claim. Operands other than tables are permuted by channelsLast.
 graph::KernelOp relayKernel(graph::KernelOp kernel, llvm::StringRef name,
-                            llvm::ArrayRef<Permutation> operands,
-                            llvm::ArrayRef<Permutation> results);
+                            llvm::ArrayRef<TensorLayout> operands,
+                            llvm::ArrayRef<TensorLayout> results);
 
 /// The elements of a constant in another order; null when they are of no whole
 /// bytes, all equal, or more than a copy should cost.

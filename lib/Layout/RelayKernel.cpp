@@ -108,8 +108,14 @@ static Permutation orderReduce(StageOp stage, const KernelFacts &facts,
 }
 
 KernelOp layout::relayKernel(KernelOp kernel, StringRef name,
-                             ArrayRef<Permutation> operands,
-                             ArrayRef<Permutation> results) {
+                             ArrayRef<TensorLayout> operandLayouts,
+                             ArrayRef<TensorLayout> resultLayouts) {
+  auto permutations = [](ArrayRef<TensorLayout> layouts) {
+    return llvm::map_to_vector(
+        layouts, [](const TensorLayout &l) { return l.permutation; });
+  };
+  SmallVector<Permutation> operands = permutations(operandLayouts),
+                           results = permutations(resultLayouts);
   auto copy = cast<KernelOp>(kernel->clone());
   copy.setSymName(name);
   KernelFacts facts = analyze(copy);
@@ -178,6 +184,11 @@ KernelOp layout::relayKernel(KernelOp kernel, StringRef name,
   }
   for (Value value : copy.getResultValues())
     ofResults.push_back(relaid.lookup(value));
+  auto wides = [](ArrayRef<TensorLayout> layouts) {
+    return llvm::map_to_vector(layouts,
+                               [](const TensorLayout &l) { return l.isWide; });
+  };
+  widenKernel(copy, wides(operandLayouts), wides(resultLayouts));
   copy.setFunctionType(
       builder.getFunctionType(copy.getBody().getArgumentTypes(),
                               TypeRange(ValueRange(copy.getResultValues()))));
@@ -196,12 +207,23 @@ KernelOp layout::relayKernel(KernelOp kernel, StringRef name,
   SmallVector<Attribute> lawNames;
   for (const std::string &law : laws)
     lawNames.push_back(builder.getStringAttr(law));
-  copy->setAttr(
-      kClaim,
-      builder.getDictionaryAttr(
-          {named("of", builder.getStringAttr(kernel.getSymName())),
-           named("operands", list(operands)), named("results", list(ofResults)),
-           named("domains", list(ofDomains)), named("reduces", list(ofReduces)),
-           named("laws", builder.getArrayAttr(lawNames))}));
+  SmallVector<NamedAttribute> claim{
+      named("of", builder.getStringAttr(kernel.getSymName())),
+      named("operands", list(operands)),
+      named("results", list(ofResults)),
+      named("domains", list(ofDomains)),
+      named("reduces", list(ofReduces)),
+      named("laws", builder.getArrayAttr(lawNames))};
+  auto addWide = [&](StringRef key, ArrayRef<TensorLayout> layouts) {
+    SmallVector<int64_t> numbers;
+    for (auto [i, layout] : llvm::enumerate(layouts))
+      if (layout.isWide)
+        numbers.push_back(i);
+    if (!numbers.empty())
+      claim.push_back(named(key, builder.getDenseI64ArrayAttr(numbers)));
+  };
+  addWide("wideOperands", operandLayouts);
+  addWide("wideResults", resultLayouts);
+  copy->setAttr(kClaim, builder.getDictionaryAttr(claim));
   return copy;
 }

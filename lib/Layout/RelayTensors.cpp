@@ -30,22 +30,23 @@ namespace {
 class Relayer {
 public:
   Relayer(ModuleOp module, const llvm::DenseSet<Value> &chosen,
-          LayoutReport &report)
-      : symbols(module), chosen(chosen), report(report) {}
+          const llvm::DenseSet<Value> &widened, LayoutReport &report)
+      : symbols(module), chosen(chosen), widened(widened), report(report) {}
 
   void relay(graph::CallOp call);
 
 private:
-  Permutation layoutOf(Value value) const {
+  TensorLayout layoutOf(Value value) const {
     if (!chosen.contains(value))
       return {};
-    return channelsLast(cast<RankedTensorType>(value.getType()).getRank());
+    return {channelsLast(cast<RankedTensorType>(value.getType()).getRank()),
+            widened.contains(value)};
   }
 
   SymbolTable symbols;
-  const llvm::DenseSet<Value> &chosen;
+  const llvm::DenseSet<Value> &chosen, &widened;
   LayoutReport &report;
-  std::map<std::pair<std::string, std::vector<Permutation>>, StringAttr> made;
+  std::map<std::pair<std::string, std::vector<TensorLayout>>, StringAttr> made;
 };
 } // namespace
 
@@ -53,15 +54,15 @@ void Relayer::relay(graph::CallOp call) {
   auto layouts = [&](ValueRange values) {
     return llvm::map_to_vector(values, [&](Value v) { return layoutOf(v); });
   };
-  SmallVector<Permutation> operands = layouts(call.getArgs()),
-                           results = layouts(call.getResults());
-  auto isRelaid = [](const Permutation &p) { return !p.empty(); };
+  SmallVector<TensorLayout> operands = layouts(call.getArgs()),
+                            results = layouts(call.getResults());
+  auto isRelaid = [](const TensorLayout &l) { return !l.permutation.empty(); };
   if (llvm::none_of(operands, isRelaid) && llvm::none_of(results, isRelaid))
     return;
   auto kernel = symbols.lookup<KernelOp>(call.getCallee());
   for (const ChannelTable &table : analyze(kernel).tables) {
     Value value = call.getArgs()[table.operand];
-    if (results[table.result].empty())
+    if (results[table.result].permutation.empty())
       continue;
     ElementsAttr relaid = relayTable(value, table.permutation);
     if (!relaid)
@@ -71,9 +72,9 @@ void Relayer::relay(graph::CallOp call) {
     constant->setAttr(kClaim, DenseI64ArrayAttr::get(constant.getContext(),
                                                      table.permutation));
     value.setType(cast<RankedTensorType>(relaid.getType()));
-    operands[table.operand] = table.permutation;
+    operands[table.operand] = {table.permutation};
   }
-  std::vector<Permutation> key(operands.begin(), operands.end());
+  std::vector<TensorLayout> key(operands.begin(), operands.end());
   key.insert(key.end(), results.begin(), results.end());
   StringAttr &name = made[{call.getCallee().str(), key}];
   if (!name) {
@@ -93,20 +94,23 @@ LayoutReport layout::relayTensors(ModuleOp module,
   llvm::DenseSet<Value> chosen = chooseTensors(module, options);
   if (chosen.empty())
     return report;
+  llvm::DenseSet<Value> widened = chooseWidened(module, chosen, options);
   report.tensors = chosen.size();
+  report.widened = widened.size();
   llvm::DenseSet<StringAttr> called;
   SmallVector<graph::CallOp> calls;
   for (auto function : module.getOps<func::FuncOp>())
     function.walk([&](graph::CallOp call) { calls.push_back(call); });
-  Relayer relayer(module, chosen, report);
+  Relayer relayer(module, chosen, widened, report);
   for (graph::CallOp call : calls) {
     relayer.relay(call);
     called.insert(call.getCalleeAttr().getAttr());
   }
-  for (Value value : chosen)
-    value.setType(permuteType(
-        value.getType(),
-        channelsLast(cast<RankedTensorType>(value.getType()).getRank())));
+  for (Value value : chosen) {
+    auto type = cast<RankedTensorType>(value.getType());
+    type = permuteType(type, channelsLast(type.getRank()));
+    value.setType(widened.contains(value) ? widenType(type) : type);
+  }
   for (auto kernel : llvm::make_early_inc_range(module.getOps<KernelOp>()))
     if (!called.contains(kernel.getSymNameAttr()))
       kernel.erase();
@@ -114,10 +118,7 @@ LayoutReport layout::relayTensors(ModuleOp module,
 }
 
 void layout::dropClaims(ModuleOp module) {
-  module.walk([](Operation *op) {
-    if (isa<KernelOp, graph::ConstantOp>(op))
-      op->removeAttr(kClaim);
-  });
+  module.walk([](Operation *op) { op->removeAttr(kClaim); });
 }
 
 namespace {

@@ -176,7 +176,11 @@ void dlc::describeOperand(ContractionOperand &operand,
     if (!load)
       return;
     auto source = load.getTensor().getDefiningOp<graph::StageOp>();
-    if (load.getGuard() && (source || isConverted || !isZero(load.getOther())))
+    // A zero of 16 bits is one when it is widened, too.
+    bool isZeroOutside =
+        load.getGuard() && isZero(load.getOther()) &&
+        (!isConverted || load.getType().isF16() || load.getType().isBF16());
+    if (load.getGuard() && (source || !isZeroOutside))
       return;
     if (!source)
       break;

@@ -3,9 +3,10 @@
 import json
 import subprocess
 
+import ml_dtypes
 import numpy as np
 import pytest
-from onnx import helper
+from onnx import TensorProto, helper
 
 import dlc
 import models
@@ -126,21 +127,31 @@ NETS = {f.__name__: (f, shape) for f, shape in [
     (line, (3, 3, 40)), (volume, (1, 3, 6, 7, 8)), (transposed, (1, 3, 12, 9))]}
 
 
-def compile_model(tmp_path, net, shape, *flags):
+# Element types of 16 bits: onnx's number, what numpy computes with, the tolerance (sums in another order round otherwise, layer by layer).
+HALVES = {"f16": (TensorProto.FLOAT16, np.float16, 5e-3), "bf16": (TensorProto.BFLOAT16, ml_dtypes.bfloat16, 4e-2)}
+
+
+def compile_model(tmp_path, net, shape, *flags, half=None):
     """Writes the model, compiles it; returns (model, library, what the report says of layouts)."""
     rank = 2 if net.nodes[-1].op_type == "Flatten" else len(shape)
-    model = models.save(tmp_path / "m.onnx", net.nodes, [models.value("x", shape)], [models.value(net.last, [None] * rank)], net.constants)
+    kind = TensorProto.FLOAT
+    if half:
+        kind, element, _ = HALVES[half]
+        for weight in {name for node in net.nodes if node.op_type.startswith("Conv") for name in node.input[1:]}:
+            net.constants[weight] = net.constants[weight].astype(element)
+    model = models.save(tmp_path / "m.onnx", net.nodes, [models.value("x", shape, kind)], [models.value(net.last, [None] * rank, kind)], net.constants)
     library = str(tmp_path / "m.so")
     subprocess.run([dlc.compiler.tool("dlc"), model, "-o", library, "-emit=shared,report", "-q", *flags], check=True, timeout=300)
     with open(tmp_path / "m.json") as report:
         return model, library, json.load(report)["layout"]
 
 
-def check(tmp_path, model, library, shape):
+def check(tmp_path, model, library, shape, half=None):
     """The artifact on random inputs of `shape` beside the interpreter."""
-    x = np.random.default_rng(8).standard_normal(shape).astype(np.float32)
-    np.save(tmp_path / "x.npy", x)
-    subprocess.run([dlc.compiler.tool("dlc-run"), library, f"-inputs={tmp_path}/x.npy", f"-compare={model}", "-threads=2", "-tolerance=1e-5"],
+    x = np.random.default_rng(8).standard_normal(shape).astype(HALVES[half][1] if half else np.float32)
+    np.save(tmp_path / "x.npy", x.view(np.uint16) if half == "bf16" else x)
+    tolerance = HALVES[half][2] if half else 1e-5
+    subprocess.run([dlc.compiler.tool("dlc-run"), library, f"-inputs={tmp_path}/x.npy", f"-compare={model}", "-threads=2", f"-tolerance={tolerance}"],
                    check=True, timeout=300)
 
 
@@ -162,11 +173,48 @@ def test_symbolic(name, tmp_path):
         check(tmp_path, model, library, (batch, 3, *[size + grow for size in shape[2:]]))
 
 
+@pytest.mark.parametrize("half, target", [("f16", "host"), ("bf16", "host"), ("f16", "x86:cpu=x86-64-v3"), ("bf16", "x86:cpu=x86-64-v2")])
+@pytest.mark.parametrize("name", NETS)
+def test_half(name, half, target, tmp_path):
+    """Images of 16-bit floats that convolutions read are stored as float32, unless the machine multiplies pairs of bf16."""
+    make, shape = NETS[name]
+    model, library, layout = compile_model(tmp_path, make(), shape, f"-target={target}", half=half)
+    assert layout["tensors"] > 0 and layout["refused"] == 0
+    if half == "f16" or target != "host":
+        assert layout["widened"] > 0
+    check(tmp_path, model, library, shape, half)
+
+
+@pytest.mark.parametrize("name", ["residual", "mobile", "grouped", "line"])
+def test_half_symbolic(name, tmp_path):
+    make, shape = NETS[name]
+    model, library, layout = compile_model(tmp_path, make(), ["N", 3, *[f"D{i}" for i in range(len(shape) - 2)]], half="f16")
+    assert layout["widened"] > 0 and layout["refused"] == 0
+    for batch, grow in [(1, 0), (3, 5), (2, 16)]:
+        check(tmp_path, model, library, (batch, 3, *[size + grow for size in shape[2:]]), "f16")
+
+
+def test_half_is_exact(tmp_path):
+    """Float32 holds the rounded numbers: with sums in one order the bits are those of images that keep their layout."""
+    net = Net(9)
+    net.conv(3, 16, 1, 1)
+    net.conv(16, 16, 1, 1)
+    net.conv(16, 16, 1, 1)
+    shape, results = (1, 3, 8, 8), {}
+    np.save(tmp_path / "x.npy", np.random.default_rng(8).standard_normal(shape).astype(np.float16))
+    for flag in ["auto", "asis"]:
+        _, library, layout = compile_model(tmp_path, net, shape, f"-layout={flag}", half="f16")
+        assert (layout["widened"] > 0) == (flag == "auto")
+        subprocess.run([dlc.compiler.tool("dlc-run"), library, f"-inputs={tmp_path}/x.npy", f"-outputs={tmp_path}"], check=True, timeout=300)
+        results[flag] = np.load(tmp_path / "output_0.npy")
+    assert np.array_equal(results["auto"], results["asis"])
+
+
 @pytest.mark.parametrize("flag", ["-layout=asis", "-fp=strict"])
 def test_off(flag, tmp_path):
     make, shape = NETS["residual"]
     model, library, layout = compile_model(tmp_path, make(), shape, flag)
-    assert layout == {"tensors": 0, "kernels": 0, "refused": 0}
+    assert layout == {"tensors": 0, "kernels": 0, "refused": 0, "widened": 0}
     check(tmp_path, model, library, shape)
 
 

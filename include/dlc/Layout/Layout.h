@@ -21,7 +21,17 @@ namespace dlc::layout {
 /// it renames, a string), `operands`, `results`, `domains` and `reduces` (of
 /// its stages in order), each a list of permutations, and `laws`. Axis i of
 /// what is new is axis permutation[i] of what was; empty: unchanged.
+/// `wideOperands` and `wideResults` number those of 16-bit floats that hold the
+/// same numbers in float32. Scalar operations that widen or narrow them and
+/// were not there before have the attribute too, without a value.
 inline constexpr llvm::StringLiteral kClaim = "graph.relayout";
+
+/// How convolutions read images of bf16.
+enum class Bf16Images {
+  Kept,   ///< with their channels first
+  Paired, ///< channels last, by dot products of pairs
+  Widened ///< channels last, stored as float32, as those of f16 are
+};
 
 struct LayoutOptions {
   /// Kernels whose operands and results keep their layouts.
@@ -32,10 +42,12 @@ struct LayoutOptions {
   /// Convolutions of several taps may be filtered (Winograd), which reads
   /// channels last alone.
   bool filters = false;
+  Bf16Images bf16 = Bf16Images::Widened;
 };
 
 struct LayoutReport {
   unsigned tensors = 0; ///< values that have another layout
+  unsigned widened = 0; ///< those of 16-bit floats that are stored as float32
   unsigned kernels = 0; ///< kernels made for them
 };
 

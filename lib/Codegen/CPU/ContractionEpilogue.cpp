@@ -60,6 +60,13 @@ static bool isLinear(graph::LoadOp load, const ContractionSpec &spec) {
   return column && (*column == 0 || *column == 1);
 }
 
+/// A 16-bit float that was computed is held in f32, rounded.
+static bool isWidened(graph::CastOp cast) {
+  Type from = cast.getValue().getType();
+  return (from.isF16() || from.isBF16()) && cast.getType().isF32() &&
+         !cast.getValue().getDefiningOp<graph::LoadOp>();
+}
+
 bool dlc::isShortEpilogue(const ContractionSpec &spec) {
   constexpr int64_t mostWeight = 4; // in additions: bias, residual, clamp
   int64_t weight = 0;
@@ -68,8 +75,8 @@ bool dlc::isShortEpilogue(const ContractionSpec &spec) {
     stage->walk([&](Operation *op) {
       if (auto apply = dyn_cast<graph::ApplyOp>(op))
         weight += scalarWeight(apply.getFn());
-      else if (isa<graph::CastOp>(op))
-        weight += 1;
+      else if (auto cast = dyn_cast<graph::CastOp>(op))
+        weight += isWidened(cast) ? 0 : 1;
       else if (isa<graph::CoordOp, graph::InsideOp, graph::ToIndexOp>(op))
         isSimple = false;
       else if (auto load = dyn_cast<graph::LoadOp>(op))

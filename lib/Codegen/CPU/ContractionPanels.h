@@ -133,6 +133,10 @@ std::optional<ColumnTaps> rowTaps(const ContractionSpec &spec,
                                   const ContractionSchedule &schedule,
                                   const CpuTarget &target);
 
+/// Whether lhs is such an image and is filled so by default.
+bool sharesTaps(const ContractionSpec &spec,
+                const ContractionSchedule &schedule, const CpuTarget &target);
+
 /// Stores, for each tap, a vector of columns from the point of `context.axes`
 /// on, at `target` + tap * `pitch`. Only the first `count` of them are read.
 void fillTaps(PanelContext &context, const ColumnTaps &taps, mlir::Value count,

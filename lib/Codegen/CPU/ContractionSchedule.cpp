@@ -455,9 +455,14 @@ ProductForm dlc::chooseVectorForm(const ContractionSpec &spec,
   // multiply-add, it is not worth it.
   bool isFast =
       target.desc().bf16FlopsPerCycle > target.desc().f32FlopsPerCycle;
-  return !options.strict && isFast && has(ProductForm::Bf16Pairs)
-             ? ProductForm::Bf16Pairs
-             : ProductForm::Single;
+  if (options.strict || !isFast || !has(ProductForm::Bf16Pairs))
+    return ProductForm::Single;
+  // Pairs of k of an image of few channels would be gathered element by
+  // element; widened, its taps share their loads.
+  ContractionSchedule widened =
+      baseSchedule(target.desc(), spec.accumulator, ProductForm::Single);
+  return sharesTaps(spec, widened, target) ? ProductForm::Single
+                                           : ProductForm::Bf16Pairs;
 }
 
 ProductForm dlc::chooseForm(const ContractionSpec &spec,

@@ -55,22 +55,26 @@ std::optional<ColumnTaps> dlc::rowTaps(const ContractionSpec &spec,
   return columnTaps(spec, spec.lhs, spec.rows, schedule.lanes);
 }
 
+bool dlc::sharesTaps(const ContractionSpec &spec,
+                     const ContractionSchedule &schedule,
+                     const CpuTarget &target) {
+  auto taps = rowTaps(spec, schedule, target);
+  if (!taps || !spec.lhs.plain)
+    return taps && !spec.lhsGuardedRun().empty();
+  // An image without padding has taps, too; those of a matrix share nothing.
+  auto extent = graph::constantValue(spec.space.extents[taps->column]);
+  return !extent || taps->distance < *extent;
+}
+
 void dlc::chooseRuns(ContractionSchedule &s, const ContractionSpec &spec,
                      const CpuTarget &target) {
   s.wholeSteps = s.wholeRows = false;
   if (s.lhs != FactorSource::Filled || target.desc().arch != "x86" ||
       s.group() != 1)
     return;
-  auto taps = rowTaps(spec, s, target);
-  if (spec.lhs.plain) {
-    // An image without padding has taps, too; those of a matrix share nothing.
-    auto extent = taps ? graph::constantValue(spec.space.extents[taps->column])
-                       : std::nullopt;
-    s.wholeSteps = taps && (!extent || taps->distance < *extent);
-  } else if (!spec.lhsGuardedRun().empty()) {
-    s.wholeSteps = taps.has_value();
-    s.wholeRows = !taps;
-  }
+  s.wholeSteps = sharesTaps(spec, s, target);
+  s.wholeRows =
+      !s.wholeSteps && !spec.lhs.plain && !spec.lhsGuardedRun().empty();
   if (s.wholeSteps)
     s.kBlock = 1;
 }
@@ -82,8 +86,10 @@ public:
   TapFiller(PanelContext &c, const ColumnTaps &taps)
       : c(c), taps(taps), index(c.index), b(index.builder()), loc(index.loc()),
         lanes(c.schedule.lanes), memory(c.buffer(taps.factor->operand)) {
+    stored = VectorType::get(
+        {lanes}, cast<MemRefType>(memory.getType()).getElementType());
     type = VectorType::get({lanes},
-                           cast<MemRefType>(memory.getType()).getElementType());
+                           ScalarEmitter::computeType(c.spec.accumulator));
     zeros = arith::ConstantOp::create(b, loc, b.getZeroAttr(type));
   }
 
@@ -105,7 +111,7 @@ private:
   Location loc;
   int64_t lanes;
   Value memory, zeros;
-  VectorType type;
+  VectorType stored, type; ///< elements in memory, and in panels
 };
 
 } // namespace
@@ -163,14 +169,17 @@ void TapFiller::fill(Value count, Value panels, Value target, Value pitch) {
   Value from = at(offset);
   auto [lower, upper] = interval(count);
   int64_t numElements = taps.elements(lanes);
-  SmallVector<Value> loaded;
+  SmallVector<Value> loaded; // and widened, once for all taps
+  Value nothing = arith::ConstantOp::create(b, loc, b.getZeroAttr(stored));
   for (int64_t first = 0; first < numElements; first += lanes) {
     Value passed = index.constant(first);
     Value exist =
         laneInterval(index, lower ? index.sub(lower, passed) : Value(),
                      index.sub(upper, passed), lanes);
-    loaded.push_back(vector::MaskedLoadOp::create(
-        b, loc, type, memory, index.add(from, first), exist, zeros));
+    Value elements = vector::MaskedLoadOp::create(
+        b, loc, stored, memory, index.add(from, first), exist, nothing);
+    loaded.push_back(toAccumulator(c.expressions.scalars, elements,
+                                   taps.factor->element, c.spec.accumulator));
   }
   // By remainder of an element's number by the step, those elements in a row.
   SmallVector<SmallVector<Value>> phases{loaded};
@@ -190,11 +199,9 @@ void TapFiller::fill(Value count, Value panels, Value target, Value pitch) {
     phase.push_back(zeros);
   for (int64_t tap = 0; tap < taps.count; ++tap) {
     int64_t shift = tap * taps.distance;
-    Value stored = shifted(phases[shift % taps.step], shift / taps.step);
-    Value value = toAccumulator(c.expressions.scalars, stored,
-                                taps.factor->element, c.spec.accumulator);
-    vector::StoreOp::create(b, loc, value, panels,
-                            index.add(target, index.mul(pitch, tap)));
+    vector::StoreOp::create(
+        b, loc, shifted(phases[shift % taps.step], shift / taps.step), panels,
+        index.add(target, index.mul(pitch, tap)));
   }
 }
 

@@ -389,4 +389,214 @@ TEST_F(CheckLayout, CopiesAreAllThatMayBeAdded) {
         << lie.find << " -> " << lie.replace << ": " << refused.graph;
   }
 }
+
+// A product of f16 numbers and a residual, whose image, residual and result are
+// stored as float32.
+const char *narrowKernel = R"mlir(
+graph.kernel @half(%x: tensor<4x6xf16>, %w: tensor<5x4xf16>, %r: tensor<5x6xf16>) -> tensor<5x6xf16> attributes {symbols = []} {
+  %sum = graph.stage domain <5, 6> reduce <4> fold add : tensor<5x6xf32> {
+  ^bb0(%c: index, %v: index, %k: index):
+    %z = graph.literal 0.0 : f16 : f16
+    %a = graph.load %x[affine_map<(d0, d1, d2) -> (d2, d1 - 1)>](%c, %v, %k) guard affine_set<(d0, d1, d2) : (d1 - 1 >= 0)> else %z : f16 : tensor<4x6xf16> -> f16
+    %b = graph.load %w[affine_map<(d0, d1, d2) -> (d0, d2)>](%c, %v, %k) : tensor<5x4xf16> -> f16
+    %p = graph.scalar_cast %a : f16 -> f32
+    %q = graph.scalar_cast %b : f16 -> f32
+    %m = graph.apply mul(%p, %q) : (f32, f32) -> f32
+    graph.yield %m : f32
+  }
+  %y = graph.stage domain <5, 6> : tensor<5x6xf16> {
+  ^bb0(%c: index, %v: index):
+    %s = graph.load %sum[affine_map<(d0, d1) -> (d0, d1)>](%c, %v) : tensor<5x6xf32> -> f32
+    %t = graph.scalar_cast %s : f32 -> f16
+    %u = graph.load %r[affine_map<(d0, d1) -> (d0, d1)>](%c, %v) : tensor<5x6xf16> -> f16
+    %a = graph.apply add(%t, %u) : (f16, f16) -> f16
+    graph.yield %a : f16
+  }
+  graph.return %y : tensor<5x6xf16>
+}
+)mlir";
+const char *wideKernel = R"mlir(
+graph.kernel @wide(%x: tensor<4x6xf32>, %w: tensor<5x4xf16>, %r: tensor<5x6xf32>) -> tensor<5x6xf32> attributes {symbols = [], graph.relayout = {
+    of = "half", operands = [array<i64>, array<i64>, array<i64>], results = [array<i64>], domains = [array<i64>, array<i64>],
+    reduces = [array<i64>, array<i64>], laws = [], wideOperands = array<i64: 0, 2>, wideResults = array<i64: 0>}} {
+  %sum = graph.stage domain <5, 6> reduce <4> fold add : tensor<5x6xf32> {
+  ^bb0(%c: index, %v: index, %k: index):
+    %z = graph.literal 0.0 : f16 : f16
+    %zero = graph.literal 0.0 : f32 {graph.relayout} : f32
+    %a = graph.load %x[affine_map<(d0, d1, d2) -> (d2, d1 - 1)>](%c, %v, %k) guard affine_set<(d0, d1, d2) : (d1 - 1 >= 0)> else %zero : f32 : tensor<4x6xf32> -> f32
+    %b = graph.load %w[affine_map<(d0, d1, d2) -> (d0, d2)>](%c, %v, %k) : tensor<5x4xf16> -> f16
+    %q = graph.scalar_cast %b : f16 -> f32
+    %m = graph.apply mul(%a, %q) : (f32, f32) -> f32
+    graph.yield %m : f32
+  }
+  %y = graph.stage domain <5, 6> : tensor<5x6xf32> {
+  ^bb0(%c: index, %v: index):
+    %s = graph.load %sum[affine_map<(d0, d1) -> (d0, d1)>](%c, %v) : tensor<5x6xf32> -> f32
+    %t = graph.scalar_cast %s : f32 -> f16
+    %u = graph.load %r[affine_map<(d0, d1) -> (d0, d1)>](%c, %v) : tensor<5x6xf32> -> f32
+    %n = graph.scalar_cast %u {graph.relayout} : f32 -> f16
+    %a = graph.apply add(%t, %n) : (f16, f16) -> f16
+    %e = graph.scalar_cast %a {graph.relayout} : f16 -> f32
+    graph.yield %e : f32
+  }
+  graph.return %y : tensor<5x6xf32>
+}
+)mlir";
+
+const Lie wideLies[] = {
+    {"graph.yield %e", "graph.yield %s", "another number is yielded"},
+    {"graph.yield %e", "graph.yield %u", "another number is yielded"},
+    {"mul(%a, %q)", "mul(%zero, %q)", "another operand"},
+    {"mul(%a, %q)", "mul(%a, %a)", "another operand"},
+    {"add(%t, %n)", "add(%n, %n)", "another operand"},
+    {"graph.literal 0.0 : f32", "graph.literal 1.0 : f32",
+     "another value outside a guard"},
+    {"graph.literal 0.0 : f32", "graph.literal -0.0 : f32",
+     "another value outside a guard"},
+    {"graph.scalar_cast %a {graph.relayout} : f16 -> f32",
+     "graph.apply neg(%u) {graph.relayout} : (f32) -> f32",
+     "an operation that was added"},
+    {"graph.scalar_cast %a {graph.relayout} : f16 -> f32",
+     "graph.scalar_cast %a saturate {graph.relayout} : f16 -> f32",
+     "an operation that was added"},
+    {"graph.scalar_cast %a {graph.relayout} : f16 -> f32",
+     "graph.scalar_cast %a : f16 -> f32", "another operation or type"},
+    {"wideOperands = array<i64: 0, 2>", "wideOperands = array<i64: 0>",
+     "operand 2: another element type"},
+    {"wideOperands = array<i64: 0, 2>", "wideOperands = array<i64: 0, 1, 2>",
+     "operand 1: another element type"},
+    {"wideResults = array<i64: 0>", "wideResults = array<i64>",
+     "stage 1: another element type"},
+    {"wideResults = array<i64: 0>", "wideResults = 0 : i64",
+     "none that can be read"},
+};
+
+TEST_F(CheckLayout, NumbersOf16BitsMayBeStoredAsFloat32) {
+  Admission admission = check(narrowKernel, wideKernel, NumericsMode::strict);
+  EXPECT_TRUE(admission) << admission.reason;
+  for (const Lie &lie : wideLies) {
+    Admission refused =
+        check(narrowKernel, replace(wideKernel, lie.find, lie.replace));
+    EXPECT_FALSE(refused) << lie.find << " -> " << lie.replace;
+    EXPECT_NE(refused.reason.find(lie.reason), std::string::npos)
+        << lie.find << " -> " << lie.replace << ": " << refused.reason;
+  }
+}
+
+// A maximum is one of the numbers it is of; the steps of a sum are rounded.
+TEST_F(CheckLayout, SumsOf16BitsAreNotWidened) {
+  auto fold = [](std::string kind, bool isWide) {
+    std::string type = isWide ? "f32" : "f16", claim;
+    if (isWide)
+      claim = ", graph.relayout = {of = \"fold\", operands = [array<i64>], "
+              "results = [array<i64>], domains = [array<i64>], reduces = "
+              "[array<i64>], laws = [], wideOperands = array<i64: 0>, "
+              "wideResults = array<i64: 0>}";
+    return "graph.kernel @fold(%x: tensor<4x6x" + type + ">) -> tensor<4x" +
+           type + "> attributes {symbols = []" + claim + "} {\n" +
+           "%y = graph.stage domain <4> reduce <6> fold " + kind +
+           " : tensor<4x" + type + "> {\n^bb0(%c: index, %k: index):\n" +
+           "%a = graph.load %x[affine_map<(d0, d1) -> (d0, d1)>](%c, %k) : "
+           "tensor<4x6x" +
+           type + "> -> " + type + "\ngraph.yield %a : " + type +
+           "\n}\ngraph.return %y : tensor<4x" + type + ">\n}\n";
+  };
+  Admission maximum = check(fold("max", false), fold("max", true));
+  EXPECT_TRUE(maximum) << maximum.reason;
+  Admission sum = check(fold("add", false), fold("add", true));
+  EXPECT_FALSE(sum);
+  EXPECT_NE(sum.reason.find("a fold that is widened"), std::string::npos)
+      << sum.reason;
+}
+
+// Copies at boundaries widen on the way in and narrow on the way out; between
+// them only kernels that claim to read float32 may read it.
+const char *narrowMain = R"mlir(
+func.func @main(%x: tensor<2x3xf16>) -> tensor<2x3xf16> {
+  %a = graph.call @twice(%x) : (tensor<2x3xf16>) -> tensor<2x3xf16>
+  return %a : tensor<2x3xf16>
+}
+graph.kernel @twice(%x: tensor<2x3xf16>) -> tensor<2x3xf16> attributes {symbols = []} {
+  %y = graph.stage domain <2, 3> : tensor<2x3xf16> {
+  ^bb0(%n: index, %c: index):
+    %a = graph.load %x[affine_map<(d0, d1) -> (d0, d1)>](%n, %c) : tensor<2x3xf16> -> f16
+    %b = graph.apply add(%a, %a) : (f16, f16) -> f16
+    graph.yield %b : f16
+  }
+  graph.return %y : tensor<2x3xf16>
+}
+)mlir";
+const char *wideMain = R"mlir(
+func.func @main(%x: tensor<2x3xf16>) -> tensor<2x3xf16> {
+  %c = graph.call @in(%x) : (tensor<2x3xf16>) -> tensor<2x3xf32>
+  %d = graph.call @wide(%c) : (tensor<2x3xf32>) -> tensor<2x3xf32>
+  %a = graph.call @out(%d) : (tensor<2x3xf32>) -> tensor<2x3xf16>
+  return %a : tensor<2x3xf16>
+}
+graph.kernel @in(%x: tensor<2x3xf16>) -> tensor<2x3xf32> attributes {symbols = []} {
+  %y = graph.stage domain <2, 3> : tensor<2x3xf32> {
+  ^bb0(%n: index, %c: index):
+    %a = graph.load %x[affine_map<(d0, d1) -> (d0, d1)>](%n, %c) : tensor<2x3xf16> -> f16
+    %b = graph.scalar_cast %a : f16 -> f32
+    graph.yield %b : f32
+  }
+  graph.return %y : tensor<2x3xf32>
+}
+graph.kernel @wide(%x: tensor<2x3xf32>) -> tensor<2x3xf32> attributes {symbols = [], graph.relayout = {
+    of = "twice", operands = [array<i64>], results = [array<i64>], domains = [array<i64>], reduces = [array<i64>], laws = [],
+    wideOperands = array<i64: 0>, wideResults = array<i64: 0>}} {
+  %y = graph.stage domain <2, 3> : tensor<2x3xf32> {
+  ^bb0(%n: index, %c: index):
+    %a = graph.load %x[affine_map<(d0, d1) -> (d0, d1)>](%n, %c) : tensor<2x3xf32> -> f32
+    %m = graph.scalar_cast %a {graph.relayout} : f32 -> f16
+    %b = graph.apply add(%m, %m) : (f16, f16) -> f16
+    %e = graph.scalar_cast %b {graph.relayout} : f16 -> f32
+    graph.yield %e : f32
+  }
+  graph.return %y : tensor<2x3xf32>
+}
+graph.kernel @out(%x: tensor<2x3xf32>) -> tensor<2x3xf16> attributes {symbols = []} {
+  %y = graph.stage domain <2, 3> : tensor<2x3xf16> {
+  ^bb0(%n: index, %c: index):
+    %r = graph.load %x[affine_map<(d0, d1) -> (d0, d1)>](%n, %c) : tensor<2x3xf32> -> f32
+    %s = graph.scalar_cast %r : f32 -> f16
+    graph.yield %s : f16
+  }
+  graph.return %y : tensor<2x3xf16>
+}
+)mlir";
+const Lie wideMainLies[] = {
+    {"%b = graph.scalar_cast %a : f16 -> f32",
+     "%q = graph.apply neg(%a) : (f16) -> f16\n"
+     "%b = graph.scalar_cast %q : f16 -> f32",
+     "was added and is no copy"},
+    {"%s = graph.scalar_cast %r : f32 -> f16",
+     "%s = graph.scalar_cast %r saturate : f32 -> f16",
+     "was added and is no copy"},
+    {"@out(%d)", "@out(%c)", "another operand of func.return"},
+    {"wideResults = array<i64: 0>", "wideResults = array<i64>",
+     "another element type"},
+};
+
+TEST_F(CheckLayout, CopiesMayWidenAndNarrow) {
+  ScopedDiagnosticHandler quiet(&context, [](Diagnostic &) {});
+  auto original = parse(context, narrowMain), wide = parse(context, wideMain);
+  ASSERT_TRUE(original && wide);
+  LayoutVerdict verdict = checkLayouts(*original, *wide, NumericsMode::strict);
+  EXPECT_TRUE(verdict.accepted())
+      << verdict.graph
+      << (verdict.kernels.empty() ? "" : verdict.kernels[0].reason);
+  for (const Lie &lie : wideMainLies) {
+    auto wrong = parse(context, replace(wideMain, lie.find, lie.replace));
+    ASSERT_TRUE(wrong) << lie.find;
+    LayoutVerdict refused =
+        checkLayouts(*original, *wrong, NumericsMode::reassoc);
+    EXPECT_FALSE(refused.accepted()) << lie.find << " -> " << lie.replace;
+    std::string reason = refused.graph;
+    for (auto &kernel : refused.kernels)
+      reason += kernel.reason;
+    EXPECT_NE(reason.find(lie.reason), std::string::npos)
+        << lie.find << " -> " << lie.replace << ": " << reason;
+  }
+}
 } // namespace

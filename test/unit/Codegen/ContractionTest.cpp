@@ -557,6 +557,55 @@ TEST_F(Contraction, ResultChannelsLast) {
           constants(false, c.filters != 33), "result channels last");
 }
 
+// Images and weights of 16 bits. Of an image that is stored as float32 the
+// weights alone are widened, in the tiles or a panel at a time; bf16 is
+// multiplied in pairs where it lies.
+TEST_F(Contraction, ConvolutionsOf16Bits) {
+  struct {
+    int64_t channels, filters, size, kernel, stride, dilation, pad;
+  } cases[] = {{13, 37, 6, 3, 2, 1, 1}, {16, 20, 7, 2, 1, 2, 1}};
+  for (const char *target : {"host:threads=2", "x86:cpu=x86-64-v3:threads=1"})
+    for (auto &c : cases)
+      for (std::string weights : {"f16", "bf16"})
+        for (std::string image : {std::string("f32"), weights})
+          for (bool imageToo : {true, false}) {
+            std::string text = convChannelsLast(
+                {2, c.size, c.size + 2, c.channels},
+                {c.filters, c.channels, c.kernel, c.kernel}, c.stride,
+                c.dilation, c.pad, imageToo, image, weights);
+            Options options = constants(false, true);
+            options.target = target;
+            check(text, options, image + " by " + weights);
+            if (!imageToo)
+              continue;
+            if (image == "f32")
+              for (bool widens : {false, true}) {
+                options.adjust = [&, widens](ContractionSchedule &s) {
+                  EXPECT_EQ(s.lhs, FactorSource::Indirect) << c.channels;
+                  s.widensRhs = widens;
+                  s.depthPerPass = 0;
+                };
+                check(text, options, "widened panels");
+              }
+          }
+}
+
+// The first convolution of a network of 16 bits: taps share what is widened.
+TEST_F(Contraction, FewChannelsOf16Bits) {
+  for (const char *element : {"f16", "bf16"})
+    for (int64_t stride : {1, 2}) {
+      Options options = constants(false, true);
+      options.adjust = [](ContractionSchedule &s) {
+        if (s.lanes == 16) {
+          EXPECT_TRUE(s.wholeSteps) << s.str();
+        }
+      };
+      check(convChannelsLast({2, 11, 37, 3}, {24, 3, 5, 5}, stride, 1, 2, false,
+                             element, element),
+            options, element);
+    }
+}
+
 // The same, read where the image lies: a tile's pixels have one address, and
 // those of the first and of the last tile in an image's row have padding.
 TEST_F(Contraction, FewChannelsInPlace) {

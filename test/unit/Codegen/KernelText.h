@@ -101,13 +101,22 @@ inline std::string conv(std::vector<int64_t> x, std::vector<int64_t> w,
 inline std::string convChannelsLast(std::vector<int64_t> x,
                                     std::vector<int64_t> w, int64_t stride,
                                     int64_t dilation, int64_t pad,
-                                    bool imageToo = true) {
-  auto type = [](std::vector<int64_t> sizes) {
+                                    bool imageToo = true,
+                                    std::string imageType = "f32",
+                                    std::string weightType = "f32") {
+  auto type = [](std::vector<int64_t> sizes, std::string element = "f32") {
     std::vector<std::string> words;
     for (int64_t size : sizes)
       words.push_back(std::to_string(size));
-    return tensorType(words, "f32");
+    return tensorType(words, element);
   };
+  auto widened = [](std::string name, std::string element) {
+    return element == "f32" ? std::string()
+                            : "%" + name + "f = graph.scalar_cast %" + name +
+                                  " : " + element + " -> f32\n";
+  };
+  std::string a = imageType == "f32" ? "%a" : "%af",
+              b = weightType == "f32" ? "%b" : "%bf";
   auto list = [](std::vector<int64_t> values) {
     std::string text;
     for (int64_t value : values)
@@ -141,18 +150,20 @@ inline std::string convChannelsLast(std::vector<int64_t> x,
     guard = "guard affine_set<" + dims + " : (" + row + " >= 0, " +
             std::to_string(x[1] - 1) + " - (" + row + ") >= 0, " + column +
             " >= 0, " + std::to_string(x[2] - 1) + " - (" + column +
-            ") >= 0)> else %z : f32 ";
-  return "graph.kernel @kernel(%x: " + type(image) + ", %w: " + type(w) +
-         ") -> " + type(y) +
+            ") >= 0)> else %z : " + imageType + " ";
+  return "graph.kernel @kernel(%x: " + type(image, imageType) +
+         ", %w: " + type(w, weightType) + ") -> " + type(y) +
          " attributes {symbols = []} {\n%s = graph.stage domain" + list(y) +
          " reduce" + reduce + " fold add : " + type(y) +
          " {\n^bb0(%n: index, %i: index, %j: index, %o: index, " + taps +
-         "):\n%z = graph.literal 0.0 : f32 : f32\n"
-         "%a = graph.load %x[affine_map<" +
-         dims + " -> (" + at4 + ")>]" + coords + " " + guard + ": " +
-         type(image) + " -> f32\n%b = graph.load %w[affine_map<" + dims +
-         " -> (d3, d6, d4, d5)>]" + coords + " : " + type(w) +
-         " -> f32\n%m = graph.apply mul(%a, %b) : (f32, f32) -> f32\n"
+         "):\n%z = graph.literal 0.0 : " + imageType + " : " + imageType +
+         "\n%a = graph.load %x[affine_map<" + dims + " -> (" + at4 + ")>]" +
+         coords + " " + guard + ": " + type(image, imageType) + " -> " +
+         imageType + "\n%b = graph.load %w[affine_map<" + dims +
+         " -> (d3, d6, d4, d5)>]" + coords + " : " + type(w, weightType) +
+         " -> " + weightType + "\n" + widened("a", imageType) +
+         widened("b", weightType) + "%m = graph.apply mul(" + a + ", " + b +
+         ") : (f32, f32) -> f32\n"
          "graph.yield %m : f32\n}\ngraph.return %s : " +
          type(y) + "\n}";
 }
