@@ -24,6 +24,24 @@ func.func @main(%x: tensor<1x16x8x8xui8>, %s: tensor<1xf32>, %p: tensor<1xui8>) 
 
 // -----
 
+// No zero points where they are known to be zero, one for all or one for each
+// channel: symmetric weights, what ReLU leaves.
+// CHECK-LABEL: func.func @main
+// CHECK: graph.conv %arg0, %{{[^,]*}} {{.*}}operandSegmentSizes = array<i32: 1, 1, 0, 0>{{.*}} : (tensor<1x16x8x8xui8>, tensor<16x16x3x3xi8>) -> tensor<1x16x6x6xi32>
+func.func @main(%x: tensor<1x16x8x8xui8>, %s: tensor<f32>) -> tensor<1x16x6x6xf32> {
+  %b = graph.constant dense<7> : tensor<16x16x3x3xi8>
+  %t = graph.constant dense<0.5> : tensor<16x1x1x1xf32>
+  %p = graph.constant dense<0> : tensor<ui8>
+  %v = graph.constant dense<0> : tensor<16xi8>
+  %q = graph.reshape %v : (tensor<16xi8>) -> tensor<16x1x1x1xi8>
+  %d = graph.dequantize %x, %s, %p : (tensor<1x16x8x8xui8>, tensor<f32>, tensor<ui8>) -> tensor<1x16x8x8xf32>
+  %w = graph.dequantize %b, %t, %q : (tensor<16x16x3x3xi8>, tensor<16x1x1x1xf32>, tensor<16x1x1x1xi8>) -> tensor<16x16x3x3xf32>
+  %y = graph.conv %d, %w {dilations = array<i64: 1, 1>, group = 1 : i64, operandSegmentSizes = array<i32: 1, 1, 0, 0>, pads_high = array<i64: 0, 0>, pads_low = array<i64: 0, 0>, strides = array<i64: 1, 1>} : (tensor<1x16x8x8xf32>, tensor<16x16x3x3xf32>) -> tensor<1x16x6x6xf32>
+  return %y : tensor<1x16x6x6xf32>
+}
+
+// -----
+
 // A scale for each column, another for each row; what others read stays.
 // CHECK-LABEL: func.func @main
 // CHECK: %[[D:.*]] = graph.dequantize %arg0

@@ -7,6 +7,7 @@
 // i32 up to one conversion; the left one rounds each factor and each addition.
 #include "dlc/Dialect/Graph/Transforms/Passes.h"
 
+#include "dlc/Dialect/Graph/IR/ConstantBytes.h"
 #include "dlc/Dialect/Graph/IR/Graph.h"
 #include "mlir/IR/Builders.h"
 #include "mlir/IR/BuiltinOps.h"
@@ -102,14 +103,31 @@ struct Integers {
 };
 } // namespace
 
-/// `value` is a constant or is made of constants alone.
+/// The constant that `value` is, perhaps in another shape; null: none.
+static ConstantOp constantOf(Value value) {
+  Operation *from = value.getDefiningOp();
+  while (isa_and_nonnull<ReshapeOp, TransposeOp>(from))
+    from = from->getOperand(0).getDefiningOp();
+  return dyn_cast_or_null<ConstantOp>(from);
+}
+
+/// Whether what is dequantised is made of constants alone.
 static bool isConstant(DequantizeOp op) {
-  return llvm::all_of(op->getOperands(), [](Value value) {
-    Operation *from = value.getDefiningOp();
-    while (isa_and_nonnull<ReshapeOp, TransposeOp>(from))
-      from = from->getOperand(0).getDefiningOp();
-    return isa_and_nonnull<ConstantOp>(from);
-  });
+  return llvm::all_of(op->getOperands(),
+                      [](Value value) { return constantOf(value) != nullptr; });
+}
+
+/// Whether its zero points are known to be nothing to subtract: symmetric
+/// weights have a vector of zeros.
+static bool isSymmetric(DequantizeOp op) {
+  ConstantOp zero = constantOf(op.getZeroPoint());
+  if (!zero)
+    return false;
+  if (auto dense = dyn_cast<DenseElementsAttr>(zero.getValue());
+      dense && dense.isSplat())
+    return dense.getSplatValue<APInt>().isZero();
+  ArrayRef<char> bytes = rawBytesOf(zero.getValue());
+  return !bytes.empty() && llvm::all_of(bytes, [](char c) { return c == 0; });
 }
 
 static std::optional<Integers> factorsOf(Operation *op, int64_t rank) {
@@ -133,9 +151,11 @@ static bool isShort(ArrayRef<AffineExpr> dims) {
   return true;
 }
 
-/// One zero point for all, or null: a convolution takes a number for x, and one
-/// or a vector for w.
+/// One zero point for all, or null: a convolution takes a number for x, one or
+/// a vector for w, and none where that is zero.
 static Value zeroPoint(OpBuilder &b, DequantizeOp factor, unsigned axis) {
+  if (isSymmetric(factor))
+    return {};
   Value zero = factor.getZeroPoint();
   auto along = axisOf(zero, factor.getX());
   if (failed(along) || (*along && **along != axis))
