@@ -77,14 +77,18 @@ Scalar ScalarEmitter::fromFloat(Scalar x, Type to, bool saturate) {
   double high =
       std::ldexp(1.0, isU ? width : width - 1); // one above the largest
   Value zero = number(v.getType(), 0.0);
-  Value isNaN = arith::CmpFOp::create(b, loc, CmpF::UNO, v, v);
-  v = arith::SelectOp::create(b, loc, isNaN, zero, v);
-  if (width <= 16) {
+  // NaN becomes zero; of narrow unsigned numbers the lowest one, one maximum.
+  bool isClamped = width <= 16;
+  if (!isU || !isClamped) {
+    Value isNaN = arith::CmpFOp::create(b, loc, CmpF::UNO, v, v);
+    v = arith::SelectOp::create(b, loc, isNaN, zero, v);
+  }
+  if (isClamped) {
     // Both limits are exact: clamp, then convert through i32.
     Value lowest = number(v.getType(), low),
           highest = number(v.getType(), high - 1);
-    Value below = arith::CmpFOp::create(b, loc, CmpF::OLT, v, lowest);
-    v = arith::SelectOp::create(b, loc, below, lowest, v);
+    Value isMore = arith::CmpFOp::create(b, loc, CmpF::OGT, v, lowest);
+    v = arith::SelectOp::create(b, loc, isMore, v, lowest);
     Value above = arith::CmpFOp::create(b, loc, CmpF::OGT, v, highest);
     v = arith::SelectOp::create(b, loc, above, highest, v);
     Value wide = arith::FPToSIOp::create(
