@@ -4,6 +4,7 @@
 
 #include "dlc/Check/Concat.h"
 #include "dlc/Check/Layout.h"
+#include "dlc/Codegen/CPU/ContractionNest.h"
 
 using namespace mlir;
 using namespace dlc;
@@ -24,6 +25,9 @@ Error dlc::chooseLayouts(Compilation &c) {
   OwningOpRef<ModuleOp> original = c.getModule().clone();
   layout::LayoutOptions options;
   options.lanes = c.target->desc().vectorBytes / 4; // of float32
+  for (auto kernel : c.getModule().getOps<graph::KernelOp>())
+    if (!kernel.getOpaque() && copiesBytes(kernel, *c.target))
+      options.keep.insert(kernel.getSymName().str());
   options.filters = mode == graph::NumericsMode::fastConv;
   options.bf16 = bf16ImagesOf(c.target->desc());
   for (;;) {

@@ -3,6 +3,7 @@
 #include "Regions.h"
 
 #include "dlc/Schedule/ContractionSpec.h"
+#include "dlc/Schedule/NarrowNumbers.h"
 #include "dlc/Schedule/ShortRuns.h"
 
 using namespace mlir;
@@ -143,7 +144,8 @@ static void findConvolutions(StageOp sum, ArrayRef<unsigned> results,
     for (graph::LoadOp load : loads[1 - side])
       collectOperands(load, weights);
     for (graph::LoadOp load : loads[side]) {
-      ConvLoad conv{sum, 0, 0, {weights.begin(), weights.end()}, {}, false};
+      ConvLoad conv{sum, 0,     0,    {weights.begin(), weights.end()},
+                    {},  false, false};
       if (!readImage(load, sum, conv))
         continue;
       llvm::SmallDenseSet<unsigned> images;
@@ -225,9 +227,26 @@ static bool isInShortRuns(const ConvLoad &conv) {
   return found;
 }
 
-static bool isInteger(Value tensor) {
-  return isa<IntegerType>(
-      cast<RankedTensorType>(tensor.getType()).getElementType());
+static Type elementOf(Type tensor) {
+  return cast<RankedTensorType>(tensor).getElementType();
+}
+
+// Whether a sum reads the pixels of an image where they lie: floats as they
+// are, or widened, bytes in whole groups of channels.
+static bool isReadInPlace(const ConvLoad &conv, Type image) {
+  constexpr int64_t group = 4; // of all dot products of bytes
+  Type element = elementOf(image);
+  StageOp sum = conv.sum;
+  if (!isByte(element))
+    return element.isF32() || element.isF16() || element.isBF16();
+  if (conv.channelAxes.empty() || !sum.getElementType().isInteger(32))
+    return false;
+  auto sizes = llvm::map_to_vector(conv.channelAxes, [&](unsigned axis) {
+    return sum.getReduceDims()[axis];
+  });
+  auto channels =
+      graph::constantValue(graph::product(image.getContext(), sizes));
+  return channels && *channels % group == 0;
 }
 
 KernelFacts layout::analyze(KernelOp kernel) {
@@ -247,17 +266,19 @@ KernelFacts layout::analyze(KernelOp kernel) {
     if (stage.getFoldKind() == graph::FoldKind::add) {
       size_t before = facts.convs.size();
       findConvolutions(stage, results, facts.convs);
-      for (const ConvLoad &conv : ArrayRef(facts.convs).drop_front(before)) {
+      for (ConvLoad &conv : MutableArrayRef(facts.convs).drop_front(before)) {
+        Type image = kernel.getArgumentTypes()[conv.operand];
+        conv.isInPlace = isReadInPlace(conv, image);
+        // Also where the image is read through stages of its own size.
+        facts.links.push_back({conv.operand, conv.result});
         if (conv.channelAxes.empty())
           continue;
         isPacked = true;
         hasTables |= isInShortRuns(conv);
-        // Bytes are put into groups of k: runs of pixels go a vector at a time,
-        // channels of a pixel would one by one.
-        if (isInteger(kernel.getBody().getArgument(conv.operand))) {
+        // Other bytes are put into groups of k: runs of pixels go a vector at a
+        // time, channels of a pixel would one by one.
+        if (!conv.isInPlace && isa<IntegerType>(elementOf(image)))
           facts.fixedOperands.insert(conv.operand);
-          facts.fixedResults.insert(conv.result);
-        }
       }
       // Matrices: rows and columns lie as their own products want them.
       if (facts.convs.size() == before && isContraction(stage)) {

@@ -100,7 +100,7 @@ bool Chooser::hasConstantWeights(graph::CallOp call,
                                  const ConvLoad &conv) const {
   auto image = cast<RankedTensorType>(call.getArgs()[conv.operand].getType());
   return conv.hasPixels && (!conv.channelAxes.empty() || hasShortRows(conv)) &&
-         readsRows(image.getElementType(), options) &&
+         conv.isInPlace && readsRows(image.getElementType(), options) &&
          llvm::all_of(conv.weights, [&](unsigned weight) {
            return graph::getViewed(call.getArgs()[weight])
                       .getDefiningOp<graph::ConstantOp>() != nullptr;

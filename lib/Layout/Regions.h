@@ -19,6 +19,9 @@ struct ConvLoad {
   llvm::SmallVector<unsigned> channelAxes;
   /// The output has more than one pixel, or may have.
   bool hasPixels;
+  /// The sum reads the image where it lies, with its channels last. Others copy
+  /// it, runs of pixels being cheap then, and channels of a pixel not.
+  bool isInPlace;
 };
 
 /// Axis i of what is new is axis permutation[i] of what was; empty: unchanged.

@@ -12,7 +12,7 @@ using graph::KernelOp;
 using graph::StageOp;
 
 bool layout::readsRows(Type element, const LayoutOptions &options) {
-  return element.isF32() || element.isF16() ||
+  return isa<IntegerType>(element) || element.isF32() || element.isF16() ||
          (element.isBF16() && options.bf16 != Bf16Images::Kept);
 }
 

@@ -7,6 +7,7 @@
 #include "dlc/Schedule/DataCoordinates.h"
 #include "dlc/Schedule/IndexPoly.h"
 #include "dlc/Schedule/NarrowNumbers.h"
+#include "dlc/Schedule/OperandForm.h"
 #include "dlc/Schedule/ShortRuns.h"
 
 #include "mlir/IR/IntegerSet.h"
@@ -158,8 +159,24 @@ static bool isZero(Value scalar) {
   return number && number.getValue().isZero();
 }
 
+bool dlc::variesAlong(Value scalar, const IterationSpace &space,
+                      function_ref<bool(unsigned)> counts) {
+  llvm::SmallSetVector<unsigned, 8> axes;
+  return failed(collectAxes(scalar, space, axes)) ||
+         llvm::any_of(axes, [&](unsigned axis) {
+           return space.isWide(axis) && counts(axis);
+         });
+}
+
+Value dlc::outsideOf(const ContractionOperand &operand) {
+  auto load = operand.guarded ? operand.value.getDefiningOp<graph::LoadOp>()
+                              : graph::LoadOp();
+  return load && load.getGuard() && !isZero(load.getOther()) ? load.getOther()
+                                                             : Value();
+}
+
 void dlc::describeOperand(ContractionOperand &operand,
-                          const IterationSpace &space) {
+                          const IterationSpace &space, bool mayBeOutside) {
   Value value = operand.value;
   graph::LoadOp load;
   bool isConverted = false;
@@ -180,7 +197,11 @@ void dlc::describeOperand(ContractionOperand &operand,
     bool isZeroOutside =
         load.getGuard() && isZero(load.getOther()) &&
         (!isConverted || load.getType().isF16() || load.getType().isBF16());
-    if (load.getGuard() && (source || !isZeroOutside))
+    bool isSameOutside =
+        load.getGuard() && !isConverted && mayBeOutside &&
+        load == operand.value.getDefiningOp() &&
+        !variesAlong(load.getOther(), space, [](unsigned) { return true; });
+    if (load.getGuard() && (source || !(isZeroOutside || isSameOutside)))
       return;
     if (!source)
       break;
@@ -238,12 +259,8 @@ Value dlc::throughStages(Value value) {
 
 /// Whether `value` differs between steps of the sum.
 static bool variesInside(Value value, const IterationSpace &space) {
-  llvm::SmallSetVector<unsigned, 8> axes;
-  if (failed(collectAxes(value, space, axes)))
-    return true;
-  return llvm::any_of(axes, [&](unsigned axis) {
-    return axis >= space.numDomain && space.isWide(axis);
-  });
+  return variesAlong(value, space,
+                     [&](unsigned axis) { return axis >= space.numDomain; });
 }
 
 /// The narrow number that `factor` widens, and what is subtracted then.
@@ -283,7 +300,7 @@ describeNarrow(const ContractionSpec &spec) {
   narrow.lhsZero = left->second;
   narrow.rhsZero = right->second;
   for (ContractionOperand *operand : {&narrow.lhs, &narrow.rhs}) {
-    describeOperand(*operand, spec.space);
+    describeOperand(*operand, spec.space, /*mayBeOutside=*/true);
     // A conversion between narrow types is an expression like any other.
     if (operand->element != operand->value.getType())
       operand->plain = operand->guarded = false;

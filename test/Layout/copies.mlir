@@ -80,10 +80,11 @@ func.func @main(%x: tensor<1x64x8x8xf32>) -> tensor<1x64x4x4xf32> {
 
 // -----
 
-// An image of bytes keeps its layout, whatever the rest of its region wants.
+// An image of bytes whose pixels are whole groups of four channels is read in
+// place as others are.
 // CHECK-LABEL: func.func @main(%arg0: tensor<1x64x8x8xf32>) -> tensor<1x64x8x8xi32>
 // CHECK: graph.call @conv_{{.*}}_last({{.*}} -> tensor<1x8x8x64xf32>
-// CHECK: graph.call @conv_{{[0-9]+}}({{.*}} : (tensor<1x64x8x8xui8>, {{.*}} -> tensor<1x64x8x8xi32>
+// CHECK: graph.call @conv_{{.*}}_last({{.*}} : (tensor<1x8x8x64xui8>, {{.*}} -> tensor<1x{{.*}}xi32>
 func.func @main(%x: tensor<1x64x8x8xf32>) -> tensor<1x64x8x8xi32> {
   %w = graph.constant dense<0.5> : tensor<64x64x3x3xf32>
   %v = graph.constant dense<7> : tensor<64x64x3x3xi8>
@@ -94,4 +95,24 @@ func.func @main(%x: tensor<1x64x8x8xf32>) -> tensor<1x64x8x8xi32> {
   %c = graph.conv %b, %v, %p, %q {dilations = array<i64: 1, 1>, group = 1 : i64, operandSegmentSizes = array<i32: 1, 1, 1, 1>, pads_high = array<i64: 1, 1>, pads_low = array<i64: 1, 1>, strides = array<i64: 1, 1>} : (tensor<1x64x8x8xui8>, tensor<64x64x3x3xi8>, tensor<ui8>, tensor<i8>) -> tensor<1x64x8x8xi32>
   %d = graph.abs %c : (tensor<1x64x8x8xi32>) -> tensor<1x64x8x8xi32>
   return %d : tensor<1x64x8x8xi32>
+}
+
+// -----
+
+// One of others keeps its layout, whatever the rest of its region wants: it is
+// copied into groups. What is computed from it need not.
+// CHECK-LABEL: func.func @main(%arg0: tensor<1x62x8x8xf32>)
+// CHECK: graph.call @conv_{{.*}} : (tensor<1x62x8x8xui8>, {{.*}} -> tensor<1x8x8x64xi32>
+// CHECK: graph.call @conv_{{.*}}_last({{.*}} : (tensor<1x8x8x64xui8>,
+func.func @main(%x: tensor<1x62x8x8xf32>) -> tensor<1x64x8x8xi32> {
+  %w = graph.constant dense<0.5> : tensor<62x62x3x3xf32>
+  %v = graph.constant dense<7> : tensor<64x62x3x3xi8>
+  %u = graph.constant dense<7> : tensor<64x64x3x3xi8>
+  %a = graph.conv %x, %w {dilations = array<i64: 1, 1>, group = 1 : i64, operandSegmentSizes = array<i32: 1, 1, 0, 0>, pads_high = array<i64: 1, 1>, pads_low = array<i64: 1, 1>, strides = array<i64: 1, 1>} : (tensor<1x62x8x8xf32>, tensor<62x62x3x3xf32>) -> tensor<1x62x8x8xf32>
+  %b = graph.convert %a {saturate, to = ui8} : (tensor<1x62x8x8xf32>) -> tensor<1x62x8x8xui8>
+  %c = graph.conv %b, %v {dilations = array<i64: 1, 1>, group = 1 : i64, operandSegmentSizes = array<i32: 1, 1, 0, 0>, pads_high = array<i64: 1, 1>, pads_low = array<i64: 1, 1>, strides = array<i64: 1, 1>} : (tensor<1x62x8x8xui8>, tensor<64x62x3x3xi8>) -> tensor<1x64x8x8xi32>
+  %d = graph.convert %c {saturate, to = ui8} : (tensor<1x64x8x8xi32>) -> tensor<1x64x8x8xui8>
+  %e = graph.conv %d, %u {dilations = array<i64: 1, 1>, group = 1 : i64, operandSegmentSizes = array<i32: 1, 1, 0, 0>, pads_high = array<i64: 1, 1>, pads_low = array<i64: 1, 1>, strides = array<i64: 1, 1>} : (tensor<1x64x8x8xui8>, tensor<64x64x3x3xi8>) -> tensor<1x64x8x8xi32>
+  %f = graph.abs %e : (tensor<1x64x8x8xi32>) -> tensor<1x64x8x8xi32>
+  return %f : tensor<1x64x8x8xi32>
 }

@@ -32,6 +32,11 @@ bool isStrided(const ContractionSpec &spec, const ContractionOperand &operand,
 bool readsGroups(const ContractionSpec &spec, llvm::ArrayRef<unsigned> inner,
                  unsigned group);
 
+/// Of an lhs that is an image read by addresses: whether a tap is so few groups
+/// of k that an address for each pixel would cost more than it saves. A tile
+/// within one of the image's rows needs but one.
+bool hasShortTaps(const ContractionSpec &spec, unsigned group);
+
 /// Whether elements of lhs are numbers of the panels' type as they lie.
 bool isUnconverted(const ContractionSpec &spec, ProductForm form);
 

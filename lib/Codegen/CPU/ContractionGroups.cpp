@@ -32,9 +32,10 @@ public:
                            Value count, int64_t width);
   /// Columns whose k lie contiguous: square blocks of groups are transposed.
   LogicalResult fillTransposed(Value panels, Value first, Value count);
-  /// [k / group][column][group], image row by image row.
-  LogicalResult fillImageRows(Value panels, Value pitch, Value first,
-                              Value count);
+  /// [k / group][pixel][group] of the pixels that `axes` number, image row by
+  /// image row.
+  LogicalResult fillImageRows(Value panels, ArrayRef<unsigned> axes,
+                              Value pitch, Value first, Value count);
 
 private:
   /// The stored elements at a point; what the masks leave out is zero.
@@ -349,12 +350,13 @@ LogicalResult GroupFiller::fillTransposed(Value panels, Value first,
   return result;
 }
 
-LogicalResult GroupFiller::fillImageRows(Value panels, Value pitch, Value first,
+LogicalResult GroupFiller::fillImageRows(Value panels, ArrayRef<unsigned> axes,
+                                         Value pitch, Value first,
                                          Value count) {
   LogicalResult result = success();
-  unsigned lastAxis = c.spec.columns.back();
+  unsigned lastAxis = axes.back();
   auto maskType = VectorType::get({lanes}, b.getI1Type());
-  ColumnRows columnRows(c, c.spec.columns, first, count);
+  ColumnRows columnRows(c, axes, first, count);
   auto fillGroup = [&](Value k, bool isWhole) -> LogicalResult {
     LogicalResult inside = success();
     Value target = index.mul(k, pitch);
@@ -394,13 +396,20 @@ LogicalResult dlc::fillLhsGroups(PanelContext &context, Value panels,
   return filler.fillBlocks(panels, first, count);
 }
 
+LogicalResult dlc::fillLhsGroupSteps(PanelContext &context, Value panels,
+                                     Value pitch, Value first, Value count,
+                                     std::string &reason) {
+  return GroupFiller(context, context.spec.lhs, /*flips=*/false, reason)
+      .fillImageRows(panels, context.spec.rows, pitch, first, count);
+}
+
 LogicalResult dlc::fillRhsGroups(PanelContext &context, Value panels,
                                  Value pitch, Value first, Value count,
                                  bool flips, std::string &reason) {
   const ContractionSpec &spec = context.spec;
   GroupFiller filler(context, spec.rhs, flips, reason);
   if (!hasColumnPanels(spec))
-    return filler.fillImageRows(panels, pitch, first, count);
+    return filler.fillImageRows(panels, spec.columns, pitch, first, count);
   bool isStored = context.schedule.form != ProductForm::I16Pairs;
   auto column =
       spec.rhs.plain ? spec.strideOf(spec.rhs, spec.columns) : std::nullopt;

@@ -122,12 +122,15 @@ void MatrixTile::storeTerms(Value termRow, Value termColumn) {
   auto type = VectorType::get({p.lanes}, b.getI32Type());
   auto product = [&](Value memoryOfRows, Value row, Value memoryOfColumns,
                      Value column) -> Value {
-    if (!memoryOfRows)
-      return {};
-    Value left = vector::BroadcastOp::create(
-        b, loc, type, memref::LoadOp::create(b, loc, memoryOfRows, row));
-    Value right = vector::LoadOp::create(b, loc, type, memoryOfColumns, column);
-    return arith::MulIOp::create(b, loc, left, right);
+    Value left, right;
+    if (memoryOfRows)
+      left = vector::BroadcastOp::create(
+          b, loc, type, memref::LoadOp::create(b, loc, memoryOfRows, row));
+    if (memoryOfColumns)
+      right = vector::LoadOp::create(b, loc, type, memoryOfColumns, column);
+    if (left && right)
+      return arith::MulIOp::create(b, loc, left, right);
+    return left ? left : right;
   };
   index.forEach(index.constant(0), index.constant(int64_t(heights) * kTileRows),
                 1, [&](Value i) {

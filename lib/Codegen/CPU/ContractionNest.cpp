@@ -4,6 +4,7 @@
 // in the first-level cache.
 #include "dlc/Codegen/CPU/ContractionNest.h"
 
+#include "ContractionFactors.h"
 #include "ContractionTask.h"
 #include "dlc/Codegen/CPU/ContractionKnobs.h"
 #include "dlc/Codegen/CPU/KernelVariants.h"
@@ -86,7 +87,7 @@ void ContractionTask::layOutScratch(CpuKernel &result) {
     offset = offset + area(sums, bytesOf(accumulator()));
   zeroScratch = offset;
   if (s.lhs == FactorSource::Indirect && spec.lhs.guarded)
-    offset = offset + area(spec.extentOf(spec.lhsRun()) + s.lanes, bytes);
+    offset = offset + area(outsideExpr() + s.lanes, bytes);
   widenScratch = offset;
   if (s.widensRhs)
     offset = offset + area((s.depthPerPass ? constantExpr(s.depthPerPass)
@@ -94,7 +95,7 @@ void ContractionTask::layOutScratch(CpuKernel &result) {
                                (int64_t(s.tileVectors) * s.lanes),
                            bytes);
   // Terms of rows and columns are read by whole tiles.
-  termRows = rowsOfTask + s.tileRows;
+  termRows = rowsOfTask + int64_t(std::max(s.tileRows, s.lanes));
   termColumns = filled.ceilDiv(width) * width + width;
   rowTermScratch = offset;
   if (hasTerms())
@@ -204,7 +205,7 @@ void ContractionTask::locateLhs() {
       lhsRow = paddedDepth;
       lhsBlock = index->constant(1);
     } else if (s.wholeSteps) {
-      lhsRow = index->constant(1);
+      lhsRow = index->constant(s.group());
       lhsBlock = symbolic(stepPitch);
     }
     break;
@@ -213,6 +214,17 @@ void ContractionTask::locateLhs() {
     lhsBase = packedBatch(spec.lhs, lhsLayout);
     break;
   }
+}
+
+/// How many elements the rows of a tile read outside of the image: each a run,
+/// the same one, or where one address is that of all, as many as they are
+/// apart.
+AffineExpr ContractionTask::outsideExpr() {
+  AffineExpr run = spec.extentOf(spec.lhsRun());
+  if (!outsideOf(spec.lhs) || spec.rows.empty())
+    return run;
+  AffineExpr distance = spec.lhs.strides[spec.rows.back()];
+  return run + distance * int64_t(s.tileRows - 1);
 }
 
 void ContractionTask::fillZeros() {
@@ -225,8 +237,17 @@ void ContractionTask::fillZeros() {
   auto type = VectorType::get({int64_t(s.lanes)}, panelType());
   Value zero =
       arith::ConstantOp::create(b, function->loc(), b.getZeroAttr(type));
-  index->forEach(index->constant(0), symbolic(spec.extentOf(spec.lhsRun())),
-                 s.lanes, [&](Value at) {
+  if (Value outside = outsideOf(spec.lhs)) {
+    ExprPoint point;
+    point.axes = axes;
+    point.lanes = s.lanes;
+    auto stored = expressions->emitStored(outside, point, problem);
+    if (failed(stored))
+      return;
+    zero = *stored;
+  }
+  index->forEach(index->constant(0), symbolic(outsideExpr()), s.lanes,
+                 [&](Value at) {
                    vector::StoreOp::create(b, function->loc(), zero, zeros, at);
                  });
 }
@@ -342,14 +363,15 @@ LogicalResult ContractionTask::emitTask(std::string &reason) {
   locateLhs();
   if (copiesLastRows() && failed(copyLastRows(reason)))
     return failure();
-  bool isGrouped = s.group() > 1;
-  if (s.lhs == FactorSource::Filled && !fillsRowsOfTiles() &&
-      failed(isGrouped ? fillLhsGroups(*panels, lhs, firstRow, rowCount, reason)
-             : s.wholeSteps
-                 ? fillLhsSteps(*panels, lhs, symbolic(stepPitch), firstRow,
-                                rowCount, reason)
-                 : fillLhs(*panels, lhs, firstRow, rowCount, reason)))
-    return failure();
+  if (s.lhs == FactorSource::Filled && !fillsRowsOfTiles()) {
+    bool isGrouped = s.group() > 1;
+    auto fill = isGrouped ? fillLhsGroups : fillLhs;
+    auto fillSteps = isGrouped ? fillLhsGroupSteps : fillLhsSteps;
+    if (failed(s.wholeSteps ? fillSteps(*panels, lhs, symbolic(stepPitch),
+                                        firstRow, rowCount, reason)
+                            : fill(*panels, lhs, firstRow, rowCount, reason)))
+      return failure();
+  }
   if (hasTerms() && failed(emitRowTerms(reason)))
     return failure();
   LogicalResult outcome = success();
@@ -431,6 +453,15 @@ FailureOr<CpuKernel> ContractionTask::emit(std::string &reason) {
   }
   result.module = std::move(module);
   return result;
+}
+
+bool dlc::copiesBytes(graph::KernelOp kernel, const CpuTarget &target) {
+  if (hasInstruction(target, ProductForm::ByteQuads) &&
+      !hasInstruction(target, ProductForm::ByteTiles))
+    return false;
+  std::string reason;
+  auto spec = classifyContraction(kernel, reason);
+  return succeeded(spec) && spec->narrow && spec->narrow->isBytes();
 }
 
 FailureOr<CpuKernel> dlc::emitContraction(const ContractionSpec &spec,

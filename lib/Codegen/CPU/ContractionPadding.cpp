@@ -1,6 +1,8 @@
 // Counting the products with padding of a convolution.
 #include "ContractionPadding.h"
 
+#include "dlc/Schedule/OperandForm.h"
+
 using namespace mlir;
 using namespace dlc;
 
@@ -38,7 +40,8 @@ static double failedPart(const ContractionSpec &spec, AffineExpr guard,
 }
 
 ImagePadding::ImagePadding(const ContractionSpec &spec) {
-  if (spec.rows.empty() || !graph::constantValue(spec.extentOf(spec.rows)))
+  if (spec.rows.empty() || !graph::constantValue(spec.extentOf(spec.rows)) ||
+      outsideOf(spec.lhs))
     return;
   unsigned last = spec.rows.back();
   width = *graph::constantValue(spec.space.extents[last]);

@@ -15,7 +15,7 @@ public:
   /// The part of all products that tiles of `rows` pixels leave out (the
   /// micro-kernel does, TileBody::indirectSteps): taps above and below the
   /// image where a tile lies within one of its rows, taps beside it where a
-  /// tile begins with one.
+  /// tile begins with one. Padding that is no zero is left out nowhere.
   double skippedBy(unsigned rows) const;
 
 private:

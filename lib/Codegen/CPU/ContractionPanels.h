@@ -34,6 +34,11 @@ struct PanelContext {
 mlir::LogicalResult fillLhsGroups(PanelContext &context, mlir::Value panels,
                                   mlir::Value first, mlir::Value count,
                                   std::string &reason);
+/// The same of an lhs that is an image, channels first: [k /
+/// group][row][group], `pitch` rows a group.
+mlir::LogicalResult fillLhsGroupSteps(PanelContext &context, mlir::Value panels,
+                                      mlir::Value pitch, mlir::Value first,
+                                      mlir::Value count, std::string &reason);
 mlir::LogicalResult fillRhsGroups(PanelContext &context, mlir::Value panels,
                                   mlir::Value pitch, mlir::Value first,
                                   mlir::Value count, bool flips,
@@ -98,6 +103,11 @@ bool hasColumnPanels(const ContractionSpec &spec);
 mlir::LogicalResult fillLhsSteps(PanelContext &context, mlir::Value panels,
                                  mlir::Value pitch, mlir::Value first,
                                  mlir::Value count, std::string &reason);
+
+/// Whether lhs is an image of bytes, channels first: vectors run along the rows
+/// of its pixels.
+bool fillsGroupSteps(const ContractionSpec &spec,
+                     const ContractionSchedule &schedule);
 
 /// How a filled lhs of short runs of k lies: a block of k would cut the runs,
 /// and each lane would be fetched on its own.

@@ -151,6 +151,14 @@ bool dlc::readsGroups(const ContractionSpec &spec, ArrayRef<unsigned> inner,
   return steps && *steps % group == 0 && stride && *stride == 1;
 }
 
+bool dlc::hasShortTaps(const ContractionSpec &spec, unsigned group) {
+  if (group == 1)
+    return !spec.hasLongRun();
+  constexpr int64_t manyGroups = 32;
+  auto length = graph::constantValue(spec.extentOf(spec.lhsRun()));
+  return length && *length / group < manyGroups;
+}
+
 /// Registers a tile needs: accumulators, one k of rhs, one broadcast (AVX-512
 /// folds it into the multiply-add).
 static unsigned registersOf(unsigned rows, unsigned vectors) {
@@ -351,9 +359,34 @@ static bool isImageOfPixels(const ContractionSpec &spec) {
 /// Whether rows of lhs can be read by an address each.
 static bool canReadIndirectly(const ContractionSpec &spec,
                               const ContractionSchedule &s) {
-  return isUnconverted(spec, s.form) && !isByteForm(s.form) &&
+  return isUnconverted(spec, s.form) && !s.usesTiles() &&
          readsGroups(spec, spec.lhsRun(), s.group()) &&
          (!spec.lhsRun().empty() || isImageOfPixels(spec));
+}
+
+/// The pixels of a row of the image that lhs is; 0: tiles need not end with it.
+static int64_t widthOfRows(const ContractionSpec &spec) {
+  if (spec.rows.size() == 1 && spec.lhs.guards.empty())
+    return 0;
+  return graph::constantValue(spec.space.extents[spec.rows.back()]).value_or(1);
+}
+
+/// The tile of an image that is read by addresses: short taps want it within
+/// one of the image's rows.
+static void chooseTileOfPixels(ContractionSchedule &s, const Sizes &sizes,
+                               const ContractionSpec &spec,
+                               const TargetDesc &desc,
+                               const ImagePadding &padding) {
+  double cost = chooseTile(s, sizes, desc, &padding);
+  if (s.group() == 1 || !sizes.rows || !isImageOfPixels(spec) ||
+      !hasShortTaps(spec, s.group()))
+    return;
+  // What the addresses of other tiles cost, of their products' time.
+  constexpr double addresses = 0.25;
+  ContractionSchedule within = s;
+  if (chooseTile(within, sizes, desc, &padding, widthOfRows(spec)) <
+      cost * (1 + addresses))
+    s = within;
 }
 
 /// Reads an image of few channels where it lies, if tiles that end with its
@@ -367,12 +400,7 @@ static void readTapsInPlace(ContractionSchedule &s, const Sizes &sizes,
   ContractionSchedule inPlace = s;
   inPlace.lhs = FactorSource::Indirect;
   ImagePadding padding(spec);
-  bool isOneRow = spec.rows.size() == 1 && spec.lhs.guards.empty();
-  int64_t width =
-      isOneRow ? 0
-               : graph::constantValue(spec.space.extents[spec.rows.back()])
-                     .value_or(1);
-  double cost = chooseTile(inPlace, sizes, desc, &padding, width);
+  double cost = chooseTile(inPlace, sizes, desc, &padding, widthOfRows(spec));
   int64_t vectors = llvm::divideCeil(sizes.typicalColumns, s.lanes);
   // Four cycles a vector of the copy, in units of tileCost.
   constexpr double perVector = 128;
@@ -566,7 +594,7 @@ ContractionSchedule dlc::defaultSchedule(const ContractionSpec &wide,
     s.lhs = FactorSource::Indirect;
     if (!options.strict) {
       ImagePadding padding(spec);
-      chooseTile(s, sizes, desc, &padding);
+      chooseTileOfPixels(s, sizes, spec, desc, padding);
     }
   }
   if (s.lhs == FactorSource::Filled && !options.strict)
@@ -663,7 +691,7 @@ bool dlc::isLegal(const ContractionSchedule &s, const ContractionSpec &wide,
       return refuse("the machine has no such dot product");
     if (isBf16Form(s.form) && !s.fma)
       return refuse("bf16 dot products round in another order");
-    if (s.wholeRows || s.wholeSteps || s.kBlock % s.group())
+    if (s.wholeRows || s.kBlock % s.group())
       return refuse("no groups of k in this layout");
     if (s.dot && s.form != ProductForm::Bf16Pairs)
       return refuse("vectors of k of this form are not summed");
@@ -717,8 +745,9 @@ bool dlc::isLegal(const ContractionSchedule &s, const ContractionSpec &wide,
   if (s.wholeRows &&
       (s.lhs != FactorSource::Filled || spec.lhsGuardedRun().empty()))
     return refuse("lhs is not copied in runs of k");
-  if (s.wholeSteps && (s.lhs != FactorSource::Filled || s.kBlock != 1 ||
-                       !rowTaps(spec, s, target)))
+  if (s.wholeSteps && (s.lhs != FactorSource::Filled || s.kBlock != s.group() ||
+                       !(s.group() > 1 ? fillsGroupSteps(spec, s)
+                                       : rowTaps(spec, s, target).has_value())))
     return refuse("lhs has no taps that share their loads");
   if (s.lhs == FactorSource::Indirect && s.depthPerPass &&
       (!indirectPassUnit(spec) || s.depthPerPass % indirectPassUnit(spec)))

@@ -1,5 +1,6 @@
 // Filling of columns whose taps lie along the same image row: one set of loads,
 // shifted in registers, for all of them.
+#include "ContractionFactors.h"
 #include "ContractionPanels.h"
 
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
@@ -66,9 +67,25 @@ bool dlc::sharesTaps(const ContractionSpec &spec,
   return !extent || taps->distance < *extent;
 }
 
+bool dlc::fillsGroupSteps(const ContractionSpec &spec,
+                          const ContractionSchedule &s) {
+  if (s.form != ProductForm::ByteQuads || spec.rows.empty() ||
+      !(spec.lhs.plain || spec.lhs.guarded) || !isUnconverted(spec, s.form) ||
+      isStrided(spec, spec.lhs, spec.rows))
+    return false;
+  auto step = graph::constantValue(spec.lhs.strides[spec.rows.back()]),
+       across = graph::constantValue(spec.lhs.strides[spec.inner.front()]);
+  return step && across && (*step == 1 || *step == 2) && *step < *across;
+}
+
 void dlc::chooseRuns(ContractionSchedule &s, const ContractionSpec &spec,
                      const CpuTarget &target) {
   s.wholeSteps = s.wholeRows = false;
+  if (s.lhs == FactorSource::Filled && fillsGroupSteps(spec, s)) {
+    s.wholeSteps = true;
+    s.kBlock = s.group();
+    return;
+  }
   if (s.lhs != FactorSource::Filled || target.desc().arch != "x86" ||
       s.group() != 1)
     return;

@@ -8,6 +8,7 @@
 #include "ContractionPanels.h"
 #include "dlc/Codegen/CPU/ContractionTile.h"
 #include "dlc/Codegen/Common/KernelFunction.h"
+#include "dlc/Schedule/OperandForm.h"
 
 namespace dlc {
 
@@ -32,6 +33,7 @@ private:
   mlir::LogicalResult fillAndUse(std::string &reason);
   mlir::LogicalResult emitBlocks(std::string &reason);
   void locateLhs();
+  mlir::AffineExpr outsideExpr();
   void fillZeros();
   void locateRhs();
   void locateResult();
@@ -111,9 +113,33 @@ private:
   }
   bool needsColumnSums() const { return isBytes() && spec.narrow->lhsZero; }
   bool hasTerms() const { return needsRowSums() || needsColumnSums(); }
+  /// Whether rows, and columns, have zero points of their own; else those are
+  /// multiplied into the other side's sums.
+  bool rowsDiffer() const { return differs(spec.narrow->lhsZero, spec.rows); }
+  bool columnsDiffer() const {
+    return differs(spec.narrow->rhsZero, spec.columns);
+  }
+  bool differs(mlir::Value zero, llvm::ArrayRef<unsigned> group) const {
+    return zero && variesAlong(zero, spec.space, [&](unsigned axis) {
+             return llvm::is_contained(group, axis);
+           });
+  }
   mlir::LogicalResult emitRowTerms(std::string &reason);
   mlir::LogicalResult emitColumnTerms(std::string &reason);
+  /// What is subtracted from the bytes in rhs' panels: of a vector of columns
+  /// from `column` on; null: of all, a number.
+  mlir::FailureOr<mlir::Value> columnZeros(mlir::Value column,
+                                           std::string &reason);
   mlir::Value sumOfRow(mlir::Value row);
+  mlir::Value sumsOfRows(mlir::Value row);
+  mlir::Value sumOfGroups(mlir::Value memory, mlir::Value start,
+                          mlir::Value step, bool isUnsigned);
+  /// The sums in the lanes of a vector, and those of `length` bytes more, whole
+  /// groups.
+  mlir::Value addBytes(mlir::Value memory, mlir::Value at, mlir::Value length,
+                       mlir::Value sums);
+  /// Of a row that is read by addresses: all its taps, padding too.
+  mlir::Value sumsOfPixel(mlir::Value row, mlir::Value sums);
   mlir::Value sumsOfColumns(mlir::Value column);
   mlir::Value rhsColumnOffset(mlir::Value column);
   mlir::Value lhsRowOffset(mlir::Value panelRow, mlir::Value inPanel);

@@ -329,11 +329,15 @@ TileBody::Accumulators TileBody::initialSums() {
     for (unsigned r = 0; r < shape.rows; ++r) {
       Value &sum = sums[r * shape.vectors + v];
       if (term)
-        sum = arith::MulIOp::create(b, loc, rowOf(p.rowZero, r), term);
+        sum = p.rowZero
+                  ? arith::MulIOp::create(b, loc, rowOf(p.rowZero, r), term)
+                  : term;
+      if (!p.rowSum)
+        continue;
+      Value less = rowOf(p.rowSum, r);
       if (zero)
-        sum = arith::SubIOp::create(
-            b, loc, sum,
-            arith::MulIOp::create(b, loc, rowOf(p.rowSum, r), zero));
+        less = arith::MulIOp::create(b, loc, less, zero);
+      sum = arith::SubIOp::create(b, loc, sum, less);
     }
   }
   return sums;

@@ -5,6 +5,7 @@
 #include "ContractionComputed.h"
 
 #include "dlc/Codegen/CPU/ContractionTile.h"
+#include "dlc/Schedule/OperandForm.h"
 
 namespace dlc {
 
@@ -84,6 +85,10 @@ private:
   /// Where lhs lies at `axes`, and `more` elements. What is constant comes
   /// last: it becomes an immediate offset from what a loop moves.
   mlir::Value imageAt(llvm::ArrayRef<mlir::Value> axes, int64_t more);
+  /// Whether products with padding may be left out.
+  bool passesOverPadding() const {
+    return !p.scalar.strict && !outsideOf(p.indirect->lhs);
+  }
   /// Whether a guard is the same for all rows: asked once a tap, which is left
   /// out where it fails.
   bool isOfWholeTile(mlir::AffineExpr guard);

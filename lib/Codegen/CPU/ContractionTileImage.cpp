@@ -3,6 +3,7 @@
 // or known to be so for a pixel of it, is left out. Where a tap is only a few
 // steps of k (the image of a network's first convolution), the addresses of a
 // tile's pixels are one and its distances, which are immediate offsets.
+#include "ContractionFactors.h"
 #include "ContractionTileBody.h"
 
 #include "mlir/Dialect/SCF/IR/SCF.h"
@@ -55,7 +56,8 @@ void TileBody::placeInImage() {
   // With no padding, the rows of one row of an image need no whole tiles.
   if (spec.rows.size() == 1 && spec.lhs.guards.empty())
     staysInImageRow = true;
-  hasShortTaps = staysInImageRow && !p.scalar.strict && !spec.hasLongRun();
+  hasShortTaps =
+      staysInImageRow && !p.scalar.strict && dlc::hasShortTaps(spec, p.group);
 }
 
 bool TileBody::holdsBeside(int64_t from, int64_t to) {
@@ -126,7 +128,7 @@ void TileBody::setPixel(unsigned r, Value firstRow,
 
 bool TileBody::isOfWholeTile(AffineExpr guard) {
   bool hasTaps = p.indirect->inner.size() > p.indirect->lhsRun().size();
-  return staysInImageRow && hasTaps && !p.scalar.strict &&
+  return staysInImageRow && hasTaps && passesOverPadding() &&
          !guard.isFunctionOfDim(p.indirect->rows.back());
 }
 
@@ -161,6 +163,24 @@ void TileBody::locateRows(Value firstRow, SmallVector<Value> axes) {
                       ? std::optional<int64_t>()
                       : graph::constantValue(spec.lhs.strides[pixel]);
   SmallVector<Value> first = axes; // of row 0, where it is set
+  // One address for all rows; outside of the image it is of as many pixels.
+  bool hasDistance = hasShortTaps && distance,
+       isOneOutside = hasDistance && outsideOf(spec.lhs);
+  Value firstMemory = lhs, firstAt;
+  if (isOneOutside) {
+    firstAt = imageAt(first, 0);
+    Value inside;
+    for (auto &[isEquality, expr] : spec.lhs.guards)
+      if (!expr.isFunctionOfDim(pixel))
+        inside =
+            alsoHolds(inside, index.expr(expr, first, symbols()), isEquality);
+    if (inside) {
+      firstMemory =
+          arith::SelectOp::create(b, loc, inside, lhs, p.surroundings.front());
+      firstAt =
+          arith::SelectOp::create(b, loc, inside, firstAt, index.constant(0));
+    }
+  }
   for (unsigned r = 0; r < shape.rows; ++r) {
     if (!hasShortTaps)
       setPixel(r, firstRow, axes);
@@ -171,22 +191,25 @@ void TileBody::locateRows(Value firstRow, SmallVector<Value> axes) {
                            holdsBeside(*firstPixel + r, *firstPixel + r + 1));
     Value inside;
     for (auto &[isEquality, expr] : spec.lhs.guards) {
-      if (isOfWholeTile(expr) || (isInside && expr.isFunctionOfDim(pixel)))
+      bool isOfPixel = expr.isFunctionOfDim(pixel);
+      if (isOfWholeTile(expr) || (isInside && isOfPixel) ||
+          (isOneOutside && !isOfPixel))
         continue;
       Value value = index.expr(expr, axes, symbols());
       if (auto known = IndexBuilder::constantOf(value);
-          known && !p.scalar.strict) {
+          known && passesOverPadding()) {
         isPadding[r] |= isEquality ? *known != 0 : *known < 0;
         continue;
       }
       inside = alsoHolds(inside, value, isEquality);
     }
-    Value at = hasShortTaps && distance ? imageAt(first, r * *distance)
-                                        : imageAt(axes, 0);
-    Value memory = lhs;
+    Value at = isOneOutside  ? index.add(firstAt, r * *distance)
+               : hasDistance ? imageAt(first, r * *distance)
+                             : imageAt(axes, 0);
+    Value memory = firstMemory;
     if (inside && !isPadding[r]) {
-      memory =
-          arith::SelectOp::create(b, loc, inside, lhs, p.surroundings.front());
+      memory = arith::SelectOp::create(b, loc, inside, memory,
+                                       p.surroundings.front());
       at = arith::SelectOp::create(b, loc, inside, at, index.constant(0));
     }
     rowMemories.push_back(memory);
@@ -229,7 +252,7 @@ TileBody::Accumulators TileBody::indirectSteps(Value firstRow, Value rhsOffset,
   auto isUnrolled = [&](unsigned axis) {
     constexpr int64_t most = 5;
     auto extent = graph::constantValue(spec.space.extents[axis]);
-    return startsImageRow && !hasShortTaps && !p.scalar.strict && extent &&
+    return startsImageRow && !hasShortTaps && passesOverPadding() && extent &&
            *extent <= most && llvm::any_of(spec.lhs.guards, [&](auto &guard) {
              return guard.second.isFunctionOfDim(axis) &&
                     guard.second.isFunctionOfDim(spec.rows.back());
@@ -255,7 +278,8 @@ TileBody::Accumulators TileBody::indirectSteps(Value firstRow, Value rhsOffset,
       begun = index.mul(tap, length);
       Value at = index.add(rhsOffset, index.mul(begun, p.rhsStep));
       return steps(length, index.constant(0), at, index.constant(1),
-                   std::move(in), /*unroll=*/hasShortTaps ? 1 : 0);
+                   std::move(in),
+                   /*unroll=*/hasShortTaps && p.group == 1 ? 1 : 0);
     }
     unsigned axis = left.front();
     Value extent = index.expr(spec.space.extents[axis], {}, symbols());

@@ -75,12 +75,12 @@ void ContractionTask::emitTiles() {
   params.group = s.group();
   params.lhsUnsigned = isBytes() && isLhsUnsigned(spec);
   if (needsColumnSums()) {
-    params.rowZero = rowZero;
+    params.rowZero = rowsDiffer() ? rowZero : Value();
     params.columnTerm = columnTerm;
   }
   if (needsRowSums()) {
     params.rowSum = rowSum;
-    params.columnZero = columnZero;
+    params.columnZero = columnsDiffer() ? columnZero : Value();
   }
   planAhead(params);
   tiles.emplace(*module, options.symbol, params);
@@ -329,7 +329,7 @@ Value ContractionTask::lhsRowOffset(Value panelRow, Value inPanel) {
     return index->add(firstRow, index->add(panelRow, inPanel));
   case FactorSource::Filled:
     if (s.wholeSteps)
-      return index->add(panelRow, inPanel);
+      return index->mul(index->add(panelRow, inPanel), lhsRow);
     return index->add(index->mul(panelRow, paddedDepth),
                       index->mul(inPanel, s.wholeRows
                                               ? paddedDepth

@@ -6,6 +6,7 @@
 #include "AttentionText.h"
 #include "KernelHarness.h"
 #include "KernelText.h"
+#include "PixelText.h"
 #include "dlc/Codegen/CPU/AttentionKnobs.h"
 #include "dlc/Codegen/CPU/ContractionKnobs.h"
 #include "dlc/Codegen/CPU/LoopKnobs.h"
@@ -109,6 +110,7 @@ std::vector<Case> makeCases() {
       {"image, channels last",
        convChannelsLast({1, 7, 9, 32}, {24, 32, 3, 3}, 1, 1, 1),
        {false, true}},
+      {"image of bytes, channels last", Pixels().text(), {false, true}},
   };
 }
 

@@ -21,6 +21,11 @@ mlir::FailureOr<CpuKernel> emitContraction(const ContractionSpec &spec,
                                            const CpuCodegenOptions &options,
                                            std::string &reason);
 
+/// Whether `kernel` multiplies bytes and puts those of an image into groups of
+/// k first, wherever its channels lie: no instruction of `target` takes them
+/// from there, or matrix tiles, which want panels, are faster.
+bool copiesBytes(graph::KernelOp kernel, const CpuTarget &target);
+
 /// Emits a kernel that carries a claim of Winograd's filtering
 /// (dlc/Schedule/Winograd.h), which Check has admitted: its matrices are what
 /// is emitted. Fails when the kernel is no such convolution or its weights are

@@ -84,10 +84,12 @@ struct TileParams {
   bool lhsUnsigned = false; ///< bytes: which factor is the u8
   /// Bytes less zero points: the sums start from
   ///   rowZero[r] * columnTerm[c] - rowSum[r] * columnZero[c],
-  /// memrefs of i32; a pair of null: nothing. The tile functions then take the
-  /// numbers of the tile's first row and column in them.
+  /// memrefs of i32. Without rowZero or columnZero what they multiply has the
+  /// zero point in it already; without columnTerm or rowSum there is no such
+  /// product. The tile functions then take the numbers of the tile's first row
+  /// and column in them.
   mlir::Value rowZero, columnTerm, rowSum, columnZero;
-  bool hasTerms() const { return rowZero || rowSum; }
+  bool hasTerms() const { return columnTerm || rowSum; }
 };
 
 struct TileShape {
