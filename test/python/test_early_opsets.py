@@ -81,3 +81,19 @@ def test_half_pixels_of_opset_11(dim):
     x = np.arange(20, dtype=np.float32)[None]
     y, = dlc.compile(model).run([x])
     assert np.array_equal(y[0], np.floor((np.arange(8) + 0.5) / 0.4))
+
+
+@pytest.mark.parametrize("op, reference", [("Add", np.add), ("Sub", np.subtract), ("Mul", np.multiply), ("Div", np.divide)])
+@pytest.mark.parametrize("axis", [0, 1, 2, -2, None])
+def test_operands_lay_beside_dims_in_the_middle(op, reference, axis):
+    """Before opset 7: `axis` is where the second operand's dims begin among the first's; also of what the graph computes."""
+    shape = [3, 4, 5]
+    width = 2 if axis in (0, 1, -2) else 1
+    first = 3 - width if axis is None else axis % 3
+    given = "" if axis is None else f", axis = {axis}"
+    second = shape[first:first + width]
+    model = parse(6, f"(float[3, 4, 5] x) => (float[3, 4, 5] y) {{ a = Relu(x) y = {op} <broadcast = 1{given}> (a, c) }}",
+                  c=np.random.default_rng(1).uniform(1, 2, size=second).astype(np.float32))
+    x = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    c = onnx.numpy_helper.to_array(model.graph.initializer[0]).reshape(second + [1] * (3 - first - width))
+    np.testing.assert_allclose(dlc.compile(model).run([x])[0], reference(np.maximum(x, 0), c), rtol=1e-6)

@@ -4,6 +4,7 @@ import subprocess
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 
 import dlc
@@ -260,6 +261,17 @@ def test_the_length_after_a_stride_is_known():
         model.run([array(1, 4, 81), w, places])
 
 
+def test_the_length_after_several_strides_is_known():
+    """torch.export writes what five strided convolutions leave as 4 + 4 * ((n / 2 - 1) / 16)."""
+    model = dlc.compile(parse("""grid (float[N] x, float[M] y) => (float[K, 4] z) <int64[1] two = {2}, int64[1] one = {1}, int64[1] sixteen = {16}, int64[1] four = {4}> {
+        n = Shape(x)  half = Div(n, two)  less = Sub(half, one)  steps = Div(less, sixteen)  quads = Mul(steps, four)  rows = Add(quads, four)
+        shape = Concat <axis = 0> (rows, four)  first = ReduceMax <keepdims = 0> (y)  z = Expand(first, shape) }"""))
+    for n in (2, 33, 34, 64, 320):
+        assert model(array(n), array(3)).shape == (4 + 4 * ((n // 2 - 1) // 16), 4)
+    with pytest.raises(dlc.RunError, match="a size that is divided is negative"):
+        model(array(1), array(3))
+
+
 def test_a_size_that_may_be_negative_is_not_rounded_down():
     """(100 - N) / 3 rounds to zero: as a number it is the run's, as a size it is refused."""
     text = """margin (float[N] x) => (int64[1] m) {
@@ -315,3 +327,200 @@ def test_parts_of_a_symbolic_dim(name):
         elif n:
             with pytest.raises(dlc.RunError):
                 model.run([x])
+
+
+@pytest.mark.parametrize("mode", ["constant", "reflect", "edge", "wrap"])
+def test_pads_computed_from_sizes(mode):
+    """As exporters write "up to a multiple of 8", whose pads are pairs that a reversal and a transposition make ends of."""
+    model = dlc.compile(parse(f"""padded (float[N, M] x) => (float[A, B] y)
+    <int64[1] seven = {{7}}, int64[1] eight = {{8}}, int64[1] first = {{-1}}, int64[1] last = {{-9223372036854775807}}, int64[1] zero = {{0}},
+     int64[1] back = {{-1}}, int64[2] pairs = {{-1, 2}}, int64[2] none = {{0, 0}}> {{
+        s = Shape(x)  a = Add(s, seven)  d = Div(a, eight)  m = Mul(d, eight)  rest = Sub(m, s)
+        rows = Slice(rest, zero, back)  columns = Slice(rest, first, seven)
+        list = Concat <axis = 0> (zero, columns, zero, rows)
+        matrix = Reshape(list, pairs)  reversed = Slice(matrix, first, last, zero, back)
+        ends = Transpose <perm = [1, 0]> (reversed)  pads = Reshape(ends, first)
+        y = Pad <mode = "{mode}"> (x, pads) }}"""))
+    for n, m in ((5, 3), (8, 16), (1, 1), (16, 2), (33, 40)):
+        x = array(n, m)
+        want = np.pad(x, [(0, -n % 8), (0, -m % 8)], mode)
+        assert np.array_equal(model(x), want), (n, m)
+
+
+def test_pads_may_not_be_negative():
+    model = dlc.compile(parse("""padded (float[N] x, float[M] y) => (float[M] z) <int64[1] zero = {0}> {
+        n = Shape(x)  m = Shape(y)  rest = Sub(m, n)  pads = Concat <axis = 0> (zero, rest)
+        wide = Pad(x, pads)  z = Add(wide, y) }"""))
+    for n, m in ((0, 0), (3, 3), (3, 9), (0, 4), (1, 40)):
+        x, y = array(n), array(m)
+        assert np.array_equal(model(x, y), np.pad(x, (0, m - n)) + y)
+    with pytest.raises(dlc.RunError, match="'pads' is negative"):
+        model(array(5), array(4))
+
+
+WINDOWS = {"conv": 'Conv <kernel_shape = [3, 5], ATTRIBUTES> (x, w)', "max": "MaxPool <kernel_shape = [2, 3], ATTRIBUTES> (x)",
+           "average": "AveragePool <kernel_shape = [3, 4], ATTRIBUTES> (x)",
+           "average of pads": "AveragePool <kernel_shape = [3, 3], count_include_pad = 1, ATTRIBUTES> (x)",
+           "one axis": "MaxPool <kernel_shape = [1, 3], ATTRIBUTES> (x)"}
+
+
+@pytest.mark.parametrize("automatic", ["SAME_UPPER", "SAME_LOWER"])
+@pytest.mark.parametrize("name", WINDOWS)
+def test_same_pads_of_symbolic_dims_with_a_stride(name, automatic):
+    text = WINDOWS[name].replace("ATTRIBUTES", f'auto_pad = "{automatic}", strides = [{1 if name == "one axis" else 2}, 3]')
+    model = parse(f"windows (float[B, 2, H, W] x) => (float[B, C, P, Q] y) {{ y = {text} }}")
+    if "w)" in text:
+        model.graph.initializer.append(onnx.numpy_helper.from_array(array(4, 2, 3, 5), "w"))
+    compiled = dlc.compile(model)
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    for b, h, w in ((1, 7, 9), (1, 8, 10), (2, 9, 11), (1, 1, 1), (1, 2, 30), (3, 16, 3)):
+        x = array(b, 2, h, w)
+        np.testing.assert_allclose(compiled(x), session.run(None, {"x": x})[0], rtol=1e-5, atol=1e-5)
+
+
+def test_first_elements_of_a_symbolic_dim():
+    model = dlc.compile(parse("""first (float[B, N, 4] x) => (float[B, 3, 4] y) <int64[1] zero = {0}, int64[1] three = {3}, int64[1] one = {1}> {
+        y = Slice(x, zero, three, one) }"""))
+    for b, n in ((1, 3), (2, 4), (1, 100)):
+        x = array(b, n, 4)
+        assert np.array_equal(model(x), x[:, :3])
+    with pytest.raises(dlc.RunError, match="the end is past the dim"):
+        model(array(1, 2, 4))
+
+
+def test_a_squeeze_that_asks_first():
+    """torch's exporter squeezes a dim under a condition: a symbolic one stays."""
+    model = parse("""squeezed (float[B, N, 4] x) => (float[B, 4] y) <int64[1] at = {1}, int64 position = {1}, int64 one = {1}, int64[1] zero = {0}> {
+        s = Shape(x)  n = Gather(s, position)  isOne = Equal(n, one)
+        q = If (isOne) <then_branch = squeeze () => (float[B, 4] a) { a = Squeeze(x, at) },
+                        else_branch = keep () => (float[B, N, 4] b) { b = Identity(x) }>
+        y = ReduceSum <keepdims = 0> (q, at) }""")
+    compiled = dlc.compile(model)
+    for n in (2, 5):
+        x = array(3, n, 4)
+        np.testing.assert_allclose(compiled(x), x.sum(1), rtol=1e-5)
+    with pytest.raises(dlc.RunError, match="for a 1 give it its size"):
+        compiled(array(3, 1, 4))
+
+
+def test_the_last_elements_by_a_symbolic_number():
+    """x[-t:], as torch.export writes it."""
+    model = dlc.compile(parse("""last (float[N, 4] x, float[T] t) => (float[T, 4] y) <int64[1] most = {9223372036854775807}> {
+        n = Shape(t)  back = Neg(n)  y = Slice(x, back, most) }"""))
+    for n, t in ((5, 1), (5, 5), (40, 7)):
+        x = array(n, 4)
+        assert np.array_equal(model(x, array(t)), x[-t:])
+    for n, t in ((5, 6), (5, 0)):
+        with pytest.raises(dlc.RunError, match="bound from"):
+            model(array(n, 4), array(t))
+
+
+def test_spectrum_of_a_symbolic_signal():
+    model = parse("spectrum (float[B, N] x) => (float[B, F, 33, 2] y) <int64 step = {24}> { y = STFT <onesided = 1> (x, step, w) }")
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.hanning(64).astype(np.float32), "w"))
+    compiled = dlc.compile(model)
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    for b, n in ((1, 64), (2, 100), (1, 333)):
+        x = array(b, n)
+        np.testing.assert_allclose(compiled(x), session.run(None, {"x": x})[0], atol=1e-4)
+    with pytest.raises(dlc.RunError, match="shorter than a frame"):
+        compiled(array(1, 63))
+
+
+FACTORS = {"twice": (2.0, lambda n: 2 * n), "half": (0.5, lambda n: n // 2), "once and a half": (1.5, lambda n: n * 3 // 2)}
+
+
+@pytest.mark.parametrize("name", FACTORS)
+def test_sizes_that_pass_through_floats(name):
+    """floor(float(size) * factor), as exporters scale images."""
+    factor, scaled = FACTORS[name]
+    model = parse("""scaled (float[1, N, M] x) => (float[1, A, B] y) <float[3] factors = {1, FACTOR, FACTOR}> {
+        s = Shape(x)  f = Cast <to = 1> (s)  m = Mul(f, factors)  w = Floor(m)  sizes = Cast <to = 7> (w)
+        y = Resize <mode = "linear", coordinate_transformation_mode = "asymmetric"> (x, , , sizes) }""".replace("FACTOR", str(factor)))
+    compiled = dlc.compile(model)
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    for n, m in ((4, 6), (5, 7), (16, 2)):
+        x = array(1, n, m)
+        y = compiled(x)
+        assert y.shape == (1, scaled(n), scaled(m))
+        np.testing.assert_allclose(y, session.run(None, {"x": x})[0], atol=1e-5)
+
+
+def test_scales_that_are_sizes_over_sizes():
+    model = parse("""scaled (float[1, N, M] x, float[1, A, B] y) => (float[1, A, B] z) {
+        s = Shape(x)  f = Cast <to = 1> (s)  t = Shape(y)  g = Cast <to = 1> (t)  scales = Div(g, f)
+        r = Resize <mode = "linear", coordinate_transformation_mode = "asymmetric"> (x, , scales)  z = Add(r, y) }""")
+    compiled = dlc.compile(model)
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    for from_, to in (((4, 6), (8, 12)), ((5, 7), (10, 7)), ((8, 8), (4, 24))):
+        x, y = array(1, *from_), array(1, *to)
+        np.testing.assert_allclose(compiled(x, y), session.run(None, {"x": x, "y": y})[0], atol=1e-5)
+
+
+@pytest.mark.parametrize("mode", ["linear", "nearest", "cubic"])
+@pytest.mark.parametrize("padding", ["zeros", "border", "reflection"])
+def test_images_of_symbolic_size_are_sampled(mode, padding):
+    for align in 0, 1:
+        model = parse(f"""sampled (float[B, 2, H, W] x, float[B, P, Q, 2] g) => (float[B, 2, P, Q] y) {{
+            y = GridSample <mode = "{mode}", padding_mode = "{padding}", align_corners = {align}> (x, g) }}""")
+        compiled = dlc.compile(model)
+        for b, h, w in ((1, 5, 7), (2, 3, 2), (1, 1, 4)):
+            x, g = array(b, 2, h, w), (array(b, 3, 4, 2) * 0.9).astype(np.float32)
+            known = dlc.compile(model, dims={"B": b, "H": h, "W": w, "P": 3, "Q": 4})
+            np.testing.assert_allclose(compiled(x, g), known(x, g), atol=1e-5)
+
+
+def test_regions_of_an_image_of_symbolic_size():
+    model = parse("""regions (float[B, 2, H, W] x, float[R, 4] rois, int64[R] at) => (float[R, 2, 3, 3] y) {
+        y = RoiAlign <output_height = 3, output_width = 3, sampling_ratio = 2, coordinate_transformation_mode = "half_pixel"> (x, rois, at) }""")
+    compiled = dlc.compile(model)
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    for b, h, w, r in ((1, 8, 9, 3), (2, 5, 20, 1)):
+        x, at = array(b, 2, h, w), np.arange(r) % b
+        corner = np.abs(array(r, 2))
+        rois = np.concatenate([corner, corner + 3], 1).astype(np.float32)
+        np.testing.assert_allclose(compiled(x, rois, at), session.run(None, {"x": x, "rois": rois, "at": at})[0], atol=1e-5)
+
+
+def test_a_remainder_has_bounds():
+    """Padding to a multiple: (8 - n % 8) % 8 is never negative, however the simplifier writes it."""
+    model = dlc.compile(parse("""padded (float[N] x) => (float[M] y) <int64[1] eight = {8}, int64[1] zero = {0}> {
+        n = Shape(x)  over = Mod(n, eight)  less = Sub(eight, over)  rest = Mod(less, eight)
+        pads = Concat <axis = 0> (zero, rest)  y = Pad(x, pads) }"""))
+    for n in 1, 7, 8, 9, 40:
+        assert np.array_equal(model(array(n)), np.pad(array(n), (0, -n % 8)))
+
+
+def test_a_loop_from_the_second_step():
+    """for t in range(1, n), as torch.jit.script writes it: ceil(float(n - 1) / 1.0) iterations, in which a result grows."""
+    model = dlc.compile(parse("""steps (float[N, 3] x, float[0, 3] none) => (float[3] last, float[K, 3] all) <int64 zero = {0}, int64 one = {1}, float unit = {1}, int64[1] axis = {0}> {
+        s = Shape(x)  n = Gather(s, zero)  less = Sub(n, one)  f = Cast <to = 1> (less)  q = Div(f, unit)  c = Ceil(q)  trips = Cast <to = 7> (c)
+        first = Gather(x, zero)  yes = Constant <value = bool {1}> ()
+        last, all = Loop (trips, yes, first, none) <body = b (int64 i, bool go, float[3] h, float[P, 3] rows) => (bool on, float[3] g, float[Q, 3] more) {
+            t = Add(i, one)  now = Gather(x, t)  g = Max(h, now)  row = Unsqueeze(g, axis)  more = Concat <axis = 0> (rows, row)  on = Identity(go) }> }"""))
+    for n in 1, 2, 7:
+        x = array(n, 3)
+        last, rows = model(x, np.zeros((0, 3), np.float32))
+        assert np.array_equal(last, x.max(0)) and np.array_equal(rows, np.maximum.accumulate(x)[1:])
+    with pytest.raises(dlc.RunError):
+        model(array(0, 3), np.zeros((0, 3), np.float32))
+
+
+@pytest.mark.parametrize("shift", [4, -4])
+def test_rows_are_rolled(shift):
+    """torch.export's roll: two slices at the shift's remainder of the dim."""
+    model = dlc.compile(parse(f"""rolled (float[N, 3] x) => (float[N, 3] y) <int64[1] zero = {{0}}, int64[1] shift = {{{-shift}}}> {{
+        n = Shape <start = 0, end = 1> (x)  at = Mod(shift, n)  tail = Slice(x, at, n)  head = Slice(x, zero, at)
+        r = Concat <axis = 0> (tail, head)  y = Add(r, x) }}"""))
+    for n in 5, 8, 33:
+        assert np.array_equal(model(array(n, 3)), np.roll(array(n, 3), shift, 0) + array(n, 3))
+    with pytest.raises(dlc.RunError, match="shorter than it is shifted"):
+        model(array(3, 3))
+
+
+def test_the_shape_that_indices_broadcast_to():
+    """The largest of three shapes, as torch.export writes it before index_put."""
+    model = dlc.compile(parse("""largest (float[N, 1, 1] x, float[N, 4, 5] y) => (float[N, 4, 5] z) <int64[3] middle = {1, 4, 1}> {
+        s = Shape(x)  t = Shape(y)  shape = Max(s, middle, t)  wide = Expand(x, shape)  z = Add(wide, y) }"""))
+    for n in 1, 2, 7:
+        assert np.allclose(model(array(n, 1, 1), array(n, 4, 5)), array(n, 1, 1) + array(n, 4, 5))

@@ -9,6 +9,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "ControlRegions.h"
+#include "SizeComparison.h"
 
 #include "dlc/Dialect/Graph/IR/Control.h"
 
@@ -90,6 +91,35 @@ static void inlineBranch(NodeContext &node, Region &graph) {
     node.resultEntry(i, entry);
 }
 
+/// The size that the condition compares with 1; null if it does something else.
+static AffineExpr getSizeBesideOne(NodeContext &node) {
+  Operation *test = node.op->getOperand(0).getDefiningOp();
+  if (!test || test->getName().getStringRef() != "onnx.Equal")
+    return {};
+  AffineExpr sizes[2];
+  for (unsigned i : {0, 1}) {
+    std::optional<ShapeValue> known =
+        NodeContext(node.converter, test).shapeValue(i);
+    if (!known || known->values.size() != 1)
+      return {};
+    sizes[i] = known->values[0];
+  }
+  return graph::constantValue(sizes[1]) == 1   ? sizes[0]
+         : graph::constantValue(sizes[0]) == 1 ? sizes[1]
+                                               : AffineExpr();
+}
+
+static bool haveSameRanks(ArrayRef<Entry> x, ArrayRef<Entry> y) {
+  auto rank = [](const Entry &entry) -> int64_t {
+    return entry.kind != Entry::Tensor ? -1
+           : entry.value               ? GraphBuilder::rank(entry.value)
+                                       : entry.shape->dims.size();
+  };
+  return x.size() == y.size() && llvm::all_of(llvm::zip(x, y), [&](auto pair) {
+           return rank(std::get<0>(pair)) == rank(std::get<1>(pair));
+         });
+}
+
 static void convertUnknownIf(NodeContext &node, Region &thenGraph,
                              Region &elseGraph) {
   GraphBuilder &b = node.b;
@@ -105,6 +135,14 @@ static void convertUnknownIf(NodeContext &node, Region &thenGraph,
                             thenReason ? b.unary("graph.bit_not", condition)
                                        : condition);
     return inlineBranch(node, thenReason ? elseGraph : thenGraph);
+  }
+  // Exporters squeeze a dim where it is 1: a symbolic one is taken not to be.
+  if (AffineExpr size = getSizeBesideOne(node); size && !haveSameRanks(x, y)) {
+    requireAtMost(
+        node, b.c(2), size,
+        "the branch for a dim of 1 gives another rank, and the dim is "
+        "symbolic; for a 1 give it its size with -dim");
+    return inlineBranch(node, elseGraph);
   }
   SmallVector<Value> thenValues, elseValues;
   {

@@ -45,7 +45,9 @@ Value dlc::makeConv(NodeContext &node, Value x, Value w, Value xZero,
     refuseMalformed("group is " + std::to_string(group));
   if (AffineExpr channels = b.unify(b.dim(x, 1), b.dim(w, 1) * group))
     x = b.ensureDim(x, 1, channels);
-  Window window = readWindow(node, x, readKernel(node, w));
+  Window window = readWindow(node, x, readKernel(node, w),
+                             xZero ? xZero : b.splat(0, b.element(x)));
+  x = window.x;
   Dims out{b.dim(x, 0), b.dim(w, 0)};
   out.append(windowOutput(b, x, window));
   SmallVector<Value> operands{x, w};

@@ -6,6 +6,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "ControlRegions.h"
+#include "SizeComparison.h"
 
 using namespace dlc;
 using namespace mlir;
@@ -178,6 +179,9 @@ public:
       trips = b.c(0);
     else if (known && *known >= int64_t(1) << 40) // as good as none
       trips = {};
+    else if (isNonNegative(graph::simplify(trips + 1))) // range(1, n)
+      requireAtMost(node, b.c(0), trips,
+                    "the number of iterations is negative");
     else if (!known && !isNonNegative(trips)) {
       limit = b.reshape(node.in(0), ArrayRef<int64_t>{});
       trips = {};

@@ -12,14 +12,23 @@
 using namespace dlc;
 using namespace mlir;
 
+/// Below every value: -inf, or the smallest integer.
+static Value makeLowest(GraphBuilder &b, Type element) {
+  if (isFloat(element))
+    return b.splat(-INFINITY, element);
+  unsigned bits = element.getIntOrFloatBitWidth();
+  return b.splatInt(
+      element.isUnsignedInteger() ? 0 : -(int64_t(1) << (bits - 1)), element);
+}
+
 static Value emitPool(NodeContext &node, graph::PoolKind kind) {
   GraphBuilder &b = node.b;
-  Value x = node.in(0);
-  Window window = readWindow(node, x, node.is("kernel_shape"));
+  Type element = b.element(node.in(0));
+  Value fill = kind == graph::PoolKind::max ? makeLowest(b, element)
+                                            : b.splat(0, element);
+  Window window = readWindow(node, node.in(0), node.is("kernel_shape"), fill);
   bool ceil =
       node.i("ceil_mode", 0) && node.s("auto_pad", "NOTSET") == "NOTSET";
-  Dims out{b.dim(x, 0), b.dim(x, 1)};
-  out.append(windowOutput(b, x, window, ceil));
   SmallVector<NamedAttribute> attributes{
       b.attr("kind", graph::PoolKindAttr::get(b.context(), kind)),
       b.i64s("kernel", window.kernel),
@@ -27,12 +36,26 @@ static Value emitPool(NodeContext &node, graph::PoolKind kind) {
       b.i64s("dilations", window.dilations),
       b.i64s("pads_low", window.low),
       b.i64s("pads_high", window.high)};
-  if (kind == graph::PoolKind::avg && node.i("count_include_pad", 0))
+  bool countsPads = node.i("count_include_pad", 0);
+  if (kind == graph::PoolKind::avg && countsPads)
     attributes.push_back(b.attr("count_include_pad", b.builder.getUnitAttr()));
   if (kind == graph::PoolKind::lp)
     attributes.push_back(b.f64("p", node.i("p", 2)));
-  return b.emit("graph.pool", {x}, attributes,
-                graph::makeTensorType(out, b.element(x)));
+  auto pool = [&](Value x) {
+    Dims out{b.dim(x, 0), b.dim(x, 1)};
+    out.append(windowOutput(b, x, window, ceil));
+    return b.emit("graph.pool", {x}, attributes,
+                  graph::makeTensorType(out, element));
+  };
+  Value y = pool(window.x);
+  if (kind != graph::PoolKind::avg || countsPads || !window.isFramed)
+    return y;
+  // The frame's zeros count as taps: over the share that lies inside.
+  Dims dims = b.dims(node.in(0));
+  dims[0] = dims[1] = b.c(1);
+  Value ones = b.broadcast(
+      b.splat(1, element, SmallVector<int64_t>(dims.size(), 1)), dims);
+  return b.div(y, pool(addFrame(node, ones, window, fill)));
 }
 
 /// The row-major (or, with storage_order, column-major) position of each
@@ -56,20 +79,11 @@ static void poolWithIndices(NodeContext &node) {
   if (taps > 256)
     refuse("Indices of a window of " + std::to_string(taps));
   Type i64 = b.builder.getI64Type(), element = b.element(x);
-  // Below every value: -inf, or the smallest integer.
-  Value lowest;
-  if (isFloat(element)) {
-    lowest = b.splat(-INFINITY, element);
-  } else {
-    unsigned bits = element.getIntOrFloatBitWidth();
-    lowest = b.splatInt(
-        element.isUnsignedInteger() ? 0 : -(int64_t(1) << (bits - 1)), element);
-  }
   SmallVector<int64_t> low{0, 0}, high{0, 0}, steps{1, 1};
   low.append(window.low);
   high.append(window.high);
   steps.append(window.strides);
-  Value padded = b.pad(x, lowest, low, high), best, where;
+  Value padded = b.pad(x, makeLowest(b, element), low, high), best, where;
   bool columnMajor = node.i("storage_order", 0);
   // For every output place, whether a tap has been inside the image.
   int64_t places = 1;

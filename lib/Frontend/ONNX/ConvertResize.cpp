@@ -257,6 +257,25 @@ static Value resizeSymbolic(NodeContext &node, Value x,
   return resizeSymbolicAxis(node, x, plan);
 }
 
+/// What scales that are sizes over the operand's own make of it; empty where
+/// they are something else.
+static Dims readComputedScales(NodeContext &node, ArrayRef<int64_t> axes) {
+  std::optional<Fractions> scales = node.fractions(2);
+  if (!scales || GraphBuilder::asConstant(node.in(2)) ||
+      scales->above.size() != axes.size())
+    return {};
+  Dims sizes;
+  for (auto [above, below, axis] :
+       llvm::zip(scales->above, scales->below, axes)) {
+    AffineExpr in = node.b.dim(node.in(0), axis);
+    bool isWhole = graph::constantValue(below) == 1;
+    if (!isWhole && graph::simplify(in - below) != 0)
+      return {};
+    sizes.push_back(graph::simplify(isWhole ? in * above : above));
+  }
+  return sizes;
+}
+
 static void convertResize(NodeContext &node) {
   GraphBuilder &b = node.b;
   Value x = node.in(0);
@@ -277,12 +296,15 @@ static void convertResize(NodeContext &node) {
   };
   SmallVector<double> scales, roi;
   Dims sizes;
-  if (!isEmpty(2))
-    scales = node.floats(2, "scales");
-  else if (!isEmpty(3))
+  if (!isEmpty(2)) {
+    sizes = readComputedScales(node, axes);
+    if (sizes.empty())
+      scales = node.floats(2, "scales");
+  } else if (!isEmpty(3)) {
     sizes = node.symbolic(3, "sizes");
-  else
+  } else {
     refuseMalformed("neither 'scales' nor 'sizes' is given");
+  }
   if (node.s("coordinate_transformation_mode", "") == "tf_crop_and_resize") {
     roi = node.floats(1, "roi");
     if (roi.size() != 2 * axes.size())

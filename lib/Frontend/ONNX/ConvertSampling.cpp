@@ -11,6 +11,15 @@
 using namespace dlc;
 using namespace mlir;
 
+/// A size plus a constant, as a scalar.
+static Value addToSize(GraphBuilder &b, AffineExpr size, double more,
+                       Type element) {
+  if (std::optional<int64_t> n = graph::constantValue(size))
+    return b.splat(static_cast<double>(*n) + more, element);
+  Value scalar = b.size(size, element);
+  return more == 0 ? scalar : b.addScalar(scalar, more);
+}
+
 namespace {
 /// What happens outside the image.
 enum class Outside { Zeros, Border, Reflection };
@@ -20,17 +29,18 @@ enum class Outside { Zeros, Border, Reflection };
 struct Sampler {
   GraphBuilder &b;
   Value flat;
-  SmallVector<int64_t> sizes;
+  Dims sizes;
   Outside outside;
   bool alignCorners;
 
-  double low(size_t) const { return alignCorners ? 0.0 : -0.5; }
-  double high(size_t axis) const {
-    return static_cast<double>(sizes[axis]) - (alignCorners ? 1.0 : 0.5);
+  Value number(size_t axis, double more, Type element) {
+    return addToSize(b, sizes[axis], more, element);
   }
-  Value clamp(Value x, double low, double high) {
-    return b.min(b.max(x, b.splat(low, b.element(x))),
-                 b.splat(high, b.element(x)));
+  double low() const { return alignCorners ? 0.0 : -0.5; }
+  /// The number of the last pixel.
+  Value last(size_t axis, Type element) { return number(axis, -1, element); }
+  Value clamp(Value x, size_t axis) {
+    return b.min(b.max(x, b.splat(0, b.element(x))), last(axis, b.element(x)));
   }
   Value reflect(Value x, size_t axis);
   Value fetch(ArrayRef<Value> at);
@@ -42,13 +52,10 @@ struct Sampler {
 static Sampler makeSampler(GraphBuilder &b, Value image, Outside outside,
                            bool alignCorners) {
   Dims dims = b.dims(image);
-  SmallVector<int64_t> sizes;
-  for (AffineExpr size : ArrayRef(dims).drop_front(2)) {
-    std::optional<int64_t> n = graph::constantValue(size);
-    if (!n || *n == 0)
-      refuse("sampling an image of symbolic or empty dims");
-    sizes.push_back(*n);
-  }
+  Dims sizes(ArrayRef(dims).drop_front(2));
+  for (AffineExpr size : sizes)
+    if (graph::constantValue(size) == 0)
+      refuse("sampling an image without pixels");
   AffineExpr positions =
       graph::product(b.context(), ArrayRef(dims).drop_front(2));
   return {b, b.reshape(image, {dims[0], dims[1], positions}), sizes, outside,
@@ -58,13 +65,19 @@ static Sampler makeSampler(GraphBuilder &b, Value image, Outside outside,
 /// Mirrors at the borders until inside: a triangle wave of twice the range.
 Value Sampler::reflect(Value x, size_t axis) {
   Type element = b.element(x);
-  double from = low(axis), range = high(axis) - from;
-  if (range <= 0)
+  // From `low` to as far behind the last pixel: as many pixels, or one less.
+  int64_t less = alignCorners ? 1 : 0;
+  if (graph::constantValue(sizes[axis]) == less)
     return b.mulScalar(x, 0);
-  Value distance = b.unary("graph.abs", b.addScalar(x, -from));
-  Value phase = b.emit("graph.rem", {distance, b.splat(2 * range, element)});
-  Value folded = b.min(phase, b.sub(b.splat(2 * range, element), phase));
-  return b.addScalar(folded, from);
+  Value range = b.mulScalar(number(axis, -less, element), 2);
+  Value distance = b.unary("graph.abs", b.addScalar(x, -low()));
+  Value phase = b.emit("graph.rem", {distance, range});
+  Value folded = b.addScalar(b.min(phase, b.sub(range, phase)), low());
+  if (!less || graph::constantValue(sizes[axis]))
+    return folded;
+  // A single pixel leaves no range.
+  return b.select(b.emit("graph.gt", {range, b.splat(0, element)}), folded,
+                  b.splat(0, element));
 }
 
 /// Pixels at whole coordinates: (n, c, points).
@@ -73,19 +86,18 @@ Value Sampler::fetch(ArrayRef<Value> at) {
   Value flatIndex, valid;
   for (auto [axis, size] : llvm::enumerate(sizes)) {
     Value i = at[axis];
-    double last = static_cast<double>(size) - 1;
     if (outside == Outside::Zeros) {
       Type element = b.element(i);
       Value ok = b.emit("graph.bit_and",
                         {b.emit("graph.ge", {i, b.splat(0, element)}),
-                         b.emit("graph.le", {i, b.splat(last, element)})});
+                         b.emit("graph.le", {i, last(axis, element)})});
       valid = valid ? b.emit("graph.bit_and", {valid, ok}) : ok;
     } else if (outside == Outside::Reflection) {
       i = b.unary("graph.trunc", reflect(i, axis));
     }
-    Value index = b.convert(clamp(i, 0, last), i64);
+    Value index = b.convert(clamp(i, axis), i64);
     flatIndex = flatIndex
-                    ? b.add(b.mul(flatIndex, b.splatInt(size, i64)), index)
+                    ? b.add(b.mul(flatIndex, addToSize(b, size, 0, i64)), index)
                     : index;
   }
   Dims dims = b.dims(flat);
@@ -188,16 +200,15 @@ static void convertGridSample(NodeContext &node) {
     // The grid's coordinates are in reverse order, each in [-1, 1].
     Value n =
         b.squeeze(b.sliceAxis(all, 2, b.c(spatial - 1 - axis), b.c(1)), {2});
-    double size = static_cast<double>(sampler.sizes[axis]);
-    Value place =
-        sampler.alignCorners
-            ? b.mulScalar(b.addScalar(n, 1), (size - 1) / 2)
-            : b.mulScalar(b.addScalar(b.mulScalar(b.addScalar(n, 1), size), -1),
-                          0.5);
+    Value scaled =
+        b.mul(b.addScalar(n, 1),
+              sampler.number(axis, sampler.alignCorners ? -1 : 0, wide));
+    Value place = b.mulScalar(
+        sampler.alignCorners ? scaled : b.addScalar(scaled, -1), 0.5);
     if (mode == "nearest")
       place = b.unary("graph.round", place);
     if (*outside == Outside::Border)
-      place = sampler.clamp(place, 0, size - 1);
+      place = sampler.clamp(place, axis);
     else if (*outside == Outside::Reflection)
       place = sampler.reflect(place, axis);
     at.push_back(place);
@@ -228,16 +239,16 @@ struct LinearTaps {
 };
 } // namespace
 
-static LinearTaps makeRoiTaps(GraphBuilder &b, Value at, int64_t size) {
+static LinearTaps makeRoiTaps(GraphBuilder &b, Value at, AffineExpr size) {
   Type element = b.element(at), i64 = b.builder.getI64Type();
-  Value inside = b.emit(
-      "graph.bit_and",
-      {b.emit("graph.ge", {at, b.splat(-1, element)}),
-       b.emit("graph.le", {at, b.splat(static_cast<double>(size), element)})});
-  double last = static_cast<double>(size) - 1;
-  Value place = b.min(b.max(at, b.splat(0, element)), b.splat(last, element));
+  Value inside =
+      b.emit("graph.bit_and",
+             {b.emit("graph.ge", {at, b.splat(-1, element)}),
+              b.emit("graph.le", {at, addToSize(b, size, 0, element)})});
+  Value last = addToSize(b, size, -1, element);
+  Value place = b.min(b.max(at, b.splat(0, element)), last);
   Value low = b.unary("graph.floor", place);
-  Value high = b.min(b.addScalar(low, 1), b.splat(last, element));
+  Value high = b.min(b.addScalar(low, 1), last);
   Value t = b.sub(place, low), zero = b.splat(0, element);
   LinearTaps taps;
   taps.index[0] = b.convert(low, i64);
@@ -257,7 +268,7 @@ static void convertRoiAlign(NodeContext &node) {
     refuse("a sampling_ratio that depends on the size of each region");
   if (b.rank(x) != 4 || b.rank(rois) != 2)
     refuseMalformed("wants an image batch and regions (n, 4)");
-  SmallVector<int64_t> image = b.staticDims(x, "RoiAlign");
+  Dims image = b.dims(x);
   std::string mode = node.s("mode", "avg").lower();
   bool halfPixel =
       node.s("coordinate_transformation_mode", "half_pixel") == "half_pixel";
@@ -294,13 +305,14 @@ static void convertRoiAlign(NodeContext &node) {
   Value flat = b.reshape(b.transpose(b.convert(x, wide), {1, 0, 2, 3}),
                          {image[1], image[0] * image[2] * image[3]});
   Value base = b.reshape(
-      b.mul(b.convert(batch, i64), b.splatInt(image[2] * image[3], i64)),
+      b.mul(b.convert(batch, i64),
+            addToSize(b, graph::simplify(image[2] * image[3]), 0, i64)),
       {count, b.c(1), b.c(1)});
   Value total;
   for (int i = 0; i < 2; ++i)
     for (int j = 0; j < 2; ++j) {
-      Value row =
-          b.mul(b.unsqueeze(rows.index[i], {2}), b.splatInt(image[3], i64));
+      Value row = b.mul(b.unsqueeze(rows.index[i], {2}),
+                        addToSize(b, image[3], 0, i64));
       Value index = b.add(base, b.add(row, b.unsqueeze(columns.index[j], {1})));
       Value weight = b.mul(b.unsqueeze(rows.weight[i], {2}),
                            b.unsqueeze(columns.weight[j], {1}));
@@ -308,8 +320,8 @@ static void convertRoiAlign(NodeContext &node) {
       bool isMax = mode == "max";
       total = !total ? part : isMax ? b.max(total, part) : b.add(total, part);
     }
-  Value bins = b.reshape(total, {b.c(image[1]), count, b.c(height),
-                                 b.c(samples), b.c(width), b.c(samples)});
+  Value bins = b.reshape(total, {image[1], count, b.c(height), b.c(samples),
+                                 b.c(width), b.c(samples)});
   Value pooled = mode == "max" ? b.reduce(bins, graph::FoldKind::max, {3, 5})
                                : makeMean(b, bins, {3, 5});
   Value y = b.transpose(b.squeeze(pooled, {3, 5}), {1, 0, 2, 3});

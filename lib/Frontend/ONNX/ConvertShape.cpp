@@ -252,31 +252,35 @@ static void sliceAxis(NodeContext &node, AffineExpr size, AffineExpr from,
     count = graph::simplify((size + (-step - 1)).floorDiv(-step));
   } else if (step > 0) {
     // Symbolic: negative constants count from the end, huge ones mean the end.
-    // A bound that passes the dim is the end, if that holds for all sizes; one
-    // that may pass it for some is refused if constant, else checked.
+    // A bound that passes the dim is the end, if that holds for all sizes; the
+    // run checks one that may pass it for some.
     auto place = [&](AffineExpr at, std::optional<int64_t> value) {
       if (value && *value < 0) {
         requireAtMost(node, b.c(-*value), size,
                       "the dim is shorter than a bound from its end");
         return size + *value;
       }
-      if (!value && !isNonNegative(at)) // would count from the end
+      if (!value && !isNonNegative(at)) {
+        if (isNonNegative(graph::simplify(-at))) { // from the end, never 0
+          requireAtMost(node, b.c(1), graph::simplify(-at),
+                        "a bound from the end is 0");
+          requireAtMost(node, graph::simplify(-at), size,
+                        "the dim is shorter than a bound from its end");
+          return size + at;
+        }
         requireAtMost(node, b.c(0), at, "a bound is negative");
+      }
       bool passes = (value && *value >= endless) ||
                     compareSizes(node, "GreaterOrEqual", at, size) == true;
       return passes ? size : at;
     };
     start = graph::simplify(place(from, f));
     AffineExpr end = graph::simplify(place(to, t));
-    if (!graph::constantValue(end) ||
-        compareSizes(node, "LessOrEqual", end, size) == true)
-      count = graph::simplify(end - start);
-    if (count) {
-      requireAtMost(node, end, size, "the end is past the dim");
-      if (step > 1) { // nor may the start be past the end
-        requireAtMost(node, start, end, "the start is past the end");
-        count = graph::simplify((count + (step - 1)).floorDiv(step));
-      }
+    count = graph::simplify(end - start);
+    requireAtMost(node, end, size, "the end is past the dim");
+    if (step > 1) { // nor may the start be past the end
+      requireAtMost(node, start, end, "the start is past the end");
+      count = graph::simplify((count + (step - 1)).floorDiv(step));
     }
   }
   if (!count)
@@ -355,11 +359,51 @@ static void convertTile(NodeContext &node) {
       node.b.reshape(node.b.broadcast(node.b.reshape(x, split), wide), merged));
 }
 
+/// One axis longer by sizes that only the run tells: constant rows beside x, or
+/// rows of x by their numbers.
+static Value padSymbolic(NodeContext &node, Value x, int64_t axis,
+                         AffineExpr low, AffineExpr high, graph::PadMode mode,
+                         Value value) {
+  GraphBuilder &b = node.b;
+  for (AffineExpr size : {low, high})
+    requireAtMost(node, b.c(0), size, "an entry of 'pads' is negative");
+  Dims dims = b.dims(x);
+  AffineExpr n = dims[axis];
+  if (mode == graph::PadMode::constant) {
+    SmallVector<Value> parts;
+    auto add = [&](AffineExpr size) {
+      dims[axis] = size;
+      if (graph::constantValue(size) != 0)
+        parts.push_back(b.broadcast(
+            b.reshape(value, SmallVector<int64_t>(dims.size(), 1)), dims));
+    };
+    add(low);
+    parts.push_back(x);
+    add(high);
+    return b.concat(parts, axis);
+  }
+  Type i64 = b.builder.getI64Type();
+  requireAtMost(node, b.c(1), n, "an empty axis has no elements to pad with");
+  auto number = [&](AffineExpr size) { return makeSizeValue(node, size); };
+  Value at = b.sub(b.iota(graph::simplify(n + low + high), i64), number(low));
+  if (mode == graph::PadMode::edge) {
+    at = b.emit("graph.clip", {at, b.splatInt(0, i64), number(n - 1)});
+  } else if (mode == graph::PadMode::wrap) {
+    at = b.mod(at, number(n));
+  } else { // a triangle wave of period 2 (n - 1), of 1 for a single element
+    Value period = number(2 * (n - 1));
+    Value phase = b.mod(at, b.max(period, b.splatInt(1, i64)));
+    at = b.min(phase, b.max(b.sub(period, phase), b.splatInt(0, i64)));
+  }
+  return b.gather(x, at, axis);
+}
+
 static void convertPad(NodeContext &node) {
+  GraphBuilder &b = node.b;
   Value x = node.in(0);
-  int64_t rank = node.b.rank(x);
-  SmallVector<int64_t> pads = node.ints(1, "pads"), axes, low(rank, 0),
-                       high(rank, 0);
+  int64_t rank = b.rank(x);
+  Dims pads = node.symbolic(1, "pads");
+  SmallVector<int64_t> axes, low(rank, 0), high(rank, 0);
   if (node.has(3)) {
     for (int64_t axis : node.ints(3, "axes"))
       axes.push_back(normalizeAxis(axis, rank));
@@ -369,13 +413,6 @@ static void convertPad(NodeContext &node) {
   }
   if (pads.size() != 2 * axes.size())
     refuseMalformed("'pads' must have two entries an axis");
-  for (auto [i, axis] : llvm::enumerate(axes)) {
-    low[axis] = pads[i];
-    high[axis] = pads[i + axes.size()];
-    if (std::abs(low[axis]) > int64_t(1) << 40 ||
-        std::abs(high[axis]) > int64_t(1) << 40)
-      refuseMalformed("'pads' are too large");
-  }
   auto mode = llvm::StringSwitch<std::optional<graph::PadMode>>(
                   node.s("mode", "constant"))
                   .Case("constant", graph::PadMode::constant)
@@ -385,9 +422,24 @@ static void convertPad(NodeContext &node) {
                   .Default(std::nullopt);
   if (!mode)
     refuseMalformed("unknown mode '" + node.s("mode", "").str() + "'");
-  node.result(
-      node.b.pad(x, *mode == graph::PadMode::constant ? node.maybe(2) : Value(),
-                 low, high, *mode));
+  Value value;
+  if (*mode == graph::PadMode::constant)
+    value = node.has(2) ? node.in(2) : b.splat(0, b.element(x));
+  for (auto [i, axis] : llvm::enumerate(axes)) {
+    AffineExpr before = pads[i], after = pads[i + axes.size()];
+    std::optional<int64_t> first = graph::constantValue(before),
+                           last = graph::constantValue(after);
+    if (!first || !last) {
+      x = padSymbolic(node, x, axis, before, after, *mode, value);
+      continue;
+    }
+    low[axis] = *first;
+    high[axis] = *last;
+    if (std::abs(low[axis]) > int64_t(1) << 40 ||
+        std::abs(high[axis]) > int64_t(1) << 40)
+      refuseMalformed("'pads' are too large");
+  }
+  node.result(b.pad(x, value, low, high, *mode));
 }
 
 static void convertDepthToSpace(NodeContext &node) {

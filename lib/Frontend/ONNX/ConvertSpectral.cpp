@@ -5,7 +5,7 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "Converter.h"
+#include "SizeComparison.h"
 
 #include "dlc/Dialect/ONNX/IR/ONNXDialect.h"
 
@@ -156,23 +156,24 @@ static void convertSTFT(NodeContext &node) {
   GraphBuilder &b = node.b;
   Value signal = node.in(0), window = node.maybe(2);
   Type element = b.element(signal), f64 = b.builder.getF64Type();
-  SmallVector<int64_t> dims = b.staticDims(signal, "STFT");
+  Dims dims = b.dims(signal);
   int64_t step = node.ints(1, "frame_step").front(), length = 0;
   if (node.has(3))
     length = node.ints(3, "frame_length").front();
   else if (window)
     length = graph::constantValue(b.dim(window, 0)).value_or(0);
   if (dims.size() < 2 || step < 1 || length < 1 || length > kMaxLength ||
-      length > dims[1])
+      graph::constantValue(dims[1]).value_or(length) < length)
     refuseMalformed("frame_step or frame_length does not fit the signal");
-  int64_t frames = (dims[1] - length) / step + 1;
-  SmallVector<int64_t> positions;
-  for (int64_t f = 0; f < frames; ++f)
-    for (int64_t i = 0; i < length; ++i)
-      positions.push_back(f * step + i);
-  Value index =
-      b.constantInts(positions, {frames, length}, b.builder.getI64Type());
-  bool isComplex = dims.size() == 3 && dims[2] == 2;
+  requireAtMost(node, b.c(length), dims[1],
+                "the signal is shorter than a frame");
+  AffineExpr frames = graph::simplify((dims[1] - length).floorDiv(step) + 1);
+  Type i64 = b.builder.getI64Type();
+  Value starts = b.iota(frames, i64, 0, static_cast<double>(step));
+  Value index = b.add(b.unsqueeze(starts, {1}), b.iota(b.c(length), i64));
+  bool isComplex = dims.size() == 3 && graph::constantValue(dims[2]) == 2;
+  if (dims.size() == 3 && !isComplex && graph::constantValue(dims[2]) != 1)
+    refuseMalformed("the signal's last dim must be 1 or 2");
   auto part = [&](int64_t i) {
     Value x =
         dims.size() == 3 ? takePart(b, signal, i) : b.convert(signal, f64);

@@ -32,13 +32,13 @@ const ConverterTable &dlc::getConverterTable() {
   static const ConverterTable table = [] {
     ConverterTable rows;
     for (auto *add :
-         {addElementwise,   addCasts,        addShapes,       addIndexing,
-          addReductions,    addContractions, addConvolutions, addPooling,
-          addNormalization, addResize,       addQuantization, addControlFlow,
-          addSequences,     addGenerators,   addRecurrent,    addSampling,
-          addSorting,       addScatters,     addSpectral,     addTraining,
-          addRandom,        addClassical,    addDataSizes,    addRuntimeAxes,
-          addContrib})
+         {addElementwise,   addCasts,        addShapes,          addIndexing,
+          addReductions,    addContractions, addConvolutions,    addPooling,
+          addNormalization, addResize,       addQuantization,    addControlFlow,
+          addSequences,     addGenerators,   addRecurrent,       addSampling,
+          addSorting,       addScatters,     addSpectral,        addTraining,
+          addRandom,        addClassical,    addMachineLearning, addTrees,
+          addDataSizes,     addRuntimeAxes,  addContrib})
       add(rows);
     return rows;
   }();
@@ -191,6 +191,7 @@ void Converter::lower(Operation *op) {
   if (converter != getConverterTable().end()) {
     try {
       converter->second(node);
+      noteFractions(node);
       return;
     } catch (const Refusal &refusal) {
       if (refusal.malformed)

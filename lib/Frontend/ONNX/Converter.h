@@ -27,6 +27,12 @@ struct ShapeValue {
   bool isConstant() const;
 };
 
+/// A small float tensor whose elements are fractions of sizes.
+struct Fractions {
+  llvm::SmallVector<int64_t> dims;
+  Dims above, below;
+};
+
 /// What the conversion knows of one onnx value.
 struct Entry {
   enum Kind { None, Tensor, List, Poisoned } kind = None;
@@ -35,6 +41,8 @@ struct Entry {
   std::vector<Entry> list;         ///< for List: a sequence
   /// For Tensor: the narrow type that `value` holds codes of; null: none.
   mlir::Type narrow = {};
+  /// For Tensor: beside `value`, what is known of its floats.
+  std::optional<Fractions> fractions = {};
 
   static Entry tensor(mlir::Value value) {
     return {Tensor, value, std::nullopt, {}};
@@ -76,6 +84,8 @@ public:
   llvm::SmallVector<double> floats(unsigned i, llvm::StringRef what);
   /// The known integer value of an operand, if any.
   std::optional<ShapeValue> shapeValue(unsigned i);
+  /// The known fractions of a float operand, if any.
+  std::optional<Fractions> fractions(unsigned i);
 
   // Attributes
   bool hasAttr(llvm::StringRef name) { return op->hasAttr(name); }
@@ -124,6 +134,8 @@ void addSpectral(ConverterTable &table);
 void addTraining(ConverterTable &table);
 void addRandom(ConverterTable &table);
 void addClassical(ConverterTable &table);
+void addMachineLearning(ConverterTable &table);
+void addTrees(ConverterTable &table);
 /// Operators of com.microsoft; after the standard ones, which some repeat.
 void addContrib(ConverterTable &table);
 
@@ -132,6 +144,14 @@ const ConverterTable &getConverterTable();
 /// The node's integer result when its operands are known; see
 /// ShapeArithmetic.cpp.
 std::optional<ShapeValue> evaluateShape(NodeContext &node);
+/// The same for an operator that gives elements of its first operand, `data`,
+/// other places.
+std::optional<ShapeValue> evaluateMove(NodeContext &node, llvm::StringRef op,
+                                       const ShapeValue &data);
+/// Notes what a converted node's result is in sizes; see ShapeFractions.cpp.
+void noteFractions(NodeContext &node);
+/// The integers that a cast makes of known fractions.
+std::optional<ShapeValue> truncateFractions(NodeContext &node, mlir::Type to);
 
 /// The element type a Cast node asks for; null for an unknown number.
 mlir::Type getCastTarget(NodeContext &node);

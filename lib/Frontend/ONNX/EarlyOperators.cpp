@@ -3,13 +3,14 @@
 // onnx's version converter knows how attributes moved, but not every change of
 // meaning. What it leaves out is written here in terms that later opsets read
 // in the same way: before the checker, where an opset's schema is in the way,
-// else after the conversion, when all operators of the name are still early
-// ones.
+// before the conversion, where it gives up, else after it, when all operators
+// of the name are still early ones.
 //
 //===----------------------------------------------------------------------===//
 
 #include "Prepare.h"
 
+#include "onnx/shape_inference/implementation.h"
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/STLFunctionalExtras.h"
 
@@ -123,6 +124,65 @@ void dlc::rewriteEarlyGroupNorms(onnx::ModelProto &model) {
                 std::move(norm),
                 makeNode("Reshape", node.name(), {normed, shape}, y)};
       });
+}
+
+//===----------------------------------------------------------------------===//
+// Before the conversion
+//===----------------------------------------------------------------------===//
+
+/// Ranks of the main graph's tensors, as far as they are known.
+static llvm::StringMap<int64_t> inferRanks(const onnx::ModelProto &model) {
+  onnx::ModelProto copy = model; // without its weights it is small
+  onnx::shape_inference::InferShapes(copy);
+  llvm::StringMap<int64_t> ranks;
+  const onnx::GraphProto &graph = copy.graph();
+  for (const auto *values :
+       {&graph.value_info(), &graph.input(), &graph.output()})
+    for (const auto &value : *values)
+      if (value.type().tensor_type().has_shape())
+        ranks[value.name()] = value.type().tensor_type().shape().dim_size();
+  for (const auto &tensor : graph.initializer())
+    ranks[tensor.name()] = tensor.dims_size();
+  return ranks;
+}
+
+void dlc::alignEarlyBroadcasts(onnx::ModelProto &model) {
+  constexpr int64_t firstOpset = 7;
+  int64_t opset = getOpset(model, "");
+  if (opset < 1 || opset >= firstOpset)
+    return;
+  llvm::StringMap<int64_t> ranks = inferRanks(model);
+  for (llvm::StringRef op : {"Add", "Sub", "Mul", "Div", "Pow", "And", "Or",
+                             "Xor", "Equal", "Greater", "Less"})
+    rewriteNodes(
+        *model.mutable_graph(), op,
+        [&](onnx::NodeProto &node) -> std::vector<onnx::NodeProto> {
+          const auto *axis = findAttribute(node, "axis");
+          if (!axis || node.input_size() != 2 || node.output_size() != 1)
+            return {};
+          auto x = ranks.find(node.input(0)), y = ranks.find(node.input(1));
+          if (x == ranks.end() || y == ranks.end())
+            return {};
+          int64_t first = axis->i() < 0 ? axis->i() + x->second : axis->i();
+          int64_t behind = x->second - first - y->second;
+          onnx::NodeProto after = node;
+          after.clear_attribute();
+          for (const auto &attribute : node.attribute())
+            if (attribute.name() != "axis")
+              *after.add_attribute() = attribute;
+          if (behind <= 0)
+            return {after};
+          // The second operand's dims go beside those from `axis` on.
+          std::string aligned = node.output(0) + ".aligned";
+          onnx::NodeProto unsqueeze =
+              makeNode("Unsqueeze", node.name(), {node.input(1)}, aligned);
+          auto &axes =
+              addAttribute(unsqueeze, "axes", onnx::AttributeProto::INTS);
+          for (int64_t i = 0; i < behind; ++i)
+            axes.add_ints(y->second + i);
+          after.set_input(1, aligned);
+          return {std::move(unsqueeze), std::move(after)};
+        });
 }
 
 //===----------------------------------------------------------------------===//

@@ -194,6 +194,7 @@ void dlc::convertOpset(onnx::ModelProto &model,
   if (opset == 0 || opset == onnxd::kOpset)
     return;
   try {
+    alignEarlyBroadcasts(model);
     // A copy of a model whose weights are detached is small.
     onnx::ModelProto converted = onnx::version_conversion::ConvertVersion(
         model, static_cast<int>(onnxd::kOpset));

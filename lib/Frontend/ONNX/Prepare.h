@@ -39,6 +39,9 @@ void nameEarlyNorms(onnx::ModelProto &model);
 /// GroupNormalization of opsets 18 to 20, which later ones call deprecated and
 /// the converter is never asked for: written out.
 void rewriteEarlyGroupNorms(onnx::ModelProto &model);
+/// Before opset 7 `axis` said beside which dims of the first operand those of
+/// the second lie: they get dims of 1 behind them instead.
+void alignEarlyBroadcasts(onnx::ModelProto &model);
 /// In a model that was converted from `opset`: what onnx's converter leaves
 /// out.
 void keepEarlyMeanings(onnx::ModelProto &model, int64_t opset);

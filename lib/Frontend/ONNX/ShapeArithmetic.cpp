@@ -76,6 +76,12 @@ static AffineExpr evaluateBinary(NodeContext &node, StringRef op, AffineExpr x,
     return graph::simplify(x - y);
   if (op == "Mul")
     return graph::simplify(x * y);
+  // A shift of rows that are more than it moves, as exporters write a roll.
+  if (op == "Mod" && a && isAtLeastInUse(node, y, *a >= 0 ? *a + 1 : -*a)) {
+    requireAtMost(node, node.b.c(*a >= 0 ? *a + 1 : -*a), y,
+                  "a dim is shorter than it is shifted");
+    return *a >= 0 ? x : graph::simplify(y + *a);
+  }
   // Sizes are not negative, so division rounds down as it rounds to zero.
   if ((op == "Div" || op == "Mod") && isNonNegative(y) && b != 0 &&
       requireNonNegative(node, x))
@@ -172,9 +178,10 @@ static std::optional<ShapeValue> evaluateGather(NodeContext &node,
   return out;
 }
 
+/// Rows of a vector or a matrix.
 static std::optional<ShapeValue> evaluateSlice(NodeContext &node,
                                                const ShapeValue &data) {
-  if (data.dims.size() != 1)
+  if (data.dims.empty() || data.dims.size() > 2)
     return std::nullopt;
   auto one = [&](unsigned i, int64_t otherwise) -> std::optional<int64_t> {
     if (!node.has(i))
@@ -184,8 +191,10 @@ static std::optional<ShapeValue> evaluateSlice(NodeContext &node,
       return std::nullopt;
     return graph::constantValue(value->values[0]);
   };
-  auto start = one(1, 0), end = one(2, 0), step = one(4, 1);
-  if (!start || !end || !step || *step == 0)
+  auto start = one(1, 0), end = one(2, 0), axis = one(3, 0), step = one(4, 1);
+  int64_t rank = data.dims.size();
+  if (!start || !end || !axis || !step || *step == 0 ||
+      (*axis != 0 && *axis != -rank))
     return std::nullopt;
   int64_t n = data.dims[0];
   auto clamp = [&](int64_t at, int64_t low, int64_t high) {
@@ -196,10 +205,27 @@ static std::optional<ShapeValue> evaluateSlice(NodeContext &node,
   // INT64_MIN as an end means "through the first element".
   if (*step < 0 && *end < -n)
     to = -1;
-  ShapeValue out{{0}, data.element, {}};
-  for (int64_t i = from; *step > 0 ? i < to : i > to; i += *step)
-    out.values.push_back(data.values[i]);
-  out.dims[0] = out.values.size();
+  ShapeValue out{data.dims, data.element, {}};
+  out.dims[0] = 0;
+  int64_t width = rank == 2 ? data.dims[1] : 1;
+  for (int64_t i = from; *step > 0 ? i < to : i > to; i += *step) {
+    out.values.append(ArrayRef(data.values).slice(i * width, width).begin(),
+                      ArrayRef(data.values).slice(i * width, width).end());
+    ++out.dims[0];
+  }
+  return out;
+}
+
+/// Of a matrix; exporters turn pads by pairs into pads by ends with it.
+static std::optional<ShapeValue> evaluateTranspose(NodeContext &node,
+                                                   const ShapeValue &data) {
+  if (data.dims.size() != 2 ||
+      (node.hasAttr("perm") && node.is("perm") != SmallVector<int64_t>{1, 0}))
+    return std::nullopt;
+  ShapeValue out{{data.dims[1], data.dims[0]}, data.element, {}};
+  for (int64_t i = 0; i < data.dims[1]; ++i)
+    for (int64_t j = 0; j < data.dims[0]; ++j)
+      out.values.push_back(data.values[j * data.dims[1] + i]);
   return out;
 }
 
@@ -337,6 +363,40 @@ static std::optional<ShapeValue> evaluateGenerator(NodeContext &node,
   return out;
 }
 
+/// The largest of several shapes, as exporters write what they broadcast to: a
+/// symbolic dim beside 1 is the dim, which the run checks.
+static std::optional<ShapeValue> evaluateBroadcast(NodeContext &node,
+                                                   ShapeValue data) {
+  for (unsigned i = 1; i < node.numInputs(); ++i) {
+    std::optional<ShapeValue> other = node.shapeValue(i);
+    if (!other || other->dims != data.dims)
+      return std::nullopt;
+    for (auto [x, y] : llvm::zip(data.values, other->values)) {
+      if (x == y || graph::constantValue(y) == 1)
+        continue;
+      if (graph::constantValue(x) != 1)
+        return std::nullopt;
+      x = y;
+    }
+  }
+  for (AffineExpr size : data.values)
+    requireAtMost(node, node.b.c(1), size, "a dim that is broadcast is empty");
+  return data;
+}
+
+std::optional<ShapeValue> dlc::evaluateMove(NodeContext &node, StringRef op,
+                                            const ShapeValue &data) {
+  if (op == "Identity")
+    return data;
+  if (op == "Gather")
+    return evaluateGather(node, data);
+  if (op == "Slice")
+    return evaluateSlice(node, data);
+  if (op == "Transpose")
+    return evaluateTranspose(node, data);
+  return evaluateReshape(node, op, data);
+}
+
 static std::optional<ShapeValue> evaluateNode(NodeContext &node) {
   StringRef op = node.op->getName().getStringRef();
   if (!op.consume_front("onnx.") || node.op->getNumResults() != 1 ||
@@ -351,15 +411,23 @@ static std::optional<ShapeValue> evaluateNode(NodeContext &node) {
       "Max", "Equal", "Less", "LessOrEqual", "Greater", "GreaterOrEqual",
       "And", "Or"};
   static const llvm::StringSet<> others{
-      "Identity",   "Cast",      "Gather",    "Slice",     "Concat",
-      "Reshape",    "Squeeze",   "Unsqueeze", "Where",     "Not",
-      "ReduceProd", "ReduceSum", "ReduceMax", "ReduceMin", "Neg"};
+      "Identity",  "Cast",      "Gather",    "Slice", "Concat",    "Reshape",
+      "Squeeze",   "Unsqueeze", "Where",     "Not",   "Transpose", "ReduceProd",
+      "ReduceSum", "ReduceMax", "ReduceMin", "Neg"};
   if (!binary.contains(op) && !others.contains(op))
     return std::nullopt;
   std::optional<ShapeValue> data = node.shapeValue(0);
+  if (!data && op == "Cast") {
+    Type to = getCastTarget(node);
+    return isa_and_nonnull<IntegerType>(to) && to.getIntOrFloatBitWidth() >= 32
+               ? truncateFractions(node, to)
+               : std::nullopt;
+  }
   if (!data)
     return std::nullopt;
   if (binary.contains(op)) {
+    if (op == "Max" && node.numInputs() > 2)
+      return evaluateBroadcast(node, *data);
     std::optional<ShapeValue> other =
         node.numInputs() == 2 ? node.shapeValue(1) : std::nullopt;
     if (!other)
@@ -372,8 +440,6 @@ static std::optional<ShapeValue> evaluateNode(NodeContext &node) {
                  return evaluateBinary(node, op, x, y);
                });
   }
-  if (op == "Identity")
-    return data;
   if (op == "Neg" || op == "Not") {
     for (AffineExpr &e : data->values)
       e = graph::simplify(op == "Neg" ? -e : 1 - e);
@@ -386,10 +452,6 @@ static std::optional<ShapeValue> evaluateNode(NodeContext &node) {
     data->element = to;
     return data;
   }
-  if (op == "Gather")
-    return evaluateGather(node, *data);
-  if (op == "Slice")
-    return evaluateSlice(node, *data);
   if (op == "Concat")
     return evaluateConcat(node);
   if (op == "Where") {
@@ -406,7 +468,7 @@ static std::optional<ShapeValue> evaluateNode(NodeContext &node) {
   }
   if (op.starts_with("Reduce"))
     return evaluateReduce(node, op, *data);
-  return evaluateReshape(node, op, *data);
+  return evaluateMove(node, op, *data);
 }
 
 std::optional<ShapeValue> dlc::evaluateShape(NodeContext &node) {

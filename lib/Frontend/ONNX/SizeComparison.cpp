@@ -50,15 +50,20 @@ std::optional<bool> dlc::compareSizes(NodeContext &node, StringRef op,
   return decide(low == 0 && high == 0, low > 0 || high < 0); // Equal
 }
 
+bool dlc::isAtLeastInUse(NodeContext &node, AffineExpr size, int64_t least) {
+  SmallVector<graph::SizeBounds> bounds(node.b.symbolNames.size());
+  // No network halves its input more often; of the data's sizes less is known.
+  for (auto [i, each] : llvm::enumerate(bounds))
+    each.low = node.b.dataSymbols.contains(i) ? 1 : 64;
+  return graph::boundsOf(graph::simplify(size), bounds).low >= least;
+}
+
 bool dlc::requireNonNegative(NodeContext &node, AffineExpr size) {
   AffineExpr zero = node.b.c(0);
   if (isNonNegative(size) ||
       compareSizes(node, "GreaterOrEqual", size, zero) == true)
     return true;
-  SmallVector<graph::SizeBounds> bounds(node.b.symbolNames.size());
-  for (graph::SizeBounds &each : bounds)
-    each.low = 1;
-  if (graph::boundsOf(graph::simplify(size), bounds).low < 0)
+  if (!isAtLeastInUse(node, size, 0))
     return false;
   requireAtMost(node, zero, size, "a size that is divided is negative");
   return true;

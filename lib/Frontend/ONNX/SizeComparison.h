@@ -22,9 +22,13 @@ std::optional<bool> compareSizes(NodeContext &node, llvm::StringRef op,
 void requireAtMost(NodeContext &node, mlir::AffineExpr small,
                    mlir::AffineExpr large, llvm::StringRef otherwise);
 
+/// Whether a size is no smaller than `least` for all inputs whose dims are 64
+/// and more.
+bool isAtLeastInUse(NodeContext &node, mlir::AffineExpr size, int64_t least);
+
 /// Whether a size that is computed is 0 or more: for all sizes, or for all
-/// inputs that have elements, as (n - 1) / 2 + 1 has it; the run makes sure
-/// then.
+/// inputs whose dims are at least 64, as (n - 1) / 2 + 1 and (n / 2 - 1) / 16
+/// have it; the run makes sure then.
 bool requireNonNegative(NodeContext &node, mlir::AffineExpr size);
 
 } // namespace dlc

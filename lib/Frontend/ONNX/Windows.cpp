@@ -1,7 +1,8 @@
 //===- Windows.cpp - pads, strides and output sizes -----------------------===//
 //
-// See Windows.h. Sizes may be symbolic unless auto_pad asks for SAME_*, which
-// pads by a remainder that must be known.
+// See Windows.h. auto_pad SAME_* of a symbolic dim pads by the dim's remainder,
+// which no attribute can say: the operand gets the largest such frame, and a
+// slice of it begins where the dim's own one would.
 //
 //===----------------------------------------------------------------------===//
 
@@ -10,13 +11,40 @@
 using namespace dlc;
 using namespace mlir;
 
-Window dlc::readWindow(NodeContext &node, Value x, ArrayRef<int64_t> kernel) {
+/// The pads of auto_pad SAME_* in all, for a window of `reach` elements.
+static AffineExpr samePads(AffineExpr size, int64_t stride, int64_t reach) {
+  AffineExpr out = (size + (stride - 1)).floorDiv(stride);
+  return graph::simplify((out - 1) * stride + reach - size);
+}
+
+Value dlc::addFrame(NodeContext &node, Value x, const Window &w, Value fill) {
+  GraphBuilder &b = node.b;
+  bool upper = node.s("auto_pad", "NOTSET") == "SAME_UPPER";
+  Dims starts(b.rank(x), b.c(0)), sizes = b.dims(x);
+  SmallVector<int64_t> low(b.rank(x), 0), high(b.rank(x), 0);
+  for (size_t i = 0; i < w.axes(); ++i) {
+    int64_t reach = (w.kernel[i] - 1) * w.dilations[i] + 1, most = reach - 1;
+    AffineExpr total = samePads(sizes[2 + i], w.strides[i], reach);
+    if (reach == 1 || graph::constantValue(total))
+      continue;
+    low[2 + i] = upper ? most / 2 : most - most / 2;
+    high[2 + i] = most - low[2 + i];
+    AffineExpr before = (total + (upper ? 0 : 1)).floorDiv(2);
+    starts[2 + i] = graph::simplify(low[2 + i] - before);
+    sizes[2 + i] = graph::simplify(sizes[2 + i] + total);
+  }
+  return b.slice(b.pad(x, fill, low, high), starts, sizes);
+}
+
+Window dlc::readWindow(NodeContext &node, Value x, ArrayRef<int64_t> kernel,
+                       Value fill) {
   GraphBuilder &b = node.b;
   int64_t spatial = b.rank(x) - 2;
   if (spatial < 1 || static_cast<int64_t>(kernel.size()) != spatial)
     refuseMalformed("operand " + describeType(x.getType()) + " does not have " +
                     std::to_string(kernel.size()) + " spatial dims");
   Window w;
+  w.x = x;
   w.kernel.assign(kernel.begin(), kernel.end());
   SmallVector<int64_t> ones(spatial, 1);
   w.strides = node.is("strides", ones);
@@ -48,22 +76,27 @@ Window dlc::readWindow(NodeContext &node, Value x, ArrayRef<int64_t> kernel) {
     refuseMalformed("unknown auto_pad '" + automatic.str() + "'");
   for (int64_t i = 0; i < spatial; ++i) {
     w.low[i] = w.high[i] = 0;
-    if (automatic == "VALID")
+    int64_t reach = (w.kernel[i] - 1) * w.dilations[i] + 1;
+    if (automatic == "VALID" || reach == 1)
       continue;
-    int64_t reach = (w.kernel[i] - 1) * w.dilations[i] + 1, total;
-    if (w.strides[i] == 1) {
-      total = reach - 1;
-    } else {
-      std::optional<int64_t> size = graph::constantValue(b.dim(x, 2 + i));
-      if (!size)
+    std::optional<int64_t> total =
+        graph::constantValue(samePads(b.dim(x, 2 + i), w.strides[i], reach));
+    if (!total) {
+      if (!fill)
         refuse("auto_pad " + automatic.str() +
                " of a symbolic dim with a stride");
-      int64_t out = llvm::divideCeil(*size, w.strides[i]);
-      total = std::max<int64_t>(0, (out - 1) * w.strides[i] + reach - *size);
+      if (reach < w.strides[i])
+        refuse("auto_pad " + automatic.str() +
+               " of a symbolic dim with a stride beyond the kernel");
+      w.isFramed = true;
+      continue;
     }
-    w.low[i] = automatic == "SAME_UPPER" ? total / 2 : total - total / 2;
-    w.high[i] = total - w.low[i];
+    total = std::max<int64_t>(0, *total);
+    w.low[i] = automatic == "SAME_UPPER" ? *total / 2 : *total - *total / 2;
+    w.high[i] = *total - w.low[i];
   }
+  if (w.isFramed)
+    w.x = addFrame(node, x, w, fill);
   return w;
 }
 
