@@ -166,22 +166,6 @@ static std::vector<TensorId> operandsOf(Value value,
   return found;
 }
 
-/// The 16-bit float type that numbers are rounded to, results too; null: none.
-static Type narrowTypeOf(const Body &body, ArrayRef<TensorId> outputs,
-                         const TensorTable &tensors) {
-  auto isNarrow = [](Type type) { return type.isF16() || type.isBF16(); };
-  if (!llvm::all_of(outputs, [&](TensorId id) {
-        return isNarrow(tensors.typeOf(id).getElementType());
-      }))
-    return {};
-  for (const StageRef &stage : body.stages)
-    for (const Node &node : stage->nodes)
-      if ((node.kind == Node::Cast || node.kind == Node::Apply) &&
-          isNarrow(node.type))
-        return node.type;
-  return {};
-}
-
 std::optional<AttentionForm>
 AttentionFormer::tryForm(std::vector<unsigned> members,
                          std::vector<unsigned> clones, std::string &reason) {

@@ -35,6 +35,7 @@ static void fuseBlock(func::FuncOp main, Block &block, const Policy &policy,
   llvm::append_range(report.refused, std::move(grouping.refused));
   llvm::append_range(report.attentions, std::move(grouping.attentions));
   llvm::append_range(report.missed, std::move(grouping.missed));
+  leaveOutRoundings(graph, policy, grouping);
   emitGroups(graph, grouping, known, report);
 }
 

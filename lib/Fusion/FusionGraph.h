@@ -95,6 +95,11 @@ void cloneProducers(FusionGraph &graph, const Policy &policy,
                     std::vector<Group> &groups,
                     llvm::ArrayRef<unsigned> groupOf);
 
+/// Leaves out roundings to 16 bits inside kernels that sum products, by the
+/// laws of the policy; a kernel keeps its nest, or its roundings.
+void leaveOutRoundings(FusionGraph &graph, const Policy &policy,
+                       Grouping &grouping);
+
 /// The attentions of the function: groups that are to be formed before others,
 /// and a remark for each, for near misses too.
 struct AttentionSearch {

@@ -2,6 +2,10 @@
 // from the members by itself (lib/Check/Precision.h).
 #include "Precision.h"
 
+#include "FusionGraph.h"
+#include "dlc/Fusion/Profitability.h"
+#include "dlc/Schedule/NestChoice.h"
+
 #include "mlir/IR/Builders.h"
 
 using namespace mlir;
@@ -218,6 +222,20 @@ unsigned StageRewriter::runProduct(std::optional<APFloat> &scale) {
   return builder.add(std::move(product));
 }
 
+Type fusion::narrowTypeOf(const Body &body, ArrayRef<TensorId> outputs,
+                          const TensorTable &tensors) {
+  if (!llvm::all_of(outputs, [&](TensorId id) {
+        return isNarrow(tensors.typeOf(id).getElementType());
+      }))
+    return {};
+  for (const StageRef &stage : body.stages)
+    for (const Node &node : stage->nodes)
+      if ((node.kind == Node::Cast || node.kind == Node::Apply) &&
+          isNarrow(node.type))
+        return node.type;
+  return {};
+}
+
 static bool sumsProducts(const Stage &stage, Type f32) {
   const Node &root = stage.nodes[stage.root];
   return stage.fold == graph::FoldKind::add && !stage.init &&
@@ -274,4 +292,33 @@ std::optional<Body> fusion::applyPrecision(const Body &body,
                std::get<0>(pair)->root == std::get<1>(pair)->root;
       });
   return isSame ? std::nullopt : std::optional(std::move(result));
+}
+
+void fusion::leaveOutRoundings(FusionGraph &graph, const Policy &policy,
+                               Grouping &grouping) {
+  Location loc = graph.main.getLoc();
+  for (unsigned g : grouping.order) {
+    Group &group = grouping.groups[g];
+    if (!group.laws.empty() || !group.body || getNodes(group).size() < 2 ||
+        llvm::none_of(group.body->stages, [](const StageRef &stage) {
+          return isContraction(*stage);
+        }))
+      continue;
+    std::vector<Law> laws = policy.productLaws(
+        narrowTypeOf(*group.body, group.outputs, graph.tensors));
+    std::optional<Body> by;
+    if (!laws.empty())
+      by = applyPrecision(*group.body, group.outputs, laws, graph.tensors);
+    if (!by)
+      continue;
+    graph::KernelOp kernel = emitKernel(graph, group, loc);
+    std::swap(*group.body, *by);
+    graph::KernelOp other = emitKernel(graph, group, loc);
+    if (bestNest(other).nest == bestNest(kernel).nest)
+      group.laws = std::move(laws);
+    else
+      std::swap(*group.body, *by);
+    kernel.erase();
+    other.erase();
+  }
 }

@@ -8,6 +8,10 @@
 
 namespace dlc::fusion {
 
+/// The 16-bit float type that numbers are rounded to, results too; null: none.
+mlir::Type narrowTypeOf(const Body &body, llvm::ArrayRef<TensorId> outputs,
+                        const TensorTable &tensors);
+
 /// The body that the laws (include/dlc/Dialect/Graph/IR/Laws.h) make of `body`,
 /// whose results are `outputs`. None where it is the same, or where a result is
 /// read inside, too.

@@ -619,8 +619,20 @@ std::vector<graph::Law> NestPolicy::attentionLaws(Type narrow) const {
   if (limits.multipliesNarrow)
     laws.push_back(graph::Law::scale());
   if (narrow)
-    laws.push_back(graph::Law::excess(
-        /*all=*/!limits.multipliesNarrow &&
-        !(narrow.isBF16() && target.bf16FlopsPerCycle > 0)));
+    laws.push_back(excess(narrow));
   return laws;
+}
+
+// A rounding takes a CPU two to ten instructions a vector, which a sum of few
+// products does not hide. (A GPU has one.)
+std::vector<graph::Law> NestPolicy::productLaws(Type narrow) const {
+  if (!limits.reassociates || limits.multipliesNarrow || !narrow)
+    return {};
+  return {excess(narrow)};
+}
+
+graph::Law NestPolicy::excess(Type narrow) const {
+  return graph::Law::excess(
+      /*all=*/!limits.multipliesNarrow &&
+      !(narrow.isBF16() && target.bf16FlopsPerCycle > 0));
 }

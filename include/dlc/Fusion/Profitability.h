@@ -51,6 +51,8 @@ public:
   /// The laws by which an attention is to be computed whose numbers are of
   /// `narrow` (null: of no 16-bit float type).
   virtual std::vector<graph::Law> attentionLaws(mlir::Type narrow) const = 0;
+  /// The same of other kernels that sum products.
+  virtual std::vector<graph::Law> productLaws(mlir::Type narrow) const = 0;
 };
 
 /// What today's nests run well, on one target.
@@ -91,6 +93,7 @@ public:
   bool takesAttention(graph::KernelOp kernel,
                       std::string &reason) const override;
   std::vector<graph::Law> attentionLaws(mlir::Type narrow) const override;
+  std::vector<graph::Law> productLaws(mlir::Type narrow) const override;
 
 private:
   std::optional<Refusal> checkSize(const Candidate &merged) const;
@@ -105,6 +108,7 @@ private:
                                      const Candidate &first,
                                      const Candidate &second) const;
 
+  graph::Law excess(mlir::Type narrow) const;
   bool repeatsWork(const Candidate &candidate, const StageRef &stage) const;
   bool multipliesNarrow() const {
     return target.arch == "x86" || limits.multipliesNarrow;
