@@ -63,8 +63,7 @@ private:
 };
 } // namespace
 
-// Whether vectors along the channels of an image would be part empty.
-static bool isNarrow(Type type, unsigned lanes) {
+bool layout::isNarrow(Type type, unsigned lanes) {
   SmallVector<AffineExpr> dims = graph::getDims(type);
   auto channels = graph::constantValue(dims[1]);
   return channels && *channels < int64_t(lanes) &&

@@ -80,12 +80,23 @@ llvm::DenseSet<mlir::Value> chooseTensors(mlir::ModuleOp module,
 /// Whether convolutions read images of such elements as rows of channels.
 bool readsRows(mlir::Type element, const LayoutOptions &options);
 
+/// Whether vectors along the channels of an image would be part empty.
+bool isNarrow(mlir::Type type, unsigned lanes);
+
 /// Those of `chosen` that are stored as float32: 16-bit floats that a
 /// convolution reads by addresses, where each would be widened at every use,
 /// and what is moved from or to such a tensor.
 llvm::DenseSet<mlir::Value>
 chooseWidened(mlir::ModuleOp module, const llvm::DenseSet<mlir::Value> &chosen,
               const LayoutOptions &options);
+
+/// Copies images of few channels that convolutions read tap by tap, a model's
+/// inputs mostly, to float32; the copies are `widened`. Widening every tap's
+/// elements takes longer.
+void copyNarrowImages(mlir::ModuleOp module,
+                      const llvm::DenseSet<mlir::Value> &chosen,
+                      llvm::DenseSet<mlir::Value> &widened,
+                      const LayoutOptions &options);
 
 /// Stores these operands and results of a kernel as float32. Results are
 /// rounded as before and then widened, which is exact.

@@ -37,10 +37,12 @@ public:
 
 private:
   TensorLayout layoutOf(Value value) const {
-    if (!chosen.contains(value))
-      return {};
-    return {channelsLast(cast<RankedTensorType>(value.getType()).getRank()),
-            widened.contains(value)};
+    TensorLayout layout;
+    if (chosen.contains(value))
+      layout.permutation =
+          channelsLast(cast<RankedTensorType>(value.getType()).getRank());
+    layout.isWide = widened.contains(value);
+    return layout;
   }
 
   SymbolTable symbols;
@@ -56,7 +58,9 @@ void Relayer::relay(graph::CallOp call) {
   };
   SmallVector<TensorLayout> operands = layouts(call.getArgs()),
                             results = layouts(call.getResults());
-  auto isRelaid = [](const TensorLayout &l) { return !l.permutation.empty(); };
+  auto isRelaid = [](const TensorLayout &l) {
+    return l.isWide || !l.permutation.empty();
+  };
   if (llvm::none_of(operands, isRelaid) && llvm::none_of(results, isRelaid))
     return;
   auto kernel = symbols.lookup<KernelOp>(call.getCallee());
@@ -95,6 +99,7 @@ LayoutReport layout::relayTensors(ModuleOp module,
   if (chosen.empty())
     return report;
   llvm::DenseSet<Value> widened = chooseWidened(module, chosen, options);
+  copyNarrowImages(module, chosen, widened, options);
   report.tensors = chosen.size();
   report.widened = widened.size();
   llvm::DenseSet<StringAttr> called;
@@ -108,9 +113,10 @@ LayoutReport layout::relayTensors(ModuleOp module,
   }
   for (Value value : chosen) {
     auto type = cast<RankedTensorType>(value.getType());
-    type = permuteType(type, channelsLast(type.getRank()));
-    value.setType(widened.contains(value) ? widenType(type) : type);
+    value.setType(permuteType(type, channelsLast(type.getRank())));
   }
+  for (Value value : widened)
+    value.setType(widenType(value.getType()));
   for (auto kernel : llvm::make_early_inc_range(module.getOps<KernelOp>()))
     if (!called.contains(kernel.getSymNameAttr()))
       kernel.erase();

@@ -96,6 +96,39 @@ llvm::DenseSet<Value> layout::chooseWidened(ModuleOp module,
   return widened;
 }
 
+void layout::copyNarrowImages(ModuleOp module,
+                              const llvm::DenseSet<Value> &chosen,
+                              llvm::DenseSet<Value> &widened,
+                              const LayoutOptions &options) {
+  SymbolTable symbols(module);
+  SmallVector<std::pair<graph::CallOp, unsigned>> reads;
+  module.walk([&](graph::CallOp call) {
+    auto kernel = symbols.lookup<KernelOp>(call.getCallee());
+    if (!kernel || kernel.getOpaque() ||
+        options.keep.count(call.getCallee().str()))
+      return;
+    auto isCopied = [&](const ConvLoad &conv) {
+      Value image = call.getArgs()[conv.operand];
+      auto type = cast<RankedTensorType>(image.getType());
+      return !conv.channelAxes.empty() && conv.hasPixels &&
+             isWidened(type.getElementType(), options) &&
+             isNarrow(type, options.lanes) && !widened.contains(image) &&
+             llvm::count(call.getArgs(), image) == 1 &&
+             chosen.contains(call.getResult(conv.result));
+    };
+    auto convs = analyze(kernel).convs;
+    if (auto conv = llvm::find_if(convs, isCopied); conv != convs.end())
+      reads.push_back({call, conv->operand});
+  });
+  for (auto [call, operand] : reads) {
+    OpBuilder builder(call);
+    graph::CallOp copy =
+        copyTensor(module, symbols, builder, call.getArgs()[operand], call);
+    call->setOperand(operand, copy.getResult(0));
+    widened.insert(copy.getResult(0));
+  }
+}
+
 namespace {
 class StageWidener {
 public:
