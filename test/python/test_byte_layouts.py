@@ -74,10 +74,12 @@ NETS = {f.__name__: f for f in (residual, branches)}
 def compile_model(tmp_path, name, kind, zero, shape, target="host", *flags):
     net = Net(kind, zero)
     NETS[name](net)
+    # A library of its own for each: one path is loaded once.
+    stem = tmp_path / f"m{len(list(tmp_path.glob('*.so')))}"
     model = models.save(tmp_path / "m.onnx", net.nodes, [models.value("x", shape)], [models.value(net.last, [None] * 4, TYPES[kind])], net.constants)
-    library = str(tmp_path / "m.so")
+    library = f"{stem}.so"
     subprocess.run([dlc.compiler.tool("dlc"), model, "-o", library, "-emit=shared,report", "-q", f"-target={target}", *flags], check=True, timeout=300)
-    with open(tmp_path / "m.json") as report:
+    with open(f"{stem}.json") as report:
         return dlc.load(library, threads=2), json.load(report)["layout"]
 
 
