@@ -593,7 +593,7 @@ FailureOr<Value> ExprEmitter::emitOperandLoad(graph::LoadOp load,
     lanesOn.mask = point.mask;
   Value inside; // a condition that is the same for all lanes
   bool differs = false;
-  if (auto guard = load.getGuard()) {
+  if (auto guard = load.getGuard(); guard && !holdsGuards) {
     auto holds = emitSet(*guard, load.getCoords(), point, reason);
     if (failed(holds))
       return failure();
@@ -618,7 +618,7 @@ FailureOr<Value> ExprEmitter::emitOperandLoad(graph::LoadOp load,
   // One element for all lanes, unless the guard tells them apart.
   bool splats = !point.lanes || (step && *step == 0 && !differs);
   Value other;
-  if (load.getGuard()) {
+  if (load.getGuard() && !holdsGuards) {
     auto value = emitNext(load.getOther(), point, reason);
     if (failed(value))
       return failure();

@@ -5,7 +5,9 @@
 #include "dlc/Codegen/Common/KernelFunction.h"
 
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
+#include "llvm/Support/MathExtras.h"
 
 using namespace mlir;
 using namespace dlc;
@@ -40,6 +42,9 @@ public:
 private:
   /// The stored elements at a point; what the masks leave out is zero.
   FailureOr<Value> elements(const ExprPoint &point);
+  /// The pixels of an image's row, numbered by the axis `pixel`, that exist at
+  /// the steps [k, k + group): [first, second). None: that is not known.
+  std::optional<std::pair<Value, Value>> pixelsInside(unsigned pixel, Value k);
   /// A group of vectors at `k`, interleaved. `isWhole`: all its steps exist.
   FailureOr<Value> interleaved(ExprPoint point, Value k, bool isWhole);
   Value interleave(ArrayRef<Value> vectors);
@@ -350,6 +355,43 @@ LogicalResult GroupFiller::fillTransposed(Value panels, Value first,
   return result;
 }
 
+std::optional<std::pair<Value, Value>> GroupFiller::pixelsInside(unsigned pixel,
+                                                                 Value k) {
+  if (!operand.plain && !operand.guarded)
+    return std::nullopt;
+  Value zero = index.constant(0),
+        width = index.expr(c.spec.space.extents[pixel], {}, c.symbols);
+  Value from = zero, to = width;
+  auto floorDiv = [&](Value value, int64_t size) -> Value {
+    return size == 1 ? value
+                     : b.createOrFold<arith::ShRSIOp>(
+                           loc, value, index.constant(llvm::Log2_64(size)));
+  };
+  for (int64_t j = 0; j < group; ++j) {
+    SmallVector<Value> axes = c.axes;
+    setCoordinates(c, axes, c.spec.inner, index.add(k, j));
+    axes[pixel] = zero;
+    for (auto &[isEquality, guard] : operand.guards) {
+      auto coefficient = linearCoefficient(guard, pixel);
+      auto slope = coefficient ? graph::constantValue(*coefficient)
+                               : std::optional<int64_t>();
+      if (isEquality || !slope ||
+          (*slope && !llvm::isPowerOf2_64(std::abs(*slope))))
+        return std::nullopt;
+      // value + slope * pixel >= 0
+      Value value = index.expr(guard, axes, c.symbols);
+      if (*slope > 0)
+        from = index.max(from, index.sub(zero, floorDiv(value, *slope)));
+      else if (*slope < 0)
+        to = index.min(to, index.add(floorDiv(value, -*slope), 1));
+      else
+        to = arith::SelectOp::create(b, loc, index.atLeast(value, zero), to,
+                                     zero);
+    }
+  }
+  return std::pair(from, to);
+}
+
 LogicalResult GroupFiller::fillImageRows(Value panels, ArrayRef<unsigned> axes,
                                          Value pitch, Value first,
                                          Value count) {
@@ -361,15 +403,19 @@ LogicalResult GroupFiller::fillImageRows(Value panels, ArrayRef<unsigned> axes,
     LogicalResult inside = success();
     Value target = index.mul(k, pitch);
     columnRows.forEach([&](Value from, Value to, Value origin) {
-      index.forEach(from, to, lanes, [&](Value column) {
+      auto range = isWhole ? pixelsInside(lastAxis, k) : std::nullopt;
+      auto fill = [&](Value column, bool isInside) {
         ExprPoint point;
         point.axes = c.axes;
         point.axes[lastAxis] = column;
         point.lanes = lanes;
         point.laneAxes = {lastAxis};
-        point.mask = vector::CreateMaskOp::create(b, loc, maskType,
-                                                  index.sub(to, column));
+        if (!isInside)
+          point.mask = vector::CreateMaskOp::create(b, loc, maskType,
+                                                    index.sub(to, column));
+        c.expressions.holdsGuards = isInside;
         auto words = interleaved(point, k, isWhole);
+        c.expressions.holdsGuards = false;
         if (failed(words)) {
           inside = failure();
           return;
@@ -377,6 +423,22 @@ LogicalResult GroupFiller::fillImageRows(Value panels, ArrayRef<unsigned> axes,
         vector::StoreOp::create(
             b, loc, *words, panels,
             index.add(target, index.mul(index.add(origin, column), group)));
+      };
+      // Most vectors have neither padding nor an end: no masks.
+      index.forEach(from, to, lanes, [&](Value column) {
+        if (!range)
+          return fill(column, /*isInside=*/false);
+        Value last = index.min(range->second, to);
+        Value isInside = arith::AndIOp::create(
+            b, loc, index.atLeast(column, range->first),
+            index.atLeast(last, index.add(column, lanes)));
+        auto branch =
+            scf::IfOp::create(b, loc, isInside, /*withElseRegion=*/true);
+        OpBuilder::InsertionGuard guard(b);
+        b.setInsertionPointToStart(branch.thenBlock());
+        fill(column, /*isInside=*/true);
+        b.setInsertionPointToStart(branch.elseBlock());
+        fill(column, /*isInside=*/false);
       });
     });
     return inside;

@@ -115,6 +115,26 @@ TEST_F(BytePixels, CopiedImages) {
     expect(c, bytes(target));
 }
 
+// Channels first, as a network's first convolution reads them: vectors of
+// pixels with padding and without.
+TEST_F(BytePixels, ImagesWithChannelsFirst) {
+  for (int64_t stride : {1, 2})
+    for (int64_t taps : {3, 7})
+      for (const char *image : {"i8", "ui8"}) {
+        Pixels c;
+        c.channelsFirst = true;
+        c.channels = 3, c.columns = 20;
+        c.stride = stride, c.taps = taps, c.image = image;
+        c.pad = stride == 1 && taps == 3 ? 0 : taps / 2;
+        c.images = taps == 3 ? "2" : "1";
+        c.height = "6", c.width = stride == 1 ? "53" : "100";
+        expect(c, bytes(), "whole-steps");
+        c.dilation = 2;
+        if (taps == 3)
+          expect(c, bytes(), "whole-steps");
+      }
+}
+
 TEST_F(BytePixels, EightWideDots) {
   if (!hasShortQuads)
     GTEST_SKIP() << "needs AVX-VNNI";

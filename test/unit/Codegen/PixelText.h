@@ -18,6 +18,7 @@ struct Pixels {
   int64_t channels = 8, columns = 17, groups = 1;
   int64_t taps = 3, stride = 1, dilation = 1, pad = 1;
   std::string image = "ui8", weights = "i8";
+  bool channelsFirst = false; ///< of the image; the result has them last
   PixelZero imageZero = PixelZero::One, weightZero = PixelZero::None;
 
   std::string describe() const {
@@ -26,8 +27,9 @@ struct Pixels {
            " groups " + std::to_string(groups) + " taps " +
            std::to_string(taps) + " stride " + std::to_string(stride) +
            " dilation " + std::to_string(dilation) + " pad " +
-           std::to_string(pad) + " " + image + " " + weights + " zeros " +
-           std::to_string(int(imageZero)) + std::to_string(int(weightZero));
+           std::to_string(pad) + (channelsFirst ? " first " : " ") + image +
+           " " + weights + " zeros " + std::to_string(int(imageZero)) +
+           std::to_string(int(weightZero));
   }
 
   std::string text() const {
@@ -44,8 +46,12 @@ struct Pixels {
                 coords = "(%n, %i, %j, %o, %p, %q, %c)", h = outOf(height),
                 w = outOf(width), per = number(columns / groups),
                 c = number(channels);
-    std::string x = tensorType(
-                    {images, height, width, number(channels * groups)}, image),
+    std::string all = number(channels * groups),
+                x = tensorType(
+                    channelsFirst
+                        ? std::vector<std::string>{images, all, height, width}
+                        : std::vector<std::string>{images, height, width, all},
+                    image),
                 weight = tensorType(
                     {number(columns), c, number(taps), number(taps)}, weights),
                 y = tensorType({images, h, w, number(columns)}, "i32"),
@@ -75,10 +81,12 @@ struct Pixels {
       guard = " guard affine_set<" + dims + " : (" + row + " >= 0, " + height +
               " - 1 - (" + row + ") >= 0, " + column + " >= 0, " + width +
               " - 1 - (" + column + ") >= 0)> else %zx : " + image;
-    body += "%a = graph.load %x[affine_map<" + dims + " -> (d0, " + row + ", " +
-            column + ", " +
-            (groups > 1 ? "(d3 floordiv " + per + ") * " + c + " + " : "") +
-            "d6)>]" + coords + guard + " : " + x + " -> " + image +
+    std::string channel =
+        (groups > 1 ? "(d3 floordiv " + per + ") * " + c + " + " : "") + "d6";
+    body += "%a = graph.load %x[affine_map<" + dims + " -> (d0, " +
+            (channelsFirst ? channel + ", " + row + ", " + column
+                           : row + ", " + column + ", " + channel) +
+            ")>]" + coords + guard + " : " + x + " -> " + image +
             "\n%b = graph.load %w[affine_map<" + dims +
             " -> (d3, d6, d4, d5)>]" + coords + " : " + weight + " -> " +
             weights + "\n%aw = graph.scalar_cast %a : " + image +

@@ -85,6 +85,8 @@ public:
   /// Memory is not read but asked for, where lanes lie side by side; what is
   /// emitted is any number.
   bool prefetches = false;
+  /// The guards of all loads are known to hold at the points, in all lanes.
+  bool holdsGuards = false;
   /// Coordinates from data that are known at the points.
   llvm::DenseMap<mlir::Operation *, mlir::Value> pages;
   /// Adds those that `scalar` is read at and that are the same in all lanes.
