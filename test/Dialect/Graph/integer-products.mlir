@@ -24,6 +24,24 @@ func.func @main(%x: tensor<1x16x8x8xui8>, %s: tensor<1xf32>, %p: tensor<1xui8>) 
 
 // -----
 
+// Scales that are constants are one constant.
+// CHECK-LABEL: func.func @main
+// CHECK: %[[S:.*]] = graph.constant dense<{{.*}}1.500000e+00, 3.000000e+00{{.*}}> : tensor<1x2xf32>
+// CHECK-NOT: graph.mul %{{.*}} : (tensor<1x1xf32>
+// CHECK: graph.mul %{{.*}}, %[[S]] : (tensor<4x2xf32>, tensor<1x2xf32>) -> tensor<4x2xf32>
+func.func @main(%x: tensor<4x8xi8>) -> tensor<4x2xf32> {
+  %s = graph.constant dense<3.0> : tensor<f32>
+  %p = graph.constant dense<0> : tensor<i8>
+  %b = graph.constant dense<7> : tensor<8x2xi8>
+  %t = graph.constant dense<[0.5, 1.0]> : tensor<2xf32>
+  %d = graph.dequantize %x, %s, %p : (tensor<4x8xi8>, tensor<f32>, tensor<i8>) -> tensor<4x8xf32>
+  %w = graph.dequantize %b, %t, %p : (tensor<8x2xi8>, tensor<2xf32>, tensor<i8>) -> tensor<8x2xf32>
+  %y = graph.contract %d, %w {lhs_map = affine_map<(m, n, k) -> (m, k)>, rhs_map = affine_map<(m, n, k) -> (k, n)>, result_map = affine_map<(m, n, k) -> (m, n)>} : (tensor<4x8xf32>, tensor<8x2xf32>) -> tensor<4x2xf32>
+  return %y : tensor<4x2xf32>
+}
+
+// -----
+
 // No zero points where they are known to be zero, one for all or one for each
 // channel: symmetric weights, what ReLU leaves.
 // CHECK-LABEL: func.func @main

@@ -12,6 +12,8 @@
 #include "mlir/IR/Builders.h"
 #include "mlir/IR/BuiltinOps.h"
 
+#include <cstring>
+
 namespace dlc::graph {
 #define GEN_PASS_DEF_INTEGERPRODUCTS
 #include "dlc/Dialect/Graph/Transforms/Passes.h.inc"
@@ -64,6 +66,43 @@ static FailureOr<std::optional<unsigned>> axisOf(Value table, Value of) {
   return found;
 }
 
+/// The constant that `value` is, perhaps in another shape; null: none.
+static ConstantOp constantOf(Value value) {
+  Operation *from = value.getDefiningOp();
+  while (isa_and_nonnull<ReshapeOp, TransposeOp>(from))
+    from = from->getOperand(0).getDefiningOp();
+  return dyn_cast_or_null<ConstantOp>(from);
+}
+
+/// The numbers of a constant of f32, if they are at hand.
+static std::optional<SmallVector<float>> numbersOf(Value value) {
+  ConstantOp constant = constantOf(value);
+  if (!constant)
+    return std::nullopt;
+  if (auto dense = dyn_cast<DenseElementsAttr>(constant.getValue()))
+    return llvm::to_vector(dense.getValues<float>());
+  ArrayRef<char> bytes = rawBytesOf(constant.getValue());
+  SmallVector<float> numbers(bytes.size() / sizeof(float));
+  std::memcpy(numbers.data(), bytes.data(), numbers.size() * sizeof(float));
+  return numbers.empty() ? std::nullopt : std::optional(numbers);
+}
+
+/// The product of two scales, one of which is one number: of constants it is
+/// one.
+static Value multiplyScales(OpBuilder &b, Location loc, Value x, Value y) {
+  auto left = numbersOf(x), right = numbersOf(y);
+  if (!left || !right || (left->size() != 1 && right->size() != 1))
+    return MulOp::create(b, loc, x, y);
+  bool isLong = left->size() > 1;
+  auto type = cast<RankedTensorType>((isLong ? x : y).getType());
+  SmallVector<float> product = isLong ? *left : *right;
+  float factor = isLong ? right->front() : left->front();
+  for (float &number : product)
+    number *= factor;
+  return ConstantOp::create(
+      b, loc, type, DenseElementsAttr::get(type, ArrayRef<float>(product)));
+}
+
 namespace {
 /// The factors of a product and where their axes are in its result.
 struct Integers {
@@ -94,7 +133,7 @@ struct Integers {
       scales[i] = ReshapeOp::create(
           b, loc, makeTensorType(dims, b.getF32Type()), scale);
     }
-    Value scale = MulOp::create(b, loc, scales[0], scales[1]);
+    Value scale = multiplyScales(b, loc, scales[0], scales[1]);
     Value result = MulOp::create(b, loc, real, scale);
     assert(result.getType() == type && "scales change no shape");
     (void)type;
@@ -102,14 +141,6 @@ struct Integers {
   }
 };
 } // namespace
-
-/// The constant that `value` is, perhaps in another shape; null: none.
-static ConstantOp constantOf(Value value) {
-  Operation *from = value.getDefiningOp();
-  while (isa_and_nonnull<ReshapeOp, TransposeOp>(from))
-    from = from->getOperand(0).getDefiningOp();
-  return dyn_cast_or_null<ConstantOp>(from);
-}
 
 /// Whether what is dequantised is made of constants alone.
 static bool isConstant(DequantizeOp op) {
