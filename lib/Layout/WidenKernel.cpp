@@ -16,6 +16,10 @@ bool layout::readsRows(Type element, const LayoutOptions &options) {
          (element.isBF16() && options.bf16 != Bf16Images::Kept);
 }
 
+static bool isHalf(Type element) {
+  return element.isF16() || element.isBF16();
+}
+
 static bool isWidened(Type element, const LayoutOptions &options) {
   return element.isF16() ||
          (element.isBF16() && options.bf16 == Bf16Images::Widened);
@@ -111,7 +115,8 @@ void layout::copyNarrowImages(ModuleOp module,
       Value image = call.getArgs()[conv.operand];
       auto type = cast<RankedTensorType>(image.getType());
       return !conv.channelAxes.empty() && conv.hasPixels &&
-             isWidened(type.getElementType(), options) &&
+             isHalf(type.getElementType()) &&
+             readsRows(type.getElementType(), options) &&
              isNarrow(type, options.lanes) && !widened.contains(image) &&
              llvm::count(call.getArgs(), image) == 1 &&
              chosen.contains(call.getResult(conv.result));
