@@ -24,6 +24,7 @@ static bool isSmooth(ScalarFn fn) {
   case ScalarFn::abs:
   case ScalarFn::exp:
   case ScalarFn::tanh:
+  case ScalarFn::erf:
   case ScalarFn::select:
     return true;
   default:

@@ -20,9 +20,9 @@ static bool isNarrow(Type type) { return type.isF16() || type.isBF16(); }
 /// Functions that are nearer to the exact ones in f32.
 static bool isSmooth(ScalarFn fn) {
   static constexpr ScalarFn smooth[] = {
-      ScalarFn::add, ScalarFn::sub,  ScalarFn::mul,   ScalarFn::div,
-      ScalarFn::max, ScalarFn::min,  ScalarFn::neg,   ScalarFn::abs,
-      ScalarFn::exp, ScalarFn::tanh, ScalarFn::select};
+      ScalarFn::add, ScalarFn::sub,  ScalarFn::mul, ScalarFn::div,
+      ScalarFn::max, ScalarFn::min,  ScalarFn::neg, ScalarFn::abs,
+      ScalarFn::exp, ScalarFn::tanh, ScalarFn::erf, ScalarFn::select};
   return llvm::is_contained(smooth, fn);
 }
 

@@ -1,5 +1,6 @@
 """Roundings that stay inside an attention are left out (the laws excess and distribute(scale), docs/check.md): results are nearer to the truth, a
 certificate says by which law, and Check refuses what the law does not say. Under -fp=strict every rounding stays."""
+import math
 import re
 import subprocess
 
@@ -132,25 +133,27 @@ def test_factors_are_loads(dtype, tmp_path):
     assert "hom(softmax)" in done.stdout or "round(softmax)" in done.stdout
 
 
-def product(path, dtype):
-    """relu(x w + b) r with rounded weights, x of 50 rows."""
+def product(path, dtype, activation):
+    """f(x w + b) r with rounded weights, x of 50 rows."""
     kind = getattr(TensorProto, dtype)
     element = np.float16 if dtype == "FLOAT16" else ml_dtypes.bfloat16
     rng = np.random.default_rng(3)
     w, b, r = (rng.normal(0, s, n).astype(np.float32).astype(element) for s, n in ((0.2, (64, 40)), (1, 40), (1, 40)))
-    nodes = [helper.make_node("MatMul", ["x", "w"], ["s"]), helper.make_node("Add", ["s", "b"], ["t"]), helper.make_node("Relu", ["t"], ["u"]),
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["s"]), helper.make_node("Add", ["s", "b"], ["t"]), helper.make_node(activation, ["t"], ["u"]),
              helper.make_node("Mul", ["u", "r"], ["y"])]
     io = [helper.make_tensor_value_info(n, kind, shape) for n, shape in (("x", [50, 64]), ("y", [50, 40]))]
     constants = [onnx.numpy_helper.from_array(value, name) for name, value in (("w", w), ("b", b), ("r", r))]
     graph = helper.make_graph(nodes, "g", io[:1], io[1:], constants)
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), path)
-    return str(path), element, lambda x: np.maximum(x.astype(np.float64) @ w.astype(np.float64) + b.astype(np.float64), 0) * r.astype(np.float64)
+    function = {"Relu": lambda s: np.maximum(s, 0), "Erf": np.vectorize(math.erf)}[activation]
+    return str(path), element, lambda x: function(x.astype(np.float64) @ w.astype(np.float64) + b.astype(np.float64)) * r.astype(np.float64)
 
 
+@pytest.mark.parametrize("activation", ["Relu", "Erf"])
 @pytest.mark.parametrize("dtype", ["FLOAT16", "BFLOAT16"])
-def test_what_follows_a_product(dtype, tmp_path):
+def test_what_follows_a_product(dtype, activation, tmp_path):
     """On CPUs a bias, an activation and what else is computed with a sum see it as f32; the result is rounded once, by a law that the certificate names."""
-    path, element, wanted = product(tmp_path / "m.onnx", dtype)
+    path, element, wanted = product(tmp_path / "m.onnx", dtype, activation)
     given, = inputs(element, [(50, 64)])
     error = {}
     for name, options in (("reassoc", {}), ("strict", {"fp": "strict"})):
@@ -159,6 +162,8 @@ def test_what_follows_a_product(dtype, tmp_path):
     assert error["reassoc"] <= 0.8 * error["strict"], error
     text = fused(path, tmp_path)
     assert re.search(r'"excess\((all|sums)\)"', text)
+    kernel = text[text.index("graph.kernel @fused_0("):]
+    assert not re.search(r"graph.apply .* -> b?f16", kernel[:kernel.index("\n  }\n}") if "\n  }\n}" in kernel else kernel.index("graph.return")])
     assert verdict(text, tmp_path)[0] == 0
     code, said = verdict(re.sub(r'"excess\((all|sums)\)"', "", text), tmp_path)  # without the law the kernel is another one
     assert code == 4, said
