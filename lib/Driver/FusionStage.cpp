@@ -66,6 +66,7 @@ Error dlc::fuseKernels(Compilation &c) {
   limits.multipliesNarrow = c.cuda.has_value();
   limits.readsPages = !c.cuda;
   limits.reassociates = !c.options.strict;
+  limits.relaysImages = c.wantsLayouts();
   fusion::NestPolicy policy(target, cost, limits);
   fusion::FusionOptions options;
   options.explains = c.options.explainFusion || c.options.explainAttention;

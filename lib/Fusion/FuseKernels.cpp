@@ -158,6 +158,7 @@ struct FuseKernels : fusion::impl::FuseKernelsBase<FuseKernels> {
     NestPolicy::Limits limits;
     limits.allowsInside = inside;
     limits.formsEveryAttention = attention;
+    limits.relaysImages = layouts;
     FusionOptions options;
     options.explains = explain;
     FusionReport report =

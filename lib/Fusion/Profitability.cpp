@@ -3,6 +3,7 @@
 #include "PolicyCounts.h"
 
 #include "dlc/Schedule/DataCoordinates.h"
+#include "dlc/Schedule/IndexPoly.h"
 #include "dlc/Schedule/NarrowNumbers.h"
 #include "dlc/Schedule/NestChoice.h"
 #include "dlc/Schedule/RowPlan.h"
@@ -435,10 +436,27 @@ static bool isUnitStep(AffineExpr coordinate) {
   return isa<AffineDimExpr>(coordinate);
 }
 
+// The same, also of the axis' distance from some place (beside a padded edge).
+static bool isUnitStepFrom(AffineExpr coordinate) {
+  if (coordinate.getKind() == AffineExprKind::FloorDiv)
+    coordinate = cast<AffineBinaryOpExpr>(coordinate).getLHS();
+  IndexPoly at = IndexPoly::get(coordinate);
+  auto isStep = [](auto &term) {
+    return term.first.size() == 1 && isa<AffineDimExpr>(term.first[0]) &&
+           std::abs(term.second) == 1;
+  };
+  return llvm::count_if(at.terms, isStep) == 1 &&
+         llvm::all_of(at.terms, [&](auto &term) {
+           return term.first.empty() || isStep(term);
+         });
+}
+
 // Whether an index moves by 0 or 1 elements along an axis, where that can be
 // told without its address.
-static bool isPlainlyDense(ArrayRef<AffineExpr> index,
-                           ArrayRef<AffineExpr> sizes, unsigned axis) {
+static bool
+isPlainlyDense(ArrayRef<AffineExpr> index, ArrayRef<AffineExpr> sizes,
+               unsigned axis,
+               llvm::function_ref<bool(AffineExpr)> isUnitStep = ::isUnitStep) {
   for (size_t i = index.size(); i-- > 0;) {
     if (!index[i].isFunctionOfDim(axis)) {
       if (graph::constantValue(sizes[i]) == 1)
@@ -515,11 +533,49 @@ static unsigned countStrided(const Candidate &candidate) {
   return stages.size() == 1 && stages[0]->tiles ? 0 : count;
 }
 
+// Whether the last axes of all stages without folds are walked element by
+// element, some of them repeatedly.
+static bool walksOrRepeats(const Candidate &candidate) {
+  return llvm::all_of(candidate.body.stages, [&](const StageRef &stage) {
+    unsigned axis = stage->domain.size();
+    while (axis > 0 && graph::constantValue(stage->domain[axis - 1]) == 1)
+      --axis;
+    return stage->strided == 0 || axis == 0 ||
+           (!stage->isFold() &&
+            llvm::all_of(stage->nodes, [&](const Node &node) {
+              return node.kind != Node::Load ||
+                     isPlainlyDense(
+                         node.index,
+                         graph::getDims(candidate.tensors.typeOf(node.tensor)),
+                         axis - 1, isUnitStepFrom);
+            }));
+  });
+}
+
+// Whether only convolutions read the result, an image of many channels.
+static bool isReadByConvolutions(const Candidate &candidate) {
+  constexpr int64_t fewChannels = 16;
+  if (candidate.outputs.size() != 1)
+    return false;
+  Value value = candidate.tensors.valueOf(candidate.outputs[0]);
+  auto type =
+      value ? cast<RankedTensorType>(value.getType()) : RankedTensorType();
+  if (!type || type.getRank() < 4 || type.getRank() > 5 ||
+      !type.getElementType().isF32())
+    return false;
+  auto channels = graph::constantValue(graph::getDims(type)[1]);
+  return channels && *channels >= fewChannels && belongsToProducts(value);
+}
+
 std::optional<Refusal> NestPolicy::checkLayout(const Candidate &merged,
                                                const Candidate &first,
                                                const Candidate &second) const {
   unsigned strided = countStrided(merged);
-  if (strided > 0 && strided > countStrided(first) + countStrided(second))
+  // With channels last the pixels that are repeated are not along the lanes.
+  bool isRelaid = limits.relaysImages && strided > 0 &&
+                  isReadByConvolutions(second) && walksOrRepeats(merged);
+  if (strided > 0 && !isRelaid &&
+      strided > countStrided(first) + countStrided(second))
     return Refusal{Condition::Layout,
                    std::to_string(strided) +
                        " loads would be strided that were contiguous"};

@@ -76,6 +76,28 @@ def grouped():
     return net
 
 
+def small_groups():
+    """Groups that are parts of a vector: several stand in one."""
+    net = Net(11)
+    net.conv(3, 48, 3, 3)
+    net.conv(48, 48, 3, 3, group=24, pads=[1, 1, 1, 1])
+    net.conv(48, 48, 3, 3, group=12, pads=[1, 0, 2, 1], strides=[2, 2])
+    net.conv(48, 48, 3, 1, group=6, dilations=[2, 1], pads=[2, 1, 2, 1])
+    net.conv(48, 10, 1, 1)
+    return net
+
+
+def mirrored():
+    """Pixels repeated, then mirrored at the edges."""
+    net = Net(12)
+    net.conv(3, 20, 3, 3)
+    net.node("Resize", net.last, "", net.constant(np.array([1, 1, 2, 2], np.float32)), mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor")
+    net.node("Pad", net.last, net.constant(np.array([0, 0, 1, 2, 0, 0, 2, 1])), mode="reflect")
+    net.conv(20, 32, 3, 3)
+    net.conv(32, 10, 1, 1)
+    return net
+
+
 def branches():
     net = Net(4)
     a = net.conv(3, 18, 3, 3, pads=[1, 1, 1, 1])
@@ -123,7 +145,7 @@ def transposed():
 
 
 NETS = {f.__name__: (f, shape) for f, shape in [
-    (residual, (1, 3, 15, 13)), (mobile, (2, 3, 21, 19)), (grouped, (2, 3, 14, 17)), (branches, (1, 3, 12, 10)),
+    (residual, (1, 3, 15, 13)), (mobile, (2, 3, 21, 19)), (grouped, (2, 3, 14, 17)), (small_groups, (2, 3, 16, 13)), (mirrored, (1, 3, 12, 11)), (branches, (1, 3, 12, 10)),
     (line, (3, 3, 40)), (volume, (1, 3, 6, 7, 8)), (transposed, (1, 3, 12, 9))]}
 
 
@@ -164,7 +186,7 @@ def test_static(name, fuse, tmp_path):
     check(tmp_path, model, library, shape)
 
 
-@pytest.mark.parametrize("name", ["residual", "mobile", "grouped", "line"])
+@pytest.mark.parametrize("name", ["residual", "mobile", "grouped", "small_groups", "mirrored", "line"])
 def test_symbolic(name, tmp_path):
     make, shape = NETS[name]
     model, library, layout = compile_model(tmp_path, make(), ["N", 3, *[f"D{i}" for i in range(len(shape) - 2)]])

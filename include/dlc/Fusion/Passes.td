@@ -17,7 +17,8 @@ def FuseKernels : Pass<"graph-fuse-kernels", "::mlir::ModuleOp"> {
            "stayed apart the first condition that failed, on standard error">,
     Option<"cores", "cores", "unsigned", "2", "Cores of the target that costs are for">,
     Option<"attention", "attention", "bool", "false", "Form every attention that is found, also where no nest takes it">,
-    Option<"inside", "inside", "bool", "false", "Code generation takes graph.inside">
+    Option<"inside", "inside", "bool", "false", "Code generation takes graph.inside">,
+    Option<"layouts", "layouts", "bool", "false", "Images that convolutions read have their channels last afterwards">
   ];
   let dependentDialects = ["::dlc::graph::GraphDialect"];
 }

@@ -75,6 +75,8 @@ public:
     /// Sums may be computed otherwise than they are written, and numbers inside
     /// a kernel with more precision than the model asks for.
     bool reassociates = false;
+    /// The layout pass puts the channels of images last that convolutions read.
+    bool relaysImages = false;
     double startSeconds = 4e-8; ///< of a kernel, measured on one core
     /// Form attentions that no nest takes: for tests of what is found.
     bool formsEveryAttention = false;
