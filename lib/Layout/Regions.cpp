@@ -63,13 +63,17 @@ private:
 };
 } // namespace
 
-bool layout::isNarrow(Type type, unsigned lanes) {
+// Whether an image has more than a pixel, or may have.
+static bool hasPixels(Type type) {
   SmallVector<AffineExpr> dims = graph::getDims(type);
-  auto channels = graph::constantValue(dims[1]);
-  return channels && *channels < int64_t(lanes) &&
-         llvm::any_of(
-             ArrayRef(dims).drop_front(2),
-             [](AffineExpr size) { return graph::constantValue(size) != 1; });
+  return llvm::any_of(ArrayRef(dims).drop_front(2), [](AffineExpr size) {
+    return graph::constantValue(size) != 1;
+  });
+}
+
+bool layout::isNarrow(Type type, unsigned lanes) {
+  auto channels = graph::constantValue(graph::getDims(type)[1]);
+  return channels && *channels < int64_t(lanes) && hasPixels(type);
 }
 
 // Whether the layout of `value` is the compiler's own affair.
@@ -172,11 +176,6 @@ bool Chooser::canCopy(const Boundary &boundary) const {
 // of the two by strides; a copy of the small result does so once an element.
 bool Chooser::endsWithPooling(const Boundary &boundary) const {
   graph::CallOp call = boundary.call;
-  auto hasPixels = [](Type type) {
-    return llvm::any_of(
-        ArrayRef(graph::getDims(type)).drop_front(2),
-        [](AffineExpr size) { return graph::constantValue(size) != 1; });
-  };
   return boundary.copiesResult && !boundary.copiesOperand &&
          hasPixels(call->getResult(boundary.result).getType()) &&
          canCopy(boundary);
@@ -268,9 +267,17 @@ llvm::DenseSet<Value> Chooser::choose() {
   for (graph::CallOp call : calls)
     if (const KernelFacts *found = factsOf(call))
       for (const ConvLoad &conv : found->convs)
-        if (pays(call, conv))
+        if (pays(call, conv)) {
           paying.insert(regions.getLeaderValue(
               call.getResult(conv.result).getAsOpaquePointer()));
+          // What it reads too where no convolution writes it: an image that
+          // is resized on its way.
+          Value image = call.getArgs()[conv.operand];
+          auto producer = image.getDefiningOp<graph::CallOp>();
+          if (candidates.contains(image) && hasPixels(image.getType()) &&
+              factsOf(producer)->convs.empty())
+            paying.insert(regions.getLeaderValue(image.getAsOpaquePointer()));
+        }
   llvm::DenseSet<Value> chosen;
   for (Value value : candidates)
     if (paying.contains(regions.getLeaderValue(value.getAsOpaquePointer())))

@@ -116,3 +116,17 @@ func.func @main(%x: tensor<1x62x8x8xf32>) -> tensor<1x64x8x8xi32> {
   %f = graph.abs %e : (tensor<1x64x8x8xi32>) -> tensor<1x64x8x8xi32>
   return %f : tensor<1x64x8x8xi32>
 }
+
+// -----
+
+// An image that no convolution writes, resized on its way, follows the one that
+// reads it.
+// CHECK-LABEL: func.func @main(%arg0: tensor<1x64x8x8xf32>, %arg1: tensor<16xi64>)
+// CHECK: [[A:%.*]] = graph.call @gather_0_last(%arg0, %arg1) {{.*}} -> tensor<1x16x8x64xf32>
+// CHECK: graph.call @conv_1_last([[A]], %{{.*}}) {{.*}} -> tensor<1x16x8x64xf32>
+func.func @main(%x: tensor<1x64x8x8xf32>, %at: tensor<16xi64>) -> tensor<1x64x16x8xf32> {
+  %w = graph.constant dense<0.5> : tensor<64x64x3x3xf32>
+  %g = graph.gather %x, %at {axis = 2 : i64} : (tensor<1x64x8x8xf32>, tensor<16xi64>) -> tensor<1x64x16x8xf32>
+  %a = graph.conv %g, %w {dilations = array<i64: 1, 1>, group = 1 : i64, operandSegmentSizes = array<i32: 1, 1, 0, 0>, pads_high = array<i64: 1, 1>, pads_low = array<i64: 1, 1>, strides = array<i64: 1, 1>} : (tensor<1x64x16x8xf32>, tensor<64x64x3x3xf32>) -> tensor<1x64x16x8xf32>
+  return %a : tensor<1x64x16x8xf32>
+}
