@@ -524,3 +524,15 @@ def test_the_shape_that_indices_broadcast_to():
         s = Shape(x)  t = Shape(y)  shape = Max(s, middle, t)  wide = Expand(x, shape)  z = Add(wide, y) }"""))
     for n in 1, 2, 7:
         assert np.allclose(model(array(n, 1, 1), array(n, 4, 5)), array(n, 1, 1) + array(n, 4, 5))
+
+
+def test_columns_of_a_symbolic_batch():
+    model = dlc.compile(parse("""images (float[N, 12, 20] x) => (float[N, 3, 5, 6] y) <int64[2] image = {5, 6}, int64[2] block = {2, 2}> {
+        y = Col2Im (x, image, block) }"""))
+    for n in 1, 3:
+        x, want = array(n, 12, 20), np.zeros((n, 3, 5, 6), np.float32)
+        taps = x.reshape(n, 3, 2, 2, 4, 5)
+        for i in 0, 1:
+            for j in 0, 1:
+                want[:, :, i:i + 4, j:j + 5] += taps[:, :, i, j]
+        np.testing.assert_allclose(model(x), want, atol=1e-5)

@@ -392,8 +392,8 @@ static void convertDeformConv(NodeContext &node) {
 static void convertCol2Im(NodeContext &node) {
   GraphBuilder &b = node.b;
   Value x = node.in(0);
-  SmallVector<int64_t> dims = b.staticDims(x, "Col2Im"),
-                       image = node.ints(1, "image_shape"),
+  Dims dims = b.dims(x);
+  SmallVector<int64_t> image = node.ints(1, "image_shape"),
                        block = node.ints(2, "block_shape");
   size_t axes = image.size();
   SmallVector<int64_t> ones(axes, 1), zeros(2 * axes, 0);
@@ -416,13 +416,18 @@ static void convertCol2Im(NodeContext &node) {
                    1);
     blocks *= grid.back();
   }
-  if (taps > 4096 || dims[1] % taps || blocks != dims[2])
+  std::optional<int64_t> rows = graph::constantValue(dims[1]);
+  if (!rows)
+    refuse("columns of a symbolic number");
+  if (taps > 4096 || *rows % taps || b.unify(dims[2], b.c(blocks)) == nullptr)
     refuseMalformed("the columns " + describeType(x.getType()) +
                     " do not fit image_shape and block_shape");
-  int64_t channels = dims[1] / taps;
-  SmallVector<int64_t> split{dims[0], dims[1]}, kernel{dims[1], 1},
-      identity{1, taps, 1, taps};
-  split.append(grid);
+  x = b.ensureDim(x, 2, b.c(blocks));
+  int64_t channels = *rows / taps;
+  Dims split{dims[0], dims[1]};
+  SmallVector<int64_t> kernel{*rows, 1};
+  for (int64_t size : grid)
+    split.push_back(b.c(size));
   kernel.append(block);
   SmallVector<double> eye(taps * taps, 0.0);
   for (int64_t i = 0; i < taps; ++i)
@@ -430,7 +435,7 @@ static void convertCol2Im(NodeContext &node) {
   Value tap = b.constantFloats(eye, {1, taps, taps}, b.element(x));
   Value w = b.reshape(b.broadcast(tap, {b.c(channels), b.c(taps), b.c(taps)}),
                       kernel);
-  Dims out{b.c(dims[0]), b.c(channels)};
+  Dims out{dims[0], b.c(channels)};
   for (int64_t size : image)
     out.push_back(b.c(size));
   node.result(
