@@ -536,3 +536,10 @@ def test_columns_of_a_symbolic_batch():
             for j in 0, 1:
                 want[:, :, i:i + 4, j:j + 5] += taps[:, :, i, j]
         np.testing.assert_allclose(model(x), want, atol=1e-5)
+
+
+def test_sizes_that_a_split_takes_out_of_a_shape():
+    model = dlc.compile(parse("""taken (float[N, M] x) => (float[K] y) <int64[2] ones = {1, 1}, int64[1] last = {-1}> {
+        s = Shape(x)  n, m = Split <axis = 0> (s, ones)  both = Mul(n, m)  y = Reshape(x, both) }"""))
+    for n, m in ((1, 1), (3, 5), (7, 2)):
+        assert np.array_equal(model(array(n, m)), array(n, m).ravel())

@@ -170,7 +170,29 @@ static void convertConcat(NodeContext &node) {
       values, normalizeAxis(node.i("axis", 0), node.b.rank(values[0]))));
 }
 
+/// Known integers in known parts, as onnxruntime's optimizer takes sizes out of
+/// a shape; false for anything else.
+static bool splitKnown(NodeContext &node) {
+  std::optional<ShapeValue> x = node.shapeValue(0);
+  std::optional<ShapeValue> sizes = node.shapeValue(1);
+  if (!x || !sizes || x->dims.size() != 1 || !sizes->isConstant() ||
+      sizes->values.size() != node.op->getNumResults())
+    return false;
+  ArrayRef<AffineExpr> rest = x->values;
+  for (auto [i, size] : llvm::enumerate(sizes->values)) {
+    int64_t count = *graph::constantValue(size);
+    if (count < 0 || count > static_cast<int64_t>(rest.size()))
+      return false;
+    node.resultEntry(
+        i, Entry::known({{count}, x->element, Dims(rest.take_front(count))}));
+    rest = rest.drop_front(count);
+  }
+  return true;
+}
+
 static void convertSplit(NodeContext &node) {
+  if (splitKnown(node))
+    return;
   Value x = node.in(0);
   int64_t axis = normalizeAxis(node.i("axis", 0), node.b.rank(x)),
           parts = node.op->getNumResults();
