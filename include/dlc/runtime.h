@@ -440,7 +440,7 @@ typedef struct dlc_device_call {
   union {       /* 8 */
     dlc_device_product product;
     dlc_device_convolution convolution;
-  };
+  } as;
 } dlc_device_call; /* 184 bytes */
 
 /* A library of the device; its functions are called in the device's context,

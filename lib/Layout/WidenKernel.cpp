@@ -16,9 +16,7 @@ bool layout::readsRows(Type element, const LayoutOptions &options) {
          (element.isBF16() && options.bf16 != Bf16Images::Kept);
 }
 
-static bool isHalf(Type element) {
-  return element.isF16() || element.isBF16();
-}
+static bool isHalf(Type element) { return element.isF16() || element.isBF16(); }
 
 static bool isWidened(Type element, const LayoutOptions &options) {
   return element.isF16() ||

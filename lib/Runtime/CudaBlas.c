@@ -88,7 +88,7 @@ static int32_t run_product(void *state, const dlc_device_call *call,
                            size_t error_len) {
   static const float one = 1, zero = 0;
   static const int32_t whole = 1, nothing = 0;
-  const dlc_device_product *p = &call->product;
+  const dlc_device_product *p = &call->as.product;
   blas *b = state;
   bool is_integer = p->factor_type == DLC_DEVICE_I8;
   int compute = is_integer ? COMPUTE_I32 : p->tf32 ? COMPUTE_TF32 : COMPUTE_F32;

@@ -130,7 +130,7 @@ static int type_of(const dlc_device_convolution *c) {
 
 static int32_t describe(const dnn *d, dnn_plan *p, char *error,
                         size_t error_len) {
-  const dlc_device_convolution *c = &p->call->convolution;
+  const dlc_device_convolution *c = &p->call->as.convolution;
   int type = type_of(c);
 #define CHECK(symbol, result) dlc_device_check(symbol, result, error, error_len)
   return CHECK("cudnnCreateTensorDescriptor", d->create_tensor(&p->image)) ||
@@ -174,14 +174,14 @@ static int32_t choose(const dnn *d, dnn_plan *p, char *error,
     return 1;
   for (int i = 0; i < count; ++i)
     if (!found[i].status &&
-        found[i].memory <= (size_t)p->call->convolution.workspace_bytes) {
+        found[i].memory <= (size_t)p->call->as.convolution.workspace_bytes) {
       p->algorithm = found[i].algorithm;
       return 0;
     }
   snprintf(error, error_len,
            "cuDNN has no algorithm for the convolution that takes no more than "
            "%lld bytes",
-           (long long)p->call->convolution.workspace_bytes);
+           (long long)p->call->as.convolution.workspace_bytes);
   return 1;
 }
 #undef CHECK
@@ -208,7 +208,7 @@ static int32_t run_convolution(void *state, const dlc_device_call *call,
                                const uint64_t *params, void *stream,
                                char *error, size_t error_len) {
   static const float one = 1, zero = 0;
-  const dlc_device_convolution *c = &call->convolution;
+  const dlc_device_convolution *c = &call->as.convolution;
   const dnn *d = state;
   const dnn_plan *p = d->plans;
   while (p && p->call != call)

@@ -170,8 +170,7 @@ AT(dlc_device_convolution, tf32, 168);
 SIZE(dlc_device_convolution, 176);
 
 AT(dlc_device_call, kind, 0);
-AT(dlc_device_call, product, 8);
-AT(dlc_device_call, convolution, 8);
+AT(dlc_device_call, as, 8);
 SIZE(dlc_device_call, 184);
 
 AT(dlc_device_library, open, 0);

@@ -393,8 +393,8 @@ static bool agrees(trial *t, address where) {
 
 static size_t result_bytes(const peer *p) {
   int64_t type = p->call.kind == DLC_DEVICE_PRODUCT
-                     ? p->call.product.result_type
-                     : p->call.convolution.type;
+                     ? p->call.as.product.result_type
+                     : p->call.as.convolution.type;
   bool is_half = type == DLC_DEVICE_F16 || type == DLC_DEVICE_BF16;
   return (size_t)p->elements * (is_half ? 2 : 4);
 }
@@ -411,7 +411,7 @@ static bool measure_peer(trial *t, const code *reference, unsigned samples) {
   const work w = {NULL, &p->call, params};
   return allocate(t, result_bytes(p), &params[n]) &&
          (p->call.kind != DLC_DEVICE_CONVOLUTION ||
-          allocate(t, (size_t)p->call.convolution.workspace_bytes,
+          allocate(t, (size_t)p->call.as.convolution.workspace_bytes,
                    &params[n + 1])) &&
          start(t, &w) && finish(t) && agrees(t, params[n]) &&
          measure(t, reference, &w, samples);

@@ -103,8 +103,8 @@ static bool read_call(dlc_device_call *call, const char *text) {
 
 /* Whether its parameters are among so many. */
 static bool fits(const dlc_device_call *call, int64_t params) {
-  const dlc_device_product *p = &call->product;
-  const dlc_device_convolution *c = &call->convolution;
+  const dlc_device_product *p = &call->as.product;
+  const dlc_device_convolution *c = &call->as.convolution;
   return call->kind == DLC_DEVICE_PRODUCT
              ? p->left < params && p->right < params && p->result < params
              : c->filter < params && c->image < params && c->result < params &&

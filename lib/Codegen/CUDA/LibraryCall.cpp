@@ -62,7 +62,7 @@ static FailureOr<dlc_device_call> describe(const ContractionSpec &spec,
   dlc_device_call call = {};
   if (auto product = describeProduct(spec, tf32, reason); succeeded(product)) {
     call.kind = DLC_DEVICE_PRODUCT;
-    call.product = *product;
+    call.as.product = *product;
     return call;
   }
   std::string why;
@@ -72,8 +72,8 @@ static FailureOr<dlc_device_call> describe(const ContractionSpec &spec,
     return failure();
   }
   call.kind = DLC_DEVICE_CONVOLUTION;
-  call.convolution = *convolution;
-  call.convolution.workspace_bytes = kLibraryWorkspaceBytes;
+  call.as.convolution = *convolution;
+  call.as.convolution.workspace_bytes = kLibraryWorkspaceBytes;
   return call;
 }
 
@@ -128,24 +128,25 @@ dlc::findLibraryCall(graph::KernelOp kernel, const CudaCodegenOptions &options,
 
 int64_t CudaLibraryCall::getResultElements() const {
   if (call.kind == DLC_DEVICE_PRODUCT)
-    return call.product.batch * call.product.rows * call.product.columns;
-  const dlc_device_convolution &c = call.convolution;
+    return call.as.product.batch * call.as.product.rows *
+           call.as.product.columns;
+  const dlc_device_convolution &c = call.as.convolution;
   return c.size[0] * c.filters * c.places[0] * c.places[1];
 }
 
 dlc_device_type CudaLibraryCall::getResultType() const {
   return dlc_device_type(call.kind == DLC_DEVICE_PRODUCT
-                             ? call.product.result_type
-                             : call.convolution.type);
+                             ? call.as.product.result_type
+                             : call.as.convolution.type);
 }
 
 void CudaLibraryCall::setPlaces(int64_t result, int64_t workspace) {
   if (call.kind == DLC_DEVICE_PRODUCT) {
-    call.product.result = result;
+    call.as.product.result = result;
     return;
   }
-  call.convolution.result = result;
-  call.convolution.workspace = workspace;
+  call.as.convolution.result = result;
+  call.as.convolution.workspace = workspace;
 }
 
 StringRef dlc::getLibraryKnob(int64_t callKind) {
