@@ -302,6 +302,13 @@ std::optional<Refusal> NestPolicy::checkContraction(const Candidate &merged,
       weight > factorWeight(second.body, *after))
     return Refusal{Condition::Recompute,
                    "a factor would be computed again for every block"};
+  // Images of 16-bit floats will be stored as float32 and read where they lie
+  // (lib/Layout).
+  if (Type image = imageOfConvolutions(first);
+      after && limits.relaysImages && image &&
+      (image.isF16() || image.isBF16()) && weight > 0)
+    return Refusal{Condition::Recompute,
+                   "a factor would be computed again for every block"};
   double repeated = 0;
   for (int side : {0, 1}) {
     if (form.inPlace[side] || !was.inPlace[side])

@@ -35,6 +35,10 @@ bool hasOwnAxes(const Stage &sum);
 
 /// The first stage that isContraction, or null.
 const Stage *findContraction(const Body &body);
+
+/// The element type of the result where it is an image of many channels that
+/// convolutions alone read; else null.
+mlir::Type imageOfConvolutions(const Candidate &candidate);
 /// The product of the last axes that one factor alone moves along: a row of
 /// the nest's tiles.
 double columnsOf(const Stage &sum, llvm::ArrayRef<int64_t> symbols);

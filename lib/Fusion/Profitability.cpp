@@ -552,19 +552,19 @@ static bool walksOrRepeats(const Candidate &candidate) {
   });
 }
 
-// Whether only convolutions read the result, an image of many channels.
-static bool isReadByConvolutions(const Candidate &candidate) {
+Type fusion::imageOfConvolutions(const Candidate &candidate) {
   constexpr int64_t fewChannels = 16;
   if (candidate.outputs.size() != 1)
-    return false;
+    return {};
   Value value = candidate.tensors.valueOf(candidate.outputs[0]);
   auto type =
       value ? cast<RankedTensorType>(value.getType()) : RankedTensorType();
-  if (!type || type.getRank() < 4 || type.getRank() > 5 ||
-      !type.getElementType().isF32())
-    return false;
+  if (!type || type.getRank() < 4 || type.getRank() > 5)
+    return {};
   auto channels = graph::constantValue(graph::getDims(type)[1]);
-  return channels && *channels >= fewChannels && belongsToProducts(value);
+  return channels && *channels >= fewChannels && belongsToProducts(value)
+             ? type.getElementType()
+             : Type();
 }
 
 std::optional<Refusal> NestPolicy::checkLayout(const Candidate &merged,
@@ -572,8 +572,9 @@ std::optional<Refusal> NestPolicy::checkLayout(const Candidate &merged,
                                                const Candidate &second) const {
   unsigned strided = countStrided(merged);
   // With channels last the pixels that are repeated are not along the lanes.
-  bool isRelaid = limits.relaysImages && strided > 0 &&
-                  isReadByConvolutions(second) && walksOrRepeats(merged);
+  Type image = imageOfConvolutions(second);
+  bool isRelaid = limits.relaysImages && strided > 0 && image &&
+                  image.isF32() && walksOrRepeats(merged);
   if (strided > 0 && !isRelaid &&
       strided > countStrided(first) + countStrided(second))
     return Refusal{Condition::Layout,

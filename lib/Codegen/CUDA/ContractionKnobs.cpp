@@ -444,15 +444,16 @@ static const char *whyNoTile(const Contraction &c) {
 
 bool dlc::applyKnobs(Contraction &c, const KnobValues &knobs,
                      std::string &reason) {
+  bool differs = false, setsParts = false;
   // What else the rules choose depends on the instruction.
   if (auto it = knobs.find("instruction_rows");
       it != knobs.end() && it->second && it->second != c.instructionRows &&
       canUseWarpGroups(c)) {
+    differs = true;
     c.instructionRows = it->second;
     chooseRest(c);
   }
   KnobValues values = toKnobs(c);
-  bool differs = false, setsParts = false;
   for (auto &[name, value] : values)
     if (auto it = knobs.find(name); it != knobs.end() && it->second) {
       int64_t wanted = std::clamp<int64_t>(it->second, 0, 1 << 16);
