@@ -75,14 +75,14 @@ void dlc::cutTasks(ContractionSchedule &s, const Sizes &sizes,
   int64_t threads = target.plannedThreads();
   double work = 2.0 * sizes.typicalRows * sizes.typicalColumns *
                 sizes.typicalDepth * sizes.leastOuter;
-  // A task takes a microsecond or more of arithmetic, what it costs to hand it
-  // over; or some of reading, where rows are too few for that, a task for each
-  // thread.
-  constexpr double leastWork = 3e5, leastBytes = 512 << 10;
+  // A task takes some microseconds of arithmetic; or, one for each thread, one
+  // microsecond, what it costs to hand it over, or some of reading.
+  constexpr double leastWork = 2e6, ofThread = 3e5, leastBytes = 512 << 10;
   double read = double(sizes.leastOuter) *
                 double(lhsBytes + sizes.typicalColumns * columnBytes);
-  double wantedTasks = std::max(std::min(work / leastWork, 4.0 * threads),
-                                std::min(read / leastBytes, 1.0 * threads));
+  double wantedTasks = std::max(
+      std::min(work / leastWork, 4.0 * threads),
+      std::min(std::max(work / ofThread, read / leastBytes), 1.0 * threads));
   int64_t wanted = threads <= 1 ? 1 : std::max<int64_t>(wantedTasks, 1);
   if (wanted > threads) // as many for each of them
     wanted = wanted / threads * threads;

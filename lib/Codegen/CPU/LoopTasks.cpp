@@ -7,8 +7,8 @@ using namespace mlir;
 using namespace dlc;
 
 // Scalar operations of one task: some microseconds. Phases of less gain nothing
-// from another thread.
-static constexpr int64_t defaultGrain = 1 << 17;
+// from another thread, and one thread gains nothing from few tasks.
+static constexpr int64_t defaultGrain = 1 << 17, fewTasks = 3;
 // A thread's tasks of a long phase, which are few as long as they are short
 // enough for one thread to be kept from its part: about 20 us.
 static constexpr int64_t tasksOfThread = 8, largestGrain = 1 << 21;
@@ -33,9 +33,9 @@ static AffineExpr atMost(AffineExpr part, AffineExpr whole) {
 /// The grain for a phase of known work: all of it when that is little, else so
 /// that few tasks are the same number for every thread.
 static int64_t balancedGrain(int64_t work, const CpuTarget &target) {
-  if (work < defaultGrain)
-    return std::max<int64_t>(work, 1);
   int64_t threads = target.plannedThreads();
+  if (work < (threads > 1 ? 1 : fewTasks) * defaultGrain)
+    return std::max<int64_t>(work, 1);
   int64_t tasks = llvm::divideCeil(work, defaultGrain);
   if (tasks > tasksOfThread * threads)
     return std::clamp<int64_t>(work / (tasksOfThread * threads), defaultGrain,
