@@ -4,6 +4,7 @@
 
 #include "dlc/Artifact/Weights.h"
 #include "dlc/Codegen/CPU/LibraryNest.h"
+#include "dlc/Codegen/CUDA/CudaLibraryCall.h"
 #include "dlc/Dialect/Program/IR/Program.h"
 #include "dlc/Program/HostCode.h"
 #include "llvm/Bitcode/BitcodeReader.h"
@@ -143,8 +144,7 @@ static void emitHost(Compilation &c, bool isPublic = true) {
          isKernel ? std::nullopt : std::optional(call->second)});
     if (!isKernel)
       image.libraries[call->second.kind] =
-          call->second.kind == DLC_DEVICE_PRODUCT ? "dlc_cublas_library"
-                                                  : "dlc_cudnn_library";
+          ("dlc_" + getLibraryKnob(call->second.kind) + "_library").str();
   }
   image.sites = host.deviceSites;
   ExternalImage external = externalImage(c);

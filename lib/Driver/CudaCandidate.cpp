@@ -163,8 +163,7 @@ dlc::buildCudaCandidate(graph::KernelOp kernel, StringRef nest,
     return schedule.takeError();
   schedule->knobs.clear();
   schedule->knobs.insert(knobs.begin(), knobs.end());
-  bool callsLibrary = nest == kLibraryNest;
-  if (callsLibrary)
+  if (nest == kLibraryNest)
     schedule->nest = nest.str();
   ScheduleScope scope(kernel, *schedule);
   DiagnosticCollector diagnostics(kernel.getContext(), "");

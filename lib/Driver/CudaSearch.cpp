@@ -42,6 +42,8 @@ OwnKernel::OwnKernel(StringRef bytecode) {
 
 struct CudaKernelTask::State {
   explicit State(const CudaTarget &target) : target(target) {}
+  Expected<tuner::BuiltKernel> build(StringRef nest,
+                                     const KnobValues &knobs) const;
 
   std::string bytecode;
   CudaTarget target;
@@ -51,6 +53,14 @@ struct CudaKernelTask::State {
   /// For the space; candidates are built from copies of their own.
   std::optional<OwnKernel> kernel;
 };
+
+Expected<tuner::BuiltKernel>
+CudaKernelTask::State::build(StringRef nest, const KnobValues &knobs) const {
+  OwnKernel own(bytecode);
+  if (!own.op)
+    return llvm::createStringError("the kernel cannot be read back");
+  return buildCudaCandidate(own.op, nest, knobs, target, options, "kernel");
+}
 
 CudaKernelTask::CudaKernelTask() = default;
 CudaKernelTask::~CudaKernelTask() = default;
@@ -92,13 +102,8 @@ CudaKernelTask::create(graph::KernelOp kernel, const CudaTarget &target,
     return scorer.takeError();
   task.scorer = std::move(*scorer);
   task.space = cudaScheduleSpace(state.kernel->op, state.options);
-  task.build =
-      [&state, &task](const KnobValues &knobs) -> Expected<tuner::BuiltKernel> {
-    OwnKernel own(state.bytecode);
-    if (!own.op)
-      return llvm::createStringError("the kernel cannot be read back");
-    return buildCudaCandidate(own.op, task.space.nest, knobs, state.target,
-                              state.options, "kernel");
+  task.build = [&state, &task](const KnobValues &knobs) {
+    return state.build(task.space.nest, knobs);
   };
   task.measure = [&state](ArrayRef<const tuner::BuiltKernel *> candidates,
                           const tuner::BuiltKernel &reference,
@@ -115,8 +120,6 @@ CudaKernelTask::create(graph::KernelOp kernel, const CudaTarget &target,
   if (!data)
     return fail(llvm::toString(data.takeError()));
   shared.data = std::move(*data);
-  if (std::string peer = describePeer(state.kernel->op, options); !peer.empty())
-    shared.data += peer + "\n";
   return made;
 }
 
@@ -131,14 +134,8 @@ bool CudaKernelTask::addLibrary(std::string &reason) {
     return false;
   }
   task.alternatives = {{kLibraryNest.str(), {{name.str(), version}}}};
-  task.buildAlternative =
-      [&state = *state](
-          const tuner::Alternative &other) -> Expected<tuner::BuiltKernel> {
-    OwnKernel own(state.bytecode);
-    if (!own.op)
-      return llvm::createStringError("the kernel cannot be read back");
-    return buildCudaCandidate(own.op, other.nest, other.knobs, state.target,
-                              state.options, "kernel");
+  task.buildAlternative = [&state = *state](const tuner::Alternative &other) {
+    return state.build(other.nest, other.knobs);
   };
   return true;
 }

@@ -2,6 +2,8 @@
 // alone.
 #include "dlc/Layout/Concat.h"
 
+#include "dlc/Schedule/StageAxes.h"
+
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 
 using namespace mlir;
@@ -53,16 +55,11 @@ std::optional<ConcatForm> layout::readConcat(KernelOp kernel) {
         load ? dyn_cast<BlockArgument>(load.getTensor()) : BlockArgument();
     if (!operand || form.offsets[operand.getArgNumber()] >= 0)
       return std::nullopt; // work of its own, or an operand twice
+    auto axes = axesOf(load);
+    if (!axes)
+      return std::nullopt;
     for (auto [i, e] : llvm::enumerate(load.getMap().getResults())) {
-      SmallVector<AffineExpr> dims;
-      for (Value coord : load.getCoords()) {
-        auto at = dyn_cast<BlockArgument>(coord);
-        if (!at)
-          return std::nullopt;
-        dims.push_back(
-            getAffineDimExpr(at.getArgNumber(), kernel.getContext()));
-      }
-      AffineExpr index = graph::simplify(e.replaceDims(dims));
+      AffineExpr index = graph::simplify(e.replaceDims(*axes));
       auto shift = graph::constantValue(
           graph::simplify(getAffineDimExpr(i, kernel.getContext()) - index));
       if (i == *axis) {

@@ -5,6 +5,7 @@
 #include "dlc/Schedule/ContractionSpec.h"
 #include "dlc/Schedule/NarrowNumbers.h"
 #include "dlc/Schedule/ShortRuns.h"
+#include "dlc/Schedule/StageAxes.h"
 
 using namespace mlir;
 using namespace dlc;
@@ -214,14 +215,10 @@ static bool isInShortRuns(const ConvLoad &conv) {
   sum.walk([&](graph::LoadOp load) {
     if (load.getTensor() != image)
       return;
-    SmallVector<AffineExpr> axes;
-    for (Value coord : load.getCoords()) {
-      auto arg = dyn_cast<BlockArgument>(coord);
-      if (!arg)
-        return;
-      axes.push_back(getAffineDimExpr(arg.getArgNumber(), load.getContext()));
-    }
-    AffineExpr channel = load.getMap().getResult(1).replaceDims(axes);
+    auto axes = axesOf(load);
+    if (!axes)
+      return;
+    AffineExpr channel = load.getMap().getResult(1).replaceDims(*axes);
     found |= findShortRun(IndexPoly::get(channel), 1).has_value();
   });
   return found;

@@ -31,7 +31,8 @@ typedef struct blas {
   void *handle;
 } blas;
 
-static int32_t start(blas *b, char *error, size_t error_len) {
+static int32_t start(void *state, char *error, size_t error_len) {
+  blas *b = state;
   static const char *const names[] = {"libcublas.so.13", "libcublas.so.12",
                                       "libcublas.so.11", NULL};
   void *library =
@@ -57,15 +58,8 @@ static void close_blas(void *state) {
 }
 
 static int32_t open_blas(void **state, char *error, size_t error_len) {
-  blas *b = calloc(1, sizeof *b);
-  *state = b;
-  if (b && !start(b, error, error_len))
-    return 0;
-  if (!b)
-    snprintf(error, error_len, "no memory");
-  close_blas(b);
-  *state = NULL;
-  return 1;
+  return dlc_device_start(state, sizeof(blas), start, close_blas, error,
+                          error_len);
 }
 
 static int64_t version_of(void *state) {

@@ -60,7 +60,8 @@ typedef struct dnn {
   dnn_plan *plans;
 } dnn;
 
-static int32_t start(dnn *d, char *error, size_t error_len) {
+static int32_t start(void *state, char *error, size_t error_len) {
+  dnn *d = state;
   static const char *const names[] = {"libcudnn.so.9", "libcudnn.so.8", NULL};
   void *library =
       dlc_device_open("cuDNN", "DLC_CUDNN", names, error, error_len);
@@ -103,15 +104,8 @@ static void close_dnn(void *state) {
 }
 
 static int32_t open_dnn(void **state, char *error, size_t error_len) {
-  dnn *d = calloc(1, sizeof *d);
-  *state = d;
-  if (d && !start(d, error, error_len))
-    return 0;
-  if (!d)
-    snprintf(error, error_len, "no memory");
-  close_dnn(d);
-  *state = NULL;
-  return 1;
+  return dlc_device_start(state, sizeof(dnn), start, close_dnn, error,
+                          error_len);
 }
 
 /* Up to 8 it counts majors in thousands. */

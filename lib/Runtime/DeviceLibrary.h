@@ -50,6 +50,22 @@ static inline int32_t dlc_device_check(const char *call, int status,
   return status != 0;
 }
 
+/* An open library of `size` bytes, zeros until `start`; NULL where that
+ * fails. `close` takes what is started in part, too. */
+static inline int32_t
+dlc_device_start(void **state, size_t size,
+                 int32_t (*start)(void *state, char *error, size_t error_len),
+                 void (*close)(void *state), char *error, size_t error_len) {
+  *state = calloc(1, size);
+  if (*state && !start(*state, error, error_len))
+    return 0;
+  if (!*state)
+    snprintf(error, error_len, "no memory");
+  close(*state);
+  *state = NULL;
+  return 1;
+}
+
 static inline void *dlc_device_pointer(const uint64_t *params, int64_t number) {
   return (void *)(uintptr_t)params[number]; /* NOLINT: a device address */
 }

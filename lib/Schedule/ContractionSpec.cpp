@@ -168,6 +168,13 @@ bool dlc::variesAlong(Value scalar, const IterationSpace &space,
          });
 }
 
+AffineExpr dlc::addressOf(const ContractionOperand &operand) {
+  AffineExpr address = operand.base;
+  for (auto [axis, stride] : llvm::enumerate(operand.strides))
+    address = address + getAffineDimExpr(axis, stride.getContext()) * stride;
+  return graph::simplify(address);
+}
+
 Value dlc::outsideOf(const ContractionOperand &operand) {
   auto load = operand.guarded ? operand.value.getDefiningOp<graph::LoadOp>()
                               : graph::LoadOp();

@@ -2,6 +2,7 @@
 #include "LoadAddress.h"
 
 #include "dlc/Dialect/Graph/IR/Placement.h"
+#include "dlc/Schedule/StageAxes.h"
 
 using namespace mlir;
 using namespace dlc;
@@ -20,21 +21,28 @@ std::optional<unsigned> dlc::lastWideAxis(ArrayRef<AffineExpr> extents,
   return std::nullopt;
 }
 
-std::optional<IndexPoly> dlc::loadAddress(graph::LoadOp load) {
-  SmallVector<AffineExpr> dims;
+std::optional<SmallVector<AffineExpr>> dlc::axesOf(graph::LoadOp load) {
+  SmallVector<AffineExpr> axes;
   for (Value coord : load.getCoords()) {
     auto arg = dyn_cast<BlockArgument>(coord);
     if (!arg)
       return std::nullopt;
-    dims.push_back(getAffineDimExpr(arg.getArgNumber(), load.getContext()));
+    axes.push_back(getAffineDimExpr(arg.getArgNumber(), load.getContext()));
   }
+  return axes;
+}
+
+std::optional<IndexPoly> dlc::loadAddress(graph::LoadOp load) {
+  auto dims = axesOf(load);
+  if (!dims)
+    return std::nullopt;
   SmallVector<AffineExpr> extents =
       axisExtents(load->getParentOfType<graph::StageOp>());
   IndexPoly address;
   for (auto [e, size] : llvm::zip(load.getMap().getResults(),
                                   graph::getMemoryDims(load.getTensor())))
     address = address * IndexPoly::get(size) +
-              IndexPoly::get(e.replaceDims(dims), extents);
+              IndexPoly::get(e.replaceDims(*dims), extents);
   return IndexPoly::get(address.toExpr(load.getContext()), extents);
 }
 

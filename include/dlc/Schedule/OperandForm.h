@@ -12,6 +12,9 @@ namespace dlc {
 void describeOperand(ContractionOperand &operand, const IterationSpace &space,
                      bool mayBeOutside = false);
 
+/// The element that a plain or guarded operand is read at, over the axes.
+mlir::AffineExpr addressOf(const ContractionOperand &operand);
+
 /// What a guarded operand is where its guards fail (the zero point of a padded
 /// image); null: zero.
 mlir::Value outsideOf(const ContractionOperand &operand);

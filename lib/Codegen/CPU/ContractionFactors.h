@@ -3,6 +3,7 @@
 #define DLC_LIB_CODEGEN_CPU_CONTRACTIONFACTORS_H
 
 #include "dlc/Codegen/CPU/ContractionSchedule.h"
+#include "dlc/Codegen/Common/IndexBuilder.h"
 
 namespace dlc {
 
@@ -36,6 +37,10 @@ bool readsGroups(const ContractionSpec &spec, llvm::ArrayRef<unsigned> inner,
 /// of k that an address for each pixel would cost more than it saves. A tile
 /// within one of the image's rows needs but one.
 bool hasShortTaps(const ContractionSpec &spec, unsigned group);
+
+/// `inside` (null: true), and that a guard of these numbers holds.
+mlir::Value alsoHolds(IndexBuilder &index, mlir::Value inside,
+                      mlir::Value guard, bool isEquality);
 
 /// Whether elements of lhs are numbers of the panels' type as they lie.
 bool isUnconverted(const ContractionSpec &spec, ProductForm form);

@@ -2,6 +2,7 @@
 // shifted in registers, for all of them.
 #include "ContractionFactors.h"
 #include "ContractionPanels.h"
+#include "dlc/Schedule/OperandForm.h"
 
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
 
@@ -81,19 +82,15 @@ bool dlc::fillsGroupSteps(const ContractionSpec &spec,
 void dlc::chooseRuns(ContractionSchedule &s, const ContractionSpec &spec,
                      const CpuTarget &target) {
   s.wholeSteps = s.wholeRows = false;
-  if (s.lhs == FactorSource::Filled && fillsGroupSteps(spec, s)) {
-    s.wholeSteps = true;
-    s.kBlock = s.group();
+  if (s.lhs != FactorSource::Filled)
     return;
-  }
-  if (s.lhs != FactorSource::Filled || target.desc().arch != "x86" ||
-      s.group() != 1)
-    return;
-  s.wholeSteps = sharesTaps(spec, s, target);
-  s.wholeRows =
-      !s.wholeSteps && !spec.lhs.plain && !spec.lhsGuardedRun().empty();
+  bool hasRuns = target.desc().arch == "x86" && s.group() == 1;
+  s.wholeSteps =
+      fillsGroupSteps(spec, s) || (hasRuns && sharesTaps(spec, s, target));
+  s.wholeRows = hasRuns && !s.wholeSteps && !spec.lhs.plain &&
+                !spec.lhsGuardedRun().empty();
   if (s.wholeSteps)
-    s.kBlock = 1;
+    s.kBlock = s.group();
 }
 
 namespace {
@@ -180,10 +177,7 @@ Value TapFiller::shifted(ArrayRef<Value> row, int64_t shift) {
 }
 
 void TapFiller::fill(Value count, Value panels, Value target, Value pitch) {
-  AffineExpr offset = taps.factor->base;
-  for (auto [axis, stride] : llvm::enumerate(taps.factor->strides))
-    offset = offset + getAffineDimExpr(axis, c.spec.context()) * stride;
-  Value from = at(offset);
+  Value from = at(addressOf(*taps.factor));
   auto [lower, upper] = interval(count);
   int64_t numElements = taps.elements(lanes);
   SmallVector<Value> loaded; // and widened, once for all taps

@@ -93,7 +93,6 @@ private:
   /// out where it fails.
   bool isOfWholeTile(mlir::AffineExpr guard);
   /// `inside` (null: true) and that a guard of this value holds.
-  mlir::Value alsoHolds(mlir::Value inside, mlir::Value guard, bool isEquality);
   /// Of an indirect lhs: the kernel's symbols among `surroundings`.
   mlir::ValueRange symbols() {
     graph::KernelOp kernel = p.indirect->kernel;

@@ -132,7 +132,10 @@ bool TileBody::isOfWholeTile(AffineExpr guard) {
          !guard.isFunctionOfDim(p.indirect->rows.back());
 }
 
-Value TileBody::alsoHolds(Value inside, Value guard, bool isEquality) {
+Value dlc::alsoHolds(IndexBuilder &index, Value inside, Value guard,
+                     bool isEquality) {
+  OpBuilder &b = index.builder();
+  Location loc = index.loc();
   Value zero = index.constant(0), holds = index.atLeast(guard, zero);
   if (isEquality)
     holds = arith::AndIOp::create(b, loc, holds, index.atLeast(zero, guard));
@@ -172,8 +175,8 @@ void TileBody::locateRows(Value firstRow, SmallVector<Value> axes) {
     Value inside;
     for (auto &[isEquality, expr] : spec.lhs.guards)
       if (!expr.isFunctionOfDim(pixel))
-        inside =
-            alsoHolds(inside, index.expr(expr, first, symbols()), isEquality);
+        inside = alsoHolds(index, inside, index.expr(expr, first, symbols()),
+                           isEquality);
     if (inside) {
       firstMemory =
           arith::SelectOp::create(b, loc, inside, lhs, p.surroundings.front());
@@ -201,7 +204,7 @@ void TileBody::locateRows(Value firstRow, SmallVector<Value> axes) {
         isPadding[r] |= isEquality ? *known != 0 : *known < 0;
         continue;
       }
-      inside = alsoHolds(inside, value, isEquality);
+      inside = alsoHolds(index, inside, value, isEquality);
     }
     Value at = isOneOutside  ? index.add(firstAt, r * *distance)
                : hasDistance ? imageAt(first, r * *distance)
@@ -242,7 +245,7 @@ TileBody::Accumulators TileBody::indirectSteps(Value firstRow, Value rhsOffset,
             (fixed.size() == 1 && llvm::none_of(taps, moves))))
         continue;
       Value value = index.expr(guard, axes, symbols());
-      inside = alsoHolds(inside, value, isEquality);
+      inside = alsoHolds(index, inside, value, isEquality);
     }
     return inside;
   };

@@ -6,6 +6,7 @@
 // is where its sums start. All of it is modulo 2^32, as the sums are. Rows that
 // differ in p, columns that differ in q, and bytes whose sign was turned over
 // (q moves by 128 then) are the same thing.
+#include "ContractionFactors.h"
 #include "ContractionTask.h"
 
 #include "dlc/Codegen/Common/KernelFunction.h"
@@ -79,9 +80,6 @@ Value ContractionTask::sumsOfPixel(Value row, Value sums) {
   setCoordinates(*panels, point, spec.rows, index->add(firstRow, row));
   for (unsigned axis : taps)
     extents.push_back(symbolic(spec.space.extents[axis]));
-  AffineExpr offset = spec.lhs.base;
-  for (auto [axis, stride] : llvm::enumerate(spec.lhs.strides))
-    offset = offset + getAffineDimExpr(axis, spec.context()) * stride;
   Value zero = index->constant(0);
   auto loop = scf::ForOp::create(b, loc, zero, symbolic(spec.extentOf(taps)),
                                  index->constant(1), sums);
@@ -90,14 +88,14 @@ Value ContractionTask::sumsOfPixel(Value row, Value sums) {
   for (auto [axis, value] : llvm::zip_equal(
            taps, index->delinearize(loop.getInductionVar(), extents)))
     point[axis] = value;
-  Value memory = lhs, at = index->expr(graph::simplify(offset), point, symbols);
-  for (auto &[isEquality, guard] : spec.lhs.guards) {
-    Value value = index->expr(guard, point, symbols),
-          holds = index->atLeast(value, zero);
-    if (isEquality)
-      holds = arith::AndIOp::create(b, loc, holds, index->atLeast(zero, value));
-    memory = arith::SelectOp::create(b, loc, holds, memory, zeros);
-    at = arith::SelectOp::create(b, loc, holds, at, zero);
+  Value memory = lhs, at = index->expr(addressOf(spec.lhs), point, symbols),
+        inside;
+  for (auto &[isEquality, guard] : spec.lhs.guards)
+    inside = alsoHolds(*index, inside, index->expr(guard, point, symbols),
+                       isEquality);
+  if (inside) {
+    memory = arith::SelectOp::create(b, loc, inside, memory, zeros);
+    at = arith::SelectOp::create(b, loc, inside, at, zero);
   }
   Value added = addBytes(memory, at, symbolic(spec.extentOf(run)),
                          loop.getRegionIterArg(0));

@@ -4,6 +4,7 @@
 #include "dlc/Codegen/CPU/LoopKnobs.h"
 
 #include "dlc/Schedule/IndexPoly.h"
+#include "dlc/Schedule/StageAxes.h"
 
 using namespace mlir;
 using namespace dlc;
@@ -11,17 +12,13 @@ using namespace dlc;
 /// Whether results that differ along domain axis `d` read some of the elements
 /// of `load` in common.
 static bool isShared(graph::LoadOp load, graph::StageOp stage, unsigned d) {
-  SmallVector<AffineExpr> dims;
-  for (Value coord : load.getCoords()) {
-    auto arg = dyn_cast<BlockArgument>(coord);
-    if (!arg)
-      return false; // a gather
-    dims.push_back(getAffineDimExpr(arg.getArgNumber(), load.getContext()));
-  }
+  auto axes = axesOf(load);
+  if (!axes)
+    return false; // a gather
   unsigned rank = stage.getDomainRank();
   bool isRead = false;
   for (AffineExpr e : load.getMap().getResults()) {
-    IndexPoly at = IndexPoly::get(e.replaceDims(dims));
+    IndexPoly at = IndexPoly::get(e.replaceDims(*axes));
     if (!at.dependsOnDim(d))
       continue;
     isRead = true;

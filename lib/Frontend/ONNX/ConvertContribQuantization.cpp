@@ -200,8 +200,7 @@ static void convertQLinearSoftmax(NodeContext &node) {
     refuse("Softmax of an opset below 13");
   Value x = dequantizeOperand(node, 0);
   int64_t axis = normalizeAxis(node.i("axis", -1), b.rank(x));
-  Value e = b.unary("graph.exp", b.sub(x, b.reduce(x, FoldKind::max, {axis})));
-  finish(node, b.div(e, b.reduce(e, FoldKind::add, {axis})), 3);
+  finish(node, makeSoftmax(b, x, axis), 3);
 }
 static void convertQLinearGlobalAveragePool(NodeContext &node) {
   GraphBuilder &b = node.b;

@@ -152,12 +152,6 @@ static void convertLabelEncoder(NodeContext &node) {
 // Scores
 //===----------------------------------------------------------------------===//
 
-static Value softmax(GraphBuilder &b, Value x) {
-  int64_t axis = b.rank(x) - 1;
-  Value e = b.unary("graph.exp", b.sub(x, b.reduce(x, FoldKind::max, {axis})));
-  return b.div(e, b.reduce(e, FoldKind::add, {axis}));
-}
-
 Value dlc::transformScores(NodeContext &node, Value scores) {
   GraphBuilder &b = node.b;
   StringRef name = node.s("post_transform", "NONE");
@@ -166,7 +160,7 @@ Value dlc::transformScores(NodeContext &node, Value scores) {
   if (name == "LOGISTIC")
     return b.unary("graph.sigmoid", scores);
   if (name == "SOFTMAX")
-    return softmax(b, scores);
+    return makeSoftmax(b, scores, b.rank(scores) - 1);
   refuse("post_transform " + name.str());
 }
 

@@ -28,6 +28,11 @@ Value dlc::makeMean(GraphBuilder &b, Value x, ArrayRef<int64_t> axes) {
                makeCount(b, x, axes, b.element(x)));
 }
 
+Value dlc::makeSoftmax(GraphBuilder &b, Value x, int64_t axis) {
+  Value e = b.unary("graph.exp", b.sub(x, b.reduce(x, FoldKind::max, {axis})));
+  return b.div(e, b.reduce(e, FoldKind::add, {axis}));
+}
+
 namespace {
 /// A tensor minus its mean, and the mean of the squares of that.
 struct Moments {
@@ -59,10 +64,8 @@ static void convertSoftmax(NodeContext &node) {
   Value x = node.in(0);
   Type element = b.element(x);
   int64_t axis = normalizeAxis(node.i("axis", -1), b.rank(x));
-  Value wide = b.convert(x, wideType(element));
-  Value e =
-      b.unary("graph.exp", b.sub(wide, b.reduce(wide, FoldKind::max, {axis})));
-  node.result(b.convert(b.div(e, b.reduce(e, FoldKind::add, {axis})), element));
+  Value y = makeSoftmax(b, b.convert(x, wideType(element)), axis);
+  node.result(b.convert(y, element));
 }
 
 static void convertLogSoftmax(NodeContext &node) {

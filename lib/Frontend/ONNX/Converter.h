@@ -202,6 +202,8 @@ mlir::Value makeCount(GraphBuilder &b, mlir::Value x,
 /// The mean over axes, which stay as 1.
 mlir::Value makeMean(GraphBuilder &b, mlir::Value x,
                      llvm::ArrayRef<int64_t> axes);
+/// In the type of x.
+mlir::Value makeSoftmax(GraphBuilder &b, mlir::Value x, int64_t axis);
 
 class Converter {
 public:

@@ -156,6 +156,10 @@ struct CheckLayout : testing::Test {
     return checkRelayout(*x->getOps<graph::KernelOp>().begin(),
                          *y->getOps<graph::KernelOp>().begin(), mode);
   }
+  void expectRefused(const std::string &before, const std::string &after,
+                     ArrayRef<Lie> lies);
+  LayoutVerdict checkPrograms(const std::string &before,
+                              const std::string &after, ArrayRef<Lie> lies);
   MLIRContext context;
 };
 
@@ -166,19 +170,55 @@ std::string replace(std::string text, const std::string &find,
   return at == std::string::npos ? text : text.replace(at, find.size(), with);
 }
 
+/// Each of `lies` makes of `after` what is not `before`, for its reason.
+void CheckLayout::expectRefused(const std::string &before,
+                                const std::string &after, ArrayRef<Lie> lies) {
+  for (const Lie &lie : lies) {
+    Admission refused = check(before, replace(after, lie.find, lie.replace));
+    EXPECT_FALSE(refused) << lie.find << " -> " << lie.replace;
+    EXPECT_NE(refused.reason.find(lie.reason), std::string::npos)
+        << lie.find << " -> " << lie.replace << ": " << refused.reason;
+  }
+}
+
+/// The same of programs, of which `after` itself is admitted. Returns what is
+/// said of that.
+LayoutVerdict CheckLayout::checkPrograms(const std::string &before,
+                                         const std::string &after,
+                                         ArrayRef<Lie> lies) {
+  ScopedDiagnosticHandler quiet(&context, [](Diagnostic &) {});
+  auto original = parse(context, before), relaid = parse(context, after);
+  EXPECT_TRUE(original && relaid);
+  if (!original || !relaid)
+    return {};
+  LayoutVerdict verdict =
+      checkLayouts(*original, *relaid, NumericsMode::strict);
+  EXPECT_TRUE(verdict.accepted())
+      << verdict.graph
+      << (verdict.kernels.empty() ? "" : verdict.kernels[0].reason);
+  for (const Lie &lie : lies) {
+    auto wrong = parse(context, replace(after, lie.find, lie.replace));
+    EXPECT_TRUE(wrong) << lie.find;
+    if (!wrong)
+      continue;
+    LayoutVerdict refused =
+        checkLayouts(*original, *wrong, NumericsMode::reassoc);
+    EXPECT_FALSE(refused.accepted()) << lie.find << " -> " << lie.replace;
+    std::string reason = refused.graph;
+    for (auto &kernel : refused.kernels)
+      reason += kernel.reason;
+    EXPECT_NE(reason.find(lie.reason), std::string::npos)
+        << lie.find << " -> " << lie.replace << ": " << reason;
+  }
+  return verdict;
+}
+
 TEST_F(CheckLayout, ShowsTheRightOne) {
   Admission admission = check(before, after);
   EXPECT_TRUE(admission) << admission.reason;
 }
 
-TEST_F(CheckLayout, RefusesEveryLie) {
-  for (const Lie &lie : lies) {
-    Admission admission = check(before, replace(after, lie.find, lie.replace));
-    EXPECT_FALSE(admission) << lie.find << " -> " << lie.replace;
-    EXPECT_NE(admission.reason.find(lie.reason), std::string::npos)
-        << lie.find << " -> " << lie.replace << ": " << admission.reason;
-  }
-}
+TEST_F(CheckLayout, RefusesEveryLie) { expectRefused(before, after, lies); }
 
 // Wrong wherever it is written, so that the text is well-formed.
 TEST_F(CheckLayout, RefusesAnotherResultType) {
@@ -279,28 +319,7 @@ const Lie graphLies[] = {
 };
 
 TEST_F(CheckLayout, ProgramsAgreeOnLayouts) {
-  ScopedDiagnosticHandler quiet(&context, [](Diagnostic &) {});
-  auto original = parse(context, originalMain),
-       relaid = parse(context, relaidMain);
-  ASSERT_TRUE(original && relaid);
-  LayoutVerdict verdict =
-      checkLayouts(*original, *relaid, NumericsMode::strict);
-  EXPECT_TRUE(verdict.accepted())
-      << verdict.graph
-      << (verdict.kernels.empty() ? "" : verdict.kernels[0].reason);
-  EXPECT_EQ(verdict.shown, 2u);
-  for (const Lie &lie : graphLies) {
-    auto wrong = parse(context, replace(relaidMain, lie.find, lie.replace));
-    ASSERT_TRUE(wrong) << lie.find;
-    LayoutVerdict refused =
-        checkLayouts(*original, *wrong, NumericsMode::reassoc);
-    EXPECT_FALSE(refused.accepted()) << lie.find << " -> " << lie.replace;
-    std::string reason = refused.graph;
-    for (auto &kernel : refused.kernels)
-      reason += kernel.reason;
-    EXPECT_NE(reason.find(lie.reason), std::string::npos)
-        << lie.find << " -> " << lie.replace << ": " << reason;
-  }
+  EXPECT_EQ(checkPrograms(originalMain, relaidMain, graphLies).shown, 2u);
 }
 
 // The first call's operand is copied into another layout, and its result back.
@@ -474,13 +493,7 @@ const Lie wideLies[] = {
 TEST_F(CheckLayout, NumbersOf16BitsMayBeStoredAsFloat32) {
   Admission admission = check(narrowKernel, wideKernel, NumericsMode::strict);
   EXPECT_TRUE(admission) << admission.reason;
-  for (const Lie &lie : wideLies) {
-    Admission refused =
-        check(narrowKernel, replace(wideKernel, lie.find, lie.replace));
-    EXPECT_FALSE(refused) << lie.find << " -> " << lie.replace;
-    EXPECT_NE(refused.reason.find(lie.reason), std::string::npos)
-        << lie.find << " -> " << lie.replace << ": " << refused.reason;
-  }
+  expectRefused(narrowKernel, wideKernel, wideLies);
 }
 
 // A maximum is one of the numbers it is of; the steps of a sum are rounded.
@@ -579,24 +592,6 @@ const Lie wideMainLies[] = {
 };
 
 TEST_F(CheckLayout, CopiesMayWidenAndNarrow) {
-  ScopedDiagnosticHandler quiet(&context, [](Diagnostic &) {});
-  auto original = parse(context, narrowMain), wide = parse(context, wideMain);
-  ASSERT_TRUE(original && wide);
-  LayoutVerdict verdict = checkLayouts(*original, *wide, NumericsMode::strict);
-  EXPECT_TRUE(verdict.accepted())
-      << verdict.graph
-      << (verdict.kernels.empty() ? "" : verdict.kernels[0].reason);
-  for (const Lie &lie : wideMainLies) {
-    auto wrong = parse(context, replace(wideMain, lie.find, lie.replace));
-    ASSERT_TRUE(wrong) << lie.find;
-    LayoutVerdict refused =
-        checkLayouts(*original, *wrong, NumericsMode::reassoc);
-    EXPECT_FALSE(refused.accepted()) << lie.find << " -> " << lie.replace;
-    std::string reason = refused.graph;
-    for (auto &kernel : refused.kernels)
-      reason += kernel.reason;
-    EXPECT_NE(reason.find(lie.reason), std::string::npos)
-        << lie.find << " -> " << lie.replace << ": " << reason;
-  }
+  checkPrograms(narrowMain, wideMain, wideMainLies);
 }
 } // namespace
